@@ -17,12 +17,20 @@ struct bf16 {
   uint16_t bits = 0;
 
   constexpr bf16() = default;
-  constexpr bf16(float value) {
-    const uint32_t u = std::bit_cast<uint32_t>(value);
-    const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-    bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);  // NaN stays NaN
+  constexpr bf16(float value) : bits(round(value)) {}
+  // Loops that store bf16 assign floats: without the temporary bf16 they vectorise.
+  constexpr bf16& operator=(float value) {
+    bits = round(value);
+    return *this;
   }
   constexpr operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+
+ private:
+  static constexpr uint16_t round(float value) {
+    const uint32_t u = std::bit_cast<uint32_t>(value);
+    const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);  // NaN stays NaN
+  }
 };
 
 enum class DType : uint8_t { boolean, u8, i32, i64, bf16, f32, f64 };
