@@ -1,0 +1,246 @@
+// Elementary functions for the loops of kernels: no branches, tables, intrinsics or library calls in the f32
+// versions, so that a plain loop around them becomes SIMD code, on every -march and on a GPU. The f64
+// versions are the C++ library's: they serve gradient checks, where precision counts and speed does not.
+//
+// The errors stated are the largest over every f32 argument, in units in the last place of the result (ulp),
+// subnormal numbers included. NaN gives NaN, and the limits at infinities, poles and zeros (with their sign)
+// are those of <cmath>.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <limits>
+
+namespace tandem::math {
+
+namespace detail {
+
+inline constexpr float kInf = std::numeric_limits<float>::infinity();
+inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+// ln 2 = hi + lo; hi has so few bits that its product with an exponent is exact.
+inline constexpr float kLn2Hi = 0.693145752f;
+inline constexpr float kLn2Lo = 1.42860682e-06f;
+
+constexpr uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
+constexpr float from_bits(uint32_t u) { return std::bit_cast<float>(u); }
+constexpr float magnitude(float x) { return from_bits(bits(x) & 0x7fffffffu); }
+// `value`, which is >= 0, with the sign of x.
+constexpr float with_sign(float value, float x) { return from_bits(bits(value) | (bits(x) & 0x80000000u)); }
+// 2^n for -127 <= n <= 127 (0 for -127).
+constexpr float power_of_two(int32_t n) { return from_bits(static_cast<uint32_t>(n + 127) << 23); }
+
+// The smaller (larger) of x and a limit; NaN stays NaN.
+constexpr float at_most(float x, float limit) { return x > limit ? limit : x; }
+constexpr float at_least(float x, float limit) { return x < limit ? limit : x; }
+
+// x = n ln 2 + r, |r| <= 0.35, for |x| < 1000.
+struct Reduced {
+  float r;
+  float n;
+  int32_t exponent;  // n as an integer
+};
+constexpr Reduced reduce_ln2(float x) {
+  constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer kept in the low bits
+  const float shifted = x * 1.44269504f + shifter;
+  const float n = shifted - shifter;
+  const float r = (x - n * kLn2Hi) - n * kLn2Lo;
+  return {r, n, static_cast<int32_t>(bits(shifted) - bits(shifter))};
+}
+
+// exp(r) for |r| <= 0.35; relative error of the polynomial 2^-28.
+constexpr float exp_reduced(float r) {
+  float q = 0.0013848329f;
+  q = q * r + 0.00837001763f;
+  q = q * r + 0.0416680053f;
+  q = q * r + 0.166665092f;
+  q = q * r + 0.49999994f;
+  return (q * (r * r) + r) + 1.0f;
+}
+
+// exp(x) for |x| <= 87, where neither the result nor its scale leaves the normal range.
+constexpr float exp_normal(float x) {
+  const Reduced reduced = reduce_ln2(x);
+  return exp_reduced(reduced.r) * power_of_two(reduced.exponent);
+}
+
+// ln((1 + f) 2^e) for -0.25 <= f <= 0.5; relative error of the polynomial 2^-27.6.
+constexpr float log_reduced(float f, float e) {
+  float q = -0.0450544916f;
+  q = q * f + 0.104646392f;
+  q = q * f - 0.131644607f;
+  q = q * f + 0.14479275f;
+  q = q * f - 0.166471064f;
+  q = q * f + 0.199907824f;
+  q = q * f - 0.250000983f;
+  q = q * f + 0.333334506f;
+  q = q * f - 0.5f;
+  return (q * (f * f) + e * kLn2Lo + f) + e * kLn2Hi;
+}
+
+// The exponent field (in place, signed) that scales x > 0 into [0.75, 1.5).
+constexpr uint32_t exponent_field(float x) { return (bits(x) - bits(0.75f)) & 0xff800000u; }
+constexpr float exponent_value(uint32_t field) {
+  return static_cast<float>(static_cast<int32_t>(field)) * 0x1p-23f;
+}
+
+}  // namespace detail
+
+template <class T>
+concept Real = std::same_as<T, float> || std::same_as<T, double>;
+
+// e^x, 1 ulp.
+constexpr float exp(float x) {
+  using namespace detail;
+  constexpr float lowest = -104.0f;  // e^-104 is below half of the least subnormal number
+  const Reduced reduced = reduce_ln2(at_least(at_most(x, 89.0f), lowest));
+  // 2^n in two factors: n reaches from -150 to 128. Far below, the second factor is 0 instead: an exact
+  // product, since one that underflows costs a microcode assist on some CPUs (masked scores are -inf).
+  const int32_t half = reduced.exponent >> 1;
+  const float rest = x < lowest ? 0.0f : power_of_two(reduced.exponent - half);
+  return exp_reduced(reduced.r) * power_of_two(half) * rest;
+}
+
+// e^x - 1, 2 ulp.
+constexpr float expm1(float x) {
+  using namespace detail;
+  const Reduced reduced = reduce_ln2(at_least(at_most(x, 89.0f), -20.0f));
+  const float r = reduced.r;
+  float q = 0.000200680952f;
+  q = q * r + 0.0013937318f;
+  q = q * r + 0.00833308231f;
+  q = q * r + 0.0416664444f;
+  q = q * r + 0.166666672f;
+  q = q * r + 0.5f;
+  const float p = q * (r * r) + r;
+  // 2^128 is not a number: the last factor of 2 comes after the sum.
+  const bool beyond = reduced.exponent > 127;
+  const float scale = power_of_two(beyond ? 127 : reduced.exponent);
+  const float result = (scale * p + (scale - 1.0f)) * (beyond ? 2.0f : 1.0f);
+  return with_sign(magnitude(result), x);
+}
+
+// Natural logarithm, 1 ulp; -inf at 0, NaN below.
+constexpr float log(float x) {
+  using namespace detail;
+  const bool subnormal = x < std::numeric_limits<float>::min();
+  const float y = subnormal ? x * 0x1p23f : x;
+  const uint32_t field = exponent_field(y);
+  const float e = exponent_value(field) - (subnormal ? 23.0f : 0.0f);
+  const float result = log_reduced(from_bits(bits(y) - field) - 1.0f, e);
+  const float positive = x < kInf ? result : x;
+  const float other = x == 0.0f ? -kInf : kNaN;
+  return x > 0.0f ? positive : other;
+}
+
+// ln(1 + x), 1 ulp; -inf at -1, NaN below.
+constexpr float log1p(float x) {
+  using namespace detail;
+  // 1 + f = (1 + x) / 2^e, from x / 2^e and 1 / 2^e, which are exact: 1 + x only chooses e.
+  const uint32_t field = exponent_field(1.0f + x);
+  const float f = from_bits(bits(x) - field) + (0.25f * from_bits(bits(4.0f) - field) - 1.0f);
+  const float result = with_sign(magnitude(log_reduced(f, exponent_value(field))), x);
+  const float inside = x < kInf ? result : x;
+  const float other = x == -1.0f ? -kInf : kNaN;
+  return x > -1.0f ? inside : other;
+}
+
+// 2 ulp.
+constexpr float tanh(float x) {
+  using namespace detail;
+  const float a = at_most(magnitude(x), 10.0f);  // 1 from 9.02
+  const float s = a * a;
+  float q = -0.00569229666f;
+  q = q * s + 0.0206281673f;
+  q = q * s - 0.0537365153f;
+  q = q * s + 0.133314058f;
+  q = q * s - 0.333332807f;
+  const float low = q * s * a + a;
+  const float high = 1.0f - 2.0f / (exp_normal(2.0f * a) + 1.0f);
+  return with_sign(a < 0.625f ? low : high, x);
+}
+
+// The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x, 2 ulp.
+constexpr float erf(float x) {
+  using namespace detail;
+  const float a = at_most(magnitude(x), 4.0f);  // 1 from 3.92
+  const float s = a * a;
+  float q = -0.000654224947f;
+  q = q * s + 0.00508686574f;
+  q = q * s - 0.0268222429f;
+  q = q * s + 0.112831622f;
+  q = q * s - 0.376126081f;
+  q = q * s + 0.128379166f;
+  const float low = q * a + a;
+  // ln(erfc(a)) on [0.8, 4].
+  float g = 0.000207451842f;
+  g = g * a - 0.00315360166f;
+  g = g * a + 0.0226561725f;
+  g = g * a - 0.104798712f;
+  g = g * a - 0.636221945f;
+  g = g * a - 1.1282289f;
+  g = g * a - 6.59867874e-05f;
+  const float high = 1.0f - exp_normal(g);
+  return with_sign(a < 0.8f ? low : high, x);
+}
+
+// 1 / (1 + e^-x), 2.5 ulp; precise to the end of both tails.
+constexpr float sigmoid(float x) {
+  const float e = exp(-detail::magnitude(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+template <std::same_as<double> T>
+constexpr T exp(T x) {
+  return std::exp(x);
+}
+template <std::same_as<double> T>
+constexpr T expm1(T x) {
+  return std::expm1(x);
+}
+template <std::same_as<double> T>
+constexpr T log(T x) {
+  return std::log(x);
+}
+template <std::same_as<double> T>
+constexpr T log1p(T x) {
+  return std::log1p(x);
+}
+template <std::same_as<double> T>
+constexpr T tanh(T x) {
+  return std::tanh(x);
+}
+template <std::same_as<double> T>
+constexpr T erf(T x) {
+  return std::erf(x);
+}
+template <std::same_as<double> T>
+constexpr T sigmoid(T x) {
+  const T e = std::exp(x < 0 ? x : -x);
+  return (x < 0 ? e : T(1)) / (T(1) + e);
+}
+
+// Square roots are instructions. Powers, sines and cosines are calls per element (not SIMD).
+template <Real T>
+constexpr T sqrt(T x) {
+  return std::sqrt(x);
+}
+template <Real T>
+constexpr T rsqrt(T x) {
+  return T(1) / std::sqrt(x);
+}
+template <Real T>
+constexpr T pow(T x, T y) {
+  return std::pow(x, y);
+}
+template <Real T>
+constexpr T sin(T x) {
+  return std::sin(x);
+}
+template <Real T>
+constexpr T cos(T x) {
+  return std::cos(x);
+}
+
+}  // namespace tandem::math

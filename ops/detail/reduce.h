@@ -1,0 +1,141 @@
+// Building blocks of row-wise kernels (softmax, norms, losses): reductions of one contiguous row of n values
+// of T in {bf16, float, double}, computed and accumulated in accumulate_t<T>, for the CPU.
+//
+// Value i is always added to accumulator i mod kLanes, and the accumulators are added as a balanced tree: the
+// result depends on the values and n alone, never on threads or alignment, the rounding error grows with n /
+// kLanes, and the loops over lanes become SIMD code without licence to reorder sums.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "autograd/dtype.h"
+#include "ops/detail/math.h"
+
+namespace tandem {
+
+inline constexpr int kLanes = 32;
+
+// Mean and biased variance (the sum of squared deviations divided by n) of a row.
+template <class A>
+struct MeanVar {
+  A mean;
+  A var;
+};
+
+namespace detail {
+
+template <class A>
+struct Block {
+  alignas(64) A lane[kLanes];
+};
+
+// The first `count` < kLanes values, zeros behind.
+template <class T>
+inline Block<accumulate_t<T>> load_part(const T* x, int count) {
+  Block<accumulate_t<T>> block = {};
+  for (int l = 0; l < count; ++l) block.lane[l] = static_cast<accumulate_t<T>>(x[l]);
+  return block;
+}
+
+template <class A, class Combine>
+inline A fold(Block<A>& acc, Combine combine) {
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int l = 0; l < width; ++l) acc.lane[l] = combine(acc.lane[l], acc.lane[l + width]);
+  }
+  return acc.lane[0];
+}
+
+// Folds term(x[i]...) over n values of one or more rows with `combine`, whose neutral element is `start`.
+template <class A, class Combine, class Term, class... T>
+inline A reduce_rows(int64_t n, A start, Combine combine, Term term, const T*... x) {
+  Block<A> acc;
+  for (int l = 0; l < kLanes; ++l) acc.lane[l] = start;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int l = 0; l < kLanes; ++l) acc.lane[l] = combine(acc.lane[l], term(static_cast<A>(x[i + l])...));
+  }
+  if (const int rest = static_cast<int>(n - i); rest > 0) {
+    // All lanes, the ones behind the end masked: one SIMD loop instead of a scalar tail.
+    [&](const auto&... block) {
+      for (int l = 0; l < kLanes; ++l) {
+        const A value = term(block.lane[l]...);
+        acc.lane[l] = combine(acc.lane[l], l < rest ? value : start);
+      }
+    }(load_part(x + i, rest)...);
+  }
+  return fold(acc, combine);
+}
+
+// The larger of two values; NaN if one is.
+inline constexpr auto larger = []<class A>(A a, A b) { return ((b > a) | (b != b)) ? b : a; };
+inline constexpr auto plus = []<class A>(A a, A b) { return a + b; };
+
+}  // namespace detail
+
+// The largest value; NaN if any value is NaN; -inf for an empty row.
+template <class T>
+accumulate_t<T> row_max(const T* x, int64_t n) {
+  using A = accumulate_t<T>;
+  return detail::reduce_rows(
+      n, -std::numeric_limits<A>::infinity(), detail::larger, [](A v) { return v; }, x);
+}
+
+// The sum; 0 for an empty row.
+template <class T>
+accumulate_t<T> row_sum(const T* x, int64_t n) {
+  using A = accumulate_t<T>;
+  return detail::reduce_rows(
+      n, A(0), detail::plus, [](A v) { return v; }, x);
+}
+
+// The sum of a[i] * b[i]; 0 for empty rows.
+template <class T>
+accumulate_t<T> row_dot(const T* a, const T* b, int64_t n) {
+  using A = accumulate_t<T>;
+  return detail::reduce_rows(
+      n, A(0), detail::plus, [](A u, A v) { return u * v; }, a, b);
+}
+
+// The sum of exp(x[i] - shift). Values of -inf add 0; NaN if one is NaN or if x[i] = shift is infinite.
+template <class T>
+accumulate_t<T> row_sum_exp(const T* x, int64_t n, accumulate_t<T> shift) {
+  using A = accumulate_t<T>;
+  return detail::reduce_rows(
+      n, A(0), detail::plus, [shift](A v) { return math::exp(v - shift); }, x);
+}
+
+// The same; also stores exp(x[i] - shift) to out[0..n), which may be x itself. The sum is of the values
+// before they are rounded to U.
+template <class T, class U>
+accumulate_t<T> row_sum_exp(const T* x, int64_t n, accumulate_t<T> shift, U* out) {
+  using A = accumulate_t<T>;
+  detail::Block<A> acc = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    // By way of a local block: SIMD code although out may overlap x.
+    detail::Block<A> e;
+    for (int l = 0; l < kLanes; ++l) e.lane[l] = math::exp(static_cast<A>(x[i + l]) - shift);
+    for (int l = 0; l < kLanes; ++l) acc.lane[l] += e.lane[l];
+    for (int l = 0; l < kLanes; ++l) out[i + l] = static_cast<U>(e.lane[l]);
+  }
+  if (const int rest = static_cast<int>(n - i); rest > 0) {
+    detail::Block<A> e = detail::load_part(x + i, rest);
+    for (int l = 0; l < kLanes; ++l) e.lane[l] = math::exp(e.lane[l] - shift);
+    for (int l = 0; l < kLanes; ++l) acc.lane[l] += l < rest ? e.lane[l] : A(0);
+    for (int l = 0; l < rest; ++l) out[i + l] = static_cast<U>(e.lane[l]);
+  }
+  return detail::fold(acc, detail::plus);
+}
+
+// Two passes: the mean, then the mean of the squared deviations from it. NaN for an empty row.
+template <class T>
+MeanVar<accumulate_t<T>> row_mean_var(const T* x, int64_t n) {
+  using A = accumulate_t<T>;
+  const A mean = row_sum(x, n) / static_cast<A>(n);
+  const A squares = detail::reduce_rows(
+      n, A(0), detail::plus, [mean](A v) { return (v - mean) * (v - mean); }, x);
+  return {mean, squares / static_cast<A>(n)};
+}
+
+}  // namespace tandem
