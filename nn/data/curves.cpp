@@ -1,0 +1,253 @@
+#include "nn/data/curves.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string_view>
+
+#include "autograd/error.h"
+#include "nn/data/files.h"
+#include "nn/data/process.h"
+#include "nn/data/text.h"
+
+namespace tandem::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxCsvBytes = int64_t{1} << 28;
+constexpr std::array kColumns{"epoch",    "step", "split", "loss",         "ce",     "kl",
+                              "accuracy", "lr",   "alpha", "images_per_s", "seconds"};
+// Okabe and Ito's palette: told apart with any kind of colour vision.
+constexpr std::array kColors{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
+
+std::vector<std::string> split_row(const std::string& line) {
+  std::vector<std::string> fields;
+  std::istringstream in(line);
+  for (std::string field; std::getline(in, field, ',');) fields.push_back(field);
+  if (line.ends_with(',')) fields.emplace_back();
+  return fields;
+}
+
+// Which curves a CSV can draw: gnuplot stops at a curve without a single point.
+class Metrics {
+ public:
+  explicit Metrics(const std::string& file) {
+    std::istringstream lines(read_file("draw_curves", file, kMaxCsvBytes));
+    std::string line;
+    std::getline(lines, line);
+    const std::vector<std::string> names = split_row(line);
+    for (const char* column : kColumns) {
+      check<IoError>(std::count(names.begin(), names.end(), column) == 1,
+                     "draw_curves: {}: line 1: expected one column {}", file, column);
+    }
+    for (int64_t number = 2; std::getline(lines, line); number++) {
+      const std::vector<std::string> fields = split_row(line);
+      check<IoError>(fields.size() == names.size(), "draw_curves: {}: line {}: {} fields, expected {}", file,
+                     number, fields.size(), names.size());
+      std::map<std::string, std::string> row;
+      for (size_t i = 0; i < names.size(); i++) row[names[i]] = fields[i];
+      check<IoError>(row["split"] == "train" || row["split"] == "valid",
+                     "draw_curves: {}: line {}: split is {}, expected train or valid", file, number,
+                     row["split"]);
+      add(file, number, row);
+    }
+  }
+
+  bool has(const std::string& split, const std::string& column) const {
+    return present_.contains(split + " " + column);
+  }
+  bool loss_differs() const { return loss_differs_; }
+
+ private:
+  void add(const std::string& file, int64_t line, const std::map<std::string, std::string>& row) {
+    std::map<std::string, double> values;
+    for (const auto& [column, text] : row) {
+      if (column == "split" || text.empty()) continue;
+      double value = 0;
+      const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+      check<IoError>(failure == std::errc() && end == text.data() + text.size(),
+                     "draw_curves: {}: line {}: {} is {}, expected a number", file, line, column, text);
+      if (std::isfinite(value)) values[column] = value;
+    }
+    if (!values.contains("step")) return;
+    for (const auto& [column, value] : values) present_.insert(row.at("split") + " " + column);
+    loss_differs_ = loss_differs_ || (row.at("split") == "train" && values.contains("loss") &&
+                                      values.contains("ce") && values["loss"] != values["ce"]);
+  }
+
+  std::set<std::string> present_;  // "split column" with at least one number
+  bool loss_differs_ = false;      // there is more in the training loss than the cross-entropy
+};
+
+std::string gnuplot_string(std::string_view text) {
+  std::string result = "'";
+  for (const char letter : text)
+    result += letter == '\'' ? "''" : std::string(1, letter == '\n' ? ' ' : letter);
+  return result + "'";
+}
+
+struct Style {
+  const char* split;
+  const char* column;
+  const char* look;  // without its colour
+  const char* scale = "";
+  const char* axes = "";
+};
+
+constexpr const char* kTrain = "lines lw 1.5 dt solid";
+constexpr const char* kValid = "linespoints lw 2.5 dt solid pt 7 ps 0.9";
+constexpr const char* kTotal = "lines lw 1.5 dt (4,4)";
+constexpr const char* kSpeed = "lines lw 1.5 dt (2,5)";
+
+class Script {
+ public:
+  Script(const std::vector<CurveRun>& runs, const fs::path& folder) {
+    for (const CurveRun& run : runs) {
+      runs_.push_back({Metrics(run.metrics), fs::relative(run.metrics, folder).string(), run.name});
+    }
+  }
+
+  std::string text(const std::string& png_name, const std::string& title) {
+    text_ = fmt::format(R"(# Draws the picture again:  gnuplot {}
+if (!exists("picture")) picture = {}
+set terminal pngcairo noenhanced size 1400,1050 font 'Sans,13' background '#ffffff'
+set output picture
+set encoding utf8
+set datafile separator comma
+set datafile columnheaders
+set datafile missing NaN
+set grid lt 1 lc '#d0d0d0' lw 0.8
+set border 3 lc '#555555'
+set tics textcolor '#333333'
+set multiplot
+)",
+                        gnuplot_string(fs::path(png_name).replace_extension(".gp").string()),
+                        gnuplot_string(png_name));
+    legend(title);
+    const std::array<Style, 3> losses{
+        Style{"train", "ce", kTrain}, {"valid", "ce", kValid}, {"train", "loss", kTotal}};
+    panel(0, "Cross-entropy and loss", "[0:*]", losses);
+    panel(1, "KL between the passes (training)", "[0:*]", std::array{Style{"train", "kl", kTrain}});
+    panel(2, "Accuracy (%)", "[*:*]",
+          std::array{Style{"train", "accuracy", kTrain, "100*"}, Style{"valid", "accuracy", kValid, "100*"}});
+    panel(3, "Learning rate (solid), images per second (dotted, right)", "[0:*]",
+          std::array{Style{"train", "lr", kTrain}, Style{"train", "images_per_s", kSpeed, "", "axes x1y2 "}});
+    return text_ + "unset multiplot\nset output\n";
+  }
+
+ private:
+  struct Run {
+    Metrics metrics;
+    std::string file, name;
+  };
+
+  static std::string color(size_t run) { return kColors[run % kColors.size()]; }
+
+  // Rows above the panels: runs by colour (when several), kinds of curves by line. Drawn as empty plots, so
+  // that no legend lies on a curve.
+  void legend(const std::string& title) {
+    text_ += fmt::format("\nset label 1 {} at screen 0.5,0.972 center font ',17'\n", gnuplot_string(title));
+    std::vector<std::string> entries;
+    for (size_t i = 0; i < runs_.size(); i++) {
+      entries.push_back(
+          fmt::format("NaN with lines lw 5 lc '{}' title {}", color(i), gnuplot_string(runs_[i].name)));
+    }
+    if (runs_.size() > 1) legend_row(0.935, entries);
+    entries.clear();
+    bool total = false;
+    for (const Run& run : runs_) total = total || run.metrics.loss_differs();
+    const auto add = [&](const char* look, const char* name) {
+      entries.push_back(fmt::format("NaN with {} lc '#555555' title '{}'", look, name));
+    };
+    add(kTrain, "train");
+    add(kValid, "valid");
+    if (total) add(kTotal, "train loss with KL term");
+    legend_row(0.905, entries);
+  }
+
+  void legend_row(double height, const std::vector<std::string>& entries) {
+    text_ += fmt::format(
+        "set key at screen 0.5,{} center center horizontal Left reverse maxrows 1 samplen 3 width -1 "
+        "textcolor '#333333'\n"
+        "set lmargin at screen 0; set rmargin at screen 1; set bmargin at screen 0.9; set tmargin at screen "
+        "1\n"
+        "unset border; unset tics\n"
+        "plot [0:1] [0:1] {}\n"
+        "set border 3; set xtics nomirror; set ytics nomirror\n"
+        "unset label 1\n",
+        height, join(entries, ", "));
+  }
+
+  template <size_t N>
+  void panel(int place, const char* title, const char* range, const std::array<Style, N>& styles) {
+    const double left = place % 2 == 0 ? 0.06 : 0.55, bottom = place < 2 ? 0.52 : 0.07;
+    text_ += fmt::format(
+        "\nset lmargin at screen {}; set rmargin at screen {}; set bmargin at screen {}; set tmargin at "
+        "screen {}\n"
+        "unset key; set title {} offset 0,-0.4; set xlabel {}\n",
+        left, left + 0.39, bottom, bottom + 0.32, gnuplot_string(title),
+        gnuplot_string(place < 2 ? "" : "optimizer step"));
+    std::vector<std::string> curves;
+    bool right_axis = false;
+    for (const Style& style : styles) {
+      for (size_t i = 0; i < runs_.size(); i++) {
+        const Run& run = runs_[i];
+        if (!run.metrics.has(style.split, style.column)) continue;
+        if (std::string_view(style.column) == "loss" && !run.metrics.loss_differs()) continue;
+        right_axis = right_axis || *style.axes != '\0';
+        curves.push_back(fmt::format(
+            "{} using (column('step')):(strcol('split') eq '{}' ? {}column('{}') : NaN) {}with {} lc '{}' "
+            "notitle",
+            gnuplot_string(run.file), style.split, style.scale, style.column, style.axes, style.look,
+            color(i)));
+      }
+    }
+    if (curves.empty()) {
+      text_ += "set label 2 'no values' at graph 0.5,0.5 center textcolor '#777777'\n";
+      text_ += "plot [0:1] [0:1] NaN notitle\nunset label 2\n";
+      return;
+    }
+    if (right_axis) text_ += "set border 11; set y2tics; set y2range [0:*]\n";
+    text_ += fmt::format("set xrange [0:*] noextend; plot [] {} \\\n  {}\n", range, join(curves, ", \\\n  "));
+  }
+
+  std::vector<Run> runs_;
+  std::string text_;
+};
+
+}  // namespace
+
+bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file, const std::string& title) {
+  check<ValueError>(!runs.empty(), "draw_curves: no runs, expected at least one");
+  const fs::path png = fs::absolute(png_file), folder = png.parent_path();
+  const std::string name = png.filename().string();
+  const std::string script_name = png.filename().replace_extension(".gp").string();
+  write_file((folder / script_name).string(), Script(runs, folder).text(name, title));
+  if (!has_program("gnuplot")) return false;
+
+  const std::string partial = temporary_name(name);
+  const ProcessResult result =
+      run_process({"gnuplot", "-e", "picture = " + gnuplot_string(partial), script_name}, folder.string());
+  std::error_code failure;
+  if (result.status == 0) fs::rename(folder / partial, png, failure);
+  if (result.status != 0 || failure) {
+    std::error_code ignored;
+    fs::remove(folder / partial, ignored);
+    raise<IoError>("draw_curves: {}: gnuplot failed (status {}): {}", (folder / script_name).string(),
+                   result.status, failure ? failure.message() : result.output);
+  }
+  return true;
+}
+
+bool draw_curves(const std::string& metrics_csv, const std::string& png_file, const std::string& title) {
+  return draw_curves({{.name = fs::path(metrics_csv).stem().string(), .metrics = metrics_csv}}, png_file,
+                     title);
+}
+
+}  // namespace tandem::data

@@ -1,0 +1,40 @@
+// Whole files in and out. Writing goes to a temporary name first and is renamed, so a reader (or a run that
+// was interrupted) never meets half a file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace tandem::data {
+
+// Size in bytes of a regular file; IoError if it is missing or is something else. `reader` opens the message.
+int64_t checked_file_size(std::string_view reader, const std::string& file);
+
+// The first min(size, limit) bytes of a file.
+std::string read_file_start(std::string_view reader, const std::string& file, int64_t limit);
+
+// The whole file; IoError when it is larger than `limit` bytes.
+std::string read_file(std::string_view reader, const std::string& file, int64_t limit);
+
+// Replaces `file` (its folder must exist) by `bytes` in one step.
+void write_file(const std::string& file, std::string_view bytes);
+
+// "<file>.tmp-<process>-<number>": a name beside `file` that no other writer uses.
+std::string temporary_name(const std::string& file);
+
+// A fresh folder inside `parent` (made if need be), removed with all it holds at the end of its scope.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const std::string& parent);
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace tandem::data

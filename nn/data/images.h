@@ -1,0 +1,21 @@
+// A labelled set of 8-bit images in memory, as every reader of this folder returns it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tandem::data {
+
+struct ImageSet {
+  int64_t count = 0, channels = 0, height = 0, width = 0;
+  std::vector<uint8_t> pixels;       // [count, channels, height, width]
+  std::vector<int64_t> labels;       // [count], each in 0..classes.size()-1
+  std::vector<std::string> classes;  // names; a label is an index into them
+};
+
+struct ImageSplits {
+  ImageSet train, test;
+};
+
+}  // namespace tandem::data

@@ -1,0 +1,40 @@
+// PNG files as 8-bit planes, over libpng's simplified interface (which reports errors by value, so no jump
+// crosses a destructor).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tandem::data {
+
+enum class PngColor {
+  kAsStored,  // grey if the file is, else RGB (a palette counts as RGB)
+  kGray,
+  kRgb,
+};
+
+struct Image {
+  int64_t channels = 0, height = 0, width = 0;
+  std::vector<uint8_t> pixels;  // [channels, height, width]; 1 channel is grey, 3 are RGB
+};
+
+struct PngInfo {
+  int64_t height = 0, width = 0;
+  bool is_gray = false;
+};
+
+inline constexpr int64_t kMaxPngSide = 16384;
+
+// What the header says, without reading the picture.
+PngInfo read_png_info(const std::string& file);
+
+// Reads any PNG: 1 to 16 bits per channel (rounded to 8), palette, interlaced; transparency is laid over
+// white. Every chunk's checksum is verified. IoError names the file and the reason: not a PNG, truncated,
+// corrupt, larger than kMaxPngSide on a side, a size its data cannot fill.
+Image read_png(const std::string& file, PngColor color = PngColor::kAsStored);
+
+// Writes a grey (1 channel) or RGB (3 channels) image.
+void write_png(const std::string& file, const Image& image);
+
+}  // namespace tandem::data
