@@ -90,7 +90,7 @@ constexpr float exponent_value(uint32_t field) {
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
 
-// e^x, 1 ulp.
+// e^x, 1.1 ulp.
 constexpr float exp(float x) {
   using namespace detail;
   constexpr float lowest = -104.0f;  // e^-104 is below half of the least subnormal number
