@@ -29,39 +29,62 @@ struct bf16 {
   static constexpr uint16_t round(float value) {
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-    return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);  // NaN stays NaN
+    return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u
+                                                                 : rounded);  // NaN stays NaN
   }
 };
 
 enum class DType : uint8_t { boolean, u8, i32, i64, bf16, f32, f64 };
 inline constexpr int kDTypes = 7;
 
-template <class T> struct dtype_of_t;
-template <> struct dtype_of_t<bool> { static constexpr DType value = DType::boolean; };
-template <> struct dtype_of_t<uint8_t> { static constexpr DType value = DType::u8; };
-template <> struct dtype_of_t<int32_t> { static constexpr DType value = DType::i32; };
-template <> struct dtype_of_t<int64_t> { static constexpr DType value = DType::i64; };
-template <> struct dtype_of_t<bf16> { static constexpr DType value = DType::bf16; };
-template <> struct dtype_of_t<float> { static constexpr DType value = DType::f32; };
-template <> struct dtype_of_t<double> { static constexpr DType value = DType::f64; };
-template <class T> inline constexpr DType dtype_of = dtype_of_t<T>::value;
+template <class T>
+struct dtype_of_t;
+template <>
+struct dtype_of_t<bool> {
+  static constexpr DType value = DType::boolean;
+};
+template <>
+struct dtype_of_t<uint8_t> {
+  static constexpr DType value = DType::u8;
+};
+template <>
+struct dtype_of_t<int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct dtype_of_t<int64_t> {
+  static constexpr DType value = DType::i64;
+};
+template <>
+struct dtype_of_t<bf16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct dtype_of_t<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct dtype_of_t<double> {
+  static constexpr DType value = DType::f64;
+};
+template <class T>
+inline constexpr DType dtype_of = dtype_of_t<T>::value;
 
 // The type in which values of T are computed: f32 for bf16, T itself otherwise.
-template <class T> using compute_t = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+template <class T>
+using compute_t = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
 // The type in which values of T are summed: f64 for f64, f32 for f32 and bf16, i64 for integers.
 template <class T>
-using accumulate_t = std::conditional_t<std::is_same_v<T, double>, double,
-                                        std::conditional_t<std::is_same_v<compute_t<T>, float>, float, int64_t>>;
+using accumulate_t =
+    std::conditional_t<std::is_same_v<T, double>, double,
+                       std::conditional_t<std::is_same_v<compute_t<T>, float>, float, int64_t>>;
 
 constexpr int64_t size_of(DType dtype) {
   constexpr int64_t sizes[kDTypes] = {1, 1, 4, 8, 2, 4, 8};
   return sizes[static_cast<int>(dtype)];
 }
 constexpr bool is_floating(DType dtype) { return dtype >= DType::bf16; }
-constexpr std::string_view name_of(DType dtype) {
-  constexpr std::string_view names[kDTypes] = {"bool", "u8", "i32", "i64", "bf16", "f32", "f64"};
-  return names[static_cast<int>(dtype)];
-}
+std::string_view name_of(DType dtype);  // "f32"
 // The type of `a op b`: the later of the two in the order of the enum (bool < integers < floats).
 constexpr DType promote(DType a, DType b) { return a < b ? b : a; }
 
@@ -69,13 +92,20 @@ constexpr DType promote(DType a, DType b) { return a < b ? b : a; }
 template <class F>
 decltype(auto) dispatch_all(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::boolean: return f.template operator()<bool>();
-    case DType::u8: return f.template operator()<uint8_t>();
-    case DType::i32: return f.template operator()<int32_t>();
-    case DType::i64: return f.template operator()<int64_t>();
-    case DType::bf16: return f.template operator()<bf16>();
-    case DType::f32: return f.template operator()<float>();
-    default: return f.template operator()<double>();
+    case DType::boolean:
+      return f.template operator()<bool>();
+    case DType::u8:
+      return f.template operator()<uint8_t>();
+    case DType::i32:
+      return f.template operator()<int32_t>();
+    case DType::i64:
+      return f.template operator()<int64_t>();
+    case DType::bf16:
+      return f.template operator()<bf16>();
+    case DType::f32:
+      return f.template operator()<float>();
+    default:
+      return f.template operator()<double>();
   }
 }
 
@@ -83,10 +113,14 @@ decltype(auto) dispatch_all(DType dtype, F&& f) {
 template <class F>
 decltype(auto) dispatch_floating(const char* op, DType dtype, F&& f) {
   switch (dtype) {
-    case DType::bf16: return f.template operator()<bf16>();
-    case DType::f32: return f.template operator()<float>();
-    case DType::f64: return f.template operator()<double>();
-    default: raise<DTypeError>("{}: expected a floating dtype (bf16, f32, f64), got {}", op, name_of(dtype));
+    case DType::bf16:
+      return f.template operator()<bf16>();
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::f64:
+      return f.template operator()<double>();
+    default:
+      raise<DTypeError>("{}: expected a floating dtype (bf16, f32, f64), got {}", op, name_of(dtype));
   }
 }
 
@@ -94,11 +128,16 @@ decltype(auto) dispatch_floating(const char* op, DType dtype, F&& f) {
 template <class F>
 decltype(auto) dispatch_numeric(const char* op, DType dtype, F&& f) {
   switch (dtype) {
-    case DType::u8: return f.template operator()<uint8_t>();
-    case DType::i32: return f.template operator()<int32_t>();
-    case DType::i64: return f.template operator()<int64_t>();
-    case DType::boolean: raise<DTypeError>("{}: expected a numeric dtype, got bool", op);
-    default: return dispatch_floating(op, dtype, f);
+    case DType::u8:
+      return f.template operator()<uint8_t>();
+    case DType::i32:
+      return f.template operator()<int32_t>();
+    case DType::i64:
+      return f.template operator()<int64_t>();
+    case DType::boolean:
+      raise<DTypeError>("{}: expected a numeric dtype, got bool", op);
+    default:
+      return dispatch_floating(op, dtype, f);
   }
 }
 
@@ -106,9 +145,12 @@ decltype(auto) dispatch_numeric(const char* op, DType dtype, F&& f) {
 template <class F>
 decltype(auto) dispatch_index(const char* op, DType dtype, F&& f) {
   switch (dtype) {
-    case DType::i32: return f.template operator()<int32_t>();
-    case DType::i64: return f.template operator()<int64_t>();
-    default: raise<DTypeError>("{}: expected an index dtype (i32, i64), got {}", op, name_of(dtype));
+    case DType::i32:
+      return f.template operator()<int32_t>();
+    case DType::i64:
+      return f.template operator()<int64_t>();
+    default:
+      raise<DTypeError>("{}: expected an index dtype (i32, i64), got {}", op, name_of(dtype));
   }
 }
 

@@ -8,8 +8,8 @@
 
 namespace tandem {
 
-int num_threads();              // threads that parallel_for may use
-void set_num_threads(int n);    // n >= 1; ConfigError otherwise
+int num_threads();            // threads that parallel_for may use
+void set_num_threads(int n);  // n >= 1; ConfigError otherwise
 
 namespace detail {
 void run_chunks(int64_t chunks, void (*body)(void*, int64_t), void* context);
@@ -23,11 +23,17 @@ void parallel_for(int64_t n, int64_t grain, Body&& body) {
   grain = std::max<int64_t>(grain, 1);
   const int64_t chunks = (n + grain - 1) / grain;
   if (chunks == 1) return body(int64_t{0}, n);
-  struct Context { Body& body; int64_t n, grain; } context{body, n, grain};
-  detail::run_chunks(chunks, [](void* p, int64_t chunk) {
-    auto& c = *static_cast<Context*>(p);
-    c.body(chunk * c.grain, std::min(c.n, (chunk + 1) * c.grain));
-  }, &context);
+  struct Context {
+    Body& body;
+    int64_t n, grain;
+  } context{body, n, grain};
+  detail::run_chunks(
+      chunks,
+      [](void* p, int64_t chunk) {
+        auto& c = *static_cast<Context*>(p);
+        c.body(chunk * c.grain, std::min(c.n, (chunk + 1) * c.grain));
+      },
+      &context);
 }
 
 }  // namespace tandem

@@ -1,0 +1,30 @@
+#include "autograd/device.h"
+
+namespace tandem {
+
+Backend* cpu_backend();  // autograd/cpu_allocator.cpp
+
+namespace {
+Backend*& slot(DeviceType type) {
+  static Backend* backends[kDeviceTypes] = {cpu_backend(), nullptr};
+  return backends[static_cast<int>(type)];
+}
+}  // namespace
+
+std::string_view name_of(Device device) { return device.type == DeviceType::cpu ? "cpu" : "cuda"; }
+
+Device parse_device(std::string_view name) {
+  if (name == "cpu") return kCpu;
+  if (name == "cuda") return {DeviceType::cuda};
+  raise<ConfigError>("device: expected cpu or cuda, got '{}'", name);
+}
+
+Backend& backend(Device device) {
+  Backend* found = slot(device.type);
+  check<DeviceError>(found != nullptr, "device '{}': no backend is loaded", name_of(device));
+  return *found;
+}
+
+void register_backend(DeviceType type, Backend* backend) { slot(type) = backend; }
+
+}  // namespace tandem

@@ -1,0 +1,52 @@
+// Where a tensor lives, and what autograd asks of a device: memory and copies. A device's kernels
+// register themselves (autograd/kernel.h).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "autograd/error.h"
+
+namespace tandem {
+
+enum class DeviceType : uint8_t { cpu, cuda };
+inline constexpr int kDeviceTypes = 2;
+
+struct Device {
+  DeviceType type = DeviceType::cpu;
+  bool operator==(const Device&) const = default;
+};
+inline constexpr Device kCpu{DeviceType::cpu};
+
+std::string_view name_of(Device device);     // "cpu", "cuda"
+Device parse_device(std::string_view name);  // ConfigError for any other name
+
+// Counts of an allocator, in bytes unless said.
+struct MemoryStats {
+  int64_t in_use = 0;        // handed out now
+  int64_t peak = 0;          // the most ever in use since the last reset_peak
+  int64_t cached = 0;        // held, not in use
+  int64_t system_calls = 0;  // how often the system was asked for memory
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual void* allocate(int64_t bytes) = 0;  // aligned to 64 bytes; std::bad_alloc never: DeviceError
+  virtual void release(void* data, int64_t bytes) noexcept = 0;
+  virtual void copy_to_host(void* host, const void* data, int64_t bytes) = 0;
+  virtual void copy_from_host(void* data, const void* host, int64_t bytes) = 0;
+  virtual MemoryStats stats() const = 0;
+  virtual void reset_peak() = 0;
+  virtual void release_cached() = 0;  // gives cached blocks back to the system
+};
+
+// The backend of a device; DeviceError when there is none in this process.
+Backend& backend(Device device);
+void register_backend(DeviceType type, Backend* backend);  // kept for the life of the process
+
+// Fills every new CPU block with this byte (-1: off), so that tests see reads of uninitialised memory.
+void set_allocation_fill(int byte);
+
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// Whether ops are recorded on this thread.
+#pragma once
+
+namespace tandem {
+
+bool grad_enabled();
+
+class GradMode {  // sets the mode for a scope
+ public:
+  explicit GradMode(bool enabled);
+  ~GradMode();
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
+
+ private:
+  bool outer_;
+};
+
+struct NoGradGuard : GradMode {
+  NoGradGuard() : GradMode(false) {}
+};
+
+}  // namespace tandem

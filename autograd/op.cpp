@@ -1,0 +1,123 @@
+#include "autograd/op.h"
+
+#include <atomic>
+
+#include "autograd/grad_mode.h"
+#include "autograd/profiler.h"
+#include "autograd/tensor_impl.h"
+
+namespace tandem {
+namespace {
+
+thread_local bool grad_mode = true;
+std::atomic<uint64_t> next_sequence{1};
+
+// Dropping the last owner of an op drops its edges, and so on along the chain: done with a list, so that a
+// graph of any length is freed in a bounded stack.
+thread_local std::vector<std::shared_ptr<Op>>* falling = nullptr;
+
+void release(std::shared_ptr<Op>&& op) {
+  if (!op || op.use_count() > 1) return op.reset();
+  if (falling) return falling->push_back(std::move(op));
+  std::vector<std::shared_ptr<Op>> list;
+  falling = &list;
+  list.push_back(std::move(op));
+  while (!list.empty()) {
+    auto last = std::move(list.back());
+    list.pop_back();
+    last.reset();
+  }
+  falling = nullptr;
+}
+
+}  // namespace
+
+bool grad_enabled() { return grad_mode; }
+GradMode::GradMode(bool enabled) : outer_(grad_mode) { grad_mode = enabled; }
+GradMode::~GradMode() { grad_mode = outer_; }
+
+Op::~Op() {
+  for (Edge& edge : edges_) release(std::move(edge.op));
+}
+TensorImpl::~TensorImpl() { release(std::move(grad_fn)); }
+
+const Tensor& Op::save(const Tensor& input) {
+  if (recording_) saved_.push_back({input, input.version(), false});
+  return input;
+}
+
+Tensor Op::save_output(Tensor output) {
+  // Kept without its grad_fn, which is this op (that would be a cycle); saved() attaches it again.
+  if (recording_) saved_.push_back({output.detach(), output.version(), true});
+  return output;
+}
+
+Tensor Op::saved(size_t i) const {
+  check<AutogradError>(!released_, "{}: a second backward through a graph that was freed; pass retain_graph",
+                       name());
+  const Saved& saved = saved_[i];
+  check<AutogradError>(
+      saved.value.version() == saved.version,
+      "{}: a tensor needed for the backward, {}, was written to in place (version {}, expected {})", name(),
+      describe(saved.value), saved.value.version(), saved.version);
+  if (!saved.is_output) return saved.value;
+  const Tensor output = saved.value.detach();
+  output.impl()->grad_fn = std::const_pointer_cast<Op>(shared_from_this());
+  output.impl()->requires_grad = true;
+  return output;
+}
+
+Tensor Op::output(const Shape& shape, DType dtype, Device device) const {
+  return empty(shape, {dtype, device}, passes_);
+}
+
+int common_passes(const char* op, const Tensors& inputs) {
+  int m = 1;
+  for (const Tensor& x : inputs) {
+    if (!x.defined() || x.passes() == 1) continue;
+    check<ShapeError>(m == 1 || m == x.passes(), "{}: inputs of {} and of {} passes", op, m, x.passes());
+    m = x.passes();
+  }
+  return m;
+}
+
+Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
+  Op& node = *op;
+  node.passes_ = common_passes(node.name(), inputs);
+  bool needed = false;
+  for (const Tensor& x : inputs) {
+    if (!x.defined()) continue;  // an optional input that was not given
+    check<DeviceError>(x.device() == inputs[0].device(), "{}: inputs on different devices: {} and {}",
+                       node.name(), name_of(inputs[0].device()), name_of(x.device()));
+    needed |= x.requires_grad();
+  }
+  node.recording_ = needed && grad_enabled();
+
+  Tensor output;
+  {
+    NoGradGuard guard;
+    ProfileScope profile(node.name(), false);
+    output = node.forward(inputs);
+    profile.count(inputs, output);
+  }
+  if (!node.recording_) return output;
+
+  // A forward that returned its input unchanged still needs a tensor of its own on the tape.
+  if (output.impl().use_count() > 1) output = output.detach();
+  node.sequence_ = next_sequence.fetch_add(1, std::memory_order_relaxed);
+  node.shape_ = output.shape();
+  node.dtype_ = output.dtype();
+  node.passes_ = output.passes();
+  node.edges_.reserve(inputs.size());
+  for (const Tensor& x : inputs) {
+    Op::Edge edge;
+    edge.needed = x.defined() && x.requires_grad();
+    if (edge.needed && !(edge.op = x.grad_fn())) edge.leaf = x.impl();
+    node.edges_.push_back(std::move(edge));
+  }
+  output.impl()->requires_grad = true;
+  output.impl()->grad_fn = std::move(op);
+  return output;
+}
+
+}  // namespace tandem

@@ -1,0 +1,106 @@
+// Op: one application of an operator, which is also the tape's node. It has the operator's attributes, the
+// forward kernel, what the backward needs, and the derivative rule. Every op has exactly one output.
+//
+//   struct Exp final : Op {
+//     static constexpr bool batches_passes = true;  // the kernel takes a leading pass dimension itself
+//     const char* name() const override { return "exp"; }
+//     Tensor forward(const Tensors& in) override { return save_output(exp_kernel(in[0])); }
+//     Tensors vjp(const Tensor& cotangent) override { return {cotangent * saved(0)}; }
+//   };
+//   Tensor exp(const Tensor& x) { return apply<Exp>({x}); }
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+class Op : public std::enable_shared_from_this<Op> {
+ public:
+  virtual ~Op();
+  virtual const char* name() const = 0;
+
+  // Computes the output from the inputs; nothing is recorded inside.
+  virtual Tensor forward(const Tensors& inputs) = 0;
+
+  // The vector-Jacobian product: the cotangent of each input (an undefined Tensor means zero, and is fine
+  // where !needs(i)). May have the broadcast shape, or the passes, of the output: the engine sums.
+  virtual Tensors vjp(const Tensor& cotangent) = 0;
+
+  // True for a vjp whose own kernels are not recorded: a second derivative through it is refused.
+  virtual bool first_order_only() const { return false; }
+
+  bool needs(size_t input) const { return edges_[input].needed; }
+
+ protected:
+  // For forward(): keep a tensor for the vjp (a no-op when nothing is recorded). Returns its argument.
+  const Tensor& save(const Tensor& input);
+  Tensor save_output(Tensor output);
+  // For vjp(): the i-th saved tensor, in order of saving. AutogradError when it was written to meanwhile.
+  Tensor saved(size_t i) const;
+
+  // For forward(): a new output tensor. The ONE place where passes propagate: it has as many as the inputs.
+  Tensor output(const Shape& shape, DType dtype, Device device) const;
+  Tensor output(const Shape& shape, const Tensor& like) const {
+    return output(shape, like.dtype(), like.device());
+  }
+  int passes() const { return passes_; }             // of the output
+  void set_passes(int passes) { passes_ = passes; }  // noise alone may change them
+
+ private:
+  friend class Engine;
+  friend class Tensor;
+  friend Tensor record(std::shared_ptr<Op> op, const Tensors& inputs);
+  friend struct Wiring;
+
+  struct Edge {                        // to the maker of one input
+    std::shared_ptr<Op> op;            // null for a leaf
+    std::shared_ptr<TensorImpl> leaf;  // null for an op's output
+    bool needed = false;
+  };
+  struct Saved {
+    Tensor value;
+    int64_t version;
+    bool is_output;
+  };
+
+  std::vector<Edge> edges_;
+  std::vector<Saved> saved_;
+  std::vector<GradHook> hooks_;         // on the output's gradient
+  std::weak_ptr<TensorImpl> retained_;  // the output, when it keeps its .grad
+  Shape shape_;                         // of the output
+  DType dtype_ = DType::f32;
+  int passes_ = 1;
+  bool recording_ = false;
+  bool released_ = false;  // saved tensors were freed by a backward
+  uint64_t sequence_ = 0;  // process-wide order of recording: inputs before outputs
+};
+
+// The number of passes of the inputs' op: the one number > 1 among them, or 1. ShapeError when they disagree.
+int common_passes(const char* op, const Tensors& inputs);
+
+// Runs op->forward and, where a gradient will be asked for, puts it on the tape.
+Tensor record(std::shared_ptr<Op> op, const Tensors& inputs);
+
+// Applies an operator O made from `attributes`. An O whose kernel does not know passes (the default) is
+// applied to each pass on its own.
+template <class O, class... Attributes>
+Tensor apply(const Tensors& inputs, const Attributes&... attributes) {
+  if constexpr (!requires { O::batches_passes; }) {
+    const int m = common_passes("apply", inputs);
+    if (m > 1) {
+      Tensors outputs;
+      for (int i = 0; i < m; ++i) {
+        Tensors one;
+        for (const Tensor& x : inputs) one.push_back(x.passes() == 1 ? x : x.pass(i));
+        outputs.push_back(apply<O>(one, attributes...));
+      }
+      return stack_passes(outputs);
+    }
+  }
+  return record(std::make_shared<O>(attributes...), inputs);
+}
+
+}  // namespace tandem

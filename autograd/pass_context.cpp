@@ -1,0 +1,70 @@
+#include "autograd/pass_context.h"
+
+#include <algorithm>
+
+#include "autograd/error.h"
+#include "autograd/scope.h"
+
+namespace tandem {
+namespace {
+
+thread_local PassContext* innermost = nullptr;
+
+void check_rate(const char* what, double p) {
+  check<ConfigError>(p >= 0 && p < 1, "{}: expected a rate in [0, 1), got {}", what, p);
+}
+
+}  // namespace
+
+bool Noise::active() const {
+  return std::any_of(rates.begin(), rates.end(), [](double p) { return p > 0; });
+}
+
+int64_t Noise::per_sample(const char* op, int64_t numel, int64_t size0) const {
+  const int64_t samples = batch > 0 ? batch : size0;
+  if (numel == 0) return 0;
+  check<ShapeError>(samples > 0 && numel % samples == 0,
+                    "{}: {} elements are not divisible among the {} samples of the batch", op, numel,
+                    samples);
+  return numel / samples;
+}
+
+PassContext::PassContext(PassOptions options) : options_(std::move(options)), outer_(innermost) {
+  check<ConfigError>(options_.count >= 1 && options_.first >= 0,
+                     "passes: expected at least 1, got {} from {}", options_.count, options_.first);
+  for (double p : options_.rates) check_rate("rates", p);
+  check<ConfigError>(
+      options_.rates.empty() || static_cast<int>(options_.rates.size()) >= options_.first + options_.count,
+      "rates: expected one for each of {} passes, got {}", options_.first + options_.count,
+      options_.rates.size());
+  check<ConfigError>(options_.rate_scale >= 0, "rate_scale: expected a number >= 0, got {}",
+                     options_.rate_scale);
+  innermost = this;
+}
+
+PassContext::~PassContext() { innermost = outer_; }
+PassContext* PassContext::current() { return innermost; }
+
+PassContext& PassContext::require(const char* op) {
+  check<AutogradError>(innermost != nullptr,
+                       "{}: noise outside of a PassContext: open one (the trainer does), or call eval()", op);
+  return *innermost;
+}
+
+Noise PassContext::noise(Purpose purpose, double p) {
+  const uint64_t site = site_hash(Scope::current());
+  Noise noise;
+  noise.key = noise_key(options_.seed, options_.step, site, calls_[{site, purpose}]++, purpose);
+  noise.first_pass = static_cast<uint32_t>(options_.first);
+  noise.sample_offset = options_.sample_offset;
+  noise.batch = options_.batch;
+  check_rate("dropout", p);
+  for (int i = options_.first; i < options_.first + options_.count; ++i) {
+    const double rate = p == 0 ? 0 : options_.rates.empty() ? p * options_.rate_scale : options_.rates[i];
+    check_rate("rate_scale", rate);
+    noise.rates.push_back(rate);
+  }
+  return noise;
+}
+
+}  // namespace tandem

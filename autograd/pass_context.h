@@ -1,0 +1,67 @@
+// PassContext: what is being run, for everything that draws noise. Scoped and thread-local; the trainer opens
+// one around every forward. A tensor of noise belongs to the passes [first, first + count) of a step of m.
+//
+// Without a context there is no noise: a dropout in training mode outside of one is an AutogradError, since a
+// mask that nobody can name could not be drawn again.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "autograd/noise.h"
+
+namespace tandem {
+
+// The noise of one call at one site: what an op captures at forward to draw the same again in its backward.
+struct Noise {
+  NoiseKey key;
+  uint32_t first_pass = 0;
+  std::vector<double> rates;   // effective, one for each pass that is run; each in [0, 1)
+  uint64_t sample_offset = 0;  // index in the global batch of this tensor's first sample
+  int64_t batch = 0;           // samples in this tensor; 0: its first dimension
+
+  bool active() const;  // some rate is above 0
+  int passes() const { return static_cast<int>(rates.size()); }
+  // Elements of one sample in a tensor of `numel` elements with leading dimension `size0`; ShapeError naming
+  // `op` when the batch does not divide it.
+  int64_t per_sample(const char* op, int64_t numel, int64_t size0) const;
+};
+
+struct PassOptions {
+  uint64_t seed = 0;
+  uint64_t step = 0;  // of the optimizer
+  int first = 0;      // the range of passes that is run: [first, first + count)
+  int count = 1;
+  std::vector<double> rates =
+      {};                      // per pass of the step, replacing p in every dropout whose own p > 0; or empty
+  double rate_scale = 1;       // multiplies p instead (of what rates did not replace)
+  uint64_t sample_offset = 0;  // of this micro-batch (and rank) in the global batch
+  int64_t batch = 0;           // samples of this micro-batch; 0: each tensor's first dimension
+  bool updates_statistics = true;  // false while a plan runs a forward a second time
+};
+
+class PassContext {
+ public:
+  // ConfigError when the range is empty, a rate is outside of [0, 1) or the list is shorter than the range.
+  explicit PassContext(PassOptions options);
+  ~PassContext();
+  PassContext(const PassContext&) = delete;
+  PassContext& operator=(const PassContext&) = delete;
+
+  static PassContext* current();  // null outside of every context
+  // The current context; an AutogradError naming `op` when there is none.
+  static PassContext& require(const char* op);
+
+  const PassOptions& options() const { return options_; }
+  // The noise of the next call at the current module (Scope) for a rate p of its own. Calls are counted per
+  // site and purpose, so that a module used twice in one forward draws twice.
+  Noise noise(Purpose purpose, double p);
+
+ private:
+  PassOptions options_;
+  std::map<std::pair<uint64_t, Purpose>, uint32_t> calls_;
+  PassContext* outer_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,49 @@
+#include "autograd/profiler.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace tandem {
+namespace {
+
+thread_local Profiler* active = nullptr;
+
+int64_t bytes_of(const Tensor& x) { return x.defined() ? x.numel() * x.passes() * size_of(x.dtype()) : 0; }
+
+}  // namespace
+
+Profiler::Profiler() : outer_(active) { active = this; }
+Profiler::~Profiler() { active = outer_; }
+Profiler* Profiler::current() { return active; }
+
+std::string Profiler::table() const {
+  std::vector<std::pair<std::string, Row>> rows(rows_.begin(), rows_.end());
+  std::sort(rows.begin(), rows.end(), [](auto& a, auto& b) { return a.second.seconds > b.second.seconds; });
+  double total = 0;
+  for (auto& [name, row] : rows) total += row.seconds;
+  std::string text =
+      fmt::format("{:<36} {:>8} {:>11} {:>6} {:>11} {:>8}\n", "op", "calls", "ms", "%", "MB", "GB/s");
+  for (auto& [name, row] : rows) {
+    text += fmt::format("{:<36} {:>8} {:>11.2f} {:>6.1f} {:>11.1f} {:>8.1f}\n", name, row.calls,
+                        row.seconds * 1e3, total > 0 ? 100 * row.seconds / total : 0, row.bytes / 1e6,
+                        row.seconds > 0 ? row.bytes / row.seconds / 1e9 : 0);
+  }
+  return text;
+}
+
+void ProfileScope::start(const char* op, bool backward) {
+  row_ = &profiler_->rows_[backward ? std::string(op) + " (backward)" : op];
+  start_ = std::chrono::steady_clock::now();
+}
+
+void ProfileScope::stop() {
+  ++row_->calls;
+  row_->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+void ProfileScope::add_bytes(const Tensors& inputs, const Tensor& output) {
+  for (const Tensor& x : inputs) row_->bytes += bytes_of(x);
+  row_->bytes += bytes_of(output);
+}
+
+}  // namespace tandem

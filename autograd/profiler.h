@@ -1,0 +1,61 @@
+// Time and bytes per op, forward and backward, while a Profiler is in scope on this thread.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+class Profiler {
+ public:
+  struct Row {
+    int64_t calls = 0;
+    int64_t bytes = 0;  // of the inputs and the output
+    double seconds = 0;
+  };
+
+  Profiler();
+  ~Profiler();
+  Profiler(const Profiler&) = delete;
+  Profiler& operator=(const Profiler&) = delete;
+
+  const std::map<std::string, Row>& rows() const { return rows_; }
+  std::string table() const;  // aligned text, the slowest first
+  static Profiler* current();
+
+ private:
+  friend class ProfileScope;
+  std::map<std::string, Row> rows_;
+  Profiler* outer_;
+};
+
+// Used by record() and the engine: one run of one op. The backward's time includes that of the ops it calls.
+class ProfileScope {
+ public:
+  ProfileScope(const char* op, bool backward) : profiler_(Profiler::current()) {
+    if (profiler_) [[unlikely]]
+      start(op, backward);
+  }
+  ~ProfileScope() {
+    if (profiler_) [[unlikely]]
+      stop();
+  }
+  void count(const Tensors& inputs, const Tensor& output) {
+    if (profiler_) [[unlikely]]
+      add_bytes(inputs, output);
+  }
+
+ private:
+  void start(const char* op, bool backward);
+  void stop();
+  void add_bytes(const Tensors& inputs, const Tensor& output);
+
+  Profiler* profiler_;
+  Profiler::Row* row_ = nullptr;
+  std::chrono::steady_clock::time_point start_;
+};
+
+}  // namespace tandem

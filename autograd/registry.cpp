@@ -1,0 +1,87 @@
+#include "autograd/registry.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "autograd/noise.h"
+#include "autograd/tensor_impl.h"
+
+namespace tandem {
+namespace {
+
+std::vector<OpInfo>& registry() {
+  static std::vector<OpInfo> ops;
+  return ops;
+}
+
+}  // namespace
+
+const std::vector<OpInfo>& registered_ops() { return registry(); }
+
+const OpInfo& find_op(const std::string& name) {
+  for (const OpInfo& op : registry()) {
+    if (op.name == name) return op;
+  }
+  raise<ConfigError>("op: '{}' is not registered; `tandem ops` lists those that are", name);
+}
+
+RegisterOp::RegisterOp(OpInfo info) {
+  auto& ops = registry();
+  const auto at = std::lower_bound(ops.begin(), ops.end(), info.name,
+                                   [](const OpInfo& op, const std::string& name) { return op.name < name; });
+  check<ConfigError>(at == ops.end() || at->name != info.name, "op: '{}' is registered twice", info.name);
+  ops.insert(at, std::move(info));
+}
+
+namespace {
+
+NoiseKey sample_key(uint64_t seed) { return noise_key(seed, 0, 0, 0, Purpose::init); }
+
+}  // namespace
+
+Tensor SampleMaker::normal(const Shape& shape) {
+  std::vector<double> values(shape.numel());
+  fill_normal(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  return from_values(values, shape).to(dtype_).to(device_);
+}
+
+Tensor SampleMaker::uniform(const Shape& shape, double low, double high) {
+  std::vector<double> values(shape.numel());
+  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  for (double& v : values) v = low + (high - low) * v;
+  return from_values(values, shape).to(dtype_).to(device_);
+}
+
+Tensor SampleMaker::distinct(const Shape& shape) {
+  const int64_t n = shape.numel();
+  const std::vector<int64_t> order = permutation(sample_key(++seed_), n);
+  std::vector<double> values(n);
+  for (int64_t i = 0; i < n; ++i) values[i] = 0.1 * (order[i] - n / 2) + 0.013 * (seed_ % 7);
+  return from_values(values, shape).to(dtype_).to(device_);
+}
+
+Tensor SampleMaker::away_from_zero(const Shape& shape) {
+  std::vector<double> values(shape.numel());
+  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  for (double& v : values) v = v < 0.5 ? -1.5 + 2.6 * v : 0.2 + 2.6 * (v - 0.5);
+  return from_values(values, shape).to(dtype_).to(device_);
+}
+
+Tensor SampleMaker::integers(const Shape& shape, int64_t low, int64_t high) {
+  std::vector<double> values(shape.numel());
+  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  std::vector<int64_t> integers(values.size());
+  for (size_t i = 0; i < values.size(); ++i)
+    integers[i] = low + static_cast<int64_t>(values[i] * (high - low));
+  return from_values(integers, shape).to(device_);
+}
+
+Tensor SampleMaker::mask(const Shape& shape, double keep) {
+  std::vector<double> values(shape.numel());
+  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  std::vector<uint8_t> bits(values.size());
+  for (size_t i = 0; i < values.size(); ++i) bits[i] = values[i] < keep;
+  return from_values(bits, shape).to(DType::boolean).to(device_);
+}
+
+}  // namespace tandem

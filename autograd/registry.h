@@ -1,0 +1,89 @@
+// The registry of operators. Registering an op enters it into the gradient checks, the error tests, the
+// device comparison, the benchmarks and the op table: no list elsewhere names it.
+//
+//   const RegisterOp registered{{.name = "exp",
+//       .samples = [](SampleMaker& make) { return Samples{{"3x4", {make.normal({3, 4})}, call(exp)}}; },
+//       .errors = ...}};
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+// Makes the tensors of samples: seeded, of the dtype and device that is being tested.
+class SampleMaker {
+ public:
+  SampleMaker(uint64_t seed, DType dtype, Device device) : seed_(seed), dtype_(dtype), device_(device) {}
+
+  DType dtype() const { return dtype_; }
+  Tensor normal(const Shape& shape);  // N(0, 1)
+  Tensor uniform(const Shape& shape, double low, double high);
+  Tensor distinct(const Shape& shape);  // no two closer than 0.1, nor 0.01 to an earlier one's: for max, sort
+  Tensor away_from_zero(const Shape& shape);                       // |x| in [0.2, 1.5]: for kinks at 0
+  Tensor integers(const Shape& shape, int64_t low, int64_t high);  // i64 in [low, high)
+  Tensor mask(const Shape& shape, double keep = 0.7);              // bool
+
+ private:
+  uint64_t seed_;
+  DType dtype_;
+  Device device_;
+};
+
+using Function = std::function<Tensor(const Tensors&)>;
+
+struct Sample {
+  std::string label;
+  Tensors inputs;     // gradients are checked for those of a floating dtype
+  Function function;  // applies the op with this sample's attributes
+};
+using Samples = std::vector<Sample>;
+
+// A call that must throw `Exception` with a message that contains `message`.
+struct ErrorSample {
+  std::string label;
+  std::function<void()> call;
+  std::string message;
+  std::function<bool(const std::exception&)> is_type;
+};
+using ErrorSamples = std::vector<ErrorSample>;
+
+template <class Exception>
+ErrorSample fails(std::string label, std::string message, std::function<void()> call) {
+  return {std::move(label), std::move(call), std::move(message),
+          [](const std::exception& e) { return dynamic_cast<const Exception*>(&e) != nullptr; }};
+}
+
+struct OpInfo {
+  std::string name;
+  std::function<Samples(SampleMaker&)> samples;
+  std::function<ErrorSamples()> errors;
+  bool differentiable = true;   // false: the output is an index or a truth value
+  bool second_order = true;     // false: the vjp is a fused kernel
+  bool crosses_passes = false;  // true for losses, which compare passes; all others are applied per pass
+  bool draws_noise = false;     // needs a PassContext
+  std::vector<DType> dtypes = {DType::f64, DType::f32, DType::bf16};  // of the floating inputs
+  double f32_tolerance = 2e-5;  // against f64, relative to the norm of the result
+  double bf16_tolerance = 3e-2;
+};
+
+// All registered ops, by name. A ConfigError naming the op when it is unknown or registered twice.
+const std::vector<OpInfo>& registered_ops();
+const OpInfo& find_op(const std::string& name);
+
+struct RegisterOp {
+  explicit RegisterOp(OpInfo info);
+};
+
+// call(exp): a unary or binary function as a sample's Function.
+inline Function call(Tensor (*f)(const Tensor&)) {
+  return [f](const Tensors& in) { return f(in[0]); };
+}
+inline Function call(Tensor (*f)(const Tensor&, const Tensor&)) {
+  return [f](const Tensors& in) { return f(in[0], in[1]); };
+}
+
+}  // namespace tandem

@@ -1,0 +1,73 @@
+// Sizes and strides: a small vector of at most kMaxDims integers that never allocates.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "autograd/error.h"
+
+namespace tandem {
+
+inline constexpr int kMaxDims = 8;
+
+class Shape {
+ public:
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
+  Shape(const std::vector<int64_t>& sizes) : Shape(std::span(sizes)) {}
+  explicit Shape(std::span<const int64_t> sizes) {
+    for (int64_t size : sizes) push_back(size);
+  }
+
+  int size() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  int64_t& operator[](int i) { return sizes_[i]; }
+  int64_t operator[](int i) const { return sizes_[i]; }
+  int64_t back() const { return sizes_[count_ - 1]; }
+  const int64_t* begin() const { return sizes_; }
+  const int64_t* end() const { return sizes_ + count_; }
+  bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
+
+  void push_back(int64_t size) {
+    // One more than kMaxDims: a kernel sees the passes of an 8-dimensional tensor as a ninth dimension.
+    check<ShapeError>(count_ <= kMaxDims, "shape: at most {} dimensions are supported", kMaxDims);
+    sizes_[count_++] = size;
+  }
+  void insert(int at, int64_t size);
+  void erase(int at);
+
+  int64_t numel() const {  // the product of the sizes
+    int64_t n = 1;
+    for (int64_t size : *this) n *= size;
+    return n;
+  }
+
+ private:
+  int64_t sizes_[kMaxDims + 1] = {};
+  int count_ = 0;
+};
+
+std::string to_string(const Shape& shape);  // "[2,3]"
+
+Shape contiguous_strides(const Shape& shape);
+
+// The shape to which both broadcast (sizes aligned from the right, 1 stretches); ShapeError naming `op`.
+Shape broadcast(const char* op, const Shape& a, const Shape& b);
+
+// A dimension counted from the end when negative, checked: 0 <= result < dims; ShapeError naming `op`.
+int wrap_dim(const char* op, int64_t dim, int dims);
+
+}  // namespace tandem
+
+template <>
+struct fmt::formatter<tandem::Shape> {
+  constexpr auto parse(format_parse_context& context) { return context.begin(); }
+  auto format(const tandem::Shape& shape, format_context& context) const {
+    const std::string text = tandem::to_string(shape);
+    return std::copy(text.begin(), text.end(), context.out());
+  }
+};

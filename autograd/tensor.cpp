@@ -1,0 +1,212 @@
+#include "autograd/tensor.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "autograd/engine.h"
+#include "autograd/grad_mode.h"
+#include "autograd/op.h"
+#include "autograd/tensor_impl.h"
+
+namespace tandem {
+
+Storage::Storage(int64_t bytes, Device device)
+    : data(static_cast<char*>(backend(device).allocate(bytes))), bytes(bytes), device(device) {}
+Storage::~Storage() { backend(device).release(data, bytes); }
+
+namespace {
+
+const TensorImpl& get(const std::shared_ptr<TensorImpl>& impl) {
+  check<AutogradError>(impl != nullptr, "tensor: an undefined Tensor was used");
+  return *impl;
+}
+
+}  // namespace
+
+const Shape& Tensor::shape() const { return get(impl_).shape; }
+const Shape& Tensor::strides() const { return get(impl_).strides; }
+int64_t Tensor::size(int64_t dim) const { return shape()[wrap_dim("size", dim, this->dim())]; }
+int Tensor::passes() const { return get(impl_).passes; }
+int64_t Tensor::pass_stride() const { return get(impl_).pass_stride; }
+DType Tensor::dtype() const { return get(impl_).dtype; }
+Device Tensor::device() const { return get(impl_).storage->device; }
+
+bool Tensor::is_contiguous() const {
+  const TensorImpl& x = get(impl_);
+  const int64_t numel = x.shape.numel();
+  if (numel == 0) return true;
+  int64_t step = 1;
+  for (int i = x.shape.size() - 1; i >= 0; --i) {
+    if (x.shape[i] == 1) continue;
+    if (x.strides[i] != step) return false;
+    step *= x.shape[i];
+  }
+  return x.passes == 1 || x.pass_stride == numel;
+}
+
+void* Tensor::raw() const {
+  const TensorImpl& x = get(impl_);
+  return x.storage->data + x.offset * size_of(x.dtype);
+}
+
+void Tensor::check_dtype(DType wanted) const {
+  check<DTypeError>(dtype() == wanted, "data: the tensor is {}, not {}", name_of(dtype()), name_of(wanted));
+}
+
+double Tensor::item() const {
+  check<ShapeError>(numel() == 1 && passes() == 1, "item: expected one element, got {}", describe(*this));
+  return to_vector<double>()[0];
+}
+
+template <class T>
+std::vector<T> Tensor::to_vector() const {
+  const Tensor flat = dense(detach());
+  const int64_t n = flat.numel() * flat.passes();
+  std::vector<T> values(n);
+  if (n == 0) return values;
+  dispatch_all(dtype(), [&]<class S>() {
+    std::vector<char> bytes(n * sizeof(S));
+    backend(device()).copy_to_host(bytes.data(), flat.raw(), bytes.size());
+    const S* source = reinterpret_cast<const S*>(bytes.data());
+    for (int64_t i = 0; i < n; ++i) values[i] = static_cast<T>(static_cast<compute_t<S>>(source[i]));
+  });
+  return values;
+}
+template std::vector<uint8_t> Tensor::to_vector<uint8_t>() const;
+template std::vector<int32_t> Tensor::to_vector<int32_t>() const;
+template std::vector<int64_t> Tensor::to_vector<int64_t>() const;
+template std::vector<float> Tensor::to_vector<float>() const;
+template std::vector<double> Tensor::to_vector<double>() const;
+
+bool Tensor::requires_grad() const { return impl_ && impl_->requires_grad; }
+
+const Tensor& Tensor::requires_grad_(bool on) const {
+  check<DTypeError>(!on || is_floating(dtype()),
+                    "requires_grad: only floating tensors have gradients, got {}", describe(*this));
+  check<AutogradError>(is_leaf(), "requires_grad: can be changed for leaves only; use detach()");
+  impl_->requires_grad = on;
+  return *this;
+}
+
+bool Tensor::is_leaf() const { return get(impl_).grad_fn == nullptr; }
+Tensor& Tensor::grad() const { return get(impl_), impl_->grad; }
+std::shared_ptr<Op> Tensor::grad_fn() const { return get(impl_).grad_fn; }
+
+void Tensor::backward(const Tensor& cotangent, BackwardOptions options) const {
+  tandem::backward(*this, cotangent, options);
+}
+
+Tensor Tensor::detach() const { return make_view(*this, shape(), strides(), 0); }
+
+void Tensor::retain_grad() const {
+  check<AutogradError>(requires_grad(), "retain_grad: the tensor does not require a gradient");
+  if (is_leaf()) return;
+  impl_->retains_grad = true;
+  impl_->grad_fn->retained_ = impl_;
+}
+
+void Tensor::register_hook(GradHook hook) const {
+  check<AutogradError>(requires_grad(), "register_hook: the tensor does not require a gradient");
+  (is_leaf() ? impl_->hooks : impl_->grad_fn->hooks_).push_back(std::move(hook));
+}
+
+int64_t Tensor::version() const { return get(impl_).storage->version; }
+void Tensor::bump_version() const { ++get(impl_).storage->version; }
+
+Tensor make_view(const Tensor& x, const Shape& shape, const Shape& strides, int64_t offset, int passes,
+                 int64_t pass_stride) {
+  const TensorImpl& source = get(x.impl());
+  auto view = std::make_shared<TensorImpl>();
+  view->storage = source.storage;
+  view->offset = source.offset + offset;
+  view->shape = shape;
+  view->strides = strides;
+  view->passes = passes;
+  view->pass_stride = passes == 1 ? 0 : pass_stride;
+  view->dtype = source.dtype;
+  return Tensor(std::move(view));
+}
+
+Tensor with_pass_dim(const Tensor& x, int m) {
+  Shape shape = x.shape(), strides = x.strides();
+  shape.insert(0, m);
+  strides.insert(0, x.pass_stride());
+  return make_view(x, shape, strides, 0, 1, 0);
+}
+
+Tensor dense(const Tensor& x) {
+  if (x.is_contiguous()) return x;
+  const Tensor copy = empty_like(x);
+  copy_elements(copy, x);
+  return copy;
+}
+
+Tensor empty(const Shape& shape, const TensorOptions& options, int passes) {
+  for (int64_t size : shape) check<ShapeError>(size >= 0, "empty: a size is negative: {}", shape);
+  auto impl = std::make_shared<TensorImpl>();
+  const int64_t numel = shape.numel();
+  impl->storage = std::make_shared<Storage>(numel * passes * size_of(options.dtype), options.device);
+  impl->shape = shape;
+  impl->strides = contiguous_strides(shape);
+  impl->passes = passes;
+  impl->pass_stride = passes == 1 ? 0 : numel;
+  impl->dtype = options.dtype;
+  Tensor result(std::move(impl));
+  if (options.requires_grad) result.requires_grad_();
+  return result;
+}
+
+Tensor full(const Shape& shape, double value, const TensorOptions& options) {
+  const Tensor result = empty(shape, {options.dtype, options.device}).fill_(value);
+  return options.requires_grad ? result.requires_grad_() : result;
+}
+Tensor zeros(const Shape& shape, const TensorOptions& options) { return full(shape, 0, options); }
+Tensor ones(const Shape& shape, const TensorOptions& options) { return full(shape, 1, options); }
+Tensor scalar(double value, const TensorOptions& options) { return full({}, value, options); }
+
+Tensor arange(double start, double end, double step, const TensorOptions& options) {
+  check<ValueError>(step != 0 && (end - start) / step >= 0, "arange: no values from {} to {} by {}", start,
+                    end, step);
+  const int64_t n = static_cast<int64_t>(std::ceil((end - start) / step));
+  std::vector<double> values(n);
+  for (int64_t i = 0; i < n; ++i) values[i] = start + i * step;
+  const Tensor result = empty({n}, {options.dtype, options.device});
+  copy_elements(result, from_values(values, {n}));
+  return options.requires_grad ? result.requires_grad_() : result;
+}
+
+Tensor eye(int64_t n, const TensorOptions& options) {
+  const Tensor result = zeros({n, n}, {options.dtype, options.device});
+  make_view(result, {n}, {n + 1}).fill_(1);
+  return options.requires_grad ? result.requires_grad_() : result;
+}
+
+template <class T>
+Tensor from_values(std::span<const T> values, const Shape& shape) {
+  check<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(),
+                    "from_values: {} values for shape {}", values.size(), shape);
+  const Tensor result = empty(shape, {dtype_of<T>});
+  if (!values.empty()) std::memcpy(result.raw(), values.data(), values.size_bytes());
+  return result;
+}
+template Tensor from_values(std::span<const uint8_t>, const Shape&);
+template Tensor from_values(std::span<const int32_t>, const Shape&);
+template Tensor from_values(std::span<const int64_t>, const Shape&);
+template Tensor from_values(std::span<const float>, const Shape&);
+template Tensor from_values(std::span<const double>, const Shape&);
+
+Tensor tensor(std::initializer_list<float> values) {
+  return tensor(values, {static_cast<int64_t>(values.size())});
+}
+Tensor tensor(std::initializer_list<float> values, const Shape& shape) {
+  return from_values(std::span<const float>(values.begin(), values.size()), shape);
+}
+
+std::string describe(const Tensor& tensor) {
+  if (!tensor.defined()) return "undefined";
+  std::string text = std::string(name_of(tensor.dtype())) + to_string(tensor.shape());
+  if (tensor.passes() > 1) text += " x " + std::to_string(tensor.passes()) + " passes";
+  return text;
+}
+
+}  // namespace tandem

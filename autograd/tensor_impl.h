@@ -1,0 +1,53 @@
+// What a Tensor points to. For kernels and the engine; user code includes tensor.h only.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+// A block of device memory. Views share it, and with it the count of in-place writes.
+struct Storage {
+  Storage(int64_t bytes, Device device);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  char* data;
+  int64_t bytes;
+  Device device;
+  int64_t version = 0;
+};
+
+struct TensorImpl {
+  std::shared_ptr<Storage> storage;
+  int64_t offset = 0;  // elements
+  Shape shape, strides;
+  int passes = 1;
+  int64_t pass_stride = 0;
+  DType dtype = DType::f32;
+
+  bool requires_grad = false;
+  bool retains_grad = false;
+  std::shared_ptr<Op> grad_fn;  // the op that made it; null for a leaf
+  Tensor grad;
+  std::vector<GradHook> hooks;  // of a leaf; those of other tensors sit on their op
+
+  ~TensorImpl();
+};
+
+// Another view of x's memory, outside of the tape. Strides and offset are in elements.
+Tensor make_view(const Tensor& x, const Shape& shape, const Shape& strides, int64_t offset, int passes,
+                 int64_t pass_stride);
+inline Tensor make_view(const Tensor& x, const Shape& shape, const Shape& strides, int64_t offset = 0) {
+  return make_view(x, shape, strides, offset, x.passes(), x.pass_stride());
+}
+
+// x with its passes (repeated by stride 0 when it is shared) as a leading dimension of size m: what a
+// kernel iterates over.
+Tensor with_pass_dim(const Tensor& x, int m);
+// x itself, or a dense copy of it (unrecorded).
+Tensor dense(const Tensor& x);
+// Unrecorded conversion and copy: dst[...] = src[...], equal shapes after broadcasting src.
+void copy_elements(const Tensor& dst, const Tensor& src);
+
+}  // namespace tandem

@@ -1,0 +1,19 @@
+// Activations. All keep the shape and the dtype (bf16, f32, f64) of x.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+enum class Approximate { none, tanh };
+
+Tensor relu(const Tensor& x);  // max(x, 0); gradient 0 at 0
+Tensor gelu(const Tensor& x, Approximate approximate = Approximate::none);
+Tensor silu(const Tensor& x);  // x sigmoid(x)
+Tensor tanh(const Tensor& x);
+Tensor sigmoid(const Tensor& x);
+Tensor softplus(const Tensor& x);  // log(1 + e^x)
+Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
+Tensor elu(const Tensor& x, double alpha = 1);
+
+}  // namespace tandem

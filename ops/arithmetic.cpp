@@ -1,0 +1,279 @@
+#include "ops/arithmetic.h"
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "ops/comparison.h"
+#include "ops/detail/loop.h"
+#include "ops/detail/math.h"
+#include "ops/pointwise.h"
+
+namespace tandem {
+namespace {
+
+// Both tensors in the dtype of the result.
+struct Promoted {
+  Promoted(const Tensor& x, const Tensor& y)
+      : a(x.to(promote(x.dtype(), y.dtype()))), b(y.to(promote(x.dtype(), y.dtype()))) {}
+  Tensor a, b;
+};
+
+// An elementwise op of two tensors of one dtype; F has the name, the scalar function and the derivative.
+template <class F>
+struct Binary final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return F::name; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(broadcast(F::name, in[0].shape(), in[1].shape()), in[0]);
+    auto run = [&]<class T>() {
+      using C = compute_t<T>;
+      detail::map<T, T, T>(
+          out, [](C a, C b) { return static_cast<C>(F::value(a, b)); }, in[0], in[1]);
+    };
+    if constexpr (F::floating_only) {
+      dispatch_floating(F::name, in[0].dtype(), run);
+    } else {
+      dispatch_numeric(F::name, in[0].dtype(), run);
+    }
+    if constexpr (F::saves_inputs) save(in[0]), save(in[1]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override { return F::vjp(*this, g); }
+  using Op::saved;
+};
+
+template <class F>
+Tensor binary(const Tensor& a, const Tensor& b) {
+  const Promoted x(a, b);
+  return apply<Binary<F>>({x.a, x.b});
+}
+
+struct Add {
+  static constexpr const char* name = "add";
+  static constexpr bool floating_only = false;
+  static constexpr bool saves_inputs = false;
+  template <class T>
+  static T value(T a, T b) {
+    return a + b;
+  }
+  static Tensors vjp(const Binary<Add>&, const Tensor& g) { return {g, g}; }
+};
+
+struct Sub {
+  static constexpr const char* name = "sub";
+  static constexpr bool floating_only = false;
+  static constexpr bool saves_inputs = false;
+  template <class T>
+  static T value(T a, T b) {
+    return a - b;
+  }
+  static Tensors vjp(const Binary<Sub>& op, const Tensor& g) { return {g, op.needs(1) ? -g : Tensor()}; }
+};
+
+struct Mul {
+  static constexpr const char* name = "mul";
+  static constexpr bool floating_only = false;
+  static constexpr bool saves_inputs = true;
+  template <class T>
+  static T value(T a, T b) {
+    return a * b;
+  }
+  static Tensors vjp(const Binary<Mul>& op, const Tensor& g) {
+    return {op.needs(0) ? g * op.saved(1) : Tensor(), op.needs(1) ? g * op.saved(0) : Tensor()};
+  }
+};
+
+struct Div {
+  static constexpr const char* name = "div";
+  static constexpr bool floating_only = true;
+  static constexpr bool saves_inputs = true;
+  template <class T>
+  static T value(T a, T b) {
+    return a / b;
+  }
+  static Tensors vjp(const Binary<Div>& op, const Tensor& g) {
+    const Tensor ga = g / op.saved(1);
+    return {ga, op.needs(1) ? -ga * (op.saved(0) / op.saved(1)) : Tensor()};
+  }
+};
+
+struct Pow {
+  static constexpr const char* name = "pow";
+  static constexpr bool floating_only = true;
+  static constexpr bool saves_inputs = true;
+  template <class T>
+  static T value(T a, T b) {
+    return static_cast<T>(math::pow(a, b));
+  }
+  // d(a^b)/da = b a^(b-1); d(a^b)/db = a^b ln a, which is 0 at a = 0 (b > 0)
+  static Tensors vjp(const Binary<Pow>& op, const Tensor& g) {
+    const Tensor a = op.saved(0), b = op.saved(1);
+    const Tensor da = op.needs(0) ? g * b * pow(a, b - 1.0) : Tensor();
+    if (!op.needs(1)) return {da, {}};
+    const Tensor zero = eq(a, 0.0);
+    return {da, g * where(zero, zeros_like(a), pow(a, b) * log(where(zero, ones_like(a), a)))};
+  }
+};
+
+// max and min share the rule: the gradient goes where the value came from, half to each side of a tie.
+Tensors select_vjp(const Tensor& a, const Tensor& b, const Tensor& chosen_a, const Tensor& g) {
+  const Tensor share = chosen_a.to(g.dtype()) + eq(a, b).to(g.dtype()) * 0.5;
+  return {g * share, g * (1.0 - share)};
+}
+
+struct Maximum {
+  static constexpr const char* name = "maximum";
+  static constexpr bool floating_only = false;
+  static constexpr bool saves_inputs = true;
+  template <class T>
+  static T value(T a, T b) {
+    return a > b || a != a ? a : b;
+  }  // NaN from either side
+  static Tensors vjp(const Binary<Maximum>& op, const Tensor& g) {
+    return select_vjp(op.saved(0), op.saved(1), gt(op.saved(0), op.saved(1)), g);
+  }
+};
+
+struct Minimum {
+  static constexpr const char* name = "minimum";
+  static constexpr bool floating_only = false;
+  static constexpr bool saves_inputs = true;
+  template <class T>
+  static T value(T a, T b) {
+    return a < b || a != a ? a : b;
+  }
+  static Tensors vjp(const Binary<Minimum>& op, const Tensor& g) {
+    return select_vjp(op.saved(0), op.saved(1), lt(op.saved(0), op.saved(1)), g);
+  }
+};
+
+struct Affine final : Op {
+  static constexpr bool batches_passes = true;
+  double factor, shift;
+  Affine(double factor, double shift) : factor(factor), shift(shift) {}
+  const char* name() const override { return "affine"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(in[0].shape(), in[0]);
+    dispatch_numeric(name(), in[0].dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      detail::map<T, T>(
+          out,
+          [f = static_cast<C>(factor), s = static_cast<C>(shift)](C x) { return static_cast<C>(f * x + s); },
+          in[0]);
+    });
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override { return {affine(g, factor, 0)}; }
+};
+
+struct PowScalar final : Op {
+  static constexpr bool batches_passes = true;
+  double exponent;
+  explicit PowScalar(double exponent) : exponent(exponent) {}
+  const char* name() const override { return "pow_scalar"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(in[0].shape(), in[0]);
+    dispatch_floating(name(), in[0].dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      detail::map<T, T>(
+          out, [e = static_cast<C>(exponent)](C x) { return static_cast<C>(math::pow(x, e)); }, in[0]);
+    });
+    save(in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    return {exponent == 0 ? zeros_like(g) : g * pow(saved(0), exponent - 1) * exponent};
+  }
+};
+
+}  // namespace
+
+Tensor add(const Tensor& a, const Tensor& b) { return binary<Add>(a, b); }
+Tensor sub(const Tensor& a, const Tensor& b) { return binary<Sub>(a, b); }
+Tensor mul(const Tensor& a, const Tensor& b) { return binary<Mul>(a, b); }
+Tensor maximum(const Tensor& a, const Tensor& b) { return binary<Maximum>(a, b); }
+Tensor minimum(const Tensor& a, const Tensor& b) { return binary<Minimum>(a, b); }
+
+Tensor div(const Tensor& a, const Tensor& b) { return binary<Div>(a, b); }
+Tensor pow(const Tensor& a, const Tensor& b) { return binary<Pow>(a, b); }
+Tensor affine(const Tensor& x, double factor, double shift) { return apply<Affine>({x}, factor, shift); }
+Tensor pow(const Tensor& x, double exponent) { return apply<PowScalar>({x}, exponent); }
+Tensor operator/(double s, const Tensor& x) { return affine(reciprocal(x), s, 0); }
+
+namespace {
+
+using Two = Tensor (*)(const Tensor&, const Tensor&);
+
+// Every way in which two shapes meet: equal, a row, a column, a number, both stretched, empty.
+Samples broadcast_samples(Two f, const std::function<Tensor(const Shape&)>& left,
+                          const std::function<Tensor(const Shape&)>& right) {
+  return {
+      {"equal", {left({3, 4}), right({3, 4})}, call(f)},   {"row", {left({3, 4}), right({4})}, call(f)},
+      {"column", {left({3, 1}), right({3, 4})}, call(f)},  {"number", {left({3, 4}), right({})}, call(f)},
+      {"both", {left({2, 1, 3}), right({4, 1})}, call(f)}, {"empty", {left({0, 3}), right({3})}, call(f)}};
+}
+
+ErrorSamples broadcast_errors(const char* name, Two f) {
+  return {fails<ShapeError>("shapes", std::string(name) + ": shapes [2,3] and [4] do not broadcast",
+                            [f] {
+                              f(zeros({2, 3}), zeros({4}));
+                            }),
+          fails<DTypeError>("bool", std::string(name) + ": expected a",
+                            [f] { f(zeros({2}, {DType::boolean}), zeros({2}, {DType::boolean})); })};
+}
+
+template <class Left, class Right>
+OpInfo binary_info(const char* name, Two f, Left left, Right right) {
+  return {.name = name,
+          .samples =
+              [=](SampleMaker& make) {
+                return broadcast_samples(
+                    f, [&](const Shape& s) { return left(make, s); },
+                    [&](const Shape& s) { return right(make, s); });
+              },
+          .errors = [=] { return broadcast_errors(name, f); }};
+}
+
+const auto any = [](SampleMaker& make, const Shape& s) { return make.normal(s); };
+const auto nonzero = [](SampleMaker& make, const Shape& s) { return make.away_from_zero(s); };
+const auto positive = [](SampleMaker& make, const Shape& s) { return make.uniform(s, 0.3, 2); };
+const auto far_apart = [](SampleMaker& make, const Shape& s) { return make.distinct(s); };
+
+const RegisterOp add_op{binary_info("add", add, any, any)};
+const RegisterOp sub_op{binary_info("sub", sub, any, any)};
+const RegisterOp mul_op{binary_info("mul", mul, any, any)};
+const RegisterOp div_op{binary_info("div", div, any, nonzero)};
+const RegisterOp pow_op{binary_info("pow", pow, positive, any)};
+const RegisterOp maximum_op{binary_info("maximum", maximum, far_apart, far_apart)};
+const RegisterOp minimum_op{binary_info("minimum", minimum, far_apart, far_apart)};
+
+const RegisterOp affine_op{
+    {.name = "affine",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{
+               {"-2x+3", {make.normal({3, 4})}, [](const Tensors& in) { return affine(in[0], -2, 3); }},
+               {"empty", {make.normal({0})}, [](const Tensors& in) { return affine(in[0], -2, 3); }}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<DTypeError>("bool", "affine: expected a numeric dtype, got bool",
+                                                 [] { affine(zeros({2}, {DType::boolean}), 2, 1); })};
+         }}};
+
+const RegisterOp pow_scalar_op{
+    {.name = "pow_scalar",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{
+               {"x^2.5", {make.uniform({3, 4}, 0.3, 2)}, [](const Tensors& in) { return pow(in[0], 2.5); }},
+               {"x^-1", {make.away_from_zero({5})}, [](const Tensors& in) { return pow(in[0], -1); }},
+               {"x^0", {make.normal({5})}, [](const Tensors& in) { return pow(in[0], 0); }}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<DTypeError>("i64", "pow_scalar: expected a floating dtype",
+                                                 [] { pow(zeros({2}, {DType::i64}), 2); })};
+         }}};
+
+}  // namespace
+}  // namespace tandem

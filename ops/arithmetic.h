@@ -1,0 +1,35 @@
+// Arithmetic of two tensors (broadcast, promoted to the wider dtype) or of a tensor and a number (the
+// tensor's dtype is kept).
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& a, const Tensor& b);      // floating dtypes
+Tensor pow(const Tensor& a, const Tensor& b);      // floating dtypes; a >= 0 where b is not an integer
+Tensor maximum(const Tensor& a, const Tensor& b);  // the gradient of a tie goes half to each
+Tensor minimum(const Tensor& a, const Tensor& b);
+
+// factor * x + shift in one pass over memory.
+Tensor affine(const Tensor& x, double factor, double shift);
+Tensor pow(const Tensor& x, double exponent);
+
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+inline Tensor operator-(const Tensor& x) { return affine(x, -1, 0); }
+inline Tensor operator+(const Tensor& x, double s) { return affine(x, 1, s); }
+inline Tensor operator+(double s, const Tensor& x) { return affine(x, 1, s); }
+inline Tensor operator-(const Tensor& x, double s) { return affine(x, 1, -s); }
+inline Tensor operator-(double s, const Tensor& x) { return affine(x, -1, s); }
+inline Tensor operator*(const Tensor& x, double s) { return affine(x, s, 0); }
+inline Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
+inline Tensor operator/(const Tensor& x, double s) { return affine(x, 1 / s, 0); }
+Tensor operator/(double s, const Tensor& x);
+
+}  // namespace tandem

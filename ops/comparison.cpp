@@ -1,0 +1,226 @@
+#include "ops/comparison.h"
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "ops/arithmetic.h"
+#include "ops/detail/loop.h"
+
+namespace tandem {
+namespace {
+
+// F has the name and the scalar predicate. Bool tensors compare as 0 and 1.
+template <class F>
+struct Comparison final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return F::name; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out =
+        output(broadcast(F::name, in[0].shape(), in[1].shape()), DType::boolean, in[0].device());
+    dispatch_all(in[0].dtype(), [&]<class T>() {
+      detail::map<bool, T, T>(
+          out, [](compute_t<T> a, compute_t<T> b) { return F::holds(a, b); }, in[0], in[1]);
+    });
+    return out;
+  }
+  Tensors vjp(const Tensor&) override { return {}; }
+};
+
+template <class F>
+Tensor compare(const Tensor& a, const Tensor& b) {
+  const DType dtype = promote(a.dtype(), b.dtype());
+  return apply<Comparison<F>>({a.detach().to(dtype), b.detach().to(dtype)});
+}
+template <class F>
+Tensor compare(const Tensor& a, double b) {
+  return compare<F>(a, full({}, b, {a.dtype(), a.device()}));
+}
+
+struct Eq {
+  static constexpr const char* name = "eq";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a == b;
+  }
+};
+struct Ne {
+  static constexpr const char* name = "ne";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a != b;
+  }
+};
+struct Lt {
+  static constexpr const char* name = "lt";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a < b;
+  }
+};
+struct Le {
+  static constexpr const char* name = "le";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a <= b;
+  }
+};
+struct Gt {
+  static constexpr const char* name = "gt";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a > b;
+  }
+};
+struct Ge {
+  static constexpr const char* name = "ge";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a >= b;
+  }
+};
+struct And {
+  static constexpr const char* name = "logical_and";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a && b;
+  }
+};
+struct Or {
+  static constexpr const char* name = "logical_or";
+  template <class T>
+  static bool holds(T a, T b) {
+    return a || b;
+  }
+};
+
+struct Where final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return "where"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out =
+        output(broadcast("where", broadcast("where", in[0].shape(), in[1].shape()), in[2].shape()), in[1]);
+    dispatch_all(in[1].dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      detail::map<T, bool, T, T>(
+          out, [](bool c, C a, C b) { return c ? a : b; }, in[0], in[1], in[2]);
+    });
+    save(in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    const Tensor zero = zeros({}, {g.dtype(), g.device()});
+    return {Tensor(), where(saved(0), g, zero), where(saved(0), zero, g)};
+  }
+};
+
+}  // namespace
+
+Tensor eq(const Tensor& a, const Tensor& b) { return compare<Eq>(a, b); }
+Tensor ne(const Tensor& a, const Tensor& b) { return compare<Ne>(a, b); }
+Tensor lt(const Tensor& a, const Tensor& b) { return compare<Lt>(a, b); }
+Tensor le(const Tensor& a, const Tensor& b) { return compare<Le>(a, b); }
+Tensor gt(const Tensor& a, const Tensor& b) { return compare<Gt>(a, b); }
+Tensor ge(const Tensor& a, const Tensor& b) { return compare<Ge>(a, b); }
+Tensor eq(const Tensor& a, double b) { return compare<Eq>(a, b); }
+Tensor ne(const Tensor& a, double b) { return compare<Ne>(a, b); }
+Tensor lt(const Tensor& a, double b) { return compare<Lt>(a, b); }
+Tensor le(const Tensor& a, double b) { return compare<Le>(a, b); }
+Tensor gt(const Tensor& a, double b) { return compare<Gt>(a, b); }
+Tensor ge(const Tensor& a, double b) { return compare<Ge>(a, b); }
+Tensor logical_and(const Tensor& a, const Tensor& b) { return compare<And>(a, b); }
+Tensor logical_or(const Tensor& a, const Tensor& b) { return compare<Or>(a, b); }
+Tensor logical_not(const Tensor& a) { return eq(a, 0); }
+
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  check<DTypeError>(condition.dtype() == DType::boolean, "where: the condition must be bool, got {}",
+                    describe(condition));
+  const DType dtype = promote(a.dtype(), b.dtype());
+  return apply<Where>({condition, a.to(dtype), b.to(dtype)});
+}
+
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
+  check<DTypeError>(mask.dtype() == DType::boolean, "masked_fill: the mask must be bool, got {}",
+                    describe(mask));
+  return where(mask, full({}, value, {x.dtype(), x.device()}), x);
+}
+
+Tensor clamp(const Tensor& x, double low, double high) {
+  check<ValueError>(low <= high, "clamp: low {} is above high {}", low, high);
+  const TensorOptions like{x.dtype(), x.device()};
+  return where(lt(x, low), full({}, low, like), where(gt(x, high), full({}, high, like), x));
+}
+
+namespace {
+
+using Two = Tensor (*)(const Tensor&, const Tensor&);
+
+OpInfo comparison_info(const char* name, Two f) {
+  return {.name = name,
+          .samples =
+              [f](SampleMaker& make) {
+                return Samples{{"row", {make.normal({3, 4}), make.normal({4})}, call(f)},
+                               {"empty", {make.normal({0, 4}), make.normal({4})}, call(f)}};
+              },
+          .errors =
+              [name, f] {
+                return ErrorSamples{
+                    fails<ShapeError>("shapes", std::string(name) + ": shapes [2] and [3] do not broadcast",
+                                      [f] { f(zeros({2}), zeros({3})); })};
+              },
+          .differentiable = false};
+}
+
+const RegisterOp eq_op{comparison_info("eq", eq)};
+const RegisterOp ne_op{comparison_info("ne", ne)};
+const RegisterOp lt_op{comparison_info("lt", lt)};
+const RegisterOp le_op{comparison_info("le", le)};
+const RegisterOp gt_op{comparison_info("gt", gt)};
+const RegisterOp ge_op{comparison_info("ge", ge)};
+const RegisterOp and_op{comparison_info("logical_and", logical_and)};
+const RegisterOp or_op{comparison_info("logical_or", logical_or)};
+
+const RegisterOp where_op{
+    {.name = "where",
+     .samples =
+         [](SampleMaker& make) {
+           const Tensor mask = make.mask({3, 4});
+           auto f = [mask](const Tensors& in) { return where(mask, in[0], in[1]); };
+           return Samples{{"equal", {make.normal({3, 4}), make.normal({3, 4})}, f},
+                          {"broadcast", {make.normal({4}), make.normal({})}, f}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<DTypeError>("condition", "where: the condition must be bool, got f32[2]",
+                                                 [] { where(zeros({2}), zeros({2}), zeros({2})); })};
+         }}};
+
+const RegisterOp masked_fill_op{
+    {.name = "masked_fill",
+     .samples =
+         [](SampleMaker& make) {
+           const Tensor mask = make.mask({4});
+           return Samples{{"row", {make.normal({3, 4})}, [mask](const Tensors& in) {
+                             return masked_fill(in[0], mask, -7);
+                           }}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<DTypeError>("mask", "masked_fill: the mask must be bool, got f32[2]",
+                                                 [] { masked_fill(zeros({2}), zeros({2}), 1); })};
+         }}};
+
+const RegisterOp clamp_op{
+    {.name = "clamp",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{{"0 to 1", {make.away_from_zero({3, 4})}, [](const Tensors& in) {
+                             return clamp(in[0], 0, 1.04321);
+                           }}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{
+               fails<ValueError>("order", "clamp: low 1 is above high 0", [] { clamp(zeros({2}), 1, 0); })};
+         }}};
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,31 @@
+// Comparisons (bool tensors, not differentiable) and selection by a mask.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+Tensor eq(const Tensor& a, const Tensor& b);
+Tensor ne(const Tensor& a, const Tensor& b);
+Tensor lt(const Tensor& a, const Tensor& b);
+Tensor le(const Tensor& a, const Tensor& b);
+Tensor gt(const Tensor& a, const Tensor& b);
+Tensor ge(const Tensor& a, const Tensor& b);
+Tensor eq(const Tensor& a, double b);
+Tensor ne(const Tensor& a, double b);
+Tensor lt(const Tensor& a, double b);
+Tensor le(const Tensor& a, double b);
+Tensor gt(const Tensor& a, double b);
+Tensor ge(const Tensor& a, double b);
+Tensor logical_not(const Tensor& a);  // bool
+Tensor logical_and(const Tensor& a, const Tensor& b);
+Tensor logical_or(const Tensor& a, const Tensor& b);
+
+// condition ? a : b, all three broadcast; condition is bool.
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+// x with `value` where mask (bool, broadcast) is true.
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
+// x limited to [low, high]; gradient 1 inside (bounds included), 0 outside.
+Tensor clamp(const Tensor& x, double low, double high);
+
+}  // namespace tandem

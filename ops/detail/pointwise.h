@@ -1,0 +1,97 @@
+// How a pointwise function becomes an op: F has `name` and scalar templates value(x), derivative(x) and
+// second(x). See ops/gelu.cpp for one from top to bottom.
+#pragma once
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "ops/arithmetic.h"
+#include "ops/detail/loop.h"
+
+namespace tandem::detail {
+
+// g * f''(x): the end of the line, it has no derivative of its own.
+template <class F>
+struct PointwiseSecond final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return F::name; }
+  bool first_order_only() const override { return true; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(broadcast(name(), in[0].shape(), in[1].shape()), in[1]);
+    dispatch_floating(F::name, in[1].dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      map<T, T, T>(
+          out, [](C g, C x) { return static_cast<C>(g * F::second(x)); }, in[0], in[1]);
+    });
+    return out;
+  }
+  Tensors vjp(const Tensor&) override { return {}; }
+};
+
+// g * f'(x).
+template <class F>
+struct PointwiseGrad final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return F::name; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(broadcast(name(), in[0].shape(), in[1].shape()), in[1]);
+    dispatch_floating(F::name, in[1].dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      map<T, T, T>(
+          out, [](C g, C x) { return static_cast<C>(g * F::derivative(x)); }, in[0], in[1]);
+    });
+    save(in[0]), save(in[1]);
+    return out;
+  }
+  Tensors vjp(const Tensor& c) override {
+    return {needs(0) ? apply<PointwiseGrad<F>>({c, saved(1)}) : Tensor(),
+            needs(1) ? apply<PointwiseSecond<F>>({c * saved(0), saved(1)}) : Tensor()};
+  }
+};
+
+template <class F>
+struct Pointwise final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return F::name; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(in[0].shape(), in[0]);
+    dispatch_floating(F::name, in[0].dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      map<T, T>(
+          out, [](C x) { return static_cast<C>(F::value(x)); }, in[0]);
+    });
+    save(in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override { return {apply<PointwiseGrad<F>>({g, saved(0)})}; }
+};
+
+template <class F>
+Tensor pointwise(const Tensor& x) {
+  return apply<Pointwise<F>>({x});
+}
+
+// The registration of a pointwise function: `input` makes a sample away from kinks and poles.
+inline OpInfo pointwise_info(const char* name, Tensor (*f)(const Tensor&),
+                             Tensor (*input)(SampleMaker&, const Shape&)) {
+  return {
+      .name = name,
+      .samples =
+          [=](SampleMaker& make) {
+            return Samples{
+                {"3x5", {input(make, {3, 5})}, call(f)},
+                {"number", {input(make, {})}, call(f)},
+                {"empty", {input(make, {0, 2})}, call(f)},
+                {"transposed", {input(make, {3, 4})}, [f](const Tensors& in) { return f(in[0].t()); }}};
+          },
+      .errors =
+          [=] {
+            return ErrorSamples{fails<DTypeError>("i64", std::string(name) + ": expected a floating dtype",
+                                                  [f] { f(zeros({2}, {DType::i64})); })};
+          }};
+}
+
+inline Tensor any_input(SampleMaker& make, const Shape& shape) { return make.normal(shape); }
+inline Tensor positive_input(SampleMaker& make, const Shape& shape) { return make.uniform(shape, 0.3, 2.5); }
+inline Tensor nonzero_input(SampleMaker& make, const Shape& shape) { return make.away_from_zero(shape); }
+
+}  // namespace tandem::detail

@@ -1,0 +1,225 @@
+#include "ops/reduce.h"
+
+#include <cmath>
+#include <limits>
+
+#include "autograd/engine.h"
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "ops/arithmetic.h"
+#include "ops/detail/loop.h"
+#include "ops/detail/reduce.h"
+#include "ops/pointwise.h"
+#include "ops/views.h"
+
+namespace tandem {
+namespace {
+
+template <class A, class T>
+A sum_stretch(const T* x, int64_t stride, int64_t n) {
+  if constexpr (std::is_floating_point_v<compute_t<T>>) {
+    if (stride == 1) return row_sum(x, n);
+  }
+  A total = 0;
+  for (int64_t i = 0; i < n; ++i) total += static_cast<A>(static_cast<compute_t<T>>(x[i * stride]));
+  return total;
+}
+
+// target += x over rows [begin, end) of the walk's first dimension. Operand 0 is the target, whose stride is
+// 0 along summed dimensions.
+template <class A, class T>
+void accumulate(const detail::Walk<2>& walk, int64_t begin, int64_t end, A* target, const T* x) {
+  detail::Walk<2> part = walk;
+  target += begin * walk.strides[0][0], x += begin * walk.strides[1][0];
+  part.sizes[0] = end - begin;
+  const int last = part.dims - 1;
+  const int64_t n = part.sizes[last], ts = part.strides[0][last], xs = part.strides[1][last];
+  int64_t rows = 1, index[kMaxDims + 1] = {};
+  for (int d = 0; d < last; ++d) rows *= part.sizes[d];
+  for (int64_t row = 0; row < rows; ++row) {
+    if (ts == 0) {
+      *target += sum_stretch<A>(x, xs, n);
+    } else if (ts == 1 && xs == 1) {
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) target[i] += static_cast<A>(static_cast<compute_t<T>>(x[i]));
+    } else {
+      for (int64_t i = 0; i < n; ++i) target[i * ts] += static_cast<A>(static_cast<compute_t<T>>(x[i * xs]));
+    }
+    for (int d = last - 1; d >= 0; --d) {
+      target += part.strides[0][d], x += part.strides[1][d];
+      if (++index[d] < part.sizes[d]) break;
+      target -= part.sizes[d] * part.strides[0][d], x -= part.sizes[d] * part.strides[1][d];
+      index[d] = 0;
+    }
+  }
+}
+
+// out = the sum of x; `target` is out seen in the shape of x, with stride 0 along what is summed.
+template <class A, class T>
+void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
+  out.zero_();
+  const detail::Walk<2> walk = detail::make_walk<2>(target, {&x});
+  if (walk.numel == 0) return;
+  const int64_t rows = walk.sizes[0], per_row = walk.numel / rows;
+  const int64_t grain = std::max<int64_t>(1, detail::kGrain / per_row);
+  A* result = out.data<A>();
+  const T* source = x.data<T>();
+  if (walk.strides[0][0] != 0) {  // rows of the target are disjoint
+    return parallel_for(rows, grain, [&](int64_t b, int64_t e) { accumulate(walk, b, e, result, source); });
+  }
+  // The outermost dimension is summed: partial sums of fixed chunks, added in their order.
+  const int64_t out_numel = out.numel() * out.passes();
+  const int64_t chunk = std::max(grain, (rows + 63) / 64), chunks = (rows + chunk - 1) / chunk;
+  if (chunks == 1) return accumulate(walk, 0, rows, result, source);
+  const Tensor partial = zeros({chunks, out_numel}, {out.dtype(), out.device()});
+  A* sums = partial.data<A>();
+  parallel_for(chunks, 1, [&](int64_t b, int64_t e) {
+    for (int64_t c = b; c < e; ++c) {
+      accumulate(walk, c * chunk, std::min(rows, (c + 1) * chunk), sums + c * out_numel, source);
+    }
+  });
+  parallel_for(out_numel, 4096, [&](int64_t b, int64_t e) {
+    for (int64_t c = 0; c < chunks; ++c) {
+      const A* p = sums + c * out_numel;
+#pragma omp simd
+      for (int64_t i = b; i < e; ++i) result[i] += p[i];
+    }
+  });
+}
+
+struct Sum final : Op {
+  static constexpr bool batches_passes = true;
+  std::vector<bool> summed;  // per dimension of x
+  bool over_passes;
+  Shape kept;  // the shape with 1 in place of summed dimensions
+  Sum(const std::vector<bool>& summed, bool over_passes) : summed(summed), over_passes(over_passes) {}
+  const char* name() const override { return "sum"; }
+
+  Tensor forward(const Tensors& in) override {
+    const Tensor& x = in[0];
+    kept = x.shape();
+    for (int i = 0; i < x.dim(); ++i) kept[i] = summed[i] ? 1 : kept[i];
+    const bool integral = !is_floating(x.dtype());
+    if (over_passes) set_passes(1);
+    Tensor result = output(kept, x);
+    dispatch_all(x.dtype(), [&]<class T>() {
+      using A = std::conditional_t<std::is_same_v<T, bool>, int64_t, accumulate_t<T>>;
+      const Tensor out = output(kept, dtype_of<A>, x.device());
+      Shape strides = out.strides();
+      for (int i = 0; i < x.dim(); ++i) strides[i] = summed[i] ? 0 : strides[i];
+      const Tensor target =
+          make_view(out, x.shape(), strides, 0, x.passes(), over_passes ? 0 : out.pass_stride());
+      sum_into<A, T>(out, target, x);
+      result = integral ? out : out.to(x.dtype());
+    });
+    return result;
+  }
+  Tensors vjp(const Tensor& g) override { return {g}; }  // the engine repeats it along what was summed
+};
+
+Tensor sum_keepdim(const Tensor& x, const std::vector<bool>& summed, bool over_passes) {
+  return apply<Sum>({x}, summed, over_passes);
+}
+
+std::vector<bool> chosen(const char* op, const Tensor& x, const Shape& dims) {
+  std::vector<bool> summed(x.dim(), dims.empty());
+  for (int64_t d : dims) {
+    const int i = wrap_dim(op, d, x.dim());
+    check<ShapeError>(!summed[i], "{}: dim {} appears twice in {}", op, d, dims);
+    summed[i] = true;
+  }
+  return summed;
+}
+
+Tensor without(const Tensor& x, const std::vector<bool>& dropped) {
+  Shape shape;
+  for (int i = 0; i < x.dim(); ++i) {
+    if (!dropped[i]) shape.push_back(x.shape()[i]);
+  }
+  return reshape(x, shape);
+}
+
+int64_t count(const Tensor& x, const std::vector<bool>& summed) {
+  int64_t n = 1;
+  for (int i = 0; i < x.dim(); ++i) n *= summed[i] ? x.shape()[i] : 1;
+  return n;
+}
+
+}  // namespace
+
+Tensor sum_to(const Tensor& x, const Shape& shape, int passes) {
+  std::vector<bool> summed(x.dim());
+  bool any = false;
+  for (int i = 0; i < x.dim(); ++i) {
+    const int own = i - (x.dim() - shape.size());
+    summed[i] = x.shape()[i] != 1 && (own < 0 || shape[own] == 1);
+    any |= summed[i];
+  }
+  const bool over_passes = passes == 1 && x.passes() > 1;
+  const Tensor result = any || over_passes ? sum_keepdim(x, summed, over_passes) : x;
+  return result.dim() == shape.size() ? result : reshape(result, shape);
+}
+
+Tensor sum(const Tensor& x, const Shape& dims, bool keepdim) {
+  const std::vector<bool> summed = chosen("sum", x, dims);
+  const Tensor result = sum_keepdim(x, summed, false);
+  return keepdim ? result : without(result, summed);
+}
+
+Tensor mean(const Tensor& x, const Shape& dims, bool keepdim) {
+  check<DTypeError>(is_floating(x.dtype()), "mean: expected a floating dtype, got {}", describe(x));
+  const int64_t n = count(x, chosen("mean", x, dims));
+  return affine(sum(x, dims, keepdim), n ? 1.0 / n : std::numeric_limits<double>::quiet_NaN(), 0);
+}
+
+Tensor var(const Tensor& x, const Shape& dims, double correction, bool keepdim) {
+  check<DTypeError>(is_floating(x.dtype()), "var: expected a floating dtype, got {}", describe(x));
+  const double divisor = count(x, chosen("var", x, dims)) - correction;
+  const Tensor total = sum(square(x - mean(x, dims, true)), dims, keepdim);
+  return affine(total, divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN(), 0);
+}
+
+Tensor Tensor::sum() const { return tandem::sum(*this); }
+Tensor Tensor::sum(const Shape& dims, bool keepdim) const { return tandem::sum(*this, dims, keepdim); }
+Tensor Tensor::mean() const { return tandem::mean(*this); }
+Tensor Tensor::mean(const Shape& dims, bool keepdim) const { return tandem::mean(*this, dims, keepdim); }
+
+namespace {
+
+template <class F>
+OpInfo reduction_info(const char* name, F f) {
+  auto over = [f](Shape dims, bool keepdim) {
+    return [f, dims, keepdim](const Tensors& in) { return f(in[0], dims, keepdim); };
+  };
+  return {.name = name,
+          .samples =
+              [over](SampleMaker& make) {
+                return Samples{{"all", {make.normal({3, 4})}, over({}, false)},
+                               {"last", {make.normal({3, 4})}, over({-1}, false)},
+                               {"first, kept", {make.normal({3, 4})}, over({0}, true)},
+                               {"middle", {make.normal({2, 3, 4})}, over({1}, false)},
+                               {"outer two", {make.normal({2, 3, 40})}, over({0, 2}, false)}};
+              },
+          .errors =
+              [name, f] {
+                return ErrorSamples{
+                    fails<ShapeError>(
+                        "dim", std::string(name) + ": dim 2 is out of range for a tensor of 2 dimensions",
+                        [f] {
+                          f(zeros({2, 3}), Shape{2}, false);
+                        }),
+                    fails<ShapeError>("twice", std::string(name) + ": dim 0 appears twice in [0,0]", [f] {
+                      f(zeros({2, 3}), Shape{0, 0}, false);
+                    })};
+              }};
+}
+
+const RegisterOp sum_op{
+    reduction_info("sum", [](const Tensor& x, const Shape& dims, bool k) { return sum(x, dims, k); })};
+const RegisterOp mean_op{
+    reduction_info("mean", [](const Tensor& x, const Shape& dims, bool k) { return mean(x, dims, k); })};
+const RegisterOp var_op{
+    reduction_info("var", [](const Tensor& x, const Shape& dims, bool k) { return var(x, dims, 1, k); })};
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,492 @@
+#include "ops/views.h"
+
+#include <algorithm>
+
+#include "autograd/grad_mode.h"
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "autograd/tensor_impl.h"
+
+namespace tandem {
+namespace {
+
+// The strides that show x (of sizes and strides `from`) as `shape` without a copy, or nothing. Every group of
+// old dimensions that is walked densely may be split and merged freely.
+std::optional<Shape> reshaped_strides(const Tensor& x, const Shape& shape) {
+  Shape strides = shape;
+  const Shape &sizes = x.shape(), &old = x.strides();
+  int d = sizes.size() - 1, s = shape.size() - 1;
+  while (d >= 0) {
+    int64_t group = sizes[d], step = old[d];
+    if (group == 1) {
+      --d;
+      continue;
+    }
+    while (d > 0 && (sizes[d - 1] == 1 || old[d - 1] == sizes[d] * old[d])) group *= sizes[--d];
+    int64_t taken = 1;
+    while (s >= 0 && taken * shape[s] <= group) {
+      if (shape[s] == 0) return {};
+      strides[s] = step * taken;
+      taken *= shape[s--];
+      if (taken == group && (s < 0 || shape[s] != 1)) break;
+    }
+    if (taken != group) return {};
+    --d;
+  }
+  for (; s >= 0; --s) strides[s] = 1;
+  return strides;
+}
+
+Shape resolved(const Tensor& x, Shape shape) {
+  int unknown = -1;
+  int64_t known = 1;
+  for (int i = 0; i < shape.size(); ++i) {
+    if (shape[i] == -1) {
+      check<ShapeError>(unknown < 0, "reshape: more than one size is -1 in {}", shape);
+      unknown = i;
+    } else {
+      check<ShapeError>(shape[i] >= 0, "reshape: a size is negative in {}", shape);
+      known *= shape[i];
+    }
+  }
+  if (unknown >= 0 && known > 0) shape[unknown] = x.numel() / known;
+  check<ShapeError>(shape.numel() == x.numel() && !(unknown >= 0 && known == 0),
+                    "reshape: {} does not fit shape {}", describe(x), shape);
+  return shape;
+}
+
+struct Reshape final : Op {
+  static constexpr bool batches_passes = true;
+  Shape shape, from;
+  explicit Reshape(const Shape& shape) : shape(shape) {}
+  const char* name() const override { return "reshape"; }
+  Tensor forward(const Tensors& in) override {
+    from = in[0].shape();
+    if (in[0].numel() == 0) return make_view(in[0], shape, contiguous_strides(shape));
+    if (auto strides = reshaped_strides(in[0], shape)) return make_view(in[0], shape, *strides);
+    return make_view(dense(in[0]), shape, contiguous_strides(shape));
+  }
+  Tensors vjp(const Tensor& g) override { return {reshape(g, from)}; }
+};
+
+struct Permute final : Op {
+  static constexpr bool batches_passes = true;
+  Shape dims;
+  explicit Permute(const Shape& dims) : dims(dims) {}
+  const char* name() const override { return "permute"; }
+  Tensor forward(const Tensors& in) override {
+    Shape shape, strides;
+    for (int64_t d : dims) {
+      shape.push_back(in[0].shape()[static_cast<int>(d)]);
+      strides.push_back(in[0].strides()[static_cast<int>(d)]);
+    }
+    return make_view(in[0], shape, strides);
+  }
+  Tensors vjp(const Tensor& g) override {
+    Shape inverse = dims;
+    for (int i = 0; i < dims.size(); ++i) inverse[static_cast<int>(dims[i])] = i;
+    return {permute(g, inverse)};
+  }
+};
+
+struct Expand final : Op {
+  static constexpr bool batches_passes = true;
+  Shape shape;
+  explicit Expand(const Shape& shape) : shape(shape) {}
+  const char* name() const override { return "expand"; }
+  Tensor forward(const Tensors& in) override {
+    Shape strides = shape;
+    for (int i = 0; i < shape.size(); ++i) {
+      const int own = i - (shape.size() - in[0].dim());
+      strides[i] = own < 0 || in[0].shape()[own] != shape[i] ? 0 : in[0].strides()[own];
+    }
+    return make_view(in[0], shape, strides);
+  }
+  Tensors vjp(const Tensor& g) override { return {g}; }  // the engine sums what was stretched
+};
+
+Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start, int64_t step);
+
+struct SliceOp final : Op {
+  static constexpr bool batches_passes = true;
+  int dim;
+  int64_t start, count, step;
+  Shape from;
+  SliceOp(int dim, int64_t start, int64_t count, int64_t step)
+      : dim(dim), start(start), count(count), step(step) {}
+  const char* name() const override { return "slice"; }
+  Tensor forward(const Tensors& in) override {
+    from = in[0].shape();
+    Shape shape = in[0].shape(), strides = in[0].strides();
+    const int64_t offset = start * strides[dim];
+    shape[dim] = count;
+    strides[dim] *= step;
+    return make_view(in[0], shape, strides, count == 0 ? 0 : offset);
+  }
+  Tensors vjp(const Tensor& g) override { return {slice_scatter(g, from, dim, start, step)}; }
+};
+
+// Zeros of `shape` with g in the place of the slice.
+struct SliceScatter final : Op {
+  static constexpr bool batches_passes = true;
+  Shape shape;
+  int dim;
+  int64_t start, step;
+  SliceScatter(const Shape& shape, int dim, int64_t start, int64_t step)
+      : shape(shape), dim(dim), start(start), step(step) {}
+  const char* name() const override { return "slice_scatter"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(shape, in[0]).zero_();
+    if (in[0].numel() == 0) return out;
+    slice(out, dim, start, start + (in[0].shape()[dim] - 1) * step + 1, step).copy_(in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    const int64_t count = (shape[dim] - start + step - 1) / step;
+    return {slice(g, dim, start, std::min(shape[dim], start + count * step), step)};
+  }
+};
+
+Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start, int64_t step) {
+  return apply<SliceScatter>({g}, shape, dim, start, step);
+}
+
+struct Copy final : Op {  // a dense copy, perhaps of another dtype
+  static constexpr bool batches_passes = true;
+  DType dtype, from = DType::f32;
+  explicit Copy(DType dtype) : dtype(dtype) {}
+  const char* name() const override { return "copy"; }
+  Tensor forward(const Tensors& in) override {
+    from = in[0].dtype();
+    const Tensor out = output(in[0].shape(), dtype, in[0].device());
+    copy_elements(out, in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override { return {to_dtype(g, from)}; }
+};
+
+struct ToDevice final : Op {  // through host memory
+  static constexpr bool batches_passes = true;
+  Device device, from = kCpu;
+  explicit ToDevice(Device device) : device(device) {}
+  const char* name() const override { return "to_device"; }
+  Tensor forward(const Tensors& in) override {
+    from = in[0].device();
+    const Tensor x = dense(in[0]), out = output(x.shape(), x.dtype(), device);
+    std::vector<char> bytes(x.numel() * x.passes() * size_of(x.dtype()));
+    backend(from).copy_to_host(bytes.data(), x.raw(), bytes.size());
+    backend(device).copy_from_host(out.raw(), bytes.data(), bytes.size());
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override { return {g.to(from)}; }
+};
+
+// From passes to data and back: the only ops, beside noise and losses, that see passes.
+struct PassesAsBatch final : Op {
+  static constexpr bool batches_passes = true;
+  int m = 1;
+  const char* name() const override { return "passes_as_batch"; }
+  Tensor forward(const Tensors& in) override {
+    m = in[0].passes();
+    return with_pass_dim(in[0], m);
+  }
+  Tensors vjp(const Tensor& g) override;
+};
+
+struct BatchAsPasses final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return "batch_as_passes"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor& x = in[0];
+    Shape shape = x.shape(), strides = x.strides();
+    shape.erase(0), strides.erase(0);
+    return make_view(x, shape, strides, 0, static_cast<int>(x.shape()[0]), x.strides()[0]);
+  }
+  Tensors vjp(const Tensor& g) override { return {g.passes_as_batch()}; }
+};
+
+Tensors PassesAsBatch::vjp(const Tensor& g) { return {m == 1 ? select(g, 0, 0) : apply<BatchAsPasses>({g})}; }
+
+struct StackPasses final : Op {
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return "stack_passes"; }
+  Tensor forward(const Tensors& in) override {
+    set_passes(static_cast<int>(in.size()));
+    bool same = true;
+    for (const Tensor& x : in) {
+      check<ShapeError>(x.shape() == in[0].shape() && x.dtype() == in[0].dtype() && x.passes() == 1,
+                        "stack_passes: {} beside {}", describe(x), describe(in[0]));
+      same &= x.impl() == in[0].impl();
+    }
+    // The same tensor in every pass needs no copies.
+    if (same) return make_view(in[0], in[0].shape(), in[0].strides(), 0, passes(), 0);
+    const Tensor out = output(in[0].shape(), in[0]);
+    for (int i = 0; i < passes(); ++i) out.pass(i).copy_(in[i]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    Tensors parts;
+    for (int i = 0; i < g.passes(); ++i) parts.push_back(g.pass(i));
+    return parts;
+  }
+};
+
+}  // namespace
+
+Tensor reshape(const Tensor& x, const Shape& shape) {
+  const Shape target = resolved(x, shape);
+  return target == x.shape() ? x : apply<Reshape>({x}, target);
+}
+
+Tensor permute(const Tensor& x, const Shape& dims) {
+  check<ShapeError>(dims.size() == x.dim(), "permute: {} dims for {}", dims.size(), describe(x));
+  Shape wrapped = dims;
+  bool seen[kMaxDims + 1] = {}, identity = true;
+  for (int i = 0; i < dims.size(); ++i) {
+    const int d = wrap_dim("permute", dims[i], x.dim());
+    check<ShapeError>(!seen[d], "permute: dim {} appears twice in {}", d, dims);
+    seen[d] = true;
+    identity &= d == i;
+    wrapped[i] = d;
+  }
+  return identity ? x : apply<Permute>({x}, wrapped);
+}
+
+Tensor transpose(const Tensor& x, int64_t a, int64_t b) {
+  Shape dims;
+  for (int i = 0; i < x.dim(); ++i) dims.push_back(i);
+  std::swap(dims[wrap_dim("transpose", a, x.dim())], dims[wrap_dim("transpose", b, x.dim())]);
+  return permute(x, dims);
+}
+
+Tensor expand(const Tensor& x, const Shape& shape) {
+  check<ShapeError>(shape.size() >= x.dim(), "expand: {} to the shorter shape {}", describe(x), shape);
+  Shape target = shape;
+  for (int i = 0; i < shape.size(); ++i) {
+    const int own = i - (shape.size() - x.dim());
+    if (own >= 0 && target[i] == -1) target[i] = x.shape()[own];
+    check<ShapeError>(target[i] >= 0 && (own < 0 || x.shape()[own] == 1 || x.shape()[own] == target[i]),
+                      "expand: {} does not stretch to {}", describe(x), shape);
+  }
+  return target == x.shape() ? x : apply<Expand>({x}, target);
+}
+
+Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, int64_t step) {
+  const int d = wrap_dim("slice", dim, x.dim());
+  check<ValueError>(step >= 1, "slice: step must be at least 1, got {}", step);
+  const int64_t size = x.shape()[d];
+  auto clip = [size](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size); };
+  start = clip(start), end = clip(end);
+  const int64_t count = end > start ? (end - start + step - 1) / step : 0;
+  return start == 0 && count == size ? x : apply<SliceOp>({x}, d, start, count, step);
+}
+
+Tensor select(const Tensor& x, int64_t dim, int64_t index) {
+  const int d = wrap_dim("select", dim, x.dim());
+  const int64_t size = x.shape()[d], i = index < 0 ? index + size : index;
+  check<ValueError>(i >= 0 && i < size, "select: index {} is out of range for size {} of dim {}", index, size,
+                    d);
+  Shape rest = x.shape();
+  rest.erase(d);
+  return reshape(slice(x, d, i, i + 1), rest);
+}
+
+Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : x.clone(); }
+Tensor to_dtype(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : apply<Copy>({x}, dtype); }
+
+Tensor stack_passes(const Tensors& passes) {
+  check<ShapeError>(!passes.empty(), "stack_passes: no passes were given");
+  return passes.size() == 1 ? passes[0] : apply<StackPasses>(passes);
+}
+
+// The chained forms of Tensor.
+Tensor Tensor::reshape(const Shape& shape) const { return tandem::reshape(*this, shape); }
+Tensor Tensor::permute(const Shape& dims) const { return tandem::permute(*this, dims); }
+Tensor Tensor::transpose(int64_t a, int64_t b) const { return tandem::transpose(*this, a, b); }
+Tensor Tensor::expand(const Shape& shape) const { return tandem::expand(*this, shape); }
+Tensor Tensor::select(int64_t dim, int64_t index) const { return tandem::select(*this, dim, index); }
+Tensor Tensor::contiguous() const { return tandem::contiguous(*this); }
+Tensor Tensor::clone() const { return apply<Copy>({*this}, dtype()); }
+Tensor Tensor::to(DType dtype) const { return to_dtype(*this, dtype); }
+Tensor Tensor::to(Device device) const {
+  return device == this->device() ? *this : apply<ToDevice>({*this}, device);
+}
+
+Tensor Tensor::slice(int64_t dim, int64_t start, int64_t end, int64_t step) const {
+  return tandem::slice(*this, dim, start, end, step);
+}
+
+Tensor Tensor::t() const {
+  check<ShapeError>(dim() == 2, "t: expected 2 dimensions, got {}", describe(*this));
+  return transpose(0, 1);
+}
+
+Tensor Tensor::view(const Shape& shape) const {
+  const Shape target = resolved(*this, shape);
+  check<ShapeError>(numel() == 0 || reshaped_strides(*this, target).has_value(),
+                    "view: {} with strides {} cannot be seen as {} without a copy; use reshape",
+                    describe(*this), strides(), target);
+  return tandem::reshape(*this, target);
+}
+
+Tensor Tensor::flatten(int64_t start_dim, int64_t end_dim) const {
+  if (dim() == 0) return reshape({1});
+  const int first = wrap_dim("flatten", start_dim, dim()), last = wrap_dim("flatten", end_dim, dim());
+  check<ShapeError>(first <= last, "flatten: start_dim {} is after end_dim {}", start_dim, end_dim);
+  Shape flat;
+  int64_t merged = 1;
+  for (int i = 0; i < dim(); ++i) {
+    if (i >= first && i <= last) merged *= shape()[i];
+    if (i < first || i > last) flat.push_back(shape()[i]);
+    if (i == last) flat.push_back(merged);
+  }
+  return reshape(flat);
+}
+
+Tensor Tensor::squeeze(int64_t dim) const {
+  const int d = wrap_dim("squeeze", dim, this->dim());
+  if (shape()[d] != 1) return *this;
+  Shape rest = shape();
+  rest.erase(d);
+  return reshape(rest);
+}
+
+Tensor Tensor::unsqueeze(int64_t dim) const {
+  Shape wider = shape();
+  wider.insert(wrap_dim("unsqueeze", dim, this->dim() + 1), 1);
+  return reshape(wider);
+}
+
+Tensor Tensor::passes_as_batch() const { return apply<PassesAsBatch>({*this}); }
+
+Tensor Tensor::pass(int index) const {
+  check<ValueError>(index >= 0 && (index < passes() || passes() == 1), "pass: index {} of {} passes", index,
+                    passes());
+  return passes() == 1 ? *this : passes_as_batch().select(0, index);
+}
+
+Tensor Tensor::index(const std::vector<Index>& indices) const {
+  Tensor x = *this;
+  int64_t used = 0;
+  for (const Index& i : indices) used += i.kind == Index::Kind::integer || i.kind == Index::Kind::slice;
+  check<ShapeError>(used <= dim(), "index: {} indices for {}", used, describe(*this));
+  int64_t d = 0;
+  for (const Index& i : indices) {
+    switch (i.kind) {
+      case Index::Kind::integer:
+        x = x.select(d, i.integer);
+        break;
+      case Index::Kind::new_axis:
+        x = x.unsqueeze(d++);
+        break;
+      case Index::Kind::ellipsis:
+        d += dim() - used;
+        break;
+      case Index::Kind::slice:
+        x = x.slice(d, i.slice.start.value_or(0), i.slice.end.value_or(x.shape()[static_cast<int>(d)]),
+                    i.slice.step);
+        ++d;
+    }
+  }
+  return x;
+}
+
+namespace {
+
+Function with(std::function<Tensor(const Tensor&)> f) {
+  return [f](const Tensors& in) { return f(in[0]); };
+}
+
+const RegisterOp reshape_op{
+    {.name = "reshape",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{{"split", {make.normal({4, 6})}, with([](auto& x) {
+                             return reshape(x, {2, 2, -1});
+                           })},
+                          {"merge transposed", {make.normal({4, 6})}, with([](auto& x) {
+                             return reshape(x.t(), {24});
+                           })},
+                          {"empty", {make.normal({0, 6})}, with([](auto& x) {
+                             return reshape(x, {3, 0});
+                           })}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ShapeError>("size", "reshape: f32[2,3] does not fit shape [4,2]",
+                                                 [] {
+                                                   reshape(zeros({2, 3}), {4, 2});
+                                                 }),
+                               fails<ShapeError>("two -1", "reshape: more than one size is -1",
+                                                 [] {
+                                                   reshape(zeros({2, 3}), {-1, -1});
+                                                 }),
+                               fails<ShapeError>("view", "view: f32[3,2]", [] {
+                                 zeros({2, 3}).t().view({6});
+                               })};
+         }}};
+
+const RegisterOp permute_op{
+    {.name = "permute",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{
+               {"120", {make.normal({2, 3, 4})}, with([](auto& x) {
+                  return permute(x, {1, 2, 0});
+                })},
+               {"transpose", {make.normal({2, 3, 4})}, with([](auto& x) { return transpose(x, -1, 0); })}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ShapeError>("twice", "permute: dim 0 appears twice",
+                                                 [] {
+                                                   permute(zeros({2, 3}), {0, 0});
+                                                 }),
+                               fails<ShapeError>("count", "permute: 1 dims for f32[2,3]", [] {
+                                 permute(zeros({2, 3}), {0});
+                               })};
+         }}};
+
+const RegisterOp expand_op{{.name = "expand",
+                            .samples =
+                                [](SampleMaker& make) {
+                                  return Samples{{"both", {make.normal({3, 1})}, with([](auto& x) {
+                                                    return expand(x, {2, -1, 4});
+                                                  })}};
+                                },
+                            .errors =
+                                [] {
+                                  return ErrorSamples{
+                                      fails<ShapeError>("size", "expand: f32[2] does not stretch to [3]",
+                                                        [] { expand(zeros({2}), {3}); })};
+                                }}};
+
+const RegisterOp slice_op{
+    {.name = "slice",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{
+               {"step 2", {make.normal({3, 7})}, with([](auto& x) { return slice(x, 1, 1, 6, 2); })},
+               {"select", {make.normal({3, 7})}, with([](auto& x) { return select(x, 0, -1); })},
+               {"empty", {make.normal({3, 7})}, with([](auto& x) { return slice(x, 1, 5, 5); })}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{
+               fails<ValueError>("step", "slice: step must be at least 1, got 0",
+                                 [] { slice(zeros({3}), 0, 0, 3, 0); }),
+               fails<ValueError>("index", "select: index 3 is out of range for size 3",
+                                 [] { select(zeros({3}), 0, 3); }),
+               fails<ShapeError>("dim", "slice: dim 2 is out of range", [] { slice(zeros({3}), 2, 0, 1); })};
+         }}};
+
+const RegisterOp copy_op{
+    {.name = "copy",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{{"clone", {make.normal({3, 4})}, with([](auto& x) { return x.t().clone(); })}};
+         },
+     .errors = [] { return ErrorSamples{}; }}};
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,19 @@
+// Views and rearrangements. Results share memory with x where strides can express them; the gradient is the
+// inverse rearrangement. Dimensions may be counted from the end (negative).
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+Tensor reshape(const Tensor& x, const Shape& shape);  // one size may be -1; copies only where it must
+Tensor permute(const Tensor& x, const Shape& dims);   // dims is a permutation of 0..dim-1
+Tensor transpose(const Tensor& x, int64_t a, int64_t b);
+Tensor expand(const Tensor& x, const Shape& shape);  // stride 0 along stretched dimensions; -1 keeps a size
+Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t end,
+             int64_t step = 1);  // clipped to the size
+Tensor select(const Tensor& x, int64_t dim, int64_t index);
+Tensor contiguous(const Tensor& x);             // x itself when it is dense
+Tensor to_dtype(const Tensor& x, DType dtype);  // x itself when it has that dtype
+
+}  // namespace tandem
