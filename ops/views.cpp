@@ -131,19 +131,18 @@ struct SliceScatter final : Op {
   static constexpr bool batches_passes = true;
   Shape shape;
   int dim;
-  int64_t start, step;
+  int64_t start, step, count = 0;
   SliceScatter(const Shape& shape, int dim, int64_t start, int64_t step)
       : shape(shape), dim(dim), start(start), step(step) {}
   const char* name() const override { return "slice_scatter"; }
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(shape, in[0]).zero_();
-    if (in[0].numel() == 0) return out;
-    slice(out, dim, start, start + (in[0].shape()[dim] - 1) * step + 1, step).copy_(in[0]);
+    count = in[0].shape()[dim];
+    if (count > 0) slice(out, dim, start, start + (count - 1) * step + 1, step).copy_(in[0]);
     return out;
   }
   Tensors vjp(const Tensor& g) override {
-    const int64_t count = (shape[dim] - start + step - 1) / step;
-    return {slice(g, dim, start, std::min(shape[dim], start + count * step), step)};
+    return {slice(g, dim, start, count == 0 ? start : start + (count - 1) * step + 1, step)};
   }
 };
 
