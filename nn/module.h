@@ -1,0 +1,139 @@
+// Module: a tree of named parameters, buffers and child modules, and the base of every layer and model.
+//
+//   struct Block : nn::Layer<Block> {
+//     nn::Linear fc{*this, "fc", 64, 64};
+//     nn::Dropout drop{*this, "drop", 0.1};
+//     using Layer::Layer;                                     // (parent, name)
+//     Tensor forward(const Tensor& x) { return x + drop(fc(x)); }
+//   };
+//   struct Model : nn::Module {                               // a root: no parent, no name
+//     Block first{*this, "first"}, second{*this, "second"};
+//     Tensor forward(const Tensor& x) { return second(first(x)); }
+//   };
+//
+// A child is a member that names its parent and itself, and so registers itself; a module's path ("first.fc")
+// is known from its construction on. Errors name it, and noise is keyed by it, hence modules are neither
+// copied nor moved. Calling a layer (Layer::operator()) runs its forward with that path as the current Scope.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "autograd/scope.h"
+#include "autograd/tensor.h"
+#include "nn/init.h"
+
+namespace tandem::nn {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+using NamedTensors = std::vector<NamedTensor>;  // ordered
+using StateDict = NamedTensors;
+
+// The tensor of that name; null when there is none.
+const Tensor* find(const NamedTensors& tensors, std::string_view name);
+// A copy that later changes of the model do not reach.
+StateDict clone(const StateDict& state);
+
+class Module {
+ public:
+  Module() = default;                        // a root; its path is ""
+  Module(Module& parent, std::string name);  // ConfigError: name taken, empty, or with a '.'
+  virtual ~Module();
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+
+  const std::string& name() const { return name_; }
+  const std::string& path() const { return path_; }  // "blocks.3.attn.q_proj"; "" for a root
+  const std::vector<Module*>& children() const { return children_; }
+
+  // In order of registration, a module's own before its children's; names are relative to this module.
+  // A tensor that is registered twice (tied weights) is listed once, under its first name.
+  NamedTensors named_parameters() const;
+  Tensors parameters() const;
+  NamedTensors named_buffers() const;
+  int64_t num_parameters() const;  // their elements
+
+  // A tensor of this module that the optimizer learns: a leaf of f32 or f64, which gets requires_grad.
+  // Returns it. ConfigError as for the name of a child.
+  Tensor register_parameter(const std::string& name, Tensor value);
+  // A new parameter, filled as `init` says, of the current InitScope's dtype and device.
+  Tensor register_parameter(const std::string& name, const Shape& shape, const Initializer& init);
+  // A tensor that is not learned; in the state_dict if `persistent`.
+  Tensor register_buffer(const std::string& name, Tensor value, bool persistent = true);
+  // Fills a parameter of this module (not of a child) anew, with the current InitScope's seed.
+  void initialize(std::string_view parameter, const Initializer& init);
+
+  // Training mode, the default, or evaluation (no noise, running statistics), for all modules below.
+  void train(bool on = true);
+  void eval() { train(false); }
+  bool is_training() const { return training_; }
+
+  void zero_grad();  // gradients become undefined
+
+  // Parameters and persistent buffers. The tensors are the model's own memory (detached), not copies.
+  StateDict state_dict() const;
+  // Copies values in. ConfigError: a missing, unexpected or repeated name; ShapeError or DTypeError: a tensor
+  // that does not fit. The message names the tensor, and nothing has been changed then.
+  void load_state_dict(const StateDict& state);
+
+  // Running statistics that forwards have gathered since the last call (batch norm) are folded into the
+  // buffers: once per optimizer step, so that passes and micro-batches count as one batch.
+  virtual void commit_statistics();
+
+ private:
+  struct Entry {
+    std::string name;
+    Tensor tensor;
+    bool persistent = true;
+  };
+  void check_name(const std::string& name) const;
+  template <class Visit>
+  void walk(Visit&& visit, const std::string& prefix = "") const;
+  std::string path_of(std::string_view name) const;
+
+  Module* parent_ = nullptr;
+  std::string name_, path_;
+  std::vector<Module*> children_;
+  std::vector<Entry> parameters_, buffers_;
+  bool training_ = true;
+};
+
+// What can be called: Self has `forward`. A root needs no Layer (nobody calls it within a model), but may be
+// one.
+template <class Self>
+struct Layer : Module {
+  using Module::Module;
+
+  template <class... Args>
+  auto operator()(Args&&... args) {
+    const Scope scope(path());
+    return static_cast<Self&>(*this).forward(std::forward<Args>(args)...);
+  }
+};
+
+// Layers of one type, called "0", "1", ... : owns them, at addresses that stay.
+template <class T>
+class ModuleList : public Module {
+ public:
+  using Module::Module;
+
+  template <class... Args>
+  T& emplace_back(Args&&... args) {
+    return items_.emplace_back(*this, std::to_string(items_.size()), std::forward<Args>(args)...);
+  }
+  size_t size() const { return items_.size(); }
+  T& operator[](size_t i) { return items_[i]; }
+  auto begin() { return items_.begin(); }
+  auto end() { return items_.end(); }
+
+ private:
+  std::deque<T> items_;
+};
+
+}  // namespace tandem::nn
