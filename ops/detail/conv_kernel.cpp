@@ -1,0 +1,258 @@
+// oneDNN picks the layouts it likes (blocked ones mostly); operands are reordered into them around the call.
+// Where it has nothing optimised: bf16 is converted to f32, f32 takes our own loops.
+#include "ops/detail/conv_kernel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "ops/detail/conv_loop.h"
+#include "ops/detail/matmul_kernel.h"
+#include "ops/detail/onednn.h"
+#include "ops/detail/scratch.h"
+
+namespace tandem::detail {
+namespace {
+
+using dnnl::memory;
+enum class Pass { forward, data, weights };
+
+std::string describe(const ConvShape& s) {
+  return fmt::format(
+      "x [{},{},{},{}], weight [{},{},{},{}], stride ({},{}), padding ({},{}), dilation ({},{}), groups {}",
+      s.n, s.c, s.h, s.w, s.o, s.groups > 0 ? s.c / s.groups : 0, s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h,
+      s.pad_w, s.dilation_h, s.dilation_w, s.groups);
+}
+
+int64_t x_count(const ConvShape& s) { return s.n * s.c * s.h * s.w; }
+int64_t weight_count(const ConvShape& s) { return s.o * (s.c / s.groups) * s.kh * s.kw; }
+int64_t y_count(const ConvShape& s) { return s.n * s.o * s.out_h() * s.out_w(); }
+
+// One of the three operands: as the caller stores it, and as the primitive wants it.
+struct Side {
+  memory::desc plain, wanted;
+  dnnl::reorder reorder;  // between the two; empty when they are equal
+  memory::desc reorder_scratch;
+};
+struct Primitive {
+  dnnl::primitive primitive;
+  Side x, weight, y;
+  memory::desc bias, scratch;
+  bool usable = false;
+};
+
+void plan_reorder(Side& side, const memory::desc& wanted, bool is_output) {
+  side.wanted = wanted;
+  if (wanted == side.plain) return;
+  const auto& engine = onednn_engine();
+  const dnnl::reorder::primitive_desc desc(engine, is_output ? wanted : side.plain, engine,
+                                           is_output ? side.plain : wanted, onednn_attributes());
+  side.reorder_scratch = desc.scratchpad_desc();
+  side.reorder = dnnl::reorder(desc);
+}
+
+Primitive make_primitive(const ConvShape& s, Pass pass, DType dtype, bool with_bias) {
+  using dnnl::algorithm;
+  using dnnl::prop_kind;
+  using tag = memory::format_tag;
+  const auto type = onednn_dtype(dtype), wide = memory::data_type::f32;
+  const auto weight_type = pass == Pass::weights ? wide : type;
+  const memory::dims x_dims{s.n, s.c, s.h, s.w}, y_dims{s.n, s.o, s.out_h(), s.out_w()};
+  const memory::dims weight_dims = s.groups == 1
+                                       ? memory::dims{s.o, s.c, s.kh, s.kw}
+                                       : memory::dims{s.groups, s.o / s.groups, s.c / s.groups, s.kh, s.kw};
+  const memory::dims strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
+  // The padding after the end is what makes exactly out_h x out_w: a stride may leave a rest unread.
+  const memory::dims before{s.pad_h, s.pad_w};
+  const memory::dims after{(s.out_h() - 1) * s.stride_h + s.dilation_h * (s.kh - 1) + 1 - s.h - s.pad_h,
+                           (s.out_w() - 1) * s.stride_w + s.dilation_w * (s.kw - 1) + 1 - s.w - s.pad_w};
+  Primitive made;
+  made.x.plain = {x_dims, type, tag::nchw};
+  made.weight.plain = {weight_dims, weight_type, s.groups == 1 ? tag::oihw : tag::goihw};
+  made.y.plain = {y_dims, type, tag::nchw};
+  if (with_bias) made.bias = {{s.o}, wide, tag::x};
+  const memory::desc x(x_dims, type, tag::any), weight(weight_dims, type, tag::any),
+      y(y_dims, type, tag::any);
+  const auto attributes = onednn_attributes();
+  const auto finish = [&](const auto& found, auto&& make, const memory::desc& wx, const memory::desc& ww,
+                          const memory::desc& wy) {
+    if (!is_optimised(found.impl_info_str())) return;
+    made.scratch = found.scratchpad_desc();
+    plan_reorder(made.x, wx, pass == Pass::data);
+    plan_reorder(made.weight, ww, pass == Pass::weights);
+    plan_reorder(made.y, wy, pass == Pass::forward);
+    made.primitive = make(found);
+    made.usable = true;
+  };
+  try {
+    const auto direct = algorithm::convolution_direct;
+    const auto kind = prop_kind::forward_training;
+    using Forward = dnnl::convolution_forward;
+    const bool forward_bias = with_bias && pass == Pass::forward;
+    const Forward::desc forward_desc =
+        forward_bias ? Forward::desc(kind, direct, x, weight, made.bias, y, strides, dilations, before, after)
+                     : Forward::desc(kind, direct, x, weight, y, strides, dilations, before, after);
+    const Forward::primitive_desc forward(forward_desc, attributes, onednn_engine());
+    if (pass == Pass::forward) {
+      finish(
+          forward, [](const auto& d) { return Forward(d); }, forward.src_desc(), forward.weights_desc(),
+          forward.dst_desc());
+    } else if (pass == Pass::data) {
+      using Backward = dnnl::convolution_backward_data;
+      const Backward::primitive_desc found(
+          Backward::desc(direct, x, weight, y, strides, dilations, before, after), attributes,
+          onednn_engine(), forward);
+      finish(
+          found, [](const auto& d) { return Backward(d); }, found.diff_src_desc(), found.weights_desc(),
+          found.diff_dst_desc());
+    } else {
+      using Backward = dnnl::convolution_backward_weights;
+      const memory::desc wide_weight(weight_dims, weight_type, tag::any);
+      const Backward::desc desc =
+          with_bias ? Backward::desc(direct, x, wide_weight, made.bias, y, strides, dilations, before, after)
+                    : Backward::desc(direct, x, wide_weight, y, strides, dilations, before, after);
+      const Backward::primitive_desc found(desc, attributes, onednn_engine(), forward);
+      finish(
+          found, [](const auto& d) { return Backward(d); }, found.src_desc(), found.diff_weights_desc(),
+          found.diff_dst_desc());
+    }
+  } catch (const dnnl::error& error) {
+    if (error.status != dnnl_unimplemented && error.status != dnnl_invalid_arguments) throw;
+    made.usable = false;
+  }
+  return made;
+}
+
+// The memory the primitive reads or writes for a side: the caller's own, or scratch in the wanted layout.
+const void* stage(const Side& side, const void* data, Slot slot, bool is_output) {
+  if (!side.reorder) return data;
+  void* staged = scratch(slot, static_cast<int64_t>(side.wanted.get_size()));
+  if (!is_output)
+    execute(side.reorder, side.reorder_scratch,
+            {{DNNL_ARG_FROM, &side.plain, data}, {DNNL_ARG_TO, &side.wanted, staged}});
+  return staged;
+}
+void unstage(const Side& side, const void* staged, const void* data) {
+  if (side.reorder)
+    execute(side.reorder, side.reorder_scratch,
+            {{DNNL_ARG_FROM, &side.wanted, staged}, {DNNL_ARG_TO, &side.plain, data}});
+}
+
+// False when oneDNN has nothing optimised for the problem.
+bool run_library(const ConvShape& s, Pass pass, DType dtype, const void* x, const void* weight,
+                 const void* bias, const void* y) {
+  static PrimitiveCache<Primitive> cache(256);
+  const int threads = onednn_threads(y_count(s) * (s.c / s.groups) * s.kh * s.kw);
+  const int64_t flags = static_cast<int64_t>(pass) | static_cast<int64_t>(dtype) << 4 |
+                        int64_t{bias != nullptr} << 8 | int64_t{threads} << 16;
+  const PrimitiveKey key{s.n,        s.c,     s.h,     s.w,          s.o,          s.kh,     s.kw, s.stride_h,
+                         s.stride_w, s.pad_h, s.pad_w, s.dilation_h, s.dilation_w, s.groups, flags};
+  try {
+    const ThreadLimit limit(threads);
+    const auto made = cache.get(key, [&] { return make_primitive(s, pass, dtype, bias != nullptr); });
+    if (!made->usable) return false;
+    const void* staged_x = stage(made->x, x, Slot::reorder_a, pass == Pass::data);
+    const void* staged_weight = stage(made->weight, weight, Slot::reorder_b, pass == Pass::weights);
+    const void* staged_y = stage(made->y, y, Slot::reorder_c, pass == Pass::forward);
+    const bool data = pass == Pass::data, weights = pass == Pass::weights, forward = pass == Pass::forward;
+    execute(made->primitive, made->scratch,
+            {{data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, &made->x.wanted, staged_x},
+             {weights ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, &made->weight.wanted, staged_weight},
+             {weights ? DNNL_ARG_DIFF_BIAS : DNNL_ARG_BIAS, &made->bias, bias},
+             {forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, &made->y.wanted, staged_y}});
+    if (data) unstage(made->x, staged_x, x);
+    if (weights) unstage(made->weight, staged_weight, weight);
+    if (forward) unstage(made->y, staged_y, y);
+    return true;
+  } catch (const dnnl::error& error) {
+    raise<DeviceError>("conv2d: oneDNN failed: {} (status {}): {} {}", error.what(),
+                       static_cast<int>(error.status), name_of(dtype), describe(s));
+  }
+}
+
+MatrixBatch line(const void* data, DType dtype, int64_t count) {
+  return {data, dtype, 1, count, count, 1, count};
+}
+
+const float* in_f32(const void* data, DType dtype, int64_t count, Slot slot) {
+  if (dtype == DType::f32) return static_cast<const float*>(data);
+  float* wide = scratch_of<float>(slot, count);
+  copy_matrices(line(data, dtype, count), line(wide, DType::f32, count), 1);
+  return wide;
+}
+
+// Runs write(out) with `out` in f32: the caller's memory, or scratch that is then rounded into it.
+template <class Write>
+void write_as(DType dtype, void* data, int64_t count, Slot slot, Write&& write) {
+  if (dtype == DType::f32) return write(static_cast<float*>(data));
+  float* wide = scratch_of<float>(slot, count);
+  write(wide);
+  copy_matrices(line(wide, DType::f32, count), line(data, dtype, count), 1);
+}
+
+void check_dtype(DType dtype) {
+  if (!is_floating(dtype))
+    raise<DTypeError>("conv2d: expected a floating dtype (bf16, f32, f64), got {}", name_of(dtype));
+}
+// Empty products are the loops' business: they fill what has to be filled.
+bool has_work(const ConvShape& s) { return s.n > 0 && s.c > 0 && s.o > 0; }
+
+}  // namespace
+
+void check_conv_shape(const ConvShape& s) {
+  if (std::min({s.n, s.c, s.o, s.pad_h, s.pad_w}) < 0 ||
+      std::min({s.h, s.w, s.kh, s.kw, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.groups}) < 1)
+    raise<ShapeError>("conv2d: a size is too small: {}", describe(s));
+  if (s.c % s.groups != 0 || s.o % s.groups != 0)
+    raise<ShapeError>("conv2d: channels are not divisible by groups: {}", describe(s));
+  if (s.h + 2 * s.pad_h < s.dilation_h * (s.kh - 1) + 1 || s.w + 2 * s.pad_w < s.dilation_w * (s.kw - 1) + 1)
+    raise<ShapeError>("conv2d: the kernel is larger than the padded input: {}", describe(s));
+}
+
+void conv2d_forward(const ConvShape& s, DType dtype, const void* x, const void* weight, const void* bias,
+                    void* y) {
+  check_conv_shape(s);
+  check_dtype(dtype);
+  if (dtype == DType::f64)
+    return conv_loop_forward(s, static_cast<const double*>(x), static_cast<const double*>(weight),
+                             static_cast<const double*>(bias), static_cast<double*>(y));
+  if (has_work(s) && run_library(s, Pass::forward, dtype, x, weight, bias, y)) return;
+  const float* wide_x = in_f32(x, dtype, x_count(s), Slot::convert_a);
+  const float* wide_weight = in_f32(weight, dtype, weight_count(s), Slot::convert_b);
+  write_as(dtype, y, y_count(s), Slot::convert_c, [&](float* out) {
+    if (dtype == DType::bf16) return conv2d_forward(s, DType::f32, wide_x, wide_weight, bias, out);
+    conv_loop_forward(s, wide_x, wide_weight, static_cast<const float*>(bias), out);
+  });
+}
+
+void conv2d_backward_data(const ConvShape& s, DType dtype, const void* dy, const void* weight, void* dx) {
+  check_conv_shape(s);
+  check_dtype(dtype);
+  if (dtype == DType::f64)
+    return conv_loop_backward_data(s, static_cast<const double*>(dy), static_cast<const double*>(weight),
+                                   static_cast<double*>(dx));
+  if (has_work(s) && run_library(s, Pass::data, dtype, dx, weight, nullptr, dy)) return;
+  const float* wide_dy = in_f32(dy, dtype, y_count(s), Slot::convert_a);
+  const float* wide_weight = in_f32(weight, dtype, weight_count(s), Slot::convert_b);
+  write_as(dtype, dx, x_count(s), Slot::convert_c, [&](float* out) {
+    if (dtype == DType::bf16) return conv2d_backward_data(s, DType::f32, wide_dy, wide_weight, out);
+    conv_loop_backward_data(s, wide_dy, wide_weight, out);
+  });
+}
+
+void conv2d_backward_weights(const ConvShape& s, DType dtype, const void* x, const void* dy, void* dweight,
+                             void* dbias) {
+  check_conv_shape(s);
+  check_dtype(dtype);
+  if (dtype == DType::f64)
+    return conv_loop_backward_weights(s, static_cast<const double*>(x), static_cast<const double*>(dy),
+                                      static_cast<double*>(dweight), static_cast<double*>(dbias));
+  if (has_work(s) && run_library(s, Pass::weights, dtype, x, dweight, dbias, dy)) return;
+  const float* wide_x = in_f32(x, dtype, x_count(s), Slot::convert_a);
+  const float* wide_dy = in_f32(dy, dtype, y_count(s), Slot::convert_b);
+  if (dtype == DType::bf16) return conv2d_backward_weights(s, DType::f32, wide_x, wide_dy, dweight, dbias);
+  conv_loop_backward_weights(s, wide_x, wide_dy, static_cast<float*>(dweight), static_cast<float*>(dbias));
+}
+
+}  // namespace tandem::detail

@@ -1,0 +1,35 @@
+// 2-d convolution on raw, dense NCHW memory: oneDNN for f32 and bf16, im2col and our own product for f64.
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/dtype.h"
+
+namespace tandem::detail {
+
+// x [n, c, h, w], weight [o, c / groups, kh, kw], y [n, o, out_h(), out_w()]. Zeros pad both sides.
+struct ConvShape {
+  int64_t n, c, h, w, o, kh, kw;
+  int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1, groups = 1;
+
+  int64_t out_h() const { return (h + 2 * pad_h - dilation_h * (kh - 1) - 1) / stride_h + 1; }
+  int64_t out_w() const { return (w + 2 * pad_w - dilation_w * (kw - 1) - 1) / stride_w + 1; }
+};
+
+// ShapeError (naming conv2d and the values) for sizes that make no convolution. n = 0 and c = 0 are legal.
+void check_conv_shape(const ConvShape& shape);
+
+// y = conv(x, weight) + bias. `dtype` (f32, bf16 or f64) is that of x, weight and y; bias [o] is f32 for f32
+// and bf16 and f64 for f64, or null. Sums are made in f32 (f64 for f64).
+void conv2d_forward(const ConvShape& shape, DType dtype, const void* x, const void* weight, const void* bias,
+                    void* y);
+
+// dx = the gradient of sum(y * dy) for x; all of type `dtype`.
+void conv2d_backward_data(const ConvShape& shape, DType dtype, const void* dy, const void* weight, void* dx);
+
+// dweight and dbias [o] (or null): the gradients of sum(y * dy). x and dy are of type `dtype`, dweight and
+// dbias are f32 for f32 and bf16 and f64 for f64.
+void conv2d_backward_weights(const ConvShape& shape, DType dtype, const void* x, const void* dy,
+                             void* dweight, void* dbias);
+
+}  // namespace tandem::detail
