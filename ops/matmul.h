@@ -1,0 +1,17 @@
+// Matrix products with torch's rules.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+// a @ b. Two vectors [k], [k] give their dot product []; a vector beside a matrix is a row on the left or a
+// column on the right, and that dimension is dropped from the result; otherwise a [..., n, k] and b [..., k,
+// p] give [..., n, p], leading dimensions broadcast. Operands of any strides; dtypes bf16, f32, f64,
+// promoted. Sums of bf16 are made in f32. ShapeError when sizes do not fit, DTypeError for integers.
+Tensor matmul(const Tensor& a, const Tensor& b);
+
+// The same with the sums stored as `result`: f32 or bf16 for f32 and bf16 operands, f64 for f64.
+Tensor matmul(const Tensor& a, const Tensor& b, DType result);
+
+}  // namespace tandem
