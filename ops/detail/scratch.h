@@ -18,6 +18,7 @@ enum class Slot {
   convert_c,
   convert_bias,
   tile,
+  attention,
   columns,
   reorder_a,
   reorder_b,

@@ -1,0 +1,254 @@
+// P = softmax(scale q k^T), A = keep * P / (1 - p), out = A v. With g the cotangent of out:
+//   dv = A^T g,  dA = g v^T,  dP = keep * dA / (1 - p),  dS = P * (dP - <P, dP>),
+//   dq = scale dS k,  dk = scale dS^T q
+// P comes again from q, k and the saved log-sum-exp of each row of scores, keep from the noise.
+#include "ops/attention.h"
+
+#include <cmath>
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "autograd/tensor_impl.h"
+#include "ops/detail/attention_kernel.h"
+#include "ops/views.h"
+
+namespace tandem {
+namespace {
+
+using detail::AttentionProblem;
+using detail::HeadRows;
+
+template <class T>
+HeadRows<T> head_rows(const Tensor& x) {
+  if (!x.defined()) return {};
+  const Shape& s = x.strides();
+  return {x.data<std::remove_const_t<T>>(), x.pass_stride(), s[0], s[1], s[2], s[3]};
+}
+
+struct Attention final : Op {
+  static constexpr bool batches_passes = true;
+  double scale;
+  bool causal;
+  Noise noise;  // no rates: no dropout
+  bool masked = false;
+  Attention(double scale, bool causal, const Noise& noise) : scale(scale), causal(causal), noise(noise) {}
+  const char* name() const override { return "attention"; }
+  bool first_order_only() const override { return true; }
+
+  // [B, H, rows, cols], stored with the heads inside of the rows.
+  Tensor heads_inside(const Tensor& like, int64_t rows, int64_t cols) const {
+    const int64_t b = like.size(0), h = like.size(1);
+    return transpose(output({b, rows, h, cols}, like), 1, 2);
+  }
+  Tensor heads_inside(const Tensor& like) const { return heads_inside(like, like.size(2), like.size(3)); }
+
+  AttentionProblem problem(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask) const {
+    AttentionProblem p{.passes = passes(),
+                       .batch = q.size(0),
+                       .heads = q.size(1),
+                       .queries = q.size(2),
+                       .keys = k.size(2),
+                       .dim = q.size(3),
+                       .value_dim = v.size(3),
+                       .scale = scale,
+                       .causal = causal,
+                       .ignored = {},
+                       .noise = noise.active() ? &noise : nullptr,
+                       .samples_per_item = 1};
+    if (mask.defined()) {
+      p.ignored = {mask.data<bool>(), mask.pass_stride(), mask.strides()[0], 0, 0, mask.strides()[1]};
+    }
+    if (p.noise) p.samples_per_item = std::max<int64_t>(1, noise.per_sample(name(), p.batch, p.batch));
+    return p;
+  }
+
+  Tensor forward(const Tensors& in) override {
+    const Tensor &q = save(in[0]), &k = save(in[1]), &v = save(in[2]), &mask = in[3];
+    masked = mask.defined();
+    if (masked) save(mask);
+    if (noise.active()) {
+      check<ShapeError>(passes() == 1 || passes() == noise.passes(),
+                        "attention: inputs of {} passes in a context of {} passes", passes(), noise.passes());
+      set_passes(noise.passes());
+    }
+    const AttentionProblem p = problem(q, k, v, mask);
+    const Tensor out = heads_inside(q, p.queries, p.value_dim);
+    dispatch_floating(name(), q.dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      const Tensor log_sums = output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device());
+      detail::attention_forward<T>(p, head_rows<const T>(q), head_rows<const T>(k), head_rows<const T>(v),
+                                   head_rows<T>(out), log_sums.template data<C>());
+      save(log_sums);
+    });
+    return out;
+  }
+
+  Tensors vjp(const Tensor& g) override {
+    const Tensor q = saved(0), k = saved(1), v = saved(2), log_sums = saved(masked ? 4 : 3);
+    const AttentionProblem p = problem(q, k, v, masked ? saved(3) : Tensor());
+    const Tensor dq = needs(0) ? heads_inside(q) : Tensor(), dk = needs(1) ? heads_inside(k) : Tensor(),
+                 dv = needs(2) ? heads_inside(v) : Tensor();
+    dispatch_floating(name(), q.dtype(), [&]<class T>() {
+      detail::attention_backward<T>(p, head_rows<const T>(q), head_rows<const T>(k), head_rows<const T>(v),
+                                    head_rows<const T>(g), log_sums.data<compute_t<T>>(), head_rows<T>(dq),
+                                    head_rows<T>(dk), head_rows<T>(dv));
+    });
+    return {dq, dk, dv, Tensor()};
+  }
+};
+
+void check_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask) {
+  for (const Tensor& x : {q, k, v}) {
+    check<ShapeError>(x.dim() == 4, "attention: expected [batch, heads, length, dim], got {}", describe(x));
+    check<DTypeError>(x.dtype() == q.dtype(), "attention: q, k and v of one dtype expected, got {} and {}",
+                      describe(q), describe(x));
+    check<ShapeError>(x.size(0) == q.size(0) && x.size(1) == q.size(1) && x.size(2) <= int64_t{1} << 20,
+                      "attention: expected batch {}, heads {} and at most 2^20 positions, got {}", q.size(0),
+                      q.size(1), describe(x));
+  }
+  check<ShapeError>(k.size(3) == q.size(3), "attention: dimensions of q and k differ: {} vs {}", describe(q),
+                    describe(k));
+  check<ShapeError>(v.size(2) == k.size(2), "attention: lengths of k and v differ: {} vs {}", describe(k),
+                    describe(v));
+  if (!mask.defined()) return;
+  check<DTypeError>(mask.dtype() == DType::boolean, "attention: key_padding_mask is {}, expected bool",
+                    describe(mask));
+  check<ShapeError>(mask.shape() == Shape({q.size(0), k.size(2)}),
+                    "attention: key_padding_mask is {}, expected [batch, keys] = [{},{}]", describe(mask),
+                    q.size(0), k.size(2));
+}
+
+}  // namespace
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                 const Tensor& key_padding_mask, const Noise& noise) {
+  check_inputs(q, k, v, key_padding_mask);
+  check<ConfigError>(options.scale >= 0 && std::isfinite(options.scale),
+                     "attention: scale is {}, expected a finite number > 0, or 0 for 1/sqrt(dim)",
+                     options.scale);
+  const double dim = static_cast<double>(std::max<int64_t>(1, q.size(3)));
+  if (noise.active()) {
+    const int64_t heads = q.size(1) * noise.per_sample("attention", q.size(0), q.size(0));
+    check<ShapeError>(heads < int64_t{1} << 24, "attention: {} heads of one sample, expected less than 2^24",
+                      heads);
+  }
+  return apply<Attention>({q, k, v, key_padding_mask}, options.scale > 0 ? options.scale : 1 / std::sqrt(dim),
+                          options.causal, noise);
+}
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                 const Tensor& key_padding_mask) {
+  const Noise noise = options.dropout == 0
+                          ? Noise{}
+                          : PassContext::require("attention").noise(Purpose::dropout, options.dropout);
+  return attention(q, k, v, options, key_padding_mask, noise);
+}
+
+namespace {
+
+Function with(AttentionOptions options, PassOptions passes = {}) {
+  return [options, passes](const Tensors& in) {
+    PassContext context(passes);
+    return attention(in[0], in[1], in[2], options, in.size() > 3 ? in[3] : Tensor());
+  };
+}
+
+Tensor ignored(const std::vector<uint8_t>& values, const Shape& shape) {
+  return from_values(values, shape).to(DType::boolean);
+}
+
+const RegisterOp registered{
+    {.name = "attention",
+     .samples =
+         [](SampleMaker& make) {
+           auto qkv = [&](int64_t tq, int64_t tk, int64_t d, int64_t dv) {
+             return Tensors{make.normal({2, 2, tq, d}), make.normal({2, 2, tk, d}),
+                            make.normal({2, 2, tk, dv})};
+           };
+           auto masked = [&](Tensors in, const std::vector<uint8_t>& mask) {
+             in.push_back(ignored(mask, {2, in[1].size(2)}));
+             return in;
+           };
+           return Samples{
+               {"plain", qkv(3, 4, 3, 2), with({})},
+               {"scaled", qkv(2, 3, 2, 3), with({.scale = 1.3})},
+               {"causal", qkv(4, 4, 2, 2), with({.causal = true})},
+               {"causal, fewer keys", qkv(4, 2, 2, 2), with({.causal = true})},
+               {"masked inside and behind", masked(qkv(2, 4, 2, 3), {0, 1, 0, 1, 0, 0, 0, 0}), with({})},
+               {"no key for a sample", masked(qkv(2, 2, 2, 2), {1, 1, 0, 0}), with({})},
+               {"no key for some queries", masked(qkv(3, 3, 2, 2), {1, 1, 0, 0, 1, 0}),
+                with({.causal = true})},
+               {"wider than a vector",
+                {make.normal({1, 1, 2, 1}), make.normal({1, 1, 19, 1}), make.normal({1, 1, 19, 1})},
+                with({})},
+               {"no queries", qkv(0, 2, 2, 2), with({})},
+               {"no keys", qkv(2, 0, 2, 2), with({})},
+           };
+         },
+     .errors =
+         [] {
+           const auto f = [](Shape q, Shape k, Shape v, AttentionOptions options = {}, Tensor mask = {}) {
+             return [=] { attention(zeros(q), zeros(k), zeros(v), options, mask); };
+           };
+           return ErrorSamples{
+               fails<ShapeError>("rank", "attention: expected [batch, heads, length, dim], got f32[2,3]",
+                                 f({2, 3}, {2, 3}, {2, 3})),
+               fails<ShapeError>("heads", "attention: expected batch 1, heads 2 and at most 2^20 positions",
+                                 f({1, 2, 3, 4}, {1, 1, 3, 4}, {1, 1, 3, 4})),
+               fails<ShapeError>("dim", "attention: dimensions of q and k differ",
+                                 f({1, 2, 3, 4}, {1, 2, 3, 5}, {1, 2, 3, 4})),
+               fails<ShapeError>("length", "attention: lengths of k and v differ",
+                                 f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 2, 4})),
+               fails<ShapeError>(
+                   "mask", "attention: key_padding_mask is bool[3,1], expected [batch, keys] = [1,3]",
+                   f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {}, zeros({3, 1}, {DType::boolean}))),
+               fails<DTypeError>("mask's dtype", "attention: key_padding_mask is f32[1,3], expected bool",
+                                 f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {}, zeros({1, 3}))),
+               fails<DTypeError>("dtypes", "attention: q, k and v of one dtype expected",
+                                 [] {
+                                   const Tensor x = zeros({1, 1, 2, 2});
+                                   attention(x, x, x.to(DType::bf16));
+                                 }),
+               fails<ConfigError>("scale", "attention: scale is -1",
+                                  f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {.scale = -1})),
+               fails<AutogradError>("no context", "attention: noise outside of a PassContext",
+                                    f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {.dropout = 0.1}))};
+         },
+     .second_order = false}};
+
+const RegisterOp registered_with_dropout{
+    {.name = "attention_dropout",
+     .samples =
+         [](SampleMaker& make) {
+           const Tensor q = make.normal({2, 2, 3, 2}), k = make.normal({2, 2, 4, 2}),
+                        v = make.normal({2, 2, 4, 3});
+           const AttentionOptions options{.dropout = 0.4};
+           return Samples{
+               {"one pass", {q, k, v}, with(options, {.seed = 5})},
+               {"makes 3 passes", {q, k, v}, with(options, {.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}})},
+               {"masked, causal",
+                {q, k, v, ignored({0, 1, 0, 0, 0, 0, 0, 1}, {2, 4})},
+                with({.causal = true, .dropout = 0.4}, {.seed = 5, .count = 2})},
+               {"two rows of the batch are a sample", {q, k, v}, with(options, {.seed = 5, .batch = 1})},
+               {"inactive", {q, k, v}, with(options, {.count = 2, .rates = {0, 0}})}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{
+               fails<ConfigError>("rate", "dropout: expected a rate in [0, 1), got 1",
+                                  [] {
+                                    PassContext context({});
+                                    const Tensor x = zeros({1, 1, 2, 2});
+                                    attention(x, x, x, {.dropout = 1});
+                                  }),
+               fails<ShapeError>("batch", "attention: 3 elements are not divisible among the 2 samples", [] {
+                 PassContext context({.batch = 2});
+                 const Tensor x = zeros({3, 1, 2, 2});
+                 attention(x, x, x, {.dropout = 0.5});
+               })};
+         },
+     .second_order = false,
+     .draws_noise = true}};
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,297 @@
+#include "ops/detail/attention_kernel.h"
+
+#include <cmath>
+#include <limits>
+
+#include "autograd/parallel.h"
+#include "ops/detail/reduce.h"
+#include "ops/detail/scratch.h"
+#include "ops/detail/tile_gemm.h"
+
+namespace tandem::detail {
+namespace {
+
+constexpr int64_t kTileElements = 16384;  // scores of a tile of queries: half of a second level cache's share
+constexpr int64_t kCausalRows = 24;       // short tiles skip more of the keys that no row can see
+constexpr int64_t kChunkProducts = int64_t{1} << 22;
+
+// Hands out parts of one thread's scratch memory, each 64-byte aligned.
+template <class C>
+class Pool {
+ public:
+  explicit Pool(int64_t elements) : next_(scratch_of<C>(Slot::attention, elements)) {}
+  C* take(int64_t elements) { return std::exchange(next_, next_ + padded(elements)); }
+  static int64_t padded(int64_t elements) { return (elements + 15) / 16 * 16; }
+
+ private:
+  C* next_;
+};
+
+// The rows of one head as C with dense columns, zeros up to tile_width: copied to `room`.
+template <class T, class C = compute_t<T>>
+const C* pack(const T* x, int64_t row, int64_t col, int64_t rows, int64_t cols, C* room) {
+  const int64_t width = tile_width<C>(cols);
+  for (int64_t i = 0; i < rows; ++i, x += row) {
+    C* to = room + i * width;
+    if (col == 1) {
+#pragma omp simd
+      for (int64_t j = 0; j < cols; ++j) to[j] = x[j];
+    } else {
+      for (int64_t j = 0; j < cols; ++j) to[j] = x[j * col];
+    }
+    std::fill(to + cols, to + width, C(0));
+  }
+  return room;
+}
+
+template <class T, class C = compute_t<T>>
+void unpack(const C* x, int64_t width, C factor, int64_t rows, int64_t cols, T* to, int64_t row) {
+  for (int64_t i = 0; i < rows; ++i, x += width, to += row) {
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) to[j] = x[j] * factor;
+  }
+}
+
+// One (pass, sample, head), and the loops over its tiles of queries.
+template <class T>
+class Head {
+  using C = compute_t<T>;
+  static constexpr C kInf = std::numeric_limits<C>::infinity();
+
+ public:
+  Head(const AttentionProblem& problem, int64_t index) : p_(problem) {
+    head_ = index % p_.heads;
+    batch_ = index / p_.heads % p_.batch;
+    pass_ = index / p_.heads / p_.batch;
+    if (p_.ignored.data) {
+      ignored_ = p_.ignored.data + pass_ * p_.ignored.pass + batch_ * p_.ignored.batch;
+      // Keys after the last one that counts are padding: not even multiplied.
+      while (keys_ > 0 && ignored_[(keys_ - 1) * p_.ignored.col]) --keys_;
+    }
+    width_ = tile_width<C>(keys_);
+    if (p_.noise) {
+      rate_ = p_.noise->rates[pass_];
+      threshold_ = drop_threshold(rate_);
+    }
+  }
+
+  static int64_t tile_rows(const AttentionProblem& p) {
+    const int64_t fit = kTileElements / std::max<int64_t>(1, tile_width<C>(p.keys)) / kTileRows * kTileRows;
+    const int64_t rows = std::clamp(fit, kTileRows, 8 * kCausalRows);
+    return std::min(p.queries, p.causal ? std::min(rows, kCausalRows) : rows);
+  }
+
+  void forward(HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, HeadRows<T> out, C* log_sums) {
+    const int64_t step = tile_rows(p_), value_width = tile_width<C>(p_.value_dim);
+    Pool<C> pool(forward_scratch(p_));
+    C* rows = pool.take(std::max(keys_, step) * tile_width<C>(p_.dim));
+    const C* keys = transposed_keys(k, rows, pool.take(p_.dim * width_));
+    const C* values = packed(v, 0, keys_, p_.value_dim, pool.take(keys_ * value_width));
+    C *scores = pool.take(step * width_), *result = pool.take(step * value_width);
+    for (int64_t begin = 0; begin < p_.queries; begin += step) {
+      const int64_t n = std::min(step, p_.queries - begin), seen = visible(begin + n - 1);
+      const C* queries = packed(q, begin, n, p_.dim, rows);
+      tile_gemm(n, seen, p_.dim, queries, tile_width<C>(p_.dim), 1, keys, width_, scores, width_);
+      for (int64_t i = 0; i < n; ++i) {
+        log_sums[begin + i] = softmax_row(begin + i, seen, scores + i * width_);
+      }
+      tile_gemm(n, p_.value_dim, seen, scores, width_, 1, values, value_width, result, value_width);
+      unpack(result, value_width, C(1), n, p_.value_dim, at(out) + begin * out.row, out.row);
+    }
+  }
+
+  void backward(HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, HeadRows<const T> g,
+                const C* log_sums, HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv) {
+    const int64_t step = tile_rows(p_), dim = tile_width<C>(p_.dim), value_dim = tile_width<C>(p_.value_dim);
+    const bool scores_needed = dq.data || dk.data;
+    Pool<C> pool(backward_scratch(p_));
+    const C* keys = packed(k, 0, keys_, p_.dim, pool.take(keys_ * dim));
+    C* keys_t = pool.take(p_.dim * width_);
+    tile_transpose(keys_, p_.dim, keys, dim, C(p_.scale), keys_t, width_);
+    C *values_t = pool.take(p_.value_dim * width_), *dkeys = pool.take(keys_ * dim),
+      *dvalues = pool.take(keys_ * value_dim);
+    C *rows = pool.take(step * dim), *out_rows = pool.take(step * value_dim),
+      *dqueries = pool.take(step * dim);
+    C *probabilities = pool.take(step * width_), *dscores = pool.take(step * width_);
+    uint32_t* words = reinterpret_cast<uint32_t*>(pool.take(width_));
+    if (scores_needed) {
+      const C* values = packed(v, 0, keys_, p_.value_dim, dvalues);  // dvalues is free until it is cleared
+      tile_transpose(keys_, p_.value_dim, values, value_dim, C(1), values_t, width_);
+    }
+    std::fill(dkeys, dkeys + keys_ * dim, C(0));
+    std::fill(dvalues, dvalues + keys_ * value_dim, C(0));
+    for (int64_t begin = 0; begin < p_.queries; begin += step) {
+      const int64_t n = std::min(step, p_.queries - begin), seen = visible(begin + n - 1);
+      const C* queries = packed(q, begin, n, p_.dim, rows);
+      const C* cotangents = packed(g, begin, n, p_.value_dim, out_rows);
+      tile_gemm(n, seen, p_.dim, queries, dim, 1, keys_t, width_, probabilities, width_);
+      if (scores_needed) {
+        tile_gemm(n, seen, p_.value_dim, cotangents, value_dim, 1, values_t, width_, dscores, width_);
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        backward_row(begin + i, seen, log_sums[begin + i], probabilities + i * width_,
+                     scores_needed ? dscores + i * width_ : nullptr, words);
+      }
+      if (dv.data) {
+        tile_gemm(seen, p_.value_dim, n, probabilities, 1, width_, cotangents, value_dim, dvalues, value_dim,
+                  true);
+      }
+      if (dk.data) tile_gemm(seen, p_.dim, n, dscores, 1, width_, queries, dim, dkeys, dim, true);
+      if (dq.data) {
+        tile_gemm(n, p_.dim, seen, dscores, width_, 1, keys, dim, dqueries, dim);
+        unpack(dqueries, dim, C(p_.scale), n, p_.dim, at(dq) + begin * dq.row, dq.row);
+      }
+    }
+    write(dk, dkeys, dim, C(p_.scale), p_.dim);
+    write(dv, dvalues, value_dim, C(1), p_.value_dim);
+  }
+
+  static int64_t forward_scratch(const AttentionProblem& p) {
+    const int64_t step = tile_rows(p), width = tile_width<C>(p.keys), value_dim = tile_width<C>(p.value_dim);
+    return 16 * 5 + std::max(p.keys, step) * tile_width<C>(p.dim) + p.dim * width + p.keys * value_dim +
+           step * (width + value_dim);
+  }
+  static int64_t backward_scratch(const AttentionProblem& p) {
+    const int64_t step = tile_rows(p), width = tile_width<C>(p.keys), dim = tile_width<C>(p.dim),
+                  value_dim = tile_width<C>(p.value_dim);
+    return 16 * 10 + p.keys * (2 * dim + value_dim) + (p.dim + p.value_dim) * width +
+           step * (2 * dim + value_dim + 2 * width) + width;
+  }
+
+ private:
+  template <class U>
+  U* at(const HeadRows<U>& x) const {
+    return x.data + pass_ * x.pass + batch_ * x.batch + head_ * x.head;
+  }
+  const C* packed(const HeadRows<const T>& x, int64_t begin, int64_t rows, int64_t cols, C* room) const {
+    return pack<T>(at(x) + begin * x.row, x.row, x.col, rows, cols, room);
+  }
+  const C* transposed_keys(const HeadRows<const T>& k, C* rows, C* room) const {
+    tile_transpose(keys_, p_.dim, packed(k, 0, keys_, p_.dim, rows), tile_width<C>(p_.dim), C(p_.scale), room,
+                   width_);
+    return room;
+  }
+  // Keys that the query sees, not counting the ignored ones before the last.
+  int64_t visible(int64_t query) const { return p_.causal ? std::min(keys_, query + 1) : keys_; }
+  uint64_t position(int64_t query) const {
+    const int64_t head = batch_ % p_.samples_per_item * p_.heads + head_;
+    return (static_cast<uint64_t>(head) << 20 | static_cast<uint64_t>(query)) << 20;
+  }
+  uint64_t sample() const { return p_.noise->sample_offset + batch_ / p_.samples_per_item; }
+
+  // Hides ignored keys of a row of scores.
+  void mask_row(int64_t n, C* scores) const {
+    if (!ignored_) return;
+    const int64_t stride = p_.ignored.col;
+    for (int64_t j = 0; j < n; ++j) scores[j] = ignored_[j * stride] ? -kInf : scores[j];
+  }
+
+  // Scores to dropped-out probabilities, over the first `seen` keys; returns the log-sum-exp.
+  C softmax_row(int64_t query, int64_t seen, C* scores) const {
+    const int64_t n = visible(query);
+    mask_row(n, scores);
+    const C max = row_max(scores, n);
+    if (max == -kInf) {
+      std::fill(scores, scores + seen, C(0));
+      return kInf;
+    }
+    const C sum = row_sum_exp(scores, n, max, scores);
+    std::fill(scores + n, scores + seen, C(0));
+    const C scale = static_cast<C>(1 / ((1 - rate_) * double(sum)));
+    dropout_row<C>(p_.noise ? p_.noise->key : NoiseKey{}, p_.noise ? p_.noise->first_pass + pass_ : 0,
+                   p_.noise ? sample() : 0, position(query), n, threshold_, scale, scores, scores);
+    return max + std::log(sum);
+  }
+
+  // scores: to dropped-out probabilities. cotangents, of those: to those of the scores (before scaling),
+  //   dS = P * (dP - <P, dP>),  dP = keep / (1 - p) * cotangents
+  void backward_row(int64_t query, int64_t seen, C log_sum, C* scores, C* cotangents, uint32_t* words) const {
+    const int64_t n = visible(query);
+    mask_row(n, scores);
+    if (threshold_ != 0)
+      draw(p_.noise->key, p_.noise->first_pass + pass_, sample(), position(query), n, words);
+    else
+      std::fill(words, words + n, 0);
+    const C kept = static_cast<C>(1 / (1 - rate_));
+    const uint32_t threshold = threshold_;
+    if (!cotangents) {
+#pragma omp simd
+      for (int64_t j = 0; j < n; ++j)
+        scores[j] = math::exp(scores[j] - log_sum) * (words[j] >= threshold ? kept : C(0));
+      std::fill(scores + n, scores + seen, C(0));
+      return;
+    }
+    // P goes where dS will be, so that one more buffer is not needed: dP P first, then its sum.
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      const C keep = words[j] >= threshold ? kept : C(0);
+      scores[j] = math::exp(scores[j] - log_sum);
+      cotangents[j] *= keep;
+    }
+    const C inner = row_dot(scores, cotangents, n);
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      const C keep = words[j] >= threshold ? kept : C(0);
+      cotangents[j] = scores[j] * (cotangents[j] - inner);
+      scores[j] *= keep;
+    }
+    std::fill(scores + n, scores + seen, C(0));
+    std::fill(cotangents + n, cotangents + seen, C(0));
+  }
+
+  // A gradient of the keys' rows; those of trailing ignored keys are 0.
+  void write(const HeadRows<T>& to, const C* x, int64_t width, C factor, int64_t cols) const {
+    if (!to.data) return;
+    unpack(x, width, factor, keys_, cols, at(to), to.row);
+    for (int64_t i = keys_; i < p_.keys; ++i) std::fill_n(at(to) + i * to.row, cols, T(0));
+  }
+
+  const AttentionProblem& p_;
+  int64_t pass_, batch_, head_, keys_ = p_.keys, width_;
+  const bool* ignored_ = nullptr;
+  double rate_ = 0;
+  uint32_t threshold_ = 0;
+};
+
+int64_t grain(const AttentionProblem& p) {
+  const int64_t products = 2 * p.queries * p.keys * (p.dim + p.value_dim);
+  return std::max<int64_t>(1, kChunkProducts / std::max<int64_t>(1, products));
+}
+
+}  // namespace
+
+template <class T>
+void attention_forward(const AttentionProblem& p, HeadRows<const T> q, HeadRows<const T> k,
+                       HeadRows<const T> v, HeadRows<T> out, compute_t<T>* log_sums) {
+  parallel_for(p.passes * p.batch * p.heads, grain(p), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) Head<T>(p, i).forward(q, k, v, out, log_sums + i * p.queries);
+  });
+}
+
+template <class T>
+void attention_backward(const AttentionProblem& p, HeadRows<const T> q, HeadRows<const T> k,
+                        HeadRows<const T> v, HeadRows<const T> g, const compute_t<T>* log_sums,
+                        HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv) {
+  parallel_for(p.passes * p.batch * p.heads, grain(p), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      Head<T>(p, i).backward(q, k, v, g, log_sums + i * p.queries, dq, dk, dv);
+  });
+}
+
+template void attention_forward(const AttentionProblem&, HeadRows<const bf16>, HeadRows<const bf16>,
+                                HeadRows<const bf16>, HeadRows<bf16>, float*);
+template void attention_forward(const AttentionProblem&, HeadRows<const float>, HeadRows<const float>,
+                                HeadRows<const float>, HeadRows<float>, float*);
+template void attention_forward(const AttentionProblem&, HeadRows<const double>, HeadRows<const double>,
+                                HeadRows<const double>, HeadRows<double>, double*);
+template void attention_backward(const AttentionProblem&, HeadRows<const bf16>, HeadRows<const bf16>,
+                                 HeadRows<const bf16>, HeadRows<const bf16>, const float*, HeadRows<bf16>,
+                                 HeadRows<bf16>, HeadRows<bf16>);
+template void attention_backward(const AttentionProblem&, HeadRows<const float>, HeadRows<const float>,
+                                 HeadRows<const float>, HeadRows<const float>, const float*, HeadRows<float>,
+                                 HeadRows<float>, HeadRows<float>);
+template void attention_backward(const AttentionProblem&, HeadRows<const double>, HeadRows<const double>,
+                                 HeadRows<const double>, HeadRows<const double>, const double*,
+                                 HeadRows<double>, HeadRows<double>, HeadRows<double>);
+
+}  // namespace tandem::detail

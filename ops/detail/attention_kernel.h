@@ -1,0 +1,41 @@
+// Scaled dot-product attention on raw memory, one (pass, sample, head) at a time in cache: scores, mask,
+// softmax, dropout and both products, without storing probabilities. The backward recomputes them.
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/dtype.h"
+#include "autograd/pass_context.h"
+
+namespace tandem::detail {
+
+// [passes, batch, heads, rows, columns] with any strides, in elements; a stride of 0 shares.
+template <class T>
+struct HeadRows {
+  T* data = nullptr;
+  int64_t pass = 0, batch = 0, head = 0, row = 0, col = 1;
+};
+
+struct AttentionProblem {
+  int64_t passes, batch, heads, queries, keys;
+  int64_t dim, value_dim;  // of q and k; of v and the output
+  double scale;
+  bool causal;                   // query t sees keys <= t
+  HeadRows<const bool> ignored;  // [passes, batch, 1, 1, keys], stride col; null data: none
+  const Noise* noise;            // of the dropout; null: none
+  int64_t samples_per_item;      // consecutive rows of `batch` that are one sample of the noise
+};
+
+// out = dropout(softmax(scale q k^T)) v; log_sums [passes, batch, heads, queries] is dense.
+// A query without any visible key gets zeros (and log_sum +inf).
+template <class T>
+void attention_forward(const AttentionProblem& problem, HeadRows<const T> q, HeadRows<const T> k,
+                       HeadRows<const T> v, HeadRows<T> out, compute_t<T>* log_sums);
+
+// The cotangents of q, k, v (null data: not needed) for the cotangent g of the output. They have all passes.
+template <class T>
+void attention_backward(const AttentionProblem& problem, HeadRows<const T> q, HeadRows<const T> k,
+                        HeadRows<const T> v, HeadRows<const T> g, const compute_t<T>* log_sums,
+                        HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv);
+
+}  // namespace tandem::detail
