@@ -49,20 +49,21 @@ Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& 
   return walk;
 }
 
-// Calls run(offsets, n) for every innermost stretch, cut for the threads; offsets are in elements.
+// Calls run(offsets, n) for every innermost stretch, cut for the threads into about `grain` elements; offsets
+// are in elements.
 template <int N, class Run>
-void for_each_run(const Walk<N>& walk, Run&& run) {
+void for_each_run(const Walk<N>& walk, Run&& run, int64_t grain = kGrain) {
   if (walk.numel == 0) return;
   const int last = walk.dims - 1;
   if (walk.dims == 1) {
-    return parallel_for(walk.numel, kGrain, [&](int64_t begin, int64_t end) {
+    return parallel_for(walk.numel, grain, [&](int64_t begin, int64_t end) {
       std::array<int64_t, N> offsets;
       for (int k = 0; k < N; ++k) offsets[k] = begin * walk.strides[k][0];
       run(offsets, end - begin);
     });
   }
   const int64_t inner = walk.sizes[last], outer = walk.numel / inner;
-  parallel_for(outer, std::max<int64_t>(1, kGrain / inner), [&](int64_t begin, int64_t end) {
+  parallel_for(outer, std::max<int64_t>(1, grain / inner), [&](int64_t begin, int64_t end) {
     int64_t index[kMaxDims + 1];
     std::array<int64_t, N> offsets{};
     for (int64_t d = last - 1, rest = begin; d >= 0; --d) {

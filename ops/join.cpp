@@ -1,0 +1,197 @@
+// cat: every input is copied once, to its place. Its derivative hands each input its part of the cotangent,
+// as a view.
+#include "ops/join.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "autograd/tensor_impl.h"
+#include "ops/views.h"
+
+namespace tandem {
+namespace {
+
+struct Cat final : Op {
+  static constexpr bool batches_passes = true;
+  int dim;
+  std::vector<int64_t> sizes;  // along dim
+  explicit Cat(int dim) : dim(dim) {}
+  const char* name() const override { return "cat"; }
+  Tensor forward(const Tensors& in) override {
+    Shape shape = in[0].shape();
+    shape[dim] = 0;
+    for (const Tensor& x : in) {
+      sizes.push_back(x.shape()[dim]);
+      shape[dim] += sizes.back();
+    }
+    const Tensor out = output(shape, in[0]);
+    int64_t start = 0;
+    for (const Tensor& x : in) {
+      copy_elements(make_view(out, x.shape(), out.strides(), start * out.strides()[dim]), x);
+      start += x.shape()[dim];
+    }
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    Tensors parts(sizes.size());
+    int64_t start = 0;
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      if (needs(i)) parts[i] = slice(g, dim, start, start + sizes[i]);
+      start += sizes[i];
+    }
+    return parts;
+  }
+};
+
+}  // namespace
+
+Tensor cat(const Tensors& tensors, int64_t dim) {
+  check<ValueError>(!tensors.empty(), "cat: no tensors were given");
+  const int d = wrap_dim("cat", dim, tensors[0].dim());
+  DType dtype = tensors[0].dtype();
+  for (const Tensor& x : tensors) {
+    bool fits = x.dim() == tensors[0].dim();
+    for (int i = 0; fits && i < x.dim(); ++i) fits = i == d || x.shape()[i] == tensors[0].shape()[i];
+    check<ShapeError>(fits, "cat: {} beside {}: sizes may differ in dim {} only", describe(x),
+                      describe(tensors[0]), d);
+    dtype = promote(dtype, x.dtype());
+  }
+  if (tensors.size() == 1) return tensors[0];
+  Tensors same;
+  for (const Tensor& x : tensors) same.push_back(x.to(dtype));
+  return apply<Cat>(same, d);
+}
+
+Tensor stack(const Tensors& tensors, int64_t dim) {
+  check<ValueError>(!tensors.empty(), "stack: no tensors were given");
+  const int d = wrap_dim("stack", dim, tensors[0].dim() + 1);
+  Tensors wider;
+  for (const Tensor& x : tensors) {
+    check<ShapeError>(x.shape() == tensors[0].shape(), "stack: {} beside {}: expected equal shapes",
+                      describe(x), describe(tensors[0]));
+    wider.push_back(x.unsqueeze(d));
+  }
+  return cat(wider, d);
+}
+
+Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim) {
+  const int d = wrap_dim("split", dim, x.dim());
+  const bool negative = std::any_of(sizes.begin(), sizes.end(), [](int64_t size) { return size < 0; });
+  const int64_t total = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+  check<ShapeError>(!negative && total == x.shape()[d],
+                    "split: sizes {} of dim {} of {}: expected sizes from 0 that add up to {}", Shape(sizes),
+                    d, describe(x), x.shape()[d]);
+  Tensors parts;
+  int64_t start = 0;
+  for (int64_t size : sizes) {
+    parts.push_back(slice(x, d, start, start + size));
+    start += size;
+  }
+  return parts;
+}
+
+Tensors split(const Tensor& x, int64_t size, int64_t dim) {
+  const int d = wrap_dim("split", dim, x.dim());
+  check<ValueError>(size >= 1, "split: expected a size of at least 1, got {}", size);
+  const int64_t total = x.shape()[d];
+  if (total <= size) return {x};
+  Tensors parts;
+  for (int64_t start = 0; start < total; start += size) parts.push_back(slice(x, d, start, start + size));
+  return parts;
+}
+
+Tensors chunk(const Tensor& x, int64_t chunks, int64_t dim) {
+  const int d = wrap_dim("chunk", dim, x.dim());
+  check<ValueError>(chunks >= 1, "chunk: expected at least one chunk, got {}", chunks);
+  return split(x, std::max<int64_t>(1, (x.shape()[d] + chunks - 1) / chunks), d);
+}
+
+Tensors unbind(const Tensor& x, int64_t dim) {
+  const int d = wrap_dim("unbind", dim, x.dim());
+  Tensors parts;
+  for (int64_t i = 0; i < x.shape()[d]; ++i) parts.push_back(select(x, d, i));
+  return parts;
+}
+
+namespace {
+
+const RegisterOp cat_op{
+    {.name = "cat",
+     .samples =
+         [](SampleMaker& make) {
+           auto along = [](int64_t dim) { return [dim](const Tensors& in) { return cat(in, dim); }; };
+           return Samples{
+               {"last", {make.normal({2, 3}), make.normal({2, 1}), make.normal({2, 2})}, along(-1)},
+               {"first", {make.normal({1, 2, 3}), make.normal({2, 2, 3})}, along(0)},
+               {"middle", {make.normal({2, 1, 3}), make.normal({2, 4, 3})}, along(1)},
+               {"an empty part", {make.normal({2, 3}), make.normal({0, 3}), make.normal({1, 3})}, along(0)},
+               {"one", {make.normal({2, 3})}, along(0)}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{
+               fails<ValueError>("none", "cat: no tensors were given", [] { cat({}); }),
+               fails<ShapeError>("sizes", "cat: f32[2,4] beside f32[2,3]: sizes may differ in dim 0 only",
+                                 [] {
+                                   cat({zeros({2, 3}), zeros({2, 4})});
+                                 }),
+               fails<ShapeError>("dim", "cat: dim 1 is out of range", [] { cat({zeros({2})}, 1); })};
+         }}};
+
+const RegisterOp stack_op{
+    {.name = "stack",
+     .samples =
+         [](SampleMaker& make) {
+           auto along = [](int64_t dim) { return [dim](const Tensors& in) { return stack(in, dim); }; };
+           return Samples{
+               {"first", {make.normal({2, 3}), make.normal({2, 3})}, along(0)},
+               {"last", {make.normal({2, 3}), make.normal({2, 3}), make.normal({2, 3})}, along(-1)},
+               {"numbers", {make.normal({}), make.normal({})}, along(0)}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ValueError>("none", "stack: no tensors were given", [] { stack({}); }),
+                               fails<ShapeError>("shapes", "stack: f32[3] beside f32[2]", [] {
+                                 stack({zeros({2}), zeros({3})});
+                               })};
+         }}};
+
+// A part alone, and parts of different weight, so that each one's place shows.
+const RegisterOp split_op{
+    {.name = "split",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{
+               {"size 2, joined backwards",
+                {make.normal({5, 3})},
+                [](const Tensors& in) {
+                  const Tensors parts = split(in[0], 2, 0);
+                  return cat({parts[2], parts[1], parts[0]}, 0);
+                }},
+               {"sizes, one used",
+                {make.normal({2, 6})},
+                [](const Tensors& in) {
+                  return split(in[0], {1, 3, 2}, 1)[1];
+                }},
+               {"chunks", {make.normal({2, 5})}, [](const Tensors& in) { return chunk(in[0], 3, -1)[2]; }},
+               {"unbind", {make.normal({2, 3})}, [](const Tensors& in) {
+                  const Tensors parts = unbind(in[0], 1);
+                  return stack({parts[2], parts[0], parts[2]});
+                }}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ShapeError>("sum", "split: sizes [1,3] of dim 0 of f32[5]: expected",
+                                                 [] {
+                                                   split(zeros({5}), std::vector<int64_t>{1, 3});
+                                                 }),
+                               fails<ValueError>("size", "split: expected a size of at least 1, got 0",
+                                                 [] { split(zeros({5}), 0); }),
+                               fails<ValueError>("chunks", "chunk: expected at least one chunk, got 0",
+                                                 [] { chunk(zeros({5}), 0); })};
+         }}};
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,23 @@
+// Joining tensors along a dimension and taking them apart again. Parts are views. A part that is the same in
+// all passes (a class token) joins parts of m passes: the result has m.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+// The tensors one after the other along dim: equal sizes in every other dimension; promoted to one dtype.
+Tensor cat(const Tensors& tensors, int64_t dim = 0);
+inline Tensor concat(const Tensors& tensors, int64_t dim = 0) { return cat(tensors, dim); }
+// Tensors of one shape along a new dimension.
+Tensor stack(const Tensors& tensors, int64_t dim = 0);
+
+// Parts of `size` along dim, the last perhaps smaller; or parts of these sizes, which must add up.
+Tensors split(const Tensor& x, int64_t size, int64_t dim = 0);
+Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim = 0);
+// At most `chunks` parts of equal size, the last perhaps smaller.
+Tensors chunk(const Tensor& x, int64_t chunks, int64_t dim = 0);
+// The slices along dim, without that dimension.
+Tensors unbind(const Tensor& x, int64_t dim = 0);
+
+}  // namespace tandem

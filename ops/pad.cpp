@@ -1,0 +1,214 @@
+// pad and flip move elements, so their derivatives move cotangents back: the part inside the padding, and the
+// flip again.
+#include "ops/pad.h"
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "autograd/tensor_impl.h"
+#include "ops/arithmetic.h"
+#include "ops/comparison.h"
+#include "ops/join.h"
+#include "ops/views.h"
+
+namespace tandem {
+namespace {
+
+struct Pad final : Op {
+  static constexpr bool batches_passes = true;
+  Shape before, shape, from;  // elements in front, of the result, of x
+  double value;
+  Pad(const Shape& before, const Shape& shape, double value) : before(before), shape(shape), value(value) {}
+  const char* name() const override { return "pad"; }
+  Tensor forward(const Tensors& in) override {
+    from = in[0].shape();
+    const Tensor out = output(shape, in[0]).fill_(value);
+    int64_t offset = 0;
+    for (int i = 0; i < from.size(); ++i) offset += before[i] * out.strides()[i];
+    if (from.numel() > 0) copy_elements(make_view(out, from, out.strides(), offset), in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    Tensor inside = g;
+    for (int i = 0; i < from.size(); ++i) inside = slice(inside, i, before[i], before[i] + from[i]);
+    return {inside};
+  }
+};
+
+struct Flip final : Op {
+  static constexpr bool batches_passes = true;
+  Shape dims;
+  explicit Flip(const Shape& dims) : dims(dims) {}
+  const char* name() const override { return "flip"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(in[0].shape(), in[0]);
+    if (out.numel() == 0) return out;
+    Shape strides = in[0].strides();
+    int64_t last = 0;  // of the flipped dimensions
+    for (int64_t dim : dims) {
+      const int d = static_cast<int>(dim);
+      last += (in[0].shape()[d] - 1) * strides[d];
+      strides[d] = -strides[d];
+    }
+    copy_elements(out, make_view(in[0], in[0].shape(), strides, last));
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override { return {flip(g, dims)}; }
+};
+
+// bool [rows, columns]: column - row > diagonal.
+Tensor above(int64_t rows, int64_t columns, int64_t diagonal, Device device) {
+  const TensorOptions integers{DType::i64, device};
+  const Tensor row = arange(0, static_cast<double>(rows), 1, integers).unsqueeze(1);
+  return gt(arange(0, static_cast<double>(columns), 1, integers), row + static_cast<double>(diagonal));
+}
+
+Tensor above(const char* op, const Tensor& x, int64_t diagonal) {
+  check<ShapeError>(x.dim() >= 2, "{}: expected at least 2 dimensions, got {}", op, describe(x));
+  return above(x.size(-2), x.size(-1), diagonal, x.device());
+}
+
+}  // namespace
+
+Tensor pad(const Tensor& x, const std::vector<int64_t>& sizes, double value) {
+  const int pairs = static_cast<int>(sizes.size() / 2);
+  check<ShapeError>(sizes.size() % 2 == 0 && pairs <= x.dim(),
+                    "pad: {} sizes for {}: expected left and right of at most {} dimensions", sizes.size(),
+                    describe(x), x.dim());
+  Shape before(std::vector<int64_t>(x.dim(), 0)), shape = x.shape();
+  bool any = false;
+  for (int i = 0; i < pairs; ++i) {
+    const int64_t left = sizes[2 * i], right = sizes[2 * i + 1];
+    check<ValueError>(left >= 0 && right >= 0, "pad: sizes are at least 0, got {} and {}", left, right);
+    const int d = x.dim() - 1 - i;
+    before[d] = left;
+    shape[d] += left + right;
+    any |= left + right > 0;
+  }
+  return any ? apply<Pad>({x}, before, shape, value) : x;
+}
+
+Tensor flip(const Tensor& x, const Shape& dims) {
+  Shape wrapped;
+  bool seen[kMaxDims + 1] = {};
+  for (int64_t dim : dims) {
+    const int d = wrap_dim("flip", dim, x.dim());
+    check<ShapeError>(!seen[d], "flip: dim {} appears twice in {}", d, dims);
+    seen[d] = true;
+    wrapped.push_back(d);
+  }
+  return wrapped.empty() ? x : apply<Flip>({x}, wrapped);
+}
+
+Tensor roll(const Tensor& x, const std::vector<int64_t>& shifts, const Shape& dims) {
+  check<ShapeError>(shifts.size() == static_cast<size_t>(dims.size()), "roll: {} shifts for {} dims",
+                    shifts.size(), dims.size());
+  Tensor result = x;
+  for (int i = 0; i < dims.size(); ++i) {
+    const int d = wrap_dim("roll", dims[i], x.dim());
+    const int64_t size = x.shape()[d];
+    if (size == 0) continue;
+    const int64_t shift = (shifts[i] % size + size) % size;
+    if (shift > 0) {
+      result = cat({slice(result, d, size - shift, size), slice(result, d, 0, size - shift)}, d);
+    }
+  }
+  return result;
+}
+
+Tensor tril(const Tensor& x, int64_t diagonal) { return masked_fill(x, above("tril", x, diagonal), 0); }
+Tensor triu(const Tensor& x, int64_t diagonal) {
+  return masked_fill(x, logical_not(above("triu", x, diagonal - 1)), 0);
+}
+Tensor causal_mask(int64_t queries, int64_t keys, Device device) { return above(queries, keys, 0, device); }
+
+namespace {
+
+Function with(std::function<Tensor(const Tensor&)> f) {
+  return [f](const Tensors& in) { return f(in[0]); };
+}
+
+const RegisterOp pad_op{
+    {.name = "pad",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{{"last", {make.normal({2, 3})}, with([](auto& x) {
+                             return pad(x, {1, 2});
+                           })},
+                          {"two dimensions", {make.normal({2, 3, 2})}, with([](auto& x) {
+                             return pad(x, {1, 0, 2, 1}, 0.5);
+                           })},
+                          {"nothing", {make.normal({3})}, with([](auto& x) {
+                             return pad(x, {0, 0});
+                           })},
+                          {"empty", {make.normal({2, 0})}, with([](auto& x) {
+                             return pad(x, {1, 1}, -1);
+                           })}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ShapeError>("odd", "pad: 3 sizes for f32[2,3]",
+                                                 [] {
+                                                   pad(zeros({2, 3}), {1, 2, 3});
+                                                 }),
+                               fails<ValueError>("negative", "pad: sizes are at least 0, got -1 and 2", [] {
+                                 pad(zeros({2, 3}), {-1, 2});
+                               })};
+         }}};
+
+const RegisterOp flip_op{
+    {.name = "flip",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{{"outer two", {make.normal({2, 3, 4})}, with([](auto& x) {
+                             return flip(x, {0, -1});
+                           })},
+                          {"middle", {make.normal({2, 3, 4})}, with([](auto& x) { return flip(x, {1}); })},
+                          {"empty", {make.normal({0, 3})}, with([](auto& x) { return flip(x, {0}); })}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ShapeError>("twice", "flip: dim 1 appears twice in [1,-1]", [] {
+             flip(zeros({2, 3}), {1, -1});
+           })};
+         }}};
+
+const RegisterOp roll_op{
+    {.name = "roll",
+     .samples =
+         [](SampleMaker& make) {
+           return Samples{{"both", {make.normal({3, 4})}, with([](auto& x) {
+                             return roll(x, {1, -1}, {0, 1});
+                           })},
+                          {"more than once around", {make.normal({5})}, with([](auto& x) {
+                             return roll(x, {12}, {0});
+                           })}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ShapeError>("count", "roll: 2 shifts for 1 dims", [] {
+             roll(zeros({2, 3}), {1, 2}, {0});
+           })};
+         }}};
+
+template <class F>
+OpInfo triangle_info(const char* name, F f) {
+  return {.name = name,
+          .samples =
+              [f](SampleMaker& make) {
+                return Samples{{"square", {make.normal({4, 4})}, with([f](auto& x) { return f(x, 0); })},
+                               {"below", {make.normal({2, 3, 4})}, with([f](auto& x) { return f(x, -1); })},
+                               {"above", {make.normal({4, 3})}, with([f](auto& x) { return f(x, 1); })}};
+              },
+          .errors =
+              [name = std::string(name), f] {
+                return ErrorSamples{fails<ShapeError>("dimensions",
+                                                      name + ": expected at least 2 dimensions, got f32[3]",
+                                                      [f] { f(zeros({3}), 0); })};
+              }};
+}
+
+const RegisterOp tril_op{triangle_info("tril", [](const Tensor& x, int64_t d) { return tril(x, d); })};
+const RegisterOp triu_op{triangle_info("triu", [](const Tensor& x, int64_t d) { return triu(x, d); })};
+
+}  // namespace
+}  // namespace tandem
