@@ -13,7 +13,8 @@ Tensor silu(const Tensor& x);  // x sigmoid(x)
 Tensor tanh(const Tensor& x);
 Tensor sigmoid(const Tensor& x);
 Tensor softplus(const Tensor& x);  // log(1 + e^x)
-Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
-Tensor elu(const Tensor& x, double alpha = 1);
+Tensor leaky_relu(const Tensor& x,
+                  double negative_slope = 0.01);  // x where x > 0, negative_slope x elsewhere
+Tensor elu(const Tensor& x, double alpha = 1);    // x where x > 0, alpha (e^x - 1) elsewhere
 
 }  // namespace tandem

@@ -1,5 +1,5 @@
 // How a pointwise function becomes an op: F has `name` and scalar templates value(x), derivative(x) and
-// second(x). See ops/gelu.cpp for one from top to bottom.
+// second(x), static unless F has parameters. See ops/gelu.cpp for one from top to bottom.
 #pragma once
 
 #include "autograd/op.h"
@@ -13,6 +13,8 @@ namespace tandem::detail {
 template <class F>
 struct PointwiseSecond final : Op {
   static constexpr bool batches_passes = true;
+  F f;
+  explicit PointwiseSecond(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
   bool first_order_only() const override { return true; }
   Tensor forward(const Tensors& in) override {
@@ -20,7 +22,7 @@ struct PointwiseSecond final : Op {
     dispatch_floating(F::name, in[1].dtype(), [&]<class T>() {
       using C = compute_t<T>;
       map<T, T, T>(
-          out, [](C g, C x) { return static_cast<C>(g * F::second(x)); }, in[0], in[1]);
+          out, [f = f](C g, C x) { return static_cast<C>(g * f.second(x)); }, in[0], in[1]);
     });
     return out;
   }
@@ -31,43 +33,47 @@ struct PointwiseSecond final : Op {
 template <class F>
 struct PointwiseGrad final : Op {
   static constexpr bool batches_passes = true;
+  F f;
+  explicit PointwiseGrad(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(broadcast(name(), in[0].shape(), in[1].shape()), in[1]);
     dispatch_floating(F::name, in[1].dtype(), [&]<class T>() {
       using C = compute_t<T>;
       map<T, T, T>(
-          out, [](C g, C x) { return static_cast<C>(g * F::derivative(x)); }, in[0], in[1]);
+          out, [f = f](C g, C x) { return static_cast<C>(g * f.derivative(x)); }, in[0], in[1]);
     });
     save(in[0]), save(in[1]);
     return out;
   }
   Tensors vjp(const Tensor& c) override {
-    return {needs(0) ? apply<PointwiseGrad<F>>({c, saved(1)}) : Tensor(),
-            needs(1) ? apply<PointwiseSecond<F>>({c * saved(0), saved(1)}) : Tensor()};
+    return {needs(0) ? apply<PointwiseGrad<F>>({c, saved(1)}, f) : Tensor(),
+            needs(1) ? apply<PointwiseSecond<F>>({c * saved(0), saved(1)}, f) : Tensor()};
   }
 };
 
 template <class F>
 struct Pointwise final : Op {
   static constexpr bool batches_passes = true;
+  F f;
+  explicit Pointwise(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(in[0].shape(), in[0]);
     dispatch_floating(F::name, in[0].dtype(), [&]<class T>() {
       using C = compute_t<T>;
       map<T, T>(
-          out, [](C x) { return static_cast<C>(F::value(x)); }, in[0]);
+          out, [f = f](C x) { return static_cast<C>(f.value(x)); }, in[0]);
     });
     save(in[0]);
     return out;
   }
-  Tensors vjp(const Tensor& g) override { return {apply<PointwiseGrad<F>>({g, saved(0)})}; }
+  Tensors vjp(const Tensor& g) override { return {apply<PointwiseGrad<F>>({g, saved(0)}, f)}; }
 };
 
 template <class F>
-Tensor pointwise(const Tensor& x) {
-  return apply<Pointwise<F>>({x});
+Tensor pointwise(const Tensor& x, const F& f = {}) {
+  return apply<Pointwise<F>>({x}, f);
 }
 
 // The registration of a pointwise function: `input` makes a sample away from kinks and poles.
