@@ -1,0 +1,244 @@
+// One kernel finds the index of an extreme value along a dimension; everything else is composed with it:
+// max along a dimension gathers, amax shares its gradient among the elements that equal the result.
+#include "ops/extrema.h"
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "ops/arithmetic.h"
+#include "ops/comparison.h"
+#include "ops/detail/loop.h"
+#include "ops/indexing.h"
+#include "ops/reduce.h"
+#include "ops/views.h"
+
+namespace tandem {
+namespace {
+
+template <bool largest>
+struct ArgExtreme final : Op {
+  static constexpr bool batches_passes = true;
+  int dim;
+  explicit ArgExtreme(int dim) : dim(dim) {}
+  const char* name() const override { return largest ? "argmax" : "argmin"; }
+
+  // True when `a` replaces the best so far, `b`: never among equals, so that the first one stays. Without
+  // branches: written so that loops over columns vectorise.
+  template <class C>
+  static bool better(C a, C b) {
+    return (largest ? a > b : a < b) | ((a != a) & (b == b));
+  }
+
+  Tensor forward(const Tensors& in) override {  // [outer, n, inner] -> [outer, 1, inner]
+    const Tensor x = dense(in[0]);
+    Shape shape = x.shape();
+    const int64_t n = shape[dim];
+    shape[dim] = 1;
+    const Tensor out = output(shape, DType::i64, x.device());
+    int64_t inner = 1;
+    for (int i = dim + 1; i < x.dim(); ++i) inner *= shape[i];
+    static constexpr int64_t kColumns = 128;
+    const int64_t blocks = (inner + kColumns - 1) / kColumns;
+    const int64_t tasks = blocks == 0 ? 0 : out.numel() * out.passes() / inner * blocks;
+    dispatch_all(x.dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      const T* source = x.data<T>();
+      int64_t* target = out.data<int64_t>();
+      const int64_t grain = std::max<int64_t>(1, detail::kGrain / (n * std::min(inner, kColumns)));
+      parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t outer = task / blocks, column = task % blocks * kColumns;
+          const T* block = source + outer * n * inner + column;
+          int64_t* result = target + outer * inner + column;
+          if (inner == 1) {
+            *result = along_row(block, n);
+          } else {
+            along_columns<C>(block, n, inner, std::min(kColumns, inner - column), result);
+          }
+        }
+      });
+    });
+    return out;
+  }
+  Tensors vjp(const Tensor&) override { return {}; }
+
+ private:
+  template <class T>
+  static int64_t along_row(const T* x, int64_t n) {
+    using C = compute_t<T>;
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; ++i) {
+      if (better(static_cast<C>(x[i]), static_cast<C>(x[best]))) best = i;
+    }
+    return best;
+  }
+
+  template <class C, class T>
+  static void along_columns(const T* x, int64_t n, int64_t stride, int64_t columns, int64_t* index) {
+    C best[128];
+    for (int64_t c = 0; c < columns; ++c) best[c] = static_cast<C>(x[c]), index[c] = 0;
+    for (int64_t i = 1; i < n; ++i) {
+      const T* row = x + i * stride;
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) {
+        const C value = static_cast<C>(row[c]);
+        const bool replaces = better(value, best[c]);
+        best[c] = replaces ? value : best[c];
+        index[c] = replaces ? i : index[c];
+      }
+    }
+  }
+};
+
+template <bool largest>
+Tensor arg_extreme(const Tensor& x, int dim, const char* op) {  // keeps dim
+  check<ShapeError>(x.shape()[dim] > 0, "{}: dim {} of {} is empty", op, dim, describe(x));
+  return apply<ArgExtreme<largest>>({x.detach()}, dim);
+}
+
+template <bool largest>
+struct Extreme final : Op {  // over the last dimension
+  static constexpr bool batches_passes = true;
+  const char* name() const override { return largest ? "amax" : "amin"; }
+  Tensor forward(const Tensors& in) override {
+    save(in[0]);
+    const int last = in[0].dim() - 1;
+    return save_output(gather(in[0], last, arg_extreme<largest>(in[0], last, name())));
+  }
+  Tensors vjp(const Tensor& g) override {
+    const Tensor equal = eq(saved(0), saved(1)).to(g.dtype());
+    return {g * (equal / sum(equal, {-1}, true))};
+  }
+};
+
+template <bool largest>
+Tensor extreme(const Tensor& x, const Shape& dims, bool keepdim) {
+  static constexpr const char* name = largest ? "amax" : "amin";
+  std::vector<bool> reduced(x.dim(), dims.empty());
+  for (int64_t dim : dims) {
+    const int d = wrap_dim(name, dim, x.dim());
+    check<ShapeError>(!reduced[d], "{}: dim {} appears twice in {}", name, d, dims);
+    reduced[d] = true;
+  }
+  // The reduced dimensions as one, the last.
+  Shape order, kept, result;
+  for (int i = 0; i < x.dim(); ++i) {
+    if (!reduced[i]) order.push_back(i), kept.push_back(x.shape()[i]);
+    if (!reduced[i] || keepdim) result.push_back(reduced[i] ? 1 : x.shape()[i]);
+  }
+  int64_t n = 1;
+  for (int i = 0; i < x.dim(); ++i) {
+    if (reduced[i]) order.push_back(i), n *= x.shape()[i];
+  }
+  check<ShapeError>(n > 0, "{}: dims {} of {} are empty", name, dims, describe(x));
+  kept.push_back(n);
+  return apply<Extreme<largest>>({x.permute(order).reshape(kept)}).reshape(result);
+}
+
+Tensor without(const Tensor& x, int dim, bool keepdim) { return keepdim ? x : x.squeeze(dim); }
+
+template <bool largest>
+ValuesIndices extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
+  static constexpr const char* name = largest ? "max" : "min";
+  const int d = wrap_dim(name, dim, x.dim());
+  const Tensor index = arg_extreme<largest>(x, d, name);
+  return {without(gather(x, d, index), d, keepdim), without(index, d, keepdim)};
+}
+
+template <bool largest>
+Tensor index_along(const char* name, const Tensor& x, int64_t dim, bool keepdim) {
+  const int d = wrap_dim(name, dim, x.dim());
+  return without(arg_extreme<largest>(x, d, name), d, keepdim);
+}
+
+}  // namespace
+
+ValuesIndices max(const Tensor& x, int64_t dim, bool keepdim) { return extreme_along<true>(x, dim, keepdim); }
+ValuesIndices min(const Tensor& x, int64_t dim, bool keepdim) {
+  return extreme_along<false>(x, dim, keepdim);
+}
+Tensor amax(const Tensor& x, const Shape& dims, bool keepdim) { return extreme<true>(x, dims, keepdim); }
+Tensor amin(const Tensor& x, const Shape& dims, bool keepdim) { return extreme<false>(x, dims, keepdim); }
+Tensor max(const Tensor& x) { return amax(x); }
+Tensor min(const Tensor& x) { return amin(x); }
+
+Tensor argmax(const Tensor& x, int64_t dim, bool keepdim) {
+  return index_along<true>("argmax", x, dim, keepdim);
+}
+Tensor argmin(const Tensor& x, int64_t dim, bool keepdim) {
+  return index_along<false>("argmin", x, dim, keepdim);
+}
+Tensor argmax(const Tensor& x) { return argmax(x.detach().reshape({-1}), 0); }
+Tensor argmin(const Tensor& x) { return argmin(x.detach().reshape({-1}), 0); }
+
+namespace {
+
+template <class F>
+OpInfo over_dims_info(const char* name, F f) {
+  auto over = [f](Shape dims, bool keepdim) {
+    return [=](const Tensors& in) { return f(in[0], dims, keepdim); };
+  };
+  return {.name = name,
+          .samples =
+              [over](SampleMaker& make) {
+                return Samples{{"all", {make.distinct({3, 4})}, over({}, false)},
+                               {"last", {make.distinct({3, 4})}, over({-1}, false)},
+                               {"outer two", {make.distinct({2, 3, 4})}, over({0, 2}, false)},
+                               {"middle, kept", {make.distinct({2, 3, 4})}, over({1}, true)},
+                               {"number", {make.distinct({})}, over({}, false)},
+                               {"empty result", {make.distinct({0, 3})}, over({1}, false)}};
+              },
+          .errors =
+              [name = std::string(name), f] {
+                return ErrorSamples{fails<ShapeError>("empty", name + ": dims [1] of f32[2,0] are empty",
+                                                      [f] {
+                                                        f(zeros({2, 0}), Shape{1}, false);
+                                                      }),
+                                    fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,-2]", [f] {
+                                      f(zeros({2, 3}), Shape{0, -2}, false);
+                                    })};
+              }};
+}
+
+// f(x, dim, keepdim): the values, or the index.
+template <class F>
+OpInfo along_dim_info(const char* name, bool differentiable, F f) {
+  auto along = [f](int64_t dim, bool keepdim) {
+    return [=](const Tensors& in) { return f(in[0], dim, keepdim); };
+  };
+  return {.name = name,
+          .samples =
+              [along](SampleMaker& make) {
+                return Samples{{"last", {make.distinct({3, 4})}, along(-1, false)},
+                               {"first, kept", {make.distinct({3, 4})}, along(0, true)},
+                               {"middle", {make.distinct({2, 5, 3})}, along(1, false)},
+                               {"size 1", {make.distinct({3, 1})}, along(1, false)},
+                               {"empty result", {make.distinct({0, 3})}, along(1, false)}};
+              },
+          .errors =
+              [name = std::string(name), f] {
+                return ErrorSamples{fails<ShapeError>("empty", name + ": dim 1 of f32[2,0] is empty",
+                                                      [f] {
+                                                        f(zeros({2, 0}), 1, false);
+                                                      }),
+                                    fails<ShapeError>("dim", name + ": dim 2 is out of range", [f] {
+                                      f(zeros({2, 3}), 2, false);
+                                    })};
+              },
+          .differentiable = differentiable};
+}
+
+const RegisterOp amax_op{
+    over_dims_info("amax", [](const Tensor& x, const Shape& dims, bool k) { return amax(x, dims, k); })};
+const RegisterOp amin_op{
+    over_dims_info("amin", [](const Tensor& x, const Shape& dims, bool k) { return amin(x, dims, k); })};
+const RegisterOp max_op{
+    along_dim_info("max", true, [](const Tensor& x, int64_t d, bool k) { return max(x, d, k).values; })};
+const RegisterOp min_op{
+    along_dim_info("min", true, [](const Tensor& x, int64_t d, bool k) { return min(x, d, k).values; })};
+const RegisterOp argmax_op{
+    along_dim_info("argmax", false, [](const Tensor& x, int64_t d, bool k) { return argmax(x, d, k); })};
+const RegisterOp argmin_op{
+    along_dim_info("argmin", false, [](const Tensor& x, int64_t d, bool k) { return argmin(x, d, k); })};
+
+}  // namespace
+}  // namespace tandem

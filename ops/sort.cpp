@@ -1,0 +1,148 @@
+// Indices are sorted, by value and then by index: a strict order, so that every algorithm is stable. The
+// values are gathered, and so is their gradient.
+#include "ops/sort.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "ops/detail/loop.h"
+#include "ops/indexing.h"
+#include "ops/views.h"
+
+namespace tandem {
+namespace {
+
+struct Order {
+  int64_t k;        // how many of each row
+  bool descending;  // the largest first
+  bool sorted;      // or in the order of x
+};
+
+// The indices of the first k of each row (the last dimension) in the wanted order.
+struct ArgSort final : Op {
+  static constexpr bool batches_passes = true;
+  Order order;
+  explicit ArgSort(const Order& order) : order(order) {}
+  const char* name() const override { return "argsort"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor x = dense(in[0]);
+    const int64_t n = x.size(-1), k = order.k;
+    Shape shape = x.shape();
+    shape[x.dim() - 1] = k;
+    const Tensor out = output(shape, DType::i64, x.device());
+    if (out.numel() == 0) return out;
+    dispatch_all(x.dtype(), [&]<class T>() {
+      const T* source = x.data<T>();
+      int64_t* target = out.data<int64_t>();
+      const int64_t rows = x.numel() * x.passes() / n;
+      parallel_for(rows, std::max<int64_t>(1, detail::kGrain / 16 / n), [&](int64_t begin, int64_t end) {
+        std::vector<int64_t> index(n);
+        for (int64_t row = begin; row < end; ++row) {
+          choose(source + row * n, index);
+          std::copy_n(index.begin(), k, target + row * k);
+        }
+      });
+    });
+    return out;
+  }
+  Tensors vjp(const Tensor&) override { return {}; }
+
+ private:
+  template <class T>
+  void choose(const T* x, std::vector<int64_t>& index) const {
+    using C = compute_t<T>;
+    auto less = [](C a, C b) { return a < b || (b != b && a == a); };
+    auto before = [&](int64_t i, int64_t j) {
+      const C a = static_cast<C>(x[i]), b = static_cast<C>(x[j]);
+      if (order.descending ? less(b, a) : less(a, b)) return true;
+      if (order.descending ? less(a, b) : less(b, a)) return false;
+      return i < j;
+    };
+    std::iota(index.begin(), index.end(), 0);
+    const auto end = index.begin() + order.k;
+    if (end != index.end()) std::nth_element(index.begin(), end, index.end(), before);
+    if (order.sorted) {
+      std::sort(index.begin(), end, before);
+    } else {
+      std::sort(index.begin(), end);
+    }
+  }
+};
+
+ValuesIndices ordered(const Tensor& x, int dim, const Order& order) {
+  const Tensor index = apply<ArgSort>({x.detach().transpose(dim, -1)}, order).transpose(dim, -1).contiguous();
+  return {gather(x, dim, index), index};
+}
+
+}  // namespace
+
+ValuesIndices sort(const Tensor& x, int64_t dim, bool descending) {
+  const int d = wrap_dim("sort", dim, x.dim());
+  return ordered(x, d, {x.shape()[d], descending, true});
+}
+
+Tensor argsort(const Tensor& x, int64_t dim, bool descending) {
+  const int d = wrap_dim("argsort", dim, x.dim());
+  return ordered(x.detach(), d, {x.shape()[d], descending, true}).indices;
+}
+
+ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim, bool largest, bool sorted) {
+  const int d = wrap_dim("topk", dim, x.dim());
+  check<ValueError>(k >= 0 && k <= x.shape()[d], "topk: k = {} of dim {} of {}: expected 0 to {}", k, d,
+                    describe(x), x.shape()[d]);
+  return ordered(x, d, {k, largest, sorted});
+}
+
+namespace {
+
+template <class F>
+OpInfo sort_info(const char* name, bool differentiable, F f) {
+  auto along = [f](int64_t dim, bool descending) {
+    return [=](const Tensors& in) { return f(in[0], dim, descending); };
+  };
+  return {.name = name,
+          .samples =
+              [along](SampleMaker& make) {
+                return Samples{{"last", {make.distinct({3, 4})}, along(-1, false)},
+                               {"first, descending", {make.distinct({4, 3})}, along(0, true)},
+                               {"middle", {make.distinct({2, 5, 3})}, along(1, false)},
+                               {"empty", {make.distinct({2, 0})}, along(1, false)}};
+              },
+          .errors =
+              [name = std::string(name), f] {
+                return ErrorSamples{
+                    fails<ShapeError>("dim", name + ": dim 1 is out of range for a tensor of 1 dimensions",
+                                      [f] { f(zeros({3}), 1, false); })};
+              },
+          .differentiable = differentiable};
+}
+
+const RegisterOp sort_op{
+    sort_info("sort", true, [](const Tensor& x, int64_t d, bool down) { return sort(x, d, down).values; })};
+const RegisterOp argsort_op{
+    sort_info("argsort", false, [](const Tensor& x, int64_t d, bool down) { return argsort(x, d, down); })};
+
+const RegisterOp topk_op{
+    {.name = "topk",
+     .samples =
+         [](SampleMaker& make) {
+           auto first = [](int64_t k, int64_t dim, bool largest, bool sorted) {
+             return [=](const Tensors& in) { return topk(in[0], k, dim, largest, sorted).values; };
+           };
+           return Samples{{"largest", {make.distinct({3, 5})}, first(2, -1, true, true)},
+                          {"smallest, first dim", {make.distinct({4, 3})}, first(3, 0, false, true)},
+                          {"unsorted", {make.distinct({2, 6})}, first(3, 1, true, false)},
+                          {"all", {make.distinct({4})}, first(4, 0, true, true)},
+                          {"none", {make.distinct({4})}, first(0, 0, true, true)}};
+         },
+     .errors =
+         [] {
+           return ErrorSamples{fails<ValueError>("k", "topk: k = 4 of dim 0 of f32[3]: expected 0 to 3",
+                                                 [] { topk(zeros({3}), 4); }),
+                               fails<ValueError>("negative", "topk: k = -1", [] { topk(zeros({3}), -1); })};
+         }}};
+
+}  // namespace
+}  // namespace tandem

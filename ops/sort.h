@@ -1,0 +1,15 @@
+// Sorting. NaN counts as larger than every number; equal values stay in the order of x.
+#pragma once
+
+#include "ops/extrema.h"
+
+namespace tandem {
+
+// Values in ascending (or descending) order along dim, and where they were.
+ValuesIndices sort(const Tensor& x, int64_t dim = -1, bool descending = false);
+Tensor argsort(const Tensor& x, int64_t dim = -1, bool descending = false);  // the indices alone
+
+// The k largest (smallest) values along dim, 0 <= k <= size: best first, or in the order of x if not sorted.
+ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim = -1, bool largest = true, bool sorted = true);
+
+}  // namespace tandem
