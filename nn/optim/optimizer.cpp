@@ -1,0 +1,155 @@
+#include "nn/optim/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <unordered_set>
+
+#include "autograd/error.h"
+#include "autograd/grad_mode.h"
+#include "autograd/parallel.h"
+#include "autograd/tensor_impl.h"
+
+namespace tandem::nn {
+namespace {
+
+constexpr int64_t kGrain = 16384;  // elements of one task of a sweep
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+std::string key(size_t slot, const std::string& name) { return fmt::format("{}.{}", slot, name); }
+
+Tensor step_tensor(int64_t steps) { return from_values(std::vector<int64_t>{steps}, {}); }
+Tensor rate_tensor(double lr) { return from_values(std::vector<double>{lr}, {}); }
+
+}  // namespace
+
+Optimizer::Optimizer(std::string name, std::vector<std::string> state_names,
+                     const std::vector<ParameterGroup>& groups, double lr, double weight_decay)
+    : name_(std::move(name)), state_names_(std::move(state_names)), lr_(lr) {
+  check_option("lr", lr, 0, kInfinity);
+  check_option("weight_decay", weight_decay, 0, kInfinity);
+  std::unordered_set<const TensorImpl*> seen;
+  for (const auto& [parameters, options] : groups) {
+    double ratio = 1;
+    if (options.lr) {
+      check_option("a group's lr", *options.lr, 0, kInfinity);
+      check<ConfigError>(lr > 0, "{}: a group's own lr needs an lr above 0", name_);
+      ratio = *options.lr / lr;
+    }
+    const double decay = options.weight_decay.value_or(weight_decay);
+    check_option("a group's weight_decay", decay, 0, kInfinity);
+    for (const Tensor& parameter : parameters) {
+      const size_t i = slots_.size();
+      check<AutogradError>(parameter.defined(), "{}: parameter {} is undefined", name_, i);
+      check<AutogradError>(parameter.is_leaf() && parameter.requires_grad() && parameter.is_contiguous(),
+                           "{}: parameter {}, {}, is not a contiguous leaf that requires a gradient", name_,
+                           i, describe(parameter));
+      check<DTypeError>(parameter.dtype() == DType::f32 || parameter.dtype() == DType::f64,
+                        "{}: parameter {}: expected f32 or f64, got {}", name_, i, describe(parameter));
+      check<ConfigError>(seen.insert(parameter.impl().get()).second, "{}: parameter {}, {}, is listed twice",
+                         name_, i, describe(parameter));
+      slots_.push_back({.parameter = parameter, .lr_ratio = ratio, .weight_decay = decay, .state = {}});
+    }
+  }
+}
+
+Optimizer::~Optimizer() = default;
+
+void Optimizer::check_option(const char* option, double value, double low, double high) const {
+  check<ConfigError>(value >= low && value < high, "{}: {} is {}, expected {} <= {} < {}", name_, option,
+                     value, low, option, high);
+}
+
+void Optimizer::set_lr(double lr) {
+  check_option("lr", lr, 0, kInfinity);
+  lr_ = lr;
+}
+
+void Optimizer::zero_grad() {
+  for (const Slot& slot : slots_) slot.parameter.grad() = {};
+}
+
+Tensors Optimizer::parameters() const {
+  Tensors all;
+  for (const Slot& slot : slots_) all.push_back(slot.parameter);
+  return all;
+}
+
+void Optimizer::step() {
+  const NoGradGuard no_grad;
+  struct Active {
+    const Slot* slot;
+    Tensor gradient;
+  };
+  std::vector<Active> active;
+  std::vector<int64_t> starts;  // of each one in the sweep over all elements
+  int64_t total = 0;
+  for (Slot& slot : slots_) {
+    if (!slot.parameter.grad().defined()) continue;
+    if (slot.state.empty())
+      for (size_t i = 0; i < state_names_.size(); ++i) slot.state.push_back(zeros_like(slot.parameter));
+    ++slot.steps;
+    active.push_back({&slot, dense(slot.parameter.grad())});
+    starts.push_back(total);
+    total += slot.parameter.numel();
+  }
+  parallel_for(total, kGrain, [&](int64_t begin, int64_t end) {
+    size_t i = std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin() - 1;
+    for (; begin < end; ++i) {
+      const auto& [slot, gradient] = active[i];
+      const int64_t stop = std::min(end, starts[i] + slot->parameter.numel());
+      if (stop > begin) update(*slot, gradient, lr_ * slot->lr_ratio, begin - starts[i], stop - starts[i]);
+      begin = stop;
+    }
+  });
+  for (const Active& one : active) one.slot->parameter.bump_version();
+}
+
+StateDict Optimizer::state_dict() const {
+  StateDict state{{"lr", rate_tensor(lr_)}};
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    state.push_back({key(i, "steps"), step_tensor(slots_[i].steps)});
+    for (size_t j = 0; j < slots_[i].state.size(); ++j)
+      state.push_back({key(i, state_names_[j]), slots_[i].state[j]});
+  }
+  return state;
+}
+
+void Optimizer::load_state_dict(const StateDict& state) {
+  std::map<std::string, Tensor> given;
+  for (const auto& [name, tensor] : state)
+    check<ConfigError>(tensor.defined() && given.emplace(name, tensor).second,
+                       "{}: load_state_dict: \"{}\" is given twice or undefined", name_, name);
+  const auto take = [&](const std::string& name, const Tensor& like) {
+    const auto node = given.extract(name);
+    check<ConfigError>(!node.empty(), "{}: load_state_dict: \"{}\" is missing", name_, name);
+    const Tensor& value = node.mapped();
+    check<ShapeError>(value.shape() == like.shape() && value.passes() == 1,
+                      "{}: load_state_dict: \"{}\": expected {}, got {}", name_, name, describe(like),
+                      describe(value));
+    check<DTypeError>(value.dtype() == like.dtype(), "{}: load_state_dict: \"{}\": expected {}, got {}",
+                      name_, name, describe(like), describe(value));
+    return value;
+  };
+  const NoGradGuard no_grad;
+  const double lr = take("lr", rate_tensor(0)).item();
+  check_option("lr", lr, 0, kInfinity);
+  std::vector<Slot> slots = slots_;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    Slot& slot = slots[i];
+    slot.steps = take(key(i, "steps"), step_tensor(0)).to_vector<int64_t>()[0];
+    check<ConfigError>(slot.steps >= 0, "{}: load_state_dict: \"{}\" is {}, expected at least 0", name_,
+                       key(i, "steps"), slot.steps);
+    slot.state.clear();
+    if (slot.steps > 0)
+      for (const std::string& name : state_names_)
+        slot.state.push_back(take(key(i, name), slot.parameter).detach().clone());
+  }
+  check<ConfigError>(given.empty(), "{}: load_state_dict: \"{}\" is unexpected", name_,
+                     given.empty() ? "" : given.begin()->first);
+  slots_ = std::move(slots);
+  lr_ = lr;
+}
+
+}  // namespace tandem::nn

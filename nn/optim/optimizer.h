@@ -1,0 +1,77 @@
+// Optimizer: parameter groups, the state of each parameter, and one parallel sweep over all of them.
+//
+//   nn::AdamW optimizer{model.parameters(), {.lr = 1e-3}};
+//   nn::AdamW optimizer{{{matrices, {.weight_decay = 0.05}}, {biases, {.weight_decay = 0}}}, {.lr = 1e-3}};
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "autograd/tensor.h"
+#include "nn/module.h"
+
+namespace tandem::nn {
+
+struct GroupOptions {  // in place of the optimizer's own
+  std::optional<double> lr = {};
+  std::optional<double> weight_decay = {};
+};
+struct ParameterGroup {
+  Tensors parameters;
+  GroupOptions options = {};
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer();
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  // One update from the gradients. A parameter whose gradient is undefined is left alone, its state too.
+  void step();
+  void zero_grad();  // gradients become undefined
+
+  double lr() const { return lr_; }
+  // Sets the learning rate; one that a group has of its own keeps its proportion. ConfigError unless finite
+  // and >= 0.
+  void set_lr(double lr);
+
+  Tensors parameters() const;  // of all groups, in order
+
+  // The learning rate and the state of each parameter, for a resume that is exact to the last bit. The
+  // tensors of the state are the optimizer's own memory.
+  StateDict state_dict() const;
+  // ConfigError: an unknown, missing or repeated name; ShapeError or DTypeError: state of other parameters.
+  // Nothing has been changed then.
+  void load_state_dict(const StateDict& state);
+
+ protected:
+  struct Slot {  // a parameter and what the optimizer remembers of it
+    Tensor parameter;
+    double lr_ratio = 1, weight_decay = 0;
+    int64_t steps = 0;  // updates so far, the current one included
+    Tensors state;      // one for each state name, once there was an update
+  };
+
+  // `name` opens error messages; state_names are the tensors kept for each parameter. ConfigError for rates
+  // that are negative or not finite and for a parameter that is listed twice; AutogradError for a tensor
+  // that is not a contiguous leaf with requires_grad.
+  Optimizer(std::string name, std::vector<std::string> state_names, const std::vector<ParameterGroup>& groups,
+            double lr, double weight_decay);
+  // Raises a ConfigError naming the option unless low <= value < high.
+  void check_option(const char* option, double value, double low, double high) const;
+
+ private:
+  // Updates the elements [begin, end) of a slot; called from several threads.
+  virtual void update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin,
+                      int64_t end) const = 0;
+
+  std::string name_;
+  std::vector<std::string> state_names_;
+  std::vector<Slot> slots_;
+  double lr_;
+};
+
+}  // namespace tandem::nn
