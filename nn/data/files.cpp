@@ -46,17 +46,19 @@ std::string temporary_name(const std::string& file) {
   return fmt::format("{}.tmp-{}-{}", file, getpid(), number++);
 }
 
-void write_file(const std::string& file, std::string_view bytes) {
+void write_file(const std::string& file, std::string_view bytes) { write_file(file, std::span(&bytes, 1)); }
+
+void write_file(const std::string& file, std::span<const std::string_view> parts) {
   const std::string partial = temporary_name(file);
   std::ofstream out(partial, std::ios::binary | std::ios::trunc);
   check<IoError>(out.is_open(), "write_file: {}: cannot be written: {}", partial, std::strerror(errno));
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  for (const std::string_view part : parts) out.write(part.data(), static_cast<std::streamsize>(part.size()));
   out.close();
   std::error_code failure;
   if (!out) {
     const int reason = errno;
     fs::remove(partial, failure);
-    raise<IoError>("write_file: {}: writing {} bytes failed: {}", file, bytes.size(), std::strerror(reason));
+    raise<IoError>("write_file: {}: writing failed: {}", file, std::strerror(reason));
   }
   fs::rename(partial, file, failure);
   if (failure) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,8 @@ std::string read_file(std::string_view reader, const std::string& file, int64_t 
 
 // Replaces `file` (its folder must exist) by `bytes` in one step.
 void write_file(const std::string& file, std::string_view bytes);
+// The same with the parts one after another.
+void write_file(const std::string& file, std::span<const std::string_view> parts);
 
 // "<file>.tmp-<process>-<number>": a name beside `file` that no other writer uses.
 std::string temporary_name(const std::string& file);

@@ -1,7 +1,5 @@
 #include "nn/optim/schedule.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -18,8 +16,9 @@ constexpr std::string_view kNames[] = {"constant", "cosine", "inverse_sqrt", "st
 
 Schedule Schedule::parse(std::string_view name, const ScheduleOptions& options) {
   const auto found = std::find(std::begin(kNames), std::end(kNames), name);
-  check<ConfigError>(found != std::end(kNames), "schedule: \"{}\" is unknown, expected one of {}", name,
-                     fmt::join(kNames, ", "));
+  check<ConfigError>(found != std::end(kNames),
+                     "schedule: \"{}\" is unknown, expected constant, cosine, inverse_sqrt, step or linear",
+                     name);
   Schedule schedule;
   schedule.kind_ = static_cast<Kind>(found - std::begin(kNames));
   schedule.options_ = options;

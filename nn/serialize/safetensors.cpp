@@ -1,0 +1,234 @@
+#include "nn/serialize/safetensors.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <unordered_set>
+
+#include "autograd/error.h"
+#include "autograd/grad_mode.h"
+#include "autograd/tensor_impl.h"
+#include "nn/data/files.h"
+
+namespace tandem::nn {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "the format is little-endian");
+
+using Json = nlohmann::json;
+
+constexpr const char* kReader = "safetensors";
+constexpr const char* kMetadata = "__metadata__";
+constexpr int64_t kMaxHeader = 100'000'000;  // of the reference implementation
+constexpr int kMaxDepth = 3;                 // header, tensor, shape
+
+struct DTypeName {
+  std::string_view name;
+  DType dtype;
+};
+constexpr DTypeName kDTypeNames[] = {{"F32", DType::f32},     {"F64", DType::f64}, {"BF16", DType::bf16},
+                                     {"I32", DType::i32},     {"I64", DType::i64}, {"U8", DType::u8},
+                                     {"BOOL", DType::boolean}};
+
+std::string_view safetensors_name(DType dtype) {
+  return std::find_if(std::begin(kDTypeNames), std::end(kDTypeNames),
+                      [&](const DTypeName& entry) { return entry.dtype == dtype; })
+      ->name;
+}
+
+int64_t bytes_of(const Tensor& x) { return x.numel() * size_of(x.dtype()); }
+
+// One file being read: what fails names it and the byte.
+class Reader {
+ public:
+  explicit Reader(const std::string& file) : file_(file), size_(data::checked_file_size(kReader, file)) {
+    in_.open(file, std::ios::binary);
+    check<IoError>(in_.is_open(), "{}: {}: cannot be opened: {}", kReader, file, std::strerror(errno));
+  }
+
+  template <class... Args>
+  [[noreturn]] void fail(int64_t position, fmt::format_string<Args...> format, Args&&... args) const {
+    raise<IoError>("{}: {}: at byte {}: {}", kReader, file_, position,
+                   fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  void read(void* target, int64_t position, int64_t count) {
+    in_.seekg(position);
+    in_.read(static_cast<char*>(target), count);
+    if (in_.gcount() != count) fail(position, "expected {} more bytes, got {}", count, in_.gcount());
+  }
+
+  int64_t size() const { return size_; }
+
+ private:
+  std::string file_;
+  int64_t size_;
+  std::ifstream in_;
+};
+
+Json read_header(Reader& in, int64_t& data_start) {
+  if (in.size() < 8) in.fail(0, "the file has {} bytes, expected at least 8", in.size());
+  uint64_t length = 0;
+  in.read(&length, 0, 8);
+  const auto limit = static_cast<uint64_t>(std::min(kMaxHeader, in.size() - 8));
+  if (length < 2 || length > limit) in.fail(0, "a header of {} bytes, expected 2 to {}", length, limit);
+  std::string text(length, '\0');
+  in.read(text.data(), 8, static_cast<int64_t>(length));
+  data_start = 8 + static_cast<int64_t>(length);
+  if (text[0] != '{') in.fail(8, "the header is not a JSON object");
+  const auto shallow = [&](int depth, Json::parse_event_t event, Json&) {
+    if (depth >= kMaxDepth &&
+        (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start))
+      in.fail(8, "the header is nested deeper than {} levels", kMaxDepth);
+    return true;
+  };
+  try {
+    return Json::parse(text, shallow);
+  } catch (const Json::parse_error& error) {
+    in.fail(8 + static_cast<int64_t>(error.byte), "the header is not JSON: {}", error.what());
+  }
+}
+
+// What the header says of one tensor, checked on its own.
+struct Entry {
+  std::string name;
+  DType dtype;
+  Shape shape;
+  int64_t begin, end;  // in the data
+};
+
+int64_t read_size(const Reader& in, const std::string& name, const char* field, const Json& value) {
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > uint64_t{1} << 62)
+    in.fail(8, "\"{}\": {}: expected a size, got {}", name, field, value.type_name());
+  return value.get<int64_t>();
+}
+
+Entry read_entry(const Reader& in, const std::string& name, const Json& json, int64_t data_size) {
+  if (!json.is_object() || json.size() != 3 || !json.contains("dtype") || !json.contains("shape") ||
+      !json.contains("data_offsets"))
+    in.fail(8, "\"{}\": expected an object of dtype, shape and data_offsets", name);
+  Entry entry{name, DType::f32, {}, 0, 0};
+  const Json &dtype = json["dtype"], &shape = json["shape"], &offsets = json["data_offsets"];
+  const auto known =
+      std::find_if(std::begin(kDTypeNames), std::end(kDTypeNames), [&](const DTypeName& candidate) {
+        return dtype.is_string() && dtype.get_ref<const std::string&>() == candidate.name;
+      });
+  if (known == std::end(kDTypeNames))
+    in.fail(8, "\"{}\": expected a dtype of F32, F64, BF16, I32, I64, U8, BOOL, got {}", name,
+            dtype.is_string() ? dtype.get_ref<const std::string&>() : dtype.type_name());
+  entry.dtype = known->dtype;
+  if (!shape.is_array() || shape.size() > static_cast<size_t>(kMaxDims))
+    in.fail(8, "\"{}\": shape: expected a list of at most {} sizes", name, kMaxDims);
+  int64_t bytes = size_of(entry.dtype);
+  bool overflow = false;
+  for (const Json& size : shape) {
+    entry.shape.push_back(read_size(in, name, "shape", size));
+    overflow |= __builtin_mul_overflow(bytes, entry.shape.back(), &bytes);
+  }
+  if (!offsets.is_array() || offsets.size() != 2)
+    in.fail(8, "\"{}\": data_offsets: expected [begin, end]", name);
+  entry.begin = read_size(in, name, "data_offsets", offsets[0]);
+  entry.end = read_size(in, name, "data_offsets", offsets[1]);
+  if (entry.begin > entry.end || entry.end > data_size)
+    in.fail(8, "\"{}\": data_offsets [{}, {}], expected begin <= end <= {}, the size of the data", name,
+            entry.begin, entry.end, data_size);
+  if (overflow || bytes != entry.end - entry.begin)
+    in.fail(8, "\"{}\": {}{} does not fit into the {} bytes of data_offsets [{}, {}]", name,
+            name_of(entry.dtype), to_string(entry.shape), entry.end - entry.begin, entry.begin, entry.end);
+  return entry;
+}
+
+// Puts the tensors in their order in the data, which they must cover from its first to its last byte.
+void check_layout(const Reader& in, std::vector<Entry>& entries, int64_t data_start) {
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
+  int64_t at = 0;
+  for (const Entry& entry : entries) {
+    if (entry.begin != at)
+      in.fail(data_start + at, "\"{}\" begins at {} of the data, expected {} ({})", entry.name, entry.begin,
+              at, entry.begin < at ? "an overlap" : "a gap");
+    at = entry.end;
+  }
+  if (at != in.size() - data_start)
+    in.fail(data_start + at, "the data has {} bytes, expected {}", in.size() - data_start, at);
+}
+
+Metadata read_metadata(const Reader& in, const Json& json) {
+  if (!json.is_object()) in.fail(8, "{}: expected an object, got {}", kMetadata, json.type_name());
+  Metadata metadata;
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_string())
+      in.fail(8, "{}: \"{}\": expected a string, got {}", kMetadata, key, value.type_name());
+    metadata[key] = value.get<std::string>();
+  }
+  return metadata;
+}
+
+}  // namespace
+
+void save_safetensors(const std::string& file, const NamedTensors& tensors, const Metadata& metadata) {
+  const NoGradGuard no_grad;
+  Json header = Json::object();
+  if (!metadata.empty()) header[kMetadata] = metadata;
+  std::vector<Tensor> values;
+  int64_t at = 0;
+  for (const auto& [name, tensor] : tensors) {
+    check<ConfigError>(name != kMetadata && !header.contains(name),
+                       "{}: {}: the name \"{}\" is reserved or given twice", kReader, file, name);
+    check<ConfigError>(tensor.defined(), "{}: {}: \"{}\" is an undefined tensor", kReader, file, name);
+    check<ShapeError>(tensor.passes() == 1, "{}: {}: \"{}\" differs between passes: {}", kReader, file, name,
+                      describe(tensor));
+    const Tensor value = dense(tensor.to(kCpu));
+    header[name] = {{"dtype", safetensors_name(value.dtype())},
+                    {"shape", std::vector<int64_t>(value.shape().begin(), value.shape().end())},
+                    {"data_offsets", {at, at + bytes_of(value)}}};
+    at += bytes_of(value);
+    values.push_back(value);
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const Json::type_error& error) {
+    raise<ConfigError>("{}: {}: a name or the metadata is not UTF-8: {}", kReader, file, error.what());
+  }
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned
+  const uint64_t length = text.size();
+  std::vector<std::string_view> parts{{reinterpret_cast<const char*>(&length), 8}, text};
+  for (const Tensor& value : values)
+    parts.emplace_back(static_cast<const char*>(value.raw()), static_cast<size_t>(bytes_of(value)));
+  data::write_file(file, parts);
+}
+
+SafeTensors load_safetensors(const std::string& file) {
+  Reader in(file);
+  int64_t data_start = 0;
+  const Json header = read_header(in, data_start);
+  SafeTensors result;
+  std::vector<Entry> entries;
+  for (const auto& [name, json] : header.items()) {
+    if (name == kMetadata)
+      result.metadata = read_metadata(in, json);
+    else
+      entries.push_back(read_entry(in, name, json, in.size() - data_start));
+  }
+  check_layout(in, entries, data_start);
+  for (const Entry& entry : entries) {
+    const Tensor value = empty(entry.shape, {entry.dtype});
+    const int64_t position = data_start + entry.begin;
+    in.read(value.raw(), position, entry.end - entry.begin);
+    if (entry.dtype == DType::boolean) {
+      const auto* bytes = static_cast<const uint8_t*>(value.raw());
+      for (int64_t i = 0; i < value.numel(); ++i)
+        if (bytes[i] > 1)
+          in.fail(position + i, "\"{}\": expected a BOOL of 0 or 1, got {}", entry.name, bytes[i]);
+    }
+    result.tensors.push_back({entry.name, value});
+  }
+  return result;
+}
+
+}  // namespace tandem::nn

@@ -1,0 +1,239 @@
+#include <cmath>
+#include <limits>
+
+#include "autograd/parallel.h"
+#include "nn/optim/adam.h"
+#include "nn/optim/clip.h"
+#include "nn/optim/sgd.h"
+#include "ops/arithmetic.h"
+#include "util.h"
+
+namespace tandem::nn {
+namespace {
+
+Tensor parameter(const Tensor& value) { return value.clone().requires_grad_(); }
+
+std::unique_ptr<Optimizer> make(const Json& test, const Tensors& parameters) {
+  const Json& o = test["options"];
+  const double decay = o.value("weight_decay", 0.0);
+  if (test["name"] == "SGD") {
+    return std::make_unique<SGD>(parameters, SGDOptions{.lr = o["lr"],
+                                                        .momentum = o.value("momentum", 0.0),
+                                                        .weight_decay = decay,
+                                                        .nesterov = o.value("nesterov", false)});
+  }
+  if (test["name"] == "Adam")
+    return std::make_unique<Adam>(parameters, AdamOptions{o["lr"], o["betas"], o["eps"], decay});
+  return std::make_unique<AdamW>(parameters, AdamWOptions{o["lr"], o["betas"], o["eps"], decay});
+}
+
+TEST_CASE("optim: golden steps of SGD, Adam and AdamW, in f64 and f32") {
+  int cases = 0;
+  for (const Json& test : golden("optim.json")) {
+    if (test["kind"] != "optimizer") continue;
+    ++cases;
+    for (const DType dtype : {DType::f64, DType::f32}) {
+      INFO(test["name"].get<std::string>() << " " << test["options"].dump() << " " << name_of(dtype));
+      Tensors parameters;
+      for (const Json& value : test["parameters"])
+        parameters.push_back(parameter(golden_tensor(value).to(dtype)));
+      const auto optimizer = make(test, parameters);
+      for (size_t step = 0; step < test["gradients"].size(); ++step) {
+        for (size_t i = 0; i < parameters.size(); ++i)
+          parameters[i].grad() = golden_tensor(test["gradients"][step][i]).to(dtype);
+        optimizer->step();
+        for (size_t i = 0; i < parameters.size(); ++i)
+          CHECK(difference(parameters[i], golden_tensor(test["after"][step][i])) <
+                (dtype == DType::f64 ? 1e-10 : 2e-5));
+      }
+    }
+  }
+  CHECK(cases == 11);
+}
+
+TEST_CASE("optim: golden clipping") {
+  int cases = 0;
+  for (const Json& test : golden("optim.json")) {
+    if (test["kind"] != "clip_grad_norm_") continue;
+    ++cases;
+    Tensors parameters;
+    for (const Json& gradient : test["gradients"]) {
+      const Tensor value = golden_tensor(gradient);
+      parameters.push_back(parameter(zeros_like(value)));
+      parameters.back().grad() = value.clone();
+    }
+    const double norm = clip_grad_norm(parameters, test["max_norm"]);
+    CHECK(std::abs(norm - golden_tensor(test["norm"]).item()) < 1e-12 * norm);
+    for (size_t i = 0; i < parameters.size(); ++i)
+      CHECK(difference(parameters[i].grad(), golden_tensor(test["after"][i])) < 1e-12);
+  }
+  CHECK(cases == 3);
+}
+
+TEST_CASE("clip: what is not finite, not contiguous or not there") {
+  const Tensor a = parameter(zeros({2, 3})), b = parameter(zeros({4}));
+  CHECK(grad_norm({a, b}) == 0);
+  a.grad() = full({3, 2}, 3).t();
+  CHECK(grad_norm({a, b}) == doctest::Approx(std::sqrt(54.0)));
+  a.grad() = scalar(2).expand({2, 3});  // one element in memory
+  clip_grad_norm({a, b}, 1);
+  CHECK(grad_norm({a}) == doctest::Approx(1));
+  a.grad() = full({2, 3}, 1e30);  // its square is beyond f32
+  CHECK(clip_grad_norm({a, b}, 0.5) == doctest::Approx(std::sqrt(6.0) * 1e30));
+  CHECK(grad_norm({a}) == doctest::Approx(0.5));
+  b.grad() = full({4}, std::numeric_limits<double>::infinity());
+  CHECK(contains(message_of<ValueError>([&] {
+                   clip_grad_norm({a, b}, 1, true);
+                 }),
+                 "clip_grad_norm: the norm of the gradients is inf"));
+  CHECK(grad_norm({a}) == doctest::Approx(0.5));
+  CHECK(std::isinf(clip_grad_norm({a, b}, 1)));
+  CHECK(std::isnan(values_of(b.grad())[0]));
+  CHECK(contains(message_of<ConfigError>([&] { clip_grad_norm({a}, -1); }), "max_norm is -1"));
+  CHECK(contains(message_of<ConfigError>([&] { clip_grad_norm({a}, NAN); }), "max_norm is nan"));
+}
+
+// Many parameters of sizes around the sweep's chunks, with gradients.
+Tensors many() {
+  Tensors parameters;
+  uint64_t seed = 0;
+  for (const int64_t size : {1, 5, 16384, 40000, 0, 3, 16383, 100000}) {
+    parameters.push_back(parameter(normal({size}, ++seed)));
+    parameters.back().grad() = normal({size}, ++seed);
+  }
+  return parameters;
+}
+
+TEST_CASE("optim: one sweep gives the bits of one parameter at a time, for any number of threads") {
+  const int threads = num_threads();
+  std::vector<std::vector<float>> expected;
+  std::vector<double> norms;
+  for (const int n : {1, 2, 3, 0}) {
+    set_num_threads(std::max(n, 1));
+    const Tensors parameters = many();
+    norms.push_back(clip_grad_norm(parameters, 100));
+    if (n == 0) {
+      for (const Tensor& one : parameters) {
+        AdamW optimizer{{one}, {.lr = 0.1}};
+        optimizer.step();
+        optimizer.step();
+      }
+    } else {
+      AdamW optimizer{parameters, {.lr = 0.1}};
+      optimizer.step();
+      optimizer.step();
+    }
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      if (n == 1)
+        expected.push_back(values_of<float>(parameters[i]));
+      else
+        CHECK(values_of<float>(parameters[i]) == expected[i]);
+    }
+  }
+  CHECK(norms == std::vector<double>(4, norms[0]));
+  set_num_threads(threads);
+}
+
+TEST_CASE("optim: groups have their own decay and learning rate") {
+  const Tensor a = parameter(ones({3})), b = parameter(ones({3})), c = parameter(ones({3}));
+  SGD optimizer{{{{a}, {.weight_decay = 0.5}}, {{b}, {.weight_decay = 0}}, {{c}, {.lr = 0.01}}},
+                {.lr = 0.1, .weight_decay = 0.1}};
+  for (const Tensor& x : {a, b, c}) x.grad() = zeros({3});
+  optimizer.step();
+  CHECK(a.to_vector<float>()[0] == doctest::Approx(1 - 0.1 * 0.5));
+  CHECK(b.to_vector<float>()[0] == 1);
+  CHECK(c.to_vector<float>()[0] == doctest::Approx(1 - 0.01 * 0.1));
+  optimizer.set_lr(1);  // a tenth of it is c's
+  c.grad() = ones({3});
+  const float before = c.to_vector<float>()[0];
+  optimizer.step();
+  CHECK(c.to_vector<float>()[0] == doctest::Approx(before - 0.1 * (1 + 0.1 * before)));
+  CHECK(optimizer.parameters().size() == 3);
+}
+
+TEST_CASE("optim: a parameter without a gradient is left alone, its state too") {
+  const Tensor a = parameter(ones({3})), b = parameter(ones({3}));
+  AdamW optimizer{{a, b}};
+  a.grad() = ones({3});
+  const int64_t version = a.version();
+  optimizer.step();
+  CHECK(values_of(a)[0] < 1);
+  CHECK(a.version() > version);
+  CHECK(values_of(b) == std::vector<double>(3, 1));
+  CHECK(find(optimizer.state_dict(), "0.steps")->item() == 1);
+  CHECK(find(optimizer.state_dict(), "1.steps")->item() == 0);
+  CHECK(find(optimizer.state_dict(), "1.exp_avg") == nullptr);
+  optimizer.zero_grad();
+  CHECK_FALSE(a.grad().defined());
+}
+
+TEST_CASE("optim: resumed equals uninterrupted, bit for bit") {
+  const auto run = [](bool interrupted) {
+    Tensors parameters{parameter(normal({40}, 1)), parameter(normal({3, 4}, 2))};
+    auto optimizer = std::make_unique<AdamW>(parameters, AdamWOptions{.lr = 0.1});
+    for (int step = 0; step < 6; ++step) {
+      if (step == 3 && interrupted) {
+        const StateDict state = clone(optimizer->state_dict());
+        for (Tensor& one : parameters) one = parameter(one.detach());
+        optimizer = std::make_unique<AdamW>(parameters, AdamWOptions{});
+        optimizer->load_state_dict(state);
+      }
+      if (step == 2) optimizer->set_lr(0.037);
+      parameters[0].grad() = normal({40}, 10 + step);
+      if (step != 1) parameters[1].grad() = normal({3, 4}, 20 + step);
+      optimizer->step();
+      optimizer->zero_grad();
+    }
+    auto values = values_of<float>(parameters[0]);
+    for (const float v : values_of<float>(parameters[1])) values.push_back(v);
+    return values;
+  };
+  CHECK(run(true) == run(false));
+}
+
+TEST_CASE("optim: a state that does not fit is refused whole") {
+  const Tensor a = parameter(ones({3}));
+  AdamW optimizer{Tensors{a}, {.lr = 0.5}};
+  a.grad() = ones({3});
+  optimizer.step();
+  const StateDict good = clone(optimizer.state_dict());
+  const auto refused = [&]<class E>(const char* text, StateDict state) {
+    state[0].tensor = full({}, 0.25, {DType::f64});
+    const std::string message = message_of<E>([&] { optimizer.load_state_dict(state); });
+    CHECK_MESSAGE(contains(message, text), message);
+    CHECK(optimizer.lr() == 0.5);
+  };
+  StateDict state = good;
+  state.pop_back();
+  refused.operator()<ConfigError>("\"0.exp_avg_sq\" is missing", state);
+  state = good;
+  state.push_back({"1.steps", zeros({}, {DType::i64})});
+  refused.operator()<ConfigError>("\"1.steps\" is unexpected", state);
+  state = good;
+  state.back().tensor = ones({4});
+  refused.operator()<ShapeError>("\"0.exp_avg_sq\": expected f32[3], got f32[4]", state);
+  state.back().tensor = ones({3}, {DType::f64});
+  refused.operator()<DTypeError>("\"0.exp_avg_sq\": expected f32[3], got f64[3]", state);
+  state = good;
+  state.push_back(state.back());
+  refused.operator()<ConfigError>("\"0.exp_avg_sq\" is given twice", state);
+  optimizer.load_state_dict(good);
+}
+
+TEST_CASE("optim: options out of range and parameters that cannot be learned") {
+  const Tensor a = parameter(ones({2, 3}));
+  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.lr = -1}); }), "SGD: lr is -1"));
+  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.lr = NAN}); }), "SGD: lr is nan"));
+  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.momentum = 1}); }), "SGD: momentum is 1"));
+  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.nesterov = true}); }), "SGD: nesterov needs"));
+  CHECK(contains(message_of<ConfigError>([&] { AdamW({a}, {.betas = {0.9, 1.0}}); }), "AdamW: beta2 is 1"));
+  CHECK(contains(message_of<ConfigError>([&] { Adam({a}, {.eps = -1e-8}); }), "Adam: eps is -1e-08"));
+  CHECK(contains(message_of<ConfigError>([&] { Adam({a}, {.weight_decay = -1}); }), "weight_decay is -1"));
+  CHECK(contains(message_of<ConfigError>([&] { Adam({a}).set_lr(INFINITY); }), "Adam: lr is inf"));
+  CHECK(contains(message_of<ConfigError>([&] { Adam({a, a}); }), "parameter 1, f32[2,3], is listed twice"));
+  CHECK(contains(message_of<AutogradError>([&] { Adam({a, ones({2})}); }), "parameter 1, f32[2], is not a"));
+  CHECK(contains(message_of<AutogradError>([&] { Adam({mul(a, a)}); }), "is not a contiguous leaf"));
+}
+
+}  // namespace
+}  // namespace tandem::nn

@@ -1,0 +1,149 @@
+#include <cstring>
+#include <filesystem>
+
+#include "../data/util.h"
+#include "nn/serialize/safetensors.h"
+#include "util.h"
+
+namespace tandem::nn {
+namespace {
+
+using data::bytes_of;
+using data::damage;
+using data::io_error;
+using data::Scratch;
+
+std::string with_header(const std::string& header, const std::string& bytes = "") {
+  const uint64_t length = header.size();
+  std::string file(8, '\0');
+  std::memcpy(file.data(), &length, 8);
+  return file + header + bytes;
+}
+
+NamedTensors all_types() {
+  NamedTensors tensors;
+  for (const DType dtype :
+       {DType::f32, DType::u8, DType::f64, DType::boolean, DType::bf16, DType::i32, DType::i64})
+    tensors.push_back({fmt::format("of.{}", name_of(dtype)), normal({2, 3}, 5).to(dtype)});
+  tensors.push_back({"scalar", scalar(4)});
+  tensors.push_back({"empty", zeros({0, 3})});
+  tensors.push_back({"transposed", normal({3, 2}, 6).t()});
+  return tensors;
+}
+
+TEST_CASE("safetensors: what was saved is loaded, in order") {
+  const Scratch scratch;
+  const std::string file = scratch.file("model.safetensors");
+  const NamedTensors saved = all_types();
+  const Metadata metadata{{"epoch", "3"}, {"größe", "\"ü\"\n"}};
+  save_safetensors(file, saved, metadata);
+  const SafeTensors loaded = load_safetensors(file);
+  CHECK(loaded.metadata == metadata);
+  REQUIRE(loaded.tensors.size() == saved.size());
+  for (const auto& [name, tensor] : saved) {
+    const Tensor* found = find(loaded.tensors, name);
+    REQUIRE(found);
+    CHECK(found->dtype() == tensor.dtype());
+    CHECK(found->shape() == tensor.shape());
+    CHECK(values_of(*found) == values_of(tensor));
+  }
+  for (size_t i = 0; i < 7; ++i) CHECK(loaded.tensors[i].name == saved[i].name);
+  save_safetensors(file, {});
+  CHECK(load_safetensors(file).tensors.empty());
+  CHECK(std::distance(std::filesystem::directory_iterator(scratch.path()), {}) ==
+        1);  // nothing is left behind
+}
+
+TEST_CASE("safetensors: the bytes are those of the format") {
+  const Scratch scratch;
+  const std::string file = scratch.file("x.safetensors");
+  save_safetensors(file, {{"x", tensor({1, -2})}}, {{"format", "pt"}});
+  std::string header =
+      R"({"__metadata__":{"format":"pt"},"x":{"data_offsets":[0,8],"dtype":"F32","shape":[2]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  CHECK(bytes_of(file) == with_header(header, std::string("\x00\x00\x80\x3f\x00\x00\x00\xc0", 8)));
+}
+
+TEST_CASE("safetensors: names that cannot be saved leave the file alone") {
+  const Scratch scratch;
+  const std::string file = scratch.file("x.safetensors");
+  save_safetensors(file, {{"x", ones({1})}});
+  const std::string before = bytes_of(file);
+  CHECK(contains(message_of<ConfigError>([&] {
+                   save_safetensors(file, {{"a", ones({1})}, {"a", ones({1})}});
+                 }),
+                 "\"a\""));
+  CHECK(contains(message_of<ConfigError>([&] {
+                   save_safetensors(file, {{"__metadata__", ones({1})}});
+                 }),
+                 "reserved"));
+  CHECK(contains(message_of<ConfigError>([&] {
+                   save_safetensors(file, {{"\xff", ones({1})}});
+                 }),
+                 "not UTF-8"));
+  CHECK(contains(message_of<ConfigError>([&] { save_safetensors(file, {{"a", Tensor()}}); }), "undefined"));
+  CHECK(contains(message_of<ShapeError>([&] {
+                   save_safetensors(file, {{"a", empty({2}, {}, 3)}});
+                 }),
+                 "\"a\" differs between passes"));
+  CHECK(contains(io_error([&] { save_safetensors(scratch.file("no/folder"), {}); }), "cannot be written"));
+  CHECK(bytes_of(file) == before);
+}
+
+TEST_CASE("safetensors: a file that lies is an IoError naming file and position") {
+  const Scratch scratch;
+  const std::string file = scratch.file("bad.safetensors");
+  const auto refused = [&](const std::string& bytes, const char* text) {
+    data::write_file(file, bytes);
+    const std::string message = io_error([&] { load_safetensors(file); });
+    CHECK_MESSAGE(contains(message, "safetensors: " + file + ": at byte "), message);
+    CHECK_MESSAGE(contains(message, text), message);
+  };
+  const auto entry = [](const char* dtype, const char* shape, const char* offsets) {
+    return fmt::format(R"({{"x":{{"dtype":{},"shape":{},"data_offsets":{}}}}})", dtype, shape, offsets);
+  };
+  const std::string eight(8, '\0');
+  refused("", "at byte 0: the file has 0 bytes, expected at least 8");
+  refused(std::string(8, '\xff'), "a header of 18446744073709551615 bytes, expected 2 to 0");
+  refused(std::string("\x03\0\0\0\0\0\0\0{}", 10), "a header of 3 bytes, expected 2 to 2");
+  refused(with_header("[]"), "at byte 8: the header is not a JSON object");
+  refused(with_header("{\"x\":}"), "at byte 14: the header is not JSON");
+  refused(with_header("{\"x\":[[[[1]]]]}"), "nested deeper than 3 levels");
+  refused(with_header("{\"x\":1}"), "\"x\": expected an object of dtype, shape and data_offsets");
+  refused(with_header("{\"__metadata__\":{\"a\":1}}"), "__metadata__: \"a\": expected a string, got number");
+  refused(with_header("{\"__metadata__\":[]}"), "__metadata__: expected an object, got array");
+  refused(with_header(entry("\"F16\"", "[4]", "[0,8]"), eight),
+          "expected a dtype of F32, F64, BF16, I32, I64, U8, BOOL, got F16");
+  refused(with_header(entry("7", "[4]", "[0,8]"), eight), "got number");
+  refused(with_header(entry("\"F32\"", "[-2]", "[0,8]"), eight), "shape: expected a size, got number");
+  refused(with_header(entry("\"F32\"", "[2.0]", "[0,8]"), eight), "shape: expected a size");
+  refused(with_header(entry("\"F32\"", "[1,1,1,1,1,1,1,1,2]", "[0,8]"), eight), "at most 8 sizes");
+  refused(with_header(entry("\"F32\"", "[3]", "[0,8]"), eight), "f32[3] does not fit into the 8 bytes");
+  refused(with_header(entry("\"F32\"", "[4294967296,4294967298]", "[0,8]"), eight), "does not fit");
+  refused(with_header(entry("\"F32\"", "[2]", "[8,0]"), eight),
+          "data_offsets [8, 0], expected begin <= end <= 8");
+  refused(with_header(entry("\"F32\"", "[4]", "[0,16]"), eight),
+          "data_offsets [0, 16], expected begin <= end <= 8");
+  refused(with_header(entry("\"F32\"", "[2]", "[0]"), eight), "expected [begin, end]");
+  refused(with_header(entry("\"F32\"", "[1]", "[4,8]"), eight),
+          "\"x\" begins at 4 of the data, expected 0 (a gap)");
+  refused(with_header(entry("\"F32\"", "[1]", "[0,4]"), eight), "the data has 8 bytes, expected 4");
+  refused(with_header(entry("\"BOOL\"", "[8]", "[0,8]"), "\1\1\1\1\1\1\1\2"),
+          "expected a BOOL of 0 or 1, got 2");
+  refused(
+      with_header(
+          R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+          eight),
+      "\"y\" begins at 4 of the data, expected 8 (an overlap)");
+  CHECK(contains(io_error([&] { load_safetensors(scratch.file("none")); }), "there is no such file"));
+}
+
+TEST_CASE("safetensors: cut anywhere or damaged anywhere") {
+  const Scratch scratch;
+  const std::string file = scratch.file("small.safetensors");
+  save_safetensors(file, {{"a", tensor({1, 2})}, {"b", ones({3}, {DType::boolean})}}, {{"k", "v"}});
+  CHECK(damage(file, [&] { load_safetensors(file); }) > 100);  // most of the header is not free
+}
+
+}  // namespace
+}  // namespace tandem::nn
