@@ -88,12 +88,13 @@ class Head {
     const C* keys = transposed_keys(k, rows, pool.take(p_.dim * width_));
     const C* values = packed(v, 0, keys_, p_.value_dim, pool.take(keys_ * value_width));
     C *scores = pool.take(step * width_), *result = pool.take(step * value_width);
+    uint32_t* words = cleared_words(pool);
     for (int64_t begin = 0; begin < p_.queries; begin += step) {
       const int64_t n = std::min(step, p_.queries - begin), seen = visible(begin + n - 1);
       const C* queries = packed(q, begin, n, p_.dim, rows);
       tile_gemm(n, seen, p_.dim, queries, tile_width<C>(p_.dim), 1, keys, width_, scores, width_);
       for (int64_t i = 0; i < n; ++i) {
-        log_sums[begin + i] = softmax_row(begin + i, seen, scores + i * width_);
+        log_sums[begin + i] = softmax_row(begin + i, tile_width<C>(seen), scores + i * width_, words);
       }
       tile_gemm(n, p_.value_dim, seen, scores, width_, 1, values, value_width, result, value_width);
       unpack(result, value_width, C(1), n, p_.value_dim, at(out) + begin * out.row, out.row);
@@ -103,7 +104,6 @@ class Head {
   void backward(HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, HeadRows<const T> g,
                 const C* log_sums, HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv) {
     const int64_t step = tile_rows(p_), dim = tile_width<C>(p_.dim), value_dim = tile_width<C>(p_.value_dim);
-    const bool scores_needed = dq.data || dk.data;
     Pool<C> pool(backward_scratch(p_));
     const C* keys = packed(k, 0, keys_, p_.dim, pool.take(keys_ * dim));
     C* keys_t = pool.take(p_.dim * width_);
@@ -113,11 +113,9 @@ class Head {
     C *rows = pool.take(step * dim), *out_rows = pool.take(step * value_dim),
       *dqueries = pool.take(step * dim);
     C *probabilities = pool.take(step * width_), *dscores = pool.take(step * width_);
-    uint32_t* words = reinterpret_cast<uint32_t*>(pool.take(width_));
-    if (scores_needed) {
-      const C* values = packed(v, 0, keys_, p_.value_dim, dvalues);  // dvalues is free until it is cleared
-      tile_transpose(keys_, p_.value_dim, values, value_dim, C(1), values_t, width_);
-    }
+    uint32_t* words = cleared_words(pool);
+    const C* values = packed(v, 0, keys_, p_.value_dim, dvalues);  // dvalues is free until it is cleared
+    tile_transpose(keys_, p_.value_dim, values, value_dim, C(1), values_t, width_);
     std::fill(dkeys, dkeys + keys_ * dim, C(0));
     std::fill(dvalues, dvalues + keys_ * value_dim, C(0));
     for (int64_t begin = 0; begin < p_.queries; begin += step) {
@@ -125,12 +123,10 @@ class Head {
       const C* queries = packed(q, begin, n, p_.dim, rows);
       const C* cotangents = packed(g, begin, n, p_.value_dim, out_rows);
       tile_gemm(n, seen, p_.dim, queries, dim, 1, keys_t, width_, probabilities, width_);
-      if (scores_needed) {
-        tile_gemm(n, seen, p_.value_dim, cotangents, value_dim, 1, values_t, width_, dscores, width_);
-      }
+      tile_gemm(n, seen, p_.value_dim, cotangents, value_dim, 1, values_t, width_, dscores, width_);
       for (int64_t i = 0; i < n; ++i) {
-        backward_row(begin + i, seen, log_sums[begin + i], probabilities + i * width_,
-                     scores_needed ? dscores + i * width_ : nullptr, words);
+        backward_row(begin + i, tile_width<C>(seen), log_sums[begin + i], probabilities + i * width_,
+                     dscores + i * width_, words);
       }
       if (dv.data) {
         tile_gemm(seen, p_.value_dim, n, probabilities, 1, width_, cotangents, value_dim, dvalues, value_dim,
@@ -148,8 +144,8 @@ class Head {
 
   static int64_t forward_scratch(const AttentionProblem& p) {
     const int64_t step = tile_rows(p), width = tile_width<C>(p.keys), value_dim = tile_width<C>(p.value_dim);
-    return 16 * 5 + std::max(p.keys, step) * tile_width<C>(p.dim) + p.dim * width + p.keys * value_dim +
-           step * (width + value_dim);
+    return 16 * 6 + std::max(p.keys, step) * tile_width<C>(p.dim) + p.dim * width + p.keys * value_dim +
+           step * (width + value_dim) + width;
   }
   static int64_t backward_scratch(const AttentionProblem& p) {
     const int64_t step = tile_rows(p), width = tile_width<C>(p.keys), dim = tile_width<C>(p.dim),
@@ -159,6 +155,11 @@ class Head {
   }
 
  private:
+  uint32_t* cleared_words(Pool<C>& pool) const {
+    uint32_t* words = reinterpret_cast<uint32_t*>(pool.take(width_));
+    std::fill(words, words + width_, 0);
+    return words;
+  }
   template <class U>
   U* at(const HeadRows<U>& x) const {
     return x.data + pass_ * x.pass + batch_ * x.batch + head_ * x.head;
@@ -179,64 +180,92 @@ class Head {
   }
   uint64_t sample() const { return p_.noise->sample_offset + batch_ / p_.samples_per_item; }
 
-  // Hides ignored keys of a row of scores.
-  void mask_row(int64_t n, C* scores) const {
-    if (!ignored_) return;
-    const int64_t stride = p_.ignored.col;
-    for (int64_t j = 0; j < n; ++j) scores[j] = ignored_[j * stride] ? -kInf : scores[j];
+  // Hides what query row `scores` may not see among its first `end` entries, whole vectors: keys after n, and
+  // ignored ones.
+  void mask_row(int64_t n, int64_t end, C* scores) const {
+    if (ignored_) {
+      for (int64_t j = 0; j < n; ++j) scores[j] = ignored_[j * p_.ignored.col] ? -kInf : scores[j];
+    }
+    std::fill(scores + n, scores + end, -kInf);
   }
 
-  // Scores to dropped-out probabilities, over the first `seen` keys; returns the log-sum-exp.
-  C softmax_row(int64_t query, int64_t seen, C* scores) const {
+  // The words of the noise of a query's row; all are kept where there is no dropout.
+  void draw_row(int64_t query, int64_t n, uint32_t* words) const {
+    if (threshold_ != 0)
+      draw(p_.noise->key, p_.noise->first_pass + pass_, sample(), position(query), n, words);
+  }
+
+  // Scores to dropped-out probabilities, over the first `end` entries; returns the log-sum-exp.
+  C softmax_row(int64_t query, int64_t end, C* scores, uint32_t* words) const {
     const int64_t n = visible(query);
-    mask_row(n, scores);
-    const C max = row_max(scores, n);
+    mask_row(n, end, scores);
+    Lanes largest = fill_lanes(-kInf);
+    for_lanes(end, [&](int64_t j, int l) { largest.at[l] = larger(largest.at[l], scores[j]); });
+    const C max = fold_lanes(largest, larger);
     if (max == -kInf) {
-      std::fill(scores, scores + seen, C(0));
+      std::fill(scores, scores + end, C(0));
       return kInf;
     }
-    const C sum = row_sum_exp(scores, n, max, scores);
-    std::fill(scores + n, scores + seen, C(0));
-    const C scale = static_cast<C>(1 / ((1 - rate_) * double(sum)));
-    dropout_row<C>(p_.noise ? p_.noise->key : NoiseKey{}, p_.noise ? p_.noise->first_pass + pass_ : 0,
-                   p_.noise ? sample() : 0, position(query), n, threshold_, scale, scores, scores);
+    draw_row(query, end, words);
+    Lanes sums = fill_lanes(0);
+    for_lanes(end, [&](int64_t j, int l) {
+      const C e = math::exp(scores[j] - max);
+      sums.at[l] += e;
+      scores[j] = e;
+    });
+    const C sum = fold_lanes(sums, plus), scale = static_cast<C>(1 / ((1 - rate_) * double(sum)));
+    const uint32_t threshold = threshold_;
+    for_lanes(end, [&](int64_t j, int) {
+      const C scaled = scores[j] * scale;
+      scores[j] = words[j] >= threshold ? scaled : C(0);
+    });
     return max + std::log(sum);
   }
 
   // scores: to dropped-out probabilities. cotangents, of those: to those of the scores (before scaling),
   //   dS = P * (dP - <P, dP>),  dP = keep / (1 - p) * cotangents
-  void backward_row(int64_t query, int64_t seen, C log_sum, C* scores, C* cotangents, uint32_t* words) const {
-    const int64_t n = visible(query);
-    mask_row(n, scores);
-    if (threshold_ != 0)
-      draw(p_.noise->key, p_.noise->first_pass + pass_, sample(), position(query), n, words);
-    else
-      std::fill(words, words + n, 0);
+  void backward_row(int64_t query, int64_t end, C log_sum, C* scores, C* cotangents, uint32_t* words) const {
+    mask_row(visible(query), end, scores);
+    draw_row(query, end, words);
     const C kept = static_cast<C>(1 / (1 - rate_));
     const uint32_t threshold = threshold_;
-    if (!cotangents) {
+    Lanes inner = fill_lanes(0);
+    for_lanes(end, [&](int64_t j, int l) {
+      const C p = math::exp(scores[j] - log_sum), dp = cotangents[j] * (words[j] >= threshold ? kept : C(0));
+      inner.at[l] += p * dp;
+      scores[j] = p;
+      cotangents[j] = dp;
+    });
+    const C mean = fold_lanes(inner, plus);
+    for_lanes(end, [&](int64_t j, int) {
+      const C p = scores[j];
+      cotangents[j] = p * (cotangents[j] - mean);
+      scores[j] = p * (words[j] >= threshold ? kept : C(0));
+    });
+  }
+
+  // Values by position in a vector, and loops over whole vectors of a row: SIMD code without a scalar rest.
+  struct Lanes {
+    alignas(64) C at[kTileLanes<C>];
+  };
+  static Lanes fill_lanes(C value) {
+    Lanes lanes;
+    for (C& x : lanes.at) x = value;
+    return lanes;
+  }
+  template <class F>
+  static void for_lanes(int64_t end, F f) {
+    for (int64_t j = 0; j < end; j += kTileLanes<C>) {
 #pragma omp simd
-      for (int64_t j = 0; j < n; ++j)
-        scores[j] = math::exp(scores[j] - log_sum) * (words[j] >= threshold ? kept : C(0));
-      std::fill(scores + n, scores + seen, C(0));
-      return;
+      for (int l = 0; l < static_cast<int>(kTileLanes<C>); ++l) f(j + l, l);
     }
-    // P goes where dS will be, so that one more buffer is not needed: dP P first, then its sum.
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      const C keep = words[j] >= threshold ? kept : C(0);
-      scores[j] = math::exp(scores[j] - log_sum);
-      cotangents[j] *= keep;
+  }
+  template <class F>
+  static C fold_lanes(Lanes& lanes, F combine) {
+    for (int64_t width = kTileLanes<C> / 2; width > 0; width /= 2) {
+      for (int64_t l = 0; l < width; ++l) lanes.at[l] = combine(lanes.at[l], lanes.at[l + width]);
     }
-    const C inner = row_dot(scores, cotangents, n);
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      const C keep = words[j] >= threshold ? kept : C(0);
-      cotangents[j] = scores[j] * (cotangents[j] - inner);
-      scores[j] *= keep;
-    }
-    std::fill(scores + n, scores + seen, C(0));
-    std::fill(cotangents + n, cotangents + seen, C(0));
+    return lanes.at[0];
   }
 
   // A gradient of the keys' rows; those of trailing ignored keys are 0.
