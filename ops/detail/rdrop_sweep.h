@@ -1,0 +1,221 @@
+// The inner loops of the R-Drop loss over one unit's rows, in blocks of classes. Notation, per class c:
+//   P_i = e_i * scale_i,  e_i = exp(z_i - max_i), max_i of the block: one read from memory finds both, and
+//   the
+//                         blocks' different maxima end up in their scale_i
+//   t_i = log P_i - log P_0 = (z_i - z_0) - offset_i,   d_i = t_i - mean_j t_j,   inner_i = <P_i, d_i>
+//   distance = mean_{i != j} KL(P_i || P_j) = sum_c sum_i (P_i - mean P) d_i / (m - 1)
+//   gradient of the distance at z_i = [ P_i (d_i - inner_i) + P_i - mean P ] / (m - 1)
+// Everything is C = float or double.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "ops/detail/math.h"
+
+namespace tandem::detail {
+
+inline constexpr int64_t kClassBlock = 512;  // sums run in C within a block, in double across blocks
+
+// exp(x) for x <= 0; in f32 e^-80 from there on down, which no sum of f32 notices, and which keeps products
+// of probabilities clear of subnormal numbers.
+inline float exp_nonpositive(float x) { return math::detail::exp_normal(math::detail::at_least(x, -80.0f)); }
+inline double exp_nonpositive(double x) { return std::exp(x); }
+
+// p - q for t = log p - log q. Near equality p - q is lost to rounding, but p - q = (p + q) tanh(t / 2) is
+// not, and has t's sign, so that every class adds a KL term >= 0.
+template <class C>
+C probability_gap(C p, C q, C t) {
+  const C x = t * C(0.5), y = x * x;
+  const C tanh = x * (1 - y * (C(1) / 3 - y * (C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835)))));
+  return std::abs(x) < C(1) / 16 ? (p + q) * tanh : p - q;
+}
+
+// A value's bits as an integer of the same order, and back: integer maxima vectorise with every compiler,
+// those of floating-point numbers do not, because of NaN.
+template <class C>
+using bits_t = std::conditional_t<sizeof(C) == 4, int32_t, int64_t>;
+template <class I>
+I flip_negative(I bits) {
+  return bits ^ ((bits >> (8 * sizeof(I) - 1)) & std::numeric_limits<I>::max());
+}
+
+// Largest value of a block; adds its sum to `total`, which is not finite then if any value is not (or if it
+// overflows). Rows of 16-bit values are widened into `wide` on the way; otherwise `wide` is not touched.
+template <class T, class C>
+C scan_block(const T* row, C* wide, int64_t n, double& total) {
+  const C* z;
+  if constexpr (std::is_same_v<T, C>) {
+    z = row;
+  } else {
+    for (int64_t c = 0; c < n; ++c) wide[c] = row[c];
+    z = wide;
+  }
+  using I = bits_t<C>;
+  I top = std::numeric_limits<I>::min();
+  C sum = 0;
+#pragma omp simd reduction(max : top) reduction(+ : sum)
+  for (int64_t c = 0; c < n; ++c) {
+    top = std::max(top, flip_negative(std::bit_cast<I>(z[c])));
+    sum += z[c];
+  }
+  total += sum;
+  return std::bit_cast<C>(flip_negative(top));
+}
+
+// What a block's loops need. Per pass:
+template <class C>
+struct BlockRows {
+  int64_t passes, n;
+  const C* const* z;  // logits
+  C* const* e;        // exponentials
+  C* const* g;        // gradient; may be z's or e's rows
+  int64_t begin;      // the block's first class in these rows
+  const C* max;       // largest logit of the block
+  C* sum;             // sum of e = exp(z - max)
+  C* inner;           // sum of e_i (x_i - mean_j x_j), x = z - max
+  const C* scale;     // P = e * scale
+  const C* offset;
+  const C* own;   // factor of P_i: the cross-entropy's 1 and the distance's 1 - inner_i, both weighted
+  C mean_weight;  // weight of d_i P_i and of mean P
+  C smoothing;    // subtracted from every class
+  C* scratch;     // passes > 4: room for 2 * passes * kClassBlock
+};
+
+// Exponentials, their sums and the inner products: two passes in one loop.
+template <class C>
+void exponentials_pair(const BlockRows<C>& b) {
+  const C *z0 = b.z[0] + b.begin, *z1 = b.z[1] + b.begin;
+  C *e0 = b.e[0] + b.begin, *e1 = b.e[1] + b.begin;
+  const C max0 = b.max[0], max1 = b.max[1];
+  C sum0 = 0, sum1 = 0, inner0 = 0, inner1 = 0;
+#pragma omp simd reduction(+ : sum0, sum1, inner0, inner1)
+  for (int64_t c = 0; c < b.n; ++c) {
+    const C x0 = z0[c] - max0, x1 = z1[c] - max1, t = x0 - x1;
+    const C y0 = exp_nonpositive(x0), y1 = exp_nonpositive(x1);
+    e0[c] = y0, e1[c] = y1;
+    sum0 += y0, sum1 += y1;
+    inner0 += y0 * t, inner1 += y1 * t;
+  }
+  b.sum[0] = sum0, b.sum[1] = sum1;
+  b.inner[0] = inner0 / 2, b.inner[1] = -inner1 / 2;
+}
+
+// The same for any number of passes.
+template <class C>
+void exponentials_any(const BlockRows<C>& b) {
+  C mean[kClassBlock] = {};
+  const C share = C(1) / C(b.passes);
+  for (int64_t i = 0; i < b.passes; ++i) {
+    const C* z = b.z[i] + b.begin;
+    const C max = b.max[i];
+#pragma omp simd
+    for (int64_t c = 0; c < b.n; ++c) mean[c] += (z[c] - max) * share;
+  }
+  for (int64_t i = 0; i < b.passes; ++i) {
+    const C* z = b.z[i] + b.begin;
+    C* e = b.e[i] + b.begin;
+    const C max = b.max[i];
+    C sum = 0, inner = 0;
+#pragma omp simd reduction(+ : sum, inner)
+    for (int64_t c = 0; c < b.n; ++c) {
+      const C x = z[c] - max, y = exp_nonpositive(x);
+      e[c] = y;
+      sum += y;
+      inner += y * (x - mean[c]);
+    }
+    b.sum[i] = sum, b.inner[i] = inner;
+  }
+}
+
+// The block's part of sum_c sum_i (P_i - mean P) d_i; and, if asked, its gradient but for the target's class.
+template <int M, bool kGradient, class C>
+double distances(const BlockRows<C>& b) {
+  const C *z[M], *e[M];
+  C *g[M], scale[M], offset[M], own[M];
+  for (int i = 0; i < M; ++i) {
+    z[i] = b.z[i] + b.begin, e[i] = b.e[i] + b.begin, g[i] = kGradient ? b.g[i] + b.begin : nullptr;
+    scale[i] = b.scale[i], offset[i] = b.offset[i], own[i] = b.own[i];
+  }
+  const C weight = b.mean_weight, smoothing = b.smoothing, share = C(1) / M;
+  C total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t c = 0; c < b.n; ++c) {
+    C p[M], t[M], gap[M], mean_t = 0, mean_gap = 0, mean_p = 0;
+#pragma GCC unroll 4
+    for (int i = 0; i < M; ++i) {
+      p[i] = e[i][c] * scale[i];
+      t[i] = i == 0 ? C(0) : (z[i][c] - z[0][c]) - offset[i];
+      gap[i] = i == 0 ? C(0) : probability_gap(p[i], p[0], t[i]);
+      mean_t += t[i] * share, mean_gap += gap[i] * share, mean_p += p[i] * share;
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < M; ++i) total += (gap[i] - mean_gap) * (t[i] - mean_t);
+    if constexpr (kGradient) {
+      const C common = weight * mean_p + smoothing;
+#pragma GCC unroll 4
+      for (int i = 0; i < M; ++i) g[i][c] = p[i] * (own[i] + weight * (t[i] - mean_t)) - common;
+    }
+  }
+  return total;
+}
+
+// The same for any number of passes.
+template <bool kGradient, class C>
+double distances_any(const BlockRows<C>& b) {
+  C mean_t[kClassBlock] = {}, mean_gap[kClassBlock] = {}, mean_p[kClassBlock] = {};
+  const C share = C(1) / C(b.passes);
+  const C *z0 = b.z[0] + b.begin, *e0 = b.e[0] + b.begin;
+  const C scale0 = b.scale[0];
+  for (int64_t i = 0; i < b.passes; ++i) {
+    const C *z = b.z[i] + b.begin, *e = b.e[i] + b.begin;
+    C *t = b.scratch + 2 * i * kClassBlock, *gap = t + kClassBlock;
+    const C scale = b.scale[i], offset = b.offset[i];
+#pragma omp simd
+    for (int64_t c = 0; c < b.n; ++c) {
+      const C p = e[c] * scale;
+      t[c] = (z[c] - z0[c]) - offset;
+      gap[c] = probability_gap(p, e0[c] * scale0, t[c]);
+      mean_t[c] += t[c] * share, mean_gap[c] += gap[c] * share, mean_p[c] += p * share;
+    }
+  }
+  double total = 0;
+  for (int64_t i = 0; i < b.passes; ++i) {
+    const C *t = b.scratch + 2 * i * kClassBlock, *gap = t + kClassBlock;
+    C part = 0;
+#pragma omp simd reduction(+ : part)
+    for (int64_t c = 0; c < b.n; ++c) part += (gap[c] - mean_gap[c]) * (t[c] - mean_t[c]);
+    total += part;
+    if constexpr (kGradient) {
+      const C* e = b.e[i] + b.begin;
+      C* g = b.g[i] + b.begin;
+      const C scale = b.scale[i], own = b.own[i], weight = b.mean_weight, smoothing = b.smoothing;
+#pragma omp simd
+      for (int64_t c = 0; c < b.n; ++c)
+        g[c] = e[c] * scale * (own + weight * (t[c] - mean_t[c])) - (weight * mean_p[c] + smoothing);
+    }
+  }
+  return total;
+}
+
+template <bool kGradient, class C>
+double distances(const BlockRows<C>& b) {
+  switch (b.passes) {
+    case 1:
+      return distances<1, kGradient>(b);
+    case 2:
+      return distances<2, kGradient>(b);
+    case 3:
+      return distances<3, kGradient>(b);
+    case 4:
+      return distances<4, kGradient>(b);
+    default:
+      return distances_any<kGradient>(b);
+  }
+}
+
+}  // namespace tandem::detail
