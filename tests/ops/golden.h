@@ -1,0 +1,22 @@
+// What is compared with tests/golden/ops.json, and how a golden name is called here.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+#include "autograd/tensor.h"
+
+namespace tandem::testing {
+
+// PyTorch's arguments and inputs in PyTorch's order -> its outputs.
+using GoldenCall = std::function<Tensors(const nlohmann::json& args, const Tensors& inputs)>;
+
+// Every golden op that we have, by its name in the file.
+const std::map<std::string, GoldenCall>& golden_calls();
+// Golden ops without one of ours yet. A name in both fails, and so does one in neither.
+const std::set<std::string>& golden_unwritten();
+
+}  // namespace tandem::testing

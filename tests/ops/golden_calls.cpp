@@ -1,0 +1,218 @@
+#include <limits>
+
+#include "ops/activations.h"
+#include "ops/arithmetic.h"
+#include "ops/attention.h"
+#include "ops/comparison.h"
+#include "ops/extrema.h"
+#include "ops/indexing.h"
+#include "ops/join.h"
+#include "ops/matmul.h"
+#include "ops/pad.h"
+#include "ops/pointwise.h"
+#include "ops/reduce.h"
+#include "ops/softmax.h"
+#include "ops/sort.h"
+#include "ops/views.h"
+#include "tests/ops/golden.h"
+
+namespace tandem::testing {
+namespace {
+
+using Json = nlohmann::json;
+
+double number(const Json& value) {
+  if (value.is_number()) return value.get<double>();
+  return (value == "-inf" ? -1 : 1) * std::numeric_limits<double>::infinity();
+}
+
+// One dimension, a list of them, or none: all.
+Shape dims(const Json& args, const char* name = "dim") {
+  if (!args.contains(name)) return {};
+  if (args[name].is_number()) return {args[name].get<int64_t>()};
+  return args[name].get<std::vector<int64_t>>();
+}
+
+bool keepdim(const Json& args) { return args.value("keepdim", false); }
+
+GoldenCall unary(Tensor (*f)(const Tensor&)) {
+  return [f](const Json&, const Tensors& in) { return Tensors{f(in[0])}; };
+}
+GoldenCall binary(Tensor (*f)(const Tensor&, const Tensor&)) {
+  return [f](const Json&, const Tensors& in) { return Tensors{f(in[0], in[1])}; };
+}
+GoldenCall over_dims(Tensor (*f)(const Tensor&, const Shape&, bool)) {
+  return [f](const Json& a, const Tensors& in) { return Tensors{f(in[0], dims(a), keepdim(a))}; };
+}
+GoldenCall along_dim(Tensor (*f)(const Tensor&, int64_t)) {
+  return [f](const Json& a, const Tensors& in) { return Tensors{f(in[0], a["dim"].get<int64_t>())}; };
+}
+
+// A value alone over all dimensions, or values and indices along one.
+GoldenCall extreme(Tensor (*all)(const Tensor&), ValuesIndices (*along)(const Tensor&, int64_t, bool)) {
+  return [=](const Json& a, const Tensors& in) {
+    if (!a.contains("dim")) return Tensors{all(in[0])};
+    const ValuesIndices result = along(in[0], a["dim"].get<int64_t>(), keepdim(a));
+    return Tensors{result.values, result.indices};
+  };
+}
+
+Tensors golden_pow(const Json& args, const Tensors& in) {
+  return {args.contains("exponent") ? pow(in[0], number(args["exponent"])) : pow(in[0], in[1])};
+}
+
+Tensors golden_clamp(const Json& args, const Tensors& in) {
+  static constexpr double inf = std::numeric_limits<double>::infinity();
+  return {clamp(in[0], args.value("min", -inf), args.value("max", inf))};
+}
+
+Tensors golden_argmax(const Json& args, const Tensors& in) {
+  return {args.contains("dim") ? argmax(in[0], args["dim"].get<int64_t>(), keepdim(args)) : argmax(in[0])};
+}
+
+Tensors golden_topk(const Json& args, const Tensors& in) {
+  const ValuesIndices result =
+      topk(in[0], args["k"].get<int64_t>(), args["dim"].get<int64_t>(), args["largest"].get<bool>());
+  return {result.values, result.indices};
+}
+
+Tensors golden_var(const Json& args, const Tensors& in) {
+  return {var(in[0], dims(args), args["unbiased"].get<bool>() ? 1 : 0, keepdim(args))};
+}
+
+Tensors golden_split(const Json& args, const Tensors& in) {
+  const Json& sizes = args["split_size_or_sections"];
+  const int64_t dim = args["dim"].get<int64_t>();
+  return sizes.is_number() ? split(in[0], sizes.get<int64_t>(), dim)
+                           : split(in[0], sizes.get<std::vector<int64_t>>(), dim);
+}
+
+Tensors golden_slice(const Json& args, const Tensors& in) {
+  return {slice(in[0], args["dim"].get<int64_t>(), args["start"].get<int64_t>(), args["end"].get<int64_t>(),
+                args["step"].get<int64_t>())};
+}
+
+Tensors golden_attention(const Json& args, const Tensors& in) {
+  return {attention(in[0], in[1], in[2], {.causal = args["causal"].get<bool>()},
+                    in.size() > 3 ? in[3] : Tensor())};
+}
+
+}  // namespace
+
+const std::map<std::string, GoldenCall>& golden_calls() {
+  static const std::map<std::string, GoldenCall> calls{
+      {"add", binary(add)},
+      {"sub", binary(sub)},
+      {"mul", binary(mul)},
+      {"div", binary(div)},
+      {"pow", golden_pow},
+      {"maximum", binary(maximum)},
+      {"minimum", binary(minimum)},
+      {"neg", unary(neg)},
+      {"abs", unary(abs)},
+      {"exp", unary(exp)},
+      {"expm1", unary(expm1)},
+      {"sin", unary(sin)},
+      {"cos", unary(cos)},
+      {"tanh", unary(tanh)},
+      {"sigmoid", unary(sigmoid)},
+      {"erf", unary(erf)},
+      {"reciprocal", unary(reciprocal)},
+      {"square", unary(square)},
+      {"log", unary(log)},
+      {"log1p", unary(log1p)},
+      {"sqrt", unary(sqrt)},
+      {"rsqrt", unary(rsqrt)},
+      {"relu", unary(relu)},
+      {"silu", unary(silu)},
+      {"softplus", unary(softplus)},
+      {"gelu",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{gelu(in[0], a["approximate"] == "tanh" ? Approximate::tanh : Approximate::none)};
+       }},
+      {"leaky_relu",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{leaky_relu(in[0], number(a["negative_slope"]))};
+       }},
+      {"elu", [](const Json& a, const Tensors& in) { return Tensors{elu(in[0], number(a["alpha"]))}; }},
+      {"clamp", golden_clamp},
+      {"where", [](const Json&, const Tensors& in) { return Tensors{where(in[0], in[1], in[2])}; }},
+      {"masked_fill",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{masked_fill(in[0], in[1], number(a["value"]))};
+       }},
+      {"eq", binary(eq)},
+      {"ne", binary(ne)},
+      {"lt", binary(lt)},
+      {"le", binary(le)},
+      {"gt", binary(gt)},
+      {"ge", binary(ge)},
+      {"matmul", binary(matmul)},
+      {"sum", over_dims(sum)},
+      {"mean", over_dims(mean)},
+      {"max", extreme(max, max)},
+      {"min", extreme(min, min)},
+      {"amax", over_dims(amax)},
+      {"amin", over_dims(amin)},
+      {"argmax", golden_argmax},
+      {"topk", golden_topk},
+      {"logsumexp", over_dims(logsumexp)},
+      {"var", golden_var},
+      {"std", [](const Json& a, const Tensors& in) { return Tensors{sqrt(golden_var(a, in)[0])}; }},
+      {"softmax", along_dim(softmax)},
+      {"log_softmax", along_dim(log_softmax)},
+      {"cat", [](const Json& a, const Tensors& in) { return Tensors{cat(in, a["dim"].get<int64_t>())}; }},
+      {"stack", [](const Json& a, const Tensors& in) { return Tensors{stack(in, a["dim"].get<int64_t>())}; }},
+      {"split", golden_split},
+      {"slice", golden_slice},
+      {"gather", [](const Json& a,
+                    const Tensors& in) { return Tensors{gather(in[0], a["dim"].get<int64_t>(), in[1])}; }},
+      {"scatter",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{scatter(in[0], a["dim"].get<int64_t>(), in[1], in[2])};
+       }},
+      {"index_select",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{index_select(in[0], a["dim"].get<int64_t>(), in[1])};
+       }},
+      {"pad",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{pad(in[0], a["pad"].get<std::vector<int64_t>>(), number(a["value"]))};
+       }},
+      {"permute", [](const Json& a, const Tensors& in) { return Tensors{permute(in[0], dims(a, "dims"))}; }},
+      {"reshape", [](const Json& a, const Tensors& in) { return Tensors{reshape(in[0], dims(a, "shape"))}; }},
+      {"transpose",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{transpose(in[0], a["dim0"].get<int64_t>(), a["dim1"].get<int64_t>())};
+       }},
+      {"expand", [](const Json& a, const Tensors& in) { return Tensors{expand(in[0], dims(a, "size"))}; }},
+      {"flip", [](const Json& a, const Tensors& in) { return Tensors{flip(in[0], dims(a, "dims"))}; }},
+      {"scaled_dot_product_attention", golden_attention},
+  };
+  return calls;
+}
+
+const std::set<std::string>& golden_unwritten() {
+  static const std::set<std::string> names{"prod",
+                                           "cumsum",
+                                           "linear",
+                                           "layer_norm",
+                                           "rms_norm",
+                                           "group_norm",
+                                           "batch_norm",
+                                           "conv2d",
+                                           "max_pool2d",
+                                           "avg_pool2d",
+                                           "adaptive_avg_pool2d",
+                                           "embedding",
+                                           "cross_entropy",
+                                           "nll_loss",
+                                           "mse_loss",
+                                           "binary_cross_entropy_with_logits",
+                                           "kl_div",
+                                           "rdrop_cross_entropy",
+                                           "rdrop_mse"};
+  return names;
+}
+
+}  // namespace tandem::testing
