@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "autograd/noise.h"
 #include "autograd/tensor_impl.h"
@@ -32,6 +33,17 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 Samples samples_of(const OpInfo& op, DType dtype, uint64_t seed) {
   SampleMaker make(seed, dtype, kCpu);
   return op.samples(make);
+}
+
+std::string registration_defects(const OpInfo& op) {
+  const Samples samples = op.samples ? samples_of(op) : Samples{};
+  if (samples.empty()) return op.name + ": has no samples";
+  if (!op.errors) return op.name + ": has no error samples";
+  std::set<std::string> labels;
+  for (const Sample& sample : samples) {
+    if (!labels.insert(sample.label).second) return op.name + ": has two samples '" + sample.label + "'";
+  }
+  return "";
 }
 
 Tensor strided_copy(const Tensor& x) {

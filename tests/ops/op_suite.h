@@ -21,6 +21,9 @@ bool same_bits(const Tensor& a, const Tensor& b);
 
 Samples samples_of(const OpInfo& op, DType dtype = DType::f64, uint64_t seed = 7);
 
+// What the registration lacks: "" or a message.
+std::string registration_defects(const OpInfo& op);
+
 // x with the same values but no dense dimension.
 Tensor strided_copy(const Tensor& x);
 // m passes near x, each different.
