@@ -46,6 +46,7 @@ class Op : public std::enable_shared_from_this<Op> {
   Tensor output(const Shape& shape, const Tensor& like) const {
     return output(shape, like.dtype(), like.device());
   }
+  bool recording() const { return recording_; }      // whether a vjp may be asked for
   int passes() const { return passes_; }             // of the output
   void set_passes(int passes) { passes_ = passes; }  // noise alone may change them
 

@@ -16,6 +16,14 @@ struct Storage {
   int64_t bytes;
   Device device;
   int64_t version = 0;
+
+  // All of this memory in another dtype, as it was at `version` (ops/detail/cached_cast.h).
+  struct Cast {
+    std::shared_ptr<Storage> storage;
+    DType from, to;
+    int64_t version;
+  };
+  std::optional<Cast> cast;
 };
 
 struct TensorImpl {

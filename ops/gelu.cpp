@@ -1,71 +1,14 @@
-// GELU (Hendrycks & Gimpel 2016, arXiv 1606.08415): gelu(x) = x Phi(x), Phi the normal distribution.
-//   exact:  Phi(x) = (1 + erf(x / sqrt 2)) / 2,  gelu' = Phi + x phi,  gelu'' = phi (2 - x^2)
-//   tanh:   gelu(x) = x (1 + tanh u) / 2,  u = c (x + 0.044715 x^3),  c = sqrt(2 / pi)
+// GELU (Hendrycks & Gimpel 2016, arXiv 1606.08415): gelu(x) = x Phi(x), Phi the normal distribution; exact or
+// by tanh. The scalar functions are in ops/detail/gelu.h, since linear has them fused.
+#include "ops/detail/gelu.h"
 #include "ops/activations.h"
-#include "ops/detail/math.h"
 #include "ops/detail/pointwise.h"
 
 namespace tandem {
-namespace {
-
-struct GeluExact {
-  static constexpr const char* name = "gelu";
-  template <class T>
-  static T Phi(T x) {
-    return T(0.5) * (1 + math::erf(x * T(0.70710678118654752)));
-  }
-  template <class T>
-  static T phi(T x) {
-    return T(0.39894228040143268) * math::exp(T(-0.5) * x * x);
-  }
-  template <class T>
-  static T value(T x) {
-    return x * Phi(x);
-  }
-  template <class T>
-  static T derivative(T x) {
-    return Phi(x) + x * phi(x);
-  }
-  template <class T>
-  static T second(T x) {
-    return phi(x) * (2 - x * x);
-  }
-};
-
-struct GeluTanh {
-  static constexpr const char* name = "gelu_tanh";
-  template <class T>
-  static T u(T x) {
-    return T(0.79788456080286536) * x * (1 + T(0.044715) * x * x);
-  }
-  template <class T>
-  static T du(T x) {
-    return T(0.79788456080286536) * (1 + T(3 * 0.044715) * x * x);
-  }
-  template <class T>
-  static T d2u(T x) {
-    return T(0.79788456080286536 * 6 * 0.044715) * x;
-  }
-  template <class T>
-  static T value(T x) {
-    return T(0.5) * x * (1 + math::tanh(u(x)));
-  }
-  template <class T>
-  static T derivative(T x) {
-    const T t = math::tanh(u(x));
-    return T(0.5) * (1 + t) + T(0.5) * x * (1 - t * t) * du(x);
-  }
-  template <class T>
-  static T second(T x) {
-    const T t = math::tanh(u(x)), s = 1 - t * t;  // s = dt/du
-    return s * du(x) + T(0.5) * x * s * (d2u(x) - 2 * t * du(x) * du(x));
-  }
-};
-
-}  // namespace
 
 Tensor gelu(const Tensor& x, Approximate approximate) {
-  return approximate == Approximate::none ? detail::pointwise<GeluExact>(x) : detail::pointwise<GeluTanh>(x);
+  return approximate == Approximate::none ? detail::pointwise<detail::GeluExact>(x)
+                                          : detail::pointwise<detail::GeluTanh>(x);
 }
 
 namespace {

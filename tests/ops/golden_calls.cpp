@@ -7,6 +7,7 @@
 #include "ops/extrema.h"
 #include "ops/indexing.h"
 #include "ops/join.h"
+#include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/pad.h"
 #include "ops/pointwise.h"
@@ -148,6 +149,10 @@ const std::map<std::string, GoldenCall>& golden_calls() {
       {"gt", binary(gt)},
       {"ge", binary(ge)},
       {"matmul", binary(matmul)},
+      {"linear",
+       [](const Json&, const Tensors& in) {
+         return Tensors{linear(in[0], in[1], in.size() > 2 ? in[2] : Tensor())};
+       }},
       {"sum", over_dims(sum)},
       {"mean", over_dims(mean)},
       {"max", extreme(max, max)},
@@ -195,7 +200,6 @@ const std::map<std::string, GoldenCall>& golden_calls() {
 const std::set<std::string>& golden_unwritten() {
   static const std::set<std::string> names{"prod",
                                            "cumsum",
-                                           "linear",
                                            "layer_norm",
                                            "rms_norm",
                                            "group_norm",

@@ -1,0 +1,12 @@
+// Weights in the dtype of a product, converted once for as long as they are not written to.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem::detail {
+
+// w in `dtype`, unrecorded. The copy belongs to w's storage, serves all views of it, is made again after an
+// in-place write and freed with it. Any number of threads may ask.
+Tensor cached_cast(const Tensor& w, DType dtype);
+
+}  // namespace tandem::detail
