@@ -1,6 +1,8 @@
 #include "autograd/engine.h"
 
-#include <queue>
+#include <algorithm>
+#include <functional>
+#include <map>
 #include <unordered_map>
 
 #include "autograd/grad_mode.h"
@@ -21,9 +23,11 @@ Tensor run_hooks(const std::vector<GradHook>& hooks, Tensor gradient) {
   return gradient;
 }
 
-// True when nobody else can see the memory of x, so that adding into it in place is invisible.
+// True when nobody else can see the memory of x, so that adding into it in place is invisible, and x is all
+// of it, so that keeping x keeps nothing else.
 bool owned(const Tensor& x) {
-  return x.impl().use_count() == 1 && x.impl()->storage.use_count() == 1 && x.is_contiguous();
+  return x.impl().use_count() == 1 && x.impl()->storage.use_count() == 1 && x.is_contiguous() &&
+         x.numel() * x.passes() * size_of(x.dtype()) == x.impl()->storage->bytes;
 }
 
 // Brings a cotangent to exactly the shape, passes and dtype of the tensor it belongs to: sums what was
@@ -31,9 +35,10 @@ bool owned(const Tensor& x) {
 Tensor conform(const char* op, Tensor gradient, const Shape& shape, int passes, DType dtype) {
   if (gradient.dtype() != dtype) gradient = gradient.to(dtype);
   if (gradient.shape() == shape && gradient.passes() == passes) return gradient;
-  const Shape full = broadcast(op, gradient.shape(), shape);
-  gradient = sum_to(gradient, full == gradient.shape() ? shape : gradient.shape(), passes);
-  if (gradient.shape() != shape) gradient = gradient.expand(shape);
+  if (const Shape full = broadcast(op, gradient.shape(), shape); gradient.shape() != full) {
+    gradient = gradient.expand(full);
+  }
+  gradient = sum_to(gradient, shape, passes);
   if (gradient.passes() != passes) gradient = stack_passes(Tensors(passes, gradient));
   return gradient;
 }
@@ -47,28 +52,26 @@ class Engine {
     results_.resize(wanted->size());
     for (const Tensor& x : *wanted) {
       const uint64_t sequence = x.grad_fn() ? x.grad_fn()->sequence_ : 0;
-      stop_before_ = std::min(stop_before_, sequence);
+      last_ = std::min(last_, sequence);
     }
   }
 
   void run(const Tensor& root, Tensor cotangent) {
     GradMode mode(options_.create_graph);
+    check<AutogradError>(root.requires_grad(), "backward: the root does not require a gradient");
     if (!cotangent.defined()) {
       check<AutogradError>(root.numel() == 1 && root.passes() == 1,
                            "backward: the root is {}; give a cotangent for a root that is not one number",
                            describe(root));
       cotangent = ones_like(root);
     }
-    check<AutogradError>(root.requires_grad(), "backward: the root does not require a gradient");
     cotangent = conform("backward", cotangent, root.shape(), root.passes(), root.dtype());
     if (!root.grad_fn()) return give(root.impl(), std::move(cotangent)), finish();
     give(root.grad_fn(), std::move(cotangent));
-    while (!queue_.empty()) {
-      std::shared_ptr<Op> op = queue_.top().second;
-      if (wanted_ && op->sequence_ < stop_before_) break;
-      queue_.pop();
-      Tensor gradient = std::move(pending_.extract(op.get()).mapped());
-      step(*op, std::move(gradient));
+    while (!pending_.empty()) {
+      auto next = pending_.extract(pending_.begin());
+      if (wanted_ && next.key() < last_) break;
+      step(*next.mapped().op, std::move(next.mapped().gradient));
     }
     finish();
   }
@@ -80,10 +83,11 @@ class Engine {
     gradient = run_hooks(op.hooks_, std::move(gradient));
     if (wanted_) {
       for (size_t i = 0; i < wanted_->size(); ++i) {
-        if ((*wanted_)[i].grad_fn().get() == &op) results_[i] = gradient;
+        if ((*wanted_)[i].impl()->grad_fn.get() == &op) results_[i] = gradient;
       }
+      if (op.sequence_ == last_) return;
     } else if (auto tensor = op.retained_.lock()) {
-      tensor->grad = options_.create_graph ? gradient : gradient.detach();
+      keep(tensor->grad, gradient);
     }
     check<AutogradError>(!(options_.create_graph && op.first_order_only()),
                          "{}: has a first derivative only; create_graph needs a second one", op.name());
@@ -128,9 +132,9 @@ class Engine {
   }
 
   void give(const std::shared_ptr<Op>& op, Tensor gradient) {
-    Tensor& slot = pending_[op.get()];
-    if (!slot.defined()) queue_.push({op->sequence_, op});
-    accumulate(slot, std::move(gradient));
+    Pending& pending = pending_[op->sequence_];
+    if (!pending.op) pending.op = op;
+    accumulate(pending.gradient, std::move(gradient));
   }
 
   void give(const std::shared_ptr<TensorImpl>& leaf, Tensor gradient) {
@@ -139,35 +143,44 @@ class Engine {
     accumulate(entry->second, std::move(gradient));
   }
 
+  // Adds a whole gradient to the .grad of a tensor.
+  void keep(Tensor& grad, Tensor gradient) {
+    if (options_.create_graph) {
+      grad = grad.defined() ? add(grad, gradient) : gradient;
+    } else if (grad.defined()) {
+      grad.add_(gradient);
+    } else {
+      grad = owned(gradient) ? std::move(gradient) : gradient.detach().clone();
+    }
+  }
+
   // Every leaf's whole gradient: through its hooks, then into .grad or the results.
   void finish() {
     for (const auto& leaf : leaf_order_) {
-      Tensor gradient = run_hooks(leaf->hooks, std::move(leaves_[leaf.get()]));
-      if (wanted_) {
-        for (size_t i = 0; i < wanted_->size(); ++i) {
-          if ((*wanted_)[i].impl() == leaf) results_[i] = gradient;
-        }
-      } else if (options_.create_graph) {
-        leaf->grad = leaf->grad.defined() ? add(leaf->grad, gradient) : gradient;
-      } else if (leaf->grad.defined()) {
-        leaf->grad.add_(gradient);
-      } else {
-        leaf->grad = owned(gradient) ? std::move(gradient) : gradient.detach().clone();
+      Tensor gradient = std::move(leaves_[leaf.get()]);
+      if (!wanted_) {
+        keep(leaf->grad, run_hooks(leaf->hooks, std::move(gradient)));
+        continue;
+      }
+      const auto is_leaf = [&](const Tensor& x) { return x.impl() == leaf; };
+      if (std::none_of(wanted_->begin(), wanted_->end(), is_leaf)) continue;
+      gradient = run_hooks(leaf->hooks, std::move(gradient));
+      for (size_t i = 0; i < wanted_->size(); ++i) {
+        if (is_leaf((*wanted_)[i])) results_[i] = gradient;
       }
     }
   }
 
-  using Entry = std::pair<uint64_t, std::shared_ptr<Op>>;
-  struct Earlier {
-    bool operator()(const Entry& a, const Entry& b) const { return a.first < b.first; }
+  struct Pending {
+    std::shared_ptr<Op> op;
+    Tensor gradient;  // the sum of what has arrived
   };
 
   BackwardOptions options_;
-  const Tensors* wanted_;
-  uint64_t stop_before_ = ~uint64_t{0};
+  const Tensors* wanted_;         // null: accumulate into the leaves
+  uint64_t last_ = ~uint64_t{0};  // the earliest op that is wanted; below it nothing is
   Tensors results_;
-  std::priority_queue<Entry, std::vector<Entry>, Earlier> queue_;
-  std::unordered_map<Op*, Tensor> pending_;
+  std::map<uint64_t, Pending, std::greater<>> pending_;  // by sequence number, the latest first
   std::unordered_map<TensorImpl*, Tensor> leaves_;
   std::vector<std::shared_ptr<TensorImpl>> leaf_order_;
 };

@@ -42,7 +42,7 @@ Op::~Op() {
 TensorImpl::~TensorImpl() { release(std::move(grad_fn)); }
 
 const Tensor& Op::save(const Tensor& input) {
-  if (recording_) saved_.push_back({input, input.version(), false});
+  if (recording_) saved_.push_back({input, input.defined() ? input.version() : 0, false});
   return input;
 }
 
@@ -55,12 +55,14 @@ Tensor Op::save_output(Tensor output) {
 Tensor Op::saved(size_t i) const {
   check<AutogradError>(!released_, "{}: a second backward through a graph that was freed; pass retain_graph",
                        name());
+  check<AutogradError>(i < saved_.size(), "{}: saved tensor {} of {}", name(), i, saved_.size());
   const Saved& saved = saved_[i];
+  if (!saved.value.defined()) return {};
   check<AutogradError>(
       saved.value.version() == saved.version,
       "{}: a tensor needed for the backward, {}, was written to in place (version {}, expected {})", name(),
       describe(saved.value), saved.value.version(), saved.version);
-  if (!saved.is_output) return saved.value;
+  if (!saved.is_output || !grad_mode) return saved.value;
   const Tensor output = saved.value.detach();
   output.impl()->grad_fn = std::const_pointer_cast<Op>(shared_from_this());
   output.impl()->requires_grad = true;
@@ -85,10 +87,12 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
   Op& node = *op;
   node.passes_ = common_passes(node.name(), inputs);
   bool needed = false;
+  const Tensor* first = nullptr;
   for (const Tensor& x : inputs) {
     if (!x.defined()) continue;  // an optional input that was not given
-    check<DeviceError>(x.device() == inputs[0].device(), "{}: inputs on different devices: {} and {}",
-                       node.name(), name_of(inputs[0].device()), name_of(x.device()));
+    if (!first) first = &x;
+    check<DeviceError>(x.device() == first->device(), "{}: inputs on different devices: {} and {}",
+                       node.name(), name_of(first->device()), name_of(x.device()));
     needed |= x.requires_grad();
   }
   node.recording_ = needed && grad_enabled();
@@ -100,7 +104,10 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
     output = node.forward(inputs);
     profile.count(inputs, output);
   }
-  if (!node.recording_) return output;
+  // What is not recorded, or has no derivative, stays off the tape also when the forward returned its input.
+  if (!node.recording_ || !is_floating(output.dtype())) {
+    return output.requires_grad() ? output.detach() : output;
+  }
 
   // A forward that returned its input unchanged still needs a tensor of its own on the tape.
   if (output.impl().use_count() > 1) output = output.detach();

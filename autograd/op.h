@@ -35,7 +35,8 @@ class Op : public std::enable_shared_from_this<Op> {
   bool needs(size_t input) const { return edges_[input].needed; }
 
  protected:
-  // For forward(): keep a tensor for the vjp (a no-op when nothing is recorded). Returns its argument.
+  // For forward(): keep a tensor (perhaps undefined) for the vjp; a no-op when nothing is recorded. Returns
+  // its argument.
   const Tensor& save(const Tensor& input);
   Tensor save_output(Tensor output);
   // For vjp(): the i-th saved tensor, in order of saving. AutogradError when it was written to meanwhile.
@@ -89,8 +90,9 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs);
 // applied to each pass on its own.
 template <class O, class... Attributes>
 Tensor apply(const Tensors& inputs, const Attributes&... attributes) {
+  auto op = std::make_shared<O>(attributes...);
   if constexpr (!requires { O::batches_passes; }) {
-    const int m = common_passes("apply", inputs);
+    const int m = common_passes(op->name(), inputs);
     if (m > 1) {
       Tensors outputs;
       for (int i = 0; i < m; ++i) {
@@ -101,7 +103,7 @@ Tensor apply(const Tensors& inputs, const Attributes&... attributes) {
       return stack_passes(outputs);
     }
   }
-  return record(std::make_shared<O>(attributes...), inputs);
+  return record(std::move(op), inputs);
 }
 
 }  // namespace tandem

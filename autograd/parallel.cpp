@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "autograd/error.h"
+#include "autograd/scope.h"
 
 namespace tandem {
 
@@ -24,13 +25,18 @@ void run_chunks(int64_t chunks, void (*body)(void*, int64_t), void* context) {
   }
   std::exception_ptr error;
   std::mutex mutex;
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t i = 0; i < chunks; ++i) {
-    try {
-      body(context, i);
-    } catch (...) {
-      std::lock_guard lock(mutex);
-      if (!error) error = std::current_exception();
+  const std::string& path = Scope::current();
+#pragma omp parallel
+  {
+    Scope scope(path);  // so that errors of every thread name the module
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < chunks; ++i) {
+      try {
+        body(context, i);
+      } catch (...) {
+        std::lock_guard lock(mutex);
+        if (!error) error = std::current_exception();
+      }
     }
   }
   if (error) std::rethrow_exception(error);

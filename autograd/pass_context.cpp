@@ -30,8 +30,11 @@ int64_t Noise::per_sample(const char* op, int64_t numel, int64_t size0) const {
 }
 
 PassContext::PassContext(PassOptions options) : options_(std::move(options)), outer_(innermost) {
-  check<ConfigError>(options_.count >= 1 && options_.first >= 0,
-                     "passes: expected at least 1, got {} from {}", options_.count, options_.first);
+  constexpr int kMaxPasses = 1 << 16;  // what a noise counter can hold
+  check<ConfigError>(options_.count >= 1 && options_.first >= 0 && options_.first < kMaxPasses &&
+                         options_.count <= kMaxPasses - options_.first,
+                     "passes: expected 1 to {} of them, got {} from {}", kMaxPasses, options_.count,
+                     options_.first);
   for (double p : options_.rates) check_rate("rates", p);
   check<ConfigError>(
       options_.rates.empty() || static_cast<int>(options_.rates.size()) >= options_.first + options_.count,

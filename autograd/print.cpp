@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 #include <ostream>
 
+#include "autograd/grad_mode.h"
 #include "autograd/tensor.h"
 
 namespace tandem {
@@ -10,37 +12,50 @@ constexpr int64_t kEdge = 3;          // elements shown at each end of a long di
 constexpr int64_t kThreshold = 1000;  // elements above which dimensions are shortened
 
 struct Printer {
-  const std::vector<double>& values;
+  const std::vector<std::string>& elements;
   const Shape& shape;
-  bool shorten;
-  std::string format;  // of one element
+  const Shape& full;  // the shape before it was shortened
+  size_t width;
 
   void print(std::string& text, int d, int64_t offset) const {
     if (d == shape.size()) {
-      text += fmt::format(fmt::runtime(format), values[offset]);
+      text += fmt::format("{:>{}}", elements[offset], width);
       return;
     }
     int64_t step = 1;
     for (int i = d + 1; i < shape.size(); ++i) step *= shape[i];
+    std::string separator = ",";
+    if (d + 1 == shape.size()) {
+      separator += ' ';
+    } else {
+      separator.append(shape.size() - d - 1, '\n').append(d + 1, ' ');
+    }
     text += '[';
     for (int64_t i = 0; i < shape[d]; ++i) {
-      if (i) text += d + 1 == shape.size() ? ", " : ",\n" + std::string(d + 1, ' ');
-      if (shorten && shape[d] > 2 * kEdge && i == kEdge) {
-        text += "...";
-        i = shape[d] - kEdge - 1;
-        continue;
-      }
+      if (i) text += separator;
+      if (i == kEdge && shape[d] < full[d]) text.append("...").append(separator);
       print(text, d + 1, offset + i * step);
     }
     text += ']';
   }
 };
 
-}  // namespace
+// x without the inner part of its long dimensions.
+Tensor edges(Tensor x) {
+  for (int d = 0; d < x.dim(); ++d) {
+    const int64_t size = x.size(d);
+    if (size <= 2 * kEdge) continue;
+    Shape shape = x.shape();
+    shape[d] = 2 * kEdge;
+    const Tensor part = empty(shape, {x.dtype(), x.device()});
+    part.slice(d, 0, kEdge).copy_(x.slice(d, 0, kEdge));
+    part.slice(d, kEdge, 2 * kEdge).copy_(x.slice(d, size - kEdge, size));
+    x = part;
+  }
+  return x;
+}
 
-std::string to_string(const Tensor& tensor) {
-  if (!tensor.defined()) return "undefined";
-  const std::vector<double> values = tensor.to_vector<double>();
+std::vector<std::string> floating_elements(const std::vector<double>& values) {
   double largest = 0, smallest = INFINITY;
   bool integral = true;
   for (double v : values) {
@@ -50,16 +65,38 @@ std::string to_string(const Tensor& tensor) {
     if (v != 0) smallest = std::min(smallest, std::abs(v));
   }
   const bool scientific = largest >= 1e5 || (std::isfinite(smallest) && smallest < 1e-4);
-  std::string format = integral && !scientific ? "{:.0f}" : scientific ? "{:.4e}" : "{:.4f}";
-  size_t width = 0;
-  for (double v : values) width = std::max(width, fmt::format(fmt::runtime(format), v).size());
-  format.insert(2, std::to_string(width));
+  std::vector<std::string> texts;
+  for (double v : values) {
+    texts.push_back(!std::isfinite(v) ? fmt::format("{}", v)
+                    : scientific      ? fmt::format("{:.4e}", v)
+                    : integral        ? fmt::format("{:.0f}.", v)
+                                      : fmt::format("{:.4f}", v));
+  }
+  return texts;
+}
 
-  Shape shape = tensor.shape();
-  if (tensor.passes() > 1) shape.insert(0, tensor.passes());
+std::vector<std::string> elements_of(const Tensor& x) {
+  if (is_floating(x.dtype())) return floating_elements(x.to_vector<double>());
+  std::vector<std::string> texts;
+  for (int64_t v : x.to_vector<int64_t>()) {
+    texts.push_back(x.dtype() != DType::boolean ? std::to_string(v) : v ? "true" : "false");
+  }
+  return texts;
+}
+
+}  // namespace
+
+std::string to_string(const Tensor& tensor) {
+  if (!tensor.defined()) return "undefined";
+  NoGradGuard guard;
+  const Tensor whole = tensor.passes() > 1 ? tensor.detach().passes_as_batch() : tensor.detach();
+  const Tensor shown = whole.numel() > kThreshold ? edges(whole) : whole;
+  const std::vector<std::string> elements = elements_of(shown);
+  size_t width = 0;
+  for (const std::string& text : elements) width = std::max(width, text.size());
   std::string text;
-  Printer{values, shape, static_cast<int64_t>(values.size()) > kThreshold, format}.print(text, 0, 0);
-  return text + " " + describe(tensor);
+  Printer{elements, shown.shape(), whole.shape(), width}.print(text, 0, 0);
+  return text.append(" ").append(describe(tensor));
 }
 
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << to_string(tensor); }

@@ -16,8 +16,15 @@ void Shape::erase(int at) {
 
 std::string to_string(const Shape& shape) {
   std::string text = "[";
-  for (int i = 0; i < shape.size(); ++i) text += (i ? "," : "") + std::to_string(shape[i]);
-  return text + "]";
+  for (int i = 0; i < shape.size(); ++i) {
+    if (i) text += ',';
+    text += std::to_string(shape[i]);
+  }
+  return text += ']';
+}
+
+void Shape::raise_too_large() const {
+  raise<ShapeError>("shape: {} has more elements than 64 bits can count", *this);
 }
 
 Shape contiguous_strides(const Shape& shape) {

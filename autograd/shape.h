@@ -40,13 +40,23 @@ class Shape {
   void insert(int at, int64_t size);
   void erase(int at);
 
-  int64_t numel() const {  // the product of the sizes
+  // The product of the sizes. ShapeError when it does not fit into 64 bits, zeros left out: strides fit, too.
+  int64_t numel() const {
     int64_t n = 1;
-    for (int64_t size : *this) n *= size;
-    return n;
+    bool empty = false;
+    for (int64_t size : *this) {
+      if (size == 0) {
+        empty = true;
+      } else if (__builtin_mul_overflow(n, size, &n)) [[unlikely]] {
+        raise_too_large();
+      }
+    }
+    return empty ? 0 : n;
   }
 
  private:
+  [[noreturn]] void raise_too_large() const;
+
   int64_t sizes_[kMaxDims + 1] = {};
   int count_ = 0;
 };

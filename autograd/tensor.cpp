@@ -113,9 +113,20 @@ void Tensor::register_hook(GradHook hook) const {
 int64_t Tensor::version() const { return get(impl_).storage->version; }
 void Tensor::bump_version() const { ++get(impl_).storage->version; }
 
+namespace {
+
+// The passes take one of the dimensions that a kernel can walk.
+void check_dims(const Shape& shape, int passes) {
+  check<ShapeError>(shape.size() + (passes > 1) <= kMaxDims + 1,
+                    "shape: {} with {} passes has more than {} dimensions", shape, passes, kMaxDims);
+}
+
+}  // namespace
+
 Tensor make_view(const Tensor& x, const Shape& shape, const Shape& strides, int64_t offset, int passes,
                  int64_t pass_stride) {
   const TensorImpl& source = get(x.impl());
+  check_dims(shape, passes);
   auto view = std::make_shared<TensorImpl>();
   view->storage = source.storage;
   view->offset = source.offset + offset;
@@ -143,9 +154,15 @@ Tensor dense(const Tensor& x) {
 
 Tensor empty(const Shape& shape, const TensorOptions& options, int passes) {
   for (int64_t size : shape) check<ShapeError>(size >= 0, "empty: a size is negative: {}", shape);
-  auto impl = std::make_shared<TensorImpl>();
+  check<ShapeError>(passes >= 1, "empty: expected at least one pass, got {}", passes);
+  check_dims(shape, passes);
   const int64_t numel = shape.numel();
-  impl->storage = std::make_shared<Storage>(numel * passes * size_of(options.dtype), options.device);
+  int64_t bytes = 0;
+  check<ShapeError>(!__builtin_mul_overflow(numel, passes * size_of(options.dtype), &bytes),
+                    "empty: {} bytes times {} passes of shape {} are more than 64 bits can count",
+                    size_of(options.dtype), passes, shape);
+  auto impl = std::make_shared<TensorImpl>();
+  impl->storage = std::make_shared<Storage>(bytes, options.device);
   impl->shape = shape;
   impl->strides = contiguous_strides(shape);
   impl->passes = passes;
@@ -165,12 +182,12 @@ Tensor ones(const Shape& shape, const TensorOptions& options) { return full(shap
 Tensor scalar(double value, const TensorOptions& options) { return full({}, value, options); }
 
 Tensor arange(double start, double end, double step, const TensorOptions& options) {
-  check<ValueError>(step != 0 && (end - start) / step >= 0, "arange: no values from {} to {} by {}", start,
-                    end, step);
-  const int64_t n = static_cast<int64_t>(std::ceil((end - start) / step));
+  const double count = step != 0 ? std::ceil((end - start) / step) : -1;
+  check<ValueError>(count >= 0 && count < 0x1p62, "arange: no values from {} to {} by {}", start, end, step);
+  const int64_t n = static_cast<int64_t>(count);
+  const Tensor result = empty({n}, {options.dtype, options.device});
   std::vector<double> values(n);
   for (int64_t i = 0; i < n; ++i) values[i] = start + i * step;
-  const Tensor result = empty({n}, {options.dtype, options.device});
   copy_elements(result, from_values(values, {n}));
   return options.requires_grad ? result.requires_grad_() : result;
 }

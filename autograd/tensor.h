@@ -52,7 +52,9 @@ struct Index {
 
 struct BackwardOptions {
   bool retain_graph = false;  // keep what the ops saved, for another backward
-  bool create_graph = false;  // record the backward itself, for second derivatives
+  // Record the backward itself, for second derivatives; keeps the graph, too. With grad() rather than with
+  // backward(): a .grad that leads back to its leaf keeps both alive until it is reset.
+  bool create_graph = false;
 };
 
 class Tensor {
@@ -92,12 +94,13 @@ class Tensor {
   std::shared_ptr<Op> grad_fn() const;
   void backward(const Tensor& cotangent = {}, BackwardOptions options = {}) const;
   Tensor detach() const;                    // the same memory outside of the tape
-  void retain_grad() const;                 // also keep .grad of a non-leaf
+  void retain_grad() const;                 // also accumulate .grad of a non-leaf
   void register_hook(GradHook hook) const;  // runs on the whole gradient before it goes on
   int64_t version() const;                  // counts in-place writes; shared by all views
   void bump_version() const;
 
   // In place; not recorded, so an AutogradError where the tape would need them (use NoGradGuard for leaves).
+  // ValueError for an expanded tensor.
   const Tensor& fill_(double value) const;
   const Tensor& zero_() const { return fill_(0); }
   const Tensor& copy_(const Tensor& source) const;                  // broadcasts, converts

@@ -104,10 +104,10 @@ struct Pow {
   static T value(T a, T b) {
     return static_cast<T>(math::pow(a, b));
   }
-  // d(a^b)/da = b a^(b-1); d(a^b)/db = a^b ln a, which is 0 at a = 0 (b > 0)
+  // d(a^b)/da = b a^(b-1), which is 0 at b = 0; d(a^b)/db = a^b ln a, which is 0 at a = 0
   static Tensors vjp(const Binary<Pow>& op, const Tensor& g) {
     const Tensor a = op.saved(0), b = op.saved(1);
-    const Tensor da = op.needs(0) ? g * b * pow(a, b - 1.0) : Tensor();
+    const Tensor da = op.needs(0) ? g * b * pow(a, where(eq(b, 0.0), ones_like(b), b - 1.0)) : Tensor();
     if (!op.needs(1)) return {da, {}};
     const Tensor zero = eq(a, 0.0);
     return {da, g * where(zero, zeros_like(a), pow(a, b) * log(where(zero, ones_like(a), a)))};
@@ -152,12 +152,16 @@ struct Affine final : Op {
   Affine(double factor, double shift) : factor(factor), shift(shift) {}
   const char* name() const override { return "affine"; }
   Tensor forward(const Tensors& in) override {
+    detail::check_factor(name(), in[0].dtype(), factor);
+    detail::check_factor(name(), in[0].dtype(), shift);
     const Tensor out = output(in[0].shape(), in[0]);
     dispatch_numeric(name(), in[0].dtype(), [&]<class T>() {
       using C = compute_t<T>;
       detail::map<T, T>(
           out,
-          [f = static_cast<C>(factor), s = static_cast<C>(shift)](C x) { return static_cast<C>(f * x + s); },
+          [f = detail::factor<C>(factor), s = detail::factor<C>(shift)](C x) {
+            return static_cast<C>(f * x + s);
+          },
           in[0]);
     });
     return out;
@@ -257,7 +261,9 @@ const RegisterOp affine_op{
      .errors =
          [] {
            return ErrorSamples{fails<DTypeError>("bool", "affine: expected a numeric dtype, got bool",
-                                                 [] { affine(zeros({2}, {DType::boolean}), 2, 1); })};
+                                                 [] { affine(zeros({2}, {DType::boolean}), 2, 1); }),
+                               fails<DTypeError>("half of an integer", "affine: 0.5 with a tensor of i64",
+                                                 [] { zeros({2}, {DType::i64}) / 2; })};
          }}};
 
 const RegisterOp pow_scalar_op{

@@ -1,5 +1,5 @@
 // Arithmetic of two tensors (broadcast, promoted to the wider dtype) or of a tensor and a number (the
-// tensor's dtype is kept).
+// tensor's dtype is kept; DTypeError where that dtype holds integers and the number is none).
 #pragma once
 
 #include "autograd/tensor.h"

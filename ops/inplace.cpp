@@ -10,6 +10,23 @@ void check_writable(const char* op, const Tensor& x) {
   check<AutogradError>(!(grad_enabled() && x.requires_grad()),
                        "{}: an in-place write to a tensor of the tape ({}); use a NoGradGuard or detach()",
                        op, describe(x));
+  bool repeats = x.passes() > 1 && x.pass_stride() == 0;
+  for (int d = 0; d < x.dim(); ++d) repeats |= x.shape()[d] > 1 && x.strides()[d] == 0;
+  check<ValueError>(!repeats || x.numel() == 0,
+                    "{}: several elements of {} share one place in memory; clone() it first", op,
+                    describe(x));
+}
+
+// What is written into x: nothing the tape should have seen, and not x's own memory in another order.
+Tensor readable(const char* op, const Tensor& x, const Tensor& source) {
+  check<AutogradError>(!(grad_enabled() && source.requires_grad()),
+                       "{}: the source ({}) requires a gradient, which an in-place write would lose; use a "
+                       "NoGradGuard or detach()",
+                       op, describe(source));
+  const TensorImpl &a = *x.impl(), &b = *source.impl();
+  const bool same_view = a.offset == b.offset && a.shape == b.shape && a.strides == b.strides &&
+                         a.passes == b.passes && a.pass_stride == b.pass_stride;
+  return a.storage == b.storage && !same_view ? source.clone() : source;
 }
 
 // An input of an in-place op must broadcast to the target and add no passes to it.
@@ -42,7 +59,7 @@ const Tensor& Tensor::fill_(double value) const {
 
 const Tensor& Tensor::copy_(const Tensor& source) const {
   check_writable("copy_", *this);
-  copy_elements(*this, source);
+  copy_elements(*this, readable("copy_", *this, source));
   bump_version();
   return *this;
 }
@@ -50,7 +67,8 @@ const Tensor& Tensor::copy_(const Tensor& source) const {
 const Tensor& Tensor::add_(const Tensor& other, double scale) const {
   check_writable("add_", *this);
   check_fits("add_", *this, other);
-  const Tensor source = other.dtype() == dtype() ? other : other.detach().to(dtype());
+  detail::check_factor("add_", dtype(), scale);
+  const Tensor source = readable("add_", *this, other).detach().to(dtype());
   dispatch_numeric("add_", dtype(), [&]<class T>() {
     using C = compute_t<T>;
     if (scale == 1) {
@@ -58,7 +76,8 @@ const Tensor& Tensor::add_(const Tensor& other, double scale) const {
           *this, [](C a, C b) { return static_cast<C>(a + b); }, *this, source);
     } else {
       detail::map<T, T, T>(
-          *this, [s = static_cast<C>(scale)](C a, C b) { return static_cast<C>(a + s * b); }, *this, source);
+          *this, [s = detail::factor<C>(scale)](C a, C b) { return static_cast<C>(a + s * b); }, *this,
+          source);
     }
   });
   bump_version();
@@ -67,10 +86,11 @@ const Tensor& Tensor::add_(const Tensor& other, double scale) const {
 
 const Tensor& Tensor::mul_(double factor) const {
   check_writable("mul_", *this);
+  detail::check_factor("mul_", dtype(), factor);
   dispatch_numeric("mul_", dtype(), [&]<class T>() {
     using C = compute_t<T>;
     detail::map<T, T>(
-        *this, [f = static_cast<C>(factor)](C a) { return static_cast<C>(a * f); }, *this);
+        *this, [f = detail::factor<C>(factor)](C a) { return static_cast<C>(a * f); }, *this);
   });
   bump_version();
   return *this;

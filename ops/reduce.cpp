@@ -25,13 +25,13 @@ A sum_stretch(const T* x, int64_t stride, int64_t n) {
   return total;
 }
 
-// target += x over rows [begin, end) of the walk's first dimension. Operand 0 is the target, whose stride is
-// 0 along summed dimensions.
+// target += x over [begin, end) of the walk's dimension `dim`. Operand 0 is the target, whose stride is 0
+// along summed dimensions.
 template <class A, class T>
-void accumulate(const detail::Walk<2>& walk, int64_t begin, int64_t end, A* target, const T* x) {
+void accumulate(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end, A* target, const T* x) {
   detail::Walk<2> part = walk;
-  target += begin * walk.strides[0][0], x += begin * walk.strides[1][0];
-  part.sizes[0] = end - begin;
+  target += begin * walk.strides[0][dim], x += begin * walk.strides[1][dim];
+  part.sizes[dim] = end - begin;
   const int last = part.dims - 1;
   const int64_t n = part.sizes[last], ts = part.strides[0][last], xs = part.strides[1][last];
   int64_t rows = 1, index[kMaxDims + 1] = {};
@@ -60,22 +60,33 @@ void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
   out.zero_();
   const detail::Walk<2> walk = detail::make_walk<2>(target, {&x});
   if (walk.numel == 0) return;
-  const int64_t rows = walk.sizes[0], per_row = walk.numel / rows;
-  const int64_t grain = std::max<int64_t>(1, detail::kGrain / per_row);
   A* result = out.data<A>();
   const T* source = x.data<T>();
-  if (walk.strides[0][0] != 0) {  // rows of the target are disjoint
-    return parallel_for(rows, grain, [&](int64_t b, int64_t e) { accumulate(walk, b, e, result, source); });
-  }
-  // The outermost dimension is summed: partial sums of fixed chunks, added in their order.
   const int64_t out_numel = out.numel() * out.passes();
+  // The threads share a dimension that is kept (their targets are disjoint): the outermost, or the longest
+  // where the outermost is summed.
+  int split = 0;
+  if (walk.strides[0][0] == 0 && out_numel >= 4096) {
+    int64_t longest = 0;
+    for (int d = 1; d < walk.dims; ++d) {
+      if (walk.strides[0][d] != 0 && walk.sizes[d] > longest) longest = walk.sizes[split = d];
+    }
+  }
+  const int64_t rows = walk.sizes[split], per_row = walk.numel / rows;
+  const int64_t grain = std::max<int64_t>(split > 0 ? 64 : 1, detail::kGrain / per_row);
+  if (walk.strides[0][split] != 0) {
+    return parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+      accumulate(walk, split, begin, end, result, source);
+    });
+  }
+  // Few sums of many rows: partial sums of fixed chunks, added in their order.
   const int64_t chunk = std::max(grain, (rows + 63) / 64), chunks = (rows + chunk - 1) / chunk;
-  if (chunks == 1) return accumulate(walk, 0, rows, result, source);
+  if (chunks == 1) return accumulate(walk, 0, 0, rows, result, source);
   const Tensor partial = zeros({chunks, out_numel}, {out.dtype(), out.device()});
   A* sums = partial.data<A>();
   parallel_for(chunks, 1, [&](int64_t b, int64_t e) {
     for (int64_t c = b; c < e; ++c) {
-      accumulate(walk, c * chunk, std::min(rows, (c + 1) * chunk), sums + c * out_numel, source);
+      accumulate(walk, 0, c * chunk, std::min(rows, (c + 1) * chunk), sums + c * out_numel, source);
     }
   });
   parallel_for(out_numel, 4096, [&](int64_t b, int64_t e) {
@@ -101,7 +112,7 @@ struct Sum final : Op {
     for (int i = 0; i < x.dim(); ++i) kept[i] = summed[i] ? 1 : kept[i];
     const bool integral = !is_floating(x.dtype());
     if (over_passes) set_passes(1);
-    Tensor result = output(kept, x);
+    Tensor result;
     dispatch_all(x.dtype(), [&]<class T>() {
       using A = std::conditional_t<std::is_same_v<T, bool>, int64_t, accumulate_t<T>>;
       const Tensor out = output(kept, dtype_of<A>, x.device());

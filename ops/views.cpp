@@ -10,49 +10,48 @@
 namespace tandem {
 namespace {
 
-// The strides that show x (of sizes and strides `from`) as `shape` without a copy, or nothing. Every group of
-// old dimensions that is walked densely may be split and merged freely.
+// The strides that show x as `shape` (of as many elements, at least one) without a copy, or nothing.
 std::optional<Shape> reshaped_strides(const Tensor& x, const Shape& shape) {
-  Shape strides = shape;
-  const Shape &sizes = x.shape(), &old = x.strides();
-  int d = sizes.size() - 1, s = shape.size() - 1;
-  while (d >= 0) {
-    int64_t group = sizes[d], step = old[d];
-    if (group == 1) {
-      --d;
-      continue;
+  // Stretches of x that are walked densely: they may be split and merged freely. The stride of a dimension
+  // of size 1 means nothing.
+  Shape sizes, steps;
+  for (int d = 0; d < x.dim(); ++d) {
+    const int64_t size = x.shape()[d], step = x.strides()[d];
+    if (size == 1) continue;
+    const int last = sizes.size() - 1;
+    if (last >= 0 && steps[last] == size * step) {
+      sizes[last] *= size, steps[last] = step;
+    } else {
+      sizes.push_back(size), steps.push_back(step);
     }
-    while (d > 0 && (sizes[d - 1] == 1 || old[d - 1] == sizes[d] * old[d])) group *= sizes[--d];
-    int64_t taken = 1;
-    while (s >= 0 && taken * shape[s] <= group) {
-      if (shape[s] == 0) return {};
-      strides[s] = step * taken;
-      taken *= shape[s--];
-      if (taken == group && (s < 0 || shape[s] != 1)) break;
-    }
-    if (taken != group) return {};
-    --d;
   }
-  for (; s >= 0; --s) strides[s] = 1;
+  Shape strides = shape;
+  int64_t left = 1, step = 1;  // of the stretch that is being split
+  for (int i = 0, stretch = 0; i < shape.size(); ++i) {
+    if (left == 1 && shape[i] != 1) left = sizes[stretch], step = steps[stretch++];
+    if (left % shape[i] != 0) return {};
+    left /= shape[i];
+    strides[i] = left * step;
+  }
   return strides;
 }
 
-Shape resolved(const Tensor& x, Shape shape) {
+Shape resolved(const Tensor& x, const Shape& shape) {
+  Shape result = shape;
   int unknown = -1;
-  int64_t known = 1;
   for (int i = 0; i < shape.size(); ++i) {
-    if (shape[i] == -1) {
-      check<ShapeError>(unknown < 0, "reshape: more than one size is -1 in {}", shape);
-      unknown = i;
-    } else {
-      check<ShapeError>(shape[i] >= 0, "reshape: a size is negative in {}", shape);
-      known *= shape[i];
-    }
+    check<ShapeError>(shape[i] >= -1, "reshape: a size is negative in {}", shape);
+    if (shape[i] != -1) continue;
+    check<ShapeError>(unknown < 0, "reshape: more than one size is -1 in {}", shape);
+    result[unknown = i] = 1;
   }
-  if (unknown >= 0 && known > 0) shape[unknown] = x.numel() / known;
-  check<ShapeError>(shape.numel() == x.numel() && !(unknown >= 0 && known == 0),
-                    "reshape: {} does not fit shape {}", describe(x), shape);
-  return shape;
+  if (unknown >= 0) {
+    const int64_t known = result.numel();
+    check<ShapeError>(known > 0, "reshape: {} does not tell the -1 in {}", describe(x), shape);
+    result[unknown] = x.numel() / known;
+  }
+  check<ShapeError>(result.numel() == x.numel(), "reshape: {} does not fit shape {}", describe(x), shape);
+  return result;
 }
 
 struct Reshape final : Op {
@@ -276,7 +275,7 @@ Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, int64_t s
   const int64_t size = x.shape()[d];
   auto clip = [size](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size); };
   start = clip(start), end = clip(end);
-  const int64_t count = end > start ? (end - start + step - 1) / step : 0;
+  const int64_t count = end > start ? (end - start - 1) / step + 1 : 0;
   return start == 0 && count == size ? x : apply<SliceOp>({x}, d, start, count, step);
 }
 
@@ -366,9 +365,13 @@ Tensor Tensor::pass(int index) const {
 
 Tensor Tensor::index(const std::vector<Index>& indices) const {
   Tensor x = *this;
-  int64_t used = 0;
-  for (const Index& i : indices) used += i.kind == Index::Kind::integer || i.kind == Index::Kind::slice;
+  int64_t used = 0, ellipses = 0;
+  for (const Index& i : indices) {
+    used += i.kind == Index::Kind::integer || i.kind == Index::Kind::slice;
+    ellipses += i.kind == Index::Kind::ellipsis;
+  }
   check<ShapeError>(used <= dim(), "index: {} indices for {}", used, describe(*this));
+  check<ShapeError>(ellipses <= 1, "index: more than one ellipsis");
   int64_t d = 0;
   for (const Index& i : indices) {
     switch (i.kind) {

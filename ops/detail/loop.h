@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <tuple>
 
 #include "autograd/parallel.h"
@@ -144,6 +145,22 @@ void map(const Tensor& out, F f, const X&... inputs) {
     }
     (std::index_sequence_for<I...>{});
   });
+}
+
+// A number that meets tensors of `dtype`: integers take whole numbers only, rather than cut 0.5 to 0.
+inline void check_factor(const char* op, DType dtype, double value) {
+  check<DTypeError>(is_floating(dtype) || (value == std::trunc(value) && std::abs(value) < 0x1p63),
+                    "{}: {} with a tensor of {}, which holds integers; convert it with to()", op, value,
+                    name_of(dtype));
+}
+// That number in the type of computation; unsigned types wrap around.
+template <class C>
+C factor(double value) {
+  if constexpr (std::is_floating_point_v<C>) {
+    return static_cast<C>(value);
+  } else {
+    return static_cast<C>(static_cast<int64_t>(value));
+  }
 }
 
 }  // namespace tandem::detail
