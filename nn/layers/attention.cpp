@@ -1,0 +1,47 @@
+#include "nn/layers/attention.h"
+
+#include <numbers>
+
+#include "autograd/error.h"
+#include "nn/layers/options.h"
+#include "ops/attention.h"
+
+namespace tandem::nn {
+
+MultiheadAttention::MultiheadAttention(Module& parent, std::string name, int64_t dim, int64_t heads,
+                                       AttentionConfig config)
+    : Layer(parent, std::move(name)),
+      heads(heads),
+      config(config),
+      q_proj(*this, "q_proj", dim, dim, config.bias),
+      k_proj(*this, "k_proj", config.memory_dim ? config.memory_dim : dim, dim, config.bias),
+      v_proj(*this, "v_proj", config.memory_dim ? config.memory_dim : dim, dim, config.bias),
+      out_proj(*this, "out_proj", dim, dim, config.bias) {
+  check_sizes(*this, "MultiheadAttention", {dim, heads});
+  check_rate(*this, "MultiheadAttention", config.dropout);
+  const Scope scope(path());
+  check<ConfigError>(dim % heads == 0, "MultiheadAttention: {} heads do not divide dim {}", heads, dim);
+  // As one matrix [3 dim, dim] would start.
+  for (Linear* projection : {&q_proj, &k_proj, &v_proj})
+    projection->initialize("weight", init::xavier_uniform(std::numbers::sqrt2 / 2));
+  if (config.bias)
+    for (Linear* projection : {&q_proj, &k_proj, &v_proj, &out_proj})
+      projection->initialize("bias", init::zeros());
+}
+
+Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
+                                   const Tensor& key_padding_mask) {
+  check<ShapeError>(query.dim() == 3 && memory.dim() == 3,
+                    "MultiheadAttention: expected query [B, T, dim] and memory [B, S, dim], got {} and {}",
+                    describe(query), describe(memory));
+  const auto split = [&](const Tensor& x) {  // [B, T, dim] to [B, heads, T, dim / heads], a view
+    return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+  };
+  const Tensor q = split(q_proj(query)), k = split(k_proj(memory)), v = split(v_proj(memory));
+  const double dropout = is_training() ? config.dropout : 0;
+  const Tensor y =
+      tandem::attention(q, k, v, {.causal = config.causal, .dropout = dropout}, key_padding_mask);
+  return out_proj(y.transpose(1, 2).flatten(2));
+}
+
+}  // namespace tandem::nn

@@ -1,0 +1,55 @@
+// Layers of normalisation (ops/norms.h has the formulas). Scales start at 1, shifts at 0.
+#pragma once
+
+#include "nn/module.h"
+#include "ops/norms.h"
+
+namespace tandem::nn {
+
+struct LayerNormOptions {
+  double eps = 1e-5;
+  bool bias = true;
+};
+// Over the trailing dimensions `normalized_shape`; parameters weight and bias of that shape.
+struct LayerNorm : Layer<LayerNorm> {
+  LayerNorm(Module& parent, std::string name, const Shape& normalized_shape, LayerNormOptions options = {});
+  LayerNorm(Module& parent, std::string name, int64_t size, LayerNormOptions options = {})
+      : LayerNorm(parent, std::move(name), Shape{size}, options) {}
+  Tensor forward(const Tensor& x);
+
+  const Shape normalized_shape;
+  const double eps;
+  Tensor weight, bias;  // bias is undefined without
+};
+
+// Over the last dimension; parameter weight [size].
+struct RMSNorm : Layer<RMSNorm> {
+  RMSNorm(Module& parent, std::string name, int64_t size, double eps = 1e-6);
+  Tensor forward(const Tensor& x);
+
+  const double eps;
+  Tensor weight;
+};
+
+struct BatchNormOptions {
+  double eps = 1e-5;
+  double momentum = 0.1;  // of the running statistics: (1 - momentum) * running + momentum * batch
+};
+// x [N, C, H, W], over all but the channels; parameters weight and bias, buffers running_mean and
+// running_var, all [C]. In training each pass is normalised by its own batch statistics. They reach the
+// running ones in commit_statistics, once per optimizer step, as the average over the step's passes and
+// micro-batches; a forward that a plan runs again (PassOptions::updates_statistics) is not counted twice.
+struct BatchNorm2d : Layer<BatchNorm2d> {
+  BatchNorm2d(Module& parent, std::string name, int64_t channels, BatchNormOptions options = {});
+  Tensor forward(const Tensor& x);
+  void commit_statistics() override;
+
+  const BatchNormOptions options;
+  Tensor weight, bias, running_mean, running_var;
+
+ private:
+  BatchStatistics pending_;  // summed over passes and micro-batches
+  int pending_count_ = 0;
+};
+
+}  // namespace tandem::nn

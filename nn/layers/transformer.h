@@ -1,0 +1,53 @@
+// The feed-forward network and the encoder layer of a Transformer (Vaswani et al. 2017).
+#pragma once
+
+#include "nn/layers/attention.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/norm.h"
+
+namespace tandem::nn {
+
+struct FeedForwardOptions {
+  Activation activation = Activation::gelu;
+  double dropout = 0;  // after the activation
+};
+// fc2(drop(activation(fc1(x)))): [..., dim] to [..., dim] by way of `hidden`.
+struct FeedForward : Layer<FeedForward> {
+  FeedForward(Module& parent, std::string name, int64_t dim, int64_t hidden, FeedForwardOptions options = {});
+  Tensor forward(const Tensor& x) { return fc2(drop(fc1(x, activation))); }
+
+  const Activation activation;
+  Linear fc1;
+  Dropout drop;
+  Linear fc2;
+};
+
+struct TransformerEncoderLayerOptions {
+  double dropout = 0;             // of each branch's output
+  double attention_dropout = 0;   // of the attention probabilities
+  double activation_dropout = 0;  // inside of the feed-forward network
+  double drop_path = 0;           // stochastic depth of each branch
+  Activation activation = Activation::gelu;
+  bool norm_first = true;  // x + branch(norm(x)); otherwise norm(x + branch(x)), as in the original
+  double norm_eps = 1e-5;
+  bool causal = false;
+};
+// Self-attention and feed-forward network, each a residual branch: x [B, T, dim] to [B, T, dim];
+// key_padding_mask bool [B, T] or undefined, true = ignored.
+struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
+  TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
+                          TransformerEncoderLayerOptions options = {});
+  Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
+
+  const bool norm_first;
+  LayerNorm norm1;
+  MultiheadAttention attn;
+  Dropout drop1;
+  DropPath path1;
+  LayerNorm norm2;
+  FeedForward mlp;
+  Dropout drop2;
+  DropPath path2;
+};
+
+}  // namespace tandem::nn

@@ -1,0 +1,232 @@
+#include <cmath>
+#include <memory>
+
+#include "autograd/pass_context.h"
+#include "nn/layers/attention.h"
+#include "nn/layers/dropout.h"
+#include "nn/layers/linear.h"
+#include "nn/layers/norm.h"
+#include "nn/layers/transformer.h"
+#include "ops/arithmetic.h"
+#include "util.h"
+
+namespace tandem::nn {
+namespace {
+
+struct Root : Module {};
+
+Activation activation_of(const Json& config) {
+  return config["activation"] == "relu" ? Activation::relu : Activation::gelu;
+}
+
+// Runs a golden case on `layer`, called by `call`, and compares output and all gradients.
+template <class Layer, class Call>
+void check_golden(const Json& test, Layer& layer, Call call) {
+  StateDict state;
+  for (const auto& [name, value] : test["parameters"].items()) state.push_back({name, golden_tensor(value)});
+  layer.load_state_dict(state);
+  std::map<std::string, Tensor> inputs;
+  for (const auto& [name, value] : test["inputs"].items()) {
+    inputs[name] = golden_tensor(value);
+    if (test["input_grads"].contains(name)) inputs[name].requires_grad_();
+  }
+  const Tensor y = call(inputs);
+  CHECK(difference(y, golden_tensor(test["output"])) < 1e-10);
+  y.backward(golden_tensor(test["cotangent"]));
+  double scale = 0;  // of all gradients: some true ones are 0
+  for (const char* kind : {"input_grads", "parameter_grads"})
+    for (const auto& [name, value] : test[kind].items())
+      for (const double v : value["data"]) scale = std::max(scale, std::abs(v));
+  for (const auto& [name, value] : test["input_grads"].items()) {
+    INFO(name);
+    CHECK(difference(inputs[name].grad(), golden_tensor(value), scale) < 1e-10);
+  }
+  for (const auto& [name, parameter] : layer.named_parameters()) {
+    INFO(name);
+    CHECK(difference(parameter.grad(), golden_tensor(test["parameter_grads"][name]), scale) < 1e-10);
+  }
+}
+
+TEST_CASE("layers: golden attention and encoder layers, values and gradients") {
+  const InitScope scope{{.dtype = DType::f64}};
+  int cases = 0;
+  for (const Json& test : golden("layers.json")) {
+    const Json& config = test["config"];
+    INFO(test["layer"].get<std::string>() << " " << config.dump());
+    Root root;
+    if (test["layer"] == "MultiheadAttention") {
+      MultiheadAttention layer(root, "attn", config["embed_dim"], config["num_heads"],
+                               {.causal = config["causal"], .bias = config["bias"]});
+      check_golden(test, layer, [&](auto& in) {
+        return layer(in["query"], in.count("memory") ? in["memory"] : in["query"],
+                     in.count("key_padding_mask") ? in["key_padding_mask"] : Tensor());
+      });
+    } else {
+      TransformerEncoderLayer layer(root, "block", config["d_model"], config["num_heads"],
+                                    config["dim_feedforward"],
+                                    {.activation = activation_of(config),
+                                     .norm_first = config["norm_first"],
+                                     .norm_eps = config["norm_eps"],
+                                     .causal = config["causal"]});
+      check_golden(test, layer, [&](auto& in) {
+        return layer(in["x"], in.count("key_padding_mask") ? in["key_padding_mask"] : Tensor());
+      });
+    }
+    ++cases;
+  }
+  CHECK(cases == 10);
+}
+
+TEST_CASE("layers: initial values have the bounds of PyTorch's defaults") {
+  Root root;
+  const auto bound = [](const Tensor& x, double expected) {
+    double largest = 0;
+    for (const double v : values_of(x)) largest = std::max(largest, std::abs(v));
+    CHECK(largest <= expected * (1 + 1e-6));
+    CHECK(largest > 0.98 * expected);
+  };
+  Linear linear(root, "linear", 400, 300);
+  bound(linear.weight, 0.05);
+  bound(linear.bias, 0.05);
+  MultiheadAttention attn(root, "attn", 96, 4);
+  bound(attn.q_proj.weight, std::sqrt(6.0 / (96 + 3 * 96)));
+  bound(attn.out_proj.weight, 1 / std::sqrt(96.0));
+  CHECK(values_of(attn.v_proj.bias) == std::vector<double>(96, 0));
+  CHECK(values_of(attn.out_proj.bias) == std::vector<double>(96, 0));
+  CHECK(values_of(attn.q_proj.weight) != values_of(attn.k_proj.weight));
+}
+
+TEST_CASE("layers: noise is there in training, gone in evaluation and where p is 0") {
+  struct Model : Module {
+    Dropout drop{*this, "drop", 0.5}, none{*this, "none", 0};
+    DropPath path{*this, "path", 0.5}, straight{*this, "straight", 0};
+    MultiheadAttention attn{*this, "attn", 8, 2, {.dropout = 0.5}};
+  } model;
+  const Tensor x = normal({16, 4, 8}, 1);
+  const PassContext context({.seed = 3, .count = 2});
+  CHECK(model.drop(x).passes() == 2);
+  CHECK(model.path(x).passes() == 2);
+  CHECK(model.attn(x).passes() == 2);
+  CHECK(model.none(x).impl() == x.impl());
+  CHECK(model.straight(x).impl() == x.impl());
+  const auto same_passes = [](const Tensor& y) { return values_of(y.pass(0)) == values_of(y.pass(1)); };
+  CHECK_FALSE(same_passes(model.drop(x)));
+  CHECK_FALSE(same_passes(model.path(x)));
+  CHECK_FALSE(same_passes(model.attn(x)));
+  model.eval();
+  CHECK(model.drop(x).impl() == x.impl());
+  CHECK(model.path(x).impl() == x.impl());
+  CHECK(model.attn(x).passes() == 1);
+}
+
+TEST_CASE("layers: drop_path drops whole samples, the same however the batch is split") {
+  Root root;
+  DropPath path(root, "path", 0.25);
+  const Tensor x = ones({400, 6});
+  const auto run = [&](const Tensor& part, uint64_t offset) {
+    const PassContext context({.seed = 1, .count = 2, .rates = {0.25, 0.5}, .sample_offset = offset});
+    return path(part);
+  };
+  const Tensor y = run(x, 0);
+  for (const int pass : {0, 1}) {
+    const double rate = pass ? 0.5 : 0.25;
+    const auto values = values_of(y.pass(pass));
+    int kept = 0;
+    for (int sample = 0; sample < 400; ++sample) {
+      const double first = values[sample * 6];
+      kept += first != 0;
+      for (int i = 0; i < 6; ++i) {
+        CHECK(values[sample * 6 + i] == first);
+        CHECK((first == 0 || first == doctest::Approx(1 / (1 - rate))));
+      }
+    }
+    CHECK(std::abs(kept / 400.0 - (1 - rate)) < 0.1);  // four standard deviations
+  }
+  const Tensor tail = run(x.slice(0, 100, 400), 100);
+  CHECK(values_of(tail.pass(1)) == values_of(y.pass(1).slice(0, 100, 400)));
+}
+
+TEST_CASE(
+    "layers: batch norm's running statistics are committed once, as the average of passes and "
+    "micro-batches") {
+  const InitScope scope{{.dtype = DType::f64}};
+  Root root;
+  BatchNorm2d norm(root, "norm", 2, {.momentum = 0.25});
+  const auto mean_of = [](const Tensor& x, int channel) { return x.select(1, channel).mean().item(); };
+  const Tensor a = normal({3, 2, 2, 2}, 1, DType::f64), b = normal({3, 2, 2, 2}, 2, DType::f64),
+               c = normal({3, 2, 2, 2}, 3, DType::f64);
+  {
+    const PassContext stacked({.count = 2});
+    norm(stack_passes({a, b}));
+  }
+  norm(c);
+  {
+    const PassContext again({.updates_statistics = false});
+    norm(a * 100.0);
+  }
+  CHECK(values_of(norm.running_mean) == std::vector<double>(2, 0));  // not yet
+  root.commit_statistics();
+  const auto var_of = [](const Tensor& x, int channel) {
+    double mean = 0, squares = 0;
+    for (const double v : values_of(x.select(1, channel))) mean += v / 12;
+    for (const double v : values_of(x.select(1, channel))) squares += (v - mean) * (v - mean);
+    return squares / 11;
+  };
+  for (const int channel : {0, 1}) {
+    const double mean = (mean_of(a, channel) + mean_of(b, channel) + mean_of(c, channel)) / 3;
+    const double var = (var_of(a, channel) + var_of(b, channel) + var_of(c, channel)) / 3;
+    CHECK(values_of(norm.running_mean)[channel] == doctest::Approx(0.25 * mean).epsilon(1e-12));
+    CHECK(values_of(norm.running_var)[channel] == doctest::Approx(0.75 + 0.25 * var).epsilon(1e-12));
+  }
+  const auto before = values_of(norm.running_mean);
+  root.commit_statistics();  // nothing new
+  norm.eval();
+  norm(a);
+  root.commit_statistics();
+  CHECK(values_of(norm.running_mean) == before);
+  // Evaluation uses them: y = (x - mean) / sqrt(var + eps).
+  const double expected = (values_of(a)[0] - before[0]) / std::sqrt(values_of(norm.running_var)[0] + 1e-5);
+  CHECK(values_of(norm(a))[0] == doctest::Approx(expected).epsilon(1e-12));
+}
+
+TEST_CASE("layers: options out of range name layer and path") {
+  Root root;
+  const auto refused = [](const std::string& text, auto make) {
+    const std::string message = message_of<ConfigError>(make);
+    CHECK_MESSAGE(contains(message, text), message);
+  };
+  refused("Dropout: expected a rate in [0, 1), got 1; in drop", [&] { Dropout(root, "drop", 1); });
+  refused("Dropout: expected a rate in [0, 1), got nan", [&] { Dropout(root, "drop", NAN); });
+  refused("DropPath: expected a rate in [0, 1), got -0.1", [&] { DropPath(root, "path", -0.1); });
+  refused("Linear: expected sizes of at least 1, got [0,3]; in fc", [&] { Linear(root, "fc", 0, 3); });
+  refused("MultiheadAttention: 3 heads do not divide dim 8; in attn",
+          [&] { MultiheadAttention(root, "attn", 8, 3); });
+  refused("MultiheadAttention: expected sizes", [&] { MultiheadAttention(root, "attn", 8, 0); });
+  refused("MultiheadAttention: expected a rate",
+          [&] { MultiheadAttention(root, "attn", 8, 2, {.dropout = 1}); });
+  refused("LayerNorm: expected sizes", [&] { LayerNorm(root, "norm", 0); });
+  refused("BatchNorm2d: momentum is 2", [&] { BatchNorm2d(root, "norm", 3, {.momentum = 2}); });
+  CHECK(root.children().empty());
+  MultiheadAttention attn(root, "attn", 8, 2);
+  CHECK(contains(message_of<ShapeError>([&] { attn(zeros({2, 3, 7})); }), "; in attn.q_proj"));
+  CHECK(contains(message_of<ShapeError>([&] { attn(zeros({3, 8})); }), "expected query [B, T, dim]"));
+}
+
+TEST_CASE("layers: the encoder layer's noise falls on its branches alone") {
+  Root root;
+  TransformerEncoderLayer block(
+      root, "block", 8, 2, 16,
+      {.dropout = 0.1, .attention_dropout = 0.1, .activation_dropout = 0.1, .drop_path = 0.6});
+  const Tensor x = normal({64, 3, 8}, 1);
+  const PassContext context({.seed = 4, .count = 2});
+  const Tensor y = block(x);
+  // A sample both of whose branches are dropped passes through unchanged.
+  int unchanged = 0;
+  for (int sample = 0; sample < 64; ++sample)
+    unchanged += values_of(y.pass(0)[sample]) == values_of(x[sample]);
+  CHECK(unchanged > 10);  // 23 expected
+  CHECK(unchanged < 40);
+}
+
+}  // namespace
+}  // namespace tandem::nn
