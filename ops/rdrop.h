@@ -1,0 +1,56 @@
+// The R-Drop losses for any number of passes: cross-entropy (or squared error) averaged over the passes, plus
+// the mean distance between every two of them. Source: Liang et al., "R-Drop: Regularized Dropout for Neural
+// Networks", arXiv 2106.14448, section 2, section 4.3 (m passes) and appendix A.4 (regression).
+//
+//   L = sum over counted units of [ mean_i CE(P_i, y) + alpha/2 mean_{i != j} KL(P_i || P_j) ] / divisor
+//
+// At m = 2 this is the paper's Eq. 4 divided by 2, so alpha is in the paper's units; at m = 1 it is plain CE.
+// KL is summed over classes and the gradient flows through both of its sides. A unit is what has one label:
+// an example, a token. CE and KL leave out the same units and have the same divisor.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+struct RDropOptions {
+  double alpha = 1;            // weight of the distance, >= 0
+  double label_smoothing = 0;  // in [0, 1): (1 - s) nll + s mean over classes of -log P; CE only
+  int64_t ignore_index = -100;
+  double divisor = 0;  // counted units of the whole optimizer step (all micro-batches); 0: of this call
+};
+
+struct LossParts {
+  Tensor loss;          // [], of one pass, f32 (f64 for f64): what backward() is called on
+  double ce = 0;        // its first term (of regression: the squared error), divided as the loss is
+  double kl = 0;        // its second term without alpha / 2
+  int64_t valid = 0;    // counted units
+  int64_t correct = 0;  // (pass, unit) pairs whose largest logit is the target's: at most passes * valid
+};
+
+// logits: m passes of [units..., classes], raw (softmax is inside, in f32 for bf16); target [units...], i64
+// or i32; valid_mask [units...], bool or u8, true = the unit COUNTS, or undefined. A unit whose target is
+// ignore_index does not count either. Where logits are the same in all passes (passes() == 1) the KL is 0 and
+// CE counts once; `passes` (0: those of logits) then tells how many there are, for `correct`.
+// Classes at -inf in all passes are left out of KL and smoothing. One sweep gives the value and the gradient;
+// first derivatives only.
+// ConfigError: alpha < 0, divisor < 0, smoothing outside of [0, 1), any of them not finite. ShapeError and
+// DTypeError for inputs that do not fit. ValueError: a label out of range, a target or a whole row at -inf, a
+// class at -inf in only some passes, a NaN or +inf logit.
+LossParts rdrop_cross_entropy(const Tensor& logits, const Tensor& target, const RDropOptions& options = {},
+                              const Tensor& valid_mask = {}, int passes = 0);
+
+// The same for regression: mean_i (y_i - y)^2 + alpha/2 mean_{i != j} (y_i - y_j)^2 (the paper prints a norm,
+// its code squares). prediction: m passes of [units...] or [units..., 1]; target [units...], a constant: an
+// AutogradError if it requires a gradient. ValueError for values that are not finite.
+LossParts rdrop_mse(const Tensor& prediction, const Tensor& target, const RDropOptions& options = {},
+                    const Tensor& valid_mask = {});
+
+// rdrop_cross_entropy(hidden weight^T + bias, ...) without ever holding all logits: some units at a time,
+// whose gradients with respect to all three are taken at once. hidden: m passes of [units..., D]; weight
+// [classes, D]; bias [classes] or undefined.
+LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight, const Tensor& bias,
+                                     const Tensor& target, const RDropOptions& options = {},
+                                     const Tensor& valid_mask = {}, int passes = 0);
+
+}  // namespace tandem
