@@ -35,14 +35,27 @@ C probability_gap(C p, C q, C t) {
   return std::abs(x) < C(1) / 16 ? (p + q) * tanh : p - q;
 }
 
-// A value's bits as an integer of the same order, and back: integer maxima vectorise with every compiler,
-// those of floating-point numbers do not, because of NaN.
-template <class C>
-using bits_t = std::conditional_t<sizeof(C) == 4, int32_t, int64_t>;
+// A value in a form whose maxima vectorise, and back. clang only does so for integers: there, the bits as an
+// integer of the same order.
+#ifdef __clang__
 template <class I>
 I flip_negative(I bits) {
   return bits ^ ((bits >> (8 * sizeof(I) - 1)) & std::numeric_limits<I>::max());
 }
+inline int32_t to_ordered(float value) { return flip_negative(std::bit_cast<int32_t>(value)); }
+inline int64_t to_ordered(double value) { return flip_negative(std::bit_cast<int64_t>(value)); }
+inline float from_ordered(int32_t value) { return std::bit_cast<float>(flip_negative(value)); }
+inline double from_ordered(int64_t value) { return std::bit_cast<double>(flip_negative(value)); }
+#else
+template <class C>
+C to_ordered(C value) {
+  return value;
+}
+template <class C>
+C from_ordered(C value) {
+  return value;
+}
+#endif
 
 // Largest value of a block; adds its sum to `total`, which is not finite then if any value is not (or if it
 // overflows). Rows of 16-bit values are widened into `wide` on the way; otherwise `wide` is not touched.
@@ -55,16 +68,16 @@ C scan_block(const T* row, C* wide, int64_t n, double& total) {
     for (int64_t c = 0; c < n; ++c) wide[c] = row[c];
     z = wide;
   }
-  using I = bits_t<C>;
-  I top = std::numeric_limits<I>::min();
+  auto top = to_ordered(std::numeric_limits<C>::lowest());
   C sum = 0;
 #pragma omp simd reduction(max : top) reduction(+ : sum)
   for (int64_t c = 0; c < n; ++c) {
-    top = std::max(top, flip_negative(std::bit_cast<I>(z[c])));
+    const auto value = to_ordered(z[c]);
+    top = value > top ? value : top;
     sum += z[c];
   }
   total += sum;
-  return std::bit_cast<C>(flip_negative(top));
+  return from_ordered(top);
 }
 
 // What a block's loops need. Per pass:
@@ -153,8 +166,12 @@ double distances(const BlockRows<C>& b) {
       gap[i] = i == 0 ? C(0) : probability_gap(p[i], p[0], t[i]);
       mean_t += t[i] * share, mean_gap += gap[i] * share, mean_p += p[i] * share;
     }
+    if constexpr (M == 2) {
+      total += gap[1] * t[1] * share;  // what the sum below comes to
+    } else {
 #pragma GCC unroll 4
-    for (int i = 0; i < M; ++i) total += (gap[i] - mean_gap) * (t[i] - mean_t);
+      for (int i = 0; i < M; ++i) total += (gap[i] - mean_gap) * (t[i] - mean_t);
+    }
     if constexpr (kGradient) {
       const C common = weight * mean_p + smoothing;
 #pragma GCC unroll 4

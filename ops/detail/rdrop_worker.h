@@ -208,9 +208,8 @@ class RDropWorker {
       const BlockRows<C> rows = block(b);
       for (int64_t i = 0; i < m_; ++i) {
         const T* row = task_.logits.row(i, unit);
-        // Two blocks ahead: reading stops at each block to compute, and hardware prefetchers lose the track.
-        for (int64_t c = rows.begin + 2 * kClassBlock; c < std::min(rows.begin + 3 * kClassBlock, v_);
-             c += kLine)
+        // One block ahead: reading stops at each block to compute, and hardware prefetchers lose the track.
+        for (int64_t c = rows.begin + kClassBlock; c < std::min(rows.begin + 2 * kClassBlock, v_); c += kLine)
           __builtin_prefetch(row + c);
         C* wide = kNarrow ? copy(i) + rows.begin : nullptr;
         block_max_[b * m_ + i] = scan_block(row + rows.begin, wide, rows.n, total_[i]);
