@@ -11,9 +11,13 @@ namespace tandem::detail {
 // value outside of [0, size).
 inline Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
   dispatch_index(op, index.dtype(), []<class T>() {});
-  const Tensor wide = dense(index.detach().to(DType::i64));
-  const int64_t* begin = wide.data<int64_t>();
-  const int64_t n = wide.numel() * wide.passes();
+  const Tensor wide = index.detach().to(DType::i64);
+  Shape sizes = wide.shape();  // what is repeated by stride 0 is looked at once
+  for (int i = 0; i < sizes.size(); ++i)
+    sizes[i] = wide.strides()[i] == 0 ? std::min<int64_t>(sizes[i], 1) : sizes[i];
+  const Tensor values = dense(make_view(wide, sizes, wide.strides()));
+  const int64_t* begin = values.data<int64_t>();
+  const int64_t n = values.numel() * values.passes();
   const int64_t* bad = std::find_if(begin, begin + n, [size](int64_t i) { return i < 0 || i >= size; });
   check<ValueError>(bad == begin + n, "{}: index {} is out of range for size {}", op,
                     bad == begin + n ? 0 : *bad, size);

@@ -9,6 +9,7 @@
 #include "ops/join.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
+#include "ops/norms.h"
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
@@ -35,6 +36,9 @@ Shape dims(const Json& args, const char* name = "dim") {
 }
 
 bool keepdim(const Json& args) { return args.value("keepdim", false); }
+
+// The i-th input, or undefined where PyTorch's call left it out.
+Tensor optional(const Tensors& in, size_t i) { return i < in.size() ? in[i] : Tensor(); }
 
 GoldenCall unary(Tensor (*f)(const Tensor&)) {
   return [f](const Json&, const Tensors& in) { return Tensors{f(in[0])}; };
@@ -94,8 +98,26 @@ Tensors golden_slice(const Json& args, const Tensors& in) {
 }
 
 Tensors golden_attention(const Json& args, const Tensors& in) {
-  return {attention(in[0], in[1], in[2], {.causal = args["causal"].get<bool>()},
-                    in.size() > 3 ? in[3] : Tensor())};
+  return {attention(in[0], in[1], in[2], {.causal = args["causal"].get<bool>()}, optional(in, 3))};
+}
+
+Tensors golden_layer_norm(const Json& args, const Tensors& in) {
+  return {layer_norm(in[0], dims(args, "normalized_shape"), optional(in, 1), optional(in, 2),
+                     number(args["eps"]))};
+}
+
+Tensors golden_group_norm(const Json& args, const Tensors& in) {
+  return {group_norm(in[0], args["num_groups"].get<int64_t>(), optional(in, 1), optional(in, 2),
+                     number(args["eps"]))};
+}
+
+Tensors golden_batch_norm(const Json& args, const Tensors& in) {
+  const bool training = args["training"].get<bool>();
+  const BatchStatistics running{in[3].clone(), in[4].clone()};
+  BatchStatistics batch;
+  const Tensor y = batch_norm(in[0], running, in[1], in[2], training, number(args["eps"]), &batch);
+  if (training) update_running(running, batch, number(args["momentum"]));
+  return {y, running.mean, running.var};
 }
 
 }  // namespace
@@ -166,6 +188,13 @@ const std::map<std::string, GoldenCall>& golden_calls() {
       {"std", [](const Json& a, const Tensors& in) { return Tensors{sqrt(golden_var(a, in)[0])}; }},
       {"softmax", along_dim(softmax)},
       {"log_softmax", along_dim(log_softmax)},
+      {"layer_norm", golden_layer_norm},
+      {"rms_norm",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{rms_norm(in[0], optional(in, 1), number(a["eps"]))};
+       }},
+      {"group_norm", golden_group_norm},
+      {"batch_norm", golden_batch_norm},
       {"cat", [](const Json& a, const Tensors& in) { return Tensors{cat(in, a["dim"].get<int64_t>())}; }},
       {"stack", [](const Json& a, const Tensors& in) { return Tensors{stack(in, a["dim"].get<int64_t>())}; }},
       {"split", golden_split},
@@ -200,10 +229,6 @@ const std::map<std::string, GoldenCall>& golden_calls() {
 const std::set<std::string>& golden_unwritten() {
   static const std::set<std::string> names{"prod",
                                            "cumsum",
-                                           "layer_norm",
-                                           "rms_norm",
-                                           "group_norm",
-                                           "batch_norm",
                                            "conv2d",
                                            "max_pool2d",
                                            "avg_pool2d",

@@ -1,0 +1,21 @@
+// All operators.
+#pragma once
+
+#include "ops/activations.h"
+#include "ops/arithmetic.h"
+#include "ops/attention.h"
+#include "ops/comparison.h"
+#include "ops/drop_path.h"
+#include "ops/dropout.h"
+#include "ops/extrema.h"
+#include "ops/indexing.h"
+#include "ops/join.h"
+#include "ops/linear.h"
+#include "ops/matmul.h"
+#include "ops/norms.h"
+#include "ops/pad.h"
+#include "ops/pointwise.h"
+#include "ops/reduce.h"
+#include "ops/softmax.h"
+#include "ops/sort.h"
+#include "ops/views.h"
