@@ -4,6 +4,8 @@
 #include "ops/arithmetic.h"
 #include "ops/attention.h"
 #include "ops/comparison.h"
+#include "ops/conv2d.h"
+#include "ops/embedding.h"
 #include "ops/extrema.h"
 #include "ops/indexing.h"
 #include "ops/join.h"
@@ -12,6 +14,7 @@
 #include "ops/norms.h"
 #include "ops/pad.h"
 #include "ops/pointwise.h"
+#include "ops/pooling.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "ops/sort.h"
@@ -120,6 +123,30 @@ Tensors golden_batch_norm(const Json& args, const Tensors& in) {
   return {y, running.mean, running.var};
 }
 
+// The argument `name` as a pair or any other list.
+Shape sizes(const Json& args, const char* name) { return args[name].get<std::vector<int64_t>>(); }
+
+Tensors golden_conv2d(const Json& args, const Tensors& in) {
+  return {conv2d(in[0], in[1], in.size() > 2 ? in[2] : Tensor(),
+                 {.stride = sizes(args, "stride"),
+                  .padding = sizes(args, "padding"),
+                  .dilation = sizes(args, "dilation"),
+                  .groups = args["groups"].get<int64_t>()})};
+}
+
+Tensors golden_max_pool2d(const Json& args, const Tensors& in) {
+  return {max_pool2d(in[0], sizes(args, "kernel_size"), sizes(args, "stride"), sizes(args, "padding"))};
+}
+
+Tensors golden_avg_pool2d(const Json& args, const Tensors& in) {
+  return {avg_pool2d(in[0], sizes(args, "kernel_size"), sizes(args, "stride"), sizes(args, "padding"),
+                     args.value("count_include_pad", true))};
+}
+
+Tensors golden_embedding(const Json& args, const Tensors& in) {
+  return {embedding(in[1], in[0], args.value("padding_idx", int64_t{-1}))};
+}
+
 }  // namespace
 
 const std::map<std::string, GoldenCall>& golden_calls() {
@@ -175,6 +202,14 @@ const std::map<std::string, GoldenCall>& golden_calls() {
        [](const Json&, const Tensors& in) {
          return Tensors{linear(in[0], in[1], in.size() > 2 ? in[2] : Tensor())};
        }},
+      {"conv2d", golden_conv2d},
+      {"max_pool2d", golden_max_pool2d},
+      {"avg_pool2d", golden_avg_pool2d},
+      {"adaptive_avg_pool2d",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{adaptive_avg_pool2d(in[0], sizes(a, "output_size"))};
+       }},
+      {"embedding", golden_embedding},
       {"sum", over_dims(sum)},
       {"mean", over_dims(mean)},
       {"max", extreme(max, max)},
@@ -227,19 +262,25 @@ const std::map<std::string, GoldenCall>& golden_calls() {
 }
 
 const std::set<std::string>& golden_unwritten() {
-  static const std::set<std::string> names{"prod",
-                                           "cumsum",
-                                           "conv2d",
-                                           "max_pool2d",
-                                           "avg_pool2d",
                                            "adaptive_avg_pool2d",
-                                           "embedding",
-                                           "cross_entropy",
-                                           "nll_loss",
-                                           "mse_loss",
+                                           "avg_pool2d",
                                            "binary_cross_entropy_with_logits",
+                                           "conv2d",
+                                           "cross_entropy",
+                                           "cross_entropy", "nll_loss",
+                                           "cumsum",
+                                           "embedding",
+                                           "group_norm",    "batch_norm",
                                            "kl_div",
+                                           "kl_div",        "rdrop_cross_entropy",
+                                           "layer_norm",    "rms_norm",
+                                           "max_pool2d",
+                                           "mse_loss",
+                                           "mse_loss",      "binary_cross_entropy_with_logits",
+                                           "nll_loss",
                                            "rdrop_cross_entropy",
+  static const std::set<std::string> names{"prod",
+  static const std::set<std::string> names{"prod",          "cumsum",
                                            "rdrop_mse"};
   return names;
 }

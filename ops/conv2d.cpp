@@ -1,0 +1,213 @@
+// A convolution y = C(x, w) is linear in each of its inputs, and so are its two gradients
+//   dx = D(g, w),  dw = W(x, g)
+// All three are <g, C(x, w)> seen from another side, so the vjp of each is the other two: derivatives of any
+// order need no more kernels. Passes are samples: they lead the batch, and W sums over them.
+#include "ops/conv2d.h"
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "autograd/tensor_impl.h"
+#include "ops/detail/cached_cast.h"
+#include "ops/detail/conv_kernel.h"
+#include "ops/reduce.h"
+#include "ops/views.h"
+
+namespace tandem {
+namespace {
+
+using detail::ConvShape;
+
+// The three ops know everything from the sizes of one pass; n counts the samples of all passes.
+ConvShape of_all_passes(ConvShape shape, int passes) {
+  shape.n *= passes;
+  return shape;
+}
+DType sum_dtype(DType dtype) { return dtype == DType::f64 ? DType::f64 : DType::f32; }
+
+Tensor input_grad(const Tensor& g, const Tensor& weight, const ConvShape& shape, DType dtype);
+Tensor weight_grad(const Tensor& x, const Tensor& g, const ConvShape& shape, DType dtype);
+
+// `dtype` is that of the kernel: x and g are of it already, the weight may be wider.
+struct Conv2d final : Op {
+  static constexpr bool batches_passes = true;
+  ConvShape shape;
+  DType dtype;
+  Conv2d(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
+  const char* name() const override { return "conv2d"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor x = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
+    const Tensor bias = in[2].defined() ? dense(in[2].to(sum_dtype(dtype))) : in[2];
+    const Tensor out = output({shape.n, shape.o, shape.out_h(), shape.out_w()}, x);
+    detail::conv2d_forward(of_all_passes(shape, passes()), dtype, x.raw(), weight.raw(),
+                           bias.defined() ? bias.raw() : nullptr, out.raw());
+    save(in[0]), save(in[1]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    return {needs(0) ? input_grad(g, saved(1), shape, dtype) : Tensor(),
+            needs(1) ? weight_grad(saved(0), g, shape, dtype) : Tensor(),
+            needs(2) ? sum(g.to(sum_dtype(dtype)), {0, 2, 3}) : Tensor()};
+  }
+};
+
+struct Conv2dInputGrad final : Op {
+  static constexpr bool batches_passes = true;
+  ConvShape shape;
+  DType dtype;
+  Conv2dInputGrad(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
+  const char* name() const override { return "conv2d_input_grad"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor g = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
+    const Tensor out = output({shape.n, shape.c, shape.h, shape.w}, g);
+    detail::conv2d_backward_data(of_all_passes(shape, passes()), dtype, g.raw(), weight.raw(), out.raw());
+    save(in[0]), save(in[1]);
+    return out;
+  }
+  Tensors vjp(const Tensor& c) override {
+    return {needs(0) ? apply<Conv2d>({c, saved(1), Tensor()}, shape, dtype) : Tensor(),
+            needs(1) ? weight_grad(c, saved(0), shape, dtype) : Tensor()};
+  }
+};
+
+struct Conv2dWeightGrad final : Op {
+  static constexpr bool batches_passes = true;
+  ConvShape shape;
+  DType dtype;
+  Conv2dWeightGrad(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
+  const char* name() const override { return "conv2d_weight_grad"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor x = dense(in[0]), g = dense(in[1]);
+    const int m = passes();
+    set_passes(1);
+    const Tensor out =
+        output({shape.o, shape.c / shape.groups, shape.kh, shape.kw}, sum_dtype(dtype), x.device());
+    detail::conv2d_backward_weights(of_all_passes(shape, m), dtype, x.raw(), g.raw(), out.raw(), nullptr);
+    save(in[0]), save(in[1]);
+    return out;
+  }
+  Tensors vjp(const Tensor& c) override {
+    return {needs(0) ? input_grad(saved(1), c, shape, dtype) : Tensor(),
+            needs(1) ? apply<Conv2d>({saved(0), c, Tensor()}, shape, dtype) : Tensor()};
+  }
+};
+
+Tensor input_grad(const Tensor& g, const Tensor& weight, const ConvShape& shape, DType dtype) {
+  return apply<Conv2dInputGrad>({g, weight}, shape, dtype);
+}
+// x and g have the same passes, unless only one of the two ever met noise.
+Tensor weight_grad(const Tensor& x, const Tensor& g, const ConvShape& shape, DType dtype) {
+  const int m = std::max(x.passes(), g.passes());
+  auto in_all = [m](const Tensor& t) { return t.passes() == m ? t : stack_passes(Tensors(m, t)); };
+  return apply<Conv2dWeightGrad>({in_all(x), in_all(g)}, shape, dtype);
+}
+
+ConvShape conv_shape(const Tensor& x, const Tensor& weight, const Conv2dOptions& o) {
+  check<ShapeError>(x.dim() == 4 && weight.dim() == 4,
+                    "conv2d: expected x [N, C, H, W] and weight [O, C / groups, KH, KW], got {} and {}",
+                    describe(x), describe(weight));
+  check<ShapeError>(o.stride.size() == 2 && o.padding.size() == 2 && o.dilation.size() == 2,
+                    "conv2d: stride {}, padding {} and dilation {} must be pairs [height, width]", o.stride,
+                    o.padding, o.dilation);
+  const ConvShape shape{.n = x.size(0),
+                        .c = x.size(1),
+                        .h = x.size(2),
+                        .w = x.size(3),
+                        .o = weight.size(0),
+                        .kh = weight.size(2),
+                        .kw = weight.size(3),
+                        .stride_h = o.stride[0],
+                        .stride_w = o.stride[1],
+                        .pad_h = o.padding[0],
+                        .pad_w = o.padding[1],
+                        .dilation_h = o.dilation[0],
+                        .dilation_w = o.dilation[1],
+                        .groups = o.groups};
+  detail::check_conv_shape(shape);
+  check<ShapeError>(
+      weight.size(1) * o.groups == x.size(1),
+      "conv2d: channels differ: x {} vs weight {} (x.size(1)={}, weight.size(1)={} x {} groups)", describe(x),
+      describe(weight), x.size(1), weight.size(1), o.groups);
+  return shape;
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+  check<DTypeError>(
+      is_floating(x.dtype()) && is_floating(weight.dtype()) && (!bias.defined() || is_floating(bias.dtype())),
+      "conv2d: expected floating dtypes (bf16, f32, f64), got x {}, weight {}, bias {}", describe(x),
+      describe(weight), describe(bias));
+  const ConvShape shape = conv_shape(x, weight, options);
+  check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.size(0)},
+                    "conv2d: bias {} does not fit weight {}, expected [{}]", describe(bias), describe(weight),
+                    weight.size(0));
+  const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
+  const bool mixed = x.dtype() == DType::bf16 && parameters == DType::f32;
+  const DType dtype = mixed ? DType::bf16 : promote(x.dtype(), parameters);
+  const int m = common_passes("conv2d", {weight, bias});
+  if (m == 1) return apply<Conv2d>({x.to(dtype), weight, bias}, shape, dtype);
+  Tensors passes;
+  for (int i = 0; i < m; ++i) {
+    passes.push_back(conv2d(x.pass(i), weight.pass(i), bias.defined() ? bias.pass(i) : bias, options));
+  }
+  return stack_passes(passes);
+}
+
+namespace {
+
+Samples samples(SampleMaker& make) {
+  auto with = [](Conv2dOptions options) {
+    return [options](const Tensors& in) {
+      return conv2d(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), options);
+    };
+  };
+  return {
+      {"3x3", {make.normal({2, 2, 4, 4}), make.normal({2, 2, 3, 3}), make.normal({2})}, with({})},
+      {"no bias", {make.normal({1, 2, 4, 3}), make.normal({3, 2, 2, 2})}, with({})},
+      {"1x1", {make.normal({2, 3, 2, 2}), make.normal({2, 3, 1, 1}), make.normal({2})}, with({})},
+      {"stride, padding",
+       {make.normal({1, 2, 5, 4}), make.normal({2, 2, 3, 2}), make.normal({2})},
+       with({.stride = {2, 1}, .padding = {1, 1}})},
+      {"dilation",
+       {make.normal({1, 1, 5, 5}), make.normal({2, 1, 3, 2})},
+       with({.padding = {1, 0}, .dilation = {2, 3}})},
+      {"groups",
+       {make.normal({1, 4, 3, 3}), make.normal({4, 2, 2, 2}), make.normal({4})},
+       with({.padding = {1, 1}, .groups = 2})},
+      {"depthwise", {make.normal({1, 3, 3, 3}), make.normal({3, 1, 2, 2})}, with({.groups = 3})},
+      {"patches",
+       {make.normal({2, 1, 4, 4}), make.normal({3, 1, 2, 2}), make.normal({3})},
+       with({.stride = {2, 2}})},
+      {"no samples", {make.normal({0, 2, 3, 3}), make.normal({2, 2, 2, 2}), make.normal({2})}, with({})},
+  };
+}
+
+const RegisterOp registered{
+    {.name = "conv2d", .samples = samples, .errors = [] {
+       return ErrorSamples{
+           fails<ShapeError>("rank", "conv2d: expected x [N, C, H, W] and weight [O, C / groups, KH, KW]",
+                             [] {
+                               conv2d(zeros({3, 4, 4}), zeros({2, 3, 3, 3}));
+                             }),
+           fails<ShapeError>("channels",
+                             "conv2d: channels differ: x f32[1,3,4,4] vs weight f32[2,2,3,3] (x.size(1)=3, "
+                             "weight.size(1)=2 x 1 groups)",
+                             [] {
+                               conv2d(zeros({1, 3, 4, 4}), zeros({2, 2, 3, 3}));
+                             }),
+           fails<ShapeError>("kernel", "conv2d: ",
+                             [] {
+                               conv2d(zeros({1, 1, 2, 2}), zeros({1, 1, 3, 3}));
+                             }),
+           fails<ShapeError>("bias", "conv2d: bias f32[3] does not fit weight f32[2,1,2,2], expected [2]",
+                             [] {
+                               conv2d(zeros({1, 1, 2, 2}), zeros({2, 1, 2, 2}), zeros({3}));
+                             }),
+           fails<DTypeError>("i64", "conv2d: expected floating dtypes (bf16, f32, f64), got x i64[1,1,2,2]",
+                             [] {
+                               conv2d(zeros({1, 1, 2, 2}, {DType::i64}), zeros({1, 1, 2, 2}));
+                             })};
+     }}};
+
+}  // namespace
+}  // namespace tandem
