@@ -1,0 +1,208 @@
+// Tensor: makers, printing, indexing, views, conversions.
+#include <sstream>
+
+#include "autograd/noise.h"
+#include "autograd/tensor_impl.h"
+#include "ops/arithmetic.h"
+#include "ops/views.h"
+#include "tests/core/util.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+using Values = std::vector<double>;
+
+namespace {
+
+bool shares(const Tensor& a, const Tensor& b) { return a.impl()->storage == b.impl()->storage; }
+Tensor iota(const Shape& shape) { return arange(0, static_cast<double>(shape.numel())).reshape(shape); }
+
+}  // namespace
+
+TEST_CASE("makers") {
+  CHECK(values(zeros({2, 2})) == Values{0, 0, 0, 0});
+  CHECK(values(full({2}, 2.5, {DType::bf16})) == Values{2.5, 2.5});
+  CHECK(values(eye(2)) == Values{1, 0, 0, 1});
+  CHECK(values(arange(1, 2, 0.25)) == Values{1, 1.25, 1.5, 1.75});
+  CHECK(values(arange(3, 0, -1, {DType::i32})) == Values{3, 2, 1});
+  CHECK(arange(2, 2).numel() == 0);
+  CHECK(values(tensor({1, 2, 3, 4}, {2, 2})[1]) == Values{3, 4});
+  CHECK(scalar(7).dim() == 0);
+  CHECK(scalar(7).item() == 7);
+  CHECK(empty({2, 3}, {}, 4).passes() == 4);
+  CHECK(ones({2}, {DType::f32, kCpu, true}).requires_grad());
+  CHECK(zeros({0, 3}).numel() == 0);
+  check_throws<ShapeError>("from_values: 3 values for shape [2]", [] { from_values(Values{1, 2, 3}, {2}); });
+  check_throws<ShapeError>("empty: a size is negative: [2,-1]", [] { empty({2, -1}); });
+  check_throws<ShapeError>("empty: a size is negative", [] { from_values(Values{1}, {-1, -1}); });
+  check_throws<ValueError>("arange: no values from 0 to 3 by -1", [] { arange(0, 3, -1); });
+  check_throws<ValueError>("arange", [] { arange(0, INFINITY); });
+  check_throws<ShapeError>("at least one pass", [] { empty({2}, {}, 0); });
+}
+
+TEST_CASE("sizes that no memory can hold are errors before memory is taken") {
+  const int64_t big = int64_t{1} << 40;
+  const int64_t calls = backend(kCpu).stats().system_calls;
+  check_throws<ShapeError>("has more elements than 64 bits can count", [&] { zeros({big, big}); });
+  check_throws<ShapeError>("has more elements", [&] { from_values(Values{}, {big, big}); });
+  check_throws<ShapeError>("has more elements", [&] { zeros({0, big, big}); });
+  check_throws<ShapeError>("has more elements", [&] { zeros({1}).expand({big, big}).numel(); });
+  check_throws<ShapeError>("bytes times 1 passes", [&] { zeros({int64_t{1} << 62}); });
+  check_throws<DeviceError>("cpu: out of memory: asked for 1152921504606846976 bytes",
+                            [&] { zeros({int64_t{1} << 58}); });
+  CHECK(backend(kCpu).stats().system_calls == calls);
+}
+
+TEST_CASE("at most eight dimensions, and room for the passes") {
+  const Shape eight{1, 1, 1, 1, 1, 1, 1, 2};
+  const Tensor x = empty(eight, {}, 3).fill_(1);
+  CHECK((x + x).to_vector<float>() == std::vector<float>(6, 2));
+  CHECK(x.passes_as_batch().dim() == 9);
+  check_throws<ShapeError>("dimensions", [&] { x.unsqueeze(0); });
+  check_throws<ShapeError>("at most 8 dimensions", [&] { x.passes_as_batch().unsqueeze(0); });
+}
+
+TEST_CASE("conversions and single elements") {
+  const Tensor x = tensor({-1.75, 0, 2.5});
+  CHECK(x.to_vector<int32_t>() == std::vector<int32_t>{-1, 0, 2});
+  CHECK(x.to(DType::i64).to_vector<int64_t>() == std::vector<int64_t>{-1, 0, 2});
+  CHECK(x.to(DType::boolean).to_vector<uint8_t>() == std::vector<uint8_t>{1, 0, 1});
+  CHECK(tensor({1.00390625F}).to(DType::bf16).item() == 1);  // ties to even
+  CHECK(x.to(DType::f32).impl() == x.impl());
+  const int64_t odd = (int64_t{1} << 60) + 1;  // not a double
+  CHECK(from_values(std::vector<int64_t>{odd}, {1}).to_vector<int64_t>()[0] == odd);
+  check_throws<ShapeError>("item: expected one element, got f32[3]", [&] { x.item(); });
+  check_throws<ShapeError>("item", [] { zeros({0}).item(); });
+  check_throws<ShapeError>("got f32[1] x 2 passes", [] { empty({1}, {}, 2).item(); });
+  check_throws<DTypeError>("data: the tensor is f32, not f64", [&] { x.data<double>(); });
+}
+
+TEST_CASE("index() takes what Python's [] takes") {
+  const Tensor x = iota({2, 3, 4});
+  CHECK(values(x.index({1, 2, 3})) == Values{23});
+  CHECK(x.index({-1}).shape() == Shape{3, 4});
+  CHECK(values(x.index({Ellipsis{}, -1})) == Values{3, 7, 11, 15, 19, 23});
+  CHECK(values(x.index({0, Slice{}, Slice{1, 3}})) == Values{1, 2, 5, 6, 9, 10});
+  CHECK(values(x.index({0, 0, Slice{.start = {}, .end = -1, .step = 2}})) == Values{0, 2});
+  CHECK(x.index({NewAxis{}, Ellipsis{}, NewAxis{}, 0}).shape() == Shape{1, 2, 3, 1});
+  CHECK(x.index({Slice{1, {}}, Ellipsis{}, NewAxis{}, Slice{0, 2}}).shape() == Shape{1, 3, 1, 2});
+  CHECK(x.index({}).shape() == x.shape());
+  CHECK(shares(x.index({0, Slice{1, 3}}), x));
+  check_throws<ShapeError>("index: 4 indices for f32[2,3,4]", [&] { x.index({0, 0, 0, 0}); });
+  check_throws<ShapeError>("more than one ellipsis", [&] { x.index({Ellipsis{}, Ellipsis{}}); });
+  check_throws<ValueError>("select: index 2 is out of range for size 2", [&] { x.index({2}); });
+  check_throws<ValueError>("step must be at least 1, got -1", [&] { x.index({Slice{.step = -1}}); });
+}
+
+TEST_CASE("slices clip, whatever the numbers") {
+  const Tensor x = iota({5});
+  CHECK(values(x.slice(0, -2, 100)) == Values{3, 4});
+  CHECK(values(x.slice(0, INT64_MIN, INT64_MAX, 3)) == Values{0, 3});
+  CHECK(values(x.slice(0, 1, INT64_MAX, INT64_MAX)) == Values{1});
+  CHECK(x.slice(0, 4, 2).numel() == 0);
+  CHECK(x.slice(0, 0, 5).impl() == x.impl());
+}
+
+TEST_CASE("views share memory; only what strides cannot express is copied") {
+  const Tensor x = iota({2, 3, 4});
+  for (const Tensor& view : {x.view({6, 4}), x.reshape({-1}), x.permute({2, 0, 1}), x.transpose(0, -1),
+                             x.flatten(1), x.flatten(0, -2), x.unsqueeze(-1), x[1], x.slice(-1, 1, 3),
+                             x.select(1, -1), x.expand({5, 2, 3, 4}), x.detach(), x.passes_as_batch()}) {
+    CHECK(shares(view, x));
+  }
+  CHECK(!shares(x.clone(), x));
+  CHECK(!shares(x.transpose(0, 1).reshape({24}), x));
+  CHECK(!shares(x.transpose(0, 1).contiguous(), x));
+  CHECK(x.contiguous().impl() == x.impl());
+  CHECK(x.reshape({2, 3, 4}).impl() == x.impl());
+  CHECK(x.flatten(1).shape() == Shape{2, 12});
+  CHECK(x.flatten(0, -2).shape() == Shape{6, 4});
+  CHECK(scalar(1).flatten().shape() == Shape{1});
+  CHECK(zeros({2, 1, 3}).squeeze(1).shape() == Shape{2, 3});
+  CHECK(zeros({2, 1, 3}).squeeze(0).shape() == Shape{2, 1, 3});
+  CHECK(x.unsqueeze(-1).shape() == Shape{2, 3, 4, 1});
+  CHECK(values(x.expand({2, -1, -1, -1}).sum({1, 2, 3})) == Values{276, 276});
+  CHECK(values(iota({2, 3}).t()) == Values{0, 3, 1, 4, 2, 5});
+  check_throws<ShapeError>("view: f32[3,2,4] with strides [4,12,1] cannot be seen as [24] without a copy",
+                           [&] { x.transpose(0, 1).view({24}); });
+  check_throws<ShapeError>("t: expected 2 dimensions", [&] { x.t(); });
+  check_throws<ShapeError>("flatten: start_dim 2 is after end_dim 0", [&] { x.flatten(2, 0); });
+  check_throws<ShapeError>("reshape: f32[2,3,4] does not fit shape [5,-1]", [&] { x.reshape({5, -1}); });
+  check_throws<ShapeError>("does not tell the -1", [] { zeros({0}).reshape({0, -1}); });
+  check_throws<ShapeError>("reshape: a size is negative", [&] { x.reshape({-2, 12}); });
+  check_throws<ShapeError>("dim 3 is out of range", [&] { x.transpose(3, 0); });
+}
+
+TEST_CASE("the stride of a dimension of size 1 means nothing to reshape") {
+  const Tensor x = iota({2, 1, 7}).slice(2, 0, 3);  // strides 7, 7, 1
+  CHECK(values(x.reshape({6})) == Values{0, 1, 2, 7, 8, 9});
+  CHECK(shares(x.reshape({2, 3}), x));
+}
+
+TEST_CASE("reshape of any view equals reshape of its dense copy") {
+  const NoiseKey key = noise_key(3, 0, 0, 0, Purpose::shuffle);
+  uint64_t at = 0;
+  auto pick = [&](uint64_t n) { return static_cast<int64_t>(bounded(key, 0, at++, n)); };
+  int copies = 0, views = 0;
+  for (int round = 0; round < 2000; ++round) {
+    Shape sizes;
+    for (int64_t d = 0, dims = 1 + pick(4); d < dims; ++d) sizes.push_back(1 + pick(4));
+    Tensor x = iota(sizes);
+    for (int64_t step = 0, steps = pick(4); step < steps; ++step) {
+      const int64_t d = pick(x.dim());
+      switch (pick(4)) {
+        case 0:
+          x = x.transpose(d, pick(x.dim()));
+          break;
+        case 1:
+          x = x.slice(d, pick(x.size(d)), x.size(d), 1 + pick(2));
+          break;
+        case 2:
+          x = x.dim() < 7 ? x.unsqueeze(d) : x;
+          break;
+        default:
+          if (x.size(d) == 1) {
+            Shape wide = x.shape();
+            wide[static_cast<int>(d)] = 3;
+            x = x.expand(wide);
+          }
+      }
+    }
+    Shape target;  // the numel of x, factored at random
+    for (int64_t rest = x.numel(); rest > 1 || target.empty();) {
+      int64_t factor = 1 + pick(rest);
+      while (rest % factor != 0) ++factor;
+      if (target.size() == 7) factor = rest;
+      target.push_back(factor);
+      rest /= factor;
+    }
+    const Tensor reshaped = x.reshape(target);
+    REQUIRE(reshaped.shape() == target);
+    REQUIRE(values(reshaped) == values(x));
+    ++(shares(reshaped, x) ? views : copies);
+    if (x.is_contiguous()) REQUIRE(shares(reshaped, x));
+  }
+  CHECK(views > 200);
+  CHECK(copies > 200);
+}
+
+TEST_CASE("printing") {
+  CHECK(to_string(Tensor()) == "undefined");
+  CHECK(to_string(scalar(1.5)) == "1.5000 f32[]");
+  CHECK(to_string(tensor({1, -2, 10})) == "[ 1., -2., 10.] f32[3]");
+  CHECK(to_string(tensor({0.5, -2, 10}, {3, 1})) == "[[ 0.5000],\n [-2.0000],\n [10.0000]] f32[3,1]");
+  CHECK(to_string(arange(99'999, 100'001, 1, {DType::i64})) == "[ 99999, 100000] i64[2]");
+  CHECK(to_string(tensor({0, 1}).to(DType::boolean)) == "[false,  true] bool[2]");
+  CHECK(to_string(tensor({1e-7F, 1})) == "[1.0000e-07, 1.0000e+00] f32[2]");
+  CHECK(to_string(tensor({NAN, INFINITY, -1})) == "[nan, inf, -1.] f32[3]");
+  CHECK(to_string(zeros({0, 3})) == "[] f32[0,3]");
+  CHECK(to_string(iota({1, 2, 2})) == "[[[0., 1.],\n  [2., 3.]]] f32[1,2,2]");
+  CHECK(to_string(stack_passes({tensor({1}), tensor({2})})) == "[[1.],\n [2.]] f32[1] x 2 passes");
+  CHECK(to_string(arange(0, 2000)) == "[   0.,    1.,    2., ..., 1997., 1998., 1999.] f32[2000]");
+  const Tensor huge = zeros({1}).expand({1 << 20, 1 << 20});  // only what is shown is read
+  const std::string text = to_string(huge);
+  CHECK(text.find("f32[1048576,1048576]") != std::string::npos);
+  CHECK(text.find("[0., 0., 0., ..., 0., 0., 0.],\n ...,\n [0.") != std::string::npos);
+  std::ostringstream stream;
+  stream << tensor({1});
+  CHECK(stream.str() == "[1.] f32[1]");
+}
