@@ -18,6 +18,7 @@
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"
+#include "ops/rdrop.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "ops/sort.h"

@@ -15,6 +15,7 @@
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"
+#include "ops/rdrop.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "ops/sort.h"
@@ -147,6 +148,24 @@ Tensors golden_embedding(const Json& args, const Tensors& in) {
   return {embedding(in[1], in[0], args.value("padding_idx", int64_t{-1}))};
 }
 
+RDropOptions rdrop_options(const Json& args) {
+  return {.alpha = number(args["alpha"]),
+          .label_smoothing = args.value("label_smoothing", 0.0),
+          .ignore_index = args.value("ignore_index", int64_t{-100}),
+          .divisor = args.value("divisor", 0.0)};
+}
+
+// The leading dimension of the first input is the passes.
+Tensor passes_of(const Tensor& x) {
+  Tensors passes;
+  for (int64_t i = 0; i < x.size(0); ++i) passes.push_back(x[i]);
+  return stack_passes(passes);
+}
+
+Tensors rdrop_parts(const LossParts& parts) {
+  return {parts.loss, scalar(parts.ce, {DType::f64}), scalar(parts.kl, {DType::f64})};
+}
+
 }  // namespace
 
 const std::map<std::string, GoldenCall>& golden_calls() {
@@ -257,17 +276,28 @@ const std::map<std::string, GoldenCall>& golden_calls() {
       {"expand", [](const Json& a, const Tensors& in) { return Tensors{expand(in[0], dims(a, "size"))}; }},
       {"flip", [](const Json& a, const Tensors& in) { return Tensors{flip(in[0], dims(a, "dims"))}; }},
       {"scaled_dot_product_attention", golden_attention},
+      {"rdrop_cross_entropy",
+       [](const Json& a, const Tensors& in) {
+         return rdrop_parts(rdrop_cross_entropy(passes_of(in[0]), in[1], rdrop_options(a), optional(in, 2)));
+       }},
+      {"rdrop_mse",
+       [](const Json& a, const Tensors& in) {
+         return rdrop_parts(rdrop_mse(passes_of(in[0]), in[1], rdrop_options(a), optional(in, 2)));
+       }},
   };
   return calls;
 }
 
 const std::set<std::string>& golden_unwritten() {
-  static const std::set<std::string> names{"prod",          "cumsum",
-                                           "cross_entropy", "nll_loss",
-                                           "mse_loss",      "binary_cross_entropy_with_logits",
-                                           "kl_div",        "rdrop_cross_entropy",
-                                           "rdrop_mse"};
+  static const std::set<std::string> names{
+      "prod", "cumsum", "cross_entropy", "nll_loss", "mse_loss", "binary_cross_entropy_with_logits", "kl_div",
+  };
   return names;
+}
+
+const std::set<std::pair<std::string, size_t>>& golden_constants() {
+  static const std::set<std::pair<std::string, size_t>> inputs{{"rdrop_mse", 1}};  // the target
+  return inputs;
 }
 
 }  // namespace tandem::testing
