@@ -175,14 +175,14 @@ Target checked_target(const char* op, const Tensor& x, int64_t dim, const Tensor
   check<ShapeError>(src.shape() == index.shape(), "{}: src {} beside the index {}: expected equal shapes", op,
                     describe(src), describe(index));
   const DType dtype = promote(x.dtype(), src.dtype());
-  return {d, x.to(dtype), detail::checked_index(op, index, x.shape()[d]), src.to(dtype)};
+  return {d, x.to(dtype), detail::index_in_range(op, index, x.shape()[d]), src.to(dtype)};
 }
 
 }  // namespace
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   const int d = check_layout("gather", x, dim, index);
-  return apply<Gather>({x, detail::checked_index("gather", index, x.shape()[d])}, d);
+  return apply<Gather>({x, detail::index_in_range("gather", index, x.shape()[d])}, d);
 }
 
 Tensor scatter(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {

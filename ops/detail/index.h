@@ -7,9 +7,9 @@
 
 namespace tandem::detail {
 
-// The index tensor as i64; a DTypeError naming `op` unless it holds i32 or i64, a ValueError naming the first
-// value outside of [0, size).
-inline Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
+// The index tensor as i64, in any strides; a DTypeError naming `op` unless it holds i32 or i64, a ValueError
+// naming the first value outside of [0, size).
+inline Tensor index_in_range(const char* op, const Tensor& index, int64_t size) {
   dispatch_index(op, index.dtype(), []<class T>() {});
   const Tensor wide = index.detach().to(DType::i64);
   Shape sizes = wide.shape();  // what is repeated by stride 0 is looked at once
@@ -22,6 +22,11 @@ inline Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
   check<ValueError>(bad == begin + n, "{}: index {} is out of range for size {}", op,
                     bad == begin + n ? 0 : *bad, size);
   return wide;
+}
+
+// The same, dense.
+inline Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
+  return dense(index_in_range(op, index, size));
 }
 
 }  // namespace tandem::detail
