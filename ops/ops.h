@@ -20,6 +20,7 @@
 #include "ops/pooling.h"
 #include "ops/rdrop.h"
 #include "ops/reduce.h"
+#include "ops/scan.h"
 #include "ops/softmax.h"
 #include "ops/sort.h"
 #include "ops/views.h"

@@ -190,6 +190,33 @@ Tensor var(const Tensor& x, const Shape& dims, double correction, bool keepdim) 
   return affine(total, divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN(), 0);
 }
 
+Tensor stddev(const Tensor& x, const Shape& dims, double correction, bool keepdim) {
+  check<DTypeError>(is_floating(x.dtype()), "stddev: expected a floating dtype, got {}", describe(x));
+  chosen("stddev", x, dims);  // so that errors name this op
+  return sqrt(var(x, dims, correction, keepdim));
+}
+
+// Halves are multiplied until one value is left. No division, so zeros need no care.
+Tensor prod(const Tensor& x, const Shape& dims, bool keepdim) {
+  const std::vector<bool> gone = chosen("prod", x, dims);
+  Tensor y = x;
+  for (int d = 0; d < x.dim(); ++d) {
+    if (!gone[d]) continue;
+    if (y.shape()[d] == 0) y = sum(y, {d}, true) + 1.0;  // 1, and still on the tape
+    Tensor odd;
+    while (y.shape()[d] > 1) {
+      const int64_t n = y.shape()[d], half = n / 2;
+      if (n % 2) {
+        const Tensor last = slice(y, d, n - 1, n);
+        odd = odd.defined() ? odd * last : last;
+      }
+      y = slice(y, d, 0, half) * slice(y, d, half, 2 * half);
+    }
+    if (odd.defined()) y = y * odd;
+  }
+  return keepdim ? y : without(y, gone);
+}
+
 Tensor Tensor::sum() const { return tandem::sum(*this); }
 Tensor Tensor::sum(const Shape& dims, bool keepdim) const { return tandem::sum(*this, dims, keepdim); }
 Tensor Tensor::mean() const { return tandem::mean(*this); }
@@ -231,6 +258,10 @@ const RegisterOp mean_op{
     reduction_info("mean", [](const Tensor& x, const Shape& dims, bool k) { return mean(x, dims, k); })};
 const RegisterOp var_op{
     reduction_info("var", [](const Tensor& x, const Shape& dims, bool k) { return var(x, dims, 1, k); })};
+const RegisterOp stddev_op{reduction_info(
+    "stddev", [](const Tensor& x, const Shape& dims, bool k) { return stddev(x, dims, 1, k); })};
+const RegisterOp prod_op{
+    reduction_info("prod", [](const Tensor& x, const Shape& dims, bool k) { return prod(x, dims, k); })};
 
 }  // namespace
 }  // namespace tandem

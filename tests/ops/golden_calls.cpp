@@ -17,6 +17,7 @@
 #include "ops/pooling.h"
 #include "ops/rdrop.h"
 #include "ops/reduce.h"
+#include "ops/scan.h"
 #include "ops/softmax.h"
 #include "ops/sort.h"
 #include "ops/views.h"
@@ -239,7 +240,12 @@ const std::map<std::string, GoldenCall>& golden_calls() {
       {"topk", golden_topk},
       {"logsumexp", over_dims(logsumexp)},
       {"var", golden_var},
-      {"std", [](const Json& a, const Tensors& in) { return Tensors{sqrt(golden_var(a, in)[0])}; }},
+      {"std",
+       [](const Json& a, const Tensors& in) {
+         return Tensors{stddev(in[0], dims(a), a["unbiased"].get<bool>() ? 1 : 0, keepdim(a))};
+       }},
+      {"prod", over_dims(prod)},
+      {"cumsum", along_dim(cumsum)},
       {"softmax", along_dim(softmax)},
       {"log_softmax", along_dim(log_softmax)},
       {"layer_norm", golden_layer_norm},
@@ -290,7 +296,7 @@ const std::map<std::string, GoldenCall>& golden_calls() {
 
 const std::set<std::string>& golden_unwritten() {
   static const std::set<std::string> names{
-      "prod", "cumsum", "cross_entropy", "nll_loss", "mse_loss", "binary_cross_entropy_with_logits", "kl_div",
+      "cross_entropy", "nll_loss", "mse_loss", "binary_cross_entropy_with_logits", "kl_div",
   };
   return names;
 }
