@@ -13,6 +13,7 @@
 #include "ops/indexing.h"
 #include "ops/join.h"
 #include "ops/linear.h"
+#include "ops/losses.h"
 #include "ops/matmul.h"
 #include "ops/norms.h"
 #include "ops/pad.h"

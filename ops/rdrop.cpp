@@ -8,6 +8,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
+#include "ops/arithmetic.h"
 #include "ops/detail/rdrop_units.h"
 #include "ops/views.h"
 
@@ -64,16 +65,21 @@ struct RDropCrossEntropy final : RDropLoss {
 };
 
 struct RDropMse final : RDropLoss {
-  using RDropLoss::RDropLoss;  // units.target holds the floating target here
+  using RDropLoss::RDropLoss;
   const char* name() const override { return "rdrop_mse"; }
   Tensor forward(const Tensors& in) override {
-    const Tensor y = dense(in[0]), grad = recording() ? empty_like(y) : Tensor();
+    const Tensor y = dense(in[0]), target = dense(in[1]), grad = recording() ? empty_like(y) : Tensor();
     const RDropRows rows = detail::rdrop_rows(options, units, y.passes(), y.numel(), 1);
     dispatch_floating(name(), y.dtype(), [&]<class T>() {
       *sums = detail::rdrop_mse_rows<T>(rows, pass_rows<const T>(y, 1), pass_rows<T>(grad, 1),
-                                        units.target.data<T>(), units.valid());
+                                        target.data<T>(), units.valid());
     });
     return finish(y.dtype(), grad);
+  }
+  // The distance does not depend on the target, and its gradients sum to 0 over the passes.
+  Tensors vjp(const Tensor& g) override {
+    const Tensor dy = detail::scale_gradient(saved(0), g);
+    return {dy, needs(1) ? -dy : Tensor()};
   }
 };
 
@@ -93,18 +99,15 @@ LossParts rdrop_cross_entropy(const Tensor& logits, const Tensor& target, const 
 LossParts rdrop_mse(const Tensor& prediction, const Tensor& target, const RDropOptions& options,
                     const Tensor& valid_mask) {
   constexpr const char* op = "rdrop_mse";
-  check<AutogradError>(!target.requires_grad(),
-                       "{}: the target requires a gradient; it is a constant here: detach it", op);
   const bool column = prediction.dim() == target.dim() + 1 && prediction.size(-1) == 1;
   const DType dtype = promote(prediction.dtype(), target.dtype());
   const Tensor y = (column ? prediction.squeeze(-1) : prediction).to(dtype);
   check<ShapeError>(y.shape() == target.shape() && target.passes() == 1,
                     "{}: prediction {} and target {}, expected equal shapes, or one more dimension of 1", op,
                     describe(prediction), describe(target));
-  RDropUnits units = detail::rdrop_units(op, y.shape(), valid_mask, options);
-  units.target = dense(target.to(dtype));
+  const RDropUnits units = detail::rdrop_units(op, y.shape(), valid_mask, options);
   RDropSums sums;
-  const Tensor loss = apply<RDropMse>({y}, options, units, &sums);
+  const Tensor loss = apply<RDropMse>({y, target.to(dtype)}, options, units, &sums);
   return detail::loss_parts(loss, sums, y.passes(), 0);
 }
 
@@ -185,8 +188,8 @@ const RegisterOp cross_entropy_op{
      .second_order = false,
      .crosses_passes = true}};
 
-Function mse_with(Tensor target, RDropOptions options, Tensor mask = {}) {
-  return [=](const Tensors& in) { return rdrop_mse(in[0], target, options, mask).loss; };
+Function mse_with(RDropOptions options, Tensor mask = {}) {
+  return [=](const Tensors& in) { return rdrop_mse(in[0], in[1], options, mask).loss; };
 }
 
 const RegisterOp mse_op{
@@ -195,12 +198,12 @@ const RegisterOp mse_op{
          [](SampleMaker& make) {
            const Tensor target = make.normal({3});
            return Samples{
-               {"one pass", {make.normal({3})}, mse_with(target, {})},
-               {"2 passes, a column", {passes_of(make, 2, {3, 1})}, mse_with(target, {.alpha = 2})},
+               {"one pass", {make.normal({3}), target}, mse_with({})},
+               {"2 passes, a column", {passes_of(make, 2, {3, 1}), target}, mse_with({.alpha = 2})},
                {"4 passes, masked",
-                {passes_of(make, 4, {3})},
-                mse_with(target, {.divisor = 5}, flags({1, 0, 1}, {3}))},
-               {"no unit", {passes_of(make, 2, {0})}, mse_with(make.normal({0}), {})}};
+                {passes_of(make, 4, {3}), target},
+                mse_with({.divisor = 5}, flags({1, 0, 1}, {3}))},
+               {"no unit", {passes_of(make, 2, {0}), make.normal({0})}, mse_with({})}};
          },
      .errors =
          [] {
@@ -210,8 +213,6 @@ const RegisterOp mse_op{
                                  [] {
                                    rdrop_mse(zeros({3, 2}), zeros({3}));
                                  }),
-               fails<AutogradError>("target", "rdrop_mse: the target requires a gradient",
-                                    [] { rdrop_mse(zeros({3}), zeros({3}).requires_grad_()); }),
                fails<ValueError>("not finite", "rdrop_mse: y is inf at unit 0, pass 0",
                                  [] { rdrop_mse(full({1}, HUGE_VAL), zeros({1})); }),
                fails<ConfigError>("alpha", "rdrop_mse: alpha is -1",

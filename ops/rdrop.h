@@ -41,8 +41,8 @@ LossParts rdrop_cross_entropy(const Tensor& logits, const Tensor& target, const 
                               const Tensor& valid_mask = {}, int passes = 0);
 
 // The same for regression: mean_i (y_i - y)^2 + alpha/2 mean_{i != j} (y_i - y_j)^2 (the paper prints a norm,
-// its code squares). prediction: m passes of [units...] or [units..., 1]; target [units...], a constant: an
-// AutogradError if it requires a gradient. ValueError for values that are not finite.
+// its code squares). prediction: m passes of [units...] or [units..., 1]; target [units...], which
+// gets a gradient too. ValueError for values that are not finite.
 LossParts rdrop_mse(const Tensor& prediction, const Tensor& target, const RDropOptions& options = {},
                     const Tensor& valid_mask = {});
 

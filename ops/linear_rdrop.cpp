@@ -1,0 +1,208 @@
+// z = h W^T + b for some units at a time: with dz the loss's gradient there, made in place of z,
+//   dh = dz W,  dW += dz^T h,  db += the sum of dz's rows
+// so that logits of all units and passes never exist at once. All sums over units are made in order.
+#include <cmath>
+
+#include "autograd/op.h"
+#include "autograd/registry.h"
+#include "autograd/tensor_impl.h"
+#include "ops/detail/cached_cast.h"
+#include "ops/detail/loop.h"
+#include "ops/detail/matmul_kernel.h"
+#include "ops/detail/rdrop_units.h"
+#include "ops/rdrop.h"
+
+namespace tandem {
+namespace {
+
+using detail::MatrixBatch;
+using detail::RDropSums;
+using detail::RDropUnits;
+
+constexpr const char* kName = "linear_rdrop_cross_entropy";
+constexpr int64_t kChunkBytes = int64_t{4} << 20;  // of logits: large products that stay near the caches
+
+struct LinearRDrop final : Op {
+  static constexpr bool batches_passes = true;
+  RDropOptions options;
+  RDropUnits units;
+  RDropSums* sums;  // receives the parts during forward()
+  int dhidden_at = -1, dweight_at = -1, dbias_at = -1;
+  LinearRDrop(const RDropOptions& options, const RDropUnits& units, RDropSums* sums)
+      : options(options), units(units), sums(sums) {}
+  const char* name() const override { return kName; }
+  bool first_order_only() const override { return true; }
+
+  Tensor forward(const Tensors& in) override {
+    const bool wide = in[0].dtype() == DType::f64;
+    set_passes(1);
+    wide ? run<double>(in) : run<float>(in);
+    const double loss = sums->fit + options.alpha / 2 * sums->distance;
+    sums = nullptr;
+    return output({}, wide ? DType::f64 : DType::f32, kCpu).fill_(loss);
+  }
+
+  // L: of logits, and of the gradients of weight and bias.
+  template <class L>
+  void run(const Tensors& in) {
+    const DType dtype = in[0].dtype();
+    const Tensor hidden = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
+    const Tensor bias = in[2].defined() ? dense(in[2].to(dtype_of<L>)) : Tensor();
+    const int m = hidden.passes();
+    const int64_t dim = weight.size(1), classes = weight.size(0), count = hidden.numel() / dim;
+    int saved_count = 0;
+    auto gradient = [&](int i, int& at, DType type, bool zero) {
+      if (!recording() || !in[i].defined() || !in[i].requires_grad()) return Tensor();
+      at = saved_count++;
+      const Tensor result = empty(in[i].shape(), {type}, in[i].passes());
+      return save(zero ? result.zero_() : result);
+    };
+    const Tensor dhidden = gradient(0, dhidden_at, dtype, false),
+                 dweight = gradient(1, dweight_at, dtype_of<L>, true),
+                 dbias = gradient(2, dbias_at, dtype_of<L>, true);
+
+    const int64_t unit_bytes = m * classes * static_cast<int64_t>(sizeof(L));
+    const int64_t chunk = std::clamp<int64_t>(kChunkBytes / unit_bytes, 1, std::max<int64_t>(1, count));
+    const Tensor logits = empty({chunk, classes}, {dtype_of<L>}, m);
+    const bool differentiates = saved_count > 0;
+    auto matrix = [](const Tensor& x, int pass, int64_t row, int64_t rows) {
+      const int64_t cols = x.size(-1);
+      char* data = static_cast<char*>(x.raw()) + (pass * x.pass_stride() + row * cols) * size_of(x.dtype());
+      return MatrixBatch{data, x.dtype(), rows, cols, cols, 1, 0};
+    };
+    auto transposed = [](MatrixBatch x) {
+      std::swap(x.rows, x.cols), std::swap(x.row_stride, x.col_stride);
+      return x;
+    };
+    detail::RDropRows rows = detail::rdrop_rows(options, units, m, count, classes);
+    for (int64_t begin = 0; begin < count; begin += chunk) {
+      const int64_t n = std::min(chunk, count - begin);
+      for (int i = 0; i < m; ++i) {
+        detail::matmul_kernel(matrix(hidden, i, begin, n), transposed(matrix(weight, 0, 0, classes)),
+                              matrix(logits, i, 0, n), 1, bias.defined() ? bias.raw() : nullptr, dtype_of<L>);
+      }
+      rows.units = n;
+      L* z = logits.data<L>();
+      const RDropSums part = detail::rdrop_cross_entropy_rows<L>(
+          rows, {z, logits.pass_stride(), classes},
+          {differentiates ? z : nullptr, logits.pass_stride(), classes}, units.targets() + begin,
+          units.valid() ? units.valid() + begin : nullptr);
+      sums->fit += part.fit, sums->distance += part.distance;
+      sums->valid += part.valid, sums->correct += part.correct;
+      if (!differentiates) continue;
+      if (dbias.defined()) add_rows(logits, n, dbias.data<L>());
+      const Tensor dlogits = logits.to(dtype);
+      for (int i = 0; i < m; ++i) {
+        const MatrixBatch dz = matrix(dlogits, i, 0, n);
+        if (dhidden.defined())
+          detail::matmul_kernel(dz, matrix(weight, 0, 0, classes), matrix(dhidden, i, begin, n), 1);
+        if (dweight.defined())
+          detail::matmul_kernel(transposed(dz), matrix(hidden, i, begin, n), matrix(dweight, 0, 0, classes),
+                                1, nullptr, DType::f32, detail::Epilogue::none, true);
+      }
+    }
+  }
+
+  // sum += the first n rows of every pass of x.
+  template <class L>
+  static void add_rows(const Tensor& x, int64_t n, L* sum) {
+    const L* data = x.data<L>();
+    const int64_t cols = x.size(-1);
+    parallel_for(cols, std::max<int64_t>(64, detail::kGrain / (n * x.passes())),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t row = 0; row < n * x.passes(); ++row) {
+                     const L* from = data + row / n * x.pass_stride() + row % n * cols;
+#pragma omp simd
+                     for (int64_t j = begin; j < end; ++j) sum[j] += from[j];
+                   }
+                 });
+  }
+
+  Tensors vjp(const Tensor& g) override {
+    auto scaled = [&](int at) { return at < 0 ? Tensor() : detail::scale_gradient(saved(at), g); };
+    return {scaled(dhidden_at), scaled(dweight_at), scaled(dbias_at)};
+  }
+};
+
+}  // namespace
+
+LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight, const Tensor& bias,
+                                     const Tensor& target, const RDropOptions& options,
+                                     const Tensor& valid_mask, int passes) {
+  const Shape shape = detail::without_last(kName, hidden);
+  for (const Tensor* x : {&hidden, &weight, &bias}) {
+    check<DTypeError>((x == &bias && !x->defined()) || is_floating(x->dtype()),
+                      "{}: expected a floating dtype (bf16, f32, f64), got {}", kName, describe(*x));
+  }
+  check<ShapeError>(
+      weight.dim() == 2 && weight.size(1) == hidden.size(-1) && weight.size(0) > 0 && weight.passes() == 1,
+      "{}: expected a weight [classes, {}] of one pass, got {}", kName, hidden.size(-1), describe(weight));
+  const int64_t classes = weight.size(0);
+  check<ShapeError>(!bias.defined() || (bias.shape() == Shape{classes} && bias.passes() == 1),
+                    "{}: expected a bias [{}] of one pass, got {}", kName, classes,
+                    bias.defined() ? describe(bias) : "none");
+  const RDropUnits units = detail::rdrop_units(kName, shape, target, valid_mask, options);
+  for (int64_t u = 0; u < shape.numel(); ++u) {  // here, since a chunk would not know the unit's number
+    const int64_t label = units.targets()[u];
+    const bool counted = (!units.valid() || units.valid()[u] != 0) && label != options.ignore_index;
+    check<ValueError>(!counted || (label >= 0 && label < classes),
+                      "{}: target is {} at unit {}, expected a class in [0, {}) or ignore_index {}", kName,
+                      label, u, classes, options.ignore_index);
+  }
+  detail::check_passes(kName, hidden.passes(), passes);
+  // As in linear(): bf16 activations beside f32 parameters are multiplied as bf16.
+  const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
+  const bool mixed = hidden.dtype() == DType::bf16 && parameters == DType::f32;
+  const Tensor h = mixed ? hidden : hidden.to(promote(hidden.dtype(), parameters));
+  RDropSums sums;
+  const Tensor loss = apply<LinearRDrop>({h, weight, bias}, options, units, &sums);
+  return detail::loss_parts(loss, sums, hidden.passes(), passes);
+}
+
+namespace {
+
+const RegisterOp registered{
+    {.name = kName,
+     .samples =
+         [](SampleMaker& make) {
+           auto with = [](const std::vector<int64_t>& labels, RDropOptions options) {
+             const Tensor target = from_values(labels, {static_cast<int64_t>(labels.size())});
+             return [=](const Tensors& in) {
+               return linear_rdrop_cross_entropy(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), target,
+                                                 options)
+                   .loss;
+             };
+           };
+           const Tensor two = stack_passes({make.normal({3, 2}), make.normal({3, 2})});
+           return Samples{
+               {"one pass, no bias", {make.normal({2, 3}), make.normal({4, 3})}, with({1, 3}, {})},
+               {"2 passes", {two, make.normal({4, 2}), make.normal({4})}, with({0, 3, 1}, {.alpha = 3})},
+               {"smoothed, one ignored",
+                {two, make.normal({3, 2}), make.normal({3})},
+                with({0, -100, 1}, {.label_smoothing = 0.2, .divisor = 4})},
+               {"no unit", {make.normal({0, 2}), make.normal({3, 2}), make.normal({3})}, with({}, {})}};
+         },
+     .errors =
+         [] {
+           const Tensor target = from_values(std::vector<int64_t>{5}, {1});
+           auto f = [=](Shape h, Shape w, Shape b, RDropOptions options = {}) {
+             return [=] { linear_rdrop_cross_entropy(zeros(h), zeros(w), zeros(b), target, options); };
+           };
+           return ErrorSamples{
+               fails<ShapeError>("weight", "expected a weight [classes, 2] of one pass, got f32[4,3]",
+                                 f({1, 2}, {4, 3}, {4})),
+               fails<ShapeError>("bias", "expected a bias [4] of one pass, got f32[3]",
+                                 f({1, 2}, {4, 2}, {3})),
+               fails<ShapeError>("target", "target is i64[1], expected one pass of [2]",
+                                 f({2, 2}, {4, 2}, {4})),
+               fails<ValueError>(
+                   "label", "linear_rdrop_cross_entropy: target is 5 at unit 0, expected a class in [0, 4)",
+                   f({1, 2}, {4, 2}, {4})),
+               fails<ConfigError>("alpha", "linear_rdrop_cross_entropy: alpha is -1",
+                                  f({1, 2}, {6, 2}, {6}, {.alpha = -1}))};
+         },
+     .second_order = false,
+     .crosses_passes = true}};
+
+}  // namespace
+}  // namespace tandem

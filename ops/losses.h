@@ -1,0 +1,41 @@
+// Losses with torch's meaning, each pass on its own: m passes of predictions give m losses. What trains with
+// R-Drop calls the losses of ops/rdrop.h instead.
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace tandem {
+
+enum class Reduction { none, sum, mean };
+
+struct CrossEntropyOptions {
+  int64_t ignore_index = -100;
+  double label_smoothing = 0;  // in [0, 1): (1 - s) nll + s mean over classes of -log P
+  Reduction reduction = Reduction::mean;
+  double divisor = 0;  // of the mean; 0: the number of targets that are not ignored
+};
+
+// -log softmax(logits)[target] along the last dimension: logits [..., classes], target [...] (i64 or i32).
+// The mean over nothing is 0. bf16 is computed in f32; the result is [] (none: [...]), f32 (none: the logits'
+// dtype). Value and gradient are one sweep for sum and mean. ShapeError, DTypeError, ConfigError for inputs
+// and options that do not fit; ValueError: a label out of range, or (sum and mean) logits as in
+// rdrop_cross_entropy.
+Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {});
+
+// -log_probabilities[target]; log_probabilities [..., classes], target [...].
+Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction reduction = Reduction::mean,
+                int64_t ignore_index = -100);
+
+// (a - b)^2; equal shapes (ShapeError), no broadcasting.
+Tensor mse_loss(const Tensor& a, const Tensor& b, Reduction reduction = Reduction::mean);
+
+// -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), from logits x without overflow; t in [0, 1], equal shapes.
+Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target,
+                                        Reduction reduction = Reduction::mean);
+
+// t (log t - log_probabilities), 0 where t = 0; with log_target, `target` is log t. The mean is over all
+// elements, as in torch: divide a sum by the batch for the divergence per sample. Equal shapes.
+Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, Reduction reduction = Reduction::mean,
+              bool log_target = false);
+
+}  // namespace tandem
