@@ -2,11 +2,7 @@
 #include <memory>
 
 #include "autograd/pass_context.h"
-#include "nn/layers/attention.h"
-#include "nn/layers/dropout.h"
-#include "nn/layers/linear.h"
-#include "nn/layers/norm.h"
-#include "nn/layers/transformer.h"
+#include "nn/layers.h"
 #include "ops/arithmetic.h"
 #include "util.h"
 
@@ -88,6 +84,9 @@ TEST_CASE("layers: initial values have the bounds of PyTorch's defaults") {
   Linear linear(root, "linear", 400, 300);
   bound(linear.weight, 0.05);
   bound(linear.bias, 0.05);
+  Conv2d conv(root, "conv", 8, 40, 5, {.stride = {2, 2}, .groups = 2});
+  bound(conv.weight, 0.1);
+  bound(conv.bias, 0.1);
   MultiheadAttention attn(root, "attn", 96, 4);
   bound(attn.q_proj.weight, std::sqrt(6.0 / (96 + 3 * 96)));
   bound(attn.out_proj.weight, 1 / std::sqrt(96.0));
@@ -206,10 +205,35 @@ TEST_CASE("layers: options out of range name layer and path") {
           [&] { MultiheadAttention(root, "attn", 8, 2, {.dropout = 1}); });
   refused("LayerNorm: expected sizes", [&] { LayerNorm(root, "norm", 0); });
   refused("BatchNorm2d: momentum is 2", [&] { BatchNorm2d(root, "norm", 3, {.momentum = 2}); });
+  refused("Embedding: padding_idx is 3, expected a row of 3; in table",
+          [&] { Embedding(root, "table", 3, 2, 3); });
+  refused("Embedding: padding_idx is -1", [&] { Embedding(root, "table", 3, 2, -1); });
+  refused("Conv2d: 2 groups do not divide 3 and 4 channels; in conv",
+          [&] { Conv2d(root, "conv", 3, 4, 1, {.groups = 2}); });
+  refused("Conv2d: expected a kernel {height, width}, got [3]",
+          [&] { Conv2d(root, "conv", 3, 4, Shape{3}); });
+  refused("Conv2d: expected sizes of at least 1, got [3,4,0,0,1]", [&] { Conv2d(root, "conv", 3, 4, 0); });
   CHECK(root.children().empty());
   MultiheadAttention attn(root, "attn", 8, 2);
   CHECK(contains(message_of<ShapeError>([&] { attn(zeros({2, 3, 7})); }), "; in attn.q_proj"));
   CHECK(contains(message_of<ShapeError>([&] { attn(zeros({3, 8})); }), "expected query [B, T, dim]"));
+}
+
+TEST_CASE("layers: convolution and embedding") {
+  Root root;
+  Conv2d conv(root, "conv", 2, 4, {3, 1}, {.stride = {2, 1}, .padding = {1, 0}, .bias = false});
+  CHECK(conv(zeros({5, 2, 8, 6})).shape() == Shape{5, 4, 4, 6});
+  CHECK_FALSE(conv.bias.defined());
+  CHECK(contains(message_of<ShapeError>([&] { conv(zeros({5, 3, 8, 6})); }), "; in conv"));
+  Embedding table(root, "table", 6, 3, 1);
+  const Tensor rows = table(from_values(std::vector<int64_t>{0, 1, 5, 0}, {2, 2}));
+  CHECK(rows.shape() == Shape{2, 2, 3});
+  CHECK(values_of(rows[1][0]) == values_of(table.weight[5]));
+  CHECK(values_of(rows[0][1]) == std::vector<double>(3, 0));
+  rows.sum().backward();
+  CHECK(values_of(table.weight.grad().sum({1})) == std::vector<double>{6, 0, 0, 0, 0, 3});
+  CHECK(contains(message_of<ValueError>([&] { table(from_values(std::vector<int64_t>{6}, {1})); }),
+                 "; in table"));
 }
 
 TEST_CASE("layers: the encoder layer's noise falls on its branches alone") {

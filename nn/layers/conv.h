@@ -1,0 +1,33 @@
+// Conv2d: two-dimensional convolution.
+#pragma once
+
+#include "nn/module.h"
+#include "ops/conv2d.h"
+
+namespace tandem::nn {
+
+struct Conv2dConfig {  // pairs are {height, width}
+  Shape stride = {1, 1};
+  Shape padding = {0, 0};
+  Shape dilation = {1, 1};
+  int64_t groups = 1;
+  bool bias = true;
+};
+
+// x [N, in, H, W] to [N, out, H', W'] (ops/conv2d.h). Parameters: weight [out, in / groups, KH, KW], bias
+// [out]; both start in U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as in PyTorch. Kernels are {height, width}, or one
+// number for both. ConfigError for sizes below 1 and for groups that do not divide `in` and `out`.
+struct Conv2d : Layer<Conv2d> {
+  Conv2d(Module& parent, std::string name, int64_t in, int64_t out, const Shape& kernel,
+         Conv2dConfig config = {});
+  Conv2d(Module& parent, std::string name, int64_t in, int64_t out, int64_t kernel, Conv2dConfig config = {})
+      : Conv2d(parent, std::move(name), in, out, Shape{kernel, kernel}, config) {}
+  Tensor forward(const Tensor& x) {
+    return conv2d(x, weight, bias, {config.stride, config.padding, config.dilation, config.groups});
+  }
+
+  const Conv2dConfig config;
+  Tensor weight, bias;  // bias is undefined without
+};
+
+}  // namespace tandem::nn
