@@ -1,10 +1,7 @@
 #include <memory>
 #include <set>
 
-#include "autograd/pass_context.h"
-#include "nn/module.h"
-#include "ops/arithmetic.h"
-#include "ops/dropout.h"
+#include "tandem.h"
 #include "util.h"
 
 namespace tandem::nn {
