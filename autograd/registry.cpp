@@ -1,6 +1,9 @@
 #include "autograd/registry.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 
 #include "autograd/noise.h"
@@ -13,6 +16,13 @@ std::vector<OpInfo>& registry() {
   static std::vector<OpInfo> ops;
   return ops;
 }
+
+// What a library that is being loaded has registered. An exception must not cross the dynamic linker.
+struct Loading {
+  std::vector<std::string> names;
+  std::string error;
+};
+thread_local Loading* loading = nullptr;
 
 }  // namespace
 
@@ -29,8 +39,33 @@ RegisterOp::RegisterOp(OpInfo info) {
   auto& ops = registry();
   const auto at = std::lower_bound(ops.begin(), ops.end(), info.name,
                                    [](const OpInfo& op, const std::string& name) { return op.name < name; });
-  check<ConfigError>(at == ops.end() || at->name != info.name, "op: '{}' is registered twice", info.name);
+  const bool taken = at != ops.end() && at->name == info.name;
+  if (taken && loading) {
+    if (loading->error.empty()) loading->error = fmt::format("op: '{}' is registered twice", info.name);
+    return;
+  }
+  check<ConfigError>(!taken, "op: '{}' is registered twice", info.name);
+  if (loading) loading->names.push_back(info.name);
   ops.insert(at, std::move(info));
+}
+
+std::vector<std::string> load_ops(const std::string& file) {
+  std::error_code unused;
+  check<IoError>(std::filesystem::is_regular_file(file, unused), "load: no such file: '{}'", file);
+  // With a slash, or the dynamic linker would search its own folders.
+  const std::string path = std::filesystem::absolute(file).string();
+  if (dlopen(path.c_str(), RTLD_NOW | RTLD_NOLOAD)) return {};
+  Loading state;
+  loading = &state;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  loading = nullptr;
+  if (!library) {
+    const char* reason = dlerror();
+    raise<IoError>("load: {}", reason ? reason : path.c_str());
+  }
+  check<ConfigError>(state.error.empty(), "load: '{}': {}", file, state.error);
+  check<ConfigError>(!state.names.empty(), "load: '{}' registers no op", file);
+  return state.names;
 }
 
 namespace {

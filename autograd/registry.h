@@ -78,6 +78,11 @@ struct RegisterOp {
   explicit RegisterOp(OpInfo info);
 };
 
+// Loads a shared library of ops, linked against this one, into the process for good: its RegisterOp objects
+// register what it brings, whose names are returned (none when it was loaded before). IoError when the file
+// cannot be loaded; ConfigError when it registers no op, or one whose name is taken.
+std::vector<std::string> load_ops(const std::string& file);
+
 // call(exp): a unary or binary function as a sample's Function.
 inline Function call(Tensor (*f)(const Tensor&)) {
   return [f](const Tensors& in) { return f(in[0]); };
