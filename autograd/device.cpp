@@ -21,7 +21,8 @@ Device parse_device(std::string_view name) {
 
 Backend& backend(Device device) {
   Backend* found = slot(device.type);
-  check<DeviceError>(found != nullptr, "device '{}': no backend is loaded", name_of(device));
+  if (!found) [[unlikely]]
+    raise<DeviceError>("device '{}': no backend is loaded", name_of(device));
   return *found;
 }
 

@@ -91,8 +91,10 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
   for (const Tensor& x : inputs) {
     if (!x.defined()) continue;  // an optional input that was not given
     if (!first) first = &x;
-    check<DeviceError>(x.device() == first->device(), "{}: inputs on different devices: {} and {}",
-                       node.name(), name_of(first->device()), name_of(x.device()));
+    if (x.device() != first->device()) [[unlikely]] {
+      raise<DeviceError>("{}: inputs on different devices: {} and {}", node.name(), name_of(first->device()),
+                         name_of(x.device()));
+    }
     needed |= x.requires_grad();
   }
   node.recording_ = needed && grad_enabled();

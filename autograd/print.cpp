@@ -96,7 +96,7 @@ std::string to_string(const Tensor& tensor) {
   for (const std::string& text : elements) width = std::max(width, text.size());
   std::string text;
   Printer{elements, shown.shape(), whole.shape(), width}.print(text, 0, 0);
-  return text.append(" ").append(describe(tensor));
+  return text.append(" ").append(std::string(describe(tensor)));
 }
 
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << to_string(tensor); }

@@ -50,7 +50,8 @@ void* Tensor::raw() const {
 }
 
 void Tensor::check_dtype(DType wanted) const {
-  check<DTypeError>(dtype() == wanted, "data: the tensor is {}, not {}", name_of(dtype()), name_of(wanted));
+  if (dtype() == wanted) return;
+  raise<DTypeError>("data: the tensor is {}, not {}", name_of(dtype()), name_of(wanted));
 }
 
 double Tensor::item() const {
@@ -219,7 +220,7 @@ Tensor tensor(std::initializer_list<float> values, const Shape& shape) {
   return from_values(std::span<const float>(values.begin(), values.size()), shape);
 }
 
-std::string describe(const Tensor& tensor) {
+Description::operator std::string() const {
   if (!tensor.defined()) return "undefined";
   std::string text = std::string(name_of(tensor.dtype())) + to_string(tensor.shape());
   if (tensor.passes() > 1) text += " x " + std::to_string(tensor.passes()) + " passes";

@@ -144,7 +144,13 @@ class Tensor {
 };
 
 // "f32[2,3]", or "f32[2,3] x 4 passes".
-std::string describe(const Tensor& tensor);
+// Made where it is printed: as an argument of check() it costs nothing until the check fails. Lives no longer
+// than the tensor.
+struct Description {
+  const Tensor& tensor;
+  operator std::string() const;
+};
+inline Description describe(const Tensor& tensor) { return {tensor}; }
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 std::string to_string(const Tensor& tensor);
 
@@ -176,3 +182,12 @@ Tensor scalar(double value, const TensorOptions& options = {});  // shape []
 Tensor stack_passes(const Tensors& passes);
 
 }  // namespace tandem
+
+template <>
+struct fmt::formatter<tandem::Description> {
+  constexpr auto parse(format_parse_context& context) { return context.begin(); }
+  auto format(const tandem::Description& description, format_context& context) const {
+    const std::string text = description;
+    return std::copy(text.begin(), text.end(), context.out());
+  }
+};

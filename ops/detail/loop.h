@@ -149,8 +149,8 @@ void map(const Tensor& out, F f, const X&... inputs) {
 
 // A number that meets tensors of `dtype`: integers take whole numbers only, rather than cut 0.5 to 0.
 inline void check_factor(const char* op, DType dtype, double value) {
-  check<DTypeError>(is_floating(dtype) || (value == std::trunc(value) && std::abs(value) < 0x1p63),
-                    "{}: {} with a tensor of {}, which holds integers; convert it with to()", op, value,
+  if (is_floating(dtype) || (value == std::trunc(value) && std::abs(value) < 0x1p63)) return;
+  raise<DTypeError>("{}: {} with a tensor of {}, which holds integers; convert it with to()", op, value,
                     name_of(dtype));
 }
 // That number in the type of computation; unsigned types wrap around.

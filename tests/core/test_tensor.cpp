@@ -82,7 +82,7 @@ TEST_CASE("index() takes what Python's [] takes") {
   CHECK(x.index({-1}).shape() == Shape{3, 4});
   CHECK(values(x.index({Ellipsis{}, -1})) == Values{3, 7, 11, 15, 19, 23});
   CHECK(values(x.index({0, Slice{}, Slice{1, 3}})) == Values{1, 2, 5, 6, 9, 10});
-  CHECK(values(x.index({0, 0, Slice{.start = {}, .end = -1, .step = 2}})) == Values{0, 2});
+  CHECK(values(x.index({0, 0, Slice{{}, -1, 2}})) == Values{0, 2});
   CHECK(x.index({NewAxis{}, Ellipsis{}, NewAxis{}, 0}).shape() == Shape{1, 2, 3, 1});
   CHECK(x.index({Slice{1, {}}, Ellipsis{}, NewAxis{}, Slice{0, 2}}).shape() == Shape{1, 3, 1, 2});
   CHECK(x.index({}).shape() == x.shape());
@@ -90,7 +90,7 @@ TEST_CASE("index() takes what Python's [] takes") {
   check_throws<ShapeError>("index: 4 indices for f32[2,3,4]", [&] { x.index({0, 0, 0, 0}); });
   check_throws<ShapeError>("more than one ellipsis", [&] { x.index({Ellipsis{}, Ellipsis{}}); });
   check_throws<ValueError>("select: index 2 is out of range for size 2", [&] { x.index({2}); });
-  check_throws<ValueError>("step must be at least 1, got -1", [&] { x.index({Slice{.step = -1}}); });
+  check_throws<ValueError>("step must be at least 1, got -1", [&] { x.index({Slice{{}, {}, -1}}); });
 }
 
 TEST_CASE("slices clip, whatever the numbers") {

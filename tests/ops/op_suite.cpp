@@ -12,7 +12,8 @@
 namespace tandem::testing {
 
 Closeness close(const Tensor& a, const Tensor& b, double tolerance, double floor) {
-  if (a.shape() != b.shape() || a.passes() != b.passes()) return {false, describe(a) + " vs " + describe(b)};
+  if (a.shape() != b.shape() || a.passes() != b.passes())
+    return {false, fmt::format("{} vs {}", describe(a), describe(b))};
   const auto x = a.to_vector<double>(), y = b.to_vector<double>();
   double distance = 0, size = 0;
   for (size_t i = 0; i < x.size(); ++i) {

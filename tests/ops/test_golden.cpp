@@ -39,7 +39,7 @@ double largest(const std::vector<double>& values) {
 void compare(const Tensor& x, const Tensor& golden, double scale, const std::string& what) {
   INFO(what);
   REQUIRE(x.defined());
-  CHECK(describe(x) == describe(golden));
+  CHECK(std::string(describe(x)) == std::string(describe(golden)));
   if (x.shape() != golden.shape()) return;
   const auto a = x.to_vector<double>(), b = golden.to_vector<double>();
   const double allowed = 1e-10 * std::max(largest(b), scale);
