@@ -140,7 +140,7 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
   const int64_t classes = weight.size(0);
   check<ShapeError>(!bias.defined() || (bias.shape() == Shape{classes} && bias.passes() == 1),
                     "{}: expected a bias [{}] of one pass, got {}", kName, classes,
-                    bias.defined() ? describe(bias) : "none");
+                    bias.defined() ? std::string(describe(bias)) : "none");
   const RDropUnits units = detail::rdrop_units(kName, shape, target, valid_mask, options);
   for (int64_t u = 0; u < shape.numel(); ++u) {  // here, since a chunk would not know the unit's number
     const int64_t label = units.targets()[u];
