@@ -26,7 +26,7 @@ struct Embedding final : Op {
   const char* name() const override { return "embedding"; }
 
   Tensor forward(const Tensors& in) override {
-    const Tensor weight = dense(in[0]), indices = dense(detail::checked_index("embedding", in[1], rows));
+    const Tensor weight = dense(in[0]), indices = detail::checked_index("embedding", in[1], rows);
     save(in[1]);
     const int64_t count = indices.numel() * indices.passes(), width = weight.shape()[1];
     const int64_t* index = indices.data<int64_t>();
@@ -59,7 +59,7 @@ struct EmbeddingGrad final : Op {
   const char* name() const override { return "embedding_grad"; }
 
   Tensor forward(const Tensors& in) override {
-    const Tensor g = dense(in[0]), indices = dense(detail::checked_index("embedding", in[1], rows));
+    const Tensor g = dense(in[0]), indices = detail::checked_index("embedding", in[1], rows);
     save(in[1]);
     set_passes(1);
     const int64_t width = g.shape().back(), count = indices.numel() * indices.passes();

@@ -102,9 +102,10 @@ struct Strided {
   compute_t<T> operator[](int64_t i) const { return static_cast<compute_t<T>>(p[i * stride]); }
 };
 
-// Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16.
+// Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16. Flat: a functor that
+// is not inlined makes the loop scalar.
 template <class O, class F, class... In>
-void run_dense(O* out, int64_t n, F f, In... in) {
+[[gnu::noinline, gnu::flatten]] void run_dense(O* out, int64_t n, F f, In... in) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = f(in[i]...);
 }

@@ -2,6 +2,9 @@
 // versions, so that a plain loop around them becomes SIMD code, on every -march and on a GPU. The f64
 // versions are the C++ library's: they serve gradient checks, where precision counts and speed does not.
 //
+// They are inlined by force: one call left in a loop, which the compiler likes to leave in large functions,
+// makes the whole loop scalar.
+//
 // The errors stated are the largest over every f32 argument, in units in the last place of the result (ulp),
 // subnormal numbers included. NaN gives NaN, and the limits at infinities, poles and zeros (with their sign)
 // are those of <cmath>.
@@ -23,17 +26,21 @@ inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 inline constexpr float kLn2Hi = 0.693145752f;
 inline constexpr float kLn2Lo = 1.42860682e-06f;
 
-constexpr uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
-constexpr float from_bits(uint32_t u) { return std::bit_cast<float>(u); }
-constexpr float magnitude(float x) { return from_bits(bits(x) & 0x7fffffffu); }
+[[gnu::always_inline]] constexpr uint32_t bits(float x) { return std::bit_cast<uint32_t>(x); }
+[[gnu::always_inline]] constexpr float from_bits(uint32_t u) { return std::bit_cast<float>(u); }
+[[gnu::always_inline]] constexpr float magnitude(float x) { return from_bits(bits(x) & 0x7fffffffu); }
 // `value`, which is >= 0, with the sign of x.
-constexpr float with_sign(float value, float x) { return from_bits(bits(value) | (bits(x) & 0x80000000u)); }
+[[gnu::always_inline]] constexpr float with_sign(float value, float x) {
+  return from_bits(bits(value) | (bits(x) & 0x80000000u));
+}
 // 2^n for -127 <= n <= 127 (0 for -127).
-constexpr float power_of_two(int32_t n) { return from_bits(static_cast<uint32_t>(n + 127) << 23); }
+[[gnu::always_inline]] constexpr float power_of_two(int32_t n) {
+  return from_bits(static_cast<uint32_t>(n + 127) << 23);
+}
 
 // The smaller (larger) of x and a limit; NaN stays NaN.
-constexpr float at_most(float x, float limit) { return x > limit ? limit : x; }
-constexpr float at_least(float x, float limit) { return x < limit ? limit : x; }
+[[gnu::always_inline]] constexpr float at_most(float x, float limit) { return x > limit ? limit : x; }
+[[gnu::always_inline]] constexpr float at_least(float x, float limit) { return x < limit ? limit : x; }
 
 // x = n ln 2 + r, |r| <= 0.35, for |x| < 1000.
 struct Reduced {
@@ -41,7 +48,7 @@ struct Reduced {
   float n;
   int32_t exponent;  // n as an integer
 };
-constexpr Reduced reduce_ln2(float x) {
+[[gnu::always_inline]] constexpr Reduced reduce_ln2(float x) {
   constexpr float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer kept in the low bits
   const float shifted = x * 1.44269504f + shifter;
   const float n = shifted - shifter;
@@ -50,7 +57,7 @@ constexpr Reduced reduce_ln2(float x) {
 }
 
 // exp(r) for |r| <= 0.35; relative error of the polynomial 2^-28.
-constexpr float exp_reduced(float r) {
+[[gnu::always_inline]] constexpr float exp_reduced(float r) {
   float q = 0.0013848329f;
   q = q * r + 0.00837001763f;
   q = q * r + 0.0416680053f;
@@ -60,13 +67,13 @@ constexpr float exp_reduced(float r) {
 }
 
 // exp(x) for |x| <= 87, where neither the result nor its scale leaves the normal range.
-constexpr float exp_normal(float x) {
+[[gnu::always_inline]] constexpr float exp_normal(float x) {
   const Reduced reduced = reduce_ln2(x);
   return exp_reduced(reduced.r) * power_of_two(reduced.exponent);
 }
 
 // ln((1 + f) 2^e) for -0.25 <= f <= 0.5; relative error of the polynomial 2^-27.6.
-constexpr float log_reduced(float f, float e) {
+[[gnu::always_inline]] constexpr float log_reduced(float f, float e) {
   float q = -0.0450544916f;
   q = q * f + 0.104646392f;
   q = q * f - 0.131644607f;
@@ -80,8 +87,10 @@ constexpr float log_reduced(float f, float e) {
 }
 
 // The exponent field (in place, signed) that scales x > 0 into [0.75, 1.5).
-constexpr uint32_t exponent_field(float x) { return (bits(x) - bits(0.75f)) & 0xff800000u; }
-constexpr float exponent_value(uint32_t field) {
+[[gnu::always_inline]] constexpr uint32_t exponent_field(float x) {
+  return (bits(x) - bits(0.75f)) & 0xff800000u;
+}
+[[gnu::always_inline]] constexpr float exponent_value(uint32_t field) {
   return static_cast<float>(static_cast<int32_t>(field)) * 0x1p-23f;
 }
 
@@ -91,7 +100,7 @@ template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
 
 // e^x, 1.1 ulp.
-constexpr float exp(float x) {
+[[gnu::always_inline]] constexpr float exp(float x) {
   using namespace detail;
   constexpr float lowest = -104.0f;  // e^-104 is below half of the least subnormal number
   const Reduced reduced = reduce_ln2(at_least(at_most(x, 89.0f), lowest));
@@ -103,7 +112,7 @@ constexpr float exp(float x) {
 }
 
 // e^x - 1, 2 ulp.
-constexpr float expm1(float x) {
+[[gnu::always_inline]] constexpr float expm1(float x) {
   using namespace detail;
   const Reduced reduced = reduce_ln2(at_least(at_most(x, 89.0f), -20.0f));
   const float r = reduced.r;
@@ -122,7 +131,7 @@ constexpr float expm1(float x) {
 }
 
 // Natural logarithm, 1 ulp; -inf at 0, NaN below.
-constexpr float log(float x) {
+[[gnu::always_inline]] constexpr float log(float x) {
   using namespace detail;
   const bool subnormal = x < std::numeric_limits<float>::min();
   const float y = subnormal ? x * 0x1p23f : x;
@@ -135,7 +144,7 @@ constexpr float log(float x) {
 }
 
 // ln(1 + x), 1 ulp; -inf at -1, NaN below.
-constexpr float log1p(float x) {
+[[gnu::always_inline]] constexpr float log1p(float x) {
   using namespace detail;
   // 1 + f = (1 + x) / 2^e, from x / 2^e and 1 / 2^e, which are exact: 1 + x only chooses e.
   const uint32_t field = exponent_field(1.0f + x);
@@ -147,7 +156,7 @@ constexpr float log1p(float x) {
 }
 
 // 2 ulp.
-constexpr float tanh(float x) {
+[[gnu::always_inline]] constexpr float tanh(float x) {
   using namespace detail;
   const float a = at_most(magnitude(x), 10.0f);  // 1 from 9.02
   const float s = a * a;
@@ -162,7 +171,7 @@ constexpr float tanh(float x) {
 }
 
 // The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x, 2 ulp.
-constexpr float erf(float x) {
+[[gnu::always_inline]] constexpr float erf(float x) {
   using namespace detail;
   const float a = at_most(magnitude(x), 4.0f);  // 1 from 3.92
   const float s = a * a;
@@ -186,7 +195,7 @@ constexpr float erf(float x) {
 }
 
 // 1 / (1 + e^-x), 2.5 ulp; precise to the end of both tails.
-constexpr float sigmoid(float x) {
+[[gnu::always_inline]] constexpr float sigmoid(float x) {
   const float e = exp(-detail::magnitude(x));
   return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
