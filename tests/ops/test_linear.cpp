@@ -1,5 +1,5 @@
 // What the samples of linear and embedding do not show: mixed precision, the cached copy of a weight, the two
-// ways of a forward, padding, indices that differ between passes. forward.
+// ways of a forward, padding, indices that differ between passes.
 #include <doctest/doctest.h>
 
 #include "autograd/grad_mode.h"
