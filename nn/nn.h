@@ -1,6 +1,7 @@
-// Modules, layers, initialisers, optimizers, schedules and files of tensors.
+// Modules, layers, initialisers, optimizers, schedules, data sets, files of tensors, and the trainer.
 #pragma once
 
+#include "nn/data/image_dataset.h"
 #include "nn/init.h"
 #include "nn/layers.h"
 #include "nn/module.h"
@@ -9,3 +10,4 @@
 #include "nn/optim/schedule.h"
 #include "nn/optim/sgd.h"
 #include "nn/serialize/safetensors.h"
+#include "nn/train/trainer.h"

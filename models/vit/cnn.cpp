@@ -1,0 +1,24 @@
+#include "models/vit/cnn.h"
+
+#include "ops/ops.h"
+
+namespace tandem::models {
+
+Cnn::Cnn(const CnnConfig& c)
+    : conv1(*this, "conv1", c.channels, c.width, 3, {.padding = {1, 1}}),
+      norm1(*this, "norm1", c.width),
+      conv2(*this, "conv2", c.width, 2 * c.width, 3, {.padding = {1, 1}}),
+      norm2(*this, "norm2", 2 * c.width),
+      drop(*this, "drop", c.dropout),
+      head(*this, "head", 2 * c.width * (c.image_size / 4) * (c.image_size / 4), c.classes) {
+  check<ConfigError>(c.image_size % 4 == 0, "cnn: image_size: expected a multiple of 4, got {}",
+                     c.image_size);
+}
+
+Tensor Cnn::forward(const Tensor& images) {
+  const Tensor half = max_pool2d(relu(norm1(conv1(images))), {2, 2});
+  const Tensor quarter = max_pool2d(relu(norm2(conv2(half))), {2, 2});
+  return head(drop(quarter.flatten(1)));
+}
+
+}  // namespace tandem::models

@@ -1,0 +1,31 @@
+// A small convolutional network, for R-Drop beyond attention: two blocks of convolution, batch norm, ReLU and
+// pooling, dropout, and a linear head.
+#pragma once
+
+#include "nn/layers.h"
+
+namespace tandem::models {
+
+struct CnnConfig {
+  int64_t image_size = 28;  // pixels, square; divisible by 4
+  int64_t channels = 1;
+  int64_t classes = 10;
+  int64_t width = 32;    // channels of the first block; the second has twice as many
+  double dropout = 0.3;  // before the head
+};
+
+class Cnn : public nn::Module {
+ public:
+  explicit Cnn(const CnnConfig& config);
+  Tensor forward(const Tensor& images);  // [B, C, H, W] -> logits [B, classes]
+
+ private:
+  nn::Conv2d conv1;
+  nn::BatchNorm2d norm1;
+  nn::Conv2d conv2;
+  nn::BatchNorm2d norm2;
+  nn::Dropout drop;
+  nn::Linear head;
+};
+
+}  // namespace tandem::models

@@ -1,0 +1,119 @@
+#include "models/vit/vit.h"
+
+#include <map>
+
+#include "autograd/grad_mode.h"
+#include "ops/ops.h"
+
+namespace tandem::models {
+namespace {
+
+const std::map<std::string, VitConfig>& presets() {
+  static const std::map<std::string, VitConfig> table = {
+      {"tiny", {}},
+      {"small", {.patch_size = 4, .dim = 128, .depth = 6, .heads = 4, .mlp_dim = 256}},
+      {"s16",
+       {.image_size = 224,
+        .channels = 3,
+        .classes = 1000,
+        .patch_size = 16,
+        .dim = 384,
+        .depth = 12,
+        .heads = 6,
+        .mlp_dim = 1536}},
+      {"b32",
+       {.image_size = 224,
+        .channels = 3,
+        .classes = 1000,
+        .patch_size = 32,
+        .dim = 768,
+        .depth = 12,
+        .heads = 12,
+        .mlp_dim = 3072}},
+      {"b16",
+       {.image_size = 224,
+        .channels = 3,
+        .classes = 1000,
+        .patch_size = 16,
+        .dim = 768,
+        .depth = 12,
+        .heads = 12,
+        .mlp_dim = 3072}},
+  };
+  return table;
+}
+
+const VitConfig& checked(const VitConfig& c) {
+  auto positive = [](const char* name, int64_t value) {
+    check<ConfigError>(value >= 1, "vit: {}: expected at least 1, got {}", name, value);
+  };
+  positive("image_size", c.image_size), positive("channels", c.channels), positive("classes", c.classes);
+  positive("patch_size", c.patch_size), positive("dim", c.dim), positive("depth", c.depth);
+  positive("heads", c.heads), positive("mlp_dim", c.mlp_dim);
+  check<ConfigError>(c.image_size % c.patch_size == 0, "vit: patch_size {} does not divide image_size {}",
+                     c.patch_size, c.image_size);
+  check<ConfigError>(c.dim % c.heads == 0, "vit: heads {} do not divide dim {}", c.heads, c.dim);
+  return c;
+}
+
+int64_t tokens(const VitConfig& c) {
+  return (c.image_size / c.patch_size) * (c.image_size / c.patch_size) + 1;
+}
+
+}  // namespace
+
+VitConfig vit_preset(const std::string& name) {
+  const auto found = presets().find(name);
+  if (found != presets().end()) return found->second;
+  std::string known;
+  for (const auto& [key, config] : presets()) known += (known.empty() ? "" : ", ") + key;
+  raise<ConfigError>("preset: expected one of {}, got '{}'", known, name);
+}
+
+std::vector<std::string> vit_preset_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, config] : presets()) names.push_back(name);
+  return names;
+}
+
+Vit::Vit(const VitConfig& config)
+    : config_(checked(config)),
+      patch_embed(*this, "patch_embed", config.channels, config.dim, config.patch_size,
+                  {.stride = {config.patch_size, config.patch_size}}),
+      class_token(register_parameter("class_token", {1, 1, config.dim}, nn::init::zeros())),
+      positions(register_parameter("positions", {1, tokens(config), config.dim}, nn::init::normal(0, 0.02))),
+      drop(*this, "drop", config.dropout_from == 0 ? config.dropout : 0),
+      blocks(*this, "blocks"),
+      norm(*this, "norm", config.dim, {.eps = 1e-6}),
+      head(*this, "head", config.dim, config.classes) {
+  for (int64_t i = 0; i < config.depth; ++i) {
+    const bool noisy = i >= config.dropout_from;
+    const double rise = config.depth > 1 ? static_cast<double>(i) / (config.depth - 1) : 1;
+    nn::TransformerEncoderLayerOptions options{.norm_eps = 1e-6};
+    if (noisy) {
+      options.dropout = options.activation_dropout = config.dropout;
+      options.attention_dropout = config.attention_dropout;
+      options.drop_path = config.drop_path * rise;
+    }
+    blocks.emplace_back(config.dim, config.heads, config.mlp_dim, options);
+  }
+  if (config.zero_head) {
+    NoGradGuard guard;
+    for (const Tensor& parameter : head.parameters()) parameter.zero_();
+  }
+}
+
+Tensor Vit::forward(const Tensor& images) {
+  const VitConfig& c = config_;
+  check<ShapeError>(images.dim() == 4 && images.size(1) == c.channels && images.size(2) == c.image_size &&
+                        images.size(3) == c.image_size,
+                    "vit: expected images [B,{},{},{}], got {}", c.channels, c.image_size, c.image_size,
+                    describe(images));
+  const int64_t batch = images.size(0);
+  const Tensor patches = patch_embed(images).flatten(2).transpose(1, 2);  // [B, T-1, D]
+  Tensor x = drop(cat({class_token.expand({batch, 1, c.dim}), patches}, 1) + positions);
+  for (auto& block : blocks) x = block(x);
+  return head(norm(x.select(1, 0)));  // the norm of the class token is all the head reads
+}
+
+}  // namespace tandem::models

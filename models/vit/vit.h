@@ -1,0 +1,50 @@
+// The Vision Transformer of "An Image is Worth 16x16 Words" (Dosovitskiy et al. 2021, arXiv 2010.11929):
+// convolutional patch embedding, class token, learned positions, pre-norm encoder blocks, final norm, head.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/layers.h"
+
+namespace tandem::models {
+
+struct VitConfig {
+  int64_t image_size = 28;  // pixels, square
+  int64_t channels = 1;
+  int64_t classes = 10;
+  int64_t patch_size = 7;  // divides image_size
+  int64_t dim = 64;
+  int64_t depth = 4;  // blocks
+  int64_t heads = 4;  // divides dim
+  int64_t mlp_dim = 128;
+  double dropout = 0.1;          // after the embedding, the attention's output and both layers of the MLP
+  double attention_dropout = 0;  // on the attention probabilities
+  double drop_path = 0;          // stochastic depth: rises linearly from 0 to this over the blocks
+  int64_t dropout_from = 0;      // first block with noise: those below are shared by all passes
+  bool zero_head = false;        // the head starts at 0, as when fine-tuning
+};
+
+// "tiny" (28x28 grey images, 139k parameters), "small", or the paper's "s16", "b32", "b16": sizes only.
+// ConfigError for another name.
+VitConfig vit_preset(const std::string& name);
+std::vector<std::string> vit_preset_names();
+
+class Vit : public nn::Module {
+ public:
+  // ConfigError naming the size that does not fit.
+  explicit Vit(const VitConfig& config);
+  Tensor forward(const Tensor& images);  // [B, C, H, W] -> logits [B, classes]
+  const VitConfig& config() const { return config_; }
+
+ private:
+  VitConfig config_;
+  nn::Conv2d patch_embed;
+  Tensor class_token, positions;  // [1, 1, D], [1, T, D]
+  nn::Dropout drop;
+  nn::ModuleList<nn::TransformerEncoderLayer> blocks;
+  nn::LayerNorm norm;
+  nn::Linear head;
+};
+
+}  // namespace tandem::models

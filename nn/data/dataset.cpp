@@ -1,0 +1,33 @@
+#include "nn/data/dataset.h"
+
+#include <numeric>
+
+#include "autograd/noise.h"
+
+namespace tandem::data {
+namespace {
+
+std::vector<Indices> cut(const Indices& order, int64_t batch_size) {
+  check<ConfigError>(batch_size >= 1, "batch_size: expected at least 1, got {}", batch_size);
+  std::vector<Indices> batches;
+  for (size_t begin = 0; begin < order.size(); begin += batch_size) {
+    const size_t end = std::min(order.size(), begin + batch_size);
+    batches.emplace_back(order.begin() + begin, order.begin() + end);
+  }
+  return batches;
+}
+
+}  // namespace
+
+std::vector<Indices> Dataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
+  return cut(permutation(noise_key(seed, epoch, site_hash("epoch"), 0, Purpose::shuffle), size()),
+             batch_size);
+}
+
+std::vector<Indices> Dataset::ordered_batches(int64_t batch_size) const {
+  Indices order(size());
+  std::iota(order.begin(), order.end(), 0);
+  return cut(order, batch_size);
+}
+
+}  // namespace tandem::data

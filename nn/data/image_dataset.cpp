@@ -1,0 +1,111 @@
+#include "nn/data/image_dataset.h"
+
+#include <cmath>
+
+#include "autograd/noise.h"
+#include "autograd/parallel.h"
+#include "nn/data/fashion_mnist.h"
+
+namespace tandem::data {
+
+Normalization measure_normalization(const ImageSet& images) {
+  const int64_t plane = images.height * images.width;
+  Normalization result{std::vector<double>(images.channels), std::vector<double>(images.channels, 1)};
+  for (int64_t c = 0; c < images.channels; ++c) {
+    uint64_t sum = 0, squares = 0;  // exact: pixels are bytes
+    for (int64_t i = 0; i < images.count; ++i) {
+      const uint8_t* pixels = images.pixels.data() + (i * images.channels + c) * plane;
+      for (int64_t k = 0; k < plane; ++k) {
+        sum += pixels[k];
+        squares += uint64_t{pixels[k]} * pixels[k];
+      }
+    }
+    const double n = static_cast<double>(images.count * plane), mean = sum / n;
+    result.mean[c] = mean / 255;
+    const double variance = squares / n - mean * mean;
+    if (variance > 0) result.stddev[c] = std::sqrt(variance) / 255;
+  }
+  return result;
+}
+
+ImageDataset::ImageDataset(ImageSet images, Normalization normalization, Augmentation augmentation)
+    : images_(std::move(images)), normalization_(std::move(normalization)), augmentation_(augmentation) {
+  const auto channels = static_cast<size_t>(images_.channels);
+  check<ConfigError>(normalization_.mean.size() == channels && normalization_.stddev.size() == channels,
+                     "normalization: expected {} channels, got {} means and {} deviations", channels,
+                     normalization_.mean.size(), normalization_.stddev.size());
+  check<ConfigError>(augmentation.crop_padding >= 0 && augmentation.crop_padding < images_.height,
+                     "crop: expected a padding from 0 to below the height {}, got {}", images_.height,
+                     augmentation.crop_padding);
+}
+
+ImageDataset::ImageDataset(ImageSet images) : ImageDataset(images, measure_normalization(images)) {}
+
+Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
+  const int64_t n = static_cast<int64_t>(indices.size()), C = images_.channels, H = images_.height,
+                W = images_.width;
+  Batch batch;
+  batch.size = n;
+  const Tensor x = empty({n, C, H, W});
+  batch.target = empty({n}, {DType::i64});
+  float* out = x.data<float>();
+  int64_t* labels = batch.target.data<int64_t>();
+  const NoiseKey key =
+      noise_key(context.seed, context.step, site_hash("augmentation"), 0, Purpose::augmentation);
+  parallel_for(n, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      labels[i] = images_.labels[indices[i]];
+      int64_t dy = 0, dx = 0;
+      bool flip = false;
+      if (context.training) {
+        const uint64_t sample = context.sample_offset + i, range = 2 * augmentation_.crop_padding + 1;
+        dy = static_cast<int64_t>(bounded(key, sample, 0, range)) - augmentation_.crop_padding;
+        dx = static_cast<int64_t>(bounded(key, sample, 1, range)) - augmentation_.crop_padding;
+        flip = augmentation_.flip && bounded(key, sample, 2, 2) == 1;
+      }
+      for (int64_t c = 0; c < C; ++c) {
+        const uint8_t* source = images_.pixels.data() + (indices[i] * C + c) * H * W;
+        float* target = out + (i * C + c) * H * W;
+        const auto scale = static_cast<float>(1 / (255 * normalization_.stddev[c]));
+        const auto shift = static_cast<float>(-normalization_.mean[c] / normalization_.stddev[c]);
+        for (int64_t y = 0; y < H; ++y) {
+          for (int64_t k = 0; k < W; ++k) {
+            const int64_t sy = y + dy, sx = (flip ? W - 1 - k : k) + dx;
+            const bool inside = sy >= 0 && sy < H && sx >= 0 && sx < W;
+            target[y * W + k] = shift + scale * (inside ? source[sy * W + sx] : 0);
+          }
+        }
+      }
+    }
+  });
+  batch.inputs = {x};
+  return batch;
+}
+
+ImageDataset ImageDataset::subset(std::span<const int64_t> indices) const {
+  ImageSet part{static_cast<int64_t>(indices.size()),
+                images_.channels,
+                images_.height,
+                images_.width,
+                {},
+                {},
+                images_.classes};
+  const int64_t size = images_.channels * images_.height * images_.width;
+  part.pixels.reserve(indices.size() * size);
+  for (int64_t i : indices) {
+    check<ValueError>(i >= 0 && i < images_.count, "subset: index {} of {} images", i, images_.count);
+    part.labels.push_back(images_.labels[i]);
+    part.pixels.insert(part.pixels.end(), images_.pixels.begin() + i * size,
+                       images_.pixels.begin() + (i + 1) * size);
+  }
+  return {std::move(part), normalization_, augmentation_};
+}
+
+std::pair<ImageDataset, ImageDataset> fashion_mnist(const std::string& dir, Augmentation augmentation) {
+  ImageSplits splits = fashion_mnist_sources(dir);
+  const Normalization normalization = measure_normalization(splits.train);
+  return {ImageDataset(std::move(splits.train), normalization, augmentation),
+          ImageDataset(std::move(splits.test), normalization)};
+}
+
+}  // namespace tandem::data

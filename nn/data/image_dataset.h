@@ -1,0 +1,46 @@
+// Labelled images as a data set: normalised f32 tensors [B, C, H, W], with the usual augmentation.
+#pragma once
+
+#include <utility>
+
+#include "nn/data/dataset.h"
+#include "nn/data/images.h"
+
+namespace tandem::data {
+
+// For training batches only; evaluation sees the images as they are.
+struct Augmentation {
+  int64_t crop_padding = 0;  // pad by this many zero pixels on every side, then crop the old size at random
+  bool flip = false;         // left-right, with probability 1/2
+};
+
+// Mean and standard deviation per channel, of pixels in [0, 1].
+struct Normalization {
+  std::vector<double> mean, stddev;
+};
+Normalization measure_normalization(const ImageSet& images);
+
+class ImageDataset final : public Dataset {
+ public:
+  // ConfigError when a count of channels or the padding does not fit the images.
+  ImageDataset(ImageSet images, Normalization normalization, Augmentation augmentation = {});
+  explicit ImageDataset(ImageSet images);  // normalised by its own mean and deviation
+
+  int64_t size() const override { return images_.count; }
+  Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
+
+  const ImageSet& images() const { return images_; }
+  const Normalization& normalization() const { return normalization_; }
+  int64_t classes() const { return static_cast<int64_t>(images_.classes.size()); }
+  ImageDataset subset(std::span<const int64_t> indices) const;  // those images, in that order
+
+ private:
+  ImageSet images_;
+  Normalization normalization_;
+  Augmentation augmentation_;
+};
+
+// Fashion-MNIST in `dir` (fetched when it is not there), normalised by the training images: {train, test}.
+std::pair<ImageDataset, ImageDataset> fashion_mnist(const std::string& dir, Augmentation augmentation = {});
+
+}  // namespace tandem::data

@@ -1,0 +1,35 @@
+// A live progress bar on standard error: the time left, what the caller says, and a rate. Where standard
+// error is not a terminal nothing is drawn.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace tandem::nn {
+
+class Progress {
+ public:
+  // `label` stands in front, `unit` names what is counted.
+  Progress(std::string label, int64_t total, std::string unit, bool shown = true);
+  ~Progress();  // clears the bar
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  // `done` of `total` units, with `text` after the bar. Draws at most ten times a second.
+  void update(int64_t done, const std::string& text);
+
+  double seconds() const;  // since it began
+  double units_per_second() const;
+
+ private:
+  std::string label_, unit_;
+  int64_t total_, done_ = 0;
+  bool drawn_ = false, shown_;
+  std::chrono::steady_clock::time_point start_, last_;
+};
+
+// "1:23" or "1:02:03".
+std::string clock_text(double seconds);
+
+}  // namespace tandem::nn

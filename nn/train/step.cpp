@@ -1,0 +1,149 @@
+#include "nn/train/step.h"
+
+#include <cmath>
+
+#include "autograd/engine.h"
+#include "autograd/grad_mode.h"
+#include "autograd/pass_context.h"
+#include "autograd/scope.h"
+
+namespace tandem::nn {
+
+int64_t Objective::valid_units(const data::Batch& batch) const {
+  if (!batch.valid.defined()) return batch.target.numel();
+  int64_t count = 0;
+  for (uint8_t valid : batch.valid.to_vector<uint8_t>()) count += valid != 0;
+  return count;
+}
+
+Plan parse_plan(std::string_view name) {
+  for (Plan plan : {Plan::stacked, Plan::sequential, Plan::replay}) {
+    if (name == name_of(plan)) return plan;
+  }
+  raise<ConfigError>("plan: expected stacked, sequential or replay, got '{}'", name);
+}
+
+std::string_view name_of(Plan plan) {
+  return plan == Plan::stacked ? "stacked" : plan == Plan::sequential ? "sequential" : "replay";
+}
+
+void check_step_options(const StepOptions& o) {
+  check<ConfigError>(o.passes >= 1, "passes: expected at least 1, got {}", o.passes);
+  check<ConfigError>(std::isfinite(o.alpha) && o.alpha >= 0, "alpha: expected a number >= 0, got {}",
+                     o.alpha);
+  check<ConfigError>(o.rates.empty() || static_cast<int>(o.rates.size()) == o.passes,
+                     "rates: expected one for each of the {} passes, got {}", o.passes, o.rates.size());
+  for (double p : o.rates) check<ConfigError>(p >= 0 && p < 1, "rates: expected rates in [0, 1), got {}", p);
+  check<ConfigError>(o.label_smoothing >= 0 && o.label_smoothing < 1,
+                     "label_smoothing: expected a number in [0, 1), got {}", o.label_smoothing);
+  check<ConfigError>(std::isfinite(o.rate_scale) && o.rate_scale >= 0,
+                     "rate_scale: expected a number >= 0, got {}", o.rate_scale);
+}
+
+namespace {
+
+// One micro-batch of a step.
+class MicroBatch {
+ public:
+  MicroBatch(Objective& objective, const data::Batch& batch, const StepOptions& options,
+             uint64_t sample_offset, double divisor)
+      : objective_(objective),
+        batch_(batch),
+        options_(options),
+        sample_offset_(sample_offset),
+        divisor_(divisor) {}
+
+  LossParts backward() {
+    switch (options_.plan) {
+      case Plan::sequential:
+        return sequential();
+      case Plan::replay:
+        return options_.passes == 1 ? stacked() : replay();
+      default:
+        return stacked();
+    }
+  }
+
+ private:
+  // The primitive under every plan: passes [first, first + count) of the forward, with a tape or without.
+  Tensor run(int first, int count, bool tape, bool first_time = true) {
+    PassContext context({.seed = options_.seed,
+                         .step = options_.step,
+                         .first = first,
+                         .count = count,
+                         .rates = options_.rates,
+                         .rate_scale = options_.rate_scale,
+                         .sample_offset = sample_offset_,
+                         .batch = batch_.size,
+                         .updates_statistics = first_time});
+    GradMode mode(tape);
+    return objective_.forward(batch_);
+  }
+
+  LossParts loss(const Tensor& output) {
+    return objective_.loss(
+        output, batch_,
+        {.alpha = options_.alpha, .label_smoothing = options_.label_smoothing, .divisor = divisor_},
+        options_.passes);
+  }
+
+  LossParts stacked() {
+    LossParts parts = loss(run(0, options_.passes, true));
+    parts.loss.backward();
+    return parts;
+  }
+
+  LossParts sequential() {
+    Tensors outputs;
+    for (int i = 0; i < options_.passes; ++i) outputs.push_back(run(i, 1, true));
+    LossParts parts = loss(stack_passes(outputs));
+    parts.loss.backward();
+    return parts;
+  }
+
+  LossParts replay() {
+    const int last = options_.passes - 1;
+    Tensors outputs;
+    for (int i = 0; i < last; ++i) outputs.push_back(run(i, 1, false));
+    const Tensor kept = run(last, 1, true);
+    outputs.push_back(kept.detach());
+    const Tensor output = stack_passes(outputs).requires_grad_();
+    outputs.clear();
+    LossParts parts = loss(output);
+    parts.loss.backward();
+    kept.backward(output.grad().pass(last));
+    for (int i = 0; i < last; ++i) run(i, 1, true, false).backward(output.grad().pass(i));
+    return parts;
+  }
+
+  Objective& objective_;
+  const data::Batch& batch_;
+  const StepOptions& options_;
+  uint64_t sample_offset_;
+  double divisor_;
+};
+
+}  // namespace
+
+StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
+                                const StepOptions& options) {
+  check_step_options(options);
+  StepResult result;
+  for (const data::Batch& batch : micro_batches) result.units += objective.valid_units(batch);
+  check<ValueError>(result.units > 0, "step {}: no unit of the batch counts towards the loss", options.step);
+  uint64_t sample_offset = options.sample_offset;
+  int64_t correct = 0;
+  for (const data::Batch& batch : micro_batches) {
+    const LossParts parts =
+        MicroBatch(objective, batch, options, sample_offset, static_cast<double>(result.units)).backward();
+    sample_offset += batch.size;
+    result.ce += parts.ce;
+    result.kl += parts.kl;
+    correct += parts.correct;
+  }
+  result.loss = result.ce + options.alpha / 2 * result.kl;
+  result.accuracy = static_cast<double>(correct) / (static_cast<double>(result.units) * options.passes);
+  return result;
+}
+
+}  // namespace tandem::nn

@@ -1,0 +1,50 @@
+// One optimizer step's forward and backward: m passes of some micro-batches under a plan.
+//
+//   stacked      run(0..m): passes lead in memory, everything before the first noise runs once
+//   sequential   m runs of one pass, one backward: the plain reference
+//   replay       each pass without a tape up to the objective's output, the loss gradient there, then each
+//                pass again with a tape (the last is kept from the first time): the activation memory of one
+//
+// All three leave the same gradients, to rounding.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "nn/train/objective.h"
+
+namespace tandem::nn {
+
+enum class Plan { stacked, sequential, replay };
+Plan parse_plan(std::string_view name);  // ConfigError for an unknown one
+std::string_view name_of(Plan plan);
+
+struct StepOptions {
+  int passes = 2;    // m >= 1
+  double alpha = 1;  // the paper's units
+  double label_smoothing = 0;
+  std::vector<double> rates =
+      {};  // one per pass, replacing the rate of every dropout whose own is > 0; or empty
+  double rate_scale = 1;
+  Plan plan = Plan::stacked;
+  uint64_t seed = 0;
+  uint64_t step = 0;
+  uint64_t sample_offset = 0;  // of the first micro-batch in the global batch
+};
+
+// ConfigError naming the option when one is out of its range.
+void check_step_options(const StepOptions& options);
+
+// Means over the valid units of the step.
+struct StepResult {
+  double loss = 0, ce = 0, kl = 0;
+  double accuracy = 0;  // over valid units and passes
+  int64_t units = 0;
+};
+
+// Adds the gradients of the step's loss to .grad of the parameters. The divisor is the number of valid units
+// of all micro-batches, so that 1 x 64 and 4 x 16 are the same step.
+StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
+                                const StepOptions& options);
+
+}  // namespace tandem::nn

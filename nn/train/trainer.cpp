@@ -1,0 +1,294 @@
+#include "nn/train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "autograd/grad_mode.h"
+#include "nn/optim/clip.h"
+#include "nn/serialize/safetensors.h"
+#include "nn/train/progress.h"
+#include "nn/train/run_folder.h"
+
+namespace tandem::nn {
+
+AlphaSchedule parse_alpha_schedule(std::string_view name) {
+  for (AlphaSchedule s : {AlphaSchedule::constant, AlphaSchedule::warmup, AlphaSchedule::lr}) {
+    if (name == name_of(s)) return s;
+  }
+  raise<ConfigError>("alpha_schedule: expected constant, warmup or lr, got '{}'", name);
+}
+
+std::string_view name_of(AlphaSchedule s) {
+  return s == AlphaSchedule::constant ? "constant" : s == AlphaSchedule::warmup ? "warmup" : "lr";
+}
+
+struct Trainer::State {
+  int64_t epoch = 0, step = 0;  // the next ones
+  FitResult result;
+  StateDict best;  // the weights of result.best_epoch
+};
+
+namespace {
+
+void at_least(const char* name, int64_t value, int64_t low) {
+  check<ConfigError>(value >= low, "{}: expected at least {}, got {}", name, low, value);
+}
+
+}  // namespace
+
+Trainer::Trainer(std::unique_ptr<Objective> objective, Optimizer& optimizer, TrainerOptions options)
+    : Trainer(*objective, optimizer, std::move(options)) {
+  owned_ = std::move(objective);
+}
+
+Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions options)
+    : objective_(objective),
+      optimizer_(optimizer),
+      options_(std::move(options)),
+      base_lr_(optimizer.lr()),
+      state_(std::make_unique<State>()) {
+  at_least("epochs", options_.epochs, 1);
+  at_least("batch_size", options_.batch_size, 1);
+  at_least("accumulate", options_.accumulate, 1);
+  at_least("rdrop_every", options_.rdrop_every, 1);
+  check_step_options(step_options());
+  at_least("alpha_warmup", options_.alpha_warmup, options_.alpha_schedule == AlphaSchedule::warmup ? 1 : 0);
+  at_least("eval_batch_size", options_.eval_batch_size, 1);
+  at_least("patience", options_.patience, 0);
+  check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
+                     options_.clip_norm);
+  check<ConfigError>(options_.accumulate <= options_.batch_size,
+                     "accumulate: {} micro-batches of a batch of {}", options_.accumulate,
+                     options_.batch_size);
+}
+
+Trainer::~Trainer() = default;
+
+double Trainer::alpha_now() const {
+  switch (options_.alpha_schedule) {
+    case AlphaSchedule::warmup:
+      return options_.alpha * std::min(1.0, static_cast<double>(state_->step + 1) / options_.alpha_warmup);
+    case AlphaSchedule::lr:
+      return options_.alpha * options_.schedule(state_->step + 1);
+    default:
+      return options_.alpha;
+  }
+}
+
+StepOptions Trainer::step_options() const {
+  StepOptions step{.passes = options_.passes,
+                   .alpha = alpha_now(),
+                   .label_smoothing = options_.label_smoothing,
+                   .rates = options_.rates,
+                   .rate_scale = options_.rate_scale,
+                   .plan = options_.plan,
+                   .seed = options_.seed,
+                   .step = static_cast<uint64_t>(state_->step)};
+  // Between R-Drop steps: one pass, the first one's noise.
+  if (state_->step % options_.rdrop_every != 0) {
+    step.passes = 1;
+    if (!step.rates.empty()) step.rates.resize(1);
+  }
+  return step;
+}
+
+StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
+  objective_.module().train();
+  optimizer_.zero_grad();
+  const StepResult result = accumulate_gradients(objective_, micro_batches, step_options());
+  check<ValueError>(std::isfinite(result.loss),
+                    "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
+                    state_->step, result.ce, result.kl);
+  if (options_.clip_norm > 0) clip_grad_norm(objective_.module().parameters(), options_.clip_norm);
+  optimizer_.set_lr(base_lr_ * options_.schedule(state_->step + 1));
+  optimizer_.step();
+  objective_.module().commit_statistics();
+  ++state_->step;
+  return result;
+}
+
+std::string Trainer::epoch_label(int64_t epoch) const {
+  return fmt::format("{}{}epoch {:>3}/{}", options_.name, options_.name.empty() ? "" : "  ", epoch + 1,
+                     options_.epochs);
+}
+
+Metrics Trainer::train_epoch(const data::Dataset& train) {
+  const auto batches = train.shuffled_batches(options_.seed, state_->epoch, options_.batch_size);
+  Progress progress(epoch_label(state_->epoch), train.size(), options_.unit, options_.progress);
+  Metrics epoch;
+  double units = 0;
+  int64_t done = 0;
+  for (const data::Indices& indices : batches) {
+    const int64_t micro =
+        (static_cast<int64_t>(indices.size()) + options_.accumulate - 1) / options_.accumulate;
+    std::vector<data::Batch> parts;
+    for (size_t begin = 0; begin < indices.size(); begin += micro) {
+      const size_t count = std::min<size_t>(micro, indices.size() - begin);
+      parts.push_back(
+          train.batch(std::span(indices).subspan(begin, count), {.training = true,
+                                                                 .seed = options_.seed,
+                                                                 .step = static_cast<uint64_t>(state_->step),
+                                                                 .sample_offset = begin}));
+    }
+    Metrics now{.epoch = state_->epoch, .alpha = alpha_now()};
+    const StepResult result = step(parts);
+    now.step = state_->step;
+    now.lr = optimizer_.lr();
+    now.loss = result.loss, now.ce = result.ce, now.kl = result.kl, now.accuracy = result.accuracy;
+    if (on_step) on_step(now);
+    units += result.units;
+    for (auto field : {&Metrics::loss, &Metrics::ce, &Metrics::kl, &Metrics::accuracy}) {
+      epoch.*field += (now.*field - epoch.*field) * (result.units / units);  // the mean over units so far
+    }
+    epoch.lr = now.lr, epoch.alpha = now.alpha;
+    progress.update(done += indices.size(),
+                    fmt::format("loss {:.4f} ce {:.4f} kl {:.4f} acc {:.1f}%", epoch.loss, epoch.ce, epoch.kl,
+                                100 * epoch.accuracy));
+  }
+  epoch.epoch = state_->epoch;
+  epoch.step = state_->step;
+  epoch.seconds = progress.seconds();
+  epoch.samples_per_second = train.size() / epoch.seconds;
+  return epoch;
+}
+
+Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size) {
+  check<ConfigError>(dataset.size() > 0, "evaluate: the data set is empty");
+  Module& module = objective.module();
+  const bool was_training = module.is_training();
+  module.eval();
+  NoGradGuard guard;
+  const auto start = std::chrono::steady_clock::now();
+  Metrics result;
+  int64_t units = 0, correct = 0;
+  for (const data::Indices& indices : dataset.ordered_batches(batch_size)) {
+    const data::Batch batch = dataset.batch(indices, {});
+    const LossParts parts = objective.loss(objective.forward(batch), batch, {.alpha = 0, .divisor = 1}, 1);
+    result.ce += parts.ce;
+    correct += parts.correct;
+    units += objective.valid_units(batch);
+  }
+  module.train(was_training);
+  check<ValueError>(units > 0, "evaluate: no unit of the data set counts towards the loss");
+  result.ce /= units;
+  result.loss = result.ce;
+  result.accuracy = objective.counts_correct() ? static_cast<double>(correct) / units : -1;
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.samples_per_second = dataset.size() / result.seconds;
+  return result;
+}
+
+bool Trainer::better(const Metrics& a, const Metrics& b) const {
+  return objective_.counts_correct() && a.accuracy != b.accuracy ? a.accuracy > b.accuracy : a.loss < b.loss;
+}
+
+FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
+  *state_ = {};
+  return run(train, valid);
+}
+
+FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid) {
+  check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
+  load_last();
+  return run(train, valid);
+}
+
+FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
+  check<ConfigError>(train.size() > 0, "fit: the training data set is empty");
+  check<ConfigError>(valid.size() > 0, "fit: the validation data set is empty");
+  FitResult& result = state_->result;
+  if (!options_.run_dir.empty()) make_run_folder(options_.run_dir);
+  while (state_->epoch < options_.epochs && !result.stopped_early) {
+    const Metrics trained = train_epoch(train);
+    Metrics measured = evaluate(objective_, valid, options_.eval_batch_size);
+    measured.epoch = state_->epoch, measured.step = state_->step;
+    ++state_->epoch;
+    result.train.push_back(trained);
+    result.valid.push_back(measured);
+    const auto last = static_cast<int64_t>(result.valid.size()) - 1;
+    if (last == 0 || better(measured, result.best())) {
+      result.best_epoch = last;
+      state_->best = clone(objective_.module().state_dict());
+    }
+    result.stopped_early = options_.patience > 0 && last - result.best_epoch >= options_.patience;
+    if (options_.progress) {
+      const std::string accuracy =
+          measured.accuracy >= 0 ? fmt::format("  acc {:6.2f}%", 100 * measured.accuracy) : "";
+      fmt::print(stderr, "{}  loss {:.4f}  ce {:.4f}  kl {:.4f} | valid ce {:.4f}{}  {:6.0f} {}/s{}\n",
+                 epoch_label(last), trained.loss, trained.ce, trained.kl, measured.ce, accuracy,
+                 trained.samples_per_second, options_.unit, last == result.best_epoch ? "  best" : "");
+    }
+    if (options_.run_dir.empty()) continue;
+    if (last == result.best_epoch) save_best();
+    save_last();
+    write_metrics(options_.run_dir, result);
+  }
+  objective_.module().load_state_dict(state_->best);
+  return result;
+}
+
+namespace {
+
+// last.safetensors holds three state dicts, told apart by these prefixes.
+constexpr const char* kModel = "model.";
+constexpr const char* kBest = "best.";
+constexpr const char* kOptimizer = "optimizer.";
+
+void append(StateDict& all, const char* prefix, const StateDict& part) {
+  for (const auto& [name, tensor] : part) all.push_back({prefix + name, tensor});
+}
+
+StateDict extract(const StateDict& all, const std::string& prefix) {
+  StateDict part;
+  for (const auto& [name, tensor] : all) {
+    if (name.starts_with(prefix)) part.push_back({name.substr(prefix.size()), tensor});
+  }
+  return part;
+}
+
+}  // namespace
+
+void Trainer::save_best() const {
+  save_safetensors(options_.run_dir + "/" + kBestFile, state_->best, options_.metadata);
+}
+
+void Trainer::save_last() const {
+  StateDict all;
+  append(all, kModel, objective_.module().state_dict());
+  append(all, kBest, state_->best);
+  append(all, kOptimizer, optimizer_.state_dict());
+  auto metadata = options_.metadata;
+  metadata["epochs_done"] = std::to_string(state_->epoch);
+  metadata["steps_done"] = std::to_string(state_->step);
+  metadata["record"] = metrics_to_json(state_->result);
+  save_safetensors(options_.run_dir + "/" + kLastFile, all, metadata);
+}
+
+void Trainer::load_last() {
+  const std::string file = options_.run_dir + "/" + kLastFile;
+  const auto [tensors, metadata] = load_safetensors(file);
+  auto text = [&, &metadata = metadata](const char* key) {
+    const auto found = metadata.find(key);
+    check<IoError>(found != metadata.end(), "{}: not a checkpoint to resume from: it has no '{}'", file, key);
+    return found->second;
+  };
+  auto number = [&](const char* key) -> int64_t {
+    const std::string digits = text(key);
+    check<IoError>(
+        !digits.empty() && digits.size() < 18 && digits.find_first_not_of("0123456789") == std::string::npos,
+        "{}: {}: expected a number, got '{}'", file, key, digits);
+    return std::stoll(digits);
+  };
+  State state{.epoch = number("epochs_done"),
+              .step = number("steps_done"),
+              .result = metrics_from_json(file, text("record")),
+              .best = extract(tensors, kBest)};
+  objective_.module().load_state_dict(extract(tensors, kModel));
+  optimizer_.load_state_dict(extract(tensors, kOptimizer));
+  *state_ = std::move(state);
+}
+
+}  // namespace tandem::nn

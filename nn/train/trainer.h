@@ -1,0 +1,125 @@
+// Trainer: m-pass R-Drop training of any objective, from data set to checkpoints.
+//
+//   Classifier model;
+//   nn::AdamW optimizer{model.parameters(), {.lr = 1e-3}};
+//   nn::Trainer trainer{model, optimizer, {.passes = 3, .alpha = 1.0, .rates = {0.1, 0.3, 0.5}}};
+//   trainer.fit(train, test);
+//
+// The loss is mean_i CE(P_i, y) + (alpha / 2) mean_{i != j} KL(P_i || P_j) over m passes of each batch with
+// independent noise (arXiv 2106.14448, Eq. 4, halved at m = 2): alpha is in the paper's units.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/optim/optimizer.h"
+#include "nn/optim/schedule.h"
+#include "nn/train/objective.h"
+#include "nn/train/step.h"
+
+namespace tandem::nn {
+
+// How alpha moves during training.
+enum class AlphaSchedule {
+  constant,
+  warmup,  // linearly from 0 over the first alpha_warmup steps
+  lr,      // in proportion to the learning rate
+};
+AlphaSchedule parse_alpha_schedule(std::string_view name);
+std::string_view name_of(AlphaSchedule schedule);
+
+struct TrainerOptions {
+  int passes = 2;    // m; 1 trains plainly
+  double alpha = 1;  // weight of the KL term, in the paper's units
+  AlphaSchedule alpha_schedule = AlphaSchedule::constant;
+  int64_t alpha_warmup = 0;        // steps
+  std::vector<double> rates = {};  // a dropout rate per pass, or empty: every layer's own
+  double rate_scale = 1;           // multiplies every layer's own rate
+  int64_t rdrop_every = 1;         // m passes at every k-th step, one plain pass at the others
+  Plan plan = Plan::stacked;
+  double label_smoothing = 0;
+
+  int64_t epochs = 10;
+  int64_t batch_size = 64;  // samples of an optimizer step
+  int64_t accumulate = 1;   // micro-batches it is cut into
+  Schedule schedule = {};   // multiplies the optimizer's learning rate
+  double clip_norm = 0;     // of the whole gradient; 0: no clipping
+  uint64_t seed = 0;
+
+  int64_t eval_batch_size = 256;
+  int64_t patience = 0;          // epochs without a better metric before stopping; 0: never
+  std::string run_dir = {};      // metrics.csv, checkpoints and settings go there; empty: nothing is written
+  bool progress = true;          // a live bar on standard error
+  std::string name = {};         // in front of the bar
+  std::string unit = "samples";  // of the rate
+  std::map<std::string, std::string> metadata = {};  // kept in the checkpoints
+};
+
+// One row of metrics.csv: the mean over an epoch's steps, or an evaluation.
+struct Metrics {
+  int64_t epoch = 0, step = 0;
+  double loss = 0, ce = 0, kl = 0, accuracy = 0;
+  double lr = 0, alpha = 0;
+  double samples_per_second = 0, seconds = 0;
+};
+
+struct FitResult {
+  std::vector<Metrics> train, valid;  // one for each epoch
+  int64_t best_epoch = 0;
+  bool stopped_early = false;
+  const Metrics& best() const { return valid[best_epoch]; }
+};
+
+// One pass, no noise, in eval mode: loss is CE, kl is 0; accuracy is -1 where nothing is counted.
+Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256);
+
+class Trainer {
+ public:
+  // The objective, or the model, and the optimizer must outlive the trainer. ConfigError for bad options.
+  Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions options = {});
+  template <class Model>
+  requires std::derived_from<Model, Module> Trainer(Model& model, Optimizer& optimizer,
+                                                    TrainerOptions options = {})
+      : Trainer(std::make_unique<Classification<Model>>(model), optimizer, std::move(options)) {}
+  ~Trainer();
+
+  // Trains to options.epochs and evaluates after each; the best weights by accuracy (by loss where nothing is
+  // counted) are in the model at the end. ValueError when a loss is not finite: the weights are then those of
+  // the step before, and the files on disk those of the epoch before.
+  FitResult fit(const data::Dataset& train, const data::Dataset& valid);
+
+  // Goes on where the run in options.run_dir stopped: bit for bit as if it had not.
+  FitResult resume(const data::Dataset& train, const data::Dataset& valid);
+
+  // One optimizer step on the given micro-batches.
+  StepResult step(const std::vector<data::Batch>& micro_batches);
+
+  // Called after every step; what a caller's own report needs.
+  std::function<void(const Metrics&)> on_step;
+
+ private:
+  Trainer(std::unique_ptr<Objective> objective, Optimizer& optimizer, TrainerOptions options);
+  struct State;
+
+  Metrics train_epoch(const data::Dataset& train);
+  FitResult run(const data::Dataset& train, const data::Dataset& valid);
+  StepOptions step_options() const;
+  double alpha_now() const;
+  bool better(const Metrics& a, const Metrics& b) const;
+  std::string epoch_label(int64_t epoch) const;
+  void save_best() const;
+  void save_last() const;
+  void load_last();
+
+  std::unique_ptr<Objective> owned_;
+  Objective& objective_;
+  Optimizer& optimizer_;
+  TrainerOptions options_;
+  double base_lr_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tandem::nn

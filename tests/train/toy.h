@@ -1,0 +1,78 @@
+// Small models and data for the trainer's tests.
+#pragma once
+
+#include <cmath>
+#include <functional>
+
+#include "autograd/noise.h"
+#include "nn/nn.h"
+#include "nn/train/trainer.h"
+#include "ops/ops.h"
+
+namespace tandem::testing {
+
+// Two hidden layers with dropout after each.
+struct Mlp : nn::Module {
+  nn::Linear first{*this, "first", 6, 16}, second{*this, "second", 16, 16}, out{*this, "out", 16, 4};
+  nn::Dropout drop1{*this, "drop1", 0.2}, drop2{*this, "drop2", 0.4};
+  Tensor forward(const Tensor& x) { return out(drop2(tanh(second(drop1(gelu(first(x))))))); }
+};
+
+// Points of four classes around four centres; the same for every call.
+class Blobs final : public data::Dataset {
+ public:
+  explicit Blobs(int64_t count, DType dtype = DType::f32, uint64_t seed = 1, double spread = 0.7)
+      : count_(count), dtype_(dtype), values_(count * 6) {
+    fill_normal(noise_key(seed, 0, 0, 0, Purpose::init), 0, spread, values_.data(), count * 6);
+    for (int64_t i = 0; i < count; ++i) values_[i * 6 + i % 4] += 1.5;
+  }
+  int64_t size() const override { return count_; }
+  data::Batch batch(std::span<const int64_t> indices, const data::BatchContext&) const override {
+    std::vector<double> x;
+    std::vector<int64_t> y;
+    for (int64_t i : indices) {
+      x.insert(x.end(), values_.begin() + i * 6, values_.begin() + (i + 1) * 6);
+      y.push_back(i % 4);
+    }
+    const auto n = static_cast<int64_t>(indices.size());
+    return {{from_values(x, {n, 6}).to(dtype_)}, from_values(y, {n}), {}, n};
+  }
+
+ private:
+  int64_t count_;
+  DType dtype_;
+  std::vector<double> values_;
+};
+
+inline std::vector<double> flat_gradients(const nn::Module& module) {
+  std::vector<double> all;
+  for (const Tensor& p : module.parameters()) {
+    const auto g = p.grad().defined() ? p.grad().to_vector<double>() : std::vector<double>(p.numel());
+    all.insert(all.end(), g.begin(), g.end());
+  }
+  return all;
+}
+
+inline std::vector<double> flat_parameters(const nn::Module& module) {
+  std::vector<double> all;
+  for (const Tensor& p : module.parameters()) {
+    const auto v = p.to_vector<double>();
+    all.insert(all.end(), v.begin(), v.end());
+  }
+  return all;
+}
+
+// |a - b| / |b|.
+inline double distance(const std::vector<double>& a, const std::vector<double>& b) {
+  double d = 0, n = 0;
+  for (size_t i = 0; i < a.size(); ++i) d += (a[i] - b[i]) * (a[i] - b[i]), n += b[i] * b[i];
+  return a.size() == b.size() ? std::sqrt(d / n) : INFINITY;
+}
+
+inline data::Batch whole(const data::Dataset& dataset, int64_t begin, int64_t end) {
+  data::Indices indices;
+  for (int64_t i = begin; i < end; ++i) indices.push_back(i);
+  return dataset.batch(indices, {});
+}
+
+}  // namespace tandem::testing

@@ -1,0 +1,14 @@
+// The commands of `tandem`: each file of this folder adds one family to the command line.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace tandem::command {
+
+void add_train(CLI::App& app);  // train vit
+void add_run(CLI::App& app);    // eval, predict
+void add_data(CLI::App& app);   // data fashion-mnist
+void add_ops(CLI::App& app);    // ops, gradcheck
+void add_bench(CLI::App& app);  // bench
+
+}  // namespace tandem::command

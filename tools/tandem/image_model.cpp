@@ -1,0 +1,109 @@
+#include "tools/tandem/image_model.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "nn/data/fashion_mnist.h"
+#include "nn/data/image_folder.h"
+#include "nn/serialize/safetensors.h"
+#include "nn/train/run_folder.h"
+
+namespace tandem::models {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VitConfig, image_size, channels, classes, patch_size, dim, depth, heads,
+                                   mlp_dim, dropout, attention_dropout, drop_path, dropout_from, zero_head)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CnnConfig, image_size, channels, classes, width, dropout)
+
+}  // namespace tandem::models
+
+namespace tandem::command {
+
+using Json = nlohmann::json;
+
+int64_t ImageModelSpec::channels() const {
+  return std::visit([](const auto& c) { return c.channels; }, config);
+}
+int64_t ImageModelSpec::image_size() const {
+  return std::visit([](const auto& c) { return c.image_size; }, config);
+}
+
+std::map<std::string, std::string> to_metadata(const ImageModelSpec& spec) {
+  const bool vit = spec.config.index() == 0;
+  return {{"task", "image classification"},
+          {"model", vit ? "vit" : "cnn"},
+          {"config", vit ? Json(std::get<0>(spec.config)).dump() : Json(std::get<1>(spec.config)).dump()},
+          {"classes", Json(spec.classes).dump()},
+          {"mean", Json(spec.normalization.mean).dump()},
+          {"stddev", Json(spec.normalization.stddev).dump()},
+          {"data", spec.data}};
+}
+
+ImageModelSpec spec_from_metadata(const std::string& file,
+                                  const std::map<std::string, std::string>& metadata) {
+  auto text = [&](const char* key) {
+    const auto found = metadata.find(key);
+    check<IoError>(found != metadata.end(), "{}: not a checkpoint of an image classifier: it has no '{}'",
+                   file, key);
+    return found->second;
+  };
+  try {
+    ImageModelSpec spec;
+    const std::string model = text("model"), config = text("config");
+    check<IoError>(model == "vit" || model == "cnn", "{}: model: expected vit or cnn, got '{}'", file, model);
+    if (model == "vit") {
+      spec.config = Json::parse(config).get<models::VitConfig>();
+    } else {
+      spec.config = Json::parse(config).get<models::CnnConfig>();
+    }
+    spec.classes = Json::parse(text("classes")).get<std::vector<std::string>>();
+    spec.normalization.mean = Json::parse(text("mean")).get<std::vector<double>>();
+    spec.normalization.stddev = Json::parse(text("stddev")).get<std::vector<double>>();
+    spec.data = text("data");
+    return spec;
+  } catch (const Json::exception& error) {
+    raise<IoError>("{}: its model configuration cannot be read: {}", file, error.what());
+  }
+}
+
+ImageModel::ImageModel(const ImageModelSpec& spec) {
+  if (const auto* config = std::get_if<models::VitConfig>(&spec.config)) {
+    auto vit = std::make_unique<models::Vit>(*config);
+    vit_ = vit.get();
+    objective = std::make_unique<nn::Classification<models::Vit>>(*vit);
+    module = std::move(vit);
+  } else {
+    auto cnn = std::make_unique<models::Cnn>(std::get<models::CnnConfig>(spec.config));
+    cnn_ = cnn.get();
+    objective = std::make_unique<nn::Classification<models::Cnn>>(*cnn);
+    module = std::move(cnn);
+  }
+}
+
+Tensor ImageModel::forward(const Tensor& images) {
+  return vit_ ? vit_->forward(images) : cnn_->forward(images);
+}
+
+LoadedModel load_image_model(const std::string& run) {
+  const std::string file = std::filesystem::is_directory(run) ? run + "/" + nn::kBestFile : run;
+  const auto [tensors, metadata] = nn::load_safetensors(file);
+  LoadedModel loaded{spec_from_metadata(file, metadata), nullptr};
+  loaded.model = std::make_unique<ImageModel>(loaded.spec);
+  loaded.model->module->load_state_dict(tensors);
+  loaded.model->module->eval();
+  return loaded;
+}
+
+data::ImageSplits read_images(const std::string& data) {
+  if (data == "fashion-mnist") return data::fashion_mnist_sources("data/fashion-mnist");
+  check<ConfigError>(std::filesystem::is_directory(data),
+                     "data: expected fashion-mnist or a folder, got '{}'", data);
+  if (data::has_image_splits(data)) return data::read_image_splits(data);
+  for (const auto& entry : std::filesystem::directory_iterator(data)) {
+    if (entry.path().filename().string().find("idx3-ubyte") != std::string::npos)
+      return data::fashion_mnist_sources(data);
+  }
+  raise<ConfigError>(
+      "data: expected train/ and test/ with one folder of PNG files per class, or IDX files, in '{}'", data);
+}
+
+}  // namespace tandem::command

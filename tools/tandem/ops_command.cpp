@@ -1,0 +1,137 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "autograd/engine.h"
+#include "autograd/gradcheck.h"
+#include "autograd/registry.h"
+#include "tools/tandem/command.h"
+
+namespace tandem::command {
+namespace {
+
+constexpr DType kFloats[] = {DType::f64, DType::f32, DType::bf16};
+
+// "yes", or why not: the table is what happens when the first sample is run, not what a list claims.
+std::string support(const OpInfo& op, DType dtype, Device device) {
+  if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) return "-";
+  try {
+    SampleMaker make(1, dtype, device);
+    const Sample sample = op.samples(make).at(0);
+    sample.function(sample.inputs);
+    return "yes";
+  } catch (const Error&) {
+    return "no";
+  }
+}
+
+void print_table() {
+  fmt::print("{:<28} {:>5} {:>5} {:>5}   {:<10} {:>7}\n", "op (cpu)", "f64", "f32", "bf16", "gradient",
+             "samples");
+  for (const OpInfo& op : registered_ops()) {
+    SampleMaker make(1, DType::f64, kCpu);
+    fmt::print("{:<28} {:>5} {:>5} {:>5}   {:<10} {:>7}\n", op.name, support(op, DType::f64, kCpu),
+               support(op, DType::f32, kCpu), support(op, DType::bf16, kCpu),
+               !op.differentiable ? "none"
+               : op.second_order  ? "2nd order"
+                                  : "1st order",
+               op.samples(make).size());
+  }
+  fmt::print("{} ops\n", registered_ops().size());
+}
+
+// The worst distance of values and gradients in `dtype` from those in f64, relative to their norm.
+double distance_from_f64(const OpInfo& op, DType dtype) {
+  double worst = 0;
+  auto is_float = [](const Tensor& x) { return x.defined() && is_floating(x.dtype()); };
+  auto compare = [&](const Tensor& a, const Tensor& b, double floor) {
+    const auto x = a.to_vector<double>(), y = b.to_vector<double>();
+    double distance = 0, size = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (x[i] == y[i]) continue;
+      distance += (x[i] - y[i]) * (x[i] - y[i]);
+    }
+    for (double v : y) size += std::isfinite(v) ? v * v : 0;
+    worst = std::max(worst, std::sqrt(distance) / std::max(std::sqrt(size), floor));
+    return std::sqrt(size);
+  };
+  SampleMaker make(7, dtype, kCpu);
+  for (const Sample& sample : op.samples(make)) {
+    Tensors narrow, wide;
+    for (const Tensor& x : sample.inputs) {
+      narrow.push_back(is_float(x) ? x.detach().clone().requires_grad_(op.differentiable) : x);
+      wide.push_back(is_float(x) ? x.detach().to(DType::f64).clone().requires_grad_(op.differentiable) : x);
+    }
+    const Tensor y = sample.function(narrow), reference = sample.function(wide);
+    const double size = compare(y, reference, 1e-3);
+    if (!reference.requires_grad()) continue;
+    const Tensor v = reference.detach().clone();  // any cotangent but all ones
+    y.backward(v.to(y.dtype()));
+    reference.backward(v);
+    for (size_t i = 0; i < wide.size(); ++i) {
+      if (is_float(wide[i]) && wide[i].grad().defined())
+        compare(narrow[i].grad(), wide[i].grad(), std::max(1e-3, 1e-3 * size));
+    }
+  }
+  return worst;
+}
+
+// One row per dtype; false when the op failed.
+bool check_op(const OpInfo& op) {
+  SampleMaker make(7, DType::f64, kCpu);
+  const Samples samples = op.samples(make);
+  auto row = [&](const char* dtype, const char* check, double error, double allowed, bool passed) {
+    fmt::print("{:<28} {:<5} {:<6} {:>7} {:<11} {:>9.1e} {:>9.0e}  {}\n", op.name, dtype, "cpu",
+               samples.size(), check, error, allowed, passed ? "ok" : "FAILED");
+  };
+  bool all = true;
+  if (op.differentiable) {
+    double worst = 0;
+    std::string message;
+    for (const Sample& sample : samples) {
+      const GradcheckResult result =
+          gradcheck(sample.function, sample.inputs, {.second_order = op.second_order});
+      worst = std::max(worst, result.error);
+      if (!result.passed) message += fmt::format("    sample '{}': {}\n", sample.label, result.message);
+    }
+    row("f64", op.second_order ? "gradient x2" : "gradient", worst, GradcheckOptions().tolerance,
+        message.empty());
+    fmt::print("{}", message);
+    all &= message.empty();
+  }
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) continue;
+    const double error = distance_from_f64(op, dtype),
+                 allowed = dtype == DType::f32 ? op.f32_tolerance : op.bf16_tolerance;
+    row(dtype == DType::f32 ? "f32" : "bf16", "against f64", error, allowed, error <= allowed);
+    all &= error <= allowed;
+  }
+  return all;
+}
+
+}  // namespace
+
+void add_ops(CLI::App& app) {
+  app.add_subcommand("ops", "the table of operators: dtypes, devices, orders of derivative")
+      ->callback(print_table);
+
+  CLI::App* gradcheck =
+      app.add_subcommand("gradcheck", "check operators: gradients in f64, f32 and bf16 against f64");
+  auto names = std::make_shared<std::vector<std::string>>();
+  gradcheck->add_option("op", *names, "operators to check (default: all)");
+  gradcheck->callback([names] {
+    std::vector<const OpInfo*> ops;
+    for (const std::string& name : *names) ops.push_back(&find_op(name));
+    if (names->empty()) {
+      for (const OpInfo& op : registered_ops()) ops.push_back(&op);
+    }
+    fmt::print("{:<28} {:<5} {:<6} {:>7} {:<11} {:>9} {:>9}\n", "op", "dtype", "device", "samples", "check",
+               "worst", "allowed");
+    int failed = 0;
+    for (const OpInfo* op : ops) failed += !check_op(*op);
+    fmt::print("{} ops passed, {} failed\n", ops.size() - failed, failed);
+    check<Error>(failed == 0, "gradcheck: {} of {} ops failed", failed, ops.size());
+  });
+}
+
+}  // namespace tandem::command

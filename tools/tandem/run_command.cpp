@@ -1,0 +1,82 @@
+#include <fmt/format.h>
+
+#include "autograd/grad_mode.h"
+#include "nn/data/png.h"
+#include "nn/train/trainer.h"
+#include "ops/ops.h"
+#include "tools/tandem/command.h"
+#include "tools/tandem/image_model.h"
+
+namespace tandem::command {
+namespace {
+
+// The metrics of a run's best weights on the test images.
+void evaluate(const std::string& run, std::string data) {
+  LoadedModel loaded = load_image_model(run);
+  if (data.empty()) data = loaded.spec.data;
+  data::ImageSet test = read_images(data).test;
+  check<ConfigError>(test.classes == loaded.spec.classes,
+                     "data: the classes of '{}' are not those of the run", data);
+  check<ConfigError>(test.height == loaded.spec.image_size() && test.width == loaded.spec.image_size() &&
+                         test.channels == loaded.spec.channels(),
+                     "data: the images of '{}' are {}x{}x{}, the run's {}x{}x{}", data, test.channels,
+                     test.height, test.width, loaded.spec.channels(), loaded.spec.image_size(),
+                     loaded.spec.image_size());
+  const data::ImageDataset dataset(std::move(test), loaded.spec.normalization);
+  const nn::Metrics metrics = nn::evaluate(*loaded.model->objective, dataset);
+  fmt::print("{:<10} {:>10} {:>10} {:>10}\n", "images", "accuracy", "CE", "images/s");
+  fmt::print("{:<10} {:>9.2f}% {:>10.4f} {:>10.0f}\n", dataset.size(), 100 * metrics.accuracy, metrics.ce,
+             metrics.samples_per_second);
+}
+
+void predict(const std::string& run, const std::vector<std::string>& files, int64_t top) {
+  LoadedModel loaded = load_image_model(run);
+  const ImageModelSpec& spec = loaded.spec;
+  const auto color = spec.channels() == 1 ? data::PngColor::kGray : data::PngColor::kRgb;
+  NoGradGuard guard;
+  size_t width = 4;
+  for (const std::string& file : files) width = std::max(width, file.size());
+  fmt::print("{:<{}}  {:>11}  {}\n", "file", width, "probability", "class");
+  for (const std::string& file : files) {
+    data::Image image = data::read_png(file, color);
+    check<IoError>(image.height == spec.image_size() && image.width == spec.image_size(),
+                   "{}: the image is {}x{} pixels; the model was trained on {}x{}", file, image.width,
+                   image.height, spec.image_size(), spec.image_size());
+    const data::ImageDataset one(
+        data::ImageSet{
+            1, image.channels, image.height, image.width, std::move(image.pixels), {0}, spec.classes},
+        spec.normalization);
+    const int64_t index = 0;
+    const Tensor logits = loaded.model->forward(one.batch(std::span(&index, 1), {}).inputs[0]);
+    const auto [probability, label] =
+        topk(softmax(logits, -1), std::min<int64_t>(top, spec.classes.size()), -1);
+    const auto p = probability.to_vector<double>();
+    const auto c = label.to_vector<int64_t>();
+    for (size_t i = 0; i < p.size(); ++i) {
+      fmt::print("{:<{}}  {:>10.2f}%  {}\n", i == 0 ? file : "", width, 100 * p[i], spec.classes[c[i]]);
+    }
+  }
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto run = std::make_shared<std::string>();
+  CLI::App* eval = app.add_subcommand("eval", "test accuracy of a run's best weights");
+  auto data = std::make_shared<std::string>();
+  eval->add_option("run", *run, "run folder, or a .safetensors file")->required();
+  eval->add_option("--data", *data, "data set or folder (default: the run's)");
+  eval->callback([=] { evaluate(*run, *data); });
+
+  CLI::App* predict_command = app.add_subcommand("predict", "classes of PNG files, with their probabilities");
+  auto files = std::make_shared<std::vector<std::string>>();
+  auto top = std::make_shared<int64_t>(1);
+  predict_command->add_option("run", *run, "run folder, or a .safetensors file")->required();
+  predict_command->add_option("files", *files, "PNG files of the size the model was trained on")->required();
+  predict_command->add_option("--top", *top, "classes to show for each")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  predict_command->callback([=] { predict(*run, *files, *top); });
+}
+
+}  // namespace tandem::command
