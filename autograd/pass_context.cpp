@@ -63,7 +63,9 @@ Noise PassContext::noise(Purpose purpose, double p) {
   noise.batch = options_.batch;
   check_rate("dropout", p);
   for (int i = options_.first; i < options_.first + options_.count; ++i) {
-    const double rate = p == 0 ? 0 : options_.rates.empty() ? p * options_.rate_scale : options_.rates[i];
+    // The lists of R-Drop are dropout rates: stochastic depth and other noise keep their own.
+    const bool replaced = purpose == Purpose::dropout && p > 0;
+    const double rate = !replaced ? p : options_.rates.empty() ? p * options_.rate_scale : options_.rates[i];
     check_rate("rate_scale", rate);
     noise.rates.push_back(rate);
   }

@@ -34,7 +34,7 @@ struct TensorOptions {
 
 // One element of Tensor::index: an integer, a Slice (start:end:step), Ellipsis (...) or NewAxis.
 struct Slice {
-  std::optional<int64_t> start, end;
+  std::optional<int64_t> start = {}, end = {};
   int64_t step = 1;
 };
 struct Ellipsis {};

@@ -13,6 +13,7 @@
 #include "autograd/registry.h"
 #include "models/vit/vit.h"
 #include "nn/data/files.h"
+#include "nn/optim/adam.h"
 #include "nn/train/step.h"
 #include "ops/ops.h"
 #include "tools/tandem/command.h"
