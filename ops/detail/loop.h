@@ -23,95 +23,55 @@ struct Walk {
 };
 
 template <int N>
-Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs) {
-  const int m = output.passes(), dims = output.dim();
-  Walk<N> walk;
-  auto stride_at = [&](int operand, int d) -> int64_t {  // d = -1 is the pass dimension
-    const Tensor& x = operand == 0 ? output : *inputs[operand - 1];
-    if (d < 0) return x.pass_stride();
-    const int own = d - (dims - x.dim());
-    return own < 0 || x.shape()[own] == 1 ? 0 : x.strides()[own];
-  };
-  for (int d = m > 1 ? -1 : 0; d < dims; ++d) {
-    const int64_t size = d < 0 ? m : output.shape()[d];
-    walk.numel *= size;
-    if (size == 1) continue;
-    bool merges = walk.dims > 0;
-    for (int k = 0; k < N && merges; ++k) merges = walk.strides[k][walk.dims - 1] == stride_at(k, d) * size;
-    const int at = merges ? walk.dims - 1 : walk.dims++;
-    walk.sizes[at] = merges ? walk.sizes[at] * size : size;
-    for (int k = 0; k < N; ++k) walk.strides[k][at] = stride_at(k, d);
-  }
-  if (walk.dims == 0) {
-    walk.dims = 1;
-    walk.sizes[0] = 1;
-    for (int k = 0; k < N; ++k) walk.strides[k][0] = 0;
-  }
-  return walk;
+Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs);
+
+// Calls run(offsets, n) for every innermost stretch, cut for the threads by `grain` elements; offsets are in
+// elements. The walk itself is compiled once for all kernels.
+template <int N>
+using Run = void (*)(void* context, const std::array<int64_t, N>& offsets, int64_t n);
+template <int N>
+void for_each_run(const Walk<N>& walk, Run<N> run, void* context, int64_t grain);
+template <int N, class F>
+void for_each_run(const Walk<N>& walk, F&& run, int64_t grain = kGrain) {
+  for_each_run<N>(
+      walk,
+      [](void* f, const std::array<int64_t, N>& offsets, int64_t n) {
+        (*static_cast<std::remove_reference_t<F>*>(f))(offsets, n);
+      },
+      const_cast<std::remove_const_t<std::remove_reference_t<F>>*>(&run), grain);
 }
 
-// Calls run(offsets, n) for every innermost stretch, cut for the threads into about `grain` elements; offsets
-// are in elements.
-template <int N, class Run>
-void for_each_run(const Walk<N>& walk, Run&& run, int64_t grain = kGrain) {
-  if (walk.numel == 0) return;
-  const int last = walk.dims - 1;
-  if (walk.dims == 1) {
-    return parallel_for(walk.numel, grain, [&](int64_t begin, int64_t end) {
-      std::array<int64_t, N> offsets;
-      for (int k = 0; k < N; ++k) offsets[k] = begin * walk.strides[k][0];
-      run(offsets, end - begin);
-    });
+// Elements along a run, dense or not, meet a functor in one loop over dense memory: what is not dense goes
+// through a tile, which stays in the first level cache. So a functor is compiled once, vectorised for every
+// layout, and gives the same bits for all of them.
+inline constexpr int64_t kTile = 256;
+
+// The n elements at p, `stride` apart, densely: p itself, or `tile` filled with them. A single value (stride
+// 0) is there from the run's first tile on.
+template <class T>
+struct Tile {
+  Tile() {}  // uninitialised
+  T* data() { return reinterpret_cast<T*>(bytes); }
+  alignas(64) char bytes[kTile * sizeof(T)];
+};
+template <class T>
+const T* gather_tile(const T* p, int64_t stride, int64_t n, bool first, T* tile) {
+  if (stride == 1) return p;
+  if (stride == 0) {
+    if (first) std::fill_n(tile, n, *p);
+  } else {
+    for (int64_t i = 0; i < n; ++i) tile[i] = p[i * stride];
   }
-  const int64_t inner = walk.sizes[last], outer = walk.numel / inner;
-  parallel_for(outer, std::max<int64_t>(1, grain / inner), [&](int64_t begin, int64_t end) {
-    int64_t index[kMaxDims + 1];
-    std::array<int64_t, N> offsets{};
-    for (int64_t d = last - 1, rest = begin; d >= 0; --d) {
-      index[d] = rest % walk.sizes[d];
-      rest /= walk.sizes[d];
-      for (int k = 0; k < N; ++k) offsets[k] += index[d] * walk.strides[k][d];
-    }
-    for (int64_t row = begin; row < end; ++row) {
-      run(offsets, inner);
-      for (int d = last - 1; d >= 0; --d) {
-        for (int k = 0; k < N; ++k) offsets[k] += walk.strides[k][d];
-        if (++index[d] < walk.sizes[d]) break;
-        for (int k = 0; k < N; ++k) offsets[k] -= walk.sizes[d] * walk.strides[k][d];
-        index[d] = 0;
-      }
-    }
-  });
+  return tile;
 }
 
-// One input along a run: dense, one value for all of it, or strided.
-template <class T>
-struct Dense {
-  const T* p;
-  compute_t<T> operator[](int64_t i) const { return static_cast<compute_t<T>>(p[i]); }
-};
-template <class T>
-struct Constant {
-  compute_t<T> value;
-  compute_t<T> operator[](int64_t) const { return value; }
-};
-template <class T>
-struct Strided {
-  const T* p;
-  int64_t stride;
-  compute_t<T> operator[](int64_t i) const { return static_cast<compute_t<T>>(p[i * stride]); }
-};
-
-// Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16. Flat: a functor that
-// is not inlined makes the loop scalar.
-template <class O, class F, class... In>
-[[gnu::noinline, gnu::flatten]] void run_dense(O* out, int64_t n, F f, In... in) {
+// Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16. Kept out of
+// line: compiled once, and vectorised whatever surrounds the call. Flat: a functor that is not inlined makes
+// the loop scalar.
+template <class O, class F, class... I>
+[[gnu::noinline, gnu::flatten]] void run_dense(O* out, int64_t n, const F& f, const I*... in) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) out[i] = f(in[i]...);
-}
-template <class O, class F, class... In>
-void run_strided(O* out, int64_t out_stride, int64_t n, F f, In... in) {
-  for (int64_t i = 0; i < n; ++i) out[i * out_stride] = f(in[i]...);
+  for (int64_t i = 0; i < n; ++i) out[i] = f(static_cast<compute_t<I>>(in[i])...);
 }
 
 // out[...] = f(in[...]...): output elements O, input elements I..., at most three inputs.
@@ -122,29 +82,25 @@ void map(const Tensor& out, F f, const X&... inputs) {
   const Walk<N> walk = make_walk<N>(out, {&inputs...});
   O* o = out.template data<O>();
   const std::tuple<const I*...> bases{inputs.template data<I>()...};
-  const int last = walk.dims - 1;
-  for_each_run<N>(walk, [&](const std::array<int64_t, N>& at, int64_t n) {
-    const int64_t out_stride = walk.strides[0][last];
-    [&]<size_t... K>(std::index_sequence<K...>) {
-      const bool dense = ((walk.strides[K + 1][last] == 1) && ...) && out_stride == 1;
-      if (dense) return run_dense(o + at[0], n, f, Dense<I>{std::get<K>(bases) + at[K + 1]}...);
-      if constexpr (N == 3) {  // a bias or a per-row factor: one side constant along the run
-        using A = std::tuple_element_t<0, std::tuple<I...>>;
-        using B = std::tuple_element_t<1, std::tuple<I...>>;
-        const A* a = std::get<0>(bases) + at[1];
-        const B* b = std::get<1>(bases) + at[2];
-        const int64_t sa = walk.strides[1][last], sb = walk.strides[2][last];
-        if (out_stride == 1 && sa == 1 && sb == 0) {
-          return run_dense(o + at[0], n, f, Dense<A>{a}, Constant<B>{static_cast<compute_t<B>>(*b)});
-        }
-        if (out_stride == 1 && sa == 0 && sb == 1) {
-          return run_dense(o + at[0], n, f, Constant<A>{static_cast<compute_t<A>>(*a)}, Dense<B>{b});
-        }
-      }
-      run_strided(o + at[0], out_stride, n, f,
-                  Strided<I>{std::get<K>(bases) + at[K + 1], walk.strides[K + 1][last]}...);
+  std::array<int64_t, N> strides;
+  bool dense = true;
+  for (int k = 0; k < N; ++k) dense &= (strides[k] = walk.strides[k][walk.dims - 1]) == 1;
+  auto run = [&]<size_t... K>(const std::array<int64_t, N>& at, int64_t n, std::index_sequence<K...>) {
+    if (dense) return run_dense<O, F, I...>(o + at[0], n, f, (std::get<K>(bases) + at[K + 1])...);
+    Tile<O> out_tile;
+    std::tuple<Tile<I>...> tiles;
+    for (int64_t begin = 0; begin < n; begin += kTile) {
+      const int64_t count = std::min(kTile, n - begin);
+      O* target = o + at[0] + begin * strides[0];
+      run_dense<O, F, I...>(strides[0] == 1 ? target : out_tile.data(), count, f,
+                            gather_tile(std::get<K>(bases) + at[K + 1] + begin * strides[K + 1],
+                                        strides[K + 1], count, begin == 0, std::get<K>(tiles).data())...);
+      if (strides[0] == 1) continue;
+      for (int64_t i = 0; i < count; ++i) target[i * strides[0]] = out_tile.data()[i];
     }
-    (std::index_sequence_for<I...>{});
+  };
+  for_each_run<N>(walk, [&](const std::array<int64_t, N>& at, int64_t n) {
+    run(at, n, std::index_sequence_for<I...>{});
   });
 }
 
