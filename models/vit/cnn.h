@@ -1,5 +1,6 @@
 // A small convolutional network, for R-Drop beyond attention: two blocks of convolution, batch norm, ReLU and
-// pooling, dropout, and a linear head.
+// pooling, dropout, and a linear head. The convolutions have no bias: batch norm takes it out again, and its
+// gradient would be nothing but rounding, which Adam scales up.
 #pragma once
 
 #include "nn/layers.h"
@@ -16,10 +17,14 @@ struct CnnConfig {
 
 class Cnn : public nn::Module {
  public:
+  // ConfigError naming the option that does not fit.
   explicit Cnn(const CnnConfig& config);
-  Tensor forward(const Tensor& images);  // [B, C, H, W] -> logits [B, classes]
+  // [B, C, H, W] -> logits [B, classes]; ShapeError for images of another size.
+  Tensor forward(const Tensor& images);
+  const CnnConfig& config() const { return config_; }
 
  private:
+  CnnConfig config_;
   nn::Conv2d conv1;
   nn::BatchNorm2d norm1;
   nn::Conv2d conv2;

@@ -53,6 +53,12 @@ const VitConfig& checked(const VitConfig& c) {
   check<ConfigError>(c.image_size % c.patch_size == 0, "vit: patch_size {} does not divide image_size {}",
                      c.patch_size, c.image_size);
   check<ConfigError>(c.dim % c.heads == 0, "vit: heads {} do not divide dim {}", c.heads, c.dim);
+  auto rate = [](const char* name, double p) {
+    check<ConfigError>(p >= 0 && p < 1, "vit: {}: expected a rate in [0, 1), got {}", name, p);
+  };
+  rate("dropout", c.dropout), rate("attention_dropout", c.attention_dropout), rate("drop_path", c.drop_path);
+  check<ConfigError>(c.dropout_from >= 0 && c.dropout_from <= c.depth,
+                     "vit: dropout_from: expected 0 to depth {}, got {}", c.depth, c.dropout_from);
   return c;
 }
 

@@ -21,8 +21,8 @@ struct VitConfig {
   double dropout = 0.1;          // after the embedding, the attention's output and both layers of the MLP
   double attention_dropout = 0;  // on the attention probabilities
   double drop_path = 0;          // stochastic depth: rises linearly from 0 to this over the blocks
-  int64_t dropout_from = 0;      // first block with noise: those below are shared by all passes
-  bool zero_head = false;        // the head starts at 0, as when fine-tuning
+  int64_t dropout_from = 0;  // first block with noise, at most depth: those below are shared by all passes
+  bool zero_head = false;    // the head starts at 0, as when fine-tuning
 };
 
 // "tiny" (28x28 grey images, 139k parameters), "small", or the paper's "s16", "b32", "b16": sizes only.
@@ -32,9 +32,10 @@ std::vector<std::string> vit_preset_names();
 
 class Vit : public nn::Module {
  public:
-  // ConfigError naming the size that does not fit.
+  // ConfigError naming the option that does not fit.
   explicit Vit(const VitConfig& config);
-  Tensor forward(const Tensor& images);  // [B, C, H, W] -> logits [B, classes]
+  // [B, C, H, W] -> logits [B, classes]; ShapeError for images of another size.
+  Tensor forward(const Tensor& images);
   const VitConfig& config() const { return config_; }
 
  private:

@@ -1,5 +1,6 @@
 #include "nn/data/image_dataset.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/noise.h"
@@ -10,6 +11,7 @@ namespace tandem::data {
 
 Normalization measure_normalization(const ImageSet& images) {
   const int64_t plane = images.height * images.width;
+  check<ConfigError>(images.count > 0 && plane > 0, "normalization: there is no pixel to measure");
   Normalization result{std::vector<double>(images.channels), std::vector<double>(images.channels, 1)};
   for (int64_t c = 0; c < images.channels; ++c) {
     uint64_t sum = 0, squares = 0;  // exact: pixels are bytes
@@ -34,8 +36,15 @@ ImageDataset::ImageDataset(ImageSet images, Normalization normalization, Augment
   check<ConfigError>(normalization_.mean.size() == channels && normalization_.stddev.size() == channels,
                      "normalization: expected {} channels, got {} means and {} deviations", channels,
                      normalization_.mean.size(), normalization_.stddev.size());
-  check<ConfigError>(augmentation.crop_padding >= 0 && augmentation.crop_padding < images_.height,
-                     "crop: expected a padding from 0 to below the height {}, got {}", images_.height,
+  for (size_t c = 0; c < channels; ++c) {
+    const double mean = normalization_.mean[c], stddev = normalization_.stddev[c];
+    check<ConfigError>(std::isfinite(mean) && std::isfinite(stddev) && stddev > 0,
+                       "normalization: expected a finite mean and a deviation above 0, got {} and {}", mean,
+                       stddev);
+  }
+  const int64_t side = std::min(images_.height, images_.width);
+  check<ConfigError>(augmentation.crop_padding >= 0 && augmentation.crop_padding < std::max<int64_t>(side, 1),
+                     "crop: expected a padding from 0 to below the shorter side {}, got {}", side,
                      augmentation.crop_padding);
 }
 
@@ -44,6 +53,8 @@ ImageDataset::ImageDataset(ImageSet images) : ImageDataset(images, measure_norma
 Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
   const int64_t n = static_cast<int64_t>(indices.size()), C = images_.channels, H = images_.height,
                 W = images_.width;
+  for (int64_t i : indices)
+    check<ValueError>(i >= 0 && i < images_.count, "batch: index {} of {} images", i, images_.count);
   Batch batch;
   batch.size = n;
   const Tensor x = empty({n, C, H, W});

@@ -14,7 +14,8 @@ struct Augmentation {
   bool flip = false;         // left-right, with probability 1/2
 };
 
-// Mean and standard deviation per channel, of pixels in [0, 1].
+// Mean and standard deviation per channel, of pixels in [0, 1]. A channel that is the same everywhere is
+// only centred (deviation 1). ConfigError when there are no pixels.
 struct Normalization {
   std::vector<double> mean, stddev;
 };
@@ -22,11 +23,12 @@ Normalization measure_normalization(const ImageSet& images);
 
 class ImageDataset final : public Dataset {
  public:
-  // ConfigError when a count of channels or the padding does not fit the images.
+  // ConfigError when the normalization or the padding does not fit the images.
   ImageDataset(ImageSet images, Normalization normalization, Augmentation augmentation = {});
   explicit ImageDataset(ImageSet images);  // normalised by its own mean and deviation
 
   int64_t size() const override { return images_.count; }
+  // ValueError for an index that is none of an image.
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
 
   const ImageSet& images() const { return images_; }
