@@ -344,6 +344,40 @@ TEST_CASE("mistake: accumulation changes alpha") {
   CHECK(distance(run(1, 5.1), whole_batches) > 1e-6);  // alpha counts at all
 }
 
+TEST_CASE("mistake: batch norm's running statistics move with every pass and micro-batch") {
+  struct Net : nn::Module {
+    nn::InitScope scope{{.seed = 8, .dtype = DType::f64}};
+    nn::BatchNorm2d norm{*this, "norm", 1};
+    nn::Dropout drop{*this, "drop", 0.4};
+    nn::Linear out{*this, "out", 6, 4};
+    Tensor forward(const Tensor& x) { return out(drop(norm(x.reshape({x.size(0), 1, 2, 3})).flatten(1))); }
+  };
+  const Blobs blobs(8, DType::f64);
+  const auto statistics = [&](int64_t begin, int64_t end) {  // mean and unbiased variance
+    const auto x = whole(blobs, begin, end).inputs[0].to_vector<double>();
+    double mean = 0, square = 0;
+    for (double v : x) mean += v / static_cast<double>(x.size());
+    for (double v : x) square += (v - mean) * (v - mean) / static_cast<double>(x.size() - 1);
+    return std::pair(mean, square);
+  };
+  const auto [mean1, var1] = statistics(0, 4);
+  const auto [mean2, var2] = statistics(4, 8);
+  for (const nn::Plan plan : kPlans) {
+    INFO("plan ", std::string(name_of(plan)));
+    Net model;
+    nn::SGD optimizer(model.parameters(), {.lr = 0.1});
+    nn::Trainer trainer(model, optimizer, {.passes = 3, .plan = plan, .progress = false});
+    double mean = 0, var = 1;
+    for (int step = 0; step < 2; ++step) {  // one update in each, with momentum 0.1
+      trainer.step({whole(blobs, 0, 4), whole(blobs, 4, 8)});
+      mean = 0.9 * mean + 0.1 * (mean1 + mean2) / 2;
+      var = 0.9 * var + 0.1 * (var1 + var2) / 2;
+      CHECK(model.norm.running_mean.item() == doctest::Approx(mean).epsilon(1e-12));
+      CHECK(model.norm.running_var.item() == doctest::Approx(var).epsilon(1e-12));
+    }
+  }
+}
+
 TEST_CASE("a head in the loss over a frozen trunk learns the same under every plan") {
   struct Net : nn::Module {
     nn::InitScope scope{{.seed = 8, .dtype = DType::f64}};
