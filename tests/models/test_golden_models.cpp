@@ -56,16 +56,17 @@ void check_model(const Json& test, Model& model) {
   for (const auto& [name, value] : test["grads"].items())
     for (const double v : value["data"]) scale = std::max(scale, std::abs(v));
   REQUIRE(model.named_parameters().size() == test["grads"].size());
-  for (const auto& [name, parameter] : model.named_parameters()) {
-    INFO(name);
-    CHECK(difference(parameter.grad(), golden_tensor(test["grads"][name]), scale) < kTolerance);
+  for (const NamedTensor& parameter : model.named_parameters()) {
+    INFO(parameter.name);
+    CHECK(difference(parameter.tensor.grad(), golden_tensor(test["grads"][parameter.name]), scale) <
+          kTolerance);
   }
 
   model.commit_statistics();
   REQUIRE(model.named_buffers().size() == test["buffers_after"].size());
-  for (const auto& [name, buffer] : model.named_buffers()) {
-    INFO(name);
-    CHECK(difference(buffer, golden_tensor(test["buffers_after"][name])) < kTolerance);
+  for (const NamedTensor& buffer : model.named_buffers()) {
+    INFO(buffer.name);
+    CHECK(difference(buffer.tensor, golden_tensor(test["buffers_after"][buffer.name])) < kTolerance);
   }
   model.eval();
   CHECK(difference(model.forward(images), golden_tensor(test["eval_logits"])) < kTolerance);

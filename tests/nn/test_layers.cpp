@@ -33,13 +33,13 @@ void check_golden(const Json& test, Layer& layer, Call call) {
   for (const char* kind : {"input_grads", "parameter_grads"})
     for (const auto& [name, value] : test[kind].items())
       for (const double v : value["data"]) scale = std::max(scale, std::abs(v));
-  for (const auto& [name, value] : test["input_grads"].items()) {
-    INFO(name);
-    CHECK(difference(inputs[name].grad(), golden_tensor(value), scale) < 1e-10);
+  for (const auto& item : test["input_grads"].items()) {
+    INFO(item.key());
+    CHECK(difference(inputs[item.key()].grad(), golden_tensor(item.value()), scale) < 1e-10);
   }
-  for (const auto& [name, parameter] : layer.named_parameters()) {
-    INFO(name);
-    CHECK(difference(parameter.grad(), golden_tensor(test["parameter_grads"][name]), scale) < 1e-10);
+  for (const NamedTensor& p : layer.named_parameters()) {
+    INFO(p.name);
+    CHECK(difference(p.tensor.grad(), golden_tensor(test["parameter_grads"][p.name]), scale) < 1e-10);
   }
 }
 
