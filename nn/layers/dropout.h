@@ -1,5 +1,5 @@
 // The layers of noise. Both are the identity in evaluation mode and where p is 0; in training they need a
-// PassContext (the trainer opens one), and its rates take the place of p in each pass.
+// PassContext (the trainer opens one), whose rates take the place of p of every Dropout in each pass.
 #pragma once
 
 #include "nn/module.h"
