@@ -42,6 +42,8 @@ DebianPackage package() {
 
 }  // namespace
 
+bool has_fashion_mnist(const std::string& dir) { return find_files(dir).has_value(); }
+
 ImageSplits fashion_mnist_sources(const std::string& dir, const std::string& cache, const Notice& notice) {
   std::optional<Files> files = find_files(dir);
   if (!files) files = find_files(kInstalled);

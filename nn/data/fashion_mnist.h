@@ -15,4 +15,7 @@ namespace tandem::data {
 ImageSplits fashion_mnist_sources(const std::string& dir, const std::string& cache = cache_folder(),
                                   const Notice& notice = print_notice);
 
+// Whether the four files are in `dir`, plain or as .gz.
+bool has_fashion_mnist(const std::string& dir);
+
 }  // namespace tandem::data

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 
 namespace tandem::nn {
@@ -12,12 +13,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+}  // namespace
+
 size_t terminal_width() {
   winsize size{};
-  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : SIZE_MAX;
 }
-
-}  // namespace
 
 std::string clock_text(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
@@ -40,20 +41,31 @@ Progress::~Progress() {
 double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 double Progress::units_per_second() const { return seconds() > 0 ? done_ / seconds() : 0; }
 
-void Progress::update(int64_t done, const std::string& text) {
+void Progress::update(int64_t done, const std::string& text, double run_seconds_left) {
   done_ = done;
   if (!shown_ || Clock::now() - last_ < std::chrono::milliseconds(100)) return;
   last_ = Clock::now();
-  constexpr int kCells = 20;
-  const int filled = static_cast<int>(kCells * done_ / total_);
   const double rate = units_per_second();
-  std::string line = label_ + " ";
-  for (int i = 0; i < kCells; ++i) line += i < filled ? "█" : "░";
-  line += fmt::format(" {:3}%  {} left  {}  {:.0f} {}/s", 100 * done_ / total_,
-                      clock_text(rate > 0 ? (total_ - done_) / rate : 0), text, rate, unit_);
+  const std::string left = clock_text(rate > 0 ? (total_ - done_) / rate : 0);
+  const size_t width = terminal_width();
+  const std::string run_left = clock_text(run_seconds_left);
+  auto compose = [&](size_t cells) {
+    std::string line = label_ + " ";
+    const size_t filled = cells * done_ / total_;
+    for (size_t i = 0; i < cells; ++i) line += i < filled ? "█" : "░";
+    return line + fmt::format("{:3}%  {}  {:.0f} {}/s  {} left, {} of the run", 100 * done_ / total_, text,
+                              rate, unit_, left, run_left);
+  };
+  // Narrow windows go without the bar, then without what can be told from the rest.
+  std::string line = compose(0);
+  if (line.size() >= width) {
+    line = fmt::format("{} {} {:.0f}/s {} left", label_, text, rate, run_left);
+  } else if (line.size() + 8 < width) {
+    line = compose(std::min<size_t>(20, width - line.size() - 1));
+  }
   // Cut to the window in characters, not bytes: a wrapped line could not be drawn over.
   size_t columns = 0, end = 0;
-  for (const size_t width = terminal_width(); end < line.size(); ++end) {
+  for (; end < line.size(); ++end) {
     const bool starts_character = (static_cast<unsigned char>(line[end]) & 0xC0) != 0x80;
     if (starts_character && columns++ == width) break;
   }

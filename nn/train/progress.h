@@ -16,8 +16,9 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `done` of `total` units, with `text` after the bar. Draws at most ten times a second.
-  void update(int64_t done, const std::string& text);
+  // `done` of `total` units, with `text` after the bar, and the seconds left of the whole run. Draws at most
+  // ten times a second, as much as fits in the window's width.
+  void update(int64_t done, const std::string& text, double run_seconds_left);
 
   double seconds() const;  // since it began
   double units_per_second() const;
@@ -28,6 +29,9 @@ class Progress {
   bool drawn_ = false, shown_;
   std::chrono::steady_clock::time_point start_, last_;
 };
+
+// Columns of the terminal that standard error is; as many as can be where it is none.
+size_t terminal_width();
 
 // "1:23" or "1:02:03".
 std::string clock_text(double seconds);

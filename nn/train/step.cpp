@@ -29,6 +29,7 @@ std::string_view name_of(Plan plan) {
 
 void check_step_options(const StepOptions& o) {
   check<ConfigError>(o.passes >= 1, "passes: expected at least 1, got {}", o.passes);
+  check<ConfigError>(o.passes <= kMaxPasses, "passes: expected at most {}, got {}", kMaxPasses, o.passes);
   check<ConfigError>(std::isfinite(o.alpha) && o.alpha >= 0, "alpha: expected a number >= 0, got {}",
                      o.alpha);
   check<ConfigError>(o.rates.empty() || static_cast<int>(o.rates.size()) == o.passes,

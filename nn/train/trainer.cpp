@@ -28,7 +28,9 @@ std::string_view name_of(AlphaSchedule s) {
 struct Trainer::State {
   int64_t epoch = 0, step = 0;  // the next ones
   FitResult result;
-  StateDict best;  // the weights of result.best_epoch
+  StateDict best;       // the weights of result.best_epoch
+  int64_t trained = 0;  // samples since `start`, to tell the time that is left
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 };
 
 namespace {
@@ -111,8 +113,24 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
 }
 
 std::string Trainer::epoch_label(int64_t epoch) const {
-  return fmt::format("{}{}epoch {:>3}/{}", options_.name, options_.name.empty() ? "" : "  ", epoch + 1,
-                     options_.epochs);
+  const std::string count = std::to_string(options_.epochs);
+  return fmt::format("{}{}epoch {:>{}}/{}", options_.name, options_.name.empty() ? "" : " ", epoch + 1,
+                     count.size(), count);
+}
+
+// One line on an epoch; a narrow terminal gets a short one.
+std::string Trainer::epoch_line(const Metrics& train, const Metrics& valid, bool best) const {
+  const std::string label = epoch_label(valid.epoch);
+  auto accuracy = [&](const char* space) {
+    return valid.accuracy >= 0 ? fmt::format("{}acc {:.2f}%", space, 100 * valid.accuracy) : "";
+  };
+  const std::string line =
+      fmt::format("{}  loss {:.4f}  ce {:.4f}  kl {:.4f} | valid ce {:.4f}{}  {:6.0f} {}/s{}", label,
+                  train.loss, train.ce, train.kl, valid.ce, accuracy("  "), train.samples_per_second,
+                  options_.unit, best ? "  best" : "");
+  if (line.size() <= terminal_width()) return line;
+  return fmt::format("{} loss {:.3f} ce {:.3f} kl {:.4f}  valid ce {:.3f}{}{}", label, train.loss, train.ce,
+                     train.kl, valid.ce, accuracy(" "), best ? " *" : "");
 }
 
 Metrics Trainer::train_epoch(const data::Dataset& train) {
@@ -138,15 +156,20 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     now.step = state_->step;
     now.lr = optimizer_.lr();
     now.loss = result.loss, now.ce = result.ce, now.kl = result.kl, now.accuracy = result.accuracy;
+    state_->trained += indices.size();
     if (on_step) on_step(now);
     units += result.units;
     for (auto field : {&Metrics::loss, &Metrics::ce, &Metrics::kl, &Metrics::accuracy}) {
       epoch.*field += (now.*field - epoch.*field) * (result.units / units);  // the mean over units so far
     }
     epoch.lr = now.lr, epoch.alpha = now.alpha;
-    progress.update(done += indices.size(),
-                    fmt::format("loss {:.4f} ce {:.4f} kl {:.4f} acc {:.1f}%", epoch.loss, epoch.ce, epoch.kl,
-                                100 * epoch.accuracy));
+    done += indices.size();
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - state_->start;
+    const int64_t left = (options_.epochs - state_->epoch) * train.size() - done;
+    progress.update(done,
+                    fmt::format("loss {:.3f} ce {:.3f} kl {:.4f} acc {:.1f}%", epoch.loss, epoch.ce, epoch.kl,
+                                100 * epoch.accuracy),
+                    spent.count() / state_->trained * left);
   }
   epoch.epoch = state_->epoch;
   epoch.step = state_->step;
@@ -191,8 +214,7 @@ FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
 }
 
 FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid) {
-  check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
-  load_last();
+  restore();
   return run(train, valid);
 }
 
@@ -215,11 +237,7 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
     }
     result.stopped_early = options_.patience > 0 && last - result.best_epoch >= options_.patience;
     if (options_.progress) {
-      const std::string accuracy =
-          measured.accuracy >= 0 ? fmt::format("  acc {:6.2f}%", 100 * measured.accuracy) : "";
-      fmt::print(stderr, "{}  loss {:.4f}  ce {:.4f}  kl {:.4f} | valid ce {:.4f}{}  {:6.0f} {}/s{}\n",
-                 epoch_label(last), trained.loss, trained.ce, trained.kl, measured.ce, accuracy,
-                 trained.samples_per_second, options_.unit, last == result.best_epoch ? "  best" : "");
+      fmt::print(stderr, "{}\n", epoch_line(trained, measured, last == result.best_epoch));
     }
     if (options_.run_dir.empty()) continue;
     if (last == result.best_epoch) save_best();
@@ -267,7 +285,8 @@ void Trainer::save_last() const {
   save_safetensors(options_.run_dir + "/" + kLastFile, all, metadata);
 }
 
-void Trainer::load_last() {
+void Trainer::restore() {
+  check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
   const std::string file = options_.run_dir + "/" + kLastFile;
   const auto [tensors, metadata] = load_safetensors(file);
   auto text = [&, &metadata = metadata](const char* key) {
@@ -286,8 +305,12 @@ void Trainer::load_last() {
               .step = number("steps_done"),
               .result = metrics_from_json(file, text("record")),
               .best = extract(tensors, kBest)};
-  objective_.module().load_state_dict(extract(tensors, kModel));
-  optimizer_.load_state_dict(extract(tensors, kOptimizer));
+  try {
+    objective_.module().load_state_dict(extract(tensors, kModel));
+    optimizer_.load_state_dict(extract(tensors, kOptimizer));
+  } catch (const Error& error) {
+    raise<IoError>("{}: the checkpoint of another model or optimizer: {}", file, error.what());
+  }
   *state_ = std::move(state);
 }
 

@@ -94,6 +94,9 @@ class Trainer {
   // Goes on where the run in options.run_dir stopped: bit for bit as if it had not.
   FitResult resume(const data::Dataset& train, const data::Dataset& valid);
 
+  // Reads the run in options.run_dir without going on. IoError when it cannot be gone on with.
+  void restore();
+
   // One optimizer step on the given micro-batches.
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
@@ -110,9 +113,9 @@ class Trainer {
   double alpha_now() const;
   bool better(const Metrics& a, const Metrics& b) const;
   std::string epoch_label(int64_t epoch) const;
+  std::string epoch_line(const Metrics& train, const Metrics& valid, bool best) const;
   void save_best() const;
   void save_last() const;
-  void load_last();
 
   std::unique_ptr<Objective> owned_;
   Objective& objective_;

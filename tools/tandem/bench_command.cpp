@@ -17,6 +17,7 @@
 #include "nn/train/step.h"
 #include "ops/ops.h"
 #include "tools/tandem/command.h"
+#include "tools/tandem/options.h"
 
 namespace tandem::command {
 namespace {
@@ -241,9 +242,9 @@ void add_bench(CLI::App& app) {
       app.add_subcommand("bench", "time the loss, ops and training steps beside this machine's ceilings");
   auto o = std::make_shared<Options>();
   command->add_option("what", o->what, "any of: loss, ops, steps (default: all)")
-      ->check(CLI::IsMember({"loss", "ops", "steps"}));
+      ->check(one_of({"loss", "ops", "steps"}));
   command->add_option("--repeat", o->repeat, "runs of each")
-      ->check(CLI::PositiveNumber)
+      ->check(integer(1, 100'000))
       ->capture_default_str();
   command->add_option("--json", o->json, "also write the measurements to this file");
   command->callback([o] {

@@ -3,7 +3,14 @@
 
 #include <CLI/CLI.hpp>
 
+#include "autograd/error.h"
+
 namespace tandem::command {
+
+// Ctrl-C: the command stopped in good order.
+struct Interrupted : Error {
+  using Error::Error;
+};
 
 void add_train(CLI::App& app);  // train vit
 void add_run(CLI::App& app);    // eval, predict

@@ -12,7 +12,8 @@ void add_data(CLI::App& app) {
   data->require_subcommand(1);
   CLI::App* fashion = data->add_subcommand("fashion-mnist", "60,000 + 10,000 grey images of clothing, 28x28");
   auto dir = std::make_shared<std::string>("data/fashion-mnist");
-  fashion->add_option("dir", *dir, "folder for the four IDX files")->capture_default_str();
+  fashion->add_option("dir", *dir, "folder for the four IDX files, where Debian's package is not installed")
+      ->capture_default_str();
   fashion->callback([dir] {
     const data::ImageSplits splits = data::fashion_mnist_sources(*dir);
     fmt::print("{:<8} {:>8} {:>8} {:>9}\n", "split", "images", "classes", "size");

@@ -59,6 +59,13 @@ ImageModelSpec spec_from_metadata(const std::string& file,
     spec.normalization.mean = Json::parse(text("mean")).get<std::vector<double>>();
     spec.normalization.stddev = Json::parse(text("stddev")).get<std::vector<double>>();
     spec.data = text("data");
+    check<IoError>(
+        spec.classes.size() == std::visit([](const auto& c) { return size_t(c.classes); }, spec.config),
+        "{}: the names of {} classes do not fit the model's configuration", file, spec.classes.size());
+    const auto channels = static_cast<size_t>(spec.channels());
+    check<IoError>(spec.normalization.mean.size() == channels && spec.normalization.stddev.size() == channels,
+                   "{}: mean and stddev: expected {} channels, got {} and {}", file, channels,
+                   spec.normalization.mean.size(), spec.normalization.stddev.size());
     return spec;
   } catch (const Json::exception& error) {
     raise<IoError>("{}: its model configuration cannot be read: {}", file, error.what());
@@ -84,11 +91,25 @@ Tensor ImageModel::forward(const Tensor& images) {
 }
 
 LoadedModel load_image_model(const std::string& run) {
-  const std::string file = std::filesystem::is_directory(run) ? run + "/" + nn::kBestFile : run;
+  namespace fs = std::filesystem;
+  check<IoError>(fs::exists(run), "{}: there is no such run folder or checkpoint", run);
+  const std::string file = fs::is_directory(run) ? run + "/" + nn::kBestFile : run;
+  check<IoError>(fs::exists(file), "{}: not the folder of a run with weights: it has no {}", run,
+                 nn::kBestFile);
   const auto [tensors, metadata] = nn::load_safetensors(file);
+  check<IoError>(!metadata.contains("epochs_done"),
+                 "{}: a checkpoint for --resume, expected one of weights such as {}", file, nn::kBestFile);
   LoadedModel loaded{spec_from_metadata(file, metadata), nullptr};
-  loaded.model = std::make_unique<ImageModel>(loaded.spec);
-  loaded.model->module->load_state_dict(tensors);
+  const auto* vit = std::get_if<models::VitConfig>(&loaded.spec.config);
+  try {
+    // A depth that the file cannot hold would take long to build.
+    check<IoError>(vit == nullptr || vit->depth <= static_cast<int64_t>(tensors.size()),
+                   "{} blocks, but only {} tensors", vit == nullptr ? 0 : vit->depth, tensors.size());
+    loaded.model = std::make_unique<ImageModel>(loaded.spec);
+    loaded.model->module->load_state_dict(tensors);
+  } catch (const Error& error) {
+    raise<IoError>("{}: its weights do not make a model: {}", file, error.what());
+  }
   loaded.model->module->eval();
   return loaded;
 }
@@ -96,14 +117,19 @@ LoadedModel load_image_model(const std::string& run) {
 data::ImageSplits read_images(const std::string& data) {
   if (data == "fashion-mnist") return data::fashion_mnist_sources("data/fashion-mnist");
   check<ConfigError>(std::filesystem::is_directory(data),
-                     "data: expected fashion-mnist or a folder, got '{}'", data);
+                     "--data: expected fashion-mnist or a folder, got '{}'", data);
   if (data::has_image_splits(data)) return data::read_image_splits(data);
   for (const auto& entry : std::filesystem::directory_iterator(data)) {
-    if (entry.path().filename().string().find("idx3-ubyte") != std::string::npos)
-      return data::fashion_mnist_sources(data);
+    if (entry.path().filename().string().find("-ubyte") == std::string::npos) continue;
+    check<ConfigError>(data::has_fashion_mnist(data),
+                       "--data: '{}' lacks some of the IDX files train- and t10k-images-idx3-ubyte, "
+                       "-labels-idx1-ubyte (or .gz)",
+                       data);
+    return data::fashion_mnist_sources(data);
   }
   raise<ConfigError>(
-      "data: expected train/ and test/ with one folder of PNG files per class, or IDX files, in '{}'", data);
+      "--data: expected train/ and test/ with one folder of PNG files per class, or IDX files, in '{}'",
+      data);
 }
 
 }  // namespace tandem::command

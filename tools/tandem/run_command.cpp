@@ -2,10 +2,12 @@
 
 #include "autograd/grad_mode.h"
 #include "nn/data/png.h"
+#include "nn/data/text.h"
 #include "nn/train/trainer.h"
 #include "ops/ops.h"
 #include "tools/tandem/command.h"
 #include "tools/tandem/image_model.h"
+#include "tools/tandem/options.h"
 
 namespace tandem::command {
 namespace {
@@ -16,10 +18,11 @@ void evaluate(const std::string& run, std::string data) {
   if (data.empty()) data = loaded.spec.data;
   data::ImageSet test = read_images(data).test;
   check<ConfigError>(test.classes == loaded.spec.classes,
-                     "data: the classes of '{}' are not those of the run", data);
+                     "--data: the classes of '{}' ({}) are not those of the run ({})", data,
+                     data::join(test.classes, ", "), data::join(loaded.spec.classes, ", "));
   check<ConfigError>(test.height == loaded.spec.image_size() && test.width == loaded.spec.image_size() &&
                          test.channels == loaded.spec.channels(),
-                     "data: the images of '{}' are {}x{}x{}, the run's {}x{}x{}", data, test.channels,
+                     "--data: the images of '{}' are {}x{}x{}, the run's {}x{}x{}", data, test.channels,
                      test.height, test.width, loaded.spec.channels(), loaded.spec.image_size(),
                      loaded.spec.image_size());
   const data::ImageDataset dataset(std::move(test), loaded.spec.normalization);
@@ -35,13 +38,17 @@ void predict(const std::string& run, const std::vector<std::string>& files, int6
   const auto color = spec.channels() == 1 ? data::PngColor::kGray : data::PngColor::kRgb;
   NoGradGuard guard;
   size_t width = 4;
-  for (const std::string& file : files) width = std::max(width, file.size());
-  fmt::print("{:<{}}  {:>11}  {}\n", "file", width, "probability", "class");
+  std::vector<data::Image> images;  // all are read before the first line is printed
   for (const std::string& file : files) {
-    data::Image image = data::read_png(file, color);
-    check<IoError>(image.height == spec.image_size() && image.width == spec.image_size(),
-                   "{}: the image is {}x{} pixels; the model was trained on {}x{}", file, image.width,
-                   image.height, spec.image_size(), spec.image_size());
+    width = std::max(width, file.size());
+    images.push_back(data::read_png(file, color));
+    check<IoError>(images.back().height == spec.image_size() && images.back().width == spec.image_size(),
+                   "{}: the image is {}x{} pixels; the model was trained on {}x{}", file, images.back().width,
+                   images.back().height, spec.image_size(), spec.image_size());
+  }
+  fmt::print("{:<{}}  {:>11}  {}\n", "file", width, "probability", "class");
+  for (size_t at = 0; at < files.size(); ++at) {
+    data::Image& image = images[at];
     const data::ImageDataset one(
         data::ImageSet{
             1, image.channels, image.height, image.width, std::move(image.pixels), {0}, spec.classes},
@@ -53,7 +60,7 @@ void predict(const std::string& run, const std::vector<std::string>& files, int6
     const auto p = probability.to_vector<double>();
     const auto c = label.to_vector<int64_t>();
     for (size_t i = 0; i < p.size(); ++i) {
-      fmt::print("{:<{}}  {:>10.2f}%  {}\n", i == 0 ? file : "", width, 100 * p[i], spec.classes[c[i]]);
+      fmt::print("{:<{}}  {:>10.2f}%  {}\n", i == 0 ? files[at] : "", width, 100 * p[i], spec.classes[c[i]]);
     }
   }
 }
@@ -74,7 +81,7 @@ void add_run(CLI::App& app) {
   predict_command->add_option("run", *run, "run folder, or a .safetensors file")->required();
   predict_command->add_option("files", *files, "PNG files of the size the model was trained on")->required();
   predict_command->add_option("--top", *top, "classes to show for each")
-      ->check(CLI::PositiveNumber)
+      ->check(integer(1))
       ->capture_default_str();
   predict_command->callback([=] { predict(*run, *files, *top); });
 }

@@ -1,0 +1,451 @@
+"""The `tandem` command as a user meets it: runs of tiny models, and bad input of every kind.
+
+  test_cli.py PATH_TO_TANDEM
+"""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+TANDEM = os.path.abspath(sys.argv[1])
+TINY = ["--dim", "16", "--depth", "1", "--heads", "2", "--mlp-dim", "32", "--patch-size", "4",
+        "--batch-size", "16", "--threads", "1"]
+USAGE, FAILED, STOPPED = 2, 1, 130
+
+
+def write_png(path, width, height, pixels):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(pixels[y * width:(y + 1) * width]) for y in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    with open(path, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def make_data(root, classes=("bar", "dot", "ring"), train=20, test=6, width=8, height=8):
+    draw = random.Random(1)
+    for split, count in (("train", train), ("test", test)):
+        for label, name in enumerate(classes):
+            os.makedirs(f"{root}/{split}/{name}", exist_ok=True)
+            for i in range(count):
+                pixels = [min(255, max(0, int(draw.gauss(60 + 130 * ((x // 2 + label) % 3 == y // 2 % 3), 40))))
+                          for y in range(height) for x in range(width)]
+                write_png(f"{root}/{split}/{name}/{i:03}.png", width, height, pixels)
+
+
+class Failure(Exception):
+    pass
+
+
+class Skip(Exception):
+    pass
+
+
+def expect(holds, message):
+    if not holds:
+        raise Failure(message)
+
+
+def run(*args, status=0):
+    done = subprocess.run([TANDEM, *args], capture_output=True, text=True, errors="replace", timeout=60)
+    expect(done.returncode == status,
+           f"exit status {done.returncode}, expected {status}, of {args}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def snapshot(folder):
+    return {os.path.join(at, f): open(os.path.join(at, f), "rb").read() for at, _, fs in os.walk(folder) for f in fs}
+
+
+def fails(*args, status, says):
+    """The command fails with one message on stderr, no results, and no file changed."""
+    before = snapshot(".")
+    done = run(*args, status=status)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Try `tandem ")]
+    expect(len(lines) == 1 and lines[0].startswith("tandem: "), f"expected one message from {args}:\n{done.stderr}")
+    for part in [says] if isinstance(says, str) else says:
+        expect(part in lines[0], f"{args}: expected '{part}' in: {lines[0]}")
+    expect("terminate" not in done.stderr and done.stdout == "", f"{args}: {done.stdout}{done.stderr}")
+    expect(snapshot(".") == before, f"{args}: files were changed")
+
+
+def train(*args, run_dir, **kwargs):
+    return run("train", "vit", "--data", "data", *TINY, "--epochs", "2", "--quiet", "--run", run_dir, *args, **kwargs)
+
+
+def train_fails(*args, status=USAGE, says):
+    fails("train", "vit", "--data", "data", *TINY, "--epochs", "1", "--quiet", "--run", "none", *args, status=status,
+          says=says)
+
+
+def metrics(run_dir):
+    """All but the rates and times."""
+    with open(f"{run_dir}/metrics.csv") as f:
+        return [{k: v for k, v in row.items() if k not in ("images_per_s", "seconds")} for row in csv.DictReader(f)]
+
+
+def write(path, content):
+    with open(path, "w" if isinstance(content, str) else "wb") as f:
+        f.write(content)
+
+
+def test_help_of_every_command():
+    for command in [], ["data"], ["train"], ["train", "vit"], ["eval"], ["predict"], ["ops"], ["gradcheck"], ["bench"]:
+        text = run(*command, "--help")
+        expect(text.stderr == "" and "Usage: tandem " + " ".join(command) in text.stdout, f"{command}: {text.stdout}")
+        expect(max(map(len, text.stdout.splitlines())) <= 80, f"{command}: lines of more than 80 characters")
+    expect("--epochs INT                epochs [20]" in run("train", "vit", "--help").stdout, "no aligned default")
+    expect(run("--version").stdout.strip(), "no version")
+
+
+def test_wrong_command_lines():
+    fails(status=USAGE, says="expected a command: one of data, train")
+    fails("trian", status=USAGE, says="unknown command 'trian'")
+    fails("train", "gpt", status=USAGE, says="train: unknown command 'gpt', expected one of vit")
+    fails("--foo", status=USAGE, says="unknown option --foo")
+    fails("train", "vit", "--foo", status=USAGE, says="train vit: unknown option --foo")
+    fails("train", "vit", "extra", status=USAGE, says="unexpected argument 'extra'")
+    fails("train", "vit", "--passes", status=USAGE, says="--passes: expected a value")
+    fails("gradcheck", "no_such_op", status=USAGE, says="no_such_op")
+    fails("eval", status=USAGE, says="run is required")
+
+
+def test_values_out_of_range():
+    for option, value, says in (
+            ("passes", "0", "at least 1, got 0"), ("passes", "-1", "at least 1"), ("passes", "2.5", "an integer"),
+            ("passes", "99999999999999999999", "an integer"), ("passes", "1000000", "at most 65536"),
+            ("alpha", "-1", ">= 0"), ("alpha", "nan", ">= 0"), ("alpha", "inf", ">= 0"), ("alpha", "x", "a number"),
+            ("rates", "0.1,1.0", "[0, 1), got '1.0'"), ("rates", "-0.1,0.1", "[0, 1)"), ("rates", "0.1,nan", "[0, 1)"),
+            ("dropout", "1", "[0, 1)"), ("attention-dropout", "2", "[0, 1)"), ("drop-path", "-1", "[0, 1)"),
+            ("label-smoothing", "1", "[0, 1)"), ("lr", "nan", ">= 0"), ("lr", "-1", ">= 0"),
+            ("epochs", "0", "at least 1"), ("batch-size", "0", "at least 1"), ("accumulate", "0", "at least 1"),
+            ("rdrop-every", "0", "at least 1"), ("patience", "-1", "at least 0"), ("seed", "-1", "at least 0"),
+            ("threads", "100000", "at most"), ("clip-norm", "nan", ">= 0"), ("warmup", "-1", "at least 0"),
+            ("plan", "parallel", "stacked, sequential, replay, got 'parallel'"), ("preset", "huge", "b16"),
+            ("model", "lstm", "vit, cnn"), ("schedule", "foo", "cosine"), ("alpha-schedule", "foo", "warmup"),
+            ("optimizer", "foo", "adamw"), ("device", "tpu", "auto, cpu"), ("device", "cuda", "no CUDA backend"),
+            ("limit", "55", "at most 54"), ("valid", "60", "fewer than the 60"), ("run", "", "expected a name"),
+            ("dropout-from", "1", "below the depth 1")):
+        train_fails("--" + option, value, says=["--" + option, says])
+
+
+def test_values_that_do_not_fit():
+    train_fails("--rates", "0.1,0.2,0.3", says=["rates", "2 passes, got 3"])
+    train_fails("--passes", "3", "--rates", "0.1", says=["rates", "3 passes, got 1"])
+    train_fails("--accumulate", "17", says=["accumulate", "16"])
+    train_fails("--patch-size", "3", says="patch_size 3 does not divide image_size 8")
+    train_fails("--heads", "3", says="heads 3")
+    train_fails("--crop-padding", "9", says="padding")
+    train_fails("--compare", "--passes", "1", says="--compare")
+    train_fails("--rate-scale", "100", says="--rate-scale")
+    train_fails("--alpha-schedule", "warmup", says="alpha_warmup")
+    train_fails("--warmup", "1000", says="warmup")
+    train_fails("--resume", "--overwrite", says="--resume")
+
+
+def test_bad_data():
+    def bad(name, says, change=None, status=FAILED, **kwargs):
+        make_data(name, **{"train": 3, "test": 1, **kwargs})
+        if change:
+            change(name)
+        train_fails("--data", name, status=status, says=says)
+
+    train_fails("--data", "missing", says=["--data", "'missing'"])
+    os.mkdir("empty")
+    train_fails("--data", "empty", says=["--data", "train/ and test/"])
+    os.makedirs("bare/train"), os.makedirs("bare/test")
+    train_fails("--data", "bare", status=FAILED, says="bare/train")
+    bad("one_class", "at least 2 classes", classes=("bar",), status=USAGE)
+    bad("oblong", "square images, got 12x8", width=12, status=USAGE)
+    first = "train/bar/000.png"
+    bad("mixed", first.replace("000", "001"), lambda d: write_png(f"{d}/train/bar/001.png", 9, 9, [0] * 81))
+    bad("sizes", "test", lambda d: (shutil.rmtree(f"{d}/test"), make_data("b", width=12, height=12, test=1),
+                                    shutil.copytree("b/test", f"{d}/test")))
+    bad("other", "test", lambda d: os.rename(f"{d}/test/bar", f"{d}/test/baz"))
+    bad("no_image", "train/bar", lambda d: (shutil.rmtree(f"{d}/train/bar"), os.mkdir(f"{d}/train/bar")))
+    png = open("data/" + first, "rb").read()
+    bad("text", first, lambda d: write(f"{d}/{first}", "no image"))
+    bad("truncated", first, lambda d: write(f"{d}/{first}", png[:len(png) // 2]))
+    flipped = bytearray(png)
+    flipped[len(png) - 20] ^= 0xFF
+    bad("corrupt", first, lambda d: write(f"{d}/{first}", bytes(flipped)))
+    bad("none_left", first, lambda d: write(f"{d}/{first}", b""))
+
+    # IDX: a label out of range, a truncated file, a missing one.
+    os.mkdir("idx")
+    for split, n in (("train", 20), ("t10k", 10)):
+        write(f"idx/{split}-images-idx3-ubyte", struct.pack(">IIII", 0x803, n, 28, 28) + bytes(784 * n))
+        write(f"idx/{split}-labels-idx1-ubyte", struct.pack(">II", 0x801, n) + bytes(i % 10 for i in range(n)))
+    run("train", "vit", "--data", "idx", *TINY, "--epochs", "1", "--run", "idx-run", "--quiet")
+    good = open("idx/train-labels-idx1-ubyte", "rb").read()
+    write("idx/train-labels-idx1-ubyte", good[:-1] + b"\x0a")
+    train_fails("--data", "idx", status=FAILED, says=["train-labels", "10"])
+    write("idx/train-labels-idx1-ubyte", good[:-1])
+    train_fails("--data", "idx", status=FAILED, says="train-labels")
+    os.remove("idx/train-labels-idx1-ubyte")
+    train_fails("--data", "idx", says=["--data", "'idx'"])
+
+
+def test_bad_config_files():
+    def bad(content, says):
+        write("bad.toml", content)
+        train_fails("--config", "bad.toml", says=says)
+
+    bad("alpha = 2\nfoo = 3\n", ["bad.toml:2", "unknown option 'foo'"])
+    bad("alpha 2\n", ["bad.toml:1", "expected '='"])
+    bad("alpha = -2\n", ["bad.toml:1", "--alpha", ">= 0"])
+    bad("passes = \"x\"\n", ["bad.toml:1", "--passes", "an integer"])
+    bad("passes = 2\npasses = 3\n", ["bad.toml:2", "passes"])
+    bad("flip = maybe\n", ["bad.toml:1", "true or false"])
+    bad("passes = [1, 2]\n", ["bad.toml:1", "one value"])
+    bad("rates = [0.1, 0.2\n", ["bad.toml", "']'"])
+    bad("plan = \"replay\n", ["bad.toml:1", "closing quote"])
+    bad("[nonsense]\nalpha = 1\n", ["bad.toml:2", "unknown section [nonsense]"])
+    bad(bytes(random.Random(3).randrange(128, 256) for _ in range(300)), "bad.toml:1")
+    train_fails("--config", "missing.toml", says="missing.toml")
+    train_fails("--config", "data", says="'data'")
+
+
+def test_config_file_and_settings():
+    write("run.toml", "# a run\npasses = 3\nrates = [0.1, 0.2,\n  0.3]  # a rate per pass\nflip = true\nplan = 'replay'\n"
+          "alpha = 5\n[eval]\ndata = \"x # y\"\n[train.vit]\nlabel-smoothing = 0.1\n")
+    train("--config", "run.toml", "--alpha", "0.6", run_dir="from_config")
+    train("--passes", "3", "--rates", "0.1,0.2,0.3", "--flip", "--plan", "replay", "--alpha", "0.6",
+          "--label-smoothing", "0.1", run_dir="from_options")
+    expect(metrics("from_config") == metrics("from_options"), "the configuration file trains otherwise")
+    expect(len(metrics("from_config")) == 4, "expected a row for each epoch and split")
+    # The settings as used run again, to the same numbers.
+    run("train", "vit", "--config", "from_config/settings.toml", "--run", "again", "--quiet")
+    expect(metrics("again") == metrics("from_config"), "settings.toml trains otherwise")
+    a, b = (open(f"{d}/settings.toml").read().replace(d, "") for d in ("again", "from_config"))
+    expect(a == b, "settings.toml changed on the way")
+    expect("alpha = 0.6\n" in a and "rates = [0.1, 0.2, 0.3]\n" in a and "flip = true\n" in a, a)
+    # Names with TOML's own characters.
+    shutil.copytree("data", 'a "b" #c, d')
+    train("--data", 'a "b" #c, d', "--epochs", "1", run_dir="odd")
+    run("train", "vit", "--config", "odd/settings.toml", "--run", "odd2", "--quiet")
+    expect(metrics("odd") == metrics("odd2"), "an odd name is lost in settings.toml")
+
+
+def test_runs():
+    """Options change what is trained; plans do not, but for rounding."""
+    base = ["--passes", "3", "--rates", "0.1,0.2,0.3"]
+    done = train(*base, run_dir="stacked")
+    expect("Run folder: stacked" in done.stdout and done.stderr == "", done.stdout + done.stderr)
+    expect(not [f for f in os.listdir("stacked") if "tmp" in f], "temporary files are left")
+    for file in "best.safetensors", "last.safetensors", "metrics.csv", "settings.toml":
+        expect(os.path.exists("stacked/" + file), f"no {file}")
+    reference = metrics("stacked")
+    for plan in "sequential", "replay":
+        train(*base, "--plan", plan, run_dir=plan)
+        for a, b in zip(reference, metrics(plan)):
+            for key in "loss", "ce", "kl":
+                expect(not a[key] or abs(float(a[key]) - float(b[key])) < 1e-4, f"{plan}: {key} {a[key]} {b[key]}")
+    seen = [reference]
+    for name, args in {"sgd": ["--optimizer", "sgd"], "adam": ["--optimizer", "adam", "--weight-decay", "1"],
+                       "constant": ["--schedule", "constant"], "linear": ["--schedule", "linear"],
+                       "inverse_sqrt": ["--schedule", "inverse_sqrt", "--warmup", "2"], "step": ["--schedule", "step"],
+                       "warmup": ["--alpha-schedule", "warmup", "--alpha-warmup", "6"], "cnn": ["--model", "cnn",
+                       "--width", "4"], "smooth": ["--label-smoothing", "0.2"], "every": ["--rdrop-every", "2"],
+                       "limit": ["--limit", "30"], "valid": ["--valid", "20"], "seed": ["--seed", "1"]}.items():
+        if name == "every":  # the first pass of other steps has the first rate
+            train("--passes", "3", *args, run_dir=name)
+        else:
+            train(*base, *args, run_dir=name)
+        expect(metrics(name) not in seen, f"{name}: the option changes nothing")
+        seen.append(metrics(name))
+    train(*base, "--accumulate", "4", run_dir="accumulate")
+    for a, b in zip(reference, metrics("accumulate")):
+        expect(abs(float(a["loss"]) - float(b["loss"])) < 1e-4, "accumulate: another loss")
+
+
+def test_patience():
+    done = train("--lr", "0", "--epochs", "20", "--patience", "2", run_dir="patience")
+    expect(len(metrics("patience")) == 2 * 3, f"expected 3 epochs\n{done.stdout}")
+
+
+def test_report():
+    done = run("train", "vit", "--data", "data", *TINY, "--epochs", "2", "--passes", "2", "--compare", "--profile",
+               "--run", "compare")
+    rows = done.stdout.splitlines()
+    expect(any(r.startswith("plain ") for r in rows) and any(r.startswith("R-Drop ") for r in rows), done.stdout)
+    expect("layer_norm" in done.stdout, "no profile")
+    expect("epoch 2/2" in done.stderr and "\x1b" not in done.stderr, "progress: " + done.stderr)
+    plain, rdrop = metrics("compare/plain"), metrics("compare/rdrop")
+    expect(len(plain) == len(rdrop) == 4, "expected two epochs of each")
+    expect(float(plain[0]["kl"]) == 0 and float(rdrop[0]["kl"]) > 0, "kl")
+    run("train", "vit", "--resume", "--run", "compare", "--quiet")
+
+
+def test_overwrite():
+    train(run_dir="once")
+    before = snapshot("once")
+    fails("train", "vit", "--data", "data", *TINY, "--run", "once", status=USAGE, says=["--run", "'once'", "--overwrite"])
+    os.mkdir("once/plain")
+    write("once/plain/notes.txt", "a user's own file")
+    train("--overwrite", "--epochs", "1", run_dir="once")
+    expect(os.path.exists("once/plain/notes.txt"), "--overwrite removed a file that is not a run's")
+    shutil.rmtree("once/plain")
+    expect(len(metrics("once")) == 2 and snapshot("once").keys() == before.keys(), "not overwritten")
+    fails("train", "vit", "--run", "once/metrics.csv", "--data", "data", *TINY, status=USAGE, says="once/metrics.csv")
+    fails("train", "vit", "--run", "once/metrics.csv/x", "--data", "data", *TINY, "--quiet", status=FAILED,
+          says="once/metrics.csv/x")
+    # A run that failed before its first epoch is no run to protect.
+    done = train("--lr", "1e30", run_dir="nan", status=FAILED)
+    expect("training failed after step" in done.stderr and os.listdir("nan") == ["settings.toml"], done.stderr)
+    train("--epochs", "1", run_dir="nan")
+
+
+def start_and_stop(run_dir, how):
+    process = subprocess.Popen([TANDEM, "train", "vit", "--data", "data", *TINY, "--epochs", "60", "--run", run_dir],
+                               stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch  2/60" in line:
+            break
+    process.send_signal(how)
+    message = process.stderr.read()
+    process.stderr.close()
+    return process.wait(), message
+
+
+def test_resume():
+    run("train", "vit", "--data", "data", *TINY, "--epochs", "60", "--run", "whole", "--quiet")
+    for how in signal.SIGINT, signal.SIGKILL:
+        name = how.name
+        status, message = start_and_stop(name, how)
+        epochs = len(metrics(name)) // 2
+        if how == signal.SIGINT:
+            expect(status == STOPPED and "--resume` goes on" in message, f"{status} {message}")
+        else:
+            expect(status == -how, f"status {status}")
+        expect(epochs < 60, f"it was not stopped: {message}")
+        run("train", "vit", "--run", name, "--resume", "--quiet")
+        expect(metrics(name) == metrics("whole"), f"resumed after {epochs} epochs, it differs from a whole run")
+        best = [open(f"{d}/best.safetensors", "rb").read() for d in ("whole", name)]
+        expect(best[0] == best[1], "the best weights differ from those of a whole run")
+    fails("train", "vit", "--resume", "--run", "nowhere", status=USAGE, says=["'nowhere'", "settings.toml"])
+    fails("train", "vit", "--resume", "--run", "whole", "--dim", "32", "--quiet", status=FAILED,
+          says="whole/last.safetensors")
+    last = open("whole/last.safetensors", "rb").read()
+    for damage in b"", last[:5], last[:len(last) // 2], b"x" * 5000, open("whole/best.safetensors", "rb").read():
+        write("whole/last.safetensors", damage)
+        fails("train", "vit", "--resume", "--run", "whole", "--quiet", status=FAILED, says="whole/last.safetensors")
+
+
+def test_eval_and_predict():
+    train("--epochs", "6", "--lr", "0.01", run_dir="good")
+    rows = run("eval", "good").stdout.splitlines()
+    expect(rows[0].split() == ["images", "accuracy", "CE", "images/s"] and rows[1].split()[0] == "18", rows)
+    expect(run("eval", "good", "--data", "data").stdout.split()[5] == rows[1].split()[1], "another accuracy")
+    files = ["data/test/bar/000.png", "data/test/dot/000.png"]
+    rows = run("predict", "good", *files, "--top", "3").stdout.splitlines()
+    expect(len(rows) == 7 and rows[1].startswith(files[0]) and rows[4].startswith(files[1]), rows)
+    expect(abs(sum(float(r.split("%")[0].split()[-1]) for r in rows[1:4]) - 100) < 0.05, rows)
+    expect({r.split()[-1] for r in rows[1:4]} == {"bar", "dot", "ring"}, rows)
+
+    write_png("large.png", 9, 9, [0] * 81)
+    write("text.png", "no image")
+    png = open(files[0], "rb").read()
+    write("half.png", png[:len(png) // 2])
+    for file, says in ("large.png", "9x9"), ("text.png", "not a PNG"), ("half.png", ""), ("missing.png", "no such"):
+        fails("predict", "good", files[0], file, status=FAILED, says=[file, says])
+    fails("predict", "good", files[0], "--top", "0", status=USAGE, says="--top")
+    fails("predict", "good", status=USAGE, says="files is required")
+
+    make_data("other_classes", classes=("bar", "dot", "star"), train=1, test=1)
+    fails("eval", "good", "--data", "other_classes", status=USAGE, says=["--data", "star"])
+    make_data("larger", width=12, height=12, train=1, test=1)
+    fails("eval", "good", "--data", "larger", status=USAGE, says=["--data", "1x12x12"])
+    for command in ["eval"], ["predict"]:
+        rest = files[:1] if command == ["predict"] else []
+        fails(*command, "nowhere", *rest, status=FAILED, says="nowhere")
+        fails(*command, "data", *rest, status=FAILED, says=["data", "best.safetensors"])
+        fails(*command, "good/last.safetensors", *rest, status=FAILED, says="good/last.safetensors")
+        fails(*command, "good/metrics.csv", *rest, status=FAILED, says="good/metrics.csv")
+
+
+def test_bad_checkpoints():
+    train("--epochs", "1", run_dir="sound")
+    whole = open("sound/best.safetensors", "rb").read()
+    size = struct.unpack("<Q", whole[:8])[0]
+    header, data = json.loads(whole[8:8 + size]), whole[8 + size:]
+
+    def with_metadata(**changes):
+        changed = json.loads(json.dumps(header))
+        for key, value in changes.items():
+            changed["__metadata__"][key] = value
+        text = json.dumps(changed).encode()
+        return struct.pack("<Q", len(text)) + text + data
+
+    def config(**changes):
+        return with_metadata(config=json.dumps({**json.loads(header["__metadata__"]["config"]), **changes}))
+
+    damaged = [whole[:n] for n in (0, 4, 8, 100, size, len(whole) - 1)]
+    damaged += [whole + b"x", bytes(random.Random(2).randrange(256) for _ in range(9000)), b"\xff" * 5000]
+    damaged += [with_metadata(model="lstm"), with_metadata(classes="[]"), with_metadata(classes="{"),
+                with_metadata(mean="[]"), with_metadata(stddev="[1, 1]"), with_metadata(config="[]")]
+    damaged += [config(**{key: value}) for key, value in (
+        ("depth", 2), ("depth", 10**12), ("depth", -1), ("depth", None), ("dim", 10**12), ("dim", "x"), ("heads", 0),
+        ("patch_size", 0), ("image_size", 10**9), ("classes", 4), ("channels", 0), ("dropout", 2))]
+    for content in damaged:
+        write("bad.safetensors", content)
+        fails("predict", "bad.safetensors", "data/test/bar/000.png", status=FAILED, says="bad.safetensors")
+    write("bad.safetensors", with_metadata())
+    run("predict", "bad.safetensors", "data/test/bar/000.png")
+
+
+def test_full_disk():
+    os.mkdir("small")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", "small"]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        raise Skip("a small file system cannot be mounted here")
+    try:
+        done = train(run_dir="small/run", status=FAILED)
+        expect("No space left" in done.stderr and "small/run/" in done.stderr, done.stderr)
+        expect(not [f for f in os.listdir("small/run") if "tmp" in f], os.listdir("small/run"))
+    finally:
+        subprocess.run(["umount", "small"], check=True)
+
+
+def test_tables():
+    table = run("ops").stdout.splitlines()
+    expect(any(row.startswith("softmax ") for row in table) and table[-1].endswith(" ops"), table[-1])
+    checked = run("gradcheck", "gelu", "softmax").stdout.splitlines()
+    expect(checked[-1] == "2 ops passed, 0 failed" and len(checked) == 2 + 2 * 3, checked)
+    ends = {row.rstrip().rfind("  ") for row in checked[1:-1]}
+    expect(len(ends) == 1, "the columns are not aligned")
+
+
+def main():
+    passed = failed = 0
+    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
+        start = time.time()
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            try:
+                make_data("data")
+                test()
+                passed += 1
+                print(f"ok      {name[5:]} ({time.time() - start:.1f} s)", flush=True)
+            except Skip as reason:
+                print(f"skipped {name[5:]}: {reason}", flush=True)
+            except (Failure, subprocess.TimeoutExpired, OSError, KeyError, IndexError, ValueError) as error:
+                failed += 1
+                print(f"FAILED  {name[5:]}: {type(error).__name__}: {error}", flush=True)
+            finally:
+                os.chdir("/")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+main()
