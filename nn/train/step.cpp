@@ -144,7 +144,9 @@ StepResult accumulate_gradients(Objective& objective, const std::vector<data::Ba
     correct += parts.correct;
   }
   result.loss = result.ce + options.alpha / 2 * result.kl;
-  result.accuracy = static_cast<double>(correct) / (static_cast<double>(result.units) * options.passes);
+  if (objective.counts_correct()) {
+    result.accuracy = static_cast<double>(correct) / (static_cast<double>(result.units) * options.passes);
+  }
   return result;
 }
 

@@ -40,7 +40,7 @@ void check_step_options(const StepOptions& options);
 // Means over the valid units of the step.
 struct StepResult {
   double loss = 0, ce = 0, kl = 0;
-  double accuracy = 0;  // over valid units and passes
+  double accuracy = -1;  // over valid units and passes; -1 where nothing is counted
   int64_t units = 0;
 };
 

@@ -167,8 +167,8 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - state_->start;
     const int64_t left = (options_.epochs - state_->epoch) * train.size() - done;
     progress.update(done,
-                    fmt::format("loss {:.3f} ce {:.3f} kl {:.4f} acc {:.1f}%", epoch.loss, epoch.ce, epoch.kl,
-                                100 * epoch.accuracy),
+                    fmt::format("loss {:.3f} ce {:.3f} kl {:.4f}", epoch.loss, epoch.ce, epoch.kl) +
+                        (epoch.accuracy >= 0 ? fmt::format(" acc {:.1f}%", 100 * epoch.accuracy) : ""),
                     spent.count() / state_->trained * left);
   }
   epoch.epoch = state_->epoch;

@@ -219,3 +219,31 @@ TEST_CASE("a label out of range stops the step with an error that names it") {
   batch.target = from_values(std::vector<int64_t>{0, 1, 2, 3, 4, 0, 1, 2}, {8});
   CHECK_THROWS_AS(nn::accumulate_gradients(objective, {batch}, {}), ValueError);
 }
+
+TEST_CASE("regression: the loss falls, no accuracy is reported, and the best epoch is that of the least error") {
+  struct Line : nn::Module {
+    nn::Linear hidden{*this, "hidden", 6, 16}, out{*this, "out", 16, 1};
+    nn::Dropout drop{*this, "drop", 0.1};
+    Tensor forward(const Tensor& x) { return out(drop(tanh(hidden(x)))); }
+  };
+  struct Heights final : data::Dataset {
+    Blobs blobs{128};
+    int64_t size() const override { return 128; }
+    data::Batch batch(std::span<const int64_t> indices, const data::BatchContext& context) const override {
+      data::Batch batch = blobs.batch(indices, context);
+      batch.target = batch.inputs[0].sum({1});
+      return batch;
+    }
+  };
+  Line model;
+  nn::Regression<Line> objective(model);
+  nn::AdamW optimizer(model.parameters(), nn::AdamWOptions{.lr = 1e-2});
+  nn::Trainer trainer(objective, optimizer, {.passes = 3, .alpha = 0.5, .epochs = 8, .batch_size = 16, .progress = false});
+  const Heights data;
+  const nn::FitResult result = trainer.fit(data, data);
+  CHECK(result.valid.back().ce < 0.5 * result.valid.front().ce);
+  CHECK(result.train.back().kl > 0);
+  CHECK(result.train.back().accuracy == -1);
+  CHECK(result.valid.back().accuracy == -1);
+  for (const nn::Metrics& m : result.valid) CHECK(result.best().ce <= m.ce);
+}
