@@ -35,7 +35,7 @@ struct PassOptions {
   int count = 1;
   std::vector<double> rates =
       {};                      // per pass of the step, replacing p in every dropout whose own p > 0; or empty
-  double rate_scale = 1;       // multiplies p instead (of what rates did not replace)
+  double rate_scale = 1;       // multiplies p of every dropout instead; not beside rates
   uint64_t sample_offset = 0;  // of this micro-batch (and rank) in the global batch
   int64_t batch = 0;           // samples of this micro-batch; 0: each tensor's first dimension
   bool updates_statistics = true;  // false while a plan runs a forward a second time

@@ -176,4 +176,8 @@ void Module::commit_statistics() {
   for (Module* child : children_) child->commit_statistics();
 }
 
+void Module::discard_statistics() {
+  for (Module* child : children_) child->discard_statistics();
+}
+
 }  // namespace tandem::nn

@@ -85,6 +85,8 @@ class Module {
   // Running statistics that forwards have gathered since the last call (batch norm) are folded into the
   // buffers: once per optimizer step, so that passes and micro-batches count as one batch.
   virtual void commit_statistics();
+  // Forgets them, as after a step that failed.
+  virtual void discard_statistics();
 
  private:
   struct Entry {

@@ -43,6 +43,7 @@ struct BatchNorm2d : Layer<BatchNorm2d> {
   BatchNorm2d(Module& parent, std::string name, int64_t channels, BatchNormOptions options = {});
   Tensor forward(const Tensor& x);
   void commit_statistics() override;
+  void discard_statistics() override { pending_count_ = 0; }
 
   const BatchNormOptions options;
   Tensor weight, bias, running_mean, running_var;

@@ -22,6 +22,7 @@ class Objective {
                          int passes) = 0;
 
   // Units (examples, tokens) of the batch that count: summed over a whole step, they are the loss's divisor.
+  // Here: those of the valid mask whose label is not RDropOptions::ignore_index's default.
   virtual int64_t valid_units(const data::Batch& batch) const;
 
   // Reported as "accuracy" (fraction of valid units that are right) when true.

@@ -10,9 +10,14 @@
 namespace tandem::nn {
 
 int64_t Objective::valid_units(const data::Batch& batch) const {
-  if (!batch.valid.defined()) return batch.target.numel();
-  int64_t count = 0;
-  for (uint8_t valid : batch.valid.to_vector<uint8_t>()) count += valid != 0;
+  int64_t count = batch.target.numel();
+  const auto valid =
+      batch.valid.defined() ? batch.valid.to_vector<uint8_t>() : std::vector<uint8_t>(count, 1);
+  const auto labels =
+      is_floating(batch.target.dtype()) ? std::vector<int64_t>(count) : batch.target.to_vector<int64_t>();
+  count = 0;
+  for (size_t i = 0; i < labels.size(); ++i)
+    count += valid[i] != 0 && labels[i] != RDropOptions().ignore_index;
   return count;
 }
 
@@ -37,6 +42,8 @@ void check_step_options(const StepOptions& o) {
   for (double p : o.rates) check<ConfigError>(p >= 0 && p < 1, "rates: expected rates in [0, 1), got {}", p);
   check<ConfigError>(o.label_smoothing >= 0 && o.label_smoothing < 1,
                      "label_smoothing: expected a number in [0, 1), got {}", o.label_smoothing);
+  check<ConfigError>(o.rates.empty() || o.rate_scale == 1,
+                     "rate_scale: {} beside rates, which replace every rate", o.rate_scale);
   check<ConfigError>(std::isfinite(o.rate_scale) && o.rate_scale >= 0,
                      "rate_scale: expected a number >= 0, got {}", o.rate_scale);
 }

@@ -99,11 +99,15 @@ StepOptions Trainer::step_options() const {
 
 StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
   objective_.module().train();
+  objective_.module().discard_statistics();  // of a step that failed
   optimizer_.zero_grad();
   const StepResult result = accumulate_gradients(objective_, micro_batches, step_options());
   check<ValueError>(std::isfinite(result.loss),
                     "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
                     state_->step, result.ce, result.kl);
+  const double norm = grad_norm(objective_.module().parameters());
+  check<ValueError>(std::isfinite(norm), "gradient: its norm is {} at step {}; the weights were not changed",
+                    norm, state_->step);
   if (options_.clip_norm > 0) clip_grad_norm(objective_.module().parameters(), options_.clip_norm);
   optimizer_.set_lr(base_lr_ * options_.schedule(state_->step + 1));
   optimizer_.step();
@@ -180,9 +184,12 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
 
 Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size) {
   check<ConfigError>(dataset.size() > 0, "evaluate: the data set is empty");
-  Module& module = objective.module();
-  const bool was_training = module.is_training();
-  module.eval();
+  struct EvalMode {  // for a scope, whatever ends it
+    explicit EvalMode(Module& module) : module(module), training(module.is_training()) { module.eval(); }
+    ~EvalMode() { module.train(training); }
+    Module& module;
+    bool training;
+  } mode(objective.module());
   NoGradGuard guard;
   const auto start = std::chrono::steady_clock::now();
   Metrics result;
@@ -194,7 +201,6 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
     correct += parts.correct;
     units += objective.valid_units(batch);
   }
-  module.train(was_training);
   check<ValueError>(units > 0, "evaluate: no unit of the data set counts towards the loss");
   result.ce /= units;
   result.loss = result.ce;
@@ -223,10 +229,18 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   check<ConfigError>(valid.size() > 0, "fit: the validation data set is empty");
   FitResult& result = state_->result;
   if (!options_.run_dir.empty()) make_run_folder(options_.run_dir);
+  struct RestoreRate {  // the schedule's last rate is not the optimizer's
+    ~RestoreRate() { optimizer.set_lr(lr); }
+    Optimizer& optimizer;
+    double lr;
+  } restore_rate{optimizer_, base_lr_};
   while (state_->epoch < options_.epochs && !result.stopped_early) {
     const Metrics trained = train_epoch(train);
     Metrics measured = evaluate(objective_, valid, options_.eval_batch_size);
     measured.epoch = state_->epoch, measured.step = state_->step;
+    check<ValueError>(std::isfinite(measured.loss),
+                      "validation loss: {} after epoch {}; nothing was saved of it", measured.loss,
+                      state_->epoch + 1);
     ++state_->epoch;
     result.train.push_back(trained);
     result.valid.push_back(measured);
@@ -241,8 +255,8 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
     }
     if (options_.run_dir.empty()) continue;
     if (last == result.best_epoch) save_best();
-    save_last();
     write_metrics(options_.run_dir, result);
+    save_last();
   }
   objective_.module().load_state_dict(state_->best);
   return result;
@@ -306,6 +320,9 @@ void Trainer::restore() {
               .result = metrics_from_json(file, text("record")),
               .best = extract(tensors, kBest)};
   try {
+    const auto epochs = static_cast<int64_t>(state.result.valid.size());
+    state.result.stopped_early =
+        options_.patience > 0 && epochs - 1 - state.result.best_epoch >= options_.patience;
     objective_.module().load_state_dict(extract(tensors, kModel));
     optimizer_.load_state_dict(extract(tensors, kOptimizer));
   } catch (const Error& error) {

@@ -77,7 +77,7 @@ TEST_CASE("the same seed gives the same run, another seed another, for any numbe
 
 TEST_CASE("a resumed run is the uninterrupted one, bit for bit") {
   const Blobs train(64), test(32);
-  const data::TemporaryFolder folder("/tmp");
+  const data::TemporaryFolder folder(std::filesystem::temp_directory_path());
   const std::string whole_run = folder.path() + "/whole", cut = folder.path() + "/cut";
   auto options = [](const std::string& dir, int64_t epochs) {
     return nn::TrainerOptions{.passes = 2,
@@ -109,7 +109,7 @@ TEST_CASE("a resumed run is the uninterrupted one, bit for bit") {
 
 TEST_CASE("a resume from a file that is no checkpoint says so and changes nothing") {
   const Blobs train(32), test(16);
-  const data::TemporaryFolder folder("/tmp");
+  const data::TemporaryFolder folder(std::filesystem::temp_directory_path());
   Setup s({.epochs = 1, .run_dir = folder.path()});
   CHECK_THROWS_AS(s.trainer.resume(train, test), IoError);  // missing
   nn::save_safetensors(folder.path() + "/last.safetensors", {{"x", zeros({2})}});
@@ -158,7 +158,7 @@ TEST_CASE("early stopping ends the run and keeps the best weights") {
 
 TEST_CASE("a loss that is not finite is an error, and nothing on disk is touched") {
   const Blobs train(32), test(16);
-  const data::TemporaryFolder folder("/tmp");
+  const data::TemporaryFolder folder(std::filesystem::temp_directory_path());
   Setup s({.epochs = 1, .batch_size = 32, .run_dir = folder.path()});
   s.trainer.fit(train, test);
   const std::string before = read(folder.path() + "/last.safetensors") + read(folder.path() + "/metrics.csv");
@@ -175,7 +175,7 @@ TEST_CASE("a loss that is not finite is an error, and nothing on disk is touched
 
 TEST_CASE("metrics.csv has a row for each epoch and split") {
   const Blobs train(32), test(16);
-  const data::TemporaryFolder folder("/tmp");
+  const data::TemporaryFolder folder(std::filesystem::temp_directory_path());
   Setup s({.epochs = 3, .run_dir = folder.path()});
   s.trainer.fit(train, test);
   std::ifstream file(folder.path() + "/metrics.csv");
@@ -220,7 +220,8 @@ TEST_CASE("a label out of range stops the step with an error that names it") {
   CHECK_THROWS_AS(nn::accumulate_gradients(objective, {batch}, {}), ValueError);
 }
 
-TEST_CASE("regression: the loss falls, no accuracy is reported, and the best epoch is that of the least error") {
+TEST_CASE(
+    "regression: the loss falls, no accuracy is reported, and the best epoch is that of the least error") {
   struct Line : nn::Module {
     nn::Linear hidden{*this, "hidden", 6, 16}, out{*this, "out", 16, 1};
     nn::Dropout drop{*this, "drop", 0.1};
@@ -238,7 +239,8 @@ TEST_CASE("regression: the loss falls, no accuracy is reported, and the best epo
   Line model;
   nn::Regression<Line> objective(model);
   nn::AdamW optimizer(model.parameters(), nn::AdamWOptions{.lr = 1e-2});
-  nn::Trainer trainer(objective, optimizer, {.passes = 3, .alpha = 0.5, .epochs = 8, .batch_size = 16, .progress = false});
+  nn::Trainer trainer(objective, optimizer,
+                      {.passes = 3, .alpha = 0.5, .epochs = 8, .batch_size = 16, .progress = false});
   const Heights data;
   const nn::FitResult result = trainer.fit(data, data);
   CHECK(result.valid.back().ce < 0.5 * result.valid.front().ce);
@@ -246,4 +248,47 @@ TEST_CASE("regression: the loss falls, no accuracy is reported, and the best epo
   CHECK(result.train.back().accuracy == -1);
   CHECK(result.valid.back().accuracy == -1);
   for (const nn::Metrics& m : result.valid) CHECK(result.best().ce <= m.ce);
+}
+
+TEST_CASE("a label that is ignored does not count towards the divisor") {
+  Mlp model;
+  nn::Classification<Mlp> objective(model);
+  data::Batch batch = whole(Blobs(8), 0, 8);
+  const nn::StepResult of_six = nn::accumulate_gradients(objective, {whole(Blobs(8), 0, 6)}, {.seed = 1});
+  const auto gradients = flat_gradients(model);
+  model.zero_grad();
+  batch.target = from_values(std::vector<int64_t>{0, 1, 2, 3, 0, 1, -100, -100}, {8});
+  const nn::StepResult result = nn::accumulate_gradients(objective, {batch}, {.seed = 1});
+  CHECK(result.units == 6);
+  CHECK(result.loss == doctest::Approx(of_six.loss).epsilon(1e-6));
+  CHECK(distance(flat_gradients(model), gradients) < 1e-5);
+}
+
+TEST_CASE("a gradient that is not finite is an error before the weights change") {
+  const Blobs train(32), test(16);
+  Setup s({.epochs = 1, .batch_size = 32});
+  s.model.out.parameters()[0].register_hook([](const Tensor& g) { return g * NAN; });
+  const auto before = flat_parameters(s.model);
+  CHECK_THROWS_AS(s.trainer.fit(train, test), ValueError);
+  CHECK(flat_parameters(s.model) == before);
+}
+
+TEST_CASE("the optimizer has its own rate again after a schedule, and after an error") {
+  const Blobs train(32), test(16);
+  Setup s({.epochs = 1, .batch_size = 8, .schedule = nn::Schedule::cosine(0, 4)});
+  s.trainer.fit(train, test);
+  CHECK(s.optimizer.lr() == 1e-2);
+}
+
+TEST_CASE("resuming a run that stopped early trains no further") {
+  const Blobs train(32), test(64, DType::f32, 3, 2.0);
+  const data::TemporaryFolder folder(std::filesystem::temp_directory_path());
+  const nn::TrainerOptions options{.epochs = 60, .batch_size = 8, .patience = 3, .run_dir = folder.path()};
+  Setup first(options, 3e-2);
+  const nn::FitResult stopped = first.trainer.fit(train, test);
+  REQUIRE(stopped.stopped_early);
+  Setup second(options, 3e-2);
+  const nn::FitResult resumed = second.trainer.resume(train, test);
+  CHECK(resumed.valid.size() == stopped.valid.size());
+  CHECK(flat_parameters(second.model) == flat_parameters(first.model));
 }
