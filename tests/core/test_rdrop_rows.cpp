@@ -255,6 +255,14 @@ TEST_CASE("at m = 2 the loss is half of the paper's Eq. 4, and its KL Eq. 2") {
   CHECK(got.loss(c.rows) == doctest::Approx((nll + 5 * symmetric) / 2).epsilon(1e-12));
 }
 
+// An error d of the log-normalisers adds d^2 to a KL. The sums of exponentials are taken in lanes, which keeps
+// d below 1e-7; AddressSanitizer keeps the compiler from vectorising, and then they are taken one by one.
+#ifdef __SANITIZE_ADDRESS__
+constexpr double kSumRounding = 1e-6;
+#else
+constexpr double kSumRounding = 0;
+#endif
+
 TEST_CASE("a small KL survives f32: no cancellation, never negative") {
   for (int64_t m : {2, 3, 4, 6})
     for (double kl : {6e-5, 1e-5}) {
@@ -273,7 +281,7 @@ TEST_CASE("a small KL survives f32: no cancellation, never negative") {
       Case small(m, 1, 1000, seed, 2, 1e-4);
       for (double& z : small.logits) z = float(z);
       const double want = naive(small).sums.distance;
-      CHECK(std::abs(run<float>(small).sums.distance - want) < 4e-6 * want);
+      CHECK(std::abs(run<float>(small).sums.distance - want) < 4e-6 * want + kSumRounding * kSumRounding);
     }
     Case c(m, 4, 10152, 9, 3, 1e-7);  // differences at rounding level
     CHECK(run<float>(c).sums.distance >= 0);
