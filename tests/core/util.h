@@ -1,4 +1,4 @@
-// Helpers of the core's tests.
+// What the core's tests share.
 #pragma once
 
 #include <doctest/doctest.h>
