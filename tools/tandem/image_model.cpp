@@ -90,6 +90,36 @@ Tensor ImageModel::forward(const Tensor& images) {
   return vit_ ? vit_->forward(images) : cnn_->forward(images);
 }
 
+namespace {
+
+// The tensors that give a model its sizes: a configuration that the file does not hold takes no memory.
+void check_sizes(const ImageModelSpec& spec, const nn::NamedTensors& tensors) {
+  auto expect = [&](const char* name, const Shape& shape) {
+    const Tensor* found = nn::find(tensors, name);
+    check<ShapeError>(found != nullptr && found->shape() == shape, "{}: expected {}, got {}", name, shape,
+                      found != nullptr ? to_string(found->shape()) : "none");
+  };
+  if (const auto* vit = std::get_if<models::VitConfig>(&spec.config)) {
+    check<ShapeError>(vit->depth <= static_cast<int64_t>(tensors.size()), "{} blocks, but only {} tensors",
+                      vit->depth, tensors.size());
+    expect("patch_embed.weight", {vit->dim, vit->channels, vit->patch_size, vit->patch_size});
+    expect("head.weight", {vit->classes, vit->dim});
+    if (vit->depth > 0) expect("blocks.0.mlp.fc1.weight", {vit->mlp_dim, vit->dim});
+    const Tensor* positions = nn::find(tensors, "positions");
+    check<ShapeError>(positions != nullptr && vit->patch_size > 0 &&
+                          vit->image_size / vit->patch_size <= positions->numel(),
+                      "positions: too few for images of {} pixels", vit->image_size);
+  } else {
+    const auto& cnn = std::get<models::CnnConfig>(spec.config);
+    expect("conv1.weight", {cnn.width, cnn.channels, 3, 3});
+    const Tensor* head = nn::find(tensors, "head.weight");
+    check<ShapeError>(head != nullptr && cnn.image_size <= head->numel(),
+                      "head.weight: too small for images of {} pixels", cnn.image_size);
+  }
+}
+
+}  // namespace
+
 LoadedModel load_image_model(const std::string& run) {
   namespace fs = std::filesystem;
   check<IoError>(fs::exists(run), "{}: there is no such run folder or checkpoint", run);
@@ -100,11 +130,8 @@ LoadedModel load_image_model(const std::string& run) {
   check<IoError>(!metadata.contains("epochs_done"),
                  "{}: a checkpoint for --resume, expected one of weights such as {}", file, nn::kBestFile);
   LoadedModel loaded{spec_from_metadata(file, metadata), nullptr};
-  const auto* vit = std::get_if<models::VitConfig>(&loaded.spec.config);
   try {
-    // A depth that the file cannot hold would take long to build.
-    check<IoError>(vit == nullptr || vit->depth <= static_cast<int64_t>(tensors.size()),
-                   "{} blocks, but only {} tensors", vit == nullptr ? 0 : vit->depth, tensors.size());
+    check_sizes(loaded.spec, tensors);
     loaded.model = std::make_unique<ImageModel>(loaded.spec);
     loaded.model->module->load_state_dict(tensors);
   } catch (const Error& error) {
