@@ -119,7 +119,8 @@ void ceilings(Bench& bench) {
 
 void loss(Bench& bench) {
   Bench::header("cross-entropy + R-Drop, value and gradient, m = 2 (and a copy of the logits)");
-  for (const auto& [units, classes] : {std::pair<int64_t, int64_t>{2048, 10152}, {1024, 32768}}) {
+  for (const auto& size : {std::pair<int64_t, int64_t>{2048, 10152}, {1024, 32768}}) {
+    const int64_t units = size.first, classes = size.second;
     const Tensor logits =
         stack_passes({normal({units, classes}, 1), normal({units, classes}, 2)}).requires_grad_();
     const Tensor target = SampleMaker(3, DType::f32, kCpu).integers({units}, 0, classes);

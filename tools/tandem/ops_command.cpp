@@ -11,8 +11,6 @@
 namespace tandem::command {
 namespace {
 
-constexpr DType kFloats[] = {DType::f64, DType::f32, DType::bf16};
-
 // "yes", or why not: the table is what happens when the first sample is run, not what a list claims.
 std::string support(const OpInfo& op, DType dtype, Device device) {
   if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) return "-";
