@@ -105,10 +105,11 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
   check<ValueError>(std::isfinite(result.loss),
                     "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
                     state_->step, result.ce, result.kl);
-  const double norm = grad_norm(objective_.module().parameters());
+  const Tensors parameters = objective_.module().parameters();
+  const double norm =
+      options_.clip_norm > 0 ? clip_grad_norm(parameters, options_.clip_norm, true) : grad_norm(parameters);
   check<ValueError>(std::isfinite(norm), "gradient: its norm is {} at step {}; the weights were not changed",
                     norm, state_->step);
-  if (options_.clip_norm > 0) clip_grad_norm(objective_.module().parameters(), options_.clip_norm);
   optimizer_.set_lr(base_lr_ * options_.schedule(state_->step + 1));
   optimizer_.step();
   objective_.module().commit_statistics();
