@@ -36,4 +36,29 @@ Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_paddi
   return norm2(y + feed(y));
 }
 
+TransformerDecoderLayer::TransformerDecoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads,
+                                                 int64_t hidden, TransformerDecoderLayerOptions options)
+    : Layer(parent, std::move(name)),
+      norm_first(options.norm_first),
+      norm1(*this, "norm1", dim, {.eps = options.norm_eps}),
+      self_attn(*this, "self_attn", dim, heads, {.dropout = options.attention_dropout, .causal = true}),
+      drop1(*this, "drop1", options.dropout),
+      norm2(*this, "norm2", dim, {.eps = options.norm_eps}),
+      cross_attn(*this, "cross_attn", dim, heads, {.dropout = options.attention_dropout}),
+      drop2(*this, "drop2", options.dropout),
+      norm3(*this, "norm3", dim, {.eps = options.norm_eps}),
+      mlp(*this, "mlp", dim, hidden, {options.activation, options.activation_dropout}),
+      drop3(*this, "drop3", options.dropout) {}
+
+Tensor TransformerDecoderLayer::forward(const Tensor& x, const Tensor& memory,
+                                        const Tensor& memory_key_padding_mask) {
+  const auto residual = [&](const Tensor& y, LayerNorm& norm, auto branch) {
+    return norm_first ? y + branch(norm(y)) : norm(y + branch(y));
+  };
+  Tensor y = residual(x, norm1, [&](const Tensor& z) { return drop1(self_attn(z)); });
+  y = residual(y, norm2,
+               [&](const Tensor& z) { return drop2(cross_attn(z, memory, memory_key_padding_mask)); });
+  return residual(y, norm3, [&](const Tensor& z) { return drop3(mlp(z)); });
+}
+
 }  // namespace tandem::nn

@@ -1,4 +1,4 @@
-// The feed-forward network and the encoder layer of a Transformer (Vaswani et al. 2017).
+// The feed-forward network, the encoder layer and the decoder layer of a Transformer (Vaswani et al. 2017).
 #pragma once
 
 #include "nn/layers/attention.h"
@@ -48,6 +48,34 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   FeedForward mlp;
   Dropout drop2;
   DropPath path2;
+};
+
+struct TransformerDecoderLayerOptions {
+  double dropout = 0;             // of each branch's output
+  double attention_dropout = 0;   // of the attention probabilities, in self- and cross-attention
+  double activation_dropout = 0;  // inside of the feed-forward network
+  Activation activation = Activation::relu;
+  bool norm_first = false;  // x + branch(norm(x)); otherwise norm(x + branch(x)), as in the original
+  double norm_eps = 1e-5;
+};
+// Causal self-attention, attention to the encoder's output and feed-forward network, each a residual branch:
+// x [B, T, dim] and memory [B, S, dim] to [B, T, dim]; memory_key_padding_mask bool [B, S] or undefined,
+// true = ignored. Padding at the end of x needs no mask: no earlier position sees it.
+struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
+  TransformerDecoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
+                          TransformerDecoderLayerOptions options = {});
+  Tensor forward(const Tensor& x, const Tensor& memory, const Tensor& memory_key_padding_mask = {});
+
+  const bool norm_first;
+  LayerNorm norm1;
+  MultiheadAttention self_attn;
+  Dropout drop1;
+  LayerNorm norm2;
+  MultiheadAttention cross_attn;
+  Dropout drop2;
+  LayerNorm norm3;
+  FeedForward mlp;
+  Dropout drop3;
 };
 
 }  // namespace tandem::nn

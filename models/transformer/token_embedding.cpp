@@ -1,0 +1,57 @@
+#include "models/transformer/token_embedding.h"
+
+#include <cmath>
+#include <vector>
+
+#include "autograd/grad_mode.h"
+#include "ops/ops.h"
+
+namespace tandem::models {
+
+Positions parse_positions(std::string_view name) {
+  for (Positions p : {Positions::sinusoidal, Positions::learned}) {
+    if (name == name_of(p)) return p;
+  }
+  raise<ConfigError>("positions: expected sinusoidal or learned, got '{}'", name);
+}
+
+std::string_view name_of(Positions p) { return p == Positions::sinusoidal ? "sinusoidal" : "learned"; }
+
+namespace {
+
+// PE(t, 2i) = sin(t / 10000^(2i / dim)), PE(t, 2i + 1) = cos(the same).
+Tensor sinusoids(int64_t count, int64_t dim) {
+  std::vector<double> values(count * dim);
+  for (int64_t t = 0; t < count; ++t) {
+    for (int64_t d = 0; d < dim; ++d) {
+      const double angle = t * std::pow(10000.0, -static_cast<double>(d / 2 * 2) / dim);
+      values[t * dim + d] = d % 2 == 0 ? std::sin(angle) : std::cos(angle);
+    }
+  }
+  return from_values(values, {count, dim}).to(nn::InitScope::current().dtype);
+}
+
+}  // namespace
+
+TokenEmbedding::TokenEmbedding(Module& parent, std::string name, int64_t vocab, int64_t dim,
+                               int64_t max_positions, int64_t pad_id, Positions kind)
+    : Layer(parent, std::move(name)),
+      max_positions(max_positions),
+      tokens(*this, "tokens", vocab, dim, pad_id),
+      positions(kind == Positions::sinusoidal
+                    ? register_buffer("positions", sinusoids(max_positions, dim), false)
+                    : register_parameter("positions", {max_positions, dim}, nn::init::normal(0, 0.02))) {
+  tokens.initialize("weight", nn::init::normal(0, 1 / std::sqrt(static_cast<double>(dim))));
+  const NoGradGuard no_grad;
+  tokens.weight.select(0, pad_id).zero_();
+}
+
+Tensor TokenEmbedding::forward(const Tensor& ids) {
+  check<ShapeError>(ids.dim() == 2, "TokenEmbedding: expected ids [B, T], got {}", describe(ids));
+  check<ShapeError>(ids.size(1) <= max_positions, "TokenEmbedding: {} tokens, the model has {} positions",
+                    ids.size(1), max_positions);
+  const double scale = std::sqrt(static_cast<double>(tokens.weight.size(1)));
+  return tokens(ids) * scale + positions.slice(0, 0, ids.size(1));
+}
+
+}  // namespace tandem::models

@@ -1,0 +1,87 @@
+// The encoder-decoder Transformer of "Attention is all you need" (Vaswani et al. 2017, arXiv 1706.03762),
+// with m-pass R-Drop through encoder, cross-attention and decoder.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/transformer/token_embedding.h"
+#include "nn/train/objective.h"
+
+namespace tandem::models {
+
+struct TransformerConfig {
+  int64_t vocab = 4000;      // of the source, and of the target if target_vocab is 0
+  int64_t target_vocab = 0;  // 0: one vocabulary, and one embedding, for both sides
+  int64_t dim = 128;
+  int64_t heads = 4;  // divides dim
+  int64_t mlp_dim = 512;
+  int64_t encoder_layers = 2, decoder_layers = 2;
+  int64_t max_positions = 256;
+  int64_t pad_id = 0;
+  Positions positions = Positions::sinusoidal;
+  double dropout = 0.1;                        // after embeddings and at the end of each branch
+  std::optional<double> decoder_dropout = {};  // the decoder's, where it has its own
+  double attention_dropout = 0;                // on the attention probabilities
+  double activation_dropout = 0;               // inside of the feed-forward networks
+  Activation activation = Activation::relu;
+  bool norm_first = false;  // pre-norm, with a norm at the end of each stack; otherwise post-norm
+  bool tie_output = true;   // the output layer is the target's embedding; otherwise its own, with a bias
+};
+
+// "tiny" (1+1 layers, d 64), "small" (2+2, d 128), "iwslt_de_en" (6+6, d 512, ffn 1024, 4 heads: the
+// paper's), "base", "big" (Vaswani et al., table 3): sizes and dropout. ConfigError for another name.
+TransformerConfig transformer_preset(const std::string& name);
+std::vector<std::string> transformer_preset_names();
+
+class Transformer : public nn::Module {
+ public:
+  // ConfigError naming the option that does not fit.
+  explicit Transformer(const TransformerConfig& config);
+
+  // Ids i64 [B, S] to [B, S, dim]. Positions that hold pad_id are not attended to.
+  Tensor encode(const Tensor& source);
+  // What was decoded so far, beginning with the begin-of-sentence id: ids [B, T] to [B, T, dim]. `source`
+  // tells which positions of the memory are padding.
+  Tensor decode(const Tensor& target, const Tensor& memory, const Tensor& source);
+  // [..., dim] to logits [..., target vocabulary].
+  Tensor logits(const Tensor& hidden);
+  Tensor forward(const Tensor& source, const Tensor& target) {
+    return logits(decode(target, encode(source), source));
+  }
+
+  Tensor output_weight() const;  // [target vocabulary, dim]
+  Tensor output_bias() const;    // [target vocabulary]; undefined where the weight is the embedding's
+  const TransformerConfig& config() const { return config_; }
+
+ private:
+  TokenEmbedding& target_embedding() { return target_embedding_ ? *target_embedding_ : source_embedding_; }
+
+  TransformerConfig config_;
+  TokenEmbedding source_embedding_;
+  std::optional<TokenEmbedding> target_embedding_;  // where the vocabularies differ
+  nn::Dropout encoder_drop_, decoder_drop_;
+  nn::ModuleList<nn::TransformerEncoderLayer> encoder_;
+  nn::ModuleList<nn::TransformerDecoderLayer> decoder_;
+  std::optional<nn::LayerNorm> encoder_norm_, decoder_norm_;
+  std::optional<nn::Linear> output_;
+};
+
+// Batch: inputs {source [B, S], target in [B, T]}, target [B, T], the same shifted by one. Positions of the
+// target that hold pad_id do not count, nor those that batch.valid leaves out. Logits are never whole in
+// memory: the loss takes the output layer in chunks.
+class SequenceToSequence final : public nn::Objective {
+ public:
+  explicit SequenceToSequence(Transformer& model) : model_(model) {}
+  nn::Module& module() override { return model_; }
+  Tensor forward(const data::Batch& batch) override;
+  LossParts loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
+                 int passes) override;
+  int64_t valid_units(const data::Batch& batch) const override;
+
+ private:
+  Transformer& model_;
+};
+
+}  // namespace tandem::models
