@@ -42,6 +42,8 @@ PassContext::PassContext(PassOptions options) : options_(std::move(options)), ou
       options_.rates.size());
   check<ConfigError>(options_.rate_scale >= 0, "rate_scale: expected a number >= 0, got {}",
                      options_.rate_scale);
+  check<ConfigError>(options_.compute == DType::f32 || options_.compute == DType::bf16,
+                     "compute: expected f32 or bf16, got {}", name_of(options_.compute));
   innermost = this;
 }
 

@@ -39,11 +39,13 @@ struct PassOptions {
   uint64_t sample_offset = 0;  // of this micro-batch (and rank) in the global batch
   int64_t batch = 0;           // samples of this micro-batch; 0: each tensor's first dimension
   bool updates_statistics = true;  // false while a plan runs a forward a second time
+  DType compute = DType::f32;      // of the layers' products, from f32 inputs: f32 or bf16 (mixed precision)
 };
 
 class PassContext {
  public:
-  // ConfigError when the range is empty, a rate is outside of [0, 1) or the list is shorter than the range.
+  // ConfigError when the compute type is another, the range is empty, a rate is outside of [0, 1) or the list
+  // is shorter than the range.
   explicit PassContext(PassOptions options);
   ~PassContext();
   PassContext(const PassContext&) = delete;

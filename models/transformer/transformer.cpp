@@ -151,7 +151,7 @@ Tensor SequenceToSequence::forward(const data::Batch& batch) {
   check<ValueError>(batch.inputs.size() == 2, "transformer: expected the inputs source and target, got {}",
                     batch.inputs.size());
   const Tensor &source = batch.inputs[0], &target = batch.inputs[1];
-  return model_.decode(target, model_.encode(source), source);
+  return nn::to_compute(model_.decode(target, model_.encode(source), source));
 }
 
 LossParts SequenceToSequence::loss(const Tensor& hidden, const data::Batch& batch,

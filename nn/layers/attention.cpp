@@ -34,14 +34,16 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
   check<ShapeError>(query.dim() == 3 && memory.dim() == 3,
                     "MultiheadAttention: expected query [B, T, dim] and memory [B, S, dim], got {} and {}",
                     describe(query), describe(memory));
-  const auto split = [&](const Tensor& x) {  // [B, T, dim] to [B, heads, T, dim / heads], a view
-    return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
+  const auto split = [&](const Tensor& z) {  // [B, T, dim] to [B, heads, T, dim / heads], a view
+    return z.view({z.size(0), z.size(1), heads, z.size(2) / heads}).transpose(1, 2);
   };
-  const Tensor q = split(q_proj(query)), k = split(k_proj(memory)), v = split(v_proj(memory));
+  // One cast for all that read it.
+  const Tensor x = to_compute(query), y = &memory == &query ? x : to_compute(memory);
+  const Tensor q = split(q_proj(x)), k = split(k_proj(y)), v = split(v_proj(y));
   const double dropout = is_training() ? config.dropout : 0;
-  const Tensor y =
+  const Tensor heads_out =
       tandem::attention(q, k, v, {.causal = config.causal, .dropout = dropout}, key_padding_mask);
-  return out_proj(y.transpose(1, 2).flatten(2));
+  return out_proj(heads_out.transpose(1, 2).flatten(2));
 }
 
 }  // namespace tandem::nn

@@ -1,7 +1,7 @@
 // Conv2d: two-dimensional convolution.
 #pragma once
 
-#include "nn/module.h"
+#include "nn/layers/linear.h"
 #include "ops/conv2d.h"
 
 namespace tandem::nn {
@@ -23,7 +23,8 @@ struct Conv2d : Layer<Conv2d> {
   Conv2d(Module& parent, std::string name, int64_t in, int64_t out, int64_t kernel, Conv2dConfig config = {})
       : Conv2d(parent, std::move(name), in, out, Shape{kernel, kernel}, config) {}
   Tensor forward(const Tensor& x) {
-    return conv2d(x, weight, bias, {config.stride, config.padding, config.dilation, config.groups});
+    return conv2d(to_compute(x), weight, bias,
+                  {config.stride, config.padding, config.dilation, config.groups});
   }
 
   const Conv2dConfig config;

@@ -2,9 +2,15 @@
 
 #include <cmath>
 
+#include "autograd/pass_context.h"
 #include "nn/layers/options.h"
 
 namespace tandem::nn {
+
+Tensor to_compute(const Tensor& x) {
+  const PassContext* context = PassContext::current();
+  return context && x.dtype() == DType::f32 ? x.to(context->options().compute) : x;
+}
 
 Linear::Linear(Module& parent, std::string name, int64_t in, int64_t out, bool with_bias)
     : Layer(parent, std::move(name)) {
@@ -14,6 +20,8 @@ Linear::Linear(Module& parent, std::string name, int64_t in, int64_t out, bool w
   if (with_bias) bias = register_parameter("bias", {out}, init::uniform(-bound, bound));
 }
 
-Tensor Linear::forward(const Tensor& x, Activation activation) { return linear(x, weight, bias, activation); }
+Tensor Linear::forward(const Tensor& x, Activation activation) {
+  return linear(to_compute(x), weight, bias, activation);
+}
 
 }  // namespace tandem::nn

@@ -6,6 +6,10 @@
 
 namespace tandem::nn {
 
+// x as the layers' products take it: in the PassContext's compute type where that is bf16 and x is f32, as it
+// is otherwise (and outside of every context). Layers of weights call it on their input.
+Tensor to_compute(const Tensor& x);
+
 // activation(x weight^T + bias): [..., in] to [..., out]. Parameters: weight [out, in], bias [out]; both
 // start in U(-1/sqrt(in), 1/sqrt(in)), as in PyTorch. ConfigError for sizes below 1.
 struct Linear : Layer<Linear> {

@@ -44,6 +44,8 @@ void check_step_options(const StepOptions& o) {
                      "label_smoothing: expected a number in [0, 1), got {}", o.label_smoothing);
   check<ConfigError>(o.rates.empty() || o.rate_scale == 1,
                      "rate_scale: {} beside rates, which replace every rate", o.rate_scale);
+  check<ConfigError>(o.precision == DType::f32 || o.precision == DType::bf16,
+                     "precision: expected f32 or bf16, got {}", name_of(o.precision));
   check<ConfigError>(std::isfinite(o.rate_scale) && o.rate_scale >= 0,
                      "rate_scale: expected a number >= 0, got {}", o.rate_scale);
 }
@@ -83,7 +85,8 @@ class MicroBatch {
                          .rate_scale = options_.rate_scale,
                          .sample_offset = sample_offset_,
                          .batch = batch_.size,
-                         .updates_statistics = first_time});
+                         .updates_statistics = first_time,
+                         .compute = options_.precision});
     GradMode mode(tape);
     return objective_.forward(batch_);
   }

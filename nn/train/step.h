@@ -28,6 +28,7 @@ struct StepOptions {
   std::vector<double> rates =
       {};  // one per pass, replacing the rate of every dropout whose own is > 0; or empty
   double rate_scale = 1;
+  DType precision = DType::f32;  // bf16: products and what they make in bf16; weights, sums and losses in f32
   Plan plan = Plan::stacked;
   uint64_t seed = 0;
   uint64_t step = 0;

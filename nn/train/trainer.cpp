@@ -86,6 +86,7 @@ StepOptions Trainer::step_options() const {
                    .label_smoothing = options_.label_smoothing,
                    .rates = options_.rates,
                    .rate_scale = options_.rate_scale,
+                   .precision = options_.precision,
                    .plan = options_.plan,
                    .seed = options_.seed,
                    .step = static_cast<uint64_t>(state_->step)};

@@ -38,6 +38,7 @@ struct TrainerOptions {
   int64_t alpha_warmup = 0;        // steps
   std::vector<double> rates = {};  // a dropout rate per pass, or empty: every layer's own
   double rate_scale = 1;           // multiplies every dropout's own rate; not beside `rates`
+  DType precision = DType::f32;    // bf16: mixed precision (StepOptions::precision)
   int64_t rdrop_every = 1;         // m passes at every k-th step, one plain pass at the others
   Plan plan = Plan::stacked;
   double label_smoothing = 0;

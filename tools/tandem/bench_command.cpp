@@ -11,6 +11,7 @@
 #include "autograd/engine.h"
 #include "autograd/parallel.h"
 #include "autograd/registry.h"
+#include "models/transformer/transformer.h"
 #include "models/vit/vit.h"
 #include "nn/data/files.h"
 #include "nn/optim/adam.h"
@@ -180,28 +181,65 @@ void ops(Bench& bench) {
   });
 }
 
-// One optimizer step's forward and backward, and the update, of a model on random images.
-struct VitStep {
-  explicit VitStep(const models::VitConfig& config, int64_t batch)
-      : model(config), objective(model), optimizer(model.parameters()) {
-    data.inputs = {normal({batch, config.channels, config.image_size, config.image_size}, 4)};
-    data.target = SampleMaker(5, DType::f32, kCpu).integers({batch}, 0, config.classes);
-    data.size = batch;
-  }
-  void run(int passes, nn::Plan plan) {
+// One optimizer step's forward and backward, and the update.
+template <class Model, class Objective>
+struct TrainingStep {
+  template <class Config>
+  TrainingStep(const Config& config, data::Batch data)
+      : model(config), objective(model), optimizer(model.parameters()), data(std::move(data)) {}
+  void run(int passes, nn::Plan plan = nn::Plan::stacked, DType precision = DType::f32) {
     optimizer.zero_grad();
-    nn::accumulate_gradients(objective, {data}, {.passes = passes, .alpha = 1, .plan = plan, .step = step++});
+    nn::accumulate_gradients(objective, {data},
+                             {.passes = passes,
+                              .alpha = 1,
+                              .label_smoothing = 0.1,
+                              .precision = precision,
+                              .plan = plan,
+                              .step = step++});
     optimizer.step();
   }
-  models::Vit model;
-  nn::Classification<models::Vit> objective;
+  Model model;
+  Objective objective;
   nn::AdamW optimizer;
   data::Batch data;
   uint64_t step = 0;
 };
 
+struct VitStep : TrainingStep<models::Vit, nn::Classification<models::Vit>> {
+  VitStep(const models::VitConfig& config, int64_t batch)
+      : TrainingStep(config, {{normal({batch, config.channels, config.image_size, config.image_size}, 4)},
+                              SampleMaker(5, DType::f32, kCpu).integers({batch}, 0, config.classes),
+                              {},
+                              batch}) {}
+};
+
+void transformer_steps(Bench& bench) {
+  Bench::header(
+      "training steps: Transformer d 256, ffn 1024, 3+3 layers, V 10000, 128 x 32 tokens, dropout 0.3");
+  const models::TransformerConfig config{.vocab = 10000,
+                                         .dim = 256,
+                                         .heads = 4,
+                                         .mlp_dim = 1024,
+                                         .encoder_layers = 3,
+                                         .decoder_layers = 3,
+                                         .dropout = 0.3};
+  constexpr int64_t kBatch = 128, kTokens = 32;
+  SampleMaker make(5, DType::f32, kCpu);
+  const auto ids = [&] { return make.integers({kBatch, kTokens}, 1, config.vocab); };
+  TrainingStep<models::Transformer, models::SequenceToSequence> step(config,
+                                                                     {{ids(), ids()}, ids(), {}, kBatch});
+  // Products of a forward, per token: 4 d^2 for each attention, 2 d ffn, two of T x d for the scores, d V.
+  const double d = config.dim, layer = 4 * d * d + 2 * kTokens * d, feed = 2 * d * config.mlp_dim;
+  const double forward =
+      2 * kBatch * kTokens * (3 * (layer + feed) + 3 * (2 * layer + feed) + d * config.vocab);
+  for (const DType precision : {DType::f32, DType::bf16}) {
+    bench.measure(fmt::format("m = 2, stacked, {}", name_of(precision)), {0, 3 * 2 * forward},
+                  [&] { step.run(2, nn::Plan::stacked, precision); });
+  }
+}
+
 void steps(Bench& bench) {
-  Bench::header("training steps: ViT d 192, 6 layers, 3 heads, 65 tokens, batch 64, dropout 0.1, AdamW, f32");
+  Bench::header("training steps: ViT d 192, 6 layers, 3 heads, 65 tokens, batch 64, dropout 0.1, AdamW");
   const models::VitConfig config{.image_size = 32,
                                  .channels = 3,
                                  .patch_size = 4,
@@ -220,6 +258,9 @@ void steps(Bench& bench) {
       bench.measure("plain, batch 128", flops(128), [&] { doubled.run(1, nn::Plan::stacked); });
   const Measurement two = bench.measure("m = 2, stacked", flops(128), [&] { vit.run(2, nn::Plan::stacked); });
   fmt::print("{:<46} {:>10.2f}x the plain step on a double batch\n", "", two.median / plain.median);
+  const Measurement half_precision =
+      bench.measure("m = 2, stacked, bf16", flops(128), [&] { vit.run(2, nn::Plan::stacked, DType::bf16); });
+  fmt::print("{:<46} {:>10.2f}x the f32 step\n", "", half_precision.median / two.median);
   models::VitConfig upper = config;
   upper.dropout_from = 3;
   VitStep shared(upper, 64);
@@ -257,7 +298,7 @@ void add_bench(CLI::App& app) {
     ceilings(bench);
     if (wanted("loss")) loss(bench);
     if (wanted("ops")) ops(bench);
-    if (wanted("steps")) steps(bench);
+    if (wanted("steps")) steps(bench), transformer_steps(bench);
     if (!o->json.empty()) data::write_file(o->json, bench.json().dump(2) + "\n");
   });
 }

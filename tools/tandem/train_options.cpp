@@ -78,6 +78,8 @@ void declare(CLI::App& command, TrainVit& o) {
   add("--epochs", o.trainer.epochs, integer(1, 1'000'000), "epochs");
   add("--batch-size", o.trainer.batch_size, integer(1), "images of an optimizer step");
   add("--accumulate", o.trainer.accumulate, integer(1), "micro-batches that a batch is cut into");
+  add("--precision", o.precision, one_of({"f32", "bf16"}),
+      "f32, or bf16: products in bf16; weights, sums and losses in f32");
   add("--optimizer", o.optimizer, one_of({"adamw", "adam", "sgd"}), "adamw, adam or sgd");
   add("--lr", o.lr, non_negative(), "learning rate");
   add("--schedule", o.schedule, one_of({"constant", "cosine", "linear", "inverse_sqrt", "step"}),
@@ -150,6 +152,7 @@ nn::TrainerOptions trainer_options(const TrainVit& o, int64_t images) {
                    .total = steps,
                    .step_size = o.decay_steps > 0 ? o.decay_steps : std::max<int64_t>(1, steps / 3)});
   options.plan = nn::parse_plan(o.plan);
+  options.precision = o.precision == "bf16" ? DType::bf16 : DType::f32;
   options.alpha_schedule = nn::parse_alpha_schedule(o.alpha_schedule);
   options.unit = "images";
   options.progress = !o.quiet;

@@ -23,7 +23,8 @@ struct TrainVit {
   bool zero_head = false;
 
   nn::TrainerOptions trainer{.epochs = 20, .clip_norm = 1};
-  std::string plan = "stacked", alpha_schedule = "constant", schedule = "cosine", optimizer = "adamw";
+  std::string plan = "stacked", precision = "f32", alpha_schedule = "constant", schedule = "cosine",
+              optimizer = "adamw";
   double lr = 1e-3, weight_decay = 0.05, momentum = 0.9;
   int64_t warmup = 0, decay_steps = 0;
   data::Augmentation augmentation;
