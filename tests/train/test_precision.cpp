@@ -136,3 +136,24 @@ TEST_CASE("a precision that is none is refused") {
   CHECK_THROWS_WITH_AS(PassContext({.compute = DType::i32}), "compute: expected f32 or bf16, got i32",
                        ConfigError);
 }
+
+TEST_CASE("a steady training step asks the system for no memory") {
+  for (const DType precision : {DType::f32, DType::bf16}) {
+    for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::sequential, nn::Plan::replay}) {
+      models::Vit model(kVit);
+      nn::Classification<models::Vit> objective(model);
+      nn::AdamW optimizer(model.parameters());
+      const data::Batch batch = images();
+      const auto step = [&](uint64_t number) {
+        optimizer.zero_grad();
+        nn::accumulate_gradients(objective, {batch},
+                                 {.passes = 2, .precision = precision, .plan = plan, .step = number});
+        optimizer.step();
+      };
+      for (uint64_t i = 0; i < 3; ++i) step(i);
+      const int64_t before = backend(kCpu).stats().system_calls;
+      for (uint64_t i = 3; i < 8; ++i) step(i);
+      CHECK(backend(kCpu).stats().system_calls == before);
+    }
+  }
+}

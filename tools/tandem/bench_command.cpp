@@ -11,17 +11,16 @@
 #include "autograd/engine.h"
 #include "autograd/parallel.h"
 #include "autograd/registry.h"
-#include "models/transformer/transformer.h"
-#include "models/vit/vit.h"
 #include "nn/data/files.h"
-#include "nn/optim/adam.h"
-#include "nn/train/step.h"
 #include "ops/ops.h"
+#include "tools/bench/workloads.h"
 #include "tools/tandem/command.h"
 #include "tools/tandem/options.h"
 
 namespace tandem::command {
 namespace {
+
+using bench::normal, bench::VitStep;
 
 struct Options {
   std::vector<std::string> what;
@@ -38,7 +37,8 @@ struct Measurement {
   std::string name;
   double median = 0, low = 0, high = 0;  // seconds
   Work work;
-  double peak_bytes = 0;  // of the CPU allocator, above what was there before
+  double peak_bytes = 0;     // of the CPU allocator, above what was there before
+  int64_t system_calls = 0;  // for memory, in all of the timed runs
 };
 
 class Bench {
@@ -49,7 +49,7 @@ class Bench {
   const Measurement& measure(const std::string& name, Work work, const std::function<void()>& run) {
     run(), run();
     Backend& memory = backend(kCpu);
-    const int64_t before = memory.stats().in_use;
+    const int64_t before = memory.stats().in_use, calls = memory.stats().system_calls;
     memory.reset_peak();
     std::vector<double> seconds;
     for (int i = 0; i < repeat_; ++i) {
@@ -59,14 +59,14 @@ class Bench {
     }
     std::sort(seconds.begin(), seconds.end());
     rows_.push_back({name, seconds[seconds.size() / 2], seconds.front(), seconds.back(), work,
-                     static_cast<double>(memory.stats().peak - before)});
+                     static_cast<double>(memory.stats().peak - before), memory.stats().system_calls - calls});
     print(rows_.back());
     return rows_.back();
   }
 
   static void header(const std::string& title) {
-    fmt::print("\n{}\n{:<46} {:>10} {:>17} {:>8} {:>9} {:>9}\n", title, "", "median ms", "range", "GB/s",
-               "GFLOP/s", "peak MB");
+    fmt::print("\n{}\n{:<46} {:>10} {:>17} {:>8} {:>9} {:>9} {:>7}\n", title, "", "median ms", "range",
+               "GB/s", "GFLOP/s", "peak MB", "allocs");
   }
 
   nlohmann::json json() const {
@@ -78,7 +78,8 @@ class Bench {
                      {"max_s", m.high},
                      {"bytes", m.work.bytes},
                      {"flops", m.work.flops},
-                     {"peak_bytes", m.peak_bytes}});
+                     {"peak_bytes", m.peak_bytes},
+                     {"system_allocations", m.system_calls}});
     }
     return all;
   }
@@ -88,19 +89,15 @@ class Bench {
     auto rate = [&](double amount) {
       return amount > 0 ? fmt::format("{:.1f}", amount / m.median / 1e9) : "-";
     };
-    fmt::print("{:<46} {:>10.3f} {:>17} {:>8} {:>9} {:>9.1f}\n", m.name, m.median * 1e3,
+    fmt::print("{:<46} {:>10.3f} {:>17} {:>8} {:>9} {:>9.1f} {:>7}\n", m.name, m.median * 1e3,
                fmt::format("{:.3f}-{:.3f}", m.low * 1e3, m.high * 1e3), rate(m.work.bytes),
-               rate(m.work.flops), m.peak_bytes / 1e6);
+               rate(m.work.flops), m.peak_bytes / 1e6, m.system_calls);
     std::fflush(stdout);
   }
 
   int repeat_;
   std::vector<Measurement> rows_;
 };
-
-Tensor normal(const Shape& shape, uint64_t seed, DType dtype = DType::f32) {
-  return SampleMaker(seed, dtype, kCpu).normal(shape);
-}
 
 void ceilings(Bench& bench) {
   Bench::header("what this machine can do");
@@ -181,73 +178,19 @@ void ops(Bench& bench) {
   });
 }
 
-// One optimizer step's forward and backward, and the update.
-template <class Model, class Objective>
-struct TrainingStep {
-  template <class Config>
-  TrainingStep(const Config& config, data::Batch data)
-      : model(config), objective(model), optimizer(model.parameters()), data(std::move(data)) {}
-  void run(int passes, nn::Plan plan = nn::Plan::stacked, DType precision = DType::f32) {
-    optimizer.zero_grad();
-    nn::accumulate_gradients(objective, {data},
-                             {.passes = passes,
-                              .alpha = 1,
-                              .label_smoothing = 0.1,
-                              .precision = precision,
-                              .plan = plan,
-                              .step = step++});
-    optimizer.step();
-  }
-  Model model;
-  Objective objective;
-  nn::AdamW optimizer;
-  data::Batch data;
-  uint64_t step = 0;
-};
-
-struct VitStep : TrainingStep<models::Vit, nn::Classification<models::Vit>> {
-  VitStep(const models::VitConfig& config, int64_t batch)
-      : TrainingStep(config, {{normal({batch, config.channels, config.image_size, config.image_size}, 4)},
-                              SampleMaker(5, DType::f32, kCpu).integers({batch}, 0, config.classes),
-                              {},
-                              batch}) {}
-};
-
 void transformer_steps(Bench& bench) {
   Bench::header(
       "training steps: Transformer d 256, ffn 1024, 3+3 layers, V 10000, 128 x 32 tokens, dropout 0.3");
-  const models::TransformerConfig config{.vocab = 10000,
-                                         .dim = 256,
-                                         .heads = 4,
-                                         .mlp_dim = 1024,
-                                         .encoder_layers = 3,
-                                         .decoder_layers = 3,
-                                         .dropout = 0.3};
-  constexpr int64_t kBatch = 128, kTokens = 32;
-  SampleMaker make(5, DType::f32, kCpu);
-  const auto ids = [&] { return make.integers({kBatch, kTokens}, 1, config.vocab); };
-  TrainingStep<models::Transformer, models::SequenceToSequence> step(config,
-                                                                     {{ids(), ids()}, ids(), {}, kBatch});
-  // Products of a forward, per token: 4 d^2 for each attention, 2 d ffn, two of T x d for the scores, d V.
-  const double d = config.dim, layer = 4 * d * d + 2 * kTokens * d, feed = 2 * d * config.mlp_dim;
-  const double forward =
-      2 * kBatch * kTokens * (3 * (layer + feed) + 3 * (2 * layer + feed) + d * config.vocab);
+  bench::TransformerStep step;
   for (const DType precision : {DType::f32, DType::bf16}) {
-    bench.measure(fmt::format("m = 2, stacked, {}", name_of(precision)), {0, 3 * 2 * forward},
+    bench.measure(fmt::format("m = 2, stacked, {}", name_of(precision)), {0, step.flops(2)},
                   [&] { step.run(2, nn::Plan::stacked, precision); });
   }
 }
 
 void steps(Bench& bench) {
   Bench::header("training steps: ViT d 192, 6 layers, 3 heads, 65 tokens, batch 64, dropout 0.1, AdamW");
-  const models::VitConfig config{.image_size = 32,
-                                 .channels = 3,
-                                 .patch_size = 4,
-                                 .dim = 192,
-                                 .depth = 6,
-                                 .heads = 3,
-                                 .mlp_dim = 768,
-                                 .attention_dropout = 0.1};
+  const models::VitConfig config = bench::kVit;
   // Products of a forward, per image: 4 d^2 + 2 d mlp per token and block, and two of T x T x d for
   // attention.
   const double tokens = 65,
@@ -277,14 +220,55 @@ void steps(Bench& bench) {
              replay.peak_bytes / one.peak_bytes, replay.median / four.median);
 }
 
+// What a step's time grows with: time per unit beside the arithmetic per unit, both as multiples of the
+// series' first row. Where the last column stays near 1, or falls, no term grows faster than its arithmetic.
+void growth(Bench& bench) {
+  struct Size {
+    int64_t batch = 64;
+    int passes = 2;
+    int64_t vocab = 1000, tokens = 32;
+  };
+  const auto series = [&](const std::string& title, const std::vector<Size>& sizes) {
+    Bench::header("growth with " + title +
+                  ": Transformer d 128, ffn 512, 1+1 layers, dropout 0.1, AdamW, f32");
+    std::vector<std::string> lines;
+    double first_time = 0, first_work = 0;
+    for (const Size& size : sizes) {
+      const models::TransformerConfig config{
+          .vocab = size.vocab, .encoder_layers = 1, .decoder_layers = 1, .max_positions = size.tokens};
+      bench::TransformerStep step(config, size.batch, size.tokens);
+      const double flops = step.flops(size.passes), units = size.batch * size.tokens * size.passes;
+      const Measurement m = bench.measure(
+          fmt::format("batch {}, m = {}, V {}, {} tokens", size.batch, size.passes, size.vocab, size.tokens),
+          {0, flops}, [&] { step.run(size.passes); });
+      const double time = m.median / units, work = flops / units;
+      if (first_time == 0) first_time = time, first_work = work;
+      lines.push_back(fmt::format("{:<46} {:>10.2f} {:>17.2f} {:>12.2f} {:>12.2f}", m.name, time * 1e6,
+                                  time / first_time, work / first_work,
+                                  time / first_time / (work / first_work)));
+    }
+    fmt::print("\n{:<46} {:>10} {:>17} {:>12} {:>12}\n", "", "us/token", "time, relative", "arithmetic",
+               "time/arithm.");
+    for (const std::string& line : lines) fmt::print("{}\n", line);
+  };
+  series("the batch", {{.batch = 16}, {.batch = 64}, {.batch = 256}, {.batch = 512}});
+  series("passes", {{.passes = 2}, {.passes = 4}, {.passes = 8}});
+  series("the vocabulary", {{.batch = 16, .vocab = 1000},
+                            {.batch = 16, .vocab = 8000},
+                            {.batch = 16, .vocab = 32000},
+                            {.batch = 16, .vocab = 128000}});
+  series("the sequence",
+         {{.batch = 32, .tokens = 64}, {.batch = 8, .tokens = 256}, {.batch = 2, .tokens = 1024}});
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("bench", "time the loss, ops and training steps beside this machine's ceilings");
   auto o = std::make_shared<Options>();
-  command->add_option("what", o->what, "any of: loss, ops, steps (default: all)")
-      ->check(one_of({"loss", "ops", "steps"}));
+  command->add_option("what", o->what, "any of: loss, ops, steps, growth (default: the first three)")
+      ->check(one_of({"loss", "ops", "steps", "growth"}));
   command->add_option("--repeat", o->repeat, "runs of each")
       ->check(integer(1, 100'000))
       ->capture_default_str();
@@ -293,12 +277,14 @@ void add_bench(CLI::App& app) {
     Bench bench(o->repeat);
     fmt::print("{} threads; median of {} runs\n", num_threads(), o->repeat);
     auto wanted = [&](const char* name) {
-      return o->what.empty() || std::find(o->what.begin(), o->what.end(), name) != o->what.end();
+      return (o->what.empty() && std::string_view(name) != "growth") ||
+             std::find(o->what.begin(), o->what.end(), name) != o->what.end();
     };
     ceilings(bench);
     if (wanted("loss")) loss(bench);
     if (wanted("ops")) ops(bench);
     if (wanted("steps")) steps(bench), transformer_steps(bench);
+    if (wanted("growth")) growth(bench);
     if (!o->json.empty()) data::write_file(o->json, bench.json().dump(2) + "\n");
   });
 }
