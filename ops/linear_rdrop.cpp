@@ -21,6 +21,7 @@ using detail::RDropUnits;
 
 constexpr const char* kName = "linear_rdrop_cross_entropy";
 constexpr int64_t kChunkBytes = int64_t{4} << 20;  // of logits: large products that stay near the caches
+constexpr int64_t kChunkRows = 256;  // at least, of all passes: each chunk reads the weight and adds to dW
 
 struct LinearRDrop final : Op {
   static constexpr bool batches_passes = true;
@@ -62,7 +63,8 @@ struct LinearRDrop final : Op {
                  dbias = gradient(2, dbias_at, dtype_of<L>, true);
 
     const int64_t unit_bytes = m * classes * static_cast<int64_t>(sizeof(L));
-    const int64_t chunk = std::clamp<int64_t>(kChunkBytes / unit_bytes, 1, std::max<int64_t>(1, count));
+    const int64_t fewest = std::max<int64_t>(1, kChunkRows / m);
+    const int64_t chunk = std::min(std::max(kChunkBytes / unit_bytes, fewest), std::max<int64_t>(1, count));
     const Tensor logits = empty({chunk, classes}, {dtype_of<L>}, m);
     const bool differentiates = saved_count > 0;
     auto matrix = [](const Tensor& x, int pass, int64_t row, int64_t rows) {
