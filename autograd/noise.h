@@ -51,6 +51,7 @@ enum class Purpose : uint32_t {
   augmentation = 5,
   shuffle = 6,
   init = 7,
+  sampling = 8,
 };
 
 // The Philox key of one stream: key[0] is the low half, key[1] the high half.

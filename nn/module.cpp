@@ -6,6 +6,7 @@
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
+#include "ops/arithmetic.h"
 
 namespace tandem::nn {
 
@@ -20,6 +21,26 @@ StateDict clone(const StateDict& state) {
   StateDict copy;
   for (const auto& [name, tensor] : state) copy.push_back({name, tensor.clone()});
   return copy;
+}
+
+StateDict average(const std::vector<StateDict>& states) {
+  check<ConfigError>(!states.empty(), "average: no state dicts, expected at least one");
+  const NoGradGuard no_grad;
+  StateDict mean;
+  for (const auto& [name, last] : states.back()) {
+    Tensor sum = last.clone();
+    for (const StateDict& state : states) {
+      const Tensor* tensor = find(state, name);
+      check<ConfigError>(tensor != nullptr && state.size() == states.back().size(),
+                         "average: the state dicts hold different names, such as {}", name);
+      check<ShapeError>(tensor->shape() == last.shape(), "average: {}: {} and {}", name, tensor->shape(),
+                        last.shape());
+      if (&state != &states.back() && is_floating(last.dtype())) sum = sum + *tensor;
+    }
+    mean.push_back(
+        {name, is_floating(last.dtype()) ? sum * (1.0 / static_cast<double>(states.size())) : sum});
+  }
+  return mean;
 }
 
 Module::Module(Module& parent, std::string name) : parent_(&parent), name_(std::move(name)) {

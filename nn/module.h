@@ -39,6 +39,9 @@ using StateDict = NamedTensors;
 const Tensor* find(const NamedTensors& tensors, std::string_view name);
 // A copy that later changes of the model do not reach.
 StateDict clone(const StateDict& state);
+// The mean of each tensor; what is no floating number is the last one's. ConfigError for none, or different
+// names.
+StateDict average(const std::vector<StateDict>& states);
 
 class Module {
  public:

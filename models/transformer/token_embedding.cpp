@@ -34,10 +34,11 @@ Tensor sinusoids(int64_t count, int64_t dim) {
 }  // namespace
 
 TokenEmbedding::TokenEmbedding(Module& parent, std::string name, int64_t vocab, int64_t dim,
-                               int64_t max_positions, int64_t pad_id, Positions kind)
+                               int64_t max_positions, int64_t pad_id, Positions kind, double word_dropout)
     : Layer(parent, std::move(name)),
       max_positions(max_positions),
       tokens(*this, "tokens", vocab, dim, pad_id),
+      word_drop(*this, "word_drop", word_dropout),
       positions(kind == Positions::sinusoidal
                     ? register_buffer("positions", sinusoids(max_positions, dim), false)
                     : register_parameter("positions", {max_positions, dim}, nn::init::normal(0, 0.02))) {
@@ -46,12 +47,14 @@ TokenEmbedding::TokenEmbedding(Module& parent, std::string name, int64_t vocab, 
   tokens.weight.select(0, pad_id).zero_();
 }
 
-Tensor TokenEmbedding::forward(const Tensor& ids) {
+Tensor TokenEmbedding::forward(const Tensor& ids, int64_t start) {
   check<ShapeError>(ids.dim() == 2, "TokenEmbedding: expected ids [B, T], got {}", describe(ids));
-  check<ShapeError>(ids.size(1) <= max_positions, "TokenEmbedding: {} tokens, the model has {} positions",
-                    ids.size(1), max_positions);
+  const int64_t end = start + ids.size(1);
+  check<ShapeError>(end <= max_positions, "TokenEmbedding: {} tokens, the model has {} positions", end,
+                    max_positions);
   const double scale = std::sqrt(static_cast<double>(tokens.weight.size(1)));
-  return tokens(ids) * scale + positions.slice(0, 0, ids.size(1));
+  const Tensor words = word_drop(tokens(ids) * scale, zeros({1}, {tokens.weight.dtype()}));
+  return words + positions.slice(0, start, end);
 }
 
 }  // namespace tandem::models

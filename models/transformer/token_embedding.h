@@ -18,13 +18,14 @@ std::string_view name_of(Positions positions);
 // N(0, 1 / sqrt(dim)), so that it can be an output layer's too; the row of pad_id is 0 and stays so.
 struct TokenEmbedding : nn::Layer<TokenEmbedding> {
   TokenEmbedding(Module& parent, std::string name, int64_t vocab, int64_t dim, int64_t max_positions,
-                 int64_t pad_id, Positions kind);
-  // ShapeError unless ids are [B, T] with T <= max_positions.
-  Tensor forward(const Tensor& ids);
+                 int64_t pad_id, Positions kind, double word_dropout = 0);
+  // ShapeError unless ids are [B, T] with start + T <= max_positions; `start` is the first one's position.
+  Tensor forward(const Tensor& ids, int64_t start = 0);
 
   const int64_t max_positions;
   nn::Embedding tokens;
-  Tensor positions;  // [max_positions, dim]
+  nn::WordDropout word_drop;  // a dropped word is one of no meaning: only its position is left
+  Tensor positions;           // [max_positions, dim]
 };
 
 }  // namespace tandem::models

@@ -1,14 +1,14 @@
 #include "models/transformer/transformer.h"
 
-#include <map>
-
+#include "models/transformer/language_model.h"
+#include "models/transformer/presets.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
 namespace {
 
-const std::map<std::string, TransformerConfig>& presets() {
-  static const std::map<std::string, TransformerConfig> table = {
+const Presets<TransformerConfig>& presets() {
+  static const Presets<TransformerConfig> table = {
       {"tiny", {.dim = 64, .heads = 2, .mlp_dim = 256, .encoder_layers = 1, .decoder_layers = 1}},
       {"small", {}},
       {"iwslt_de_en",
@@ -43,53 +43,45 @@ const std::map<std::string, TransformerConfig>& presets() {
 }
 
 const TransformerConfig& checked(const TransformerConfig& c) {
-  auto at_least = [](const char* name, int64_t value, int64_t low) {
-    check<ConfigError>(value >= low, "transformer: {}: expected at least {}, got {}", name, low, value);
-  };
-  at_least("vocab", c.vocab, 1), at_least("target_vocab", c.target_vocab, 0), at_least("dim", c.dim, 1);
-  at_least("heads", c.heads, 1), at_least("mlp_dim", c.mlp_dim, 1);
-  at_least("encoder_layers", c.encoder_layers, 1), at_least("decoder_layers", c.decoder_layers, 1);
-  at_least("max_positions", c.max_positions, 1);
-  check<ConfigError>(c.dim % c.heads == 0, "transformer: heads {} do not divide dim {}", c.heads, c.dim);
-  const int64_t smaller = c.target_vocab > 0 ? std::min(c.vocab, c.target_vocab) : c.vocab;
-  check<ConfigError>(c.pad_id >= 0 && c.pad_id < smaller,
-                     "transformer: pad_id: expected an id below {}, got {}", smaller, c.pad_id);
-  auto rate = [](const char* name, double p) {
-    check<ConfigError>(p >= 0 && p < 1, "transformer: {}: expected a rate in [0, 1), got {}", name, p);
-  };
-  rate("dropout", c.dropout), rate("decoder_dropout", c.decoder_dropout.value_or(0));
-  rate("attention_dropout", c.attention_dropout), rate("activation_dropout", c.activation_dropout);
+  const ConfigCheck config{"transformer"};
+  config.at_least_1({{"vocab", c.vocab},
+                     {"dim", c.dim},
+                     {"heads", c.heads},
+                     {"mlp_dim", c.mlp_dim},
+                     {"encoder_layers", c.encoder_layers},
+                     {"decoder_layers", c.decoder_layers},
+                     {"max_positions", c.max_positions}});
+  check<ConfigError>(c.target_vocab >= 0, "transformer: target_vocab: expected at least 0, got {}",
+                     c.target_vocab);
+  config.divides("heads", c.heads, "dim", c.dim);
+  config.pad_id(c.pad_id, c.target_vocab > 0 ? std::min(c.vocab, c.target_vocab) : c.vocab);
+  config.rates({{"dropout", c.dropout},
+                {"decoder_dropout", c.decoder_dropout.value_or(0)},
+                {"attention_dropout", c.attention_dropout},
+                {"activation_dropout", c.activation_dropout},
+                {"layer_drop", c.layer_drop},
+                {"word_dropout", c.word_dropout}});
   return c;
 }
 
 }  // namespace
 
-TransformerConfig transformer_preset(const std::string& name) {
-  const auto found = presets().find(name);
-  if (found != presets().end()) return found->second;
-  std::string known;
-  for (const auto& [key, config] : presets()) known += (known.empty() ? "" : ", ") + key;
-  raise<ConfigError>("preset: expected one of {}, got '{}'", known, name);
-}
-
-std::vector<std::string> transformer_preset_names() {
-  std::vector<std::string> names;
-  for (const auto& [name, config] : presets()) names.push_back(name);
-  return names;
-}
+TransformerConfig transformer_preset(const std::string& name) { return find_preset(presets(), name); }
+std::vector<std::string> transformer_preset_names() { return preset_names(presets()); }
 
 Transformer::Transformer(const TransformerConfig& config)
     : config_(checked(config)),
       source_embedding_(*this, "source_embedding", config.vocab, config.dim, config.max_positions,
-                        config.pad_id, config.positions),
+                        config.pad_id, config.positions, config.word_dropout),
       encoder_drop_(*this, "encoder_drop", config.dropout),
       decoder_drop_(*this, "decoder_drop", config.decoder_dropout.value_or(config.dropout)),
+      layer_drop_(*this, "layer_drop", config.layer_drop),
       encoder_(*this, "encoder"),
       decoder_(*this, "decoder") {
   const TransformerConfig& c = config_;
   if (c.target_vocab > 0) {
     target_embedding_.emplace(*this, "target_embedding", c.target_vocab, c.dim, c.max_positions, c.pad_id,
-                              c.positions);
+                              c.positions, c.word_dropout);
   }
   for (int64_t i = 0; i < c.encoder_layers; ++i) {
     encoder_.emplace_back(c.dim, c.heads, c.mlp_dim,
@@ -117,15 +109,38 @@ Transformer::Transformer(const TransformerConfig& config)
 Tensor Transformer::encode(const Tensor& source) {
   const Tensor padding = eq(source, static_cast<double>(config_.pad_id));
   Tensor x = encoder_drop_(source_embedding_(source));
-  for (auto& layer : encoder_) x = layer(x, padding);
+  for (auto& layer : encoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, padding); });
   return encoder_norm_ ? (*encoder_norm_)(x) : x;
 }
 
 Tensor Transformer::decode(const Tensor& target, const Tensor& memory, const Tensor& source) {
   const Tensor padding = eq(source, static_cast<double>(config_.pad_id));
   Tensor x = decoder_drop_(target_embedding()(target));
-  for (auto& layer : decoder_) x = layer(x, memory, padding);
+  for (auto& layer : decoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, memory, padding); });
   return decoder_norm_ ? (*decoder_norm_)(x) : x;
+}
+
+Transformer::State Transformer::begin(const Tensor& source) {
+  const Tensor memory = encode(source);
+  State state{.past = std::vector<nn::KeyValues>(decoder_.size()),
+              .memory = {},
+              .padding = eq(source, static_cast<double>(config_.pad_id))};
+  for (auto& layer : decoder_) state.memory.push_back(layer.cross_attn.project(memory));
+  return state;
+}
+
+Tensor Transformer::step(State& state, const Tensor& ids) {
+  Tensor x = target_embedding()(ids.unsqueeze(1), state.position++);
+  for (size_t i = 0; i < decoder_.size(); ++i)
+    x = decoder_[i].step(x, state.past[i], state.memory[i], state.padding);
+  return logits(decoder_norm_ ? (*decoder_norm_)(x) : x).squeeze(1);
+}
+
+void Transformer::select(State& state, const Tensor& rows) {
+  for (auto* parts : {&state.past, &state.memory})
+    for (nn::KeyValues& part : *parts)
+      if (part.keys.defined()) part = nn::select(part, rows);
+  state.padding = index_select(state.padding, 0, rows);
 }
 
 Tensor Transformer::output_weight() const {
@@ -136,16 +151,6 @@ Tensor Transformer::output_weight() const {
 Tensor Transformer::output_bias() const { return output_ ? output_->bias : Tensor(); }
 
 Tensor Transformer::logits(const Tensor& hidden) { return linear(hidden, output_weight(), output_bias()); }
-
-namespace {
-
-// True where a unit of the target counts.
-Tensor counted(const data::Batch& batch, int64_t pad_id) {
-  const Tensor real = ne(batch.target, static_cast<double>(pad_id));
-  return batch.valid.defined() ? logical_and(real, batch.valid) : real;
-}
-
-}  // namespace
 
 Tensor SequenceToSequence::forward(const data::Batch& batch) {
   check<ValueError>(batch.inputs.size() == 2, "transformer: expected the inputs source and target, got {}",

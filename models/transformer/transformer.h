@@ -25,6 +25,8 @@ struct TransformerConfig {
   std::optional<double> decoder_dropout = {};  // the decoder's, where it has its own
   double attention_dropout = 0;                // on the attention probabilities
   double activation_dropout = 0;               // inside of the feed-forward networks
+  double layer_drop = 0;                       // LayerDrop, in both stacks
+  double word_dropout = 0;                     // of source and target words
   Activation activation = Activation::relu;
   bool norm_first = false;  // pre-norm, with a norm at the end of each stack; otherwise post-norm
   bool tie_output = true;   // the output layer is the target's embedding; otherwise its own, with a bias
@@ -51,6 +53,17 @@ class Transformer : public nn::Module {
     return logits(decode(target, encode(source), source));
   }
 
+  // Decoding by steps: what has to be kept of a batch of sources [B, S] and of the targets so far.
+  struct State {
+    std::vector<nn::KeyValues> past, memory;  // of each decoder layer
+    Tensor padding;                           // of the sources, bool [B, S]
+    int64_t position = 0;                     // of the next target token
+  };
+  State begin(const Tensor& source);
+  // Logits [B, target vocabulary] of what follows `ids` i64 [B], the next token of each row.
+  Tensor step(State& state, const Tensor& ids);
+  static void select(State& state, const Tensor& rows);  // keeps these rows, i64 [N], in this order
+
   Tensor output_weight() const;  // [target vocabulary, dim]
   Tensor output_bias() const;    // [target vocabulary]; undefined where the weight is the embedding's
   const TransformerConfig& config() const { return config_; }
@@ -62,6 +75,7 @@ class Transformer : public nn::Module {
   TokenEmbedding source_embedding_;
   std::optional<TokenEmbedding> target_embedding_;  // where the vocabularies differ
   nn::Dropout encoder_drop_, decoder_drop_;
+  nn::LayerDrop layer_drop_;
   nn::ModuleList<nn::TransformerEncoderLayer> encoder_;
   nn::ModuleList<nn::TransformerDecoderLayer> decoder_;
   std::optional<nn::LayerNorm> encoder_norm_, decoder_norm_;

@@ -21,8 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxCsvBytes = int64_t{1} << 28;
-constexpr std::array kColumns{"epoch",    "step", "split", "loss",         "ce",     "kl",
-                              "accuracy", "lr",   "alpha", "images_per_s", "seconds"};
+constexpr std::array kColumns{"epoch",    "step", "split", "loss",          "ce",      "kl",
+                              "accuracy", "lr",   "alpha", "samples_per_s", "seconds", "metric"};
 // Okabe and Ito's palette: told apart with any kind of colour vision.
 constexpr std::array kColors{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
 
@@ -113,7 +113,7 @@ class Script {
     }
   }
 
-  std::string text(const std::string& png_name, const std::string& title) {
+  std::string text(const std::string& png_name, const std::string& title, const std::string& metric) {
     text_ = fmt::format(R"(# Draws the picture again:  gnuplot {}
 if (!exists("picture")) picture = {}
 set terminal pngcairo noenhanced size 1400,1050 font 'Sans,13' background '#ffffff'
@@ -134,10 +134,16 @@ set multiplot
         Style{"train", "ce", kTrain}, {"valid", "ce", kValid}, {"train", "loss", kTotal}};
     panel(0, "Cross-entropy and loss", "[0:*]", losses);
     panel(1, "KL between the passes (training)", "[0:*]", std::array{Style{"train", "kl", kTrain}});
-    panel(2, "Accuracy (%)", "[*:*]",
+    if (metric.empty()) {
+      panel(
+          2, "Accuracy (%)", "[*:*]",
           std::array{Style{"train", "accuracy", kTrain, "100*"}, Style{"valid", "accuracy", kValid, "100*"}});
-    panel(3, "Learning rate (solid), images per second (dotted, right)", "[0:*]",
-          std::array{Style{"train", "lr", kTrain}, Style{"train", "images_per_s", kSpeed, "", "axes x1y2 "}});
+    } else {
+      panel(2, metric, "[*:*]", std::array{Style{"valid", "metric", kValid}});
+    }
+    panel(
+        3, "Learning rate (solid), samples per second (dotted, right)", "[0:*]",
+        std::array{Style{"train", "lr", kTrain}, Style{"train", "samples_per_s", kSpeed, "", "axes x1y2 "}});
     return text_ + "unset multiplot\nset output\n";
   }
 
@@ -185,7 +191,7 @@ set multiplot
   }
 
   template <size_t N>
-  void panel(int place, const char* title, const char* range, const std::array<Style, N>& styles) {
+  void panel(int place, const std::string& title, const char* range, const std::array<Style, N>& styles) {
     const double left = place % 2 == 0 ? 0.06 : 0.55, bottom = place < 2 ? 0.52 : 0.07;
     text_ += fmt::format(
         "\nset lmargin at screen {}; set rmargin at screen {}; set bmargin at screen {}; set tmargin at "
@@ -223,12 +229,13 @@ set multiplot
 
 }  // namespace
 
-bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file, const std::string& title) {
+bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file, const std::string& title,
+                 const std::string& metric) {
   check<ValueError>(!runs.empty(), "draw_curves: no runs, expected at least one");
   const fs::path png = fs::absolute(png_file), folder = png.parent_path();
   const std::string name = png.filename().string();
   const std::string script_name = png.filename().replace_extension(".gp").string();
-  write_file((folder / script_name).string(), Script(runs, folder).text(name, title));
+  write_file((folder / script_name).string(), Script(runs, folder).text(name, title, metric));
   if (!has_program("gnuplot")) return false;
 
   const std::string partial = temporary_name(name);

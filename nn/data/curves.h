@@ -7,16 +7,18 @@
 namespace tandem::data {
 
 struct CurveRun {
-  std::string name;  // in the legend
-  std::string
-      metrics;  // CSV with the columns epoch,step,split,loss,ce,kl,accuracy,lr,alpha,images_per_s,seconds
+  std::string name;     // in the legend
+  std::string metrics;  // CSV with the columns
+                        // epoch,step,split,loss,ce,kl,accuracy,lr,alpha,samples_per_s,seconds,metric
 };
 
 // Draws the runs over each other into `png_file`, by a script beside it (same name, .gp) that names all files
 // relative to its folder: `gnuplot curves.gp` there draws again. In the CSV, split is train or valid,
 // accuracy is a fraction; a field may be empty. False if there is no gnuplot. IoError if a CSV is missing,
 // lacks a column or has a row that cannot be read (with its line), or if gnuplot fails.
-bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file, const std::string& title);
+// `metric` names what the column of that name holds; without one the accuracy is drawn.
+bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file, const std::string& title,
+                 const std::string& metric = {});
 bool draw_curves(const std::string& metrics_csv, const std::string& png_file, const std::string& title);
 
 }  // namespace tandem::data

@@ -5,6 +5,8 @@
 #include "autograd/error.h"
 #include "nn/layers/options.h"
 #include "ops/attention.h"
+#include "ops/indexing.h"
+#include "ops/join.h"
 
 namespace tandem::nn {
 
@@ -34,16 +36,41 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
   check<ShapeError>(query.dim() == 3 && memory.dim() == 3,
                     "MultiheadAttention: expected query [B, T, dim] and memory [B, S, dim], got {} and {}",
                     describe(query), describe(memory));
-  const auto split = [&](const Tensor& z) {  // [B, T, dim] to [B, heads, T, dim / heads], a view
-    return z.view({z.size(0), z.size(1), heads, z.size(2) / heads}).transpose(1, 2);
-  };
   // One cast for all that read it.
   const Tensor x = to_compute(query), y = &memory == &query ? x : to_compute(memory);
-  const Tensor q = split(q_proj(x)), k = split(k_proj(y)), v = split(v_proj(y));
+  const Tensor q = split(q_proj(x));
+  return join(q, project(y), key_padding_mask, config.causal);
+}
+
+KeyValues MultiheadAttention::project(const Tensor& memory) {
+  const Tensor y = to_compute(memory);
+  return {split(k_proj(y)), split(v_proj(y))};
+}
+
+Tensor MultiheadAttention::attend(const Tensor& query, const KeyValues& memory,
+                                  const Tensor& key_padding_mask, bool causal) {
+  return join(split(q_proj(to_compute(query))), memory, key_padding_mask, causal);
+}
+
+Tensor MultiheadAttention::join(const Tensor& q, const KeyValues& memory, const Tensor& key_padding_mask,
+                                bool causal) {
   const double dropout = is_training() ? config.dropout : 0;
-  const Tensor heads_out =
-      tandem::attention(q, k, v, {.causal = config.causal, .dropout = dropout}, key_padding_mask);
+  const Tensor heads_out = tandem::attention(q, memory.keys, memory.values,
+                                             {.causal = causal, .dropout = dropout}, key_padding_mask);
   return out_proj(heads_out.transpose(1, 2).flatten(2));
+}
+
+Tensor MultiheadAttention::split(const Tensor& z) const {
+  return z.view({z.size(0), z.size(1), heads, z.size(2) / heads}).transpose(1, 2);
+}
+
+KeyValues append(const KeyValues& past, const KeyValues& next) {
+  if (!past.keys.defined()) return next;
+  return {cat({past.keys, next.keys}, 2), cat({past.values, next.values}, 2)};
+}
+
+KeyValues select(const KeyValues& all, const Tensor& rows) {
+  return {index_select(all.keys, 0, rows), index_select(all.values, 0, rows)};
 }
 
 }  // namespace tandem::nn

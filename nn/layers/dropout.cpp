@@ -1,6 +1,9 @@
 #include "nn/layers/dropout.h"
 
+#include <algorithm>
+
 #include "nn/layers/options.h"
+#include "ops/comparison.h"
 #include "ops/drop_path.h"
 #include "ops/dropout.h"
 
@@ -15,5 +18,28 @@ DropPath::DropPath(Module& parent, std::string name, double p) : Layer(parent, s
   check_rate(*this, "DropPath", p);
 }
 Tensor DropPath::forward(const Tensor& x) { return is_training() && p > 0 ? drop_path(x, p) : x; }
+
+LayerDrop::LayerDrop(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {
+  check_rate(*this, "LayerDrop", p);
+}
+Tensor LayerDrop::forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer) {
+  if (!is_training() || p == 0) return layer(x);
+  Noise noise = PassContext::require("LayerDrop").noise(Purpose::layer_drop, p);
+  noise.batch = 1, noise.sample_offset = 0;  // one draw a pass, whatever the batch
+  const Tensor keep = ne(drop_path(ones({1}), noise), 0);
+  const auto kept = keep.to_vector<uint8_t>();
+  const auto count = std::count(kept.begin(), kept.end(), 1);
+  if (count == 0) return x;
+  return count == std::ssize(kept) ? layer(x) : where(keep, layer(x), x);
+}
+
+WordDropout::WordDropout(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {
+  check_rate(*this, "WordDropout", p);
+}
+Tensor WordDropout::forward(const Tensor& x, const Tensor& other) {
+  if (!is_training() || p == 0) return x;
+  const Noise noise = PassContext::require("WordDropout").noise(Purpose::word_dropout, p);
+  return where(ne(dropout(ones({x.size(0), x.size(1), 1}), noise), 0), x, other);
+}
 
 }  // namespace tandem::nn

@@ -1,6 +1,8 @@
-// The layers of noise. Both are the identity in evaluation mode and where p is 0; in training they need a
+// The layers of noise. They change nothing in evaluation mode and where p is 0; in training they need a
 // PassContext (the trainer opens one), whose rates take the place of p of every Dropout in each pass.
 #pragma once
+
+#include <functional>
 
 #include "nn/module.h"
 
@@ -19,6 +21,25 @@ struct Dropout : Layer<Dropout> {
 struct DropPath : Layer<DropPath> {
   DropPath(Module& parent, std::string name, double p);
   Tensor forward(const Tensor& x);
+
+  const double p;
+};
+
+// LayerDrop (Fan, Grave, Joulin 2020, arXiv 1909.11556): a layer left out with probability p in training, one
+// draw for each pass and call; in evaluation every layer is there.
+struct LayerDrop : Layer<LayerDrop> {
+  LayerDrop(Module& parent, std::string name, double p);
+  // layer(x), and x in the passes that leave the layer out.
+  Tensor forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer);
+
+  const double p;
+};
+
+// Word dropout: the vectors of whole tokens, x [B, T, D], are replaced by `other` [D] with probability p,
+// each pass its own.
+struct WordDropout : Layer<WordDropout> {
+  WordDropout(Module& parent, std::string name, double p);
+  Tensor forward(const Tensor& x, const Tensor& other);
 
   const double p;
 };

@@ -25,15 +25,27 @@ TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string nam
       drop2(*this, "drop2", options.dropout),
       path2(*this, "path2", options.drop_path) {}
 
-Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_padding_mask) {
-  const auto attend = [&](const Tensor& y) { return path1(drop1(attn(y, y, key_padding_mask))); };
+template <class Attend>
+Tensor TransformerEncoderLayer::run(const Tensor& x, Attend attend) {
+  const auto attended = [&](const Tensor& y) { return path1(drop1(attend(y))); };
   const auto feed = [&](const Tensor& y) { return path2(drop2(mlp(y))); };
   if (norm_first) {
-    const Tensor y = x + attend(norm1(x));
+    const Tensor y = x + attended(norm1(x));
     return y + feed(norm2(y));
   }
-  const Tensor y = norm1(x + attend(x));
+  const Tensor y = norm1(x + attended(x));
   return norm2(y + feed(y));
+}
+
+Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_padding_mask) {
+  return run(x, [&](const Tensor& y) { return attn(y, y, key_padding_mask); });
+}
+
+Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValues& past) {
+  return run(x, [&](const Tensor& y) {
+    past = append(past, attn.project(y));
+    return attn.attend(y, past, {}, false);
+  });
 }
 
 TransformerDecoderLayer::TransformerDecoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads,
@@ -50,15 +62,32 @@ TransformerDecoderLayer::TransformerDecoderLayer(Module& parent, std::string nam
       mlp(*this, "mlp", dim, hidden, {options.activation, options.activation_dropout}),
       drop3(*this, "drop3", options.dropout) {}
 
-Tensor TransformerDecoderLayer::forward(const Tensor& x, const Tensor& memory,
-                                        const Tensor& memory_key_padding_mask) {
+template <class Self, class Cross>
+Tensor TransformerDecoderLayer::run(const Tensor& x, Self self, Cross cross) {
   const auto residual = [&](const Tensor& y, LayerNorm& norm, auto branch) {
     return norm_first ? y + branch(norm(y)) : norm(y + branch(y));
   };
-  Tensor y = residual(x, norm1, [&](const Tensor& z) { return drop1(self_attn(z)); });
-  y = residual(y, norm2,
-               [&](const Tensor& z) { return drop2(cross_attn(z, memory, memory_key_padding_mask)); });
+  Tensor y = residual(x, norm1, [&](const Tensor& z) { return drop1(self(z)); });
+  y = residual(y, norm2, [&](const Tensor& z) { return drop2(cross(z)); });
   return residual(y, norm3, [&](const Tensor& z) { return drop3(mlp(z)); });
+}
+
+Tensor TransformerDecoderLayer::forward(const Tensor& x, const Tensor& memory,
+                                        const Tensor& memory_key_padding_mask) {
+  return run(
+      x, [&](const Tensor& z) { return self_attn(z); },
+      [&](const Tensor& z) { return cross_attn(z, memory, memory_key_padding_mask); });
+}
+
+Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValues& past, const KeyValues& memory,
+                                     const Tensor& memory_key_padding_mask) {
+  return run(
+      x,
+      [&](const Tensor& z) {
+        past = append(past, self_attn.project(z));
+        return self_attn.attend(z, past, {}, false);
+      },
+      [&](const Tensor& z) { return cross_attn.attend(z, memory, memory_key_padding_mask, false); });
 }
 
 }  // namespace tandem::nn

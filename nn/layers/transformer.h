@@ -38,6 +38,8 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
                           TransformerEncoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
+  // A causal layer's output at one more position, x [B, 1, dim], after those in `past`, which it joins.
+  Tensor step(const Tensor& x, KeyValues& past);
 
   const bool norm_first;
   LayerNorm norm1;
@@ -48,6 +50,10 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   FeedForward mlp;
   Dropout drop2;
   DropPath path2;
+
+ private:
+  template <class Attend>
+  Tensor run(const Tensor& x, Attend attend);
 };
 
 struct TransformerDecoderLayerOptions {
@@ -65,6 +71,10 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
   TransformerDecoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
                           TransformerDecoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& memory, const Tensor& memory_key_padding_mask = {});
+  // The output at one more position, x [B, 1, dim], after those in `past`, which it joins; `memory` as
+  // cross_attn.project() gave it.
+  Tensor step(const Tensor& x, KeyValues& past, const KeyValues& memory,
+              const Tensor& memory_key_padding_mask = {});
 
   const bool norm_first;
   LayerNorm norm1;
@@ -76,6 +86,10 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
   LayerNorm norm3;
   FeedForward mlp;
   Dropout drop3;
+
+ private:
+  template <class Self, class Cross>
+  Tensor run(const Tensor& x, Self self, Cross cross);
 };
 
 }  // namespace tandem::nn

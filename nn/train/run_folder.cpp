@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -16,19 +17,33 @@ std::string csv_row(const Metrics& m, const char* split, bool training) {
   const std::string measured =
       fmt::format("{},{},{},{:.6g},{:.6g},", m.epoch + 1, m.step, split, m.loss, m.ce);
   const std::string accuracy = m.accuracy >= 0 ? fmt::format("{:.6g}", m.accuracy) : "";
+  const std::string metric = std::isnan(m.metric) ? "" : fmt::format("{:.6g}", m.metric);
   if (!training)
-    return measured + fmt::format(",{},,,{:.1f},{:.3f}\n", accuracy, m.samples_per_second, m.seconds);
-  return measured + fmt::format("{:.6g},{},{:.6g},{:.6g},{:.1f},{:.3f}\n", m.kl, accuracy, m.lr, m.alpha,
+    return measured +
+           fmt::format(",{},,,{:.1f},{:.3f},{}\n", accuracy, m.samples_per_second, m.seconds, metric);
+  return measured + fmt::format("{:.6g},{},{:.6g},{:.6g},{:.1f},{:.3f},\n", m.kl, accuracy, m.lr, m.alpha,
                                 m.samples_per_second, m.seconds);
 }
 
 Json to_json(const Metrics& m) {
-  return {m.epoch, m.step, m.loss, m.ce, m.kl, m.accuracy, m.lr, m.alpha, m.samples_per_second, m.seconds};
+  return {m.epoch,
+          m.step,
+          m.loss,
+          m.ce,
+          m.kl,
+          m.accuracy,
+          m.lr,
+          m.alpha,
+          m.samples_per_second,
+          m.seconds,
+          std::isnan(m.metric) ? Json() : Json(m.metric)};
 }
 
 Metrics from_json(const Json& row) {
-  return {row.at(0), row.at(1), row.at(2), row.at(3), row.at(4),
-          row.at(5), row.at(6), row.at(7), row.at(8), row.at(9)};
+  Metrics m{row.at(0), row.at(1), row.at(2), row.at(3), row.at(4),
+            row.at(5), row.at(6), row.at(7), row.at(8), row.at(9)};
+  if (!row.at(10).is_null()) m.metric = row.at(10);
+  return m;
 }
 
 }  // namespace
@@ -41,7 +56,7 @@ void make_run_folder(const std::string& dir) {
 }
 
 void write_metrics(const std::string& dir, const FitResult& result) {
-  std::string text = "epoch,step,split,loss,ce,kl,accuracy,lr,alpha,images_per_s,seconds\n";
+  std::string text = "epoch,step,split,loss,ce,kl,accuracy,lr,alpha,samples_per_s,seconds,metric\n";
   for (size_t i = 0; i < result.valid.size(); ++i) {
     text += csv_row(result.train[i], "train", true) + csv_row(result.valid[i], "valid", false);
   }

@@ -28,8 +28,9 @@ std::string_view name_of(AlphaSchedule s) {
 struct Trainer::State {
   int64_t epoch = 0, step = 0;  // the next ones
   FitResult result;
-  StateDict best;       // the weights of result.best_epoch
-  int64_t trained = 0;  // samples since `start`, to tell the time that is left
+  StateDict best;                 // the weights of result.best_epoch
+  std::vector<StateDict> recent;  // of the last options.average epochs
+  int64_t trained = 0;            // samples since `start`, to tell the time that is left
   std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 };
 
@@ -60,6 +61,7 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   at_least("alpha_warmup", options_.alpha_warmup, options_.alpha_schedule == AlphaSchedule::warmup ? 1 : 0);
   at_least("eval_batch_size", options_.eval_batch_size, 1);
   at_least("patience", options_.patience, 0);
+  at_least("average", options_.average, 0);
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
                      options_.clip_norm);
   check<ConfigError>(options_.accumulate <= options_.batch_size,
@@ -128,6 +130,8 @@ std::string Trainer::epoch_label(int64_t epoch) const {
 std::string Trainer::epoch_line(const Metrics& train, const Metrics& valid, bool best) const {
   const std::string label = epoch_label(valid.epoch);
   auto accuracy = [&](const char* space) {
+    if (!options_.metric.name.empty())
+      return fmt::format("{}{} {:.4g}", space, options_.metric.name, valid.metric);
     return valid.accuracy >= 0 ? fmt::format("{}acc {:.2f}%", space, 100 * valid.accuracy) : "";
   };
   const std::string line =
@@ -184,15 +188,21 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
   return epoch;
 }
 
+namespace {
+
+struct EvalMode {  // for a scope, whatever ends it
+  explicit EvalMode(Module& module) : module(module), training(module.is_training()) { module.eval(); }
+  ~EvalMode() { module.train(training); }
+  Module& module;
+  bool training;
+  NoGradGuard no_grad;
+};
+
+}  // namespace
+
 Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size) {
   check<ConfigError>(dataset.size() > 0, "evaluate: the data set is empty");
-  struct EvalMode {  // for a scope, whatever ends it
-    explicit EvalMode(Module& module) : module(module), training(module.is_training()) { module.eval(); }
-    ~EvalMode() { module.train(training); }
-    Module& module;
-    bool training;
-  } mode(objective.module());
-  NoGradGuard guard;
+  const EvalMode mode(objective.module());
   const auto start = std::chrono::steady_clock::now();
   Metrics result;
   int64_t units = 0, correct = 0;
@@ -212,7 +222,23 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
   return result;
 }
 
+Metrics Trainer::validate(const data::Dataset& valid) const {
+  Metrics measured = evaluate(objective_, valid, options_.eval_batch_size);
+  measured.epoch = state_->epoch, measured.step = state_->step;
+  check<ValueError>(std::isfinite(measured.loss),
+                    "validation loss: {} after epoch {}; nothing was saved of it", measured.loss,
+                    state_->epoch + 1);
+  if (options_.metric.name.empty()) return measured;
+  const EvalMode mode(objective_.module());
+  const auto start = std::chrono::steady_clock::now();
+  measured.metric = options_.metric.measure(measured);
+  measured.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return measured;
+}
+
 bool Trainer::better(const Metrics& a, const Metrics& b) const {
+  if (!options_.metric.name.empty() && a.metric != b.metric)
+    return (a.metric > b.metric) == options_.metric.higher_is_better;
   return objective_.counts_correct() && a.accuracy != b.accuracy ? a.accuracy > b.accuracy : a.loss < b.loss;
 }
 
@@ -238,11 +264,7 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   } restore_rate{optimizer_, base_lr_};
   while (state_->epoch < options_.epochs && !result.stopped_early) {
     const Metrics trained = train_epoch(train);
-    Metrics measured = evaluate(objective_, valid, options_.eval_batch_size);
-    measured.epoch = state_->epoch, measured.step = state_->step;
-    check<ValueError>(std::isfinite(measured.loss),
-                      "validation loss: {} after epoch {}; nothing was saved of it", measured.loss,
-                      state_->epoch + 1);
+    const Metrics measured = validate(valid);
     ++state_->epoch;
     result.train.push_back(trained);
     result.valid.push_back(measured);
@@ -250,6 +272,11 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
     if (last == 0 || better(measured, result.best())) {
       result.best_epoch = last;
       state_->best = clone(objective_.module().state_dict());
+    }
+    if (options_.average > 0) {
+      state_->recent.push_back(clone(objective_.module().state_dict()));
+      if (static_cast<int64_t>(state_->recent.size()) > options_.average)
+        state_->recent.erase(state_->recent.begin());
     }
     result.stopped_early = options_.patience > 0 && last - result.best_epoch >= options_.patience;
     if (options_.progress) {
@@ -260,8 +287,22 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
     write_metrics(options_.run_dir, result);
     save_last();
   }
+  if (options_.average > 0) try_average(valid);
   objective_.module().load_state_dict(state_->best);
   return result;
+}
+
+// The mean of the last epochs' weights (Vaswani et al. 2017, section 6.1).
+void Trainer::try_average(const data::Dataset& valid) {
+  objective_.module().load_state_dict(average(state_->recent));
+  const Metrics measured = validate(valid);
+  if (!better(measured, state_->result.best())) return;
+  state_->result.averaged = measured;
+  state_->best = clone(objective_.module().state_dict());
+  if (options_.progress) {
+    fmt::print(stderr, "{}\n", epoch_line(state_->result.train.back(), measured, true));
+  }
+  if (!options_.run_dir.empty()) save_best();
 }
 
 namespace {
@@ -271,7 +312,9 @@ constexpr const char* kModel = "model.";
 constexpr const char* kBest = "best.";
 constexpr const char* kOptimizer = "optimizer.";
 
-void append(StateDict& all, const char* prefix, const StateDict& part) {
+std::string recent_prefix(size_t i) { return fmt::format("recent{}.", i); }
+
+void append(StateDict& all, const std::string& prefix, const StateDict& part) {
   for (const auto& [name, tensor] : part) all.push_back({prefix + name, tensor});
 }
 
@@ -294,6 +337,7 @@ void Trainer::save_last() const {
   append(all, kModel, objective_.module().state_dict());
   append(all, kBest, state_->best);
   append(all, kOptimizer, optimizer_.state_dict());
+  for (size_t i = 0; i < state_->recent.size(); ++i) append(all, recent_prefix(i), state_->recent[i]);
   auto metadata = options_.metadata;
   metadata["epochs_done"] = std::to_string(state_->epoch);
   metadata["steps_done"] = std::to_string(state_->step);
@@ -320,7 +364,10 @@ void Trainer::restore() {
   State state{.epoch = number("epochs_done"),
               .step = number("steps_done"),
               .result = metrics_from_json(file, text("record")),
-              .best = extract(tensors, kBest)};
+              .best = extract(tensors, kBest),
+              .recent = {}};
+  for (StateDict part; !(part = extract(tensors, recent_prefix(state.recent.size()))).empty();)
+    state.recent.push_back(std::move(part));
   try {
     const auto epochs = static_cast<int64_t>(state.result.valid.size());
     state.result.stopped_early =

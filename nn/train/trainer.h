@@ -10,8 +10,10 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,16 @@ enum class AlphaSchedule {
 };
 AlphaSchedule parse_alpha_schedule(std::string_view name);
 std::string_view name_of(AlphaSchedule schedule);
+
+struct Metrics;
+
+// What validation is judged by where accuracy or loss will not do. `measure` is called after each epoch, with
+// the model in eval mode, no tape, and what evaluate() found.
+struct ValidationMetric {
+  std::string name;  // "BLEU"
+  std::function<double(const Metrics&)> measure;
+  bool higher_is_better = true;
+};
 
 struct TrainerOptions {
   int passes = 2;    // m; 1 trains plainly
@@ -52,6 +64,8 @@ struct TrainerOptions {
 
   int64_t eval_batch_size = 256;
   int64_t patience = 0;          // epochs without a better metric before stopping; 0: never
+  int64_t average = 0;           // the mean of the last N epochs' weights is tried as best too; 0: it is not
+  ValidationMetric metric = {};  // without a name: accuracy, or loss where nothing is counted
   std::string run_dir = {};      // metrics.csv, checkpoints and settings go there; empty: nothing is written
   bool progress = true;          // a live bar on standard error
   std::string name = {};         // in front of the bar
@@ -65,13 +79,15 @@ struct Metrics {
   double loss = 0, ce = 0, kl = 0, accuracy = 0;
   double lr = 0, alpha = 0;
   double samples_per_second = 0, seconds = 0;
+  double metric = std::numeric_limits<double>::quiet_NaN();  // TrainerOptions::metric, of validation rows
 };
 
 struct FitResult {
   std::vector<Metrics> train, valid;  // one for each epoch
   int64_t best_epoch = 0;
   bool stopped_early = false;
-  const Metrics& best() const { return valid[best_epoch]; }
+  std::optional<Metrics> averaged = {};  // of the last epochs' mean weights, where better than any epoch's
+  const Metrics& best() const { return averaged ? *averaged : valid[best_epoch]; }
 };
 
 // One pass, no noise, in eval mode: loss is CE, kl is 0; accuracy is -1 where nothing is counted.
@@ -87,8 +103,8 @@ class Trainer {
       : Trainer(std::make_unique<Classification<Model>>(model), optimizer, std::move(options)) {}
   ~Trainer();
 
-  // Trains to options.epochs and evaluates after each; the best weights by accuracy (by loss where nothing is
-  // counted) are in the model at the end. ValueError when a loss is not finite: the weights are then those of
+  // Trains to options.epochs and evaluates after each; the best weights by options.metric are in the model at
+  // the end. ValueError when a loss is not finite: the weights are then those of
   // the step before, and the files on disk those of the epoch before.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
 
@@ -112,7 +128,9 @@ class Trainer {
   FitResult run(const data::Dataset& train, const data::Dataset& valid);
   StepOptions step_options() const;
   double alpha_now() const;
+  Metrics validate(const data::Dataset& valid) const;
   bool better(const Metrics& a, const Metrics& b) const;
+  void try_average(const data::Dataset& valid);
   std::string epoch_label(int64_t epoch) const;
   std::string epoch_line(const Metrics& train, const Metrics& valid, bool best) const;
   void save_best() const;

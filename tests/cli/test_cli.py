@@ -91,7 +91,7 @@ def train_fails(*args, status=USAGE, says):
 def metrics(run_dir):
     """All but the rates and times."""
     with open(f"{run_dir}/metrics.csv") as f:
-        return [{k: v for k, v in row.items() if k not in ("images_per_s", "seconds")} for row in csv.DictReader(f)]
+        return [{k: v for k, v in row.items() if k not in ("samples_per_s", "seconds")} for row in csv.DictReader(f)]
 
 
 def write(path, content):

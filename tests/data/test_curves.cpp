@@ -8,18 +8,18 @@
 namespace tandem::data {
 namespace {
 
-const std::string kHeader = "epoch,step,split,loss,ce,kl,accuracy,lr,alpha,images_per_s,seconds\n";
+const std::string kHeader = "epoch,step,split,loss,ce,kl,accuracy,lr,alpha,samples_per_s,seconds,metric\n";
 const std::string kRows =
-    "1,10,train,2.5,2.2,0.3,0.2,0.001,1,900,1\n"
-    "1,20,train,1.8,1.6,0.2,0.4,0.0005,1,950,2\n"
-    "1,20,valid,1.5,1.5,,0.5,,,,2\n";
+    "1,10,train,2.5,2.2,0.3,0.2,0.001,1,900,1,\n"
+    "1,20,train,1.8,1.6,0.2,0.4,0.0005,1,950,2,\n"
+    "1,20,valid,1.5,1.5,,0.5,,,,2,\n";
 
 TEST_CASE("curves: a picture and a script that draws it again") {
   if (!has_program("gnuplot")) return;
   Scratch scratch;
   const std::string run = scratch.folder("it's a run"), png = run + "/curves.png";
   write_file(run + "/metrics.csv", kHeader + kRows);
-  write_file(run + "/plain.csv", kHeader + "1,10,train,2.5,2.5,,0.2,,0,,1\n");
+  write_file(run + "/plain.csv", kHeader + "1,10,train,2.5,2.5,,0.2,,0,,1,\n");
   REQUIRE(
       draw_curves({{"R-Drop's", run + "/metrics.csv"}, {"plain", run + "/plain.csv"}}, png, "α = 1, it's_x"));
   const PngInfo first = read_png_info(png);
@@ -37,7 +37,7 @@ TEST_CASE("curves: no step yet, no KL") {
   Scratch scratch;
   write_file(scratch.file("metrics.csv"), kHeader);
   CHECK(draw_curves(scratch.file("metrics.csv"), scratch.file("a.png"), "empty"));
-  write_file(scratch.file("metrics.csv"), kHeader + "0,0,valid,0,0,,0,,,,0\n");
+  write_file(scratch.file("metrics.csv"), kHeader + "0,0,valid,0,0,,0,,,,0,\n");
   CHECK(draw_curves(scratch.file("metrics.csv"), scratch.file("a.png"), "one point, all zero"));
 }
 
@@ -60,10 +60,10 @@ TEST_CASE("curves: metrics that cannot be read") {
   write_file(csv, "epoch,step\n");
   CHECK(contains(error(), csv + ": line 1: expected one column split"));
   write_file(csv, kHeader + kRows + "1,2\n");
-  CHECK(contains(error(), csv + ": line 5: 2 fields, expected 11"));
-  write_file(csv, kHeader + "1,10,train,much,2,0,0,0,0,0,0\n");
+  CHECK(contains(error(), csv + ": line 5: 2 fields, expected 12"));
+  write_file(csv, kHeader + "1,10,train,much,2,0,0,0,0,0,0,\n");
   CHECK(contains(error(), csv + ": line 2: loss is much, expected a number"));
-  write_file(csv, kHeader + "1,10,test,2,2,0,0,0,0,0,0\n");
+  write_file(csv, kHeader + "1,10,test,2,2,0,0,0,0,0,0,\n");
   CHECK(contains(error(), csv + ": line 2: split is test, expected train or valid"));
   CHECK(!std::filesystem::exists(scratch.file("a.gp")));
 }

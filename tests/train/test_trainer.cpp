@@ -182,7 +182,7 @@ TEST_CASE("metrics.csv has a row for each epoch and split") {
   std::string line;
   int rows = 0;
   while (std::getline(file, line)) {
-    CHECK(std::count(line.begin(), line.end(), ',') == 10);
+    CHECK(std::count(line.begin(), line.end(), ',') == 11);
     ++rows;
   }
   CHECK(rows == 1 + 2 * 3);

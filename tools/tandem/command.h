@@ -12,8 +12,9 @@ struct Interrupted : Error {
   using Error::Error;
 };
 
-void add_train(CLI::App& app);  // train vit
+void add_train(CLI::App& app);  // train TASK
 void add_run(CLI::App& app);    // eval, predict
+void add_text(CLI::App& app);   // translate, summarize, generate, classify, similarity
 void add_data(CLI::App& app);   // data fashion-mnist
 void add_ops(CLI::App& app);    // ops, gradcheck
 void add_bench(CLI::App& app);  // bench

@@ -11,6 +11,7 @@
 #include "models/vit/vit.h"
 #include "nn/data/image_dataset.h"
 #include "nn/train/objective.h"
+#include "tools/tandem/recipe.h"
 
 namespace tandem::command {
 
@@ -33,6 +34,9 @@ ImageModelSpec spec_from_metadata(const std::string& file,
 struct ImageModel {
   explicit ImageModel(const ImageModelSpec& spec);
   Tensor forward(const Tensor& images);
+
+  // What training needs; this object is then empty.
+  TaskModel release() { return {std::move(module), std::move(objective)}; }
 
   std::unique_ptr<nn::Module> module;
   std::unique_ptr<nn::Objective> objective;

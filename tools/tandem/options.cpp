@@ -87,6 +87,11 @@ CLI::Validator fraction() {
   return number("a number in [0, 1)", [](double x) { return x >= 0 && x < 1; });
 }
 
+CLI::Validator not_empty() {
+  return CLI::Validator([](const std::string& text) { return text.empty() ? "expected a name, got ''" : ""; },
+                        "");
+}
+
 CLI::Validator one_of(const std::vector<std::string>& names) {
   return CLI::Validator(
       [names](const std::string& text) {

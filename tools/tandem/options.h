@@ -13,7 +13,11 @@ CLI::Validator integer(int64_t low, int64_t high = 1'000'000'000);
 CLI::Validator positive();      // a finite number > 0
 CLI::Validator non_negative();  // a finite number >= 0
 CLI::Validator fraction();      // a number in [0, 1)
+CLI::Validator not_empty();
 CLI::Validator one_of(const std::vector<std::string>& names);
+
+// An option of a size that a preset has too: 0 leaves the preset's.
+inline void override_size(int64_t& size, int64_t wanted) { size = wanted != 0 ? wanted : size; }
 
 // Help in two aligned columns, with defaults, that fits in 80 characters.
 struct HelpFormatter : CLI::Formatter {

@@ -1,0 +1,64 @@
+// Text out of a model, token by token: greedy and beam search for an encoder-decoder, sampling for a language
+// model. Both keep the keys and values of what came before, and work on many texts at once.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "models/transformer/language_model.h"
+#include "models/transformer/transformer.h"
+
+namespace tandem::models {
+
+using Ids = std::vector<int64_t>;
+
+struct BeamOptions {
+  int64_t beam = 4;  // hypotheses kept for each text; 1: greedy
+  // A finished text of n tokens, its end included, has the score log P / ((5 + n) / 6)^length_penalty (Wu et
+  // al. 2016, arXiv 1609.08144, Eq. 14): larger values favour longer texts.
+  double length_penalty = 0.6;
+  int64_t max_length = 0;  // tokens with the end, which is then forced; 0: twice the source's, plus 10
+  int64_t bos = 2, eos = 3;
+};
+
+struct Hypothesis {
+  Ids ids;  // without bos and eos
+  double score = 0;
+};
+
+// What a search runs on: rows of texts that go on by one token at a time.
+struct StepFunctions {
+  std::function<Tensor(const Tensor& ids)> step;   // ids [N] to logits [N, V] of the next token
+  std::function<void(const Tensor& rows)> select;  // keeps these rows, i64
+};
+
+// The best text of each of `texts` rows, no longer than most[i]. Exact in this sense: a text is done when
+// nothing that is still alive can reach its best finished score. Ties go to the earlier row, then to the
+// smaller id. In the model's eval mode, without a tape. ConfigError for options out of range.
+std::vector<Hypothesis> beam_search(const StepFunctions& model, int64_t texts,
+                                    const std::vector<int64_t>& most, const BeamOptions& options);
+// Of sources (ids without eos), each decoded as if it were alone. ValueError for an empty source, ShapeError
+// for one that is longer than the model's positions.
+std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& sources,
+                                    const BeamOptions& options = {});
+
+struct SampleOptions {
+  int64_t length = 100;    // tokens to add
+  double temperature = 1;  // divides the logits; 0: always the likeliest
+  int64_t top_k = 0;       // only the k likeliest; 0: all
+  double top_p = 1;  // only the fewest likeliest that have this probability together (Holtzman et al. 2020)
+  uint64_t seed = 0;
+  int64_t eos = 3;
+  bool stop_at_eos = false;
+};
+
+// What follows the prompt (at least one token), `count` times: a pure function of the seed, the text's number
+// and the position. Text that would run over the model's positions goes on from the last half of them.
+std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& options);
+
+// The token at `u` in [0, 1) of the cumulated probabilities that temperature, top_k and top_p leave of
+// logits.
+int64_t choose(const std::vector<float>& logits, double u, const SampleOptions& options);
+
+}  // namespace tandem::models

@@ -1,0 +1,105 @@
+#include "models/transformer/language_model.h"
+
+#include "models/transformer/presets.h"
+#include "ops/ops.h"
+
+namespace tandem::models {
+namespace {
+
+const Presets<LanguageModelConfig>& presets() {
+  static const Presets<LanguageModelConfig> table = {
+      {"tiny", {.dim = 64, .heads = 2, .mlp_dim = 256, .layers = 1}},
+      {"small", {}},
+      {"gpt",
+       {.vocab = 40000,
+        .dim = 768,
+        .heads = 12,
+        .mlp_dim = 3072,
+        .layers = 12,
+        .max_positions = 512,
+        .attention_dropout = 0.1}},
+  };
+  return table;
+}
+
+const LanguageModelConfig& checked(const LanguageModelConfig& c) {
+  const ConfigCheck config{"language model"};
+  config.at_least_1({{"vocab", c.vocab},
+                     {"dim", c.dim},
+                     {"heads", c.heads},
+                     {"mlp_dim", c.mlp_dim},
+                     {"layers", c.layers},
+                     {"max_positions", c.max_positions}});
+  config.divides("heads", c.heads, "dim", c.dim);
+  config.pad_id(c.pad_id, c.vocab);
+  config.rates({{"dropout", c.dropout},
+                {"attention_dropout", c.attention_dropout},
+                {"activation_dropout", c.activation_dropout},
+                {"layer_drop", c.layer_drop},
+                {"word_dropout", c.word_dropout}});
+  return c;
+}
+
+}  // namespace
+
+LanguageModelConfig language_model_preset(const std::string& name) { return find_preset(presets(), name); }
+std::vector<std::string> language_model_preset_names() { return preset_names(presets()); }
+
+LanguageModel::LanguageModel(const LanguageModelConfig& config)
+    : config_(checked(config)),
+      embedding_(*this, "embedding", config.vocab, config.dim, config.max_positions, config.pad_id,
+                 config.positions, config.word_dropout),
+      drop_(*this, "drop", config.dropout),
+      layer_drop_(*this, "layer_drop", config.layer_drop),
+      layers_(*this, "layers") {
+  const LanguageModelConfig& c = config_;
+  for (int64_t i = 0; i < c.layers; ++i) {
+    layers_.emplace_back(c.dim, c.heads, c.mlp_dim,
+                         nn::TransformerEncoderLayerOptions{.dropout = c.dropout,
+                                                            .attention_dropout = c.attention_dropout,
+                                                            .activation_dropout = c.activation_dropout,
+                                                            .activation = c.activation,
+                                                            .norm_first = c.norm_first,
+                                                            .causal = true});
+  }
+  if (c.norm_first) norm_.emplace(*this, "norm", c.dim);
+}
+
+Tensor LanguageModel::hidden(const Tensor& ids) {
+  Tensor x = drop_(embedding_(ids));
+  for (auto& layer : layers_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y); });
+  return norm_ ? (*norm_)(x) : x;
+}
+
+Tensor LanguageModel::logits(const Tensor& hidden) { return linear(hidden, output_weight(), {}); }
+
+Tensor LanguageModel::step(State& state, const Tensor& ids) {
+  Tensor x = embedding_(ids.unsqueeze(1), state.position++);
+  for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i].step(x, state.past[i]);
+  return logits(norm_ ? (*norm_)(x) : x).squeeze(1);
+}
+
+void LanguageModel::select(State& state, const Tensor& rows) {
+  for (nn::KeyValues& part : state.past)
+    if (part.keys.defined()) part = nn::select(part, rows);
+}
+
+Tensor counted(const data::Batch& batch, int64_t pad_id) {
+  const Tensor real = ne(batch.target, static_cast<double>(pad_id));
+  return batch.valid.defined() ? logical_and(real, batch.valid) : real;
+}
+
+LossParts LanguageModeling::loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
+                                 int passes) {
+  return linear_rdrop_cross_entropy(hidden, model_.output_weight(), {}, batch.target, options,
+                                    counted(batch, model_.config().pad_id), passes);
+}
+
+int64_t LanguageModeling::valid_units(const data::Batch& batch) const {
+  data::Batch units;
+  units.target = batch.target;
+  units.valid = counted(batch, model_.config().pad_id);
+  return nn::Objective::valid_units(units);
+}
+
+}  // namespace tandem::models

@@ -1,0 +1,81 @@
+// The decoder-only Transformer language model with m-pass R-Drop.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/transformer/token_embedding.h"
+#include "nn/train/objective.h"
+
+namespace tandem::models {
+
+struct LanguageModelConfig {
+  int64_t vocab = 4000;
+  int64_t dim = 128;
+  int64_t heads = 4;  // divides dim
+  int64_t mlp_dim = 512;
+  int64_t layers = 2;
+  int64_t max_positions = 256;
+  int64_t pad_id = 0;
+  Positions positions = Positions::learned;
+  double dropout = 0.1;
+  double attention_dropout = 0, activation_dropout = 0, layer_drop = 0, word_dropout = 0;
+  Activation activation = Activation::gelu;
+  bool norm_first = true;
+};
+
+// "tiny" (1 layer, d 64), "small" (2, d 128), "gpt" (12, d 768, ffn 3072, 12 heads: the paper's first model
+// on WikiText-103). ConfigError for another name.
+LanguageModelConfig language_model_preset(const std::string& name);
+std::vector<std::string> language_model_preset_names();
+
+// The output layer is the embedding.
+class LanguageModel : public nn::Module {
+ public:
+  explicit LanguageModel(const LanguageModelConfig& config);  // ConfigError naming the option
+
+  Tensor hidden(const Tensor& ids);  // ids i64 [B, T] to [B, T, dim]
+  Tensor logits(const Tensor& hidden);
+  Tensor forward(const Tensor& ids) { return logits(hidden(ids)); }
+
+  // Generation by steps, as Transformer's.
+  struct State {
+    std::vector<nn::KeyValues> past;
+    int64_t position = 0;
+  };
+  State begin() { return {std::vector<nn::KeyValues>(layers_.size())}; }
+  Tensor step(State& state, const Tensor& ids);  // [B] to logits [B, vocab]
+  static void select(State& state, const Tensor& rows);
+
+  Tensor output_weight() const { return embedding_.tokens.weight; }
+  const LanguageModelConfig& config() const { return config_; }
+
+ private:
+  LanguageModelConfig config_;
+  TokenEmbedding embedding_;
+  nn::Dropout drop_;
+  nn::LayerDrop layer_drop_;
+  nn::ModuleList<nn::TransformerEncoderLayer> layers_;
+  std::optional<nn::LayerNorm> norm_;
+};
+
+// Batch: inputs {ids [B, T]}, target [B, T] the tokens after them. Targets that are pad_id do not count, nor
+// those that batch.valid leaves out.
+class LanguageModeling final : public nn::Objective {
+ public:
+  explicit LanguageModeling(LanguageModel& model) : model_(model) {}
+  nn::Module& module() override { return model_; }
+  Tensor forward(const data::Batch& batch) override { return nn::to_compute(model_.hidden(batch.inputs[0])); }
+  LossParts loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
+                 int passes) override;
+  int64_t valid_units(const data::Batch& batch) const override;
+
+ private:
+  LanguageModel& model_;
+};
+
+// True where a unit of batch.target counts: it is not pad_id, and in batch.valid where there is one.
+Tensor counted(const data::Batch& batch, int64_t pad_id);
+
+}  // namespace tandem::models

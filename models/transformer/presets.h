@@ -1,0 +1,54 @@
+// What the configurations of the Transformer models share: tables of named sizes, and checks of options.
+#pragma once
+
+#include <initializer_list>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/error.h"
+
+namespace tandem::models {
+
+template <class Config>
+using Presets = std::map<std::string, Config>;
+
+template <class Config>
+std::vector<std::string> preset_names(const Presets<Config>& table) {
+  std::vector<std::string> names;
+  for (const auto& [name, config] : table) names.push_back(name);
+  return names;
+}
+
+template <class Config>
+const Config& find_preset(const Presets<Config>& table, const std::string& name) {
+  const auto found = table.find(name);
+  if (found != table.end()) return found->second;
+  std::string known;
+  for (const auto& [key, config] : table) known += (known.empty() ? "" : ", ") + key;
+  raise<ConfigError>("preset: expected one of {}, got '{}'", known, name);
+}
+
+// Checks that name the model and the option.
+struct ConfigCheck {
+  const char* model;
+
+  void at_least_1(std::initializer_list<std::pair<const char*, int64_t>> sizes) const {
+    for (const auto& [name, value] : sizes)
+      check<ConfigError>(value >= 1, "{}: {}: expected at least 1, got {}", model, name, value);
+  }
+  void divides(const char* part, int64_t a, const char* whole, int64_t b) const {
+    check<ConfigError>(b % a == 0, "{}: {} {} do not divide {} {}", model, part, a, whole, b);
+  }
+  void pad_id(int64_t id, int64_t vocab) const {
+    check<ConfigError>(id >= 0 && id < vocab, "{}: pad_id: expected an id below {}, got {}", model, vocab,
+                       id);
+  }
+  void rates(std::initializer_list<std::pair<const char*, double>> list) const {
+    for (const auto& [name, p] : list)
+      check<ConfigError>(p >= 0 && p < 1, "{}: {}: expected a rate in [0, 1), got {}", model, name, p);
+  }
+};
+
+}  // namespace tandem::models

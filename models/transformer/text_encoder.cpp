@@ -1,0 +1,100 @@
+#include "models/transformer/text_encoder.h"
+
+#include "autograd/grad_mode.h"
+#include "models/transformer/presets.h"
+#include "ops/ops.h"
+
+namespace tandem::models {
+namespace {
+
+const Presets<TextEncoderConfig>& presets() {
+  static const Presets<TextEncoderConfig> table = {
+      {"tiny", {.dim = 64, .heads = 2, .mlp_dim = 256, .layers = 1}},
+      {"small", {}},
+      {"bert_base",
+       {.vocab = 30522,
+        .dim = 768,
+        .heads = 12,
+        .mlp_dim = 3072,
+        .layers = 12,
+        .max_positions = 512,
+        .attention_dropout = 0.1}},
+  };
+  return table;
+}
+
+const TextEncoderConfig& checked(const TextEncoderConfig& c) {
+  const ConfigCheck config{"text encoder"};
+  config.at_least_1({{"vocab", c.vocab},
+                     {"segments", c.segments},
+                     {"outputs", c.outputs},
+                     {"dim", c.dim},
+                     {"heads", c.heads},
+                     {"mlp_dim", c.mlp_dim},
+                     {"layers", c.layers},
+                     {"max_positions", c.max_positions}});
+  config.divides("heads", c.heads, "dim", c.dim);
+  config.pad_id(c.pad_id, c.vocab);
+  config.rates({{"dropout", c.dropout},
+                {"attention_dropout", c.attention_dropout},
+                {"layer_drop", c.layer_drop},
+                {"word_dropout", c.word_dropout}});
+  return c;
+}
+
+}  // namespace
+
+TextEncoderConfig text_encoder_preset(const std::string& name) { return find_preset(presets(), name); }
+std::vector<std::string> text_encoder_preset_names() { return preset_names(presets()); }
+
+TextEncoder::TextEncoder(const TextEncoderConfig& config)
+    : config_(checked(config)),
+      words_(*this, "words", config.vocab, config.dim, config.pad_id),
+      word_drop_(*this, "word_drop", config.word_dropout),
+      positions_(
+          register_parameter("positions", {config.max_positions, config.dim}, nn::init::normal(0, 0.02))),
+      segments_(*this, "segments", config.segments, config.dim),
+      norm_(*this, "norm", config.dim, {.eps = config.norm_eps}),
+      drop_(*this, "drop", config.dropout),
+      layer_drop_(*this, "layer_drop", config.layer_drop),
+      layers_(*this, "layers"),
+      pooler_(*this, "pooler", config.dim, config.dim),
+      head_drop_(*this, "head_drop", config.dropout),
+      head_(*this, "head", config.dim, config.outputs) {
+  const TextEncoderConfig& c = config_;
+  for (int64_t i = 0; i < c.layers; ++i) {
+    layers_.emplace_back(c.dim, c.heads, c.mlp_dim,
+                         nn::TransformerEncoderLayerOptions{.dropout = c.dropout,
+                                                            .attention_dropout = c.attention_dropout,
+                                                            .norm_first = c.norm_first,
+                                                            .norm_eps = c.norm_eps});
+  }
+  words_.initialize("weight", nn::init::normal(0, 0.02));
+  segments_.initialize("weight", nn::init::normal(0, 0.02));
+  const NoGradGuard no_grad;
+  words_.weight.select(0, c.pad_id).zero_();
+}
+
+Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const HiddenHook& hook) {
+  check<ShapeError>(ids.dim() == 2 && ids.size(1) >= 1, "TextEncoder: expected ids [B, T], got {}",
+                    describe(ids));
+  check<ShapeError>(ids.size(1) <= config_.max_positions,
+                    "TextEncoder: {} tokens, the model has {} positions", ids.size(1), config_.max_positions);
+  const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
+  const Tensor padding = eq(ids, static_cast<double>(config_.pad_id));
+  const Tensor kind = segments.defined() ? segments_(segments) : segments_.weight.select(0, 0);
+  const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype()}));
+  Tensor x = at(0, drop_(norm_(words + positions_.slice(0, 0, ids.size(1)) + kind)));
+  int64_t level = 0;
+  for (auto& layer : layers_)
+    x = at(++level, layer_drop_(x, [&](const Tensor& y) { return layer(y, padding); }));
+  return x;
+}
+
+Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const HiddenHook& hook) {
+  return tanh(pooler_(hidden(ids, segments, hook).select(1, 0)));
+}
+
+Tensor TextEncoder::head(const Tensor& pooled) { return head_(head_drop_(pooled)); }
+
+}  // namespace tandem::models

@@ -1,0 +1,244 @@
+#include "nn/data/text_datasets.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "autograd/error.h"
+#include "autograd/noise.h"
+
+namespace tandem::data {
+namespace {
+
+std::vector<Indices> cut_batches(const Indices& order, const std::vector<int64_t>& lengths, int64_t budget,
+                                 bool tokens) {
+  check<ConfigError>(budget >= 1, "batch_size: expected at least 1, got {}", budget);
+  std::vector<Indices> batches;
+  int64_t longest = 0;
+  for (int64_t i : order) {
+    const int64_t length = std::max(longest, lengths[i]);
+    const int64_t count = batches.empty() ? 1 : static_cast<int64_t>(batches.back().size()) + 1;
+    if (batches.empty() || (tokens ? count * length : count) > budget) {
+      batches.emplace_back();
+      longest = lengths[i];
+    } else {
+      longest = length;
+    }
+    batches.back().push_back(i);
+  }
+  return batches;
+}
+
+// Rows of the longest's length, the rest 0 (Vocabulary::pad).
+Tensor padded(const std::vector<Ids>& rows) {
+  size_t longest = 1;
+  for (const Ids& row : rows) longest = std::max(longest, row.size());
+  const Tensor out = zeros({static_cast<int64_t>(rows.size()), static_cast<int64_t>(longest)}, {DType::i64});
+  int64_t* to = out.data<int64_t>();
+  for (size_t i = 0; i < rows.size(); ++i) std::copy(rows[i].begin(), rows[i].end(), to + i * longest);
+  return out;
+}
+
+void check_index(int64_t i, int64_t size) {
+  check<ValueError>(i >= 0 && i < size, "batch: index {} of {} samples", i, size);
+}
+
+}  // namespace
+
+std::vector<Indices> ordered_by_length(const std::vector<int64_t>& lengths, int64_t budget, bool tokens) {
+  Indices order(lengths.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths[a] < lengths[b]; });
+  return cut_batches(order, lengths, budget, tokens);
+}
+
+std::vector<Indices> shuffled_by_length(const std::vector<int64_t>& lengths, uint64_t seed, int64_t epoch,
+                                        int64_t budget, bool tokens) {
+  const auto key = [&](uint32_t call) {
+    return noise_key(seed, static_cast<uint64_t>(epoch), site_hash("epoch"), call, Purpose::shuffle);
+  };
+  Indices order = permutation(key(0), static_cast<int64_t>(lengths.size()));
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths[a] < lengths[b]; });
+  const std::vector<Indices> sorted = cut_batches(order, lengths, budget, tokens);
+  std::vector<Indices> batches;
+  for (int64_t i : permutation(key(1), static_cast<int64_t>(sorted.size()))) batches.push_back(sorted[i]);
+  return batches;
+}
+
+PairDataset::PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64_t longest,
+                         TooLong too_long) {
+  check<ValueError>(source.size() == target.size(), "pairs: {} sources, but {} targets", source.size(),
+                    target.size());
+  check<ConfigError>(longest >= 2, "pairs: longest: expected at least 2, got {}", longest);
+  const auto most = static_cast<size_t>(longest - 1);  // with bos or eos
+  for (size_t i = 0; i < source.size(); ++i) {
+    if (source[i].size() > most || target[i].size() > most) {
+      if (too_long == TooLong::skip) {
+        ++left_out_;
+        continue;
+      }
+      ++cut_;
+      source[i].resize(std::min(source[i].size(), most));
+      target[i].resize(std::min(target[i].size(), most));
+    }
+    source_.push_back(std::move(source[i]));
+    target_.push_back(std::move(target[i]));
+  }
+  check<ValueError>(!source_.empty(), "pairs: none left, of {} longer than {} tokens", left_out_, longest);
+}
+
+std::vector<int64_t> PairDataset::lengths() const {
+  std::vector<int64_t> lengths(source_.size());
+  for (size_t i = 0; i < lengths.size(); ++i)
+    lengths[i] = static_cast<int64_t>(std::max(source_[i].size(), target_[i].size())) + 1;
+  return lengths;
+}
+
+std::vector<Indices> PairDataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
+  return shuffled_by_length(lengths(), seed, epoch, batch_size, true);
+}
+std::vector<Indices> PairDataset::ordered_batches(int64_t batch_size) const {
+  return ordered_by_length(lengths(), batch_size, true);
+}
+
+Batch PairDataset::batch(std::span<const int64_t> indices, const BatchContext&) const {
+  std::vector<Ids> source, target_in, target;
+  for (int64_t i : indices) {
+    check_index(i, size());
+    source.push_back(source_[i]);
+    source.back().push_back(Vocabulary::eos);
+    target_in.push_back({Vocabulary::bos});
+    target_in.back().insert(target_in.back().end(), target_[i].begin(), target_[i].end());
+    target.push_back(target_[i]);
+    target.back().push_back(Vocabulary::eos);
+  }
+  return {{padded(source), padded(target_in)}, padded(target), {}, static_cast<int64_t>(indices.size())};
+}
+
+LanguageModelDataset::LanguageModelDataset(Ids tokens, int64_t length, int64_t context)
+    : tokens_(std::move(tokens)), length_(length), context_(context) {
+  check<ConfigError>(length >= 1, "language model: length: expected at least 1, got {}", length);
+  check<ConfigError>(context >= 0 && context < length,
+                     "language model: context: expected 0 to below the length {}, got {}", length, context);
+  check<ValueError>(tokens_.size() >= 2, "language model: expected at least 2 tokens, got {}",
+                    tokens_.size());
+}
+
+int64_t LanguageModelDataset::size() const { return static_cast<int64_t>(ordered_batches(1).size()); }
+
+std::vector<Indices> LanguageModelDataset::ordered_batches(int64_t batch_size) const {
+  check<ConfigError>(batch_size >= 1, "batch_size: expected at least 1, got {}", batch_size);
+  std::vector<Indices> batches;
+  for (int64_t at = 0; at < targets(); at += at == 0 ? length_ : length_ - context_) {
+    if (batches.empty() || static_cast<int64_t>(batches.back().size()) == batch_size) batches.emplace_back();
+    batches.back().push_back(at == 0 ? 0 : at - context_);
+  }
+  return batches;
+}
+
+std::vector<Indices> LanguageModelDataset::shuffled_batches(uint64_t seed, int64_t epoch,
+                                                            int64_t batch_size) const {
+  check<ConfigError>(batch_size >= 1, "batch_size: expected at least 1, got {}", batch_size);
+  const auto key = [&](uint32_t call) {
+    return noise_key(seed, static_cast<uint64_t>(epoch), site_hash("epoch"), call, Purpose::shuffle);
+  };
+  // The first cut is drawn; what comes before it is this epoch's loss.
+  const int64_t spare = std::max<int64_t>(1, std::min(length_, targets() - length_ + 1));
+  const auto first = static_cast<int64_t>(bounded(key(0), 0, 0, static_cast<uint64_t>(spare)));
+  Indices starts;
+  for (int64_t at = first; at < targets(); at += length_) starts.push_back(at);
+  std::vector<Indices> batches;
+  for (int64_t i : permutation(key(1), static_cast<int64_t>(starts.size()))) {
+    if (batches.empty() || static_cast<int64_t>(batches.back().size()) == batch_size) batches.emplace_back();
+    batches.back().push_back(starts[i]);
+  }
+  return batches;
+}
+
+Batch LanguageModelDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
+  const int64_t skipped = context.training ? 0 : context_;
+  std::vector<Ids> inputs, targets;
+  for (int64_t at : indices) {
+    check_index(at, this->targets());
+    const int64_t end = std::min(at + length_, this->targets());
+    inputs.emplace_back(tokens_.begin() + at, tokens_.begin() + end);
+    targets.emplace_back(tokens_.begin() + at + 1, tokens_.begin() + end + 1);
+    // The targets of the context count in the block before.
+    if (at > 0) std::fill_n(targets.back().begin(), std::min(skipped, end - at), Vocabulary::pad);
+  }
+  return {{padded(inputs)}, padded(targets), {}, static_cast<int64_t>(indices.size())};
+}
+
+TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels,
+                         int64_t longest)
+    : labels_(std::move(labels)) {
+  lay_out(std::move(first), std::move(second), labels_.size(), longest);
+}
+
+TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores,
+                         int64_t longest)
+    : scores_(std::move(scores)) {
+  lay_out(std::move(first), std::move(second), scores_.size(), longest);
+}
+
+void TextDataset::lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest) {
+  check<ValueError>(!first.empty() && first.size() == targets && (second.empty() || second.size() == targets),
+                    "texts: {} first and {} second ones for {} targets", first.size(), second.size(),
+                    targets);
+  const bool pairs = !second.empty();
+  check<ConfigError>(longest >= (pairs ? 5 : 3), "texts: longest: expected at least {}, got {}",
+                     pairs ? 5 : 3, longest);
+  const auto room = static_cast<size_t>(longest - (pairs ? 3 : 2));
+  for (size_t i = 0; i < targets; ++i) {
+    Ids& a = first[i];
+    Ids b = pairs ? std::move(second[i]) : Ids();
+    cut_ += a.size() + b.size() > room;
+    while (a.size() + b.size() > room) (a.size() >= b.size() ? a : b).pop_back();
+    Ids row{Vocabulary::bos};
+    row.insert(row.end(), a.begin(), a.end());
+    row.push_back(Vocabulary::eos);
+    first_length_.push_back(static_cast<int64_t>(row.size()));
+    if (pairs) {
+      row.insert(row.end(), b.begin(), b.end());
+      row.push_back(Vocabulary::eos);
+    }
+    ids_.push_back(std::move(row));
+  }
+}
+
+namespace {
+
+std::vector<int64_t> lengths_of(const std::vector<Ids>& rows) {
+  std::vector<int64_t> lengths;
+  for (const Ids& row : rows) lengths.push_back(static_cast<int64_t>(row.size()));
+  return lengths;
+}
+
+}  // namespace
+
+std::vector<Indices> TextDataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
+  return shuffled_by_length(lengths_of(ids_), seed, epoch, batch_size, false);
+}
+std::vector<Indices> TextDataset::ordered_batches(int64_t batch_size) const {
+  return ordered_by_length(lengths_of(ids_), batch_size, false);
+}
+
+Batch TextDataset::batch(std::span<const int64_t> indices, const BatchContext&) const {
+  std::vector<Ids> ids, segments;
+  std::vector<int64_t> labels;
+  std::vector<float> scores;
+  for (int64_t i : indices) {
+    check_index(i, size());
+    ids.push_back(ids_[i]);
+    segments.emplace_back(ids_[i].size(), 1);
+    std::fill_n(segments.back().begin(), first_length_[i], 0);
+    if (!labels_.empty()) labels.push_back(labels_[i]);
+    if (!scores_.empty()) scores.push_back(static_cast<float>(scores_[i]));
+  }
+  const auto count = static_cast<int64_t>(indices.size());
+  return {{padded(ids), padded(segments)},
+          labels_.empty() ? from_values(scores, {count}) : from_values(labels, {count}),
+          {},
+          count};
+}
+
+}  // namespace tandem::data

@@ -1,0 +1,91 @@
+// Encoded texts as data sets: ids i64, padded at the end with Vocabulary::pad to the longest of the batch.
+// Texts of nearly one length share a batch.
+#pragma once
+
+#include "nn/data/dataset.h"
+#include "nn/data/vocabulary.h"
+
+namespace tandem::data {
+
+// What happens to a text of more ids than a model has positions.
+enum class TooLong { cut, skip };
+
+// Pairs of texts, as models::SequenceToSequence takes them: inputs {source [B, S] = ids, eos; target_in [B,
+// T] = bos, ids}; target [B, T] = ids, eos.
+class PairDataset final : public Dataset {
+ public:
+  // ValueError for texts that are not as many, or none. Those that are longer than `longest` with their eos
+  // are cut or left out.
+  PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64_t longest, TooLong too_long);
+
+  int64_t size() const override { return static_cast<int64_t>(source_.size()); }
+  Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
+  // batch_size counts tokens: pairs times the longest text of either side, with padding. A pair that is
+  // larger is a batch of its own.
+  std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
+  std::vector<Indices> ordered_batches(int64_t batch_size) const override;  // by length
+
+  const std::vector<Ids>& source() const { return source_; }
+  int64_t cut() const { return cut_; }
+  int64_t left_out() const { return left_out_; }
+
+ private:
+  std::vector<int64_t> lengths() const;
+  std::vector<Ids> source_, target_;
+  int64_t cut_ = 0, left_out_ = 0;
+};
+
+// A text of tokens in blocks for a language model: inputs {ids [B, T]}, target [B, T] the tokens after them.
+class LanguageModelDataset final : public Dataset {
+ public:
+  // Blocks of `length` targets. In evaluation each sees up to `context` (below length) tokens before, whose
+  // own targets do not count, so that every token counts once. ValueError below two tokens.
+  LanguageModelDataset(Ids tokens, int64_t length, int64_t context = 0);
+
+  int64_t size() const override;  // blocks
+  // An index is the position of a block's first input.
+  Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
+  // batch_size counts blocks. Each epoch cuts at another place.
+  std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
+  std::vector<Indices> ordered_batches(int64_t batch_size) const override;
+
+  int64_t targets() const { return static_cast<int64_t>(tokens_.size()) - 1; }
+
+ private:
+  Ids tokens_;
+  int64_t length_, context_;
+};
+
+// Texts or pairs of texts with a label (i64) or a score (f32), in BERT's layout: inputs {ids [B, T] = bos,
+// ids, eos[, ids, eos]; segments [B, T] = 0 up to the first eos, 1 after it}, target [B].
+class TextDataset final : public Dataset {
+ public:
+  // `second` is empty for single texts. The longer of a pair is cut first where both do not fit. ValueError
+  // for parts that are not as many, or none.
+  TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels, int64_t longest);
+  TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores, int64_t longest);
+
+  int64_t size() const override { return static_cast<int64_t>(ids_.size()); }
+  Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
+  // batch_size counts samples.
+  std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
+  std::vector<Indices> ordered_batches(int64_t batch_size) const override;  // by length
+
+  int64_t cut() const { return cut_; }
+
+ private:
+  void lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest);
+  std::vector<Ids> ids_;
+  std::vector<int64_t> first_length_;  // up to the first eos
+  std::vector<int64_t> labels_;
+  std::vector<double> scores_;
+  int64_t cut_ = 0;
+};
+
+// Indices that share batches with others of nearly their length. A batch holds at most `budget` samples, or
+// tokens with padding; one sample at least. Batches come in an order drawn by (seed, epoch), or by length.
+std::vector<Indices> shuffled_by_length(const std::vector<int64_t>& lengths, uint64_t seed, int64_t epoch,
+                                        int64_t budget, bool tokens);
+std::vector<Indices> ordered_by_length(const std::vector<int64_t>& lengths, int64_t budget, bool tokens);
+
+}  // namespace tandem::data

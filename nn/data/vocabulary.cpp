@@ -1,0 +1,118 @@
+#include "nn/data/vocabulary.h"
+
+#include <fmt/format.h>
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include <unordered_map>
+
+#include "autograd/error.h"
+#include "autograd/noise.h"
+#include "nn/data/files.h"
+
+namespace tandem::data {
+namespace {
+
+constexpr int64_t kMaxModelBytes = int64_t{1} << 28;
+
+class Lines final : public sentencepiece::SentenceIterator {
+ public:
+  explicit Lines(const std::vector<std::string>& lines) : lines_(lines) {}
+  bool done() const override { return at_ == lines_.size(); }
+  void Next() override { ++at_; }
+  const std::string& value() const override { return lines_[at_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::vector<std::string>& lines_;
+  size_t at_ = 0;
+};
+
+}  // namespace
+
+struct Vocabulary::Model {
+  std::string bytes;
+  sentencepiece::SentencePieceProcessor processor;
+};
+
+Vocabulary::Vocabulary(std::string bytes, const std::string& name) {
+  auto model = std::make_shared<Model>();
+  const auto status = model->processor.LoadFromSerializedProto(bytes);
+  check<IoError>(status.ok(), "{}: not a SentencePiece model: {}", name, status.message());
+  const auto& p = model->processor;
+  check<IoError>(p.pad_id() == pad && p.unk_id() == unk && p.bos_id() == bos && p.eos_id() == eos &&
+                     p.GetPieceSize() > mask && p.IsControl(mask),
+                 "{}: expected the ids pad 0, unk 1, bos 2, eos 3 and mask 4, got {}, {}, {}, {} and {}",
+                 name, p.pad_id(), p.unk_id(), p.bos_id(), p.eos_id(),
+                 p.GetPieceSize() > mask ? p.IdToPiece(mask) : "none");
+  model->bytes = std::move(bytes);
+  model_ = std::move(model);
+}
+
+Vocabulary Vocabulary::train(const std::vector<std::string>& lines, const VocabularyOptions& options) {
+  check<ConfigError>(options.kind == "bpe" || options.kind == "unigram",
+                     "vocabulary: kind: expected bpe or unigram, got '{}'", options.kind);
+  check<ConfigError>(options.size > mask + 1 && options.size < (1 << 24),
+                     "vocabulary: size: expected {} to {}, got {}", mask + 2, 1 << 24, options.size);
+  check<ConfigError>(options.coverage > 0 && options.coverage <= 1,
+                     "vocabulary: coverage: expected a number in (0, 1], got {}", options.coverage);
+  check<ValueError>(!lines.empty(), "vocabulary: no lines to train on");
+  constexpr int kLongest = 1 << 30;  // bytes of a line; longer ones would be left out silently
+  const std::unordered_map<std::string, std::string> arguments{
+      {"model_type", options.kind},
+      {"vocab_size", std::to_string(options.size)},
+      {"character_coverage", fmt::format("{}", options.coverage)},
+      {"pad_id", std::to_string(pad)},
+      {"unk_id", std::to_string(unk)},
+      {"bos_id", std::to_string(bos)},
+      {"eos_id", std::to_string(eos)},
+      {"control_symbols", "<mask>"},
+      {"normalization_rule_name", "identity"},
+      {"remove_extra_whitespaces", "false"},
+      {"max_sentence_length", std::to_string(kLongest)},
+      {"num_threads", "1"},
+      {"minloglevel", "3"},
+  };
+  Lines sentences(lines);
+  std::string bytes;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &sentences, &bytes);
+  check<ValueError>(status.ok(), "vocabulary of size {}: {}", options.size, status.message());
+  return {std::move(bytes), "vocabulary"};
+}
+
+Vocabulary Vocabulary::load(const std::string& file) {
+  return {read_file("vocabulary", file, kMaxModelBytes), file};
+}
+
+void Vocabulary::save(const std::string& file) const { write_file(file, model_->bytes); }
+
+Ids Vocabulary::encode(std::string_view text) const {
+  std::vector<int> ids;
+  const auto status = model_->processor.Encode(text, &ids);
+  check<ValueError>(status.ok(), "vocabulary: encode: {}", status.message());
+  return {ids.begin(), ids.end()};
+}
+
+std::string Vocabulary::decode(std::span<const int64_t> ids) const {
+  std::vector<int> pieces;
+  for (int64_t id : ids) {
+    check<ValueError>(id >= 0 && id < size(), "vocabulary: decode: expected ids below {}, got {}", size(),
+                      id);
+    if (id == unk || id > mask) pieces.push_back(static_cast<int>(id));
+  }
+  std::string text;
+  const auto status = model_->processor.Decode(pieces, &text);
+  check<ValueError>(status.ok(), "vocabulary: decode: {}", status.message());
+  return text;
+}
+
+std::string Vocabulary::piece(int64_t id) const {
+  check<ValueError>(id >= 0 && id < size(), "vocabulary: piece: expected an id below {}, got {}", size(), id);
+  return model_->processor.IdToPiece(static_cast<int>(id));
+}
+
+int64_t Vocabulary::size() const { return model_->processor.GetPieceSize(); }
+
+std::string Vocabulary::fingerprint() const { return fmt::format("{:016x}", site_hash(model_->bytes)); }
+
+}  // namespace tandem::data

@@ -1,0 +1,32 @@
+// BLEU (Papineni et al. 2002) as sacreBLEU defines it (Post 2018, "A call for clarity in reporting BLEU
+// scores"): 13a tokens, mixed case, exponential smoothing, of a whole corpus. And chrF (Popovic 2015).
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace tandem::metrics {
+
+using Texts = std::vector<std::string>;
+
+struct Bleu {
+  double score = 0;                       // 0 to 100
+  std::array<double, 4> precisions = {};  // of 1- to 4-grams, in percent
+  double brevity_penalty = 0;
+  int64_t hypothesis_length = 0, reference_length = 0;  // in tokens
+  std::string signature() const;                        // what makes scores comparable, in sacreBLEU's form
+  int64_t references = 1;
+};
+
+// One or several reference lists, each as long as `hypotheses`. ValueError where they are not, or are empty.
+Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references);
+Bleu corpus_bleu(const Texts& hypotheses, const Texts& reference);
+
+// mteval-v13a's tokens, with the entities &quot; &amp; &lt; &gt; as the characters they stand for.
+std::vector<std::string> tokenize_13a(const std::string& text);
+
+// chrF2 of a corpus, 0 to 100: F-score (beta 2) of 1- to 6-grams of characters without white space.
+double corpus_chrf(const Texts& hypotheses, const Texts& reference);
+
+}  // namespace tandem::metrics

@@ -1,0 +1,78 @@
+#include "nn/metrics/rouge.h"
+
+#include <algorithm>
+#include <map>
+
+#include "autograd/error.h"
+
+namespace tandem::metrics {
+namespace {
+
+using Tokens = std::vector<std::string>;
+
+Tokens tokenize(const std::string& text) {
+  Tokens tokens(1);
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    // Two capitals outside of ASCII have lower-case letters inside of it: the Kelvin sign and I with a dot.
+    if (text.compare(i, 3, "\u212A") == 0) c = 'k';
+    if (text.compare(i, 2, "\u0130") == 0) c = 'i';
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) {
+      tokens.back() += c;
+    } else if (!tokens.back().empty()) {
+      tokens.emplace_back();
+    }
+  }
+  if (tokens.back().empty()) tokens.pop_back();
+  return tokens;
+}
+
+double f_measure(int64_t matches, int64_t hypothesis, int64_t reference) {
+  if (matches == 0) return 0;
+  const double p = static_cast<double>(matches) / hypothesis, r = static_cast<double>(matches) / reference;
+  return 2 * p * r / (p + r);
+}
+
+double overlap(const Tokens& a, const Tokens& b, size_t n) {
+  std::map<Tokens, std::pair<int64_t, int64_t>> counts;
+  for (size_t i = 0; i + n <= a.size(); ++i) ++counts[Tokens(a.begin() + i, a.begin() + i + n)].first;
+  for (size_t i = 0; i + n <= b.size(); ++i) ++counts[Tokens(b.begin() + i, b.begin() + i + n)].second;
+  int64_t matches = 0, in_a = 0, in_b = 0;
+  for (const auto& [gram, count] : counts) {
+    matches += std::min(count.first, count.second);
+    in_a += count.first, in_b += count.second;
+  }
+  return f_measure(matches, in_a, in_b);
+}
+
+double longest_common_subsequence(const Tokens& a, const Tokens& b) {
+  std::vector<int64_t> row(b.size() + 1);
+  for (const std::string& word : a) {
+    int64_t diagonal = 0;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const int64_t above = row[j + 1];
+      row[j + 1] = word == b[j] ? diagonal + 1 : std::max(above, row[j]);
+      diagonal = above;
+    }
+  }
+  return f_measure(row.back(), std::ssize(a), std::ssize(b));
+}
+
+}  // namespace
+
+Rouge rouge(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
+  check<ValueError>(hypotheses.size() == references.size(), "rouge: {} hypotheses, but {} references",
+                    hypotheses.size(), references.size());
+  check<ValueError>(!hypotheses.empty(), "rouge: no hypotheses");
+  Rouge sum;
+  for (size_t i = 0; i < hypotheses.size(); ++i) {
+    const Tokens a = tokenize(hypotheses[i]), b = tokenize(references[i]);
+    sum.rouge1 += overlap(a, b, 1), sum.rouge2 += overlap(a, b, 2);
+    sum.rougeL += longest_common_subsequence(a, b);
+  }
+  const double scale = 100.0 / static_cast<double>(hypotheses.size());
+  return {sum.rouge1 * scale, sum.rouge2 * scale, sum.rougeL * scale};
+}
+
+}  // namespace tandem::metrics

@@ -1,0 +1,17 @@
+// ROUGE (Lin 2004) as the package rouge-score computes it, without stemming.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace tandem::metrics {
+
+struct Rouge {
+  double rouge1 = 0, rouge2 = 0, rougeL = 0;  // F-measures, 0 to 100
+};
+
+// The mean over the pairs. Tokens are runs of a-z and 0-9 of the lower-case text. ValueError for lists that
+// are not as long as each other, or empty.
+Rouge rouge(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references);
+
+}  // namespace tandem::metrics

@@ -1,0 +1,141 @@
+// `tandem train vit`: image classification.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "autograd/noise.h"
+#include "nn/data/text.h"
+#include "tools/tandem/image_model.h"
+#include "tools/tandem/recipe.h"
+
+namespace tandem::command {
+namespace {
+
+class VitRecipe final : public Recipe {
+ public:
+  VitRecipe() { settings.run = "runs/vit"; }
+
+  std::string unit() const override { return "images"; }
+  double largest_rate() const override { return std::max(dropout_, attention_dropout_); }
+  const data::Dataset& train() const override { return *train_; }
+  const data::Dataset& valid() const override { return *valid_; }
+  nn::Metadata metadata() const override { return to_metadata(spec_); }
+
+  void declare_data(OptionAdder& to) override {
+    to.group("Data");
+    to.add("--data", data_, not_empty(),
+           "fashion-mnist, a folder of IDX files, or a folder with train/ and test/, each with one folder of "
+           "PNG files per class");
+    to.add("--limit", limit_, integer(0), "train on the first N images only; 0: on all");
+    to.add("--valid", held_out_, integer(0),
+           "training images held out for validation; 0: a tenth, at most 2000");
+    to.add("--crop-padding", augmentation_.crop_padding, integer(0),
+           "augmentation: random crops of images padded by so many pixels");
+    to.flag("--flip", augmentation_.flip, "augmentation: random left-right flips");
+  }
+
+  void declare_model(OptionAdder& to) override {
+    to.group("Model");
+    to.add("--model", model_, one_of({"vit", "cnn"}), "vit or cnn");
+    to.add("--preset", preset_, one_of(models::vit_preset_names()),
+           "sizes of the ViT: " + data::join(models::vit_preset_names(), ", "));
+    to.add("--patch-size", patch_size_, integer(0, 1 << 20), "side of a patch in pixels; 0: the preset's");
+    to.add("--dim", dim_, integer(0, 1 << 20), "embedding width; 0: the preset's");
+    to.add("--depth", depth_, integer(0, 10'000), "encoder blocks; 0: the preset's");
+    to.add("--heads", heads_, integer(0, 1 << 20), "attention heads; 0: the preset's");
+    to.add("--mlp-dim", mlp_dim_, integer(0, 1 << 20), "hidden width of the MLP; 0: the preset's");
+    to.add("--width", width_, integer(1, 1 << 20), "channels of the CNN's first block");
+    to.add("--dropout", dropout_, fraction(), "dropout rate");
+    to.add("--attention-dropout", attention_dropout_, fraction(), "dropout rate of attention probabilities");
+    to.add("--drop-path", drop_path_, fraction(), "stochastic depth: the last block's rate");
+    to.add("--dropout-from", dropout_from_, integer(0, 10'000),
+           "first block with noise; those below run once for all passes");
+    to.flag("--zero-head", zero_head_, "start the classification head at zero");
+  }
+
+  void load() override {
+    data::ImageSplits images = read_images(data_);
+    const data::Normalization normalization = data::measure_normalization(images.train);
+    make_spec(images.train, normalization);
+    const data::ImageDataset all(std::move(images.train), normalization, augmentation_);
+    const auto [train, valid] = split(all.size());
+    train_ = std::make_unique<data::ImageDataset>(all.subset(train));
+    valid_ = std::make_unique<data::ImageDataset>(all.subset(valid));
+    test_ = std::make_unique<data::ImageDataset>(std::move(images.test), normalization);
+  }
+
+  std::string summary() const override {
+    return fmt::format("{} training, {} validation and {} test images of {} classes", train_->size(),
+                       valid_->size(), test_->size(), spec_.classes.size());
+  }
+
+  std::unique_ptr<TaskModel> make_model() const override {
+    return std::make_unique<TaskModel>(ImageModel(spec_).release());
+  }
+
+  std::vector<Score> scores(TaskModel& model, const std::string&) const override {
+    const nn::Metrics test = nn::evaluate(*model.objective, *test_);
+    return {{"test accuracy", fmt::format("{:.2f}%", 100 * test.accuracy)},
+            {"test CE", fmt::format("{:.4f}", test.ce)}};
+  }
+
+ private:
+  void make_spec(const data::ImageSet& train, const data::Normalization& normalization) {
+    check<ConfigError>(train.height == train.width,
+                       "--data: expected square images, got {}x{} (width x height)", train.width,
+                       train.height);
+    check<ConfigError>(train.classes.size() > 1, "--data: expected at least 2 classes, got '{}' alone",
+                       train.classes.at(0));
+    spec_ = {.config = {}, .classes = train.classes, .normalization = normalization, .data = data_};
+    const auto classes = static_cast<int64_t>(train.classes.size());
+    if (model_ == "cnn") {
+      spec_.config = models::CnnConfig{train.height, train.channels, classes, width_, dropout_};
+      return;
+    }
+    models::VitConfig c = models::vit_preset(preset_);
+    c.image_size = train.height, c.channels = train.channels, c.classes = classes;
+    override_size(c.patch_size, patch_size_), override_size(c.dim, dim_), override_size(c.depth, depth_);
+    override_size(c.heads, heads_), override_size(c.mlp_dim, mlp_dim_);
+    c.dropout = dropout_, c.attention_dropout = attention_dropout_, c.drop_path = drop_path_;
+    check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
+                       c.depth, dropout_from_);
+    c.dropout_from = dropout_from_, c.zero_head = zero_head_;
+    spec_.config = c;
+  }
+
+  // The first limit_ training images (0: all), and others of them, held out by lot, to validate on.
+  std::pair<data::Indices, data::Indices> split(int64_t count) const {
+    const int64_t valid = held_out_ > 0 ? held_out_ : std::clamp<int64_t>(count / 10, 1, 2000);
+    check<ConfigError>(valid < count, "--valid: expected fewer than the {} training images, got {}", count,
+                       valid);
+    check<ConfigError>(
+        limit_ + valid <= count,
+        "--limit: expected at most {}, the {} training images without {} for validation, got {}",
+        count - valid, count, valid, limit_);
+    data::Indices train, held_out;
+    for (int64_t i : permutation(noise_key(0, 0, site_hash("validation"), 0, Purpose::shuffle), count)) {
+      if (i >= limit_ && static_cast<int64_t>(held_out.size()) < valid) {
+        held_out.push_back(i);
+      } else if (limit_ == 0 || i < limit_) {
+        train.push_back(i);
+      }
+    }
+    return {std::move(train), std::move(held_out)};
+  }
+
+  std::string data_ = "fashion-mnist", model_ = "vit", preset_ = "tiny";
+  int64_t limit_ = 0, held_out_ = 0;
+  int64_t patch_size_ = 0, dim_ = 0, depth_ = 0, heads_ = 0, mlp_dim_ = 0, dropout_from_ = 0, width_ = 32;
+  double dropout_ = 0.1, attention_dropout_ = 0, drop_path_ = 0;
+  bool zero_head_ = false;
+  data::Augmentation augmentation_;
+
+  ImageModelSpec spec_;
+  std::unique_ptr<data::ImageDataset> train_, valid_, test_;
+};
+
+}  // namespace
+
+std::unique_ptr<Recipe> make_vit_recipe() { return std::make_unique<VitRecipe>(); }
+
+}  // namespace tandem::command

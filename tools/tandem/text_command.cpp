@@ -1,0 +1,263 @@
+// The commands that use a trained text model: translate, summarize, generate, classify, similarity. Texts
+// come a line each from standard input, and go to standard output; what a person wants to know goes to
+// standard error.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iostream>
+
+#include "autograd/parallel.h"
+#include "nn/data/text_datasets.h"
+#include "nn/data/text_files.h"
+#include "tools/tandem/command.h"
+#include "tools/tandem/options.h"
+#include "tools/tandem/text_model.h"
+
+namespace tandem::command {
+namespace {
+
+std::vector<std::string> read_standard_input() {
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    const size_t bad = data::invalid_utf8(line);
+    check<IoError>(bad == std::string::npos, "standard input:{}: byte {} of the line is not UTF-8",
+                   lines.size() + 1, bad + 1);
+    lines.push_back(std::move(line));
+  }
+  check<IoError>(!lines.empty(), "standard input: no lines, expected a text on each");
+  return lines;
+}
+
+// Ids of each line, at most `most`. A longer line is cut, and counted, or an error.
+std::vector<data::Ids> encode_lines(const data::Vocabulary& vocabulary, const std::vector<std::string>& lines,
+                                    int64_t most, bool cut) {
+  std::vector<data::Ids> all;
+  int64_t cuts = 0;
+  for (const std::string& line : lines) {
+    all.push_back(vocabulary.encode(line));
+    const int64_t length = std::ssize(all.back());
+    if (length <= most) continue;
+    check<IoError>(cut, "standard input:{}: {} tokens, the model takes {}; --long cut shortens such lines",
+                   all.size(), length, most);
+    all.back().resize(most);
+    ++cuts;
+  }
+  if (cuts > 0) fmt::print(stderr, "tandem: {} lines were cut to {} tokens\n", cuts, most);
+  return all;
+}
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+struct Options {
+  std::string run, too_long = "reject", prompt;
+  int threads = 0;
+  bool quiet = false, probabilities = false;
+  int64_t count = 1;
+  models::BeamOptions beam;
+  models::SampleOptions sample;
+
+  void begin() const {
+    if (threads > 0) set_num_threads(threads);
+  }
+};
+
+void decode(const Options& o, const std::string& task) {
+  o.begin();
+  const TextRun run = load_text_run(o.run, {task});
+  const auto model = make_transformer(run);
+  const std::vector<std::string> lines = read_standard_input();
+  const auto sources =
+      encode_lines(run.vocabulary, lines, model->config().max_positions - 1, o.too_long == "cut");
+  const Stopwatch watch;
+  const auto texts = decode_texts(*model, run.vocabulary, sources, o.beam, o.quiet ? "" : task);
+  const double seconds = watch.seconds();
+  int64_t tokens = 0;
+  for (const std::string& text : texts) {
+    fmt::print("{}\n", text);
+    tokens += std::ssize(run.vocabulary.encode(text));
+  }
+  if (!o.quiet) {
+    fmt::print(stderr, "{} texts in {:.1f} s: {:.0f} texts/s, {:.0f} tokens/s (beam {}, {} threads)\n",
+               texts.size(), seconds, static_cast<double>(texts.size()) / seconds,
+               static_cast<double>(tokens) / seconds, o.beam.beam, num_threads());
+  }
+}
+
+void generate(const Options& o) {
+  o.begin();
+  const TextRun run = load_text_run(o.run, {"lm"});
+  const auto model = make_language_model(run);
+  check<ConfigError>(data::invalid_utf8(o.prompt) == std::string::npos, "--prompt: not UTF-8");
+  // Lines of the training text begin after an end of line.
+  data::Ids prompt{data::Vocabulary::eos};
+  const data::Ids given = run.vocabulary.encode(o.prompt);
+  prompt.insert(prompt.end(), given.begin(), given.end());
+  const Stopwatch watch;
+  const std::vector<data::Ids> texts = models::sample(*model, prompt, o.count, o.sample);
+  const double seconds = watch.seconds();
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (o.count > 1) fmt::print("{}--- {}\n", i == 0 ? "" : "\n", i + 1);
+    // Line by line, as in training: a line's first blank is its own.
+    data::Ids line = given;
+    for (int64_t id : texts[i]) {
+      if (id == data::Vocabulary::eos) {
+        fmt::print("{}\n", run.vocabulary.decode(line));
+        line.clear();
+      } else {
+        line.push_back(id);
+      }
+    }
+    fmt::print("{}\n", run.vocabulary.decode(line));
+  }
+  if (!o.quiet) {
+    const double tokens = static_cast<double>(o.count * o.sample.length);
+    fmt::print(stderr, "{:.0f} tokens/s ({} texts, {} threads)\n", tokens / seconds, o.count, num_threads());
+  }
+}
+
+// The texts of standard input as the run's model takes them: a text, or two with a tab between.
+std::unique_ptr<data::TextDataset> read_texts(const TextRun& run, int64_t positions, bool pairs, bool cut) {
+  const std::vector<std::string> lines = read_standard_input();
+  std::vector<std::string> first, second;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const size_t tab = lines[i].find('\t');
+    check<IoError>(!pairs || tab != std::string::npos,
+                   "standard input:{}: expected two texts with a tab between", i + 1);
+    first.push_back(lines[i].substr(0, tab));
+    if (tab != std::string::npos) second.push_back(lines[i].substr(tab + 1));
+    check<IoError>(second.empty() || second.size() == first.size(),
+                   "standard input:{}: expected two texts with a tab between on all lines, or on none",
+                   i + 1);
+    check<IoError>(!first.back().empty() && (second.empty() || !second.back().empty()),
+                   "standard input:{}: expected a text, got an empty one", i + 1);
+  }
+  const int64_t most = positions - (second.empty() ? 2 : 3);
+  return std::make_unique<data::TextDataset>(encode_lines(run.vocabulary, first, most, cut),
+                                             encode_lines(run.vocabulary, second, most, cut),
+                                             std::vector<int64_t>(first.size()), positions);
+}
+
+void classify(const Options& o) {
+  o.begin();
+  const TextRun run = load_text_run(o.run, {"classify"});
+  const auto model = make_text_encoder(run);
+  const std::vector<std::string> classes = run.list("classes");
+  check<IoError>(std::ssize(classes) == model->config().outputs, "{}: {} classes, but {} outputs", run.file,
+                 classes.size(), model->config().outputs);
+  const auto texts = read_texts(run, model->config().max_positions, false, o.too_long == "cut");
+  const Stopwatch watch;
+  const auto outputs = outputs_of(*model, *texts);
+  const double seconds = watch.seconds();
+  for (const std::vector<double>& row : outputs) {
+    const auto best = std::max_element(row.begin(), row.end());
+    double sum = 0;
+    for (double x : row) sum += std::exp(x - *best);
+    const std::string& name = classes[best - row.begin()];
+    o.probabilities ? fmt::print("{}\t{:.4f}\n", name, 1 / sum) : fmt::print("{}\n", name);
+  }
+  if (!o.quiet)
+    fmt::print(stderr, "{:.0f} texts/s ({} threads)\n", static_cast<double>(outputs.size()) / seconds,
+               num_threads());
+}
+
+void similarity(const Options& o) {
+  o.begin();
+  const TextRun run = load_text_run(o.run, {"similarity"});
+  const auto model = make_text_encoder(run);
+  const auto number = [&](const char* key) {
+    const std::string& text = run.entry(key);
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    check<IoError>(!text.empty() && *end == 0 && std::isfinite(value), "{}: {}: expected a number, got '{}'",
+                   run.file, key, text);
+    return value;
+  };
+  const double mean = number("mean"), scale = number("scale");
+  const auto texts = read_texts(run, model->config().max_positions, true, o.too_long == "cut");
+  for (const std::vector<double>& row : outputs_of(*model, *texts))
+    fmt::print("{:.4f}\n", mean + scale * row[0]);
+}
+
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
+                      const std::shared_ptr<Options>& o) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  command->add_option("run", o->run, "run folder, or a .safetensors file")->required();
+  command->add_option("--threads", o->threads, "CPU threads; 0: one per core")
+      ->check(integer(0, 1024))
+      ->capture_default_str();
+  command->add_flag("--quiet", o->quiet, "no progress and no rate");
+  if (name != "generate") {
+    command->add_option("--long", o->too_long, "lines longer than the model's positions: cut or reject")
+        ->check(one_of({"cut", "reject"}))
+        ->capture_default_str();
+  }
+  return command;
+}
+
+}  // namespace
+
+void add_text(CLI::App& app) {
+  for (const std::string task : {"translate", "summarize"}) {
+    auto o = std::make_shared<Options>();
+    CLI::App* command = add_command(app, task, task + " the lines of standard input", o);
+    command->add_option("--beam", o->beam.beam, "hypotheses of the beam search; 1: greedy")
+        ->check(integer(1, 1000))
+        ->capture_default_str();
+    command->add_option("--length-penalty", o->beam.length_penalty, "larger values favour longer texts")
+        ->check(CLI::Number)
+        ->capture_default_str();
+    command->add_option("--max-length", o->beam.max_length, "tokens; 0: twice the source's, plus 10")
+        ->check(integer(0))
+        ->capture_default_str();
+    command->callback([=] { decode(*o, task); });
+  }
+  auto g = std::make_shared<Options>();
+  CLI::App* generate_command = add_command(app, "generate", "text from a language model", g);
+  generate_command->add_option("--prompt", g->prompt, "what the text begins with");
+  generate_command->add_option("--count", g->count, "texts")
+      ->check(integer(1, 10'000))
+      ->capture_default_str();
+  generate_command->add_option("--length", g->sample.length, "tokens of each")
+      ->check(integer(1))
+      ->capture_default_str();
+  generate_command
+      ->add_option("--temperature", g->sample.temperature, "divides the logits; 0: always the likeliest")
+      ->check(non_negative())
+      ->capture_default_str();
+  generate_command->add_option("--top-k", g->sample.top_k, "only the k likeliest tokens; 0: all")
+      ->check(integer(0))
+      ->capture_default_str();
+  generate_command
+      ->add_option("--top-p", g->sample.top_p, "only the likeliest tokens of this probability together")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  generate_command->add_option("--seed", g->sample.seed, "of the draws")
+      ->check(integer(0, INT64_MAX))
+      ->capture_default_str();
+  generate_command->callback([=] { generate(*g); });
+
+  auto c = std::make_shared<Options>();
+  CLI::App* classify_command = add_command(app, "classify", "the classes of the lines of standard input", c);
+  classify_command->add_flag("--probabilities", c->probabilities,
+                             "with the probability of each, after a tab");
+  classify_command->callback([=] { classify(*c); });
+
+  auto s = std::make_shared<Options>();
+  CLI::App* similarity_command =
+      add_command(app, "similarity", "how alike the two texts of each line are (a tab between them)", s);
+  similarity_command->callback([=] { similarity(*s); });
+}
+
+}  // namespace tandem::command

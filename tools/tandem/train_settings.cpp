@@ -1,0 +1,131 @@
+#include "tools/tandem/train_settings.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "autograd/error.h"
+#include "nn/optim/adam.h"
+#include "nn/optim/sgd.h"
+#include "tools/tandem/config_file.h"
+
+namespace tandem::command {
+
+void declare_passes(OptionAdder& to, TrainSettings& s) {
+  to.group("R-Drop");
+  to.add("--passes", s.trainer.passes, integer(1, nn::kMaxPasses),
+         "m, the forward passes of each batch; 1: plain training");
+  to.add("--alpha", s.trainer.alpha, non_negative(), "weight of the KL term, in the paper's units");
+  to.add("--alpha-schedule", s.alpha_schedule, one_of({"constant", "warmup", "lr"}),
+         "constant, warmup (linear, see --alpha-warmup), or lr (in proportion to the learning rate)");
+  to.add("--alpha-warmup", s.trainer.alpha_warmup, integer(0), "steps of alpha's linear warm-up");
+  to.add("--rates", s.trainer.rates, fraction(),
+         "dropout rate of each pass, one for each: 0.1,0.2,0.3; without: --dropout for all")
+      ->delimiter(',');
+  to.add("--rate-scale", s.trainer.rate_scale, non_negative(), "multiplies every dropout rate");
+  to.add("--rdrop-every", s.trainer.rdrop_every, integer(1),
+         "m passes at every k-th step, one plain pass at the others");
+  to.add("--plan", s.plan, one_of({"stacked", "sequential", "replay"}),
+         "how the passes run: stacked, sequential, or replay (the activation memory of one pass)");
+  to.flag("--compare", s.compare, "train plainly first, then with R-Drop, and report both");
+}
+
+void declare_training(OptionAdder& to, TrainSettings& s, const std::string& unit) {
+  to.group("Training");
+  to.add("--epochs", s.trainer.epochs, integer(1, 1'000'000), "epochs");
+  to.add("--batch-size", s.trainer.batch_size, integer(1), unit + " of an optimizer step");
+  to.add("--accumulate", s.trainer.accumulate, integer(1), "micro-batches that a batch is cut into");
+  to.add("--precision", s.precision, one_of({"f32", "bf16"}),
+         "f32, or bf16: products in bf16; weights, sums and losses in f32");
+  to.add("--optimizer", s.optimizer, one_of({"adamw", "adam", "sgd"}), "adamw, adam or sgd");
+  to.add("--lr", s.lr, non_negative(), "learning rate");
+  to.add("--schedule", s.schedule, one_of({"constant", "cosine", "linear", "inverse_sqrt", "step"}),
+         "of the learning rate: constant, cosine, linear, inverse_sqrt or step");
+  to.add("--warmup", s.warmup, integer(0), "steps of the learning rate's linear warm-up");
+  to.add("--decay-steps", s.decay_steps, integer(0),
+         "step schedule: a tenth of the rate every N steps; 0: every third of the run");
+  to.add("--weight-decay", s.weight_decay, non_negative(), "weight decay, of matrices only");
+  to.add("--momentum", s.momentum, fraction(), "momentum of sgd");
+  to.add("--beta2", s.beta2, fraction(), "decay of the mean squared gradient, of adam and adamw");
+  to.add("--clip-norm", s.trainer.clip_norm, non_negative(), "largest norm of the whole gradient; 0: any");
+  to.add("--label-smoothing", s.trainer.label_smoothing, fraction(), "label smoothing");
+  to.add("--patience", s.trainer.patience, integer(0),
+         "stop after N epochs without a better validation; 0: never");
+  to.add("--average", s.trainer.average, integer(0),
+         "try the mean of the last N epochs' weights at the end, and keep it if it validates better");
+  to.add("--seed", s.trainer.seed, integer(0, INT64_MAX), "seed of weights, order, noise and augmentation");
+}
+
+void declare_run(OptionAdder& to, TrainSettings& s) {
+  to.group("Run");
+  to.add("--run", s.run, not_empty(), "folder for metrics, checkpoints, settings and curves");
+  to.add("--device", s.device, one_of({"auto", "cpu", "cuda"}), "auto or cpu");
+  to.add("--threads", s.threads, integer(0, 1024), "CPU threads; 0: one per core");
+  to.flag("--overwrite", s.overwrite, "replace an earlier run in that folder");
+  to.flag("--resume", s.resume, "go on where the run in that folder stopped, with its settings");
+  to.flag("--profile", s.profile, "print time and bytes of every op");
+  to.flag("--quiet", s.quiet, "no progress");
+}
+
+std::vector<std::string> resumed_arguments(const TrainSettings& s, const CLI::App& command) {
+  check<ConfigError>(!s.overwrite, "--resume: it excludes --overwrite");
+  const std::string file = s.run + "/" + kSettingsFile;
+  check<ConfigError>(std::filesystem::exists(file), "--resume: '{}' holds no run: it has no {}", s.run,
+                     kSettingsFile);
+  std::vector<std::string> arguments;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& value : option->results()) {
+      arguments.push_back("--" + option->get_single_name() + "=" + value);
+    }
+  }
+  std::ifstream text(file);
+  for (const ConfigEntry& entry : parse_config(file, text)) {
+    const CLI::Option* given = command.get_option_no_throw("--" + entry.name);
+    check<ConfigError>(given != nullptr && entry.section.empty(), "{}:{}: unknown option '{}'", file,
+                       entry.line, entry.name);
+    if (given->count() > 0) continue;
+    for (const std::string& value : entry.values) arguments.push_back("--" + entry.name + "=" + value);
+  }
+  std::reverse(arguments.begin(), arguments.end());  // the order that parse() takes
+  return arguments;
+}
+
+void check_settings(const TrainSettings& s, double rate) {
+  check<ConfigError>(s.device != "cuda",
+                     "--device cuda: this build has no CUDA backend, expected auto or cpu");
+  check<ConfigError>(!s.compare || s.trainer.passes > 1, "--compare: expected --passes of at least 2, got {}",
+                     s.trainer.passes);
+  check<ConfigError>(s.trainer.rate_scale * rate < 1,
+                     "--rate-scale: {} times the dropout rate {} is not in [0, 1)", s.trainer.rate_scale,
+                     rate);
+}
+
+nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& train) {
+  nn::TrainerOptions options = s.trainer;
+  const int64_t steps = options.epochs * train.shuffled_batches(options.seed, 0, options.batch_size).size();
+  options.schedule = nn::Schedule::parse(
+      s.schedule, {.warmup = s.warmup,
+                   .total = steps,
+                   .step_size = s.decay_steps > 0 ? s.decay_steps : std::max<int64_t>(1, steps / 3)});
+  options.plan = nn::parse_plan(s.plan);
+  options.precision = s.precision == "bf16" ? DType::bf16 : DType::f32;
+  options.alpha_schedule = nn::parse_alpha_schedule(s.alpha_schedule);
+  options.progress = !s.quiet;
+  return options;
+}
+
+std::unique_ptr<nn::Optimizer> make_optimizer(const TrainSettings& s, const nn::Module& module) {
+  Tensors matrices, rest;
+  for (const auto& [name, parameter] : module.named_parameters()) {
+    (parameter.dim() >= 2 && name.ends_with("weight") ? matrices : rest).push_back(parameter);
+  }
+  const std::vector<nn::ParameterGroup> groups{{matrices, {.weight_decay = s.weight_decay}},
+                                               {rest, {.weight_decay = 0}}};
+  if (s.optimizer == "adamw")
+    return std::make_unique<nn::AdamW>(groups, nn::AdamWOptions{.lr = s.lr, .betas = {0.9, s.beta2}});
+  if (s.optimizer == "adam")
+    return std::make_unique<nn::Adam>(groups, nn::AdamOptions{.lr = s.lr, .betas = {0.9, s.beta2}});
+  return std::make_unique<nn::SGD>(groups, nn::SGDOptions{.lr = s.lr, .momentum = s.momentum});
+}
+
+}  // namespace tandem::command

@@ -1,0 +1,68 @@
+// The options that every `tandem train TASK` has: how to train, with which passes, where the run goes.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "nn/data/dataset.h"
+#include "nn/optim/optimizer.h"
+#include "nn/train/trainer.h"
+#include "tools/tandem/options.h"
+
+namespace tandem::command {
+
+inline constexpr const char* kSettingsFile = "settings.toml";  // in a run folder: the options as used
+
+// Every option with its default; a recipe replaces some of the defaults.
+struct TrainSettings {
+  std::string run;
+  bool overwrite = false, resume = false, compare = false, profile = false, quiet = false;
+  nn::TrainerOptions trainer{.epochs = 20, .clip_norm = 1};
+  std::string plan = "stacked", precision = "f32", alpha_schedule = "constant", schedule = "cosine",
+              optimizer = "adamw";
+  double lr = 1e-3, weight_decay = 0.05, momentum = 0.9, beta2 = 0.999;
+  int64_t warmup = 0, decay_steps = 0;
+  int threads = 0;
+  std::string device = "auto";
+};
+
+// Adds options to a command, group by group, with their defaults in the help.
+class OptionAdder {
+ public:
+  explicit OptionAdder(CLI::App& command) : command_(command) {
+    command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+  void group(std::string name) { group_ = std::move(name); }
+  template <class T>
+  CLI::Option* add(const char* name, T& value, const CLI::Validator& check, const std::string& description) {
+    return command_.add_option(name, value, description)->check(check)->group(group_)->capture_default_str();
+  }
+  void flag(const char* name, bool& value, const char* description) {
+    command_.add_flag(name, value, description)->group(group_);
+  }
+
+ private:
+  CLI::App& command_;
+  std::string group_;
+};
+
+// `unit` is what a batch counts: "images".
+void declare_passes(OptionAdder& to, TrainSettings& s);
+void declare_training(OptionAdder& to, TrainSettings& s, const std::string& unit);
+void declare_run(OptionAdder& to, TrainSettings& s);
+
+// The options given for `command`, and those in the settings.toml of the folder that goes on, as arguments
+// for parse(). ConfigError when the folder has no settings, or none that can be used.
+std::vector<std::string> resumed_arguments(const TrainSettings& s, const CLI::App& command);
+
+// ConfigError for values that do not fit each other. `rate`: the largest of the model's dropout rates.
+void check_settings(const TrainSettings& s, double rate);
+
+// As the trainer takes them; without the run's folder and name.
+nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& train);
+// Weight decay is for matrices: not for biases, norms, the class token or positions.
+std::unique_ptr<nn::Optimizer> make_optimizer(const TrainSettings& s, const nn::Module& module);
+
+}  // namespace tandem::command
