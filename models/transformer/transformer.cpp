@@ -1,5 +1,7 @@
 #include "models/transformer/transformer.h"
 
+#include <cmath>
+
 #include "models/transformer/language_model.h"
 #include "models/transformer/presets.h"
 #include "ops/ops.h"
@@ -53,6 +55,9 @@ const TransformerConfig& checked(const TransformerConfig& c) {
                      {"max_positions", c.max_positions}});
   check<ConfigError>(c.target_vocab >= 0, "transformer: target_vocab: expected at least 0, got {}",
                      c.target_vocab);
+  check<ConfigError>(!c.copy || c.target_vocab == 0,
+                     "transformer: copy: expected one vocabulary for both sides, got a target_vocab of {}",
+                     c.target_vocab);
   config.divides("heads", c.heads, "dim", c.dim);
   config.pad_id(c.pad_id, c.target_vocab > 0 ? std::min(c.vocab, c.target_vocab) : c.vocab);
   config.rates({{"dropout", c.dropout},
@@ -103,6 +108,11 @@ Transformer::Transformer(const TransformerConfig& config)
     encoder_norm_.emplace(*this, "encoder_norm", c.dim);
     decoder_norm_.emplace(*this, "decoder_norm", c.dim);
   }
+  if (c.copy) {
+    copy_query_.emplace(*this, "copy_query", c.dim, c.dim);
+    copy_key_.emplace(*this, "copy_key", c.dim, c.dim);
+    copy_gate_.emplace(*this, "copy_gate", c.dim, 1);
+  }
   if (!c.tie_output) output_.emplace(*this, "output", c.dim, c.target_vocab > 0 ? c.target_vocab : c.vocab);
 }
 
@@ -120,11 +130,30 @@ Tensor Transformer::decode(const Tensor& target, const Tensor& memory, const Ten
   return decoder_norm_ ? (*decoder_norm_)(x) : x;
 }
 
+Tensor Transformer::copy_logits(const Tensor& hidden, const Tensor& keys, const Tensor& source) {
+  const Tensor padding = eq(source, static_cast<double>(config_.pad_id)).unsqueeze(1);
+  const double scale = 1 / std::sqrt(static_cast<double>(config_.dim));
+  const Tensor scores = matmul((*copy_query_)(hidden), keys.transpose(1, 2)) * scale;
+  const Tensor gate = sigmoid((*copy_gate_)(hidden));
+  const Tensor copied = softmax(masked_fill(scores, padding, -1e9), -1) * (1 - gate);
+  const Tensor written = softmax(logits(hidden), -1) * gate;
+  const Tensor ids = source.unsqueeze(1).expand({source.size(0), hidden.size(1), source.size(1)});
+  constexpr double kLeast = 1e-9;  // no word is impossible
+  return log(scatter_add(written, -1, ids, copied) + kLeast);
+}
+
+Tensor Transformer::forward(const Tensor& source, const Tensor& target) {
+  const Tensor memory = encode(source), hidden = decode(target, memory, source);
+  return config_.copy ? copy_logits(hidden, copy_keys(memory), source) : logits(hidden);
+}
+
 Transformer::State Transformer::begin(const Tensor& source) {
   const Tensor memory = encode(source);
   State state{.past = std::vector<nn::KeyValues>(decoder_.size()),
               .memory = {},
-              .padding = eq(source, static_cast<double>(config_.pad_id))};
+              .source = source,
+              .padding = eq(source, static_cast<double>(config_.pad_id)),
+              .copy_keys = config_.copy ? copy_keys(memory) : Tensor()};
   for (auto& layer : decoder_) state.memory.push_back(layer.cross_attn.project(memory));
   return state;
 }
@@ -133,14 +162,16 @@ Tensor Transformer::step(State& state, const Tensor& ids) {
   Tensor x = target_embedding()(ids.unsqueeze(1), state.position++);
   for (size_t i = 0; i < decoder_.size(); ++i)
     x = decoder_[i].step(x, state.past[i], state.memory[i], state.padding);
-  return logits(decoder_norm_ ? (*decoder_norm_)(x) : x).squeeze(1);
+  if (decoder_norm_) x = (*decoder_norm_)(x);
+  return (config_.copy ? copy_logits(x, state.copy_keys, state.source) : logits(x)).squeeze(1);
 }
 
 void Transformer::select(State& state, const Tensor& rows) {
   for (auto* parts : {&state.past, &state.memory})
     for (nn::KeyValues& part : *parts)
       if (part.keys.defined()) part = nn::select(part, rows);
-  state.padding = index_select(state.padding, 0, rows);
+  for (Tensor* part : {&state.source, &state.padding, &state.copy_keys})
+    if (part->defined()) *part = index_select(*part, 0, rows);
 }
 
 Tensor Transformer::output_weight() const {
@@ -156,11 +187,14 @@ Tensor SequenceToSequence::forward(const data::Batch& batch) {
   check<ValueError>(batch.inputs.size() == 2, "transformer: expected the inputs source and target, got {}",
                     batch.inputs.size());
   const Tensor &source = batch.inputs[0], &target = batch.inputs[1];
+  if (model_.config().copy) return model_.forward(source, target);
   return nn::to_compute(model_.decode(target, model_.encode(source), source));
 }
 
 LossParts SequenceToSequence::loss(const Tensor& hidden, const data::Batch& batch,
                                    const RDropOptions& options, int passes) {
+  if (model_.config().copy)
+    return rdrop_cross_entropy(hidden, batch.target, options, counted(batch, model_.config().pad_id), passes);
   return linear_rdrop_cross_entropy(hidden, model_.output_weight(), model_.output_bias(), batch.target,
                                     options, counted(batch, model_.config().pad_id), passes);
 }

@@ -29,7 +29,10 @@ struct TransformerConfig {
   double word_dropout = 0;                     // of source and target words
   Activation activation = Activation::relu;
   bool norm_first = false;  // pre-norm, with a norm at the end of each stack; otherwise post-norm
-  bool tie_output = true;   // the output layer is the target's embedding; otherwise its own, with a bias
+  // Words of the source may be copied (See, Liu, Manning 2017, arXiv 1704.04368): an attention of its own
+  // says which, a gate how often. For one vocabulary of both sides.
+  bool copy = false;
+  bool tie_output = true;  // the output layer is the target's embedding; otherwise its own, with a bias
 };
 
 // "tiny" (1+1 layers, d 64), "small" (2+2, d 128), "iwslt_de_en" (6+6, d 512, ffn 1024, 4 heads: the
@@ -49,14 +52,17 @@ class Transformer : public nn::Module {
   Tensor decode(const Tensor& target, const Tensor& memory, const Tensor& source);
   // [..., dim] to logits [..., target vocabulary].
   Tensor logits(const Tensor& hidden);
-  Tensor forward(const Tensor& source, const Tensor& target) {
-    return logits(decode(target, encode(source), source));
-  }
+  // With config.copy, the logarithms of g softmax(logits) + (1 - g) (attention to the source's words), where
+  // g is the gate: [B, T, dim], the memory's copy keys and ids [B, S] to [B, T, vocabulary].
+  Tensor copy_keys(const Tensor& memory) { return (*copy_key_)(memory); }
+  Tensor copy_logits(const Tensor& hidden, const Tensor& keys, const Tensor& source);
+  Tensor forward(const Tensor& source, const Tensor& target);
 
   // Decoding by steps: what has to be kept of a batch of sources [B, S] and of the targets so far.
   struct State {
     std::vector<nn::KeyValues> past, memory;  // of each decoder layer
-    Tensor padding;                           // of the sources, bool [B, S]
+    Tensor source, padding;                   // i64 and bool [B, S]
+    Tensor copy_keys;                         // [B, S, dim], with config.copy
     int64_t position = 0;                     // of the next target token
   };
   State begin(const Tensor& source);
@@ -79,12 +85,12 @@ class Transformer : public nn::Module {
   nn::ModuleList<nn::TransformerEncoderLayer> encoder_;
   nn::ModuleList<nn::TransformerDecoderLayer> decoder_;
   std::optional<nn::LayerNorm> encoder_norm_, decoder_norm_;
-  std::optional<nn::Linear> output_;
+  std::optional<nn::Linear> output_, copy_query_, copy_key_, copy_gate_;
 };
 
 // Batch: inputs {source [B, S], target in [B, T]}, target [B, T], the same shifted by one. Positions of the
 // target that hold pad_id do not count, nor those that batch.valid leaves out. Logits are never whole in
-// memory: the loss takes the output layer in chunks.
+// memory: the loss takes the output layer in chunks (not so with config.copy, whose probabilities are mixed).
 class SequenceToSequence final : public nn::Objective {
  public:
   explicit SequenceToSequence(Transformer& model) : model_(model) {}

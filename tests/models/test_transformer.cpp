@@ -79,9 +79,16 @@ TransformerConfig with(bool norm_first, models::Positions positions, int64_t tar
   return config;
 }
 
+TransformerConfig with_copy_and_more_noise() {
+  TransformerConfig config = kTiny;
+  config.copy = true, config.layer_drop = 0.3, config.word_dropout = 0.2;
+  return config;
+}
+
 const std::vector<TransformerConfig> kVariants = {
-    with(false, models::Positions::sinusoidal, 0, true), with(true, models::Positions::learned, 0, false),
-    with(false, models::Positions::learned, 13, true), with(true, models::Positions::sinusoidal, 13, false)};
+    with_copy_and_more_noise(), with(false, models::Positions::sinusoidal, 0, true),
+    with(true, models::Positions::learned, 0, false), with(false, models::Positions::learned, 13, true),
+    with(true, models::Positions::sinusoidal, 13, false)};
 
 Tensor logits_of(Transformer& model, const Tensor& source, const Tensor& target) {
   model.eval();

@@ -34,7 +34,7 @@ NLOHMANN_JSON_SERIALIZE_ENUM(Positions,
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransformerConfig, vocab, target_vocab, dim, heads, mlp_dim,
                                    encoder_layers, decoder_layers, max_positions, pad_id, positions, dropout,
                                    decoder_dropout, attention_dropout, activation_dropout, layer_drop,
-                                   word_dropout, activation, norm_first, tie_output)
+                                   word_dropout, activation, norm_first, copy, tie_output)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LanguageModelConfig, vocab, dim, heads, mlp_dim, layers, max_positions,
                                    pad_id, positions, dropout, attention_dropout, activation_dropout,
                                    layer_drop, word_dropout, activation, norm_first)

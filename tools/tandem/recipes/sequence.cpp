@@ -52,6 +52,7 @@ class SequenceRecipe final : public Recipe {
     to.add("--decoder-dropout", decoder_dropout_, CLI::Range(-1.0, 0.999),
            "the decoder's dropout rate; -1: --dropout");
     to.add("--positions", positions_, one_of({"sinusoidal", "learned"}), "sinusoidal or learned");
+    to.flag("--copy", copy_, "words of the source may be copied (pointer-generator)");
     to.add("--beam", beam_.beam, integer(1, 1000), "hypotheses of the test's beam search; 1: greedy");
     to.add("--length-penalty", beam_.length_penalty, CLI::Number, "exponent of the test's length penalty");
   }
@@ -73,6 +74,7 @@ class SequenceRecipe final : public Recipe {
     model_choice_.apply(config_);
     override_size(config_.encoder_layers, model_choice_.layers);
     override_size(config_.decoder_layers, model_choice_.layers);
+    config_.copy = copy_;
     config_.activation_dropout = activation_dropout_;
     if (decoder_dropout_ >= 0) config_.decoder_dropout = decoder_dropout_;
     config_.positions = models::parse_positions(positions_);
@@ -167,6 +169,7 @@ class SequenceRecipe final : public Recipe {
   const bool summarize_;
   std::string data_, long_ = "cut", positions_ = "sinusoidal";
   int64_t limit_ = 0, valid_decode_ = 500, skipped_ = 0;
+  bool copy_ = false;
   double activation_dropout_ = 0, decoder_dropout_ = -1;
   VocabularyChoice vocabulary_choice_;
   ModelChoice model_choice_;
