@@ -28,7 +28,6 @@ Dir::Etc::SourceParts "-";
 Dir::Etc::Preferences "/dev/null";
 Dir::Etc::PreferencesParts "-";
 Acquire::GzipIndexes "false";
-Acquire::Languages "none";
 Acquire::Retries "3";
 APT::Update::Error-Mode "any";
 APT::Sandbox::User "root";
@@ -61,10 +60,10 @@ std::string sha256(const std::string& folder, const std::string& name) {
 std::string archive_name(const DebianPackage& package) { return package.name + ".deb"; }
 
 // Complete and unharmed: as long as its checksum, written last, is the one it had when it came.
-bool is_cached(const std::string& folder, const DebianPackage& package) {
-  const std::string archive = archive_name(package), checksum = folder + "/" + archive + ".sha256";
-  if (!fs::is_regular_file(folder + "/" + archive) || !fs::is_regular_file(checksum)) return false;
-  return read_file("fetch_debian_files", checksum, kMaxChecksumFile) == sha256(folder, archive);
+bool is_cached(const std::string& folder, const std::string& name) {
+  const std::string checksum = folder + "/" + name + ".sha256";
+  if (!fs::is_regular_file(folder + "/" + name) || !fs::is_regular_file(checksum)) return false;
+  return read_file("fetch_debian_files", checksum, kMaxChecksumFile) == sha256(folder, name);
 }
 
 std::string archive_keyring() {
@@ -78,12 +77,14 @@ std::string archive_keyring() {
 // An apt state of its own inside `folder`: sources, lists and caches; nothing of the system's is touched.
 class PrivateApt {
  public:
-  explicit PrivateApt(const std::string& folder) : folder_(folder) {
+  // `languages` of the descriptions that update() gets: "none", or "en,it".
+  explicit PrivateApt(const std::string& folder, const std::string& languages = "none") : folder_(folder) {
     for (const char* part : {"/state", "/lists/partial", "/cache/archives/partial"}) {
       fs::create_directories(folder + part);
     }
     write_file(folder + "/status", "");
-    write_file(folder + "/apt.conf", kAptConfiguration);
+    write_file(folder + "/apt.conf",
+               kAptConfiguration + fmt::format("Acquire::Languages \"{}\";\n", languages));
   }
 
   void update(const std::string& mirror) const {
@@ -157,11 +158,24 @@ void download(const std::vector<DebianPackage>& packages, const std::string& cac
   for (const DebianPackage& package : packages) keep(work.path(), cache, package, notice);
 }
 
+void fetch_missing(const std::vector<DebianPackage>& packages, const std::string& archives,
+                   const Notice& notice) {
+  fs::create_directories(archives);
+  std::vector<DebianPackage> missing;
+  for (const DebianPackage& package : packages) {
+    if (!is_cached(archives, archive_name(package))) missing.push_back(package);
+  }
+  if (!missing.empty()) download(missing, archives, notice);
+}
+
+void unpack_all(const std::string& archive, const std::string& folder) {
+  run_or_raise({"dpkg-deb", "-x", fs::absolute(archive).string(), folder}, "");
+}
+
 // Unpacked beside the target: a rename then puts whole files there.
 void unpack(const DebianPackage& package, const std::string& cache, const std::string& dir) {
   const TemporaryFolder work(dir);
-  run_or_raise({"dpkg-deb", "-x", fs::absolute(cache + "/" + archive_name(package)).string(), work.path()},
-               "");
+  unpack_all(cache + "/" + archive_name(package), work.path());
   for (const std::string& file : package.files) {
     const fs::path from = fs::path(work.path()) / file;
     check<IoError>(fs::is_regular_file(from), "package {} holds no {}", package.name, file);
@@ -218,18 +232,69 @@ void fetch_debian_files(const std::vector<DebianPackage>& packages, const std::s
                         const std::string& cache, const Notice& notice) {
   try {
     const std::string archives = fs::absolute(cache + "/debian").string();
-    fs::create_directories(archives);
     fs::create_directories(dir);
-    std::vector<DebianPackage> missing;
-    for (const DebianPackage& package : packages) {
-      if (!is_cached(archives, package)) missing.push_back(package);
-    }
-    if (!missing.empty()) download(missing, archives, notice);
+    fetch_missing(packages, archives, notice);
     for (const DebianPackage& package : packages) unpack(package, archives, dir);
   } catch (const fs::filesystem_error& failure) {
     raise<IoError>("fetch_debian_files: {}; {}", failure.what(), wanted_files(packages));
   } catch (const IoError& failure) {
     raise<IoError>("fetch_debian_files: {}; {}", failure.what(), wanted_files(packages));
+  }
+}
+
+void unpack_debian_packages(const std::vector<DebianPackage>& packages,
+                            const std::vector<std::string>& folders, const std::string& cache,
+                            const Notice& notice) {
+  try {
+    const std::string archives = fs::absolute(cache + "/debian").string();
+    fetch_missing(packages, archives, notice);
+    for (size_t i = 0; i < packages.size(); ++i) {
+      fs::create_directories(folders[i]);
+      unpack_all(archives + "/" + archive_name(packages[i]), folders[i]);
+    }
+  } catch (const std::exception& failure) {
+    std::vector<std::string> names;
+    for (const DebianPackage& package : packages) names.push_back(package.name);
+    raise<IoError>(
+        "{}; the data is made of Debian's {}: where they cannot be fetched, copy a data folder that was made "
+        "elsewhere",
+        failure.what(), join(names, ", "));
+  }
+}
+
+DebianIndexes fetch_debian_indexes(const std::string& cache, const Notice& notice) {
+  // Names in the cache, and how apt's names of the lists end.
+  const std::vector<std::pair<std::string, std::string>> lists{{"Packages", "_Packages"},
+                                                               {"Translation-en", "_Translation-en"},
+                                                               {"Translation-it", "_Translation-it"}};
+  try {
+    const std::string folder = fs::absolute(cache + "/debian").string();
+    fs::create_directories(folder);
+    const bool cached = std::all_of(lists.begin(), lists.end(),
+                                    [&](const auto& list) { return is_cached(folder, list.first); });
+    if (!cached) {
+      check<IoError>(has_program("apt-get"), "there is no apt-get on this machine");
+      notice("fetching the package lists from the Debian mirror");
+      const TemporaryFolder work(folder);
+      const PrivateApt apt(work.path(), "en,it");
+      update_from_any(apt, debian_mirrors(run_or_raise({"apt-get", "update", "--print-uris"}, work.path())));
+      for (const auto& [name, ending] : lists) {
+        std::string found;
+        for (const auto& entry : fs::directory_iterator(work.path() + "/lists")) {
+          if (entry.path().string().ends_with(ending)) found = entry.path().string();
+        }
+        check<IoError>(!found.empty(), "apt-get update left no {}", name);
+        fs::rename(found, folder + "/" + name);
+        write_file(folder + "/" + name + ".sha256", sha256(folder, name));
+      }
+    }
+    return {folder + "/Packages", folder + "/Translation-en", folder + "/Translation-it"};
+  } catch (const std::exception& failure) {
+    raise<IoError>(
+        "{}; the data is made of Debian's package lists: where they cannot be fetched, copy a data folder "
+        "that "
+        "was made elsewhere",
+        failure.what());
   }
 }
 

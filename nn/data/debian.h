@@ -31,4 +31,17 @@ std::vector<std::string> debian_mirrors(const std::string& apt_uris);
 void fetch_debian_files(const std::vector<DebianPackage>& packages, const std::string& dir,
                         const std::string& cache = cache_folder(), const Notice& notice = print_notice);
 
+// Unpacks each package into the folder of the same place, from the cache where it is there. IoError as above.
+void unpack_debian_packages(const std::vector<DebianPackage>& packages,
+                            const std::vector<std::string>& folders,
+                            const std::string& cache = cache_folder(), const Notice& notice = print_notice);
+
+// The release's lists: what packages there are, and their descriptions in English and Italian, as plain text
+// files in the cache. Downloaded once.
+struct DebianIndexes {
+  std::string packages, translation_en, translation_it;
+};
+DebianIndexes fetch_debian_indexes(const std::string& cache = cache_folder(),
+                                   const Notice& notice = print_notice);
+
 }  // namespace tandem::data

@@ -15,6 +15,13 @@ namespace {
 
 constexpr int64_t kMaxModelBytes = int64_t{1} << 28;
 
+// What it says, without the place in its source: "file.cc(660) [condition] Vocabulary size too high ...".
+std::string reason(const sentencepiece::util::Status& status) {
+  const std::string message = status.message();
+  const size_t condition = message.rfind("] ");
+  return condition == std::string::npos ? message : message.substr(condition + 2);
+}
+
 class Lines final : public sentencepiece::SentenceIterator {
  public:
   explicit Lines(const std::vector<std::string>& lines) : lines_(lines) {}
@@ -76,7 +83,7 @@ Vocabulary Vocabulary::train(const std::vector<std::string>& lines, const Vocabu
   Lines sentences(lines);
   std::string bytes;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &sentences, &bytes);
-  check<ValueError>(status.ok(), "vocabulary of size {}: {}", options.size, status.message());
+  check<ValueError>(status.ok(), "vocabulary of size {}: {}", options.size, reason(status));
   return {std::move(bytes), "vocabulary"};
 }
 

@@ -111,7 +111,7 @@ def test_help_of_every_command():
 def test_wrong_command_lines():
     fails(status=USAGE, says="expected a command: one of data, train")
     fails("trian", status=USAGE, says="unknown command 'trian'")
-    fails("train", "gpt", status=USAGE, says="train: unknown command 'gpt', expected one of vit")
+    fails("train", "gpt", status=USAGE, says="train: unknown command 'gpt', expected one of vit, translate")
     fails("--foo", status=USAGE, says="unknown option --foo")
     fails("train", "vit", "--foo", status=USAGE, says="train vit: unknown option --foo")
     fails("train", "vit", "extra", status=USAGE, says="unexpected argument 'extra'")

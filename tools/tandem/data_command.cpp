@@ -2,15 +2,19 @@
 
 #include <filesystem>
 
+#include "nn/data/corpora/corpus.h"
+#include "nn/data/corpora/unicode.h"
 #include "nn/data/fashion_mnist.h"
+#include "nn/data/text_files.h"
+#include "nn/data/vocabulary.h"
 #include "tools/tandem/command.h"
+#include "tools/tandem/options.h"
 
 namespace tandem::command {
+namespace {
 
-void add_data(CLI::App& app) {
-  CLI::App* data = app.add_subcommand("data", "get and check a data set");
-  data->require_subcommand(1);
-  CLI::App* fashion = data->add_subcommand("fashion-mnist", "60,000 + 10,000 grey images of clothing, 28x28");
+void add_fashion_mnist(CLI::App& data) {
+  CLI::App* fashion = data.add_subcommand("fashion-mnist", "60,000 + 10,000 grey images of clothing, 28x28");
   auto dir = std::make_shared<std::string>("data/fashion-mnist");
   fashion->add_option("dir", *dir, "folder for the four IDX files, where Debian's package is not installed")
       ->capture_default_str();
@@ -22,6 +26,90 @@ void add_data(CLI::App& app) {
                  fmt::format("{}x{}x{}", set->channels, set->height, set->width));
     }
   });
+}
+
+void add_corpus(CLI::App& data, const data::Corpus& corpus) {
+  CLI::App* command = data.add_subcommand(corpus.name, corpus.description);
+  auto dir = std::make_shared<std::string>("data/" + corpus.name);
+  command->add_option("dir", *dir, "folder for the files of train, valid and test")->capture_default_str();
+  command->callback([dir, &corpus] {
+    data::make_corpus(corpus, *dir);
+    fmt::print("{:<8} {:>8} {:>15}\n", "split", "lines", "words per line");
+    for (const char* split : {"train", "valid", "test"}) {
+      const auto lines = data::read_lines(*dir + "/" + split + corpus.ending);
+      int64_t words = 0;
+      for (const std::string& line : lines) words += data::count_words(line);
+      fmt::print("{:<8} {:>8} {:>15.1f}\n", split, lines.size(),
+                 static_cast<double>(words) / static_cast<double>(lines.size()));
+    }
+  });
+}
+
+struct VocabularyJob {
+  std::vector<std::string> files;
+  std::string out;
+  int64_t column = 0;
+  data::VocabularyOptions options;
+};
+
+// The lines of the files, or one field of each (all fields as lines of their own: 0).
+void make_vocabulary(const VocabularyJob& job) {
+  check<ConfigError>(!std::filesystem::exists(job.out), "--out: '{}' is there already", job.out);
+  std::vector<std::string> lines;
+  for (const std::string& file : job.files) {
+    int64_t number = 0;
+    for (const std::string& line : data::read_lines(file)) {
+      ++number;
+      int64_t field = 1;
+      for (size_t begin = 0; begin <= line.size(); ++field) {
+        const size_t end = std::min(line.find('\t', begin), line.size());
+        if (job.column == 0 || job.column == field) lines.push_back(line.substr(begin, end - begin));
+        begin = end + 1;
+      }
+      check<IoError>(job.column < field, "{}:{}: expected a column {}, got {} fields", file, number,
+                     job.column, field - 1);
+    }
+  }
+  const data::Vocabulary vocabulary = data::Vocabulary::train(lines, job.options);
+  vocabulary.save(job.out);
+  int64_t pieces = 0, words = 0;
+  for (const std::string& line : lines) {
+    pieces += std::ssize(vocabulary.encode(line));
+    words += data::count_words(line);
+  }
+  fmt::print("{:<12} {:>8} {:>8} {:>12} {:>16}\n", "vocabulary", "pieces", "lines", "pieces/word",
+             "fingerprint");
+  fmt::print("{:<12} {:>8} {:>8} {:>12.3f} {:>16}\n", job.options.kind, vocabulary.size(), lines.size(),
+             static_cast<double>(pieces) / static_cast<double>(std::max<int64_t>(words, 1)),
+             vocabulary.fingerprint());
+}
+
+void add_vocabulary(CLI::App& data) {
+  CLI::App* command =
+      data.add_subcommand("vocab", "a subword vocabulary from files of text (of training data only)");
+  auto job = std::make_shared<VocabularyJob>();
+  command->add_option("files", job->files, "text, or TSV")->required();
+  command->add_option("--out", job->out, "the file to write, such as vocab.model")->required();
+  command->add_option("--size", job->options.size, "pieces")
+      ->check(integer(6, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--kind", job->options.kind, "bpe or unigram")
+      ->check(one_of({"bpe", "unigram"}))
+      ->capture_default_str();
+  command->add_option("--column", job->column, "the field of a TSV to take; 0: all of them")
+      ->check(integer(0))
+      ->capture_default_str();
+  command->callback([job] { make_vocabulary(*job); });
+}
+
+}  // namespace
+
+void add_data(CLI::App& app) {
+  CLI::App* data = app.add_subcommand("data", "get and check a data set");
+  data->require_subcommand(1);
+  add_fashion_mnist(*data);
+  for (const data::Corpus& corpus : data::corpora()) add_corpus(*data, corpus);
+  add_vocabulary(*data);
 }
 
 }  // namespace tandem::command

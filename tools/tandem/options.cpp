@@ -1,6 +1,7 @@
 #include "tools/tandem/options.h"
 
 #include <fmt/format.h>
+#include <filesystem>
 
 #include <algorithm>
 #include <cctype>
@@ -90,6 +91,15 @@ CLI::Validator fraction() {
 CLI::Validator not_empty() {
   return CLI::Validator([](const std::string& text) { return text.empty() ? "expected a name, got ''" : ""; },
                         "");
+}
+
+CLI::Validator existing_file() {
+  return CLI::Validator(
+      [](const std::string& file) {
+        const bool there = file.empty() || std::filesystem::is_regular_file(file);
+        return there ? "" : fmt::format("expected a file, got '{}'", file);
+      },
+      "");
 }
 
 CLI::Validator one_of(const std::vector<std::string>& names) {

@@ -14,6 +14,7 @@ CLI::Validator positive();      // a finite number > 0
 CLI::Validator non_negative();  // a finite number >= 0
 CLI::Validator fraction();      // a number in [0, 1)
 CLI::Validator not_empty();
+CLI::Validator existing_file();  // or "": none
 CLI::Validator one_of(const std::vector<std::string>& names);
 
 // An option of a size that a preset has too: 0 leaves the preset's.

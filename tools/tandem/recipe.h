@@ -41,11 +41,26 @@ class Recipe {
   virtual std::unique_ptr<TaskModel> make_model() const = 0;
   virtual nn::Metadata metadata() const = 0;
   virtual nn::ValidationMetric metric(TaskModel&) const { return {}; }
-  // On the test data; `run` is the folder for what was made of it.
+  // On the test data; `run` is the folder for what was made of it, or "".
   virtual std::vector<Score> scores(TaskModel& model, const std::string& run) const = 0;
   virtual std::string footnote() const { return {}; }   // under the report: what makes its scores comparable
   virtual void save_parts(const std::string&) const {}  // what weights need beside them in a run folder
 };
+
+// The tasks of `tandem train`.
+struct Task {
+  std::string name, description;
+  std::unique_ptr<Recipe> (*make)();
+};
+const std::vector<Task>& tasks();
+
+// Adds all options of a recipe.
+void declare(CLI::App& command, Recipe& recipe);
+// Of arguments that come from the settings of `run`: ConfigError names that file.
+void parse_arguments(CLI::App& command, std::vector<std::string> arguments, const std::string& run);
+
+// Rows of text in columns as wide as what stands in them, the first to the left.
+void print_table(const std::vector<std::vector<std::string>>& rows);
 
 std::unique_ptr<Recipe> make_vit_recipe();
 std::unique_ptr<Recipe> make_translate_recipe();

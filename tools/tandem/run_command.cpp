@@ -1,16 +1,71 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "autograd/grad_mode.h"
 #include "nn/data/png.h"
 #include "nn/data/text.h"
+#include "nn/serialize/safetensors.h"
+#include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"
 #include "ops/ops.h"
 #include "tools/tandem/command.h"
 #include "tools/tandem/image_model.h"
 #include "tools/tandem/options.h"
+#include "tools/tandem/recipe.h"
+#include "tools/tandem/text_model.h"
 
 namespace tandem::command {
 namespace {
+
+// The task that weights were trained for; "vit" for images.
+std::string task_of(const std::string& run) {
+  namespace fs = std::filesystem;
+  const std::string file = fs::is_directory(run) ? run + "/" + nn::kBestFile : run;
+  if (!fs::is_regular_file(file)) return "vit";  // whose loader says what is wrong
+  const nn::Metadata metadata = nn::load_safetensors(file).metadata;
+  for (const Task& task : tasks()) {
+    const auto found = metadata.find("task");
+    if (found != metadata.end() && found->second == task.name) return task.name;
+  }
+  return "vit";
+}
+
+// The scores of a text run's best weights on the test data of its settings, or of the folder `data`.
+void evaluate_text(const std::string& run, const std::string& data, const std::string& name) {
+  namespace fs = std::filesystem;
+  check<ConfigError>(fs::is_directory(run), "eval: expected a run folder for the task {}, got '{}'", name,
+                     run);
+  // One half of a comparison has its settings in the folder above.
+  const std::string folder =
+      fs::exists(run + "/" + kSettingsFile) ? run : fs::path(run + "/").parent_path().parent_path().string();
+  const TextRun weights = load_text_run(run, {name});
+  const Task& task =
+      *std::find_if(tasks().begin(), tasks().end(), [&](const Task& t) { return t.name == name; });
+  const std::unique_ptr<Recipe> given = task.make(), recipe = task.make();
+  CLI::App command, merged;
+  declare(command, *given);
+  declare(merged, *recipe);
+  given->settings.run = folder.empty() ? "." : folder;
+  std::vector<std::string> arguments = resumed_arguments(given->settings, command);
+  if (!data.empty()) arguments.insert(arguments.begin(), "--data=" + data);
+  parse_arguments(merged, arguments, given->settings.run);
+  recipe->settings.run = run, recipe->settings.resume = true;  // the run's own vocabulary
+  recipe->settings.quiet = true;
+  recipe->load();
+  const std::unique_ptr<TaskModel> model = recipe->make_model();
+  model->module->load_state_dict(weights.tensors);
+  model->module->eval();
+  const NoGradGuard guard;
+  std::vector<std::vector<std::string>> rows(2);
+  for (const Score& score : recipe->scores(*model, "")) {
+    rows[0].push_back(score.name);
+    rows[1].push_back(score.value);
+  }
+  print_table(rows);
+  if (!recipe->footnote().empty()) fmt::print("{}\n", recipe->footnote());
+}
 
 // The metrics of a run's best weights on the test images.
 void evaluate(const std::string& run, std::string data) {
@@ -69,11 +124,14 @@ void predict(const std::string& run, const std::vector<std::string>& files, int6
 
 void add_run(CLI::App& app) {
   auto run = std::make_shared<std::string>();
-  CLI::App* eval = app.add_subcommand("eval", "test accuracy of a run's best weights");
+  CLI::App* eval = app.add_subcommand("eval", "test scores of a run's best weights");
   auto data = std::make_shared<std::string>();
   eval->add_option("run", *run, "run folder, or a .safetensors file")->required();
   eval->add_option("--data", *data, "data set or folder (default: the run's)");
-  eval->callback([=] { evaluate(*run, *data); });
+  eval->callback([=] {
+    const std::string task = task_of(*run);
+    task == "vit" ? evaluate(*run, *data) : evaluate_text(*run, *data, task);
+  });
 
   CLI::App* predict_command = app.add_subcommand("predict", "classes of PNG files, with their probabilities");
   auto files = std::make_shared<std::vector<std::string>>();

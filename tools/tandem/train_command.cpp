@@ -112,19 +112,6 @@ void draw(const std::vector<data::CurveRun>& runs, const std::string& run, const
   }
 }
 
-// Columns as wide as what stands in them.
-void print_table(const std::vector<std::vector<std::string>>& rows) {
-  fmt::print("\n");
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      size_t width = 0;
-      for (const auto& other : rows) width = std::max(width, other[i].size());
-      i == 0 ? fmt::print("{:<{}}", row[i], width) : fmt::print("  {:>{}}", row[i], width);
-    }
-    fmt::print("\n");
-  }
-}
-
 void report(const std::vector<Outcome>& outcomes, double alpha, const std::string& metric) {
   std::vector<std::vector<std::string>> rows{{"training", "passes", "alpha"}};
   for (const Score& score : outcomes.front().scores) rows[0].push_back(score.name);
@@ -144,6 +131,7 @@ void report(const std::vector<Outcome>& outcomes, double alpha, const std::strin
     row.push_back(fit.averaged ? "mean" : std::to_string(fit.best_epoch + 1));
     row.push_back(fmt::format("{:.1f}s", seconds));
   }
+  fmt::print("\n");
   print_table(rows);
 }
 
@@ -187,32 +175,17 @@ void train(Recipe& recipe, const CLI::App& command, const std::string& task) {
   if (profiler) fmt::print("\n{}", profiler->table());
 }
 
-void declare(CLI::App& command, Recipe& recipe) {
-  OptionAdder to(command);
-  recipe.declare_data(to);
-  declare_passes(to, recipe.settings);
-  recipe.declare_model(to);
-  declare_training(to, recipe.settings, recipe.batch_unit());
-  declare_run(to, recipe.settings);
-}
-
-void add_task(CLI::App& train_app, const std::string& task, const std::string& description,
-              std::unique_ptr<Recipe> (*make)()) {
-  CLI::App* command = train_app.add_subcommand(task, description);
-  const std::shared_ptr<Recipe> recipe = make();
+void add_task(CLI::App& train_app, const Task& task) {
+  CLI::App* command = train_app.add_subcommand(task.name, task.description);
+  const std::shared_ptr<Recipe> recipe = task.make();
   declare(*command, *recipe);
-  command->callback([=] {
-    if (!recipe->settings.resume) return train(*recipe, *command, task);
-    std::vector<std::string> arguments = resumed_arguments(recipe->settings, *command);
+  command->callback([=, name = task.name, make = task.make] {
+    if (!recipe->settings.resume) return train(*recipe, *command, name);
     CLI::App merged;
     const std::unique_ptr<Recipe> resumed = make();
     declare(merged, *resumed);
-    try {
-      merged.parse(arguments);
-    } catch (const CLI::ParseError& error) {
-      raise<ConfigError>("{}/{}: {}", recipe->settings.run, kSettingsFile, error.what());
-    }
-    train(*resumed, merged, task);
+    parse_arguments(merged, resumed_arguments(recipe->settings, *command), recipe->settings.run);
+    train(*resumed, merged, name);
   });
 }
 
@@ -221,14 +194,7 @@ void add_task(CLI::App& train_app, const std::string& task, const std::string& d
 void add_train(CLI::App& app) {
   CLI::App* train = app.add_subcommand("train", "train a bundled model");
   train->require_subcommand(1);
-  add_task(*train, "vit", "image classification: a ViT (or a small CNN), plain or with R-Drop",
-           make_vit_recipe);
-  add_task(*train, "translate", "translation: an encoder-decoder Transformer", make_translate_recipe);
-  add_task(*train, "summarize", "summarization: an encoder-decoder Transformer", make_summarize_recipe);
-  add_task(*train, "lm", "language modelling: a decoder-only Transformer", make_lm_recipe);
-  add_task(*train, "classify", "classification of texts, or of pairs of them: an encoder",
-           make_classify_recipe);
-  add_task(*train, "similarity", "how alike two texts are, a number: an encoder", make_similarity_recipe);
+  for (const Task& task : tasks()) add_task(*train, task);
 }
 
 }  // namespace tandem::command

@@ -1,5 +1,7 @@
 #include "tools/tandem/train_settings.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -41,7 +43,10 @@ void declare_training(OptionAdder& to, TrainSettings& s, const std::string& unit
   to.add("--lr", s.lr, non_negative(), "learning rate");
   to.add("--schedule", s.schedule, one_of({"constant", "cosine", "linear", "inverse_sqrt", "step"}),
          "of the learning rate: constant, cosine, linear, inverse_sqrt or step");
-  to.add("--warmup", s.warmup, integer(0), "steps of the learning rate's linear warm-up");
+  to.add(
+      "--warmup", s.warmup, integer(s.usual_warmup > 0 ? -1 : 0),
+      "steps of the learning rate's linear warm-up" +
+          (s.usual_warmup > 0 ? fmt::format("; -1: {}, or a fifth of a shorter run", s.usual_warmup) : ""));
   to.add("--decay-steps", s.decay_steps, integer(0),
          "step schedule: a tenth of the rate every N steps; 0: every third of the run");
   to.add("--weight-decay", s.weight_decay, non_negative(), "weight decay, of matrices only");
@@ -84,7 +89,9 @@ std::vector<std::string> resumed_arguments(const TrainSettings& s, const CLI::Ap
     check<ConfigError>(given != nullptr && entry.section.empty(), "{}:{}: unknown option '{}'", file,
                        entry.line, entry.name);
     if (given->count() > 0) continue;
-    for (const std::string& value : entry.values) arguments.push_back("--" + entry.name + "=" + value);
+    for (const std::string& value : entry.values) {
+      if (!value.empty()) arguments.push_back("--" + entry.name + "=" + value);  // "" says: none
+    }
   }
   std::reverse(arguments.begin(), arguments.end());  // the order that parse() takes
   return arguments;
@@ -103,8 +110,9 @@ void check_settings(const TrainSettings& s, double rate) {
 nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& train) {
   nn::TrainerOptions options = s.trainer;
   const int64_t steps = options.epochs * train.shuffled_batches(options.seed, 0, options.batch_size).size();
+  const int64_t least = s.schedule == "inverse_sqrt" ? 1 : 0;
   options.schedule = nn::Schedule::parse(
-      s.schedule, {.warmup = s.warmup,
+      s.schedule, {.warmup = s.warmup >= 0 ? s.warmup : std::clamp(steps / 5, least, s.usual_warmup),
                    .total = steps,
                    .step_size = s.decay_steps > 0 ? s.decay_steps : std::max<int64_t>(1, steps / 3)});
   options.plan = nn::parse_plan(s.plan);

@@ -24,6 +24,7 @@ struct TrainSettings {
               optimizer = "adamw";
   double lr = 1e-3, weight_decay = 0.05, momentum = 0.9, beta2 = 0.999;
   int64_t warmup = 0, decay_steps = 0;
+  int64_t usual_warmup = 0;  // what a warmup of -1 means, as far as the run is long enough
   int threads = 0;
   std::string device = "auto";
 };

@@ -15,7 +15,8 @@ class LanguageModelRecipe final : public Recipe {
     settings.run = "runs/lm";
     settings.trainer.epochs = 10, settings.trainer.batch_size = 16, settings.trainer.eval_batch_size = 32;
     settings.trainer.alpha = 1;  // the paper's
-    settings.lr = 2e-3, settings.warmup = 200, settings.beta2 = 0.98, settings.weight_decay = 0.01;
+    settings.lr = 2e-3, settings.warmup = -1, settings.usual_warmup = 200, settings.beta2 = 0.98,
+    settings.weight_decay = 0.01;
     vocabulary_choice_.size = 2000;
     model_choice_.norm_first = true;
   }
@@ -105,7 +106,9 @@ class LanguageModelRecipe final : public Recipe {
   }
   // Half of an evaluation block is context.
   Split split(const std::string& folder, const std::string& name) const {
-    Stream text = stream(data::read_lines(split_file(folder, name, ".txt")));
+    const std::string file = split_file(folder, name, ".txt");
+    Stream text = stream(data::read_lines(file));
+    check<IoError>(text.characters > 0, "{}: no lines", file);
     return {std::make_unique<data::LanguageModelDataset>(std::move(text.ids), block_, block_ / 2),
             text.characters};
   }

@@ -22,7 +22,7 @@ class SequenceRecipe final : public Recipe {
     settings.trainer.eval_batch_size = 8192;
     settings.trainer.alpha = summarize ? 0.7 : 5;  // the paper's
     settings.optimizer = "adam", settings.beta2 = 0.98, settings.weight_decay = 0;
-    settings.schedule = "inverse_sqrt", settings.lr = 2e-3, settings.warmup = 500;
+    settings.schedule = "inverse_sqrt", settings.lr = 2e-3, settings.warmup = -1, settings.usual_warmup = 500;
     data_ = summarize ? "summaries" : "synopses";
     vocabulary_choice_.size = 3000;
   }
@@ -123,7 +123,7 @@ class SequenceRecipe final : public Recipe {
 
   std::vector<Score> scores(TaskModel& model, const std::string& run) const override {
     const auto texts = decode(model, test_sources_, beam_, settings.quiet ? "" : "test");
-    data::write_file(run + "/test.txt", data::join(texts, "\n") + "\n");
+    if (!run.empty()) data::write_file(run + "/test.txt", data::join(texts, "\n") + "\n");
     if (summarize_) {
       const metrics::Rouge r = metrics::rouge(texts, test_targets_);
       return {{"test ROUGE-1", fmt::format("{:.2f}", r.rouge1)},

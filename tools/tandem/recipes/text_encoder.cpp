@@ -28,7 +28,7 @@ class TextEncoderRecipe : public Recipe {
  protected:
   TextEncoderRecipe() {
     settings.trainer.batch_size = 64;
-    settings.lr = 1e-3, settings.warmup = 200, settings.weight_decay = 0.01;
+    settings.lr = 1e-3, settings.warmup = -1, settings.usual_warmup = 200, settings.weight_decay = 0.01;
     vocabulary_choice_.size = 4000;
   }
 

@@ -6,6 +6,7 @@
 
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
+#include "nn/data/corpora/corpus.h"
 #include "nn/data/text.h"
 
 namespace tandem::command {
@@ -14,7 +15,13 @@ namespace fs = std::filesystem;
 
 std::string data_folder(const std::string& data) {
   if (fs::is_directory(data)) return data;
-  raise<ConfigError>("--data: expected a folder, got '{}'", data);
+  std::string known;
+  for (const data::Corpus& corpus : data::corpora()) known += corpus.name + ", ";
+  const data::Corpus* corpus = data::find_corpus(data);
+  check<ConfigError>(corpus != nullptr, "--data: expected {}or a folder, got '{}'", known, data);
+  const std::string folder = "data/" + data;
+  data::make_corpus(*corpus, folder);
+  return folder;
 }
 
 std::string split_file(const std::string& folder, const std::string& split, const std::string& ending) {
@@ -24,7 +31,7 @@ std::string split_file(const std::string& folder, const std::string& split, cons
 }
 
 void VocabularyChoice::declare(OptionAdder& to) {
-  to.add("--vocab", file, CLI::ExistingFile, "a vocabulary of `tandem data vocab`, or of another run");
+  to.add("--vocab", file, existing_file(), "a vocabulary of `tandem data vocab`, or of another run");
   to.add("--vocab-size", size, integer(6, 1 << 24), "pieces of the vocabulary that is made otherwise");
   to.add("--vocab-kind", kind, one_of({"bpe", "unigram"}), "bpe or unigram");
 }
@@ -49,7 +56,8 @@ void ModelChoice::declare(OptionAdder& to, const std::vector<std::string>& prese
   to.add("--attention-dropout", attention_dropout, fraction(), "dropout rate of attention probabilities");
   to.add("--layer-drop", layer_drop, fraction(), "rate at which whole layers are left out");
   to.add("--word-dropout", word_dropout, fraction(), "rate at which whole words are left out");
-  to.flag("--norm-first", norm_first, "layer norm before each branch, not after it");
+  norm_first ? to.flag("--norm-last", other_norm, "layer norm after each branch, not before it")
+             : to.flag("--norm-first", other_norm, "layer norm before each branch, not after it");
 }
 
 double ModelChoice::largest_rate() const { return std::max(dropout, attention_dropout); }

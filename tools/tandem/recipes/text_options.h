@@ -32,7 +32,8 @@ struct ModelChoice {
   std::string preset = "small";
   int64_t dim = 0, heads = 0, mlp_dim = 0, layers = 0;
   double dropout = 0.1, attention_dropout = 0, layer_drop = 0, word_dropout = 0;
-  bool norm_first = false;
+  bool norm_first = false;  // where the recipe begins
+  bool other_norm = false;  // --norm-first or --norm-last
 
   void declare(OptionAdder& to, const std::vector<std::string>& presets);
   double largest_rate() const;
@@ -40,7 +41,7 @@ struct ModelChoice {
   void apply(Config& c) const {
     override_size(c.dim, dim), override_size(c.heads, heads), override_size(c.mlp_dim, mlp_dim);
     c.dropout = dropout, c.attention_dropout = attention_dropout;
-    c.layer_drop = layer_drop, c.word_dropout = word_dropout, c.norm_first = norm_first;
+    c.layer_drop = layer_drop, c.word_dropout = word_dropout, c.norm_first = norm_first != other_norm;
   }
 };
 

@@ -1,0 +1,156 @@
+#include "nn/data/corpora/corpus.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "autograd/error.h"
+#include "nn/data/corpora/unicode.h"
+#include "nn/data/files.h"
+#include "nn/data/text.h"
+#include "nn/data/text_files.h"
+
+namespace tandem::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMostBytes = int64_t{1} << 30;
+constexpr std::array kSplitNames{"train", "valid", "test"};
+
+std::string read(const std::string& file) { return read_file("corpus", file, kMostBytes); }
+
+const DebianPackage kWordnet{"wordnet-base", "61060d960f9a", {}},
+    kAusten{"r-cran-janeaustenr", "df6bddf21190", {}},
+    kHelpEnglish{"libreoffice-help-en-us", "8faa84028573", {}},
+    kHelpGerman{"libreoffice-help-de", "00490b63c509", {}};
+
+// A function of unpacked packages: `use` gets the folders they are in.
+template <class Use>
+Splits from_packages(const std::vector<DebianPackage>& packages, const std::string& cache,
+                     const Notice& notice, Use use) {
+  const TemporaryFolder work(cache);
+  std::vector<std::string> folders;
+  for (const DebianPackage& package : packages) folders.push_back(work.path() + "/" + package.name);
+  unpack_debian_packages(packages, folders, cache, notice);
+  return use(folders);
+}
+
+Splits from_wordnet(Splits (*make)(const std::string&, const std::string&), const std::string& cache,
+                    const Notice& notice) {
+  return from_packages({kWordnet}, cache, notice, [&](const std::vector<std::string>& folders) {
+    const std::string folder = folders[0] + "/usr/share/wordnet/data.";
+    return make(read(folder + "noun"), read(folder + "verb"));
+  });
+}
+
+// The pages below a folder, in the order of their paths.
+Pages read_pages(const std::string& folder) {
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.path().extension() == ".html") files.push_back(entry.path().string());
+  std::sort(files.begin(), files.end());
+  Pages pages;
+  for (const std::string& file : files) pages.emplace_back(file, read(file));
+  return pages;
+}
+
+// The six novels by lines, the first 90 % of them, the next 5 and the last 5.
+Splits austen(const std::string& cache, const Notice& notice) {
+  return from_packages({kAusten}, cache, notice, [&](const std::vector<std::string>& folders) {
+    const std::string stem = folders[0] + "/usr/lib/R/site-library/janeaustenr/data/Rdata.";
+    const std::vector<std::string> lines = r_lines(read(stem + "rdx"), read(stem + "rdb"));
+    const auto end = std::ssize(lines), a = end * 90 / 100, b = end * 95 / 100;
+    const auto at = lines.begin();
+    return Splits{{at, at + a}, {at + a, at + b}, {at + b, at + end}};
+  });
+}
+
+}  // namespace
+
+std::vector<std::string>& Splits::of(const std::string& key) {
+  const int part = sha256_modulo(key, 20);
+  return part == 0 ? test : part == 1 ? valid : train;
+}
+
+const std::vector<Corpus>& corpora() {
+  static const std::vector<Corpus> all{
+      {"synopses",
+       "translation: package synopses, English to Italian",
+       ".tsv",
+       {"f1b46df43e98", "72ce053fdcbf", "2ac1977617a6"},
+       [](const std::string& cache, const Notice& notice) {
+         const DebianIndexes index = fetch_debian_indexes(cache, notice);
+         return synopses(read(index.packages), read(index.translation_en), read(index.translation_it));
+       }},
+      {"libreoffice-help",
+       "translation: sentences of a handbook, English to German",
+       ".tsv",
+       {"2c1ad73634db", "6432cf661d9d", "963c0e280dff"},
+       [](const std::string& cache, const Notice& notice) {
+         return from_packages({kHelpEnglish, kHelpGerman}, cache, notice,
+                              [](const std::vector<std::string>& folders) {
+                                return help_pairs(read_pages(folders[0]), read_pages(folders[1]));
+                              });
+       }},
+      {"summaries",
+       "summarization: a package's first paragraph, and its synopsis",
+       ".tsv",
+       {"bee6c2525c30", "4934952bd55e", "e40ac8e8e111"},
+       [](const std::string& cache, const Notice& notice) {
+         const DebianIndexes index = fetch_debian_indexes(cache, notice);
+         return summaries(read(index.packages), read(index.translation_en));
+       }},
+      {"austen",
+       "language modelling: the six novels of Jane Austen",
+       ".txt",
+       {"33cf616f5158", "aba5bdf248ed", "99129b1ca87d"},
+       austen},
+      {"supersense",
+       "classification: WordNet's glosses, 41 kinds of nouns and verbs",
+       ".tsv",
+       {"b4fbf0b7d5f0", "74f227860716", "e3e16bf4f470"},
+       [](const std::string& cache, const Notice& notice) {
+         return from_wordnet(supersense, cache, notice);
+       }},
+      {"gloss-similarity",
+       "regression: pairs of WordNet's glosses, Wu-Palmer similarity",
+       ".tsv",
+       {"3b94331b96bf", "8d857110756f", "4e1e2f5d6e9f"},
+       [](const std::string& cache, const Notice& notice) {
+         return from_wordnet(gloss_similarity, cache, notice);
+       }},
+  };
+  return all;
+}
+
+const Corpus* find_corpus(const std::string& name) {
+  for (const Corpus& corpus : corpora())
+    if (corpus.name == name) return &corpus;
+  return nullptr;
+}
+
+bool has_corpus(const Corpus& corpus, const std::string& dir) {
+  return std::all_of(kSplitNames.begin(), kSplitNames.end(), [&](const char* split) {
+    return fs::is_regular_file(dir + "/" + split + corpus.ending);
+  });
+}
+
+void make_corpus(const Corpus& corpus, const std::string& dir, const std::string& cache,
+                 const Notice& notice) {
+  if (has_corpus(corpus, dir)) return;
+  const Splits splits = corpus.make(cache, notice);
+  fs::create_directories(dir);
+  const std::array parts{&splits.train, &splits.valid, &splits.test};
+  for (size_t i = 0; i < parts.size(); ++i) {
+    check<IoError>(!parts[i]->empty(), "{}: its sources give no lines for {}", corpus.name, kSplitNames[i]);
+    const std::string text = join(*parts[i], "\n") + "\n", hash = sha256_hex(text);
+    if (!hash.starts_with(corpus.hashes[i])) {
+      notice(fmt::format(
+          "warning: {}/{}{}: sha256 is {}, expected {}...: results may differ from published ones", dir,
+          kSplitNames[i], corpus.ending, hash.substr(0, 12), corpus.hashes[i]));
+    }
+    write_file(fmt::format("{}/{}{}", dir, kSplitNames[i], corpus.ending), text);
+  }
+}
+
+}  // namespace tandem::data

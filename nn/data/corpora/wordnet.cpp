@@ -1,0 +1,188 @@
+// Supersenses (classification) and similarity of glosses (regression) from WordNet's noun and verb files.
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "autograd/error.h"
+#include "autograd/noise.h"
+#include "nn/data/corpora/corpus.h"
+#include "nn/data/corpora/unicode.h"
+
+namespace tandem::data {
+namespace {
+
+// WordNet's lexicographer files (lexnames(5WN)), by number.
+constexpr std::array kLexicographerFiles{"adj.all",          "adj.pert",           "adv.all",
+                                         "noun.Tops",        "noun.act",           "noun.animal",
+                                         "noun.artifact",    "noun.attribute",     "noun.body",
+                                         "noun.cognition",   "noun.communication", "noun.event",
+                                         "noun.feeling",     "noun.food",          "noun.group",
+                                         "noun.location",    "noun.motive",        "noun.object",
+                                         "noun.person",      "noun.phenomenon",    "noun.plant",
+                                         "noun.possession",  "noun.process",       "noun.quantity",
+                                         "noun.relation",    "noun.shape",         "noun.state",
+                                         "noun.substance",   "noun.time",          "verb.body",
+                                         "verb.change",      "verb.cognition",     "verb.communication",
+                                         "verb.competition", "verb.consumption",   "verb.contact",
+                                         "verb.creation",    "verb.emotion",       "verb.motion",
+                                         "verb.perception",  "verb.possession",    "verb.social",
+                                         "verb.stative",     "verb.weather",       "adj.ppl"};
+
+struct Synset {
+  std::string file, gloss;
+  std::vector<std::string> hypernyms;  // keys
+};
+// By "n" or "v" and the offset: the order of nouns, then verbs, each by offset.
+using Synsets = std::map<std::string, Synset>;
+
+void read_synsets(char kind, const std::string& content, Synsets& synsets) {
+  const std::string name = kind == 'n' ? "data.noun" : "data.verb";
+  int64_t number = 0;
+  std::istringstream lines(content);
+  for (std::string raw; std::getline(lines, raw);) {
+    ++number;
+    if (raw.starts_with("  ")) continue;  // the licence
+    const std::string line = from_latin1(raw);
+    const size_t bar = line.find(" | ");
+    std::istringstream fields(line.substr(0, bar));
+    std::string offset, type, count_text, word;
+    size_t file = 0;
+    int64_t pointers = -1;
+    fields >> offset >> file >> type >> count_text;
+    const int64_t words = count_text.empty() ? -1 : std::strtol(count_text.c_str(), nullptr, 16);
+    for (int64_t i = 0; i < 2 * words; ++i) fields >> word;
+    fields >> pointers;
+    check<IoError>(bar != std::string::npos && fields && file < kLexicographerFiles.size() && pointers >= 0,
+                   "{}:{}: not a line of WordNet 3.0: '{}'", name, number, line.substr(0, 40));
+    Synset synset{kLexicographerFiles[file], {}, {}};
+    for (int64_t i = 0; i < pointers; ++i) {
+      std::string symbol, target, part, places;
+      fields >> symbol >> target >> part >> places;
+      check<IoError>(static_cast<bool>(fields), "{}:{}: expected {} pointers, got {}", name, number, pointers,
+                     i);
+      if (symbol == "@" || symbol == "@i") synset.hypernyms.push_back(kind + target);
+    }
+    const std::string whole = line.substr(bar + 3);
+    synset.gloss = collapse_spaces(whole.substr(0, whole.find("; \"")));  // without the examples
+    synsets[kind + offset] = std::move(synset);
+  }
+  check<IoError>(!synsets.empty(), "{}: no synsets", name);
+}
+
+Synsets read_wordnet(const std::string& nouns, const std::string& verbs) {
+  Synsets synsets;
+  read_synsets('n', nouns, synsets);
+  read_synsets('v', verbs, synsets);
+  return synsets;
+}
+
+// Distances to everything above a synset, itself included.
+using Above = std::map<std::string, int64_t>;
+const Above& above(const std::string& key, const Synsets& synsets, std::map<std::string, Above>& known) {
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  Above all{{key, 0}};
+  known[key] = all;  // were there a cycle, it would end here
+  for (const std::string& parent : synsets.at(key).hypernyms) {
+    if (!synsets.contains(parent)) continue;
+    for (const auto& [ancestor, distance] : above(parent, synsets, known)) {
+      const auto [place, added] = all.emplace(ancestor, distance + 1);
+      if (!added) place->second = std::min(place->second, distance + 1);
+    }
+  }
+  return known[key] = std::move(all);
+}
+
+}  // namespace
+
+// "class<TAB>gloss" of nouns and verbs: the glosses without their examples, of 3 words and more, each
+// (letters and digits) once; keyed by the gloss.
+Splits supersense(const std::string& nouns, const std::string& verbs) {
+  Splits splits;
+  std::set<std::string> seen;
+  for (const auto& [key, synset] : read_wordnet(nouns, verbs)) {
+    const std::string letters = letters_and_digits(synset.gloss);
+    if (std::count(letters.begin(), letters.end(), ' ') < 2 || !seen.insert(letters).second) continue;
+    splits.of(synset.gloss).push_back(synset.file + "\t" + synset.gloss);
+  }
+  return splits;
+}
+
+// "score<TAB>gloss<TAB>gloss": five times the Wu-Palmer similarity (Wu, Palmer, ACL 1994) of two nouns with
+// glosses of 4 words and more, as many pairs in each fifth of the range. Noun a is drawn by lot; b too in
+// three of ten cases, otherwise among the nouns below one of those above a. The splits share no gloss. The
+// similarity is of the graph, not of people's judgement: this is no STS-B.
+Splits gloss_similarity(const std::string& nouns, const std::string& verbs) {
+  const Synsets synsets = read_wordnet(nouns, verbs);
+  std::map<std::string, Above> known;
+  Splits names;  // of the nouns
+  std::map<std::string, int> split_of;
+  std::map<std::string, std::vector<std::string>> below;
+  std::map<std::string, int64_t> depth;
+  for (const auto& [key, synset] : synsets) {
+    if (key[0] != 'n') continue;
+    int64_t deepest = 0;
+    for (const auto& [ancestor, distance] : above(key, synsets, known)) deepest = std::max(deepest, distance);
+    depth[key] = deepest + 1;
+    const std::string words = collapse_spaces(synset.gloss);
+    if (std::count(words.begin(), words.end(), ' ') < 3) continue;
+    std::vector<std::string>& split = names.of(synset.gloss);
+    split.push_back(key);
+    split_of[key] = &split == &names.train ? 0 : &split == &names.valid ? 1 : 2;
+    for (const auto& [ancestor, distance] : above(key, synsets, known)) below[ancestor].push_back(key);
+  }
+  const auto similarity = [&](const std::string& a, const std::string& b) {
+    const Above &x = known.at(a), &y = known.at(b);
+    int64_t best = 0, apart = 0;  // of the deepest thing above both
+    for (const auto& [ancestor, distance] : x) {
+      const auto other = y.find(ancestor);
+      if (other == y.end()) continue;
+      const int64_t deep = depth.at(ancestor), sum = distance + other->second;
+      if (deep > best || (deep == best && sum < apart)) best = deep, apart = sum;
+    }
+    return best == 0 ? 0.0 : 2.0 * static_cast<double>(best) / static_cast<double>(apart + 2 * best);
+  };
+  Splits splits;
+  constexpr int kBins = 5, kMostDraws = 3'000'000;
+  const std::array parts{std::pair{&names.train, &splits.train}, std::pair{&names.valid, &splits.valid},
+                         std::pair{&names.test, &splits.test}};
+  for (size_t s = 0; s < parts.size(); ++s) {
+    const std::vector<std::string>& keys = *parts[s].first;
+    if (keys.empty()) continue;
+    const int64_t wanted = s == 0 ? 4000 : 300;  // of each bin
+    const NoiseKey key = noise_key(s, 0, site_hash("gloss-similarity"), 0, Purpose::shuffle);
+    std::array<int64_t, kBins> have{};
+    std::set<std::pair<std::string, std::string>> drawn;
+    std::vector<std::string> lines;
+    for (uint64_t draw = 0; draw < kMostDraws && static_cast<int64_t>(lines.size()) < kBins * wanted;
+         ++draw) {
+      const auto pick = [&](uint64_t position, const auto& from) -> const auto& {
+        return from[bounded(key, draw, position, from.size())];
+      };
+      const std::string& a = pick(0, keys);
+      std::string b;
+      if (uniform(key, draw, 1) < 0.3) {
+        b = pick(2, keys);
+      } else {
+        std::vector<std::string> ancestors;
+        for (const auto& [ancestor, distance] : known.at(a)) ancestors.push_back(ancestor);
+        b = pick(3, below.at(pick(2, ancestors)));
+      }
+      if (a == b || split_of.at(b) != static_cast<int>(s) || drawn.contains({a, b})) continue;
+      const double value = similarity(a, b);
+      const int bin = std::min(kBins - 1, static_cast<int>(value * kBins));
+      if (have[bin] == wanted) continue;
+      ++have[bin];
+      drawn.insert({a, b});
+      lines.push_back(fmt::format("{:.2f}\t{}\t{}", 5 * value, synsets.at(a).gloss, synsets.at(b).gloss));
+    }
+    const NoiseKey order = noise_key(s, 1, site_hash("gloss-similarity"), 0, Purpose::shuffle);
+    for (int64_t i : permutation(order, static_cast<int64_t>(lines.size())))
+      parts[s].second->push_back(lines[i]);
+  }
+  return splits;
+}
+
+}  // namespace tandem::data

@@ -1,0 +1,307 @@
+"""The text tasks of the `tandem` command as a user meets them: tiny runs, what is made of them, and bad input.
+
+  test_text_cli.py PATH_TO_TANDEM
+"""
+
+import csv
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+TANDEM = os.path.abspath(sys.argv[1])
+USAGE, FAILED = 2, 1
+SMALL = ["--preset", "tiny", "--dim", "16", "--mlp-dim", "32", "--heads", "2", "--threads", "1", "--quiet"]
+VOCAB = ["--vocab-size", "30"]
+LETTERS = "abcdefgh"
+
+
+class Failure(Exception):
+    pass
+
+
+def expect(holds, message):
+    if not holds:
+        raise Failure(message)
+
+
+def run(*args, status=0, text=None):
+    done = subprocess.run([TANDEM, *args], capture_output=True, timeout=100, input=text if text is not None else b"")
+    done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    expect(done.returncode == status, f"exit status {done.returncode}, expected {status}, of {args}\n{done.out}{done.err}")
+    return done
+
+
+def fails(*args, says, status=FAILED, text=None):
+    """One message, no output, no run folder."""
+    done = run(*args, status=status, text=text)
+    lines = [line for line in done.err.splitlines() if not line.startswith("Try `tandem ")]
+    expect(len(lines) == 1 and lines[0].startswith("tandem: "), f"expected one message from {args}:\n{done.err}")
+    for part in [says] if isinstance(says, str) else says:
+        expect(part in lines[0], f"{args}: expected '{part}' in: {lines[0]}")
+    expect(done.out == "", f"{args}: {done.out}")
+    expect(not os.path.exists("none"), f"{args}: a run folder was made")
+
+
+def write(path, content):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(content.encode() if isinstance(content, str) else content)
+
+
+def words(draw, low=1, high=5):
+    return [draw.choice(LETTERS) * draw.randint(1, 2) for _ in range(draw.randint(low, high))]
+
+
+def make(folder, line, counts=(60, 10, 10), ending=".tsv"):
+    draw = random.Random(5)
+    for split, count in zip(("train", "valid", "test"), counts):
+        write(f"{folder}/{split}{ending}", "".join(line(draw, i) + "\n" for i in range(count)))
+
+
+def pair(draw, _):
+    source = words(draw)
+    return " ".join(source) + "\t" + " ".join(reversed(source))
+
+
+def labelled(draw, i):
+    return ("first\t" if i % 2 else "second\t") + " ".join(["a" if i % 2 else "b"] + words(draw))
+
+
+def scored(draw, i):
+    return f"{i % 5}.5\t" + " ".join(words(draw) + ["a"] * (i % 5)) + "\t" + " ".join(words(draw))
+
+
+def prose(draw, _):
+    return " ".join(words(draw, 3, 9))
+
+
+def make_data():
+    make("pairs", pair)
+    make("labels", labelled)
+    make("scores", scored)
+    make("prose", prose, ending=".txt")
+
+
+def train(task, data, run_dir, *args, **kwargs):
+    return run("train", task, "--data", data, *SMALL, *VOCAB, "--epochs", "2", "--run", run_dir, *args, **kwargs)
+
+
+def train_fails(task, data, *args, **kwargs):
+    fails("train", task, "--data", data, *SMALL, *VOCAB, "--epochs", "1", "--run", "none", *args, **kwargs)
+
+
+def metrics(run_dir):
+    with open(f"{run_dir}/metrics.csv") as f:
+        return [{k: v for k, v in row.items() if k not in ("samples_per_s", "seconds")} for row in csv.DictReader(f)]
+
+
+TASKS = {"translate": "pairs", "summarize": "pairs", "lm": "prose", "classify": "labels", "similarity": "scores"}
+COLUMNS = {"translate": ["test BLEU", "chrF"], "summarize": ["test ROUGE-1", "ROUGE-2", "ROUGE-L"],
+           "lm": ["test bits/char", "perplexity"], "classify": ["test accuracy", "macro-F1", "Matthews"],
+           "similarity": ["test Spearman", "Pearson"]}
+
+
+def test_every_task_trains_compares_and_reports():
+    make_data()
+    for task, data in TASKS.items():
+        done = train(task, data, task, "--compare")
+        rows = [r for r in done.out.splitlines() if r]
+        for column in COLUMNS[task]:
+            expect(column in rows[0], f"{task}: no {column} in {rows[0]}")
+        expect(rows[1].startswith("plain ") and rows[2].startswith("R-Drop "), done.out)
+        expect(len({len(r) for r in rows[:3]}) == 1, f"{task}: the columns are not aligned\n{done.out}")
+        for part in "plain", "rdrop":
+            for file in "best.safetensors", "vocab.model", "metrics.csv":
+                expect(os.path.exists(f"{task}/{part}/{file}"), f"no {task}/{part}/{file}")
+        plain, rdrop = metrics(f"{task}/plain"), metrics(f"{task}/rdrop")
+        expect(len(plain) == len(rdrop) == 4, "expected two epochs of each")
+        expect(float(plain[0]["kl"]) == 0 and float(rdrop[0]["kl"]) > 0, f"{task}: kl")
+        evaluated = run("eval", f"{task}/rdrop").out.splitlines()
+        expect(COLUMNS[task][0] in evaluated[0], evaluated)
+        value = rows[2].split()[3]
+        expect(value in evaluated[1].split(), f"{task}: eval says {evaluated[1]}, training said {value}")
+
+
+def test_resume_and_settings():
+    make_data()
+    for task, data in TASKS.items():
+        whole = f"{task}-whole"
+        train(task, data, whole, "--epochs", "4", "--average", "2")
+        train(task, data, f"{task}-part", "--epochs", "2", "--schedule", "constant", "--warmup", "0", "--average", "2")
+        train(task, data, f"{task}-long", "--epochs", "4", "--schedule", "constant", "--warmup", "0", "--average", "2")
+        run("train", task, "--resume", "--run", f"{task}-part", "--epochs", "4", "--quiet")
+        expect(metrics(f"{task}-part") == metrics(f"{task}-long"), f"{task}: resumed, it differs from a whole run")
+        run("train", task, "--config", f"{whole}/settings.toml", "--run", f"{task}-again", "--quiet")
+        expect(metrics(f"{task}-again") == metrics(whole), f"{task}: settings.toml trains otherwise")
+
+
+def test_plans_and_options_of_a_translation():
+    make_data()
+    train("translate", "pairs", "stacked")
+    for plan in "sequential", "replay":
+        train("translate", "pairs", plan, "--plan", plan)
+        for a, b in zip(metrics("stacked"), metrics(plan)):
+            for key in "loss", "ce", "kl":
+                expect(not a[key] or abs(float(a[key]) - float(b[key])) < 1e-3, f"{plan}: {key} {a[key]} {b[key]}")
+    seen = [metrics("stacked")]
+    for name, args in {"copy": ["--copy"], "norm": ["--norm-first"], "positions": ["--positions", "learned"],
+                       "layer_drop": ["--layer-drop", "0.5"], "word_dropout": ["--word-dropout", "0.3"],
+                       "decoder": ["--decoder-dropout", "0.4"], "activation": ["--activation-dropout", "0.4"],
+                       "limit": ["--limit", "30"], "unigram": ["--vocab-kind", "unigram", "--vocab-size", "25"]}.items():
+        train("translate", "pairs", name, *args)
+        expect(metrics(name) not in seen, f"{name}: the option changes nothing")
+        seen.append(metrics(name))
+
+
+def test_two_files_are_as_good_as_one():
+    make_data()
+    for split in "train", "valid", "test":
+        rows = [line.split("\t") for line in open(f"pairs/{split}.tsv").read().splitlines()]
+        write(f"two/{split}.source", "".join(a + "\r\n" for a, _ in rows))
+        write(f"two/{split}.target", "\ufeff" + "".join(b + "\n" for _, b in rows))
+    train("translate", "pairs", "one")
+    train("translate", "two", "another")
+    expect(metrics("one") == metrics("another"), "two files train otherwise")
+    write("two/train.target", "one line\n")
+    train_fails("translate", "two", says=["two/train.source has 60 lines", "two/train.target has 1"])
+
+
+def test_models_at_work():
+    make_data()
+    train("translate", "pairs", "tr", "--epochs", "3")
+    lines = [line.split("\t")[0] for line in open("pairs/test.tsv").read().splitlines()]
+    done = run("translate", "tr", "--threads", "1", text=("\n".join(lines) + "\n").encode())
+    expect(len(done.out.splitlines()) == len(lines) and "tokens/s" in done.err, done.out + done.err)
+    # One after the other, in another order, with an empty line: the same translations.
+    alone = run("translate", "tr", "--quiet", text=(lines[3] + "\n\n" + lines[0] + "\n").encode()).out.splitlines()
+    expect(alone == [done.out.splitlines()[3], "", done.out.splitlines()[0]], f"{alone}\n{done.out}")
+    expect(run("translate", "tr", "--quiet", text=("\n".join(lines) + "\n").encode()).err == "", "--quiet")
+    with open("tr/test.txt") as f:
+        expect(f.read() == done.out, "the test's translations are others")
+    fails("translate", "tr", text=b"\xff\n", says="standard input:1: byte 1")
+    fails("translate", "tr", text=b"a\n" + b"a b " * 500 + b"\n", says=["standard input:2:", "takes 255", "--long cut"])
+    cut = run("translate", "tr", "--long", "cut", "--max-length", "5", text=b"a b " * 500 + b"\n")
+    expect("1 lines were cut" in cut.err and cut.out.count("\n") == 1, cut.err)
+    fails("translate", "tr", text=b"", says="no lines")
+    fails("translate", "tr", "--beam", "0", status=USAGE, text=b"a\n", says="--beam")
+    fails("summarize", "tr", text=b"a\n", says=["task 'translate'", "summarize"])
+    fails("translate", "nowhere", text=b"a\n", says="nowhere")
+
+    train("lm", "prose", "lm")
+    text = run("generate", "lm", "--prompt", "a b", "--length", "20", "--seed", "3")
+    expect(text.out.startswith("a b") and "tokens/s" in text.err, text.out)
+    expect(text.out == run("generate", "lm", "--prompt", "a b", "--length", "20", "--seed", "3").out, "another text")
+    expect(text.out != run("generate", "lm", "--prompt", "a b", "--length", "20", "--seed", "4").out, "the same text")
+    likeliest = [run("generate", "lm", "--length", "300", *args).out for args in (["--temperature", "0"], ["--top-k", "1"])]
+    expect(likeliest[0] == likeliest[1], "top-k 1 is not the likeliest")  # and longer than the positions
+    fails("generate", "lm", "--top-p", "0", status=USAGE, says="--top-p")
+
+    train("classify", "labels", "cl", "--epochs", "10", "--lr", "0.01")
+    done = run("classify", "cl", "--probabilities", text=b"a c d\nb c d\n")
+    rows = [row.split("\t") for row in done.out.splitlines()]
+    expect([r[0] for r in rows] == ["first", "second"] and all(0.5 < float(r[1]) <= 1 for r in rows), done.out)
+    fails("classify", "cl", text=b"a\n\n", says="standard input:2")
+    train("similarity", "scores", "si")
+    expect(len(run("similarity", "si", text=b"a b\tc d\na\tb\n").out.splitlines()) == 2, "similarity")
+    fails("similarity", "si", text=b"no tab\n", says="standard input:1")
+
+    # A vocabulary of another run, or none.
+    shutil.copytree("tr", "mixed")
+    shutil.copy("lm/vocab.model", "mixed/vocab.model")
+    fails("translate", "mixed", text=b"a\n", says=["mixed/vocab.model", "another run"])
+    os.remove("mixed/vocab.model")
+    fails("translate", "mixed", text=b"a\n", says="mixed/vocab.model")
+    write("mixed/vocab.model", b"junk")
+    fails("translate", "mixed", text=b"a\n", says="mixed/vocab.model")
+
+
+def test_bad_data():
+    make_data()
+
+    def bad(task, data, file, content, says, status=FAILED, args=()):
+        shutil.copytree(data, "bad")
+        if content is None:
+            os.remove("bad/" + file)
+        else:
+            write("bad/" + file, content)
+        train_fails(task, "bad", *args, says=says, status=status)
+        shutil.rmtree("bad")
+
+    good = open("pairs/train.tsv").read()
+    bad("translate", "pairs", "train.tsv", None, "bad/train.tsv")
+    bad("translate", "pairs", "valid.tsv", None, "bad/valid.tsv")
+    bad("translate", "pairs", "valid.tsv", "", "bad/valid.tsv")
+    bad("translate", "pairs", "test.tsv", "\t\n", "bad/test.tsv")
+    bad("translate", "pairs", "train.tsv", good + "no tab\n", "bad/train.tsv:61")
+    bad("translate", "pairs", "train.tsv", good + "a\tb\tc\n", "bad/train.tsv:61")
+    bad("translate", "pairs", "train.tsv", good.encode() + b"a\t\xc3\x28\n", "bad/train.tsv:61")
+    bad("translate", "pairs", "train.tsv", good.encode() + b"a\0\tb\n", "bad/train.tsv:61")
+    bad("translate", "pairs", "train.tsv", good, ["vocabulary of size 5000"], args=["--vocab-size", "5000"])
+    bad("translate", "pairs", "train.tsv", good, ["--limit", "60"], status=USAGE, args=["--limit", "61"])
+    labels = open("labels/train.tsv").read()
+    bad("classify", "labels", "test.tsv", "third\ta b\n", ["bad/test.tsv:1", "third"])
+    bad("classify", "labels", "train.tsv", "first\ta b\nfirst\tc\n", ["bad/train.tsv", "at least 2 classes"])
+    bad("classify", "labels", "train.tsv", labels + "\tno label\n", "bad/train.tsv:61")
+    bad("classify", "labels", "train.tsv", labels + "first\ta\tb\n", "bad/train.tsv:61")
+    bad("similarity", "scores", "train.tsv", "x\ta\tb\n", ["bad/train.tsv:1", "'x'"])
+    bad("similarity", "scores", "train.tsv", "nan\ta\tb\n", "bad/train.tsv:1")
+    bad("similarity", "scores", "train.tsv", "1\ta b c d e f g h\tb\n1\tc\td\n", "all scores are 1", args=["--vocab-size", "20"])
+    bad("lm", "prose", "train.txt", b"\x80", "bad/train.txt:1")
+    bad("lm", "prose", "valid.txt", "", "bad/valid.txt")
+    train_fails("translate", "nonsense", status=USAGE, says=["--data", "synopses", "'nonsense'"])
+    train_fails("lm", "prose", "--block", "1000", status=USAGE, says=["--block", "256"])
+    train_fails("translate", "pairs", "--heads", "3", status=USAGE, says="heads 3")
+    write("junk.model", b"junk")
+    train_fails("translate", "pairs", "--vocab", "junk.model", says="junk.model")
+
+    # Pairs with an empty side are left out, and counted.
+    write("gaps/train.tsv", good + "a\t\n\tb\n")
+    for split in "valid", "test":
+        shutil.copy(f"pairs/{split}.tsv", f"gaps/{split}.tsv")
+    done = run("train", "translate", "--data", "gaps", *[a for a in SMALL if a != "--quiet"], *VOCAB, "--epochs", "1", "--run", "gaps-run")
+    expect("2 pairs with an empty side were left out" in done.err and "60 training" in done.err, done.err)
+    # Long ones are cut or left out, and counted.
+    write("gaps/train.tsv", good + "a b " * 300 + "\tb\n")
+    for how, says in ("cut", "1 training pairs were cut"), ("skip", "1 training pairs of more than 256"):
+        done = run("train", "translate", "--data", "gaps", *[a for a in SMALL if a != "--quiet"], *VOCAB, "--epochs", "1",
+                   "--long", how, "--run", "gaps-" + how)
+        expect(says in done.err, done.err)
+
+
+def test_vocabularies():
+    make_data()
+    out = run("data", "vocab", "pairs/train.tsv", "--out", "v.model", "--size", "30", "--column", "1").out.splitlines()
+    expect(out[1].split()[:3] == ["bpe", "30", "60"], out)
+    train("translate", "pairs", "given", "--vocab", "v.model")
+    expect(open("v.model", "rb").read() == open("given/vocab.model", "rb").read(), "not the given vocabulary")
+    fails("data", "vocab", "pairs/train.tsv", "--out", "v.model", status=USAGE, says="v.model")
+    fails("data", "vocab", "pairs/train.tsv", "--out", "w.model", "--column", "3", says="pairs/train.tsv:1")
+    fails("data", "vocab", "missing.txt", "--out", "w.model", says="missing.txt")
+    fails("data", "vocab", "pairs/train.tsv", "--out", "w.model", "--size", "9999", says=["9999", "value <="])
+    expect(not os.path.exists("w.model"), "a file was left")
+
+
+def main():
+    passed = failed = 0
+    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
+        start = time.time()
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            try:
+                test()
+                passed += 1
+                print(f"ok      {name[5:]} ({time.time() - start:.1f} s)", flush=True)
+            except (Failure, subprocess.TimeoutExpired, OSError, KeyError, IndexError, ValueError) as error:
+                failed += 1
+                print(f"FAILED  {name[5:]}: {type(error).__name__}: {error}", flush=True)
+            finally:
+                os.chdir("/")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+main()
