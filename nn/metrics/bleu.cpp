@@ -1,20 +1,39 @@
 #include "nn/metrics/bleu.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <map>
 #include <unordered_map>
 
 #include "autograd/error.h"
+#include "nn/metrics/characters.h"
 
 namespace tandem::metrics {
 namespace {
 
 constexpr int kOrder = 4;
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+bool is_stop(char c) { return c == '.' || c == ','; }
+
+// What replacing a regular expression for two characters does: after a match the search goes on behind both.
+// A blank goes between them, and in front of the first or behind the second. (Bytes will do: in these pairs,
+// only the outer byte of a longer character can stand.)
+template <class Matches>
+std::string separate(const std::string& text, Matches matches, bool in_front) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (i + 1 == text.size() || !matches(text[i], text[i + 1])) {
+      out += text[i];
+      continue;
+    }
+    if (in_front) out += ' ';
+    (out += text[i]) += ' ';
+    out += text[++i];
+    if (!in_front) out += ' ';
+  }
+  return out;
+}
 
 void replace_all(std::string& text, const std::string& what, const std::string& by) {
   for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += by.size())
@@ -46,7 +65,10 @@ void check_sizes(const char* what, const Texts& hypotheses, const Texts& referen
 }  // namespace
 
 std::vector<std::string> tokenize_13a(const std::string& line) {
+  // White space at the end counts for nothing, a line end there is none that "-" could be followed by.
   std::string text = line;
+  for (auto parts = characters(text); !parts.empty() && is_white_space(parts.back()); parts.pop_back())
+    text.resize(text.size() - parts.back().size());
   replace_all(text, "<skipped>", "");
   replace_all(text, "-\n", "");
   replace_all(text, "\n", " ");
@@ -71,48 +93,13 @@ std::vector<std::string> tokenize_13a(const std::string& line) {
       out += c;
     }
   }
-  // The next three rules are regular expressions on pairs of characters that do not overlap: after a match
-  // the search goes on behind it.
-  const auto pairs = [](const std::string& in, auto matches, auto write) {
-    std::string result;
-    for (size_t i = 0; i < in.size();) {
-      // A character of UTF-8 counts as one, and as neither digit nor punctuation.
-      size_t length = 1;
-      while (i + length < in.size() && (in[i + length] & 0xC0) == 0x80) ++length;
-      size_t second = i + length, after = second + 1;
-      while (after < in.size() && (in[after] & 0xC0) == 0x80) ++after;
-      if (second < in.size() && matches(in[i], in[second])) {
-        write(result, in.substr(i, length), in.substr(second, after - second));
-        i = after;
-      } else {
-        result += in.substr(i, length);
-        i += length;
-      }
-    }
-    return result;
-  };
-  const auto stop = [](char c) { return c == '.' || c == ','; };
-  // . and , unless a digit is before them; unless one is behind them; - behind a digit.
-  out = pairs(
-      out, [&](char a, char b) { return !is_digit(a) && stop(b); },
-      [](std::string& to, const std::string& a, const std::string& b) { to += a + " " + b + " "; });
-  out = pairs(
-      out, [&](char a, char b) { return stop(a) && !is_digit(b); },
-      [](std::string& to, const std::string& a, const std::string& b) { to += " " + a + " " + b; });
-  out = pairs(
-      out, [&](char a, char b) { return is_digit(a) && b == '-'; },
-      [](std::string& to, const std::string& a, const std::string& b) { to += a + " " + b + " "; });
-  std::vector<std::string> tokens;
-  std::string token;
-  for (char c : out + " ") {
-    if (!is_space(c)) {
-      token += c;
-    } else if (!token.empty()) {
-      tokens.push_back(std::move(token));
-      token.clear();
-    }
-  }
-  return tokens;
+  out = separate(
+      out, [](char a, char b) { return !is_digit(a) && is_stop(b); }, false);
+  out = separate(
+      out, [](char a, char b) { return is_stop(a) && !is_digit(b); }, true);
+  out = separate(
+      out, [](char a, char b) { return is_digit(a) && b == '-'; }, false);
+  return split_words(out);
 }
 
 std::string Bleu::signature() const {
@@ -150,9 +137,11 @@ Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references) 
     bleu.hypothesis_length += length;
     bleu.reference_length += closest;
   }
-  const double ratio =
-      bleu.hypothesis_length == 0 ? 0 : static_cast<double>(bleu.reference_length) / bleu.hypothesis_length;
-  bleu.brevity_penalty = bleu.hypothesis_length == 0 ? 0 : ratio > 1 ? std::exp(1 - ratio) : 1;
+  // exp(-infinity) = 0 for a hypothesis of no token.
+  bleu.brevity_penalty = bleu.hypothesis_length >= bleu.reference_length
+                             ? 1
+                             : std::exp(1 - static_cast<double>(bleu.reference_length) /
+                                                static_cast<double>(bleu.hypothesis_length));
   if (std::all_of(correct.begin(), correct.end(), [](int64_t c) { return c == 0; })) return bleu;
   double log_sum = 0, smooth = 1;
   for (int n = 0; n < kOrder; ++n) {
@@ -174,59 +163,6 @@ Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references) 
 
 Bleu corpus_bleu(const Texts& hypotheses, const Texts& reference) {
   return corpus_bleu(hypotheses, std::vector<Texts>{reference});
-}
-
-double corpus_chrf(const Texts& hypotheses, const Texts& reference) {
-  check_sizes("chrF", hypotheses, reference);
-  constexpr int kOrders = 6;
-  constexpr double kBeta2 = 4;
-  std::array<int64_t, kOrders> hypothesis{}, expected{}, matches{};
-  const auto characters = [](const std::string& text) {
-    std::vector<std::string> out;
-    for (size_t i = 0; i < text.size();) {
-      size_t length = 1;
-      while (i + length < text.size() && (text[i + length] & 0xC0) == 0x80) ++length;
-      const std::string one = text.substr(i, length);
-      if (!(length == 1 && is_space(one[0])) && one != "\u00A0" && one != "\u3000" && one != "\u2009")
-        out.push_back(one);
-      i += length;
-    }
-    return out;
-  };
-  for (size_t i = 0; i < hypotheses.size(); ++i) {
-    const auto a = characters(hypotheses[i]), b = characters(reference[i]);
-    for (int n = 1; n <= kOrders; ++n) {
-      std::map<std::string, std::pair<int64_t, int64_t>> counts;
-      const auto add = [&](const std::vector<std::string>& text, auto member) {
-        for (size_t at = 0; at + n <= text.size(); ++at) {
-          std::string gram;
-          for (int k = 0; k < n; ++k) gram += text[at + k];
-          ++(counts[gram].*member);
-        }
-      };
-      add(a, &std::pair<int64_t, int64_t>::first);
-      add(b, &std::pair<int64_t, int64_t>::second);
-      for (const auto& [gram, count] : counts) {
-        hypothesis[n - 1] += count.first;
-        expected[n - 1] += count.second;
-        matches[n - 1] += std::min(count.first, count.second);
-      }
-    }
-  }
-  // The mean over the orders that both sides have n-grams of (sacreBLEU's effective order), of precision and
-  // recall each.
-  double precision = 0, recall = 0;
-  int orders = 0;
-  for (int n = 0; n < kOrders; ++n) {
-    if (hypothesis[n] == 0 || expected[n] == 0) continue;
-    precision += static_cast<double>(matches[n]) / hypothesis[n];
-    recall += static_cast<double>(matches[n]) / expected[n];
-    ++orders;
-  }
-  if (orders == 0) return 0;
-  precision /= orders, recall /= orders;
-  const double below = kBeta2 * precision + recall;
-  return below > 0 ? 100 * (1 + kBeta2) * precision * recall / below : 0;
 }
 
 }  // namespace tandem::metrics

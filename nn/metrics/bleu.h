@@ -1,5 +1,5 @@
 // BLEU (Papineni et al. 2002) as sacreBLEU defines it (Post 2018, "A call for clarity in reporting BLEU
-// scores"): 13a tokens, mixed case, exponential smoothing, of a whole corpus. And chrF (Popovic 2015).
+// scores"): 13a tokens, mixed case, exponential smoothing, of a whole corpus.
 #pragma once
 
 #include <array>
@@ -25,8 +25,5 @@ Bleu corpus_bleu(const Texts& hypotheses, const Texts& reference);
 
 // mteval-v13a's tokens, with the entities &quot; &amp; &lt; &gt; as the characters they stand for.
 std::vector<std::string> tokenize_13a(const std::string& text);
-
-// chrF2 of a corpus, 0 to 100: F-score (beta 2) of 1- to 6-grams of characters without white space.
-double corpus_chrf(const Texts& hypotheses, const Texts& reference);
 
 }  // namespace tandem::metrics

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "autograd/error.h"
+#include "nn/metrics/characters.h"
 
 namespace tandem::metrics {
 namespace {
@@ -12,17 +13,16 @@ using Tokens = std::vector<std::string>;
 
 Tokens tokenize(const std::string& text) {
   Tokens tokens(1);
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    // Two capitals outside of ASCII have lower-case letters inside of it: the Kelvin sign and I with a dot.
-    if (text.compare(i, 3, "\u212A") == 0) c = 'k';
-    if (text.compare(i, 2, "\u0130") == 0) c = 'i';
+  for (std::string_view character : characters(text)) {
+    char c = character.size() == 1 ? character[0] : ' ';
+    // Two capitals outside of ASCII have lower-case letters inside of it: the Kelvin sign, and I with a dot,
+    // which becomes two characters.
+    if (character == "\u212A") c = 'k';
+    if (character == "\u0130") c = 'i';
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) {
-      tokens.back() += c;
-    } else if (!tokens.back().empty()) {
-      tokens.emplace_back();
-    }
+    const bool part = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (part) tokens.back() += c;
+    if ((!part || character == "\u0130") && !tokens.back().empty()) tokens.emplace_back();
   }
   if (tokens.back().empty()) tokens.pop_back();
   return tokens;

@@ -29,6 +29,29 @@ std::map<int64_t, Counts> count(const Classes& predicted, const Classes& target)
   return counts;
 }
 
+void check_finite(const Numbers& values, const char* side) {
+  for (size_t i = 0; i < values.size(); ++i)
+    check<ValueError>(std::isfinite(values[i]),
+                      "correlation: value {} of the {} is {}, expected a finite number", i, side, values[i]);
+}
+
+// From the mean, the largest being 1: squares of any numbers neither overflow nor vanish.
+Numbers deviations(const Numbers& values, const char* side) {
+  check_finite(values, side);
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  check<ValueError>(*low < *high, "correlation: the {} are all the same number", side);
+  const double size = std::max(std::abs(*low), std::abs(*high));
+  Numbers result;
+  double mean = 0, largest = 0;
+  for (double value : values) mean += value / size / static_cast<double>(values.size());
+  for (double value : values) {
+    result.push_back(value / size - mean);
+    largest = std::max(largest, std::abs(result.back()));
+  }
+  for (double& value : result) value /= largest;
+  return result;
+}
+
 std::vector<double> ranks(const Numbers& values) {
   std::vector<size_t> order(values.size());
   std::iota(order.begin(), order.end(), 0);
@@ -74,21 +97,16 @@ double matthews_correlation(const Classes& predicted, const Classes& target) {
 
 double pearson(const Numbers& a, const Numbers& b) {
   check_sizes("correlation", a, b, 2);
-  const auto n = static_cast<double>(a.size());
-  const double mean_a = std::accumulate(a.begin(), a.end(), 0.0) / n,
-               mean_b = std::accumulate(b.begin(), b.end(), 0.0) / n;
-  double ab = 0, aa = 0, bb = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double x = a[i] - mean_a, y = b[i] - mean_b;
-    ab += x * y, aa += x * x, bb += y * y;
-  }
-  check<ValueError>(aa > 0 && bb > 0, "correlation: the {} are all the same number",
-                    aa > 0 ? "targets" : "predictions");
-  return std::clamp(ab / std::sqrt(aa) / std::sqrt(bb), -1.0, 1.0);
+  const Numbers x = deviations(a, "predictions"), y = deviations(b, "targets");
+  const double xy = std::inner_product(x.begin(), x.end(), y.begin(), 0.0),
+               xx = std::inner_product(x.begin(), x.end(), x.begin(), 0.0),
+               yy = std::inner_product(y.begin(), y.end(), y.begin(), 0.0);
+  return std::clamp(xy / std::sqrt(xx) / std::sqrt(yy), -1.0, 1.0);
 }
 
 double spearman(const Numbers& a, const Numbers& b) {
   check_sizes("correlation", a, b, 2);
+  check_finite(a, "predictions"), check_finite(b, "targets");
   return pearson(ranks(a), ranks(b));
 }
 

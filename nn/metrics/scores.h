@@ -16,7 +16,7 @@ double macro_f1(const Classes& predicted, const Classes& target);
 // Matthews' correlation for any number of classes (Gorodkin 2004); 0 where either side is of one class.
 double matthews_correlation(const Classes& predicted, const Classes& target);
 
-// ValueError where a side is constant, or for fewer than two.
+// ValueError where a side is constant or not finite, or for fewer than two.
 double pearson(const Numbers& a, const Numbers& b);
 double spearman(const Numbers& a, const Numbers& b);  // Pearson's of the ranks; equal values share their mean
 

@@ -8,6 +8,7 @@
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
 #include "nn/metrics/bleu.h"
+#include "nn/metrics/chrf.h"
 #include "nn/metrics/rouge.h"
 #include "tools/tandem/recipes/text_options.h"
 
@@ -132,7 +133,7 @@ class SequenceRecipe final : public Recipe {
     }
     const metrics::Bleu bleu = metrics::corpus_bleu(texts, test_targets_);
     return {{"test BLEU", fmt::format("{:.2f}", bleu.score)},
-            {"chrF", fmt::format("{:.2f}", metrics::corpus_chrf(texts, test_targets_))}};
+            {"chrF", fmt::format("{:.2f}", metrics::corpus_chrf(texts, test_targets_).score)}};
   }
 
   std::string footnote() const override {
