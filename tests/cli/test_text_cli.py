@@ -285,6 +285,36 @@ def test_vocabularies():
     expect(not os.path.exists("w.model"), "a file was left")
 
 
+def test_scores():
+    write("scores/references", "the cat sat on the mat\na dog ran over there\nUn caffè, per favore.\n")
+    write("scores/others", "a cat sat on the mat\nthe dog ran over there\nUn caffè, prego.\n")
+    write("scores/test.tsv", "one two three\tthe cat sat on the mat\nfour five six\ta dog ran over there\n"
+                             "seven\tUn caffè, per favore.\n")
+    write("scores/train.tsv", "Two, three and one.\tx\nfour five six\ty\n")
+    hypotheses = "the cat sat on a mat\na dog ran over there\nUn caffè per favore.\n".encode()
+    # As sacreBLEU and rouge-score have it.
+    one = run("score", "bleu", "scores/references", text=hypotheses).out.splitlines()
+    expect(one[0].startswith("BLEU 61.65 ") and "|tok:13a|" in one[1] and "nrefs:1" in one[1], one)
+    two = run("score", "bleu", "scores/references", "scores/others", text=hypotheses).out.splitlines()
+    expect(two[0].startswith("BLEU 66.69 ") and "nrefs:2" in two[1] and "version:tandem-" in two[1], two)
+    expect("chrF2 80.53\n" in run("score", "chrf", "scores/references", text=hypotheses).out, "chrF")
+    expect("chrF2++ 80.62\n" in run("score", "chrf", "scores/references", "--word-order", "2", text=hypotheses).out, "chrF++")
+    expect("ROUGE-1 94.44  ROUGE-2 86.67  ROUGE-L 94.44" in run("score", "rouge", "scores/references", text=hypotheses).out, "ROUGE")
+    table = run("score", "bleu", "scores/test.tsv", "--training", "scores/train.tsv", text=hypotheses).out.splitlines()
+    expect(table[0] == one[0], "a .tsv's references are its second column")
+    rows = [line.split() for line in table[3:]]
+    expect([row[-2] for row in rows] == ["1", "0", "2"] and rows[1][-1] == "-", table)
+    fails("score", "bleu", "scores/references", text=b"one\n", says=["1 hypotheses", "scores/references has 3 references"])
+    fails("score", "rouge", "scores/references", text=b"", says="standard input: no lines")
+    fails("score", "bleu", "scores/nowhere", text=hypotheses, says="scores/nowhere")
+    fails("score", "bleu", "scores/references", "--training", "scores/train.tsv", status=USAGE, text=hypotheses,
+          says="--training: expected --sources too")
+    fails("score", "bleu", "scores/references", "--training", "scores/train.tsv", "--sources", "scores/train.tsv",
+          text=hypotheses, says=["3 hypotheses", "scores/train.tsv has 2 sources"])
+    fails("score", status=USAGE, says="expected a command")
+    fails("score", "bleu", status=USAGE, says="references is required")
+
+
 def main():
     passed = failed = 0
     for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:

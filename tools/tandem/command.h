@@ -15,6 +15,7 @@ struct Interrupted : Error {
 void add_train(CLI::App& app);  // train TASK
 void add_run(CLI::App& app);    // eval, predict
 void add_text(CLI::App& app);   // translate, summarize, generate, classify, similarity
+void add_score(CLI::App& app);  // score bleu, chrf, rouge
 void add_data(CLI::App& app);   // data fashion-mnist
 void add_ops(CLI::App& app);    // ops, gradcheck
 void add_bench(CLI::App& app);  // bench

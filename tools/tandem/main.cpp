@@ -29,6 +29,7 @@ int run(int argc, char** argv) {
   add_train(app);
   add_run(app);
   add_text(app);
+  add_score(app);
   add_ops(app);
   add_bench(app);
   app.get_formatter()->label("Positionals", "Arguments");

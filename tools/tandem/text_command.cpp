@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <iostream>
 
 #include "autograd/parallel.h"
 #include "nn/data/text_datasets.h"
@@ -17,19 +16,6 @@
 
 namespace tandem::command {
 namespace {
-
-std::vector<std::string> read_standard_input() {
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(std::cin, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    const size_t bad = data::invalid_utf8(line);
-    check<IoError>(bad == std::string::npos, "standard input:{}: byte {} of the line is not UTF-8",
-                   lines.size() + 1, bad + 1);
-    lines.push_back(std::move(line));
-  }
-  check<IoError>(!lines.empty(), "standard input: no lines, expected a text on each");
-  return lines;
-}
 
 // Ids of each line, at most `most`. A longer line is cut, and counted, or an error.
 std::vector<data::Ids> encode_lines(const data::Vocabulary& vocabulary, const std::vector<std::string>& lines,

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "autograd/grad_mode.h"
 #include "nn/data/text.h"
 #include "nn/data/text_datasets.h"
+#include "nn/data/text_files.h"
 #include "nn/train/progress.h"
 #include "nn/train/run_folder.h"
 #include "ops/ops.h"
@@ -123,6 +125,19 @@ std::unique_ptr<models::LanguageModel> make_language_model(const TextRun& run) {
 }
 std::unique_ptr<models::TextEncoder> make_text_encoder(const TextRun& run) {
   return make_model<models::TextEncoder, models::TextEncoderConfig>(run);
+}
+
+std::vector<std::string> read_standard_input() {
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    const size_t bad = data::invalid_utf8(line);
+    check<IoError>(bad == std::string::npos, "standard input:{}: byte {} of the line is not UTF-8",
+                   lines.size() + 1, bad + 1);
+    lines.push_back(std::move(line));
+  }
+  check<IoError>(!lines.empty(), "standard input: no lines, expected a text on each");
+  return lines;
 }
 
 std::vector<std::string> decode_texts(models::Transformer& model, const data::Vocabulary& vocabulary,

@@ -40,6 +40,9 @@ std::unique_ptr<models::Transformer> make_transformer(const TextRun& run);
 std::unique_ptr<models::LanguageModel> make_language_model(const TextRun& run);
 std::unique_ptr<models::TextEncoder> make_text_encoder(const TextRun& run);
 
+// A text from each line. IoError naming the line when it is not UTF-8, or when there is none.
+std::vector<std::string> read_standard_input();
+
 // What beam search makes of the sources, in their order; those of no token give "". `label` is shown on a
 // progress bar, "" for none.
 std::vector<std::string> decode_texts(models::Transformer& model, const data::Vocabulary& vocabulary,

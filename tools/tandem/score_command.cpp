@@ -1,0 +1,138 @@
+// `tandem score METRIC REFERENCES < hypotheses`: what a person would otherwise ask sacreBLEU and rouge-score.
+// Hypotheses come a line each from standard input.
+#include <fmt/format.h>
+
+#include "nn/data/text_files.h"
+#include "nn/metrics/bleu.h"
+#include "nn/metrics/chrf.h"
+#include "nn/metrics/overlap.h"
+#include "nn/metrics/rouge.h"
+#include "tools/tandem/command.h"
+#include "tools/tandem/options.h"
+#include "tools/tandem/text_model.h"
+
+namespace tandem::command {
+namespace {
+
+using metrics::Texts;
+
+struct Options {
+  std::vector<std::string> references;
+  std::string sources, training;
+  int word_order = 0;
+};
+
+bool is_table(const std::string& file) { return file.ends_with(".tsv"); }
+
+// Of "source<TAB>target" lines one side, of any other file the lines.
+Texts read_sources(const std::string& file) {
+  return is_table(file) ? data::read_pairs(file).source : data::read_lines(file);
+}
+Texts read_targets(const std::string& file) {
+  return is_table(file) ? data::read_pairs(file).target : data::read_lines(file);
+}
+
+// Hypotheses and references: as many of the ones as of each of the others.
+struct Corpus {
+  Texts hypotheses;
+  std::vector<Texts> references;
+};
+Corpus read_corpus(const Options& o) {
+  Corpus corpus;
+  for (const std::string& file : o.references) corpus.references.push_back(read_targets(file));
+  corpus.hypotheses = read_standard_input();
+  for (size_t i = 0; i < o.references.size(); ++i)
+    check<IoError>(corpus.hypotheses.size() == corpus.references[i].size(),
+                   "standard input has {} hypotheses, {} has {} references", corpus.hypotheses.size(),
+                   o.references[i], corpus.references[i].size());
+  return corpus;
+}
+
+std::string full(const std::string& signature) { return signature + "|version:tandem-" TANDEM_VERSION; }
+
+// BLEU of the lines whose source is new, of those between, and of those much like one of the training.
+std::string table_by_overlap(const Options& o, const Corpus& corpus) {
+  const std::string file = o.sources.empty() ? o.references[0] : o.sources;
+  const Texts sources = read_sources(file);
+  check<IoError>(sources.size() == corpus.hypotheses.size(),
+                 "standard input has {} hypotheses, {} has {} sources", corpus.hypotheses.size(), file,
+                 sources.size());
+  const std::vector<double> overlaps = metrics::nearest_overlap(sources, read_sources(o.training));
+  std::string table = fmt::format("{:<12} {:>8} {:>8}\n", "overlap", "texts", "BLEU");
+  struct Bin {
+    const char* name;
+    double low, high;
+  };
+  for (const Bin& bin : {Bin{"< 0.34", 0, 0.34}, Bin{"0.34 to 0.67", 0.34, 0.67}, Bin{">= 0.67", 0.67, 2}}) {
+    Corpus part{{}, std::vector<Texts>(corpus.references.size())};
+    for (size_t i = 0; i < overlaps.size(); ++i) {
+      if (overlaps[i] < bin.low || overlaps[i] >= bin.high) continue;
+      part.hypotheses.push_back(corpus.hypotheses[i]);
+      for (size_t r = 0; r < part.references.size(); ++r)
+        part.references[r].push_back(corpus.references[r][i]);
+    }
+    const std::string score =
+        part.hypotheses.empty()
+            ? "-"
+            : fmt::format("{:.2f}", metrics::corpus_bleu(part.hypotheses, part.references).score);
+    table += fmt::format("{:<12} {:>8} {:>8}\n", bin.name, part.hypotheses.size(), score);
+  }
+  return table;
+}
+
+void score_bleu(const Options& o) {
+  check<ConfigError>(o.sources.empty() || !o.training.empty(), "--sources: given without --training");
+  check<ConfigError>(o.training.empty() || !o.sources.empty() || is_table(o.references[0]),
+                     "--training: expected --sources too, or references with sources (.tsv)");
+  const Corpus corpus = read_corpus(o);
+  const metrics::Bleu bleu = metrics::corpus_bleu(corpus.hypotheses, corpus.references);
+  const std::string table = o.training.empty() ? "" : table_by_overlap(o, corpus);
+  const auto& p = bleu.precisions;
+  fmt::print("BLEU {:.2f}  {:.1f}/{:.1f}/{:.1f}/{:.1f} (brevity penalty {:.3f}, {} tokens for {})\n{}\n{}",
+             bleu.score, p[0], p[1], p[2], p[3], bleu.brevity_penalty, bleu.hypothesis_length,
+             bleu.reference_length, full(bleu.signature()), table);
+}
+
+void score_chrf(const Options& o) {
+  const Corpus corpus = read_corpus(o);
+  const metrics::Chrf chrf =
+      metrics::corpus_chrf(corpus.hypotheses, corpus.references, {.word_order = o.word_order});
+  fmt::print("chrF2{} {:.2f}\n{}\n", std::string(o.word_order, '+'), chrf.score, full(chrf.signature()));
+}
+
+void score_rouge(const Options& o) {
+  const Corpus corpus = read_corpus(o);
+  const metrics::Rouge rouge = metrics::rouge(corpus.hypotheses, corpus.references[0]);
+  fmt::print("ROUGE-1 {:.2f}  ROUGE-2 {:.2f}  ROUGE-L {:.2f}\n{}\n", rouge.rouge1, rouge.rouge2, rouge.rougeL,
+             full("nrefs:1|case:lower|stem:no|score:f1"));
+}
+
+}  // namespace
+
+void add_score(CLI::App& app) {
+  CLI::App* score = app.add_subcommand("score", "score the lines of standard input against references");
+  score->require_subcommand(1);
+  const auto add = [&](const char* name, const char* description, int files, auto run) {
+    auto o = std::make_shared<Options>();
+    CLI::App* command = score->add_subcommand(name, description);
+    command
+        ->add_option("references", o->references,
+                     files == 1 ? "a file of lines, or a .tsv of sources and references"
+                                : "files of lines, or .tsv of sources and references")
+        ->required()
+        ->expected(1, files);
+    command->callback([=] { run(*o); });
+    return std::pair{command, o};
+  };
+  const auto [bleu, b] = add("bleu", "BLEU as sacreBLEU computes it", 100, score_bleu);
+  bleu->add_option("--training", b->training,
+                   "also by overlap with the nearest of these sources: lines, or .tsv");
+  bleu->add_option("--sources", b->sources, "the hypotheses' sources [those of the .tsv]");
+  const auto [chrf, c] = add("chrf", "chrF2 as sacreBLEU computes it", 100, score_chrf);
+  chrf->add_option("--word-order", c->word_order, "n-grams of words; 2: chrF++")
+      ->check(integer(0, 10))
+      ->capture_default_str();
+  add("rouge", "ROUGE-1, -2 and -L as rouge-score computes them", 1, score_rouge);
+}
+
+}  // namespace tandem::command
