@@ -84,7 +84,7 @@ Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const Hidd
   const Tensor padding = eq(ids, static_cast<double>(config_.pad_id));
   const Tensor kind = segments.defined() ? segments_(segments) : segments_.weight.select(0, 0);
   const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype()}));
-  Tensor x = at(0, drop_(norm_(words + positions_.slice(0, 0, ids.size(1)) + kind)));
+  Tensor x = drop_(at(0, norm_(words + positions_.slice(0, 0, ids.size(1)) + kind)));
   int64_t level = 0;
   for (auto& layer : layers_)
     x = at(++level, layer_drop_(x, [&](const Tensor& y) { return layer(y, padding); }));
@@ -96,5 +96,13 @@ Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const Hidd
 }
 
 Tensor TextEncoder::head(const Tensor& pooled) { return head_(head_drop_(pooled)); }
+
+nn::Hookable hookable(TextEncoder& model) {
+  return {model, model.config().layers + 1,
+          [&model](const data::Batch& batch, const HiddenHook& hook) {
+            return model.pooled(batch.inputs[0], batch.inputs[1], hook);
+          },
+          [&model](const Tensor& pooled) { return model.head(pooled); }};
+}
 
 }  // namespace tandem::models

@@ -2,11 +2,11 @@
 // one text or of a pair.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "nn/layers.h"
+#include "nn/train/hidden_hook.h"
 #include "nn/train/objective.h"
 
 namespace tandem::models {
@@ -32,9 +32,7 @@ struct TextEncoderConfig {
 TextEncoderConfig text_encoder_preset(const std::string& name);
 std::vector<std::string> text_encoder_preset_names();
 
-// Called with what a level gives, and returns what the next one takes: level 0 is the embedding, level i the
-// i-th layer. Regularizers act here.
-using HiddenHook = std::function<Tensor(int64_t level, const Tensor& hidden)>;
+using nn::HiddenHook;
 
 class TextEncoder : public nn::Module {
  public:
@@ -67,6 +65,9 @@ class TextEncoder : public nn::Module {
   nn::Dropout head_drop_;
   nn::Linear head_;
 };
+
+// Batches of data::TextDataset; the model must outlive it.
+nn::Hookable hookable(TextEncoder& model);
 
 // Batches of data::TextDataset: inputs {ids, segments}, target [B] labels.
 class TextClassification final : public nn::Objective {

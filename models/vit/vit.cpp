@@ -57,6 +57,7 @@ const VitConfig& checked(const VitConfig& c) {
     check<ConfigError>(p >= 0 && p < 1, "vit: {}: expected a rate in [0, 1), got {}", name, p);
   };
   rate("dropout", c.dropout), rate("attention_dropout", c.attention_dropout), rate("drop_path", c.drop_path);
+  rate("head_dropout", c.head_dropout);
   check<ConfigError>(c.dropout_from >= 0 && c.dropout_from <= c.depth,
                      "vit: dropout_from: expected 0 to depth {}, got {}", c.depth, c.dropout_from);
   return c;
@@ -91,6 +92,7 @@ Vit::Vit(const VitConfig& config)
       drop(*this, "drop", config.dropout_from == 0 ? config.dropout : 0),
       blocks(*this, "blocks"),
       norm(*this, "norm", config.dim, {.eps = 1e-6}),
+      head_drop(*this, "head_drop", config.head_dropout),
       head(*this, "head", config.dim, config.classes) {
   for (int64_t i = 0; i < config.depth; ++i) {
     const bool noisy = i >= config.dropout_from;
@@ -109,7 +111,7 @@ Vit::Vit(const VitConfig& config)
   }
 }
 
-Tensor Vit::forward(const Tensor& images) {
+Tensor Vit::features(const Tensor& images, const nn::HiddenHook& hook) {
   const VitConfig& c = config_;
   check<ShapeError>(images.dim() == 4 && images.size(1) == c.channels && images.size(2) == c.image_size &&
                         images.size(3) == c.image_size,
@@ -117,9 +119,21 @@ Tensor Vit::forward(const Tensor& images) {
                     describe(images));
   const int64_t batch = images.size(0);
   const Tensor patches = patch_embed(images).flatten(2).transpose(1, 2);  // [B, T-1, D]
-  Tensor x = drop(cat({class_token.expand({batch, 1, c.dim}), patches}, 1) + positions);
-  for (auto& block : blocks) x = block(x);
-  return head(norm(x.select(1, 0)));  // the norm of the class token is all the head reads
+  const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
+  Tensor x = drop(at(0, cat({class_token.expand({batch, 1, c.dim}), patches}, 1) + positions));
+  int64_t level = 0;
+  for (auto& block : blocks) x = at(++level, block(x));
+  return norm(x.select(1, 0));  // the norm of the class token is all the head reads
+}
+
+Tensor Vit::classify(const Tensor& features) { return head(head_drop(features)); }
+
+nn::Hookable hookable(Vit& model) {
+  return {model, model.config().depth + 1,
+          [&model](const data::Batch& batch, const nn::HiddenHook& hook) {
+            return model.features(batch.inputs[0], hook);
+          },
+          [&model](const Tensor& features) { return model.classify(features); }};
 }
 
 }  // namespace tandem::models

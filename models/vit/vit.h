@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nn/layers.h"
+#include "nn/train/hidden_hook.h"
 
 namespace tandem::models {
 
@@ -23,6 +24,7 @@ struct VitConfig {
   double drop_path = 0;          // stochastic depth: rises linearly from 0 to this over the blocks
   int64_t dropout_from = 0;  // first block with noise, at most depth: those below are shared by all passes
   bool zero_head = false;    // the head starts at 0, as when fine-tuning
+  double head_dropout = 0;   // before the head; what multi-sample dropout draws several times
 };
 
 // "tiny" (28x28 grey images, 139k parameters), "small", or the paper's "s16", "b32", "b16": sizes only.
@@ -35,7 +37,12 @@ class Vit : public nn::Module {
   // ConfigError naming the option that does not fit.
   explicit Vit(const VitConfig& config);
   // [B, C, H, W] -> logits [B, classes]; ShapeError for images of another size.
-  Tensor forward(const Tensor& images);
+  Tensor forward(const Tensor& images, const nn::HiddenHook& hook = {}) {
+    return classify(features(images, hook));
+  }
+  // Its two halves: the class token after the last block and its norm, [B, dim], and the head.
+  Tensor features(const Tensor& images, const nn::HiddenHook& hook = {});
+  Tensor classify(const Tensor& features);
   const VitConfig& config() const { return config_; }
 
  private:
@@ -45,7 +52,11 @@ class Vit : public nn::Module {
   nn::Dropout drop;
   nn::ModuleList<nn::TransformerEncoderLayer> blocks;
   nn::LayerNorm norm;
+  nn::Dropout head_drop;
   nn::Linear head;
 };
+
+// Batches of images; the model must outlive it.
+nn::Hookable hookable(Vit& model);
 
 }  // namespace tandem::models

@@ -1,0 +1,69 @@
+// SimCSE (Gao, Yao, Chen 2021, arXiv 2104.08821): sentence embeddings that are close to that of the same
+// sentence under another dropout mask (unsupervised), or of a sentence that follows from it (supervised), and
+// far from those of the others in the batch.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "nn/train/objective.h"
+
+namespace tandem::nn {
+
+// A sentence's embedding [B, D] from its ids [B, T].
+using Embed = std::function<Tensor(const Tensor& ids)>;
+
+struct ContrastiveOptions {
+  double temperature = 0.05;  // above 0
+};
+
+// InfoNCE: sum_i -log(exp(cos(a_i, c_i) / t) / sum_j exp(cos(a_i, c_j) / t)) / divisor (0: by the number of
+// anchors). anchors a [N, D]; candidates c [M, D], M >= N: the first N are the anchors' own. Of one pass
+// each. ShapeError, ConfigError; ValueError for an embedding that is 0 or not finite.
+LossParts contrastive_loss(const Tensor& anchors, const Tensor& candidates,
+                           const ContrastiveOptions& options = {}, double divisor = 0);
+
+// Unsupervised: inputs[0] of a batch is ids, the two views are the two passes. ConfigError while training for
+// other than 2 passes, or a model without noise. Reported as accuracy: the fraction whose own other view is
+// the closest. In eval mode both views are the same.
+class UnsupervisedSimCse final : public Objective {
+ public:
+  UnsupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options = {});
+  Module& module() override { return module_; }
+  Tensor forward(const data::Batch& batch) override { return embed_(batch.inputs.at(0)); }
+  LossParts loss(const Tensor& embeddings, const data::Batch& batch, const RDropOptions& options,
+                 int passes) override;
+  int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
+
+ private:
+  Module& module_;
+  Embed embed_;
+  ContrastiveOptions options_;
+};
+
+// Supervised: the inputs of a batch are the ids of sentences, of what follows from each, and perhaps of what
+// contradicts it (a hard negative), each [B, T_k]. ConfigError for other than 1 pass.
+class SupervisedSimCse final : public Objective {
+ public:
+  SupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options = {});
+  Module& module() override { return module_; }
+  Tensor forward(const data::Batch& batch) override;  // all embeddings, [2B or 3B, D]
+  LossParts loss(const Tensor& embeddings, const data::Batch& batch, const RDropOptions& options,
+                 int passes) override;
+  int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
+
+ private:
+  Module& module_;
+  Embed embed_;
+  ContrastiveOptions options_;
+};
+
+// cos(a_i, b_i) of [N, D] and [N, D].
+std::vector<double> cosine_similarities(const Tensor& a, const Tensor& b);
+
+// How SimCSE is judged: Spearman's correlation of the cosines of pairs with the scores people gave them.
+// Batches hold a pair's two texts as inputs[0] and inputs[1], and the score as the target. The model is to be
+// in eval mode.
+double similarity_spearman(const Embed& embed, const data::Dataset& pairs, int64_t batch_size = 256);
+
+}  // namespace tandem::nn

@@ -1,0 +1,221 @@
+#include "nn/train/methods.h"
+
+#include <cmath>
+
+#include "autograd/engine.h"
+#include "autograd/grad_mode.h"
+#include "nn/data/text.h"
+#include "ops/ops.h"
+
+namespace tandem::nn {
+namespace {
+
+LossParts sum_of(const LossParts& a, double weight_a, const LossParts& b, double weight_b) {
+  return {.loss = a.loss * weight_a + b.loss * weight_b,
+          .ce = weight_a * a.ce + weight_b * b.ce,
+          .kl = weight_a * a.kl + weight_b * b.kl,
+          .valid = a.valid,
+          .correct = a.correct};
+}
+
+// R-Drop as it is; the others change what is done while training.
+class Method : public Objective {
+ public:
+  explicit Method(const Hookable& model) : model_(model) {}
+  Module& module() final { return model_.module; }
+
+  Tensor forward(const data::Batch& batch) final { return training() ? run(batch) : model_.logits(batch); }
+  LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                 int passes) final {
+    return training() ? train_loss(logits, batch, options, passes)
+                      : cross_entropy_of(logits, batch, options, passes);
+  }
+
+ protected:
+  virtual Tensor run(const data::Batch& batch) { return model_.logits(batch); }
+  virtual LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                               int passes) {
+    return cross_entropy_of(logits, batch, options, passes);
+  }
+
+  static LossParts cross_entropy_of(const Tensor& logits, const data::Batch& batch,
+                                    const RDropOptions& options, int passes) {
+    return rdrop_cross_entropy(logits, batch.target, options, batch.valid, passes);
+  }
+
+  Hookable model_;
+
+ private:
+  bool training() const { return model_.module.is_training(); }
+};
+
+void one_pass(const char* method, int passes) {
+  check<ConfigError>(passes == 1, "{}: expected passes 1, got {}", method, passes);
+}
+
+class Plain final : public Method {
+ public:
+  using Method::Method;
+
+ protected:
+  LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                       int passes) override {
+    one_pass("plain", passes);
+    return cross_entropy_of(logits, batch, options, passes);
+  }
+};
+
+class Mixup final : public Method {
+ public:
+  Mixup(const Hookable& model, double a, int64_t levels) : Method(model), a_(a), levels_(levels) {
+    check<ConfigError>(a > 0 && std::isfinite(a), "mixup_alpha: expected a number above 0, got {}", a);
+  }
+
+ protected:
+  Tensor run(const data::Batch& batch) override {
+    mixing_ = draw_mixing(PassContext::require("mixup").options(), batch, a_, levels_);
+    return model_.logits(
+        batch, [this](int64_t level, const Tensor& x) { return level == mixing_.level ? mixing_(x) : x; });
+  }
+
+  LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                       int passes) override {
+    data::Batch partners = batch;
+    partners.target = index_select(batch.target, 0, from_values(mixing_.order, {batch.size}));
+    const LossParts own = cross_entropy_of(logits, batch, options, passes),
+                    other = cross_entropy_of(logits, partners, options, passes);
+    LossParts parts = sum_of(own, mixing_.lambda, other, 1 - mixing_.lambda);
+    if (mixing_.lambda < 0.5) parts.correct = other.correct;  // right is the label that weighs more
+    return parts;
+  }
+
+ private:
+  double a_;
+  int64_t levels_;
+  Mixing mixing_;  // of the forward whose output the loss gets
+};
+
+class Fgm final : public Method {
+ public:
+  Fgm(const Hookable& model, double epsilon) : Method(model), epsilon_(epsilon) {
+    check<ConfigError>(epsilon > 0 && std::isfinite(epsilon),
+                       "fgm_epsilon: expected a number above 0, got {}", epsilon);
+  }
+
+ protected:
+  // Both logits, [2B, classes]. The second forward has the noise of the first: it is the same function, at a
+  // point close by, and g is its gradient.
+  Tensor run(const data::Batch& batch) override {
+    const PassOptions pass = PassContext::require("fgm").options();
+    one_pass("fgm", pass.count);
+    Tensor embedding, clean, g;
+    {
+      const GradMode tape(true);  // also where the plan records nothing yet
+      clean = model_.logits(batch, [&](int64_t level, const Tensor& x) {
+        if (level > 0) return x;
+        return embedding = x.requires_grad() ? x : x.detach().requires_grad_();
+      });
+      const Tensor loss = rdrop_cross_entropy(clean, batch.target, {.divisor = 1}, batch.valid).loss;
+      g = grad(loss, {embedding}, {}, {.retain_graph = true})[0];
+    }
+    const Tensor perturbation = fgm_perturbation(g, epsilon_);
+    const PassContext again(pass);
+    return cat({clean, model_.logits(batch, [&](int64_t level, const Tensor& x) {
+                  return level == 0 ? x + perturbation : x;
+                })});
+  }
+
+  // Its ce is the sum of both; right are the predictions of the batch as it is.
+  LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                       int passes) override {
+    one_pass("fgm", passes);
+    const Tensors halves = split(logits, batch.size);
+    return sum_of(cross_entropy_of(halves.at(0), batch, options, passes), 1,
+                  cross_entropy_of(halves.at(1), batch, options, passes), 1);
+  }
+
+ private:
+  double epsilon_;
+};
+
+// The passes are the heads: only they see more than one.
+class MultiSample final : public Method {
+ public:
+  using Method::Method;
+
+ protected:
+  Tensor run(const data::Batch& batch) override {
+    PassOptions trunk = PassContext::require("multisample").options();
+    const int heads = trunk.count;
+    trunk.first = 0, trunk.count = 1;
+    Tensor features;
+    {
+      const PassContext once(trunk);
+      features = model_.features(batch, {});
+    }
+    const Tensor logits = model_.head(features);
+    check<ConfigError>(heads == 1 || logits.passes() == heads,
+                       "multisample: the head has no dropout to draw {} times", heads);
+    return logits;
+  }
+
+  LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                       int passes) override {
+    check<ConfigError>(options.alpha == 0 || passes == 1,
+                       "multisample: expected alpha 0, got {}: its heads are not compared", options.alpha);
+    return cross_entropy_of(logits, batch, options, passes);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Objective> make_method(const std::string& name, const Hookable& model,
+                                       const MethodOptions& options) {
+  if (name == "plain") return std::make_unique<Plain>(model);
+  if (name == "rdrop") return std::make_unique<Method>(model);
+  if (name == "mixup") return std::make_unique<Mixup>(model, options.mixup_alpha, 1);
+  if (name == "manifold-mixup") return std::make_unique<Mixup>(model, options.mixup_alpha, model.levels);
+  if (name == "fgm") return std::make_unique<Fgm>(model, options.fgm_epsilon);
+  if (name == "multisample") return std::make_unique<MultiSample>(model);
+  raise<ConfigError>("method: expected one of {}, got '{}'", data::join(method_names(), ", "), name);
+}
+
+std::vector<std::string> method_names() {
+  return {"plain", "rdrop", "mixup", "manifold-mixup", "fgm", "multisample"};
+}
+
+Tensor Mixing::operator()(const Tensor& x) const {
+  const Tensor partners = index_select(x, 0, from_values(order, {static_cast<int64_t>(order.size())}));
+  return x * lambda + partners * (1 - lambda);
+}
+
+Mixing draw_mixing(const PassOptions& pass, const data::Batch& batch, double a, int64_t levels) {
+  // The micro-batch's place is the number of the call, so that each draws its own.
+  const auto key = [&](const char* what, uint64_t call) {
+    return noise_key(pass.seed, pass.step, site_hash(what), static_cast<uint32_t>(call), Purpose::mixup);
+  };
+  Mixing mixing{.lambda = beta(key("mixup.lambda", 0), 0, a, a),
+                .order = {},
+                .level = static_cast<int64_t>(bounded(key("mixup.level", 0), 0, 0, levels))};
+  const auto labels = batch.target.to_vector<int64_t>();
+  const auto valid =
+      batch.valid.defined() ? batch.valid.to_vector<uint8_t>() : std::vector<uint8_t>(labels.size(), 1);
+  std::vector<int64_t> counted;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    mixing.order.push_back(static_cast<int64_t>(i));
+    if (valid[i] != 0 && labels[i] != RDropOptions().ignore_index) counted.push_back(i);
+  }
+  const auto drawn = permutation(key("mixup.order", pass.sample_offset), std::ssize(counted));
+  for (size_t i = 0; i < counted.size(); ++i) mixing.order[counted[i]] = counted[drawn[i]];
+  return mixing;
+}
+
+Tensor fgm_perturbation(const Tensor& gradient, double epsilon) {
+  const NoGradGuard no_grad;
+  const int64_t batch = gradient.size(0);
+  const Tensor rows = gradient.reshape({batch, -1}), norm = sqrt(square(rows).sum({1}, true));
+  const Tensor unit = where(gt(norm, 0), rows / norm, zeros_like(rows));
+  return (unit * epsilon).reshape(gradient.shape());
+}
+
+}  // namespace tandem::nn

@@ -1,0 +1,56 @@
+// Regularizers to judge R-Drop by: each is an objective of a classifier, trained by the same trainer.
+//
+//   name             loss of a batch                                                        passes
+//   plain            CE                                                                     1
+//   rdrop            mean_i CE(P_i, y) + alpha/2 mean_{i != j} KL(P_i || P_j)               any
+//   mixup            l CE(y) + (1 - l) CE(y') of l x + (1 - l) x', l ~ Beta(a, a)           any
+//                    (Zhang et al. 2018, arXiv 1710.09412), x the embedding
+//   manifold-mixup   the same at a level drawn for each step (Verma et al. 2019, 1806.05236)  any
+//   fgm              CE(e) + CE(e + eps g / |g|), e the embedding, g = dCE/de               1
+//                    (Miyato et al. 2017, 1605.07725)
+//   multisample      mean of CE over several dropped heads on one trunk                     any: the heads
+//                    (Inoue 2019, 1905.09788)
+//
+// They act in training only: in eval mode each is the plain classifier. What is drawn is a pure function of
+// (seed, step, place in the global batch): a run that is resumed, and every plan, draws the same.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autograd/pass_context.h"
+#include "nn/train/hidden_hook.h"
+#include "nn/train/objective.h"
+
+namespace tandem::nn {
+
+struct MethodOptions {
+  double mixup_alpha = 0.2;  // a of Beta(a, a), above 0
+  double fgm_epsilon = 1;    // norm of a sample's perturbation, above 0
+};
+
+// Batches have labels [B]. The model must outlive the objective. ConfigError for an unknown name or an option
+// out of its range; while training, for a number of passes or an alpha that the method cannot have.
+std::unique_ptr<Objective> make_method(const std::string& name, const Hookable& model,
+                                       const MethodOptions& options = {});
+std::vector<std::string> method_names();
+
+// What MixUp does to a micro-batch: sample i becomes lambda x_i + (1 - lambda) x_order[i].
+struct Mixing {
+  double lambda = 1;
+  std::vector<int64_t> order;
+  int64_t level = 0;
+
+  Tensor operator()(const Tensor& x) const;  // along the first dimension
+};
+
+// lambda ~ Beta(a, a) and the level in [0, levels) are those of the whole step, the order is the
+// micro-batch's: partners are found among the samples that are computed together. Those that do not count
+// stay by themselves.
+Mixing draw_mixing(const PassOptions& pass, const data::Batch& batch, double a, int64_t levels);
+
+// epsilon g / |g| of each sample, the first dimension; 0 where g is.
+Tensor fgm_perturbation(const Tensor& gradient, double epsilon);
+
+}  // namespace tandem::nn
