@@ -65,7 +65,7 @@ void check_sizes(const char* what, const Texts& hypotheses, const Texts& referen
 }  // namespace
 
 std::vector<std::string> tokenize_13a(const std::string& line) {
-  // White space at the end counts for nothing, a line end there is none that "-" could be followed by.
+  // The end's white space goes first: a line end there does not join "-" to a next line.
   std::string text = line;
   for (auto parts = characters(text); !parts.empty() && is_white_space(parts.back()); parts.pop_back())
     text.resize(text.size() - parts.back().size());

@@ -35,20 +35,16 @@ void check_finite(const Numbers& values, const char* side) {
                       "correlation: value {} of the {} is {}, expected a finite number", i, side, values[i]);
 }
 
-// From the mean, the largest being 1: squares of any numbers neither overflow nor vanish.
+// From the mean, in units of the largest value: squares of any numbers neither overflow nor vanish.
 Numbers deviations(const Numbers& values, const char* side) {
   check_finite(values, side);
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   check<ValueError>(*low < *high, "correlation: the {} are all the same number", side);
   const double size = std::max(std::abs(*low), std::abs(*high));
-  Numbers result;
-  double mean = 0, largest = 0;
+  double mean = 0;
   for (double value : values) mean += value / size / static_cast<double>(values.size());
-  for (double value : values) {
-    result.push_back(value / size - mean);
-    largest = std::max(largest, std::abs(result.back()));
-  }
-  for (double& value : result) value /= largest;
+  Numbers result;
+  for (double value : values) result.push_back(value / size - mean);
   return result;
 }
 
