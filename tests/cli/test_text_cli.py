@@ -157,6 +157,30 @@ def test_plans_and_options_of_a_translation():
         seen.append(metrics(name))
 
 
+def test_methods_beside_rdrop():
+    make_data()
+    seen = []
+    for method, args in {"plain": ["--passes", "1"], "rdrop": [], "mixup": ["--passes", "1"],
+                         "manifold-mixup": ["--passes", "1", "--mixup-alpha", "1"], "fgm": ["--passes", "1"],
+                         "multisample": ["--passes", "4", "--alpha", "0"]}.items():
+        done = train("classify", "labels", method, "--method", method, *args)
+        expect(("R-Drop" if method == "rdrop" else method) + " " in done.out, done.out)
+        expect(metrics(method) not in seen, f"{method} trains like another")
+        seen.append(metrics(method))
+        train("classify", "labels", method + "-again", "--method", method, *args, "--epochs", "1")
+        run("train", "classify", "--resume", "--run", method + "-again", "--epochs", "2", "--quiet")
+        expect(len(metrics(method + "-again")) == len(metrics(method)), f"{method} does not go on")
+    train("classify", "labels", "plain-rdrop", "--passes", "1")
+    expect(metrics("plain-rdrop") == seen[0], "--passes 1 is not plain")
+    for method in "plain", "mixup", "manifold-mixup", "fgm":
+        train_fails("classify", "labels", "--method", method, status=USAGE,
+                    says=f"--method {method}: expected --passes 1, got 2")
+    train_fails("classify", "labels", "--method", "multisample", status=USAGE, says="expected --alpha 0, got 1")
+    train_fails("classify", "labels", "--method", "fgm", "--compare", status=USAGE, says="--compare: expected --method rdrop")
+    train_fails("classify", "labels", "--method", "magic", status=USAGE, says=["--method", "magic"])
+    train_fails("classify", "labels", "--mixup-alpha", "0", status=USAGE, says="--mixup-alpha")
+
+
 def test_two_files_are_as_good_as_one():
     make_data()
     for split in "train", "valid", "test":

@@ -40,6 +40,8 @@ class Recipe {
   virtual const data::Dataset& valid() const = 0;
   virtual std::unique_ptr<TaskModel> make_model() const = 0;
   virtual nn::Metadata metadata() const = 0;
+  // What a run is called in the report.
+  virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
   virtual nn::ValidationMetric metric(TaskModel&) const { return {}; }
   // On the test data; `run` is the folder for what was made of it, or "".
   virtual std::vector<Score> scores(TaskModel& model, const std::string& run) const = 0;

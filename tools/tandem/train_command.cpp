@@ -51,7 +51,7 @@ bool has_checkpoint(const std::string& run) { return std::filesystem::exists(run
 // Trains one model into `run`.
 Outcome train_one(const Recipe& recipe, const std::string& task, const std::string& run, int passes) {
   const TrainSettings& s = recipe.settings;
-  const std::string name = passes > 1 ? "R-Drop" : "plain";
+  const std::string name = recipe.training_name(passes);
   nn::InitScope init({.seed = s.trainer.seed});
   const std::unique_ptr<TaskModel> model = recipe.make_model();
   const auto optimizer = make_optimizer(s, *model->module);

@@ -10,6 +10,7 @@
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
 #include "nn/metrics/scores.h"
+#include "tools/tandem/method_choice.h"
 #include "tools/tandem/recipes/text_options.h"
 
 namespace tandem::command {
@@ -122,7 +123,16 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     return sizes() + fmt::format(", {} classes", classes_.size()) +
            (skipped_ > 0 ? fmt::format("\n{} lines without a text were left out", skipped_) : "");
   }
-  std::unique_ptr<TaskModel> make_model() const override { return make<models::TextClassification>(); }
+  void declare_model(OptionAdder& to) override {
+    method_.declare(to);
+    TextEncoderRecipe::declare_model(to);
+  }
+  std::string training_name(int passes) const override { return method_.training_name(passes); }
+  std::unique_ptr<TaskModel> make_model() const override {
+    auto model = std::make_unique<models::TextEncoder>(config_);
+    auto objective = method_.make(models::hookable(*model), settings);
+    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
+  }
 
   nn::Metadata metadata() const override {
     nn::Metadata all = common_metadata("classify");
@@ -155,6 +165,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     return part;
   }
 
+  MethodChoice method_;
   int64_t per_class_ = 0, skipped_ = 0;
   std::vector<std::string> classes_;
   std::vector<int64_t> test_labels_;
