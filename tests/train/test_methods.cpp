@@ -96,8 +96,10 @@ void check_gradient(Net& model, const std::string& method, const StepOptions& op
   run(model, method, options);
   const auto gradients = flat_gradients(model);
   int64_t at = 0;
-  for (const auto& [name, parameter] : model.named_parameters()) {
-    auto* value = parameter.template data<double>();
+  for (const auto& named : model.named_parameters()) {
+    const std::string& name = named.first;  // no binding: clang 14 does not take one in INFO
+    const Tensor& parameter = named.second;
+    auto* value = parameter.data<double>();
     for (int64_t i = 0; i < parameter.numel(); i += 7) {
       const double kept = value[i], h = 1e-5;
       value[i] = kept + h;
