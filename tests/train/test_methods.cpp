@@ -96,21 +96,19 @@ void check_gradient(Net& model, const std::string& method, const StepOptions& op
   run(model, method, options);
   const auto gradients = flat_gradients(model);
   int64_t at = 0;
-  for (const auto& named : model.named_parameters()) {
-    const std::string& name = named.first;  // no binding: clang 14 does not take one in INFO
-    const Tensor& parameter = named.second;
-    auto* value = parameter.data<double>();
-    for (int64_t i = 0; i < parameter.numel(); i += 7) {
+  for (const NamedTensor& parameter : model.named_parameters()) {
+    auto* value = parameter.tensor.data<double>();
+    for (int64_t i = 0; i < parameter.tensor.numel(); i += 7) {
       const double kept = value[i], h = 1e-5;
       value[i] = kept + h;
       const double up = run(model, method, options).loss;
       value[i] = kept - h;
       const double down = run(model, method, options).loss;
       value[i] = kept;
-      INFO(method, ": ", name, "[", i, "]");
+      INFO(method, ": ", parameter.name, "[", i, "]");
       CHECK(std::abs((up - down) / (2 * h) - gradients[at + i]) < 1e-9);
     }
-    at += parameter.numel();
+    at += parameter.tensor.numel();
   }
 }
 
