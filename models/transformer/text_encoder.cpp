@@ -69,6 +69,7 @@ TextEncoder::TextEncoder(const TextEncoderConfig& config)
                                                             .norm_first = c.norm_first,
                                                             .norm_eps = c.norm_eps});
   }
+  if (c.norm_first) last_norm_.emplace(*this, "last_norm", c.dim, nn::LayerNormOptions{.eps = c.norm_eps});
   words_.initialize("weight", nn::init::normal(0, 0.02));
   segments_.initialize("weight", nn::init::normal(0, 0.02));
   const NoGradGuard no_grad;
@@ -88,7 +89,7 @@ Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const Hidd
   int64_t level = 0;
   for (auto& layer : layers_)
     x = at(++level, layer_drop_(x, [&](const Tensor& y) { return layer(y, padding); }));
-  return x;
+  return last_norm_ ? (*last_norm_)(x) : x;
 }
 
 Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const HiddenHook& hook) {

@@ -2,6 +2,7 @@
 // one text or of a pair.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,7 @@ struct TextEncoderConfig {
   double dropout = 0.1;
   double attention_dropout = 0, layer_drop = 0, word_dropout = 0;
   double norm_eps = 1e-12;
-  bool norm_first = false;
+  bool norm_first = false;  // pre-norm, with a norm at the end; otherwise post-norm, as BERT is
 };
 
 // "tiny" (1 layer, d 64), "small" (2, d 128), "bert_base" (12, d 768, ffn 3072, 12 heads, 30,522 pieces).
@@ -61,6 +62,7 @@ class TextEncoder : public nn::Module {
   nn::Dropout drop_;
   nn::LayerDrop layer_drop_;
   nn::ModuleList<nn::TransformerEncoderLayer> layers_;
+  std::optional<nn::LayerNorm> last_norm_;
   nn::Linear pooler_;
   nn::Dropout head_drop_;
   nn::Linear head_;

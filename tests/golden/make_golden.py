@@ -5,6 +5,7 @@ import sys
 
 sys.dont_write_bytecode = True
 import common
+import encoder_cases
 import model_cases
 import op_cases
 import optim_cases
@@ -16,4 +17,5 @@ rdrop_cases.add_cases()
 common.write(here / "ops.json", ops)
 common.write(here / "layers.json", model_cases.layers())
 common.write(here / "models.json", model_cases.models())
+common.write(here / "encoder.json", encoder_cases.all_cases())
 common.write(here / "optim.json", optim_cases.all_cases())
