@@ -21,19 +21,20 @@ struct Candidate {
   int64_t row, id;
 };
 
-// The `count` likeliest continuations of one row.
+// The `count` likeliest continuations of one row; or `only` that one.
 std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t row, double so_far,
-                                   int64_t count) {
-  float largest = logits[0];
-  for (int64_t v = 1; v < vocab; ++v) largest = std::max(largest, logits[v]);
+                                   int64_t count, int64_t only) {
+  const float largest = *std::max_element(logits, logits + vocab);
   double sum = 0;
   for (int64_t v = 0; v < vocab; ++v) sum += std::exp(static_cast<double>(logits[v] - largest));
-  const double log_sum = largest + std::log(sum);
+  const double offset = so_far - largest - std::log(sum);
+  if (only >= 0) return {{offset + logits[only], row, only}};
   std::vector<Candidate> best;  // sorted
   for (int64_t v = 0; v < vocab; ++v) {
-    const double value = so_far + (logits[v] - log_sum);
-    if (static_cast<int64_t>(best.size()) == count && value <= best.back().log_probability) continue;
-    if (static_cast<int64_t>(best.size()) == count) best.pop_back();
+    const double value = offset + logits[v];
+    const bool full = std::ssize(best) == count;
+    if (full && value <= best.back().log_probability) continue;
+    if (full) best.pop_back();
     const auto at = std::upper_bound(best.begin(), best.end(), value,
                                      [](double a, const Candidate& b) { return a > b.log_probability; });
     best.insert(at, {value, row, v});
@@ -57,19 +58,17 @@ struct Search {
   void advance(const float* logits, int64_t vocab, const BeamOptions& o, std::vector<int64_t>& parents) {
     const auto length = static_cast<int64_t>(live[0].ids.size()) + 1;
     const bool last = length >= most;
-    std::vector<std::vector<Candidate>> rows(live.size());
-    const int64_t wanted = std::min(vocab, o.beam == 1 ? 1 : 2 * o.beam);
-    for (size_t i = 0; i < live.size(); ++i) {
-      rows[i] = best_of_row(logits + i * vocab, vocab, static_cast<int64_t>(i), live[i].log_probability,
-                            last ? vocab : wanted);
-    }
+    const int64_t wanted = o.beam == 1 ? 1 : 2 * o.beam;
     std::vector<Candidate> all;
-    for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());
-    if (last) std::erase_if(all, [&](const Candidate& c) { return c.id != o.eos; });
+    for (size_t i = 0; i < live.size(); ++i) {
+      const auto row = best_of_row(logits + i * vocab, vocab, static_cast<int64_t>(i),
+                                   live[i].log_probability, wanted, last ? o.eos : -1);
+      all.insert(all.end(), row.begin(), row.end());
+    }
     std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
       return a.log_probability > b.log_probability;
     });
-    if (static_cast<int64_t>(all.size()) > wanted) all.resize(wanted);
+    if (std::ssize(all) > wanted) all.resize(wanted);
     std::vector<Live> next;
     for (const Candidate& c : all) {
       if (c.id == o.eos) {

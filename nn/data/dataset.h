@@ -34,7 +34,7 @@ class Dataset {
 
   // The samples of each step of an epoch. Shuffled by (seed, epoch); the last, smaller batch is kept.
   virtual std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const;
-  // In order, for evaluation.
+  // For evaluation: each once, in order or (texts) by length.
   virtual std::vector<Indices> ordered_batches(int64_t batch_size) const;
 };
 

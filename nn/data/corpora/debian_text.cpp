@@ -39,7 +39,7 @@ std::vector<Description> read_descriptions(const std::string& name, const std::s
     if (line.empty()) {
       finish();
     } else if (line[0] == ' ') {
-      if (in_text) now.text += "\n" + line.substr(1);
+      if (in_text) now.text.append(1, '\n').append(line, 1);
     } else {
       const size_t colon = line.find(':');
       check<IoError>(colon != std::string::npos, "{}:{}: expected 'Name: value', got '{}'", name, number,
@@ -93,7 +93,8 @@ std::pair<std::string, std::string> synopsis_and_paragraph(const std::string& te
     if (collapse_spaces(line) == ".") {
       if (!paragraph.empty()) break;
     } else {
-      paragraph += paragraph.empty() ? line : " " + line;
+      if (!paragraph.empty()) paragraph += ' ';
+      paragraph += line;
     }
   }
   return {synopsis, collapse_spaces(paragraph)};

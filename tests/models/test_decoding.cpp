@@ -1,0 +1,211 @@
+// Decoding: steps with a cache are the whole model's, beam search finds what exhaustive search finds, and a
+// text does not depend on the others of its batch.
+#include "models/transformer/decoding.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+
+#include "autograd/grad_mode.h"
+#include "ops/ops.h"
+#include "tests/nn/util.h"
+
+using namespace tandem;
+using namespace tandem::models;
+using nn::contains;
+using nn::difference;
+using nn::message_of;
+
+namespace {
+
+TransformerConfig tiny(bool norm_first, bool copy, int64_t vocab = 12) {
+  return {.vocab = vocab,
+          .dim = 8,
+          .heads = 2,
+          .mlp_dim = 16,
+          .encoder_layers = 2,
+          .decoder_layers = 2,
+          .max_positions = 16,
+          .norm_first = norm_first,
+          .copy = copy};
+}
+
+template <class Model, class Config>
+std::unique_ptr<Model> make(const Config& config, uint64_t seed, double sharpness = 1) {
+  const nn::InitScope init({.seed = seed, .dtype = DType::f64});
+  auto model = std::make_unique<Model>(config);
+  model->eval();
+  const NoGradGuard no_grad;
+  for (const Tensor& p : model->parameters()) p.mul_(sharpness);  // distributions with clear winners
+  return model;
+}
+
+double log_probability(Transformer& model, const Ids& source, const Ids& target) {
+  Ids from = source, in{2}, out = target;
+  from.push_back(3), in.insert(in.end(), target.begin(), target.end()), out.push_back(3);
+  const Tensor logits =
+      model.forward(from_values(from, {1, std::ssize(from)}), from_values(in, {1, std::ssize(in)}));
+  const auto logs = log_softmax(logits, -1).to_vector<double>();
+  double sum = 0;
+  for (size_t t = 0; t < out.size(); ++t) sum += logs[t * logits.size(2) + out[t]];
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("decoding: a step with a cache is the whole decoder's") {
+  const NoGradGuard no_grad;
+  for (bool norm_first : {false, true}) {
+    for (bool copy : {false, true}) {
+      const auto model = make<Transformer>(tiny(norm_first, copy), 3);
+      const Tensor source = from_values(Ids{5, 6, 7, 3, 8, 3, 0, 0}, {2, 4});
+      const Tensor target = from_values(Ids{2, 5, 9, 6, 2, 7, 7, 11}, {2, 4});
+      const Tensor whole = model->forward(source, target);
+      Transformer::State state = model->begin(source);
+      for (int64_t t = 0; t < 4; ++t)
+        CHECK(difference(model->step(state, target.select(1, t).contiguous()), whole.select(1, t)) < 1e-10);
+      // Rows chosen, repeated and turned round go on as themselves.
+      Transformer::State other = model->begin(source);
+      model->step(other, target.select(1, 0).contiguous());
+      Transformer::select(other, from_values(Ids{1, 0, 1}, {3}));
+      const Tensor next = model->step(other, from_values(Ids{7, 5, 7}, {3}));
+      CHECK(difference(next.select(0, 0), whole.select(1, 1).select(0, 1)) < 1e-10);
+      CHECK(difference(next.select(0, 1), whole.select(1, 1).select(0, 0)) < 1e-10);
+      CHECK(difference(next.select(0, 2), whole.select(1, 1).select(0, 1)) < 1e-10);
+    }
+    const auto lm = make<LanguageModel>(
+        LanguageModelConfig{
+            .vocab = 12, .dim = 8, .heads = 2, .mlp_dim = 16, .max_positions = 8, .norm_first = norm_first},
+        4);
+    const Tensor ids = from_values(Ids{2, 5, 9, 6, 1, 7}, {2, 3});
+    const Tensor whole = lm->forward(ids);
+    LanguageModel::State state = lm->begin();
+    for (int64_t t = 0; t < 3; ++t)
+      CHECK(difference(lm->step(state, ids.select(1, t).contiguous()), whole.select(1, t)) < 1e-10);
+  }
+}
+
+TEST_CASE("decoding: a wide beam finds what exhaustive search finds") {
+  const NoGradGuard no_grad;
+  constexpr int64_t kVocab = 6, kMost = 4;  // two words beside the special ids and the mask's
+  int longer = 0;
+  for (uint64_t seed = 0; seed < 12; ++seed) {
+    const auto model = make<Transformer>(tiny(seed % 2, seed % 3 == 0, kVocab), seed, 1.5);
+    for (double penalty : {0.0, 0.6, 2.0}) {
+      const Ids source{4, 5, 4};
+      Hypothesis best{{}, -1e300};
+      std::function<void(Ids)> extend = [&](Ids text) {
+        const double score = log_probability(*model, source, text) /
+                             std::pow((5.0 + static_cast<double>(text.size()) + 1) / 6, penalty);
+        if (score > best.score) best = {text, score};
+        if (std::ssize(text) + 1 == kMost) return;
+        for (int64_t id = 0; id < kVocab; ++id) {
+          if (id == 3) continue;
+          Ids next = text;
+          next.push_back(id);
+          extend(next);
+        }
+      };
+      extend({});
+      const auto found =
+          beam_search(*model, {source}, {.beam = 200, .length_penalty = penalty, .max_length = kMost});
+      CHECK(found[0].ids == best.ids);
+      CHECK(found[0].score == doctest::Approx(best.score).epsilon(1e-5));  // the search adds in f32's logits
+      longer += found[0].ids.size() > 1;
+    }
+  }
+  CHECK(longer > 3);  // else little was searched
+}
+
+TEST_CASE("decoding: a beam of one is greedy, and a wider one is no worse") {
+  const NoGradGuard no_grad;
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    const auto model = make<Transformer>(tiny(true, false), seed, 2);
+    const Ids source{5, 6, 7};
+    Ids expected;
+    for (int64_t n = 0; n < 9; ++n) {
+      Ids in{2};
+      in.insert(in.end(), expected.begin(), expected.end());
+      const Tensor logits =
+          model->forward(from_values(Ids{5, 6, 7, 3}, {1, 4}), from_values(in, {1, std::ssize(in)}));
+      const auto next = argmax(logits.select(1, n), -1).to_vector<int64_t>()[0];
+      if (next == 3) break;
+      expected.push_back(next);
+    }
+    const auto greedy = beam_search(*model, {source}, {.beam = 1, .length_penalty = 0, .max_length = 10});
+    CHECK(greedy[0].ids == expected);
+    CHECK(greedy[0].score == doctest::Approx(log_probability(*model, source, greedy[0].ids)).epsilon(1e-5));
+    const auto wide = beam_search(*model, {source}, {.beam = 50, .length_penalty = 0, .max_length = 10});
+    CHECK(wide[0].score >= greedy[0].score - 1e-9);
+  }
+}
+
+TEST_CASE("decoding: the other texts of a batch change nothing") {
+  const auto model = make<Transformer>(tiny(false, true), 7, 2);
+  const std::vector<Ids> sources{{5, 6, 7}, {9}, {4, 4, 4, 4, 4, 4, 4, 4}, {11, 10}};
+  const BeamOptions options{.beam = 3, .max_length = 12};
+  const auto together = beam_search(*model, sources, options);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const auto alone = beam_search(*model, {sources[i]}, options);
+    CHECK(alone[0].ids == together[i].ids);
+    CHECK(alone[0].score == doctest::Approx(together[i].score).epsilon(1e-6));
+    CHECK(together[i].ids.size() < 12);
+    CHECK(std::count(together[i].ids.begin(), together[i].ids.end(), 3) == 0);
+  }
+  CHECK(beam_search(*model, std::vector<Ids>{}, options).empty());
+  CHECK(contains(message_of<ValueError>([&] {
+                   beam_search(*model, {{5}, {}}, options);
+                 }),
+                 "source 1 is empty"));
+  CHECK(contains(message_of<ShapeError>([&] { beam_search(*model, {Ids(16, 5)}, options); }), "17 tokens"));
+  CHECK(contains(message_of<ConfigError>([&] { beam_search(*model, {{5}}, {.beam = 0}); }), "beam"));
+}
+
+TEST_CASE("sampling: what temperature, top-k and top-p leave") {
+  const std::vector<float> logits{std::log(0.1f), std::log(0.4f), std::log(0.2f), std::log(0.3f)};
+  const auto frequencies = [&](const SampleOptions& options) {
+    std::map<int64_t, double> counts;
+    constexpr int kDraws = 10'000;
+    for (int i = 0; i < kDraws; ++i) counts[choose(logits, (i + 0.5) / kDraws, options)] += 1.0 / kDraws;
+    return counts;
+  };
+  const auto near = [](double x) { return doctest::Approx(x).epsilon(0.002); };
+  auto f = frequencies({});
+  CHECK(f[0] == near(0.1));
+  CHECK(f[1] == near(0.4));
+  CHECK(f[2] == near(0.2));
+  CHECK(f[3] == near(0.3));
+  f = frequencies({.top_k = 2});
+  CHECK(f.size() == 2);
+  CHECK(f[1] == near(0.4 / 0.7));
+  CHECK(frequencies({.top_p = 0.69}).size() == 2);
+  CHECK(frequencies({.top_p = 0.71}).size() == 3);
+  CHECK(frequencies({.top_p = 0.01}).size() == 1);
+  CHECK(frequencies({.temperature = 0}).size() == 1);
+  f = frequencies({.temperature = 0.5});
+  CHECK(f[1] == near(0.16 / 0.30));
+}
+
+TEST_CASE("sampling: a pure function of the seed, for any number of texts") {
+  const auto model = make<LanguageModel>(
+      LanguageModelConfig{.vocab = 12, .dim = 8, .heads = 2, .mlp_dim = 16, .max_positions = 8}, 4, 2);
+  const SampleOptions options{.length = 20, .seed = 5};
+  const auto texts = sample(*model, {3, 5}, 4, options);
+  CHECK(texts.size() == 4);
+  for (const Ids& text : texts) CHECK(text.size() == 20);  // more than there are positions
+  CHECK(texts[0] != texts[1]);
+  CHECK(sample(*model, {3, 5}, 1, options)[0] == texts[0]);
+  CHECK(sample(*model, {3, 5}, 4, {.length = 20, .seed = 6}) != texts);
+  const auto greedy = sample(*model, {3, 5}, 2, {.length = 20, .temperature = 0});
+  CHECK(greedy[0] == greedy[1]);
+  CHECK(greedy[0] == sample(*model, {3, 5}, 1, {.length = 20, .top_k = 1, .seed = 9})[0]);
+  for (const Ids& text : sample(*model, {3, 5}, 8, {.length = 20, .stop_at_eos = true})) {
+    const auto end = std::find(text.begin(), text.end(), 3);
+    CHECK((end == text.end() ? text.size() == 20 : end == text.end() - 1));
+  }
+  CHECK(contains(message_of<ValueError>([&] { sample(*model, {}, 1, options); }), "prompt"));
+  CHECK(contains(message_of<ConfigError>([&] { sample(*model, {3}, 1, {.top_p = 0}); }), "top_p"));
+}

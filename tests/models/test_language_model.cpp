@@ -1,0 +1,193 @@
+// The language model: equal gradients under every plan, what padding and later tokens may not do; LayerDrop
+// and word dropout.
+#include "models/transformer/language_model.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <map>
+
+#include "autograd/grad_mode.h"
+#include "autograd/parallel.h"
+#include "autograd/pass_context.h"
+#include "ops/ops.h"
+#include "tests/train/toy.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+using models::LanguageModel;
+using models::LanguageModelConfig;
+
+namespace {
+
+const LanguageModelConfig kLanguageModel{.vocab = 14,
+                                         .dim = 8,
+                                         .heads = 2,
+                                         .mlp_dim = 16,
+                                         .layers = 3,
+                                         .max_positions = 16,
+                                         .dropout = 0.3,
+                                         .attention_dropout = 0.2,
+                                         .activation_dropout = 0.1,
+                                         .layer_drop = 0.3,
+                                         .word_dropout = 0.2};
+
+// Blocks of tokens that count up from a random one, padded to `length`.
+data::Batch counting(int64_t count, int64_t size, int64_t length) {
+  std::vector<int64_t> in(count * length), out(count * length);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t t = 0; t < size - i % 2; ++t) {
+      in[i * length + t] = 4 + (i * 3 + t) % 10;
+      out[i * length + t] = 4 + (i * 3 + t + 1) % 10;
+    }
+  }
+  return {{from_values(in, {count, length})}, from_values(out, {count, length}), {}, count};
+}
+
+struct Outcome {
+  nn::StepResult result;
+  std::vector<double> gradients;
+};
+
+template <class Model, class Objective, class Config>
+Outcome step(const Config& config, const std::vector<data::Batch>& batches, const nn::StepOptions& options,
+             DType dtype = DType::f64) {
+  const nn::InitScope init({.seed = 7, .dtype = dtype});
+  Model model(config);
+  Objective objective(model);
+  Outcome outcome{nn::accumulate_gradients(objective, batches, options), {}};
+  outcome.gradients = flat_gradients(model);
+  return outcome;
+}
+
+// What every model here has to keep, given a function from (batches, options, dtype) to an outcome and
+// batches of the same samples in a tight and a padded form.
+template <class Run>
+void check_plans_and_padding(Run run, const data::Batch& tight, const data::Batch& padded) {
+  nn::StepOptions options{.passes = 3, .alpha = 2, .seed = 3, .step = 5};
+  options.plan = nn::Plan::sequential;
+  const Outcome reference = run({tight, padded}, options, DType::f64);
+  CHECK(reference.result.kl > 1e-4);
+  for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::replay}) {
+    options.plan = plan;
+    const Outcome outcome = run({tight, padded}, options, DType::f64);
+    CHECK(outcome.result.loss == doctest::Approx(reference.result.loss).epsilon(1e-10));
+    CHECK(distance(outcome.gradients, reference.gradients) < 1e-10);
+  }
+  options.plan = nn::Plan::stacked;
+  const Outcome a = run({tight}, options, DType::f64), b = run({padded}, options, DType::f64);
+  CHECK(a.result.units == b.result.units);
+  CHECK(a.result.loss == doctest::Approx(b.result.loss).epsilon(1e-12));
+  CHECK(distance(a.gradients, b.gradients) < 1e-11);
+  // Threads change rounding at most.
+  const int threads = num_threads();
+  set_num_threads(1);
+  const Outcome one = run({padded}, options, DType::f32);
+  set_num_threads(2);
+  const Outcome two = run({padded}, options, DType::f32);
+  set_num_threads(threads);
+  CHECK(one.result.loss == doctest::Approx(two.result.loss).epsilon(1e-6));
+  CHECK(distance(one.gradients, two.gradients) < 1e-5);
+}
+
+}  // namespace
+
+TEST_CASE("a language model with padding: all plans give the same gradients, and padding none") {
+  for (bool norm_first : {false, true}) {
+    LanguageModelConfig config = kLanguageModel;
+    config.norm_first = norm_first;
+    check_plans_and_padding(
+        [&](const std::vector<data::Batch>& batches, const nn::StepOptions& options, DType dtype) {
+          return step<LanguageModel, models::LanguageModeling>(config, batches, options, dtype);
+        },
+        counting(5, 6, 6), counting(5, 6, 11));
+  }
+}
+
+TEST_CASE("a token of a language model sees itself and what is before") {
+  const nn::InitScope init({.seed = 7, .dtype = DType::f64});
+  LanguageModel model(kLanguageModel);
+  model.eval();
+  const NoGradGuard no_grad;
+  const auto logits = [&](std::vector<int64_t> ids) {
+    return model.forward(from_values(ids, {1, 5})).to_vector<double>();
+  };
+  const auto base = logits({4, 5, 6, 7, 8});
+  for (int64_t changed = 0; changed < 5; ++changed) {
+    std::vector<int64_t> ids{4, 5, 6, 7, 8};
+    ids[changed] = 13;
+    const auto other = logits(ids);
+    for (int64_t t = 0; t < 5; ++t) {
+      const bool same =
+          std::equal(base.begin() + t * 14, base.begin() + (t + 1) * 14, other.begin() + t * 14);
+      CHECK(same == (t < changed));
+    }
+  }
+}
+
+TEST_CASE("LayerDrop leaves whole layers out, by pass, and none in evaluation") {
+  struct Root : nn::Module {
+    nn::LayerDrop drop{*this, "drop", 0.4};
+  } root;
+  const auto layer = [](const Tensor& x) { return x * 10; };
+  const Tensor x = ones({2, 3});
+  std::map<double, int> seen;
+  int mixed = 0;
+  for (uint64_t at = 0; at < 300; ++at) {
+    const PassContext context({.seed = 1, .step = at, .count = 2, .batch = 2});
+    const auto y = root.drop(x, layer).to_vector<double>();
+    const std::vector<double> first(y.begin(), y.begin() + 6), last(y.end() - 6, y.end());
+    for (const auto& pass : {first, last}) {
+      CHECK(std::count(pass.begin(), pass.end(), pass[0]) == 6);  // the whole batch alike
+      ++seen[pass[0]];
+    }
+    mixed += first != last;
+    // Each pass by itself leaves out the same.
+    for (int i = 0; i < 2; ++i) {
+      const PassContext alone({.seed = 1, .step = at, .first = i, .batch = 2});
+      CHECK(root.drop(x, layer).to_vector<double>() == (i == 0 ? first : last));
+    }
+  }
+  CHECK(seen.size() == 2);
+  CHECK(seen[1] / 600.0 == doctest::Approx(0.4).epsilon(0.15));
+  CHECK(mixed / 300.0 == doctest::Approx(2 * 0.4 * 0.6).epsilon(0.2));
+  root.eval();
+  CHECK(root.drop(x, layer).to_vector<double>() == std::vector<double>(6, 10));
+}
+
+TEST_CASE("word dropout replaces whole words, by pass, and none in evaluation") {
+  struct Root : nn::Module {
+    nn::WordDropout drop{*this, "drop", 0.3};
+  } root;
+  const Tensor x = ones({50, 20, 2}), other = from_values(std::vector<float>{7, 8}, {2});
+  const PassContext context({.seed = 1, .count = 2});
+  const auto y = root.drop(x, other).to_vector<double>();
+  REQUIRE(y.size() == 2 * 2000);
+  int replaced = 0, differ = 0;
+  for (size_t i = 0; i < y.size(); i += 2) {
+    const bool gone = y[i] == 7;
+    CHECK(y[i + 1] == (gone ? 8 : 1));
+    replaced += gone;
+    differ += i < 2000 && gone != (y[i + 2000] == 7);
+  }
+  CHECK(replaced / 2000.0 == doctest::Approx(0.3).epsilon(0.1));
+  CHECK(differ > 200);
+  root.eval();
+  CHECK(root.drop(x, other).impl() == x.impl());
+}
+
+TEST_CASE("a language model: sizes, and what does not fit") {
+  // 40,000 x 768 + 512 x 768 + 12 layers of 7,087,872 + the last norm.
+  CHECK(LanguageModel(models::language_model_preset("gpt")).num_parameters() ==
+        40'512 * 768 + 12 * 7'087'872 + 2 * 768);
+  CHECK_THROWS_WITH_AS(models::language_model_preset("huge"), doctest::Contains("gpt"), ConfigError);
+  LanguageModelConfig config = kLanguageModel;
+  config.layer_drop = -1;
+  CHECK_THROWS_WITH_AS(LanguageModel{config}, doctest::Contains("layer_drop"), ConfigError);
+  config = kLanguageModel;
+  config.heads = 3;
+  CHECK_THROWS_WITH_AS(LanguageModel{config}, doctest::Contains("heads 3 do not divide dim 8"), ConfigError);
+  LanguageModel model(kLanguageModel);
+  CHECK_THROWS_WITH_AS(model.hidden(from_values(std::vector<int64_t>(17, 5), {1, 17})),
+                       doctest::Contains("17 tokens"), ShapeError);
+}
