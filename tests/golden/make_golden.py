@@ -5,6 +5,7 @@ import sys
 
 sys.dont_write_bytecode = True
 import common
+import decoder_cases
 import encoder_cases
 import model_cases
 import op_cases
@@ -17,5 +18,6 @@ rdrop_cases.add_cases()
 common.write(here / "ops.json", ops)
 common.write(here / "layers.json", model_cases.layers())
 common.write(here / "models.json", model_cases.models())
+common.write(here / "decoder.json", decoder_cases.all_cases())
 common.write(here / "encoder.json", encoder_cases.all_cases())
 common.write(here / "optim.json", optim_cases.all_cases())

@@ -1,5 +1,6 @@
 // Whole models against an independent framework: logits, loss, every gradient, running statistics, evaluation
 // and a few steps of training, in f64.
+#include "models/transformer/transformer.h"
 #include "models/vit/cnn.h"
 #include "models/vit/vit.h"
 #include "nn/optim/adam.h"
@@ -132,4 +133,71 @@ TEST_CASE("models: the CNN is the golden one with its own widths, and dropout be
   CHECK(difference(model.forward(images), reference.forward(images)) < 1e-12);
   model.eval(), reference.eval();
   CHECK(difference(model.forward(images), reference.forward(images)) < 1e-12);
+}
+
+TEST_CASE("golden decoder layers and encoder-decoders: values and gradients") {
+  const InitScope scope{{.dtype = DType::f64}};
+  const Json all = golden("decoder.json");
+  int cases = 0;
+  const auto check_gradients = [](const Json& expected, const Module& module) {
+    double scale = 0;  // of all gradients: some true ones are 0
+    for (const auto& [name, value] : expected.items())
+      for (const double v : value["data"]) scale = std::max(scale, std::abs(v));
+    REQUIRE(module.named_parameters().size() == expected.size());
+    for (const NamedTensor& p : module.named_parameters()) {
+      INFO(p.name);
+      CHECK(difference(p.tensor.grad(), golden_tensor(expected[p.name]), scale) < 1e-10);
+    }
+  };
+  for (const Json& test : all) {
+    const Json& c = test["config"];
+    INFO(c.dump());
+    ++cases;
+    StateDict state;
+    for (const auto& [name, value] : test["parameters"].items())
+      state.push_back({name, golden_tensor(value)});
+    if (test.contains("layer")) {
+      struct Root : Module {
+      } root;
+      TransformerDecoderLayer layer(
+          root, "layer", c["d_model"], c["num_heads"], c["dim_feedforward"],
+          {.activation = c["activation"] == "relu" ? Activation::relu : Activation::gelu,
+           .norm_first = c["norm_first"]});
+      layer.load_state_dict(state);
+      const Json& in = test["inputs"];
+      const Tensor x = golden_tensor(in["x"]).requires_grad_(),
+                   memory = golden_tensor(in["memory"]).requires_grad_();
+      const Tensor mask =
+          in.contains("memory_key_padding_mask") ? golden_tensor(in["memory_key_padding_mask"]) : Tensor();
+      const Tensor y = layer(x, memory, mask);
+      CHECK(difference(y, golden_tensor(test["output"])) < 1e-10);
+      y.backward(golden_tensor(test["cotangent"]));
+      CHECK(difference(x.grad(), golden_tensor(test["input_grads"]["x"])) < 1e-10);
+      CHECK(difference(memory.grad(), golden_tensor(test["input_grads"]["memory"])) < 1e-10);
+      check_gradients(test["parameter_grads"], layer);
+      continue;
+    }
+    models::Transformer model({.vocab = c["vocab"],
+                               .dim = c["dim"],
+                               .heads = c["heads"],
+                               .mlp_dim = c["mlp_dim"],
+                               .encoder_layers = c["encoder_layers"],
+                               .decoder_layers = c["decoder_layers"],
+                               .max_positions = 8,
+                               .dropout = 0,
+                               .norm_first = c["norm_first"]});
+    model.load_state_dict(state);
+    const data::Batch batch{{golden_tensor(test["source"]), golden_tensor(test["target_in"])},
+                            golden_tensor(test["target"]),
+                            {},
+                            2};
+    CHECK(difference(model.forward(batch.inputs[0], batch.inputs[1]), golden_tensor(test["logits"])) < 1e-10);
+    models::SequenceToSequence objective(model);
+    const LossParts parts =
+        objective.loss(objective.forward(batch), batch, {.label_smoothing = test["label_smoothing"]}, 1);
+    CHECK(difference(parts.loss, golden_tensor(test["loss"])) < 1e-10);
+    parts.loss.backward();
+    check_gradients(test["grads"], model);
+  }
+  CHECK(cases == 5);
 }
