@@ -18,6 +18,19 @@ const Presets<LanguageModelConfig>& presets() {
         .layers = 12,
         .max_positions = 512,
         .attention_dropout = 0.1}},
+      {"adaptive",
+       {.vocab = 267744,
+        .dim = 1024,
+        .heads = 8,
+        .mlp_dim = 4096,
+        .layers = 16,
+        .max_positions = 3072,
+        .positions = Positions::sinusoidal,
+        .dropout = 0.3,
+        .attention_dropout = 0.1,
+        .activation_dropout = 0.1,
+        .activation = Activation::relu,
+        .cutoffs = {20000, 60000}}},
   };
   return table;
 }
@@ -48,7 +61,7 @@ std::vector<std::string> language_model_preset_names() { return preset_names(pre
 LanguageModel::LanguageModel(const LanguageModelConfig& config)
     : config_(checked(config)),
       embedding_(*this, "embedding", config.vocab, config.dim, config.max_positions, config.pad_id,
-                 config.positions, config.word_dropout),
+                 config.positions, config.word_dropout, config.cutoffs, config.factor),
       drop_(*this, "drop", config.dropout),
       layer_drop_(*this, "layer_drop", config.layer_drop),
       layers_(*this, "layers") {
@@ -63,6 +76,7 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config)
                                                             .causal = true});
   }
   if (c.norm_first) norm_.emplace(*this, "norm", c.dim);
+  if (!c.cutoffs.empty()) softmax_.emplace(*this, "softmax", embedding_.tokens);
 }
 
 Tensor LanguageModel::hidden(const Tensor& ids) {
@@ -71,7 +85,9 @@ Tensor LanguageModel::hidden(const Tensor& ids) {
   return norm_ ? (*norm_)(x) : x;
 }
 
-Tensor LanguageModel::logits(const Tensor& hidden) { return linear(hidden, output_weight(), {}); }
+Tensor LanguageModel::logits(const Tensor& hidden) {
+  return softmax_ ? (*softmax_)(hidden) : linear(hidden, output_weight());
+}
 
 Tensor LanguageModel::step(State& state, const Tensor& ids) {
   Tensor x = embedding_(ids.unsqueeze(1), state.position++);
@@ -89,10 +105,18 @@ Tensor counted(const data::Batch& batch, int64_t pad_id) {
   return batch.valid.defined() ? logical_and(real, batch.valid) : real;
 }
 
+Tensor LanguageModeling::forward(const data::Batch& batch) {
+  const Tensor hidden = model_.hidden(batch.inputs[0]);
+  // Log-probabilities stay in f32.
+  return model_.config().cutoffs.empty() ? nn::to_compute(hidden) : hidden;
+}
+
 LossParts LanguageModeling::loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
                                  int passes) {
-  return linear_rdrop_cross_entropy(hidden, model_.output_weight(), {}, batch.target, options,
-                                    counted(batch, model_.config().pad_id), passes);
+  const Tensor valid = counted(batch, model_.config().pad_id);
+  if (!model_.config().cutoffs.empty())
+    return rdrop_cross_entropy(model_.logits(hidden), batch.target, options, valid, passes);
+  return linear_rdrop_cross_entropy(hidden, model_.output_weight(), {}, batch.target, options, valid, passes);
 }
 
 int64_t LanguageModeling::valid_units(const data::Batch& batch) const {

@@ -23,10 +23,15 @@ struct LanguageModelConfig {
   double attention_dropout = 0, activation_dropout = 0, layer_drop = 0, word_dropout = 0;
   Activation activation = Activation::gelu;
   bool norm_first = true;
+  // Adaptive input and softmax (models/transformer/adaptive.h), for ids sorted by frequency; none: plain
+  // ones.
+  std::vector<int64_t> cutoffs = {};
+  int64_t factor = 4;
 };
 
 // "tiny" (1 layer, d 64), "small" (2, d 128), "gpt" (12, d 768, ffn 3072, 12 heads: the paper's first model
-// on WikiText-103). ConfigError for another name.
+// on WikiText-103), "adaptive" (16, d 1024, ffn 4096, 8 heads, cutoffs 20,000 and 60,000: its second, of
+// Baevski and Auli). ConfigError for another name.
 LanguageModelConfig language_model_preset(const std::string& name);
 std::vector<std::string> language_model_preset_names();
 
@@ -35,8 +40,8 @@ class LanguageModel : public nn::Module {
  public:
   explicit LanguageModel(const LanguageModelConfig& config);  // ConfigError naming the option
 
-  Tensor hidden(const Tensor& ids);  // ids i64 [B, T] to [B, T, dim]
-  Tensor logits(const Tensor& hidden);
+  Tensor hidden(const Tensor& ids);     // ids i64 [B, T] to [B, T, dim]
+  Tensor logits(const Tensor& hidden);  // with cutoffs they are log-probabilities
   Tensor forward(const Tensor& ids) { return logits(hidden(ids)); }
 
   // Generation by steps, as Transformer's.
@@ -48,7 +53,7 @@ class LanguageModel : public nn::Module {
   Tensor step(State& state, const Tensor& ids);  // [B] to logits [B, vocab]
   static void select(State& state, const Tensor& rows);
 
-  Tensor output_weight() const { return embedding_.tokens.weight; }
+  Tensor output_weight() const { return embedding_.tokens.weight; }  // without cutoffs
   const LanguageModelConfig& config() const { return config_; }
 
  private:
@@ -58,15 +63,16 @@ class LanguageModel : public nn::Module {
   nn::LayerDrop layer_drop_;
   nn::ModuleList<nn::TransformerEncoderLayer> layers_;
   std::optional<nn::LayerNorm> norm_;
+  std::optional<AdaptiveSoftmax> softmax_;
 };
 
 // Batch: inputs {ids [B, T]}, target [B, T] the tokens after them. Targets that are pad_id do not count, nor
-// those that batch.valid leaves out.
+// those that batch.valid leaves out. Logits are never whole in memory, but for an adaptive softmax.
 class LanguageModeling final : public nn::Objective {
  public:
   explicit LanguageModeling(LanguageModel& model) : model_(model) {}
   nn::Module& module() override { return model_; }
-  Tensor forward(const data::Batch& batch) override { return nn::to_compute(model_.hidden(batch.inputs[0])); }
+  Tensor forward(const data::Batch& batch) override;
   LossParts loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;
   int64_t valid_units(const data::Batch& batch) const override;

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <vector>
 
-#include "autograd/grad_mode.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -34,18 +33,15 @@ Tensor sinusoids(int64_t count, int64_t dim) {
 }  // namespace
 
 TokenEmbedding::TokenEmbedding(Module& parent, std::string name, int64_t vocab, int64_t dim,
-                               int64_t max_positions, int64_t pad_id, Positions kind, double word_dropout)
+                               int64_t max_positions, int64_t pad_id, Positions kind, double word_dropout,
+                               std::vector<int64_t> cutoffs, int64_t factor)
     : Layer(parent, std::move(name)),
       max_positions(max_positions),
-      tokens(*this, "tokens", vocab, dim, pad_id),
+      tokens(*this, "tokens", vocab, dim, pad_id, std::move(cutoffs), factor),
       word_drop(*this, "word_drop", word_dropout),
       positions(kind == Positions::sinusoidal
                     ? register_buffer("positions", sinusoids(max_positions, dim), false)
-                    : register_parameter("positions", {max_positions, dim}, nn::init::normal(0, 0.02))) {
-  tokens.initialize("weight", nn::init::normal(0, 1 / std::sqrt(static_cast<double>(dim))));
-  const NoGradGuard no_grad;
-  tokens.weight.select(0, pad_id).zero_();
-}
+                    : register_parameter("positions", {max_positions, dim}, nn::init::normal(0, 0.02))) {}
 
 Tensor TokenEmbedding::forward(const Tensor& ids, int64_t start) {
   check<ShapeError>(ids.dim() == 2, "TokenEmbedding: expected ids [B, T], got {}", describe(ids));

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "nn/layers.h"
+#include "models/transformer/adaptive.h"
 
 namespace tandem::models {
 
@@ -14,16 +14,16 @@ enum class Positions {
 Positions parse_positions(std::string_view name);  // ConfigError for an unknown one
 std::string_view name_of(Positions positions);
 
-// sqrt(dim) weight[ids] + positions[0..T): ids i64 [B, T] to [B, T, dim]. The weight starts at
-// N(0, 1 / sqrt(dim)), so that it can be an output layer's too; the row of pad_id is 0 and stays so.
+// sqrt(dim) tokens(ids) + positions[0..T): ids i64 [B, T] to [B, T, dim].
 struct TokenEmbedding : nn::Layer<TokenEmbedding> {
   TokenEmbedding(Module& parent, std::string name, int64_t vocab, int64_t dim, int64_t max_positions,
-                 int64_t pad_id, Positions kind, double word_dropout = 0);
+                 int64_t pad_id, Positions kind, double word_dropout = 0, std::vector<int64_t> cutoffs = {},
+                 int64_t factor = 4);
   // ShapeError unless ids are [B, T] with start + T <= max_positions; `start` is the first one's position.
   Tensor forward(const Tensor& ids, int64_t start = 0);
 
   const int64_t max_positions;
-  nn::Embedding tokens;
+  AdaptiveEmbedding tokens;   // a plain one without cutoffs
   nn::WordDropout word_drop;  // a dropped word is one of no meaning: only its position is left
   Tensor positions;           // [max_positions, dim]
 };

@@ -224,6 +224,12 @@ def test_models_at_work():
     expect(likeliest[0] == likeliest[1], "top-k 1 is not the likeliest")  # and longer than the positions
     fails("generate", "lm", "--top-p", "0", status=USAGE, says="--top-p")
 
+    train("lm", "prose", "adaptive", "--cutoffs", "10,20", "--adaptive-factor", "2")
+    expect(metrics("adaptive") != metrics("lm"), "an adaptive softmax changes nothing")
+    expect(run("generate", "adaptive", "--prompt", "a", "--length", "5").out.startswith("a"), "generate")
+    run("train", "lm", "--resume", "--run", "adaptive", "--epochs", "3", "--schedule", "constant", "--quiet")
+    train_fails("lm", "prose", "--cutoffs", "20,10", status=USAGE, says="cutoffs")
+
     train("classify", "labels", "cl", "--epochs", "10", "--lr", "0.01")
     done = run("classify", "cl", "--probabilities", text=b"a c d\nb c d\n")
     rows = [row.split("\t") for row in done.out.splitlines()]

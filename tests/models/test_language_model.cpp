@@ -11,6 +11,7 @@
 #include "autograd/parallel.h"
 #include "autograd/pass_context.h"
 #include "ops/ops.h"
+#include "tests/nn/util.h"
 #include "tests/train/toy.h"
 
 using namespace tandem;
@@ -102,6 +103,79 @@ TEST_CASE("a language model with padding: all plans give the same gradients, and
         },
         counting(5, 6, 6), counting(5, 6, 11));
   }
+}
+
+TEST_CASE("an adaptive softmax is PyTorch's, and its probabilities are of all words") {
+  const nn::InitScope init({.dtype = DType::f64});
+  const nn::Json all = nn::golden("encoder.json");
+  int cases = 0;
+  for (const nn::Json& test : all) {
+    if (test["model"] != "AdaptiveLogSoftmaxWithLoss") continue;
+    ++cases;
+    const nn::Json& config = test["config"];
+    const auto cutoffs = config["cutoffs"].get<std::vector<int64_t>>();
+    struct Root : nn::Module {
+    } root;
+    models::AdaptiveEmbedding embedding(root, "embedding", config["vocab"], config["dim"], 0, cutoffs,
+                                        config["factor"]);
+    models::AdaptiveSoftmax softmax(root, "softmax", embedding);
+    // Their head is ours with the classes under it; their projections are ours turned round.
+    const auto theirs = [&](const char* part, const std::string& name) {
+      return nn::golden_tensor(test[part][name]);
+    };
+    const auto head = [&](const char* part, int64_t begin, int64_t end) {
+      return theirs(part, "head.weight").slice(0, begin, end);
+    };
+    const int64_t classes = std::ssize(cutoffs);
+    const auto tail = [](size_t i, int layer) { return fmt::format("tail.{}.{}.weight", i, layer); };
+    {
+      const NoGradGuard no_grad;
+      embedding.weight.copy_(head("parameters", 0, cutoffs[0]));
+      softmax.classes.copy_(head("parameters", cutoffs[0], cutoffs[0] + classes));
+      for (size_t i = 0; i < cutoffs.size(); ++i) {
+        embedding.tails[i].project.copy_(theirs("parameters", tail(i, 0)).transpose(0, 1));
+        embedding.tails[i].weight.copy_(theirs("parameters", tail(i, 1)));
+      }
+    }
+    const Tensor hidden = nn::golden_tensor(test["hidden"]).requires_grad_();
+    const Tensor logs = softmax(hidden);
+    CHECK(nn::difference(logs, nn::golden_tensor(test["output"])) < 1e-10);
+    for (const double total : sum(exp(logs), {-1}).to_vector<double>())
+      CHECK(total == doctest::Approx(1).epsilon(1e-12));
+    const LossParts parts = rdrop_cross_entropy(logs, nn::golden_tensor(test["target"]));
+    CHECK(nn::difference(parts.loss, nn::golden_tensor(test["loss"])) < 1e-10);
+    parts.loss.backward();
+    CHECK(nn::difference(hidden.grad(), nn::golden_tensor(test["hidden_grad"])) < 1e-10);
+    CHECK(nn::difference(embedding.weight.grad(), head("grads", 0, cutoffs[0])) < 1e-10);
+    CHECK(nn::difference(softmax.classes.grad(), head("grads", cutoffs[0], cutoffs[0] + classes)) < 1e-10);
+    for (size_t i = 0; i < cutoffs.size(); ++i) {
+      CHECK(nn::difference(embedding.tails[i].project.grad(),
+                           theirs("grads", tail(i, 0)).transpose(0, 1).contiguous()) < 1e-10);
+      CHECK(nn::difference(embedding.tails[i].weight.grad(), theirs("grads", tail(i, 1))) < 1e-10);
+    }
+    // As an input layer: each word's vector, by its cluster.
+    const Tensor vectors =
+        embedding(from_values(std::vector<int64_t>{cutoffs[0], 1, cutoffs[0] + 1, 2}, {2, 2}));
+    CHECK(vectors.shape() == Shape({2, 2, config["dim"].get<int64_t>()}));
+    CHECK(nn::difference(vectors.select(0, 0).select(0, 1), embedding.weight.select(0, 1)) < 1e-12);
+    CHECK(
+        nn::difference(vectors.select(0, 1).select(0, 0),
+                       matmul(embedding.tails[0].project, embedding.tails[0].weight.select(0, 1).unsqueeze(1))
+                           .squeeze(1)) < 1e-12);
+  }
+  CHECK(cases == 2);
+}
+
+TEST_CASE("a language model with an adaptive input and softmax: all plans, and padding none") {
+  LanguageModelConfig config = kLanguageModel;
+  config.cutoffs = {6, 10}, config.factor = 2;
+  check_plans_and_padding(
+      [&](const std::vector<data::Batch>& batches, const nn::StepOptions& options, DType dtype) {
+        return step<LanguageModel, models::LanguageModeling>(config, batches, options, dtype);
+      },
+      counting(5, 6, 6), counting(5, 6, 11));
+  config.cutoffs = {10, 6};
+  CHECK_THROWS_WITH_AS(LanguageModel{config}, doctest::Contains("cutoffs"), ConfigError);
 }
 
 TEST_CASE("a token of a language model sees itself and what is before") {

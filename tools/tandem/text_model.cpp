@@ -39,7 +39,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransformerConfig, vocab, target_vocab, dim, 
                                    word_dropout, activation, norm_first, copy, tie_output)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LanguageModelConfig, vocab, dim, heads, mlp_dim, layers, max_positions,
                                    pad_id, positions, dropout, attention_dropout, activation_dropout,
-                                   layer_drop, word_dropout, activation, norm_first)
+                                   layer_drop, word_dropout, activation, norm_first, cutoffs, factor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TextEncoderConfig, vocab, segments, outputs, dim, heads, mlp_dim, layers,
                                    max_positions, pad_id, dropout, attention_dropout, layer_drop,
                                    word_dropout, norm_eps, norm_first)
@@ -59,7 +59,10 @@ std::unique_ptr<Model> make_model(const TextRun& run) {
     check<IoError>(config.vocab == run.vocabulary.size(), "{}: a model of {} tokens, but a vocabulary of {}",
                    run.file, config.vocab, run.vocabulary.size());
     // A configuration that the file does not hold takes no memory.
-    const double units = static_cast<double>(config.dim) * static_cast<double>(config.vocab);
+    double units = static_cast<double>(config.dim) * static_cast<double>(config.vocab);
+    if constexpr (requires { config.cutoffs; }) {
+      if (!config.cutoffs.empty()) units = static_cast<double>(config.vocab);  // tails have shorter vectors
+    }
     double elements = 0;
     for (const auto& [name, tensor] : run.tensors) elements += static_cast<double>(tensor.numel());
     check<IoError>(units <= elements, "{}: its weights are too few for {} tokens of size {}", run.file,

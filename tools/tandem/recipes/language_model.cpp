@@ -34,6 +34,12 @@ class LanguageModelRecipe final : public Recipe {
   }
   void declare_model(OptionAdder& to) override {
     model_choice_.declare(to, models::language_model_preset_names());
+    to.add("--cutoffs", cutoffs_, integer(1),
+           "adaptive input and softmax: where the clusters of rarer words begin, as 500,1500; without: plain "
+           "ones")
+        ->delimiter(',');
+    to.add("--adaptive-factor", factor_, integer(1),
+           "how much shorter each cluster's vectors are than those before");
   }
 
   void load() override {
@@ -44,6 +50,8 @@ class LanguageModelRecipe final : public Recipe {
     config_.vocab = vocabulary_->size();
     model_choice_.apply(config_);
     override_size(config_.layers, model_choice_.layers);
+    if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
+    config_.factor = factor_;
     check<ConfigError>(block_ <= config_.max_positions,
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);
@@ -114,7 +122,8 @@ class LanguageModelRecipe final : public Recipe {
   }
 
   std::string data_ = "austen";
-  int64_t block_ = 128;
+  int64_t block_ = 128, factor_ = 4;
+  std::vector<int64_t> cutoffs_;
   VocabularyChoice vocabulary_choice_;
   ModelChoice model_choice_;
 
