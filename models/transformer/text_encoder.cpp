@@ -35,6 +35,8 @@ const TextEncoderConfig& checked(const TextEncoderConfig& c) {
                      {"max_positions", c.max_positions}});
   config.divides("heads", c.heads, "dim", c.dim);
   config.pad_id(c.pad_id, c.vocab);
+  check<ConfigError>(!c.bi_encoder || c.outputs == 1, "text encoder: a bi-encoder has outputs 1, got {}",
+                     c.outputs);
   config.rates({{"dropout", c.dropout},
                 {"attention_dropout", c.attention_dropout},
                 {"layer_drop", c.layer_drop},
@@ -93,7 +95,16 @@ Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const Hidd
 }
 
 Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const HiddenHook& hook) {
-  return tanh(pooler_(hidden(ids, segments, hook).select(1, 0)));
+  const Tensor tokens = hidden(ids, segments, hook);
+  if (config_.pooling == Pooling::cls) return tanh(pooler_(tokens.select(1, 0)));
+  const Tensor words = ne(ids, static_cast<double>(config_.pad_id)).to(tokens.dtype()).unsqueeze(2);
+  return tanh(pooler_((tokens * words).sum({1}) / words.sum({1})));
+}
+
+Tensor TextEncoder::forward(const Tensor& ids, const Tensor& segments_or_second) {
+  if (!config_.bi_encoder) return head(pooled(ids, segments_or_second));
+  const Tensor a = pooled(ids), b = pooled(segments_or_second);
+  return (a * b).sum({1}, true) / sqrt(square(a).sum({1}, true) * square(b).sum({1}, true));
 }
 
 Tensor TextEncoder::head(const Tensor& pooled) { return head_(head_drop_(pooled)); }

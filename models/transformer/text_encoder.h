@@ -12,6 +12,9 @@
 
 namespace tandem::models {
 
+// What a text's vector is made of: BERT's first token ("[CLS]"), or the mean over its tokens.
+enum class Pooling { cls, mean };
+
 struct TextEncoderConfig {
   int64_t vocab = 4000;
   int64_t segments = 2;  // kinds of text: the first and the second of a pair
@@ -26,6 +29,8 @@ struct TextEncoderConfig {
   double attention_dropout = 0, layer_drop = 0, word_dropout = 0;
   double norm_eps = 1e-12;
   bool norm_first = false;  // pre-norm, with a norm at the end; otherwise post-norm, as BERT is
+  Pooling pooling = Pooling::cls;
+  bool bi_encoder = false;  // reads two texts one by one and compares their vectors; outputs is 1
 };
 
 // "tiny" (1 layer, d 64), "small" (2, d 128), "bert_base" (12, d 768, ffn 3072, 12 heads, 30,522 pieces).
@@ -42,12 +47,12 @@ class TextEncoder : public nn::Module {
   // ids i64 [B, T], segments i64 [B, T] or undefined (all 0), to [B, T, dim]. Positions that hold pad_id are
   // not attended to. ShapeError for more than max_positions.
   Tensor hidden(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {});
-  // tanh(dense(first token)): [B, dim].
+  // tanh(dense(first token, or mean over the tokens)): [B, dim].
   Tensor pooled(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {});
   Tensor head(const Tensor& pooled);  // dropout and a linear layer: [B, outputs]
-  Tensor forward(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {}) {
-    return head(pooled(ids, segments, hook));
-  }
+  // [B, outputs]. A bi-encoder takes the ids of the first texts [B, T] and of the second ones [B, T'], and
+  // gives the cosine of their vectors [B, 1] (Sentence-BERT: Reimers, Gurevych 2019, arXiv 1908.10084).
+  Tensor forward(const Tensor& ids, const Tensor& segments_or_second = {});
 
   const TextEncoderConfig& config() const { return config_; }
   const Tensor& word_weight() const { return words_.weight; }

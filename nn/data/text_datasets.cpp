@@ -169,37 +169,49 @@ Batch LanguageModelDataset::batch(std::span<const int64_t> indices, const BatchC
 }
 
 TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels,
-                         int64_t longest)
+                         int64_t longest, PairLayout layout)
     : labels_(std::move(labels)) {
-  lay_out(std::move(first), std::move(second), labels_.size(), longest);
+  lay_out(std::move(first), std::move(second), labels_.size(), longest, layout);
 }
 
 TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores,
-                         int64_t longest)
+                         int64_t longest, PairLayout layout)
     : scores_(std::move(scores)) {
-  lay_out(std::move(first), std::move(second), scores_.size(), longest);
+  lay_out(std::move(first), std::move(second), scores_.size(), longest, layout);
 }
 
-void TextDataset::lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest) {
+void TextDataset::lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest,
+                          PairLayout layout) {
   check<ValueError>(!first.empty() && first.size() == targets && (second.empty() || second.size() == targets),
                     "texts: {} first and {} second ones for {} targets", first.size(), second.size(),
                     targets);
-  const bool pairs = !second.empty();
-  check<ConfigError>(longest >= (pairs ? 5 : 3), "texts: longest: expected at least {}, got {}",
-                     pairs ? 5 : 3, longest);
-  const auto room = static_cast<size_t>(longest - (pairs ? 3 : 2));
+  const bool joined = !second.empty() && layout == PairLayout::joined;
+  check<ConfigError>(longest >= (joined ? 5 : 3), "texts: longest: expected at least {}, got {}",
+                     joined ? 5 : 3, longest);
+  const auto room = static_cast<size_t>(longest - (joined ? 3 : 2));
+  const auto row_of = [](const Ids& ids) {
+    Ids row{Vocabulary::bos};
+    row.insert(row.end(), ids.begin(), ids.end());
+    row.push_back(Vocabulary::eos);
+    return row;
+  };
   for (size_t i = 0; i < targets; ++i) {
     Ids& a = first[i];
-    Ids b = pairs ? std::move(second[i]) : Ids();
-    cut_ += a.size() + b.size() > room;
-    while (a.size() + b.size() > room) (a.size() >= b.size() ? a : b).pop_back();
-    Ids row{Vocabulary::bos};
-    row.insert(row.end(), a.begin(), a.end());
-    row.push_back(Vocabulary::eos);
+    Ids b = second.empty() ? Ids() : std::move(second[i]);
+    const size_t whole = a.size() + b.size();
+    if (joined) {
+      while (a.size() + b.size() > room) (a.size() >= b.size() ? a : b).pop_back();
+    } else {
+      a.resize(std::min(a.size(), room)), b.resize(std::min(b.size(), room));
+    }
+    cut_ += a.size() + b.size() < whole;
+    Ids row = row_of(a);
     first_length_.push_back(static_cast<int64_t>(row.size()));
-    if (pairs) {
+    if (joined) {
       row.insert(row.end(), b.begin(), b.end());
       row.push_back(Vocabulary::eos);
+    } else if (!second.empty()) {
+      second_.push_back(row_of(b));
     }
     ids_.push_back(std::move(row));
   }
@@ -223,19 +235,23 @@ std::vector<Indices> TextDataset::ordered_batches(int64_t batch_size) const {
 }
 
 Batch TextDataset::batch(std::span<const int64_t> indices, const BatchContext&) const {
-  std::vector<Ids> ids, segments;
+  std::vector<Ids> ids, others;  // segments, or the second texts
   std::vector<int64_t> labels;
   std::vector<float> scores;
   for (int64_t i : indices) {
     check_index(i, size());
     ids.push_back(ids_[i]);
-    segments.emplace_back(ids_[i].size(), 1);
-    std::fill_n(segments.back().begin(), first_length_[i], 0);
+    if (second_.empty()) {
+      others.emplace_back(ids_[i].size(), 1);
+      std::fill_n(others.back().begin(), first_length_[i], 0);
+    } else {
+      others.push_back(second_[i]);
+    }
     if (!labels_.empty()) labels.push_back(labels_[i]);
     if (!scores_.empty()) scores.push_back(static_cast<float>(scores_[i]));
   }
   const auto count = static_cast<int64_t>(indices.size());
-  return {{padded(ids), padded(segments)},
+  return {{padded(ids), padded(others)},
           labels_.empty() ? from_values(scores, {count}) : from_values(labels, {count}),
           {},
           count};

@@ -56,14 +56,20 @@ class LanguageModelDataset final : public Dataset {
   int64_t length_, context_;
 };
 
-// Texts or pairs of texts with a label (i64) or a score (f32), in BERT's layout: inputs {ids [B, T] = bos,
-// ids, eos[, ids, eos]; segments [B, T] = 0 up to the first eos, 1 after it}, target [B].
+// How a model reads a pair of texts: as one text (BERT's), or one by one (a bi-encoder's).
+enum class PairLayout { joined, separate };
+
+// Texts or pairs of texts with a label (i64) or a score (f32), target [B]. In BERT's layout: inputs {ids [B,
+// T] = bos, ids, eos[, ids, eos]; segments [B, T] = 0 up to the first eos, 1 after it}. Separate pairs:
+// inputs {ids [B, T] = bos, ids, eos; the same of the second ones [B, T']}.
 class TextDataset final : public Dataset {
  public:
-  // `second` is empty for single texts. The longer of a pair is cut first where both do not fit. ValueError
-  // for parts that are not as many, or none.
-  TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels, int64_t longest);
-  TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores, int64_t longest);
+  // `second` is empty for single texts. The longer of a joined pair is cut first where both do not fit.
+  // ValueError for parts that are not as many, or none.
+  TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels, int64_t longest,
+              PairLayout layout = PairLayout::joined);
+  TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores, int64_t longest,
+              PairLayout layout = PairLayout::joined);
 
   int64_t size() const override { return static_cast<int64_t>(ids_.size()); }
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
@@ -74,8 +80,9 @@ class TextDataset final : public Dataset {
   int64_t cut() const { return cut_; }
 
  private:
-  void lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest);
-  std::vector<Ids> ids_;
+  void lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest,
+               PairLayout layout);
+  std::vector<Ids> ids_, second_;      // second_: of separate pairs
   std::vector<int64_t> first_length_;  // up to the first eos
   std::vector<int64_t> labels_;
   std::vector<double> scores_;

@@ -269,6 +269,18 @@ def test_runs():
         expect(abs(float(a["loss"]) - float(b["loss"])) < 1e-4, "accumulate: another loss")
 
 
+def test_methods():
+    seen = []
+    for method in "rdrop", "plain", "mixup", "manifold-mixup", "fgm", "multisample":
+        done = train("--method", method, "--head-dropout", "0.3", run_dir="method-" + method)
+        expect(("R-Drop" if method == "rdrop" else method) in done.stdout, done.stdout)
+        seen.append(metrics("method-" + method))
+        expect(seen.count(seen[-1]) == 1, f"{method} trains like another")
+    expect("accuracy" in run("eval", "method-fgm").stdout, "a model with --head-dropout is not read")
+    train_fails("--method", "mixup", "--model", "cnn", says="--method mixup: expected --model vit, got cnn")
+    train_fails("--method", "mixup", "--passes", "3", says="--method mixup: expected --passes 1, got 3")
+
+
 def test_patience():
     done = train("--lr", "0", "--epochs", "20", "--patience", "2", run_dir="patience")
     expect(len(metrics("patience")) == 2 * 3, f"expected 3 epochs\n{done.stdout}")

@@ -99,10 +99,11 @@ def metrics(run_dir):
         return [{k: v for k, v in row.items() if k not in ("samples_per_s", "seconds")} for row in csv.DictReader(f)]
 
 
-TASKS = {"translate": "pairs", "summarize": "pairs", "lm": "prose", "classify": "labels", "similarity": "scores"}
+TASKS = {"translate": "pairs", "summarize": "pairs", "lm": "prose", "classify": "labels", "similarity": "scores",
+         "mlm": "labels"}
 COLUMNS = {"translate": ["test BLEU", "chrF"], "summarize": ["test ROUGE-1", "ROUGE-2", "ROUGE-L"],
            "lm": ["test bits/char", "perplexity"], "classify": ["test accuracy", "macro-F1", "Matthews"],
-           "similarity": ["test Spearman", "Pearson"]}
+           "similarity": ["test Spearman", "Pearson"], "mlm": ["hidden words found", "perplexity"]}
 
 
 def test_every_task_trains_compares_and_reports():
@@ -160,9 +161,8 @@ def test_plans_and_options_of_a_translation():
 def test_methods_beside_rdrop():
     make_data()
     seen = []
-    for method, args in {"plain": ["--passes", "1"], "rdrop": [], "mixup": ["--passes", "1"],
-                         "manifold-mixup": ["--passes", "1", "--mixup-alpha", "1"], "fgm": ["--passes", "1"],
-                         "multisample": ["--passes", "4", "--alpha", "0"]}.items():
+    for method, args in {"plain": [], "rdrop": [], "mixup": [], "manifold-mixup": ["--mixup-alpha", "1"], "fgm": [],
+                         "multisample": ["--passes", "4"]}.items():
         done = train("classify", "labels", method, "--method", method, *args)
         expect(("R-Drop" if method == "rdrop" else method) + " " in done.out, done.out)
         expect(metrics(method) not in seen, f"{method} trains like another")
@@ -170,15 +170,67 @@ def test_methods_beside_rdrop():
         train("classify", "labels", method + "-again", "--method", method, *args, "--epochs", "1")
         run("train", "classify", "--resume", "--run", method + "-again", "--epochs", "2", "--quiet")
         expect(len(metrics(method + "-again")) == len(metrics(method)), f"{method} does not go on")
-    train("classify", "labels", "plain-rdrop", "--passes", "1")
+    train("classify", "labels", "plain-rdrop", "--passes", "1", "--alpha", "0")
     expect(metrics("plain-rdrop") == seen[0], "--passes 1 is not plain")
     for method in "plain", "mixup", "manifold-mixup", "fgm":
-        train_fails("classify", "labels", "--method", method, status=USAGE,
+        train_fails("classify", "labels", "--method", method, "--passes", "2", status=USAGE,
                     says=f"--method {method}: expected --passes 1, got 2")
-    train_fails("classify", "labels", "--method", "multisample", status=USAGE, says="expected --alpha 0, got 1")
+    train_fails("classify", "labels", "--method", "multisample", "--alpha", "1", status=USAGE,
+                says="expected --alpha 0, got 1")
     train_fails("classify", "labels", "--method", "fgm", "--compare", status=USAGE, says="--compare: expected --method rdrop")
     train_fails("classify", "labels", "--method", "magic", status=USAGE, says=["--method", "magic"])
     train_fails("classify", "labels", "--mixup-alpha", "0", status=USAGE, says="--mixup-alpha")
+
+
+def test_sentence_embeddings():
+    make_data()
+    seen = []
+    for name, args in {"bi": [], "cross": ["--encoder", "cross"], "simcse": ["--method", "simcse"],
+                       "supervised": ["--method", "simcse-supervised", "--positive", "3"]}.items():
+        train("similarity", "scores", name, *args)
+        expect(metrics(name) not in seen, f"{name} trains like another")
+        seen.append(metrics(name))
+        answers = run("similarity", name, "--quiet", text=b"a b\ta b\na b\tc d e\n").out.split()
+        expect(len(answers) == 2, str(answers))
+        if name != "cross":
+            expect(float(answers[0]) > float(answers[1]), f"{name}: a text is not most like itself: {answers}")
+    expect(answers[0] == "1.0000", f"expected a cosine: {answers}")
+    train("similarity", "scores", "simcse-again", "--method", "simcse", "--epochs", "1")
+    run("train", "similarity", "--resume", "--run", "simcse-again", "--epochs", "2", "--quiet")
+    expect(len(metrics("simcse-again")) == len(metrics("simcse")), "simcse does not go on")
+    for method, passes in ("simcse", 2), ("simcse-supervised", 1):
+        train_fails("similarity", "scores", "--method", method, "--passes", "3", status=USAGE,
+                    says=f"--method {method}: expected --passes {passes}, got 3")
+    train_fails("similarity", "scores", "--method", "simcse", "--encoder", "cross", status=USAGE, says="expected --encoder bi")
+    train_fails("similarity", "scores", "--method", "simcse", "--dropout", "0", status=USAGE, says="dropout")
+    train_fails("similarity", "scores", "--method", "simcse-supervised", "--positive", "9", status=USAGE, says="--positive")
+    train_fails("similarity", "scores", "--temperature", "0", status=USAGE, says="--temperature")
+
+
+def test_weights_to_start_from():
+    make_data()
+    train("mlm", "labels", "mlm", "--epochs", "3")
+    expect("hidden words found" in run("eval", "mlm").out, "eval does not know the task")
+    start = ["--data", "scores", "--threads", "1", "--quiet", "--epochs", "2"]
+    run("train", "similarity", *start, "--run", "from-mlm", "--init", "mlm")
+    run("train", "similarity", "--resume", "--run", "from-mlm", "--epochs", "3", "--quiet")
+    expect(open("mlm/vocab.model", "rb").read() == open("from-mlm/vocab.model", "rb").read(), "another vocabulary")
+    run("train", "classify", "--data", "labels", *start[2:], "--run", "from-both", "--init", "from-mlm")
+    # A learning rate of 0 shows what is started from: the weights of the other run, not of the seed.
+    again = [run("train", "similarity", *start, "--run", f"still-{seed}", "--init", "mlm", "--lr", "0", "--seed", seed).out
+             for seed in ("1", "2")]
+    expect(again[0].splitlines()[1].split()[3] == again[1].splitlines()[1].split()[3], "\n".join(again))
+    write("plain/train.txt", "a b c\n\nb c\n" * 20)
+    write("plain/valid.txt", "a c\n")
+    write("plain/test.txt", "a c\n")
+    run("train", "mlm", "--data", "plain", *SMALL, "--vocab-size", "12", "--epochs", "1", "--run", "plain-mlm")
+    write("plain/valid.txt", "\n")
+    train_fails("mlm", "plain", says=["valid.txt", "no texts"])
+    train_fails("mlm", "labels", "--mask-rate", "0", status=USAGE, says="--mask-rate")
+    train("translate", "pairs", "tr")
+    fails("train", "classify", "--data", "labels", "--run", "none", "--init", "tr", says=["'translate'", "mlm"])
+    fails("train", "classify", "--data", "labels", "--run", "none", "--init", "nowhere", says="nowhere")
+    fails("train", "classify", "--data", "labels", "--run", "none", "--init", "mlm", "--dim", "8", status=USAGE, says="--dim")
 
 
 def test_two_files_are_as_good_as_one():

@@ -280,6 +280,13 @@ TEST_CASE("labelled texts have BERT's layout") {
   const TextDataset cut({{10, 11, 12, 13, 14}}, {{20, 21}}, std::vector<int64_t>{0}, 7);
   CHECK(cut.batch(Indices{0}, {}).inputs[0].to_vector<int64_t>() ==
         std::vector<int64_t>{2, 10, 11, 3, 20, 21, 3});
+  // Separate pairs: each text by itself, and each is cut to what fits.
+  const TextDataset apart({{10, 11, 12, 13}, {14}}, {{20}, {21, 22}}, std::vector<double>{1, 2}, 5,
+                          PairLayout::separate);
+  CHECK(apart.cut() == 1);
+  const Batch both = apart.batch(Indices{0, 1}, {});
+  CHECK(both.inputs[0].to_vector<int64_t>() == std::vector<int64_t>{2, 10, 11, 12, 3, 2, 14, 3, 0, 0});
+  CHECK(both.inputs[1].to_vector<int64_t>() == std::vector<int64_t>{2, 20, 3, 0, 2, 21, 22, 3});
   const std::vector<Ids> texts = sequences(50, 9);
   const TextDataset many(texts, {}, std::vector<int64_t>(50), 32);
   check_each_once(many.shuffled_batches(1, 1, 7), 50);

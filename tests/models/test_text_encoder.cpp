@@ -33,7 +33,14 @@ TextEncoderConfig with(bool norm_first, double layer_drop, double word_dropout) 
   return config;
 }
 
-const std::vector<TextEncoderConfig> kVariants = {kTiny, with(true, 0, 0), with(false, 0.4, 0.3)};
+TextEncoderConfig mean_pooled(bool bi_encoder) {
+  TextEncoderConfig config = kTiny;
+  config.pooling = models::Pooling::mean, config.bi_encoder = bi_encoder;
+  return config;
+}
+
+const std::vector<TextEncoderConfig> kVariants = {kTiny, with(true, 0, 0), with(false, 0.4, 0.3),
+                                                  mean_pooled(false)};
 
 // Pairs of texts of 1 to 3 letters each, padded to `width`: bos, letters, eos, letters, eos. The label says
 // how the number of times that the first letter of all occurs relates to 1 (1 or more: 0 to 2).
@@ -164,11 +171,11 @@ TEST_CASE("text encoder: hooks see every level once and may change it") {
   model.eval();
   std::vector<int64_t> levels;
   const Tensor plain = model.forward(ids, segments);
-  const Tensor same = model.forward(ids, segments, [&](int64_t level, const Tensor& x) {
+  const Tensor same = model.head(model.pooled(ids, segments, [&](int64_t level, const Tensor& x) {
     levels.push_back(level);
     CHECK(x.shape() == Shape({3, 9, 8}));
     return x;
-  });
+  }));
   CHECK(levels == std::vector<int64_t>{0, 1, 2});
   CHECK(nn::difference(same, plain) == 0);
   const Tensor last =
@@ -178,6 +185,47 @@ TEST_CASE("text encoder: hooks see every level once and may change it") {
   const Tensor zero = zeros(ids.shape(), {DType::i64});
   CHECK(nn::difference(model.forward(ids), model.forward(ids, zero)) < 1e-14);
   CHECK(nn::difference(model.forward(ids), plain) > 1e-6);
+}
+
+namespace {
+
+// Two texts of different widths a sample, each by itself.
+data::Batch separate(int64_t count, int64_t width, int64_t other_width) {
+  data::Batch batch = texts(count, width, 4, 12, true);
+  batch.inputs[1] = texts(count, other_width, 9).inputs[0];
+  return batch;
+}
+
+}  // namespace
+
+TEST_CASE("text encoder: a bi-encoder gives the cosine of two means, and padding does not enter") {
+  const nn::InitScope init({.seed = 7, .dtype = DType::f64});
+  TextEncoderConfig config = mean_pooled(true);
+  CHECK_THROWS_WITH_AS(TextEncoder{config}, doctest::Contains("outputs 1, got 3"), ConfigError);
+  config.outputs = 1;
+  TextEncoder model(config);
+  model.eval();
+  const data::Batch batch = separate(3, 12, 10);
+  const Tensor out = model.forward(batch.inputs[0], batch.inputs[1]);
+  CHECK(out.shape() == Shape({3, 1}));
+  const auto a = model.pooled(batch.inputs[0]).to_vector<double>(),
+             b = model.pooled(batch.inputs[1]).to_vector<double>();
+  for (int64_t i = 0; i < 3; ++i) {
+    double ab = 0, aa = 0, bb = 0;
+    for (int64_t d = 8 * i; d < 8 * i + 8; ++d) ab += a[d] * b[d], aa += a[d] * a[d], bb += b[d] * b[d];
+    CHECK(out.to_vector<double>()[i] == doctest::Approx(ab / std::sqrt(aa * bb)).epsilon(1e-12));
+  }
+  // A text's mean is over its own tokens: alone, without the padding of its batch.
+  const auto ids = batch.inputs[0].to_vector<int64_t>();
+  const int64_t length = std::find(ids.begin(), ids.begin() + 12, kPad) - ids.begin();
+  REQUIRE(length < 12);
+  const Tensor alone = batch.inputs[0].slice(0, 0, 1).slice(1, 0, length).contiguous();
+  CHECK(nn::difference(model.pooled(alone), model.pooled(batch.inputs[0]).slice(0, 0, 1)) < 1e-12);
+
+  check_plans(regress(config), {separate(5, 10, 9), separate(3, 11, 12)});
+  const nn::StepOptions options{.passes = 2, .alpha = 2, .seed = 3, .step = 1};
+  check_same(regress(config)(DType::f64, {separate(6, 14, 16)}, options),
+             regress(config)(DType::f64, {separate(6, 9, 9)}, options), 1e-11);
 }
 
 TEST_CASE("text encoder: evaluation has no noise") {

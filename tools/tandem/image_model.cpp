@@ -11,7 +11,8 @@
 namespace tandem::models {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VitConfig, image_size, channels, classes, patch_size, dim, depth, heads,
-                                   mlp_dim, dropout, attention_dropout, drop_path, dropout_from, zero_head)
+                                   mlp_dim, dropout, attention_dropout, drop_path, dropout_from, zero_head,
+                                   head_dropout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CnnConfig, image_size, channels, classes, width, dropout)
 
 }  // namespace tandem::models

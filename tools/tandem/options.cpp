@@ -88,6 +88,10 @@ CLI::Validator fraction() {
   return number("a number in [0, 1)", [](double x) { return x >= 0 && x < 1; });
 }
 
+CLI::Validator positive_fraction() {
+  return number("a number in (0, 1)", [](double x) { return x > 0 && x < 1; });
+}
+
 CLI::Validator not_empty() {
   return CLI::Validator([](const std::string& text) { return text.empty() ? "expected a name, got ''" : ""; },
                         "");

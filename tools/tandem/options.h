@@ -10,9 +10,10 @@ namespace tandem::command {
 
 // Checks of an option's text, before it is converted: "--passes: expected an integer of at least 1, got 0".
 CLI::Validator integer(int64_t low, int64_t high = 1'000'000'000);
-CLI::Validator positive();      // a finite number > 0
-CLI::Validator non_negative();  // a finite number >= 0
-CLI::Validator fraction();      // a number in [0, 1)
+CLI::Validator positive();           // a finite number > 0
+CLI::Validator non_negative();       // a finite number >= 0
+CLI::Validator fraction();           // a number in [0, 1)
+CLI::Validator positive_fraction();  // in (0, 1)
 CLI::Validator not_empty();
 CLI::Validator existing_file();  // or "": none
 CLI::Validator one_of(const std::vector<std::string>& names);

@@ -16,6 +16,7 @@ const std::vector<Task>& tasks() {
       {"lm", "language modelling: a decoder-only Transformer", make_lm_recipe},
       {"classify", "classification of texts, or of pairs of them: an encoder", make_classify_recipe},
       {"similarity", "how alike two texts are, a number: an encoder", make_similarity_recipe},
+      {"mlm", "pre-training of an encoder: masked language modelling", make_mlm_recipe},
   };
   return all;
 }

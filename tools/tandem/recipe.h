@@ -70,5 +70,6 @@ std::unique_ptr<Recipe> make_summarize_recipe();
 std::unique_ptr<Recipe> make_lm_recipe();
 std::unique_ptr<Recipe> make_classify_recipe();
 std::unique_ptr<Recipe> make_similarity_recipe();
+std::unique_ptr<Recipe> make_mlm_recipe();
 
 }  // namespace tandem::command

@@ -113,7 +113,8 @@ void generate(const Options& o) {
 }
 
 // The texts of standard input as the run's model takes them: a text, or two with a tab between.
-std::unique_ptr<data::TextDataset> read_texts(const TextRun& run, int64_t positions, bool pairs, bool cut) {
+std::unique_ptr<data::TextDataset> read_texts(const TextRun& run, const models::TextEncoderConfig& config,
+                                              bool pairs, bool cut) {
   const std::vector<std::string> lines = read_standard_input();
   std::vector<std::string> first, second;
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -128,10 +129,11 @@ std::unique_ptr<data::TextDataset> read_texts(const TextRun& run, int64_t positi
     check<IoError>(!first.back().empty() && (second.empty() || !second.back().empty()),
                    "standard input:{}: expected a text, got an empty one", i + 1);
   }
-  const int64_t most = positions - (second.empty() ? 2 : 3);
-  return std::make_unique<data::TextDataset>(encode_lines(run.vocabulary, first, most, cut),
-                                             encode_lines(run.vocabulary, second, most, cut),
-                                             std::vector<int64_t>(first.size()), positions);
+  const int64_t most = config.max_positions - (second.empty() || config.bi_encoder ? 2 : 3);
+  return std::make_unique<data::TextDataset>(
+      encode_lines(run.vocabulary, first, most, cut), encode_lines(run.vocabulary, second, most, cut),
+      std::vector<int64_t>(first.size()), config.max_positions,
+      config.bi_encoder ? data::PairLayout::separate : data::PairLayout::joined);
 }
 
 void classify(const Options& o) {
@@ -141,7 +143,7 @@ void classify(const Options& o) {
   const std::vector<std::string> classes = run.list("classes");
   check<IoError>(std::ssize(classes) == model->config().outputs, "{}: {} classes, but {} outputs", run.file,
                  classes.size(), model->config().outputs);
-  const auto texts = read_texts(run, model->config().max_positions, false, o.too_long == "cut");
+  const auto texts = read_texts(run, model->config(), false, o.too_long == "cut");
   const Stopwatch watch;
   const auto outputs = outputs_of(*model, *texts);
   const double seconds = watch.seconds();
@@ -170,7 +172,7 @@ void similarity(const Options& o) {
     return value;
   };
   const double mean = number("mean"), scale = number("scale");
-  const auto texts = read_texts(run, model->config().max_positions, true, o.too_long == "cut");
+  const auto texts = read_texts(run, model->config(), true, o.too_long == "cut");
   for (const std::vector<double>& row : outputs_of(*model, *texts))
     fmt::print("{:.4f}\n", mean + scale * row[0]);
 }

@@ -33,6 +33,7 @@ namespace tandem::models {
 
 NLOHMANN_JSON_SERIALIZE_ENUM(Positions,
                              {{Positions::sinusoidal, "sinusoidal"}, {Positions::learned, "learned"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Pooling, {{Pooling::cls, "cls"}, {Pooling::mean, "mean"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransformerConfig, vocab, target_vocab, dim, heads, mlp_dim,
                                    encoder_layers, decoder_layers, max_positions, pad_id, positions, dropout,
                                    decoder_dropout, attention_dropout, activation_dropout, layer_drop,
@@ -42,7 +43,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LanguageModelConfig, vocab, dim, heads, mlp_d
                                    layer_drop, word_dropout, activation, norm_first, cutoffs, factor)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TextEncoderConfig, vocab, segments, outputs, dim, heads, mlp_dim, layers,
                                    max_positions, pad_id, dropout, attention_dropout, layer_drop,
-                                   word_dropout, norm_eps, norm_first)
+                                   word_dropout, norm_eps, norm_first, pooling, bi_encoder)
 
 }  // namespace tandem::models
 

@@ -43,6 +43,7 @@ class OptionAdder {
   void flag(const char* name, bool& value, const char* description) {
     command_.add_flag(name, value, description)->group(group_);
   }
+  CLI::Option* find(const char* name) { return command_.get_option(name); }
 
  private:
   CLI::App& command_;

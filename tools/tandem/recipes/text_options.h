@@ -37,11 +37,21 @@ struct ModelChoice {
 
   void declare(OptionAdder& to, const std::vector<std::string>& presets);
   double largest_rate() const;
+  bool has_sizes() const { return dim != 0 || heads != 0 || mlp_dim != 0 || layers != 0; }
+  bool first_norm() const { return norm_first != other_norm; }
+  template <class Config>
+  void apply_sizes(Config& c) const {
+    override_size(c.dim, dim), override_size(c.heads, heads), override_size(c.mlp_dim, mlp_dim);
+  }
+  template <class Config>
+  void apply_rates(Config& c) const {
+    c.dropout = dropout, c.attention_dropout = attention_dropout;
+    c.layer_drop = layer_drop, c.word_dropout = word_dropout;
+  }
   template <class Config>
   void apply(Config& c) const {
-    override_size(c.dim, dim), override_size(c.heads, heads), override_size(c.mlp_dim, mlp_dim);
-    c.dropout = dropout, c.attention_dropout = attention_dropout;
-    c.layer_drop = layer_drop, c.word_dropout = word_dropout, c.norm_first = norm_first != other_norm;
+    apply_sizes(c), apply_rates(c);
+    c.norm_first = first_norm();
   }
 };
 

@@ -6,6 +6,7 @@
 #include "autograd/noise.h"
 #include "nn/data/text.h"
 #include "tools/tandem/image_model.h"
+#include "tools/tandem/method_choice.h"
 #include "tools/tandem/recipe.h"
 
 namespace tandem::command {
@@ -16,7 +17,7 @@ class VitRecipe final : public Recipe {
   VitRecipe() { settings.run = "runs/vit"; }
 
   std::string unit() const override { return "images"; }
-  double largest_rate() const override { return std::max(dropout_, attention_dropout_); }
+  double largest_rate() const override { return std::max({dropout_, attention_dropout_, head_dropout_}); }
   const data::Dataset& train() const override { return *train_; }
   const data::Dataset& valid() const override { return *valid_; }
   nn::Metadata metadata() const override { return to_metadata(spec_); }
@@ -35,6 +36,7 @@ class VitRecipe final : public Recipe {
   }
 
   void declare_model(OptionAdder& to) override {
+    method_.declare(to);
     to.group("Model");
     to.add("--model", model_, one_of({"vit", "cnn"}), "vit or cnn");
     to.add("--preset", preset_, one_of(models::vit_preset_names()),
@@ -48,12 +50,16 @@ class VitRecipe final : public Recipe {
     to.add("--dropout", dropout_, fraction(), "dropout rate");
     to.add("--attention-dropout", attention_dropout_, fraction(), "dropout rate of attention probabilities");
     to.add("--drop-path", drop_path_, fraction(), "stochastic depth: the last block's rate");
+    to.add("--head-dropout", head_dropout_, fraction(), "dropout rate before the head");
     to.add("--dropout-from", dropout_from_, integer(0, 10'000),
            "first block with noise; those below run once for all passes");
     to.flag("--zero-head", zero_head_, "start the classification head at zero");
   }
 
+  std::string training_name(int passes) const override { return method_.training_name(passes); }
+
   void load() override {
+    method_.settle(settings);
     data::ImageSplits images = read_images(data_);
     const data::Normalization normalization = data::measure_normalization(images.train);
     make_spec(images.train, normalization);
@@ -70,7 +76,14 @@ class VitRecipe final : public Recipe {
   }
 
   std::unique_ptr<TaskModel> make_model() const override {
-    return std::make_unique<TaskModel>(ImageModel(spec_).release());
+    auto task = std::make_unique<TaskModel>(ImageModel(spec_).release());
+    if (auto* vit = dynamic_cast<models::Vit*>(task->module.get())) {
+      task->objective = method_.make(models::hookable(*vit), settings);
+    } else {
+      check<ConfigError>(method_.name == "rdrop", "--method {}: expected --model vit, got {}", method_.name,
+                         model_);
+    }
+    return task;
   }
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
@@ -97,6 +110,7 @@ class VitRecipe final : public Recipe {
     override_size(c.patch_size, patch_size_), override_size(c.dim, dim_), override_size(c.depth, depth_);
     override_size(c.heads, heads_), override_size(c.mlp_dim, mlp_dim_);
     c.dropout = dropout_, c.attention_dropout = attention_dropout_, c.drop_path = drop_path_;
+    c.head_dropout = head_dropout_;
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
     c.dropout_from = dropout_from_, c.zero_head = zero_head_;
@@ -126,10 +140,11 @@ class VitRecipe final : public Recipe {
   std::string data_ = "fashion-mnist", model_ = "vit", preset_ = "tiny";
   int64_t limit_ = 0, held_out_ = 0;
   int64_t patch_size_ = 0, dim_ = 0, depth_ = 0, heads_ = 0, mlp_dim_ = 0, dropout_from_ = 0, width_ = 32;
-  double dropout_ = 0.1, attention_dropout_ = 0, drop_path_ = 0;
+  double dropout_ = 0.1, attention_dropout_ = 0, drop_path_ = 0, head_dropout_ = 0;
   bool zero_head_ = false;
   data::Augmentation augmentation_;
 
+  MethodChoice method_;
   ImageModelSpec spec_;
   std::unique_ptr<data::ImageDataset> train_, valid_, test_;
 };

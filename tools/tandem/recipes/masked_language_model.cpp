@@ -1,0 +1,84 @@
+// `tandem train mlm`: pre-training of a text encoder by hidden words, to start the other recipes from.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "models/transformer/masked_language_modeling.h"
+#include "nn/data/masked_texts.h"
+#include "nn/data/text_files.h"
+#include "tools/tandem/recipes/text_encoder.h"
+
+namespace tandem::command {
+namespace {
+
+class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
+ public:
+  MaskedLanguageModelRecipe() {
+    settings.run = "runs/mlm", data_ = "supersense";
+    settings.trainer.epochs = 10;
+    settings.trainer.alpha = 1;
+  }
+  std::string unit() const override { return "texts"; }
+
+  void declare_data(OptionAdder& to) override {
+    to.group("Data");
+    to.add("--data", data_, not_empty(),
+           "a folder with train.txt, valid.txt and test.txt (a text a line), or supersense, or a folder of "
+           "labelled texts, whose labels are not read");
+    to.add("--mask-rate", rate_, positive_fraction(), "share of the words that are hidden");
+    vocabulary_choice_.declare(to);
+  }
+
+  void load() override {
+    const std::string folder = data_folder(data_);
+    const std::vector<std::string> train = texts_of(folder, "train"), valid = texts_of(folder, "valid"),
+                                   test = texts_of(folder, "test");
+    set_up(train, 1);
+    train_ = masked(0, train), valid_ = masked(1, valid), test_ = masked(2, test);
+  }
+
+  std::string summary() const override {
+    return sizes(train_->size(), valid_->size(), test_->size(), texts_[0]->cut());
+  }
+  std::unique_ptr<TaskModel> make_model() const override {
+    auto model = make_encoder();
+    auto objective = std::make_unique<models::MaskedLanguageModeling>(*model);
+    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
+  }
+  nn::Metadata metadata() const override { return common_metadata("mlm"); }
+
+  std::vector<Score> scores(TaskModel& model, const std::string&) const override {
+    const nn::Metrics test = nn::evaluate(*model.objective, *test_);
+    return {{"hidden words found", fmt::format("{:.2f}%", 100 * test.accuracy)},
+            {"perplexity", fmt::format("{:.2f}", std::exp(test.ce))}};
+  }
+
+ private:
+  static std::vector<std::string> texts_of(const std::string& folder, const std::string& split) {
+    const std::string plain = folder + "/" + split + ".txt";
+    if (!std::filesystem::exists(plain)) {
+      data::LabelledTexts labelled = data::read_labelled(split_file(folder, split, ".tsv"));
+      labelled.text.insert(labelled.text.end(), labelled.second.begin(), labelled.second.end());
+      return std::move(labelled.text);
+    }
+    std::vector<std::string> texts = data::read_lines(plain);
+    std::erase(texts, "");
+    check<IoError>(!texts.empty(), "{}: no texts, expected one a line", plain);
+    return texts;
+  }
+
+  std::unique_ptr<data::Dataset> masked(int part, const std::vector<std::string>& texts) {
+    texts_[part] = dataset(texts, {}, std::vector<int64_t>(texts.size()));
+    return std::make_unique<data::MaskedTexts>(*texts_[part], config_.vocab, rate_);
+  }
+
+  double rate_ = 0.15;
+  std::unique_ptr<data::TextDataset> texts_[3];  // of train, valid and test
+};
+
+}  // namespace
+
+std::unique_ptr<Recipe> make_mlm_recipe() { return std::make_unique<MaskedLanguageModelRecipe>(); }
+
+}  // namespace tandem::command

@@ -1,0 +1,163 @@
+// `tandem train similarity`: how alike two texts are, learned from scores, or by SimCSE.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "nn/data/text_files.h"
+#include "nn/metrics/scores.h"
+#include "nn/train/contrastive.h"
+#include "tools/tandem/method_choice.h"
+#include "tools/tandem/recipes/text_encoder.h"
+
+namespace tandem::command {
+namespace {
+
+class SimilarityRecipe final : public TextEncoderRecipe {
+ public:
+  SimilarityRecipe() {
+    settings.run = "runs/similarity", data_ = "gloss-similarity";
+    settings.trainer.epochs = 10;
+    settings.trainer.alpha = 1;  // the paper's on STS-B
+    pooling_ = "mean";
+  }
+  std::string unit() const override { return "pairs"; }
+
+  void declare_data(OptionAdder& to) override {
+    to.group("Data");
+    to.add(
+        "--data", data_, not_empty(),
+        "gloss-similarity, or a folder with train.tsv, valid.tsv and test.tsv (score, tab, text, tab, text)");
+    to.add("--limit", limit_, integer(0), "train on N pairs, drawn by lot; 0: on all");
+    vocabulary_choice_.declare(to);
+  }
+  void declare_model(OptionAdder& to) override {
+    method_.declare(to);
+    TextEncoderRecipe::declare_model(to);
+    to.add("--encoder", encoder_, one_of({"bi", "cross"}),
+           "bi: a vector of each text, compared by their cosine; cross: both texts are read as one");
+  }
+  std::string training_name(int passes) const override { return method_.training_name(passes); }
+
+  void load() override {
+    const std::string folder = data_folder(data_);
+    const data::ScoredTexts all = data::read_scored(split_file(folder, "train", ".tsv")),
+                            valid = data::read_scored(split_file(folder, "valid", ".tsv")),
+                            test = data::read_scored(split_file(folder, "test", ".tsv"));
+    data::ScoredTexts train;
+    for (int64_t i : draw_subset(std::ssize(all.text), limit_)) add(train, all, i);
+    std::vector<std::string> lines = train.text;
+    lines.insert(lines.end(), train.second.begin(), train.second.end());
+    set_up(lines, 1);
+    method_.settle(settings);
+    check<ConfigError>(method_.name == "rdrop" || encoder_ == "bi",
+                       "--method {}: expected --encoder bi, got {}", method_.name, encoder_);
+    check<ConfigError>(method_.name != "simcse" || largest_rate() > 0,
+                       "--method simcse: expected a --dropout above 0, the two views are the same without");
+    config_.bi_encoder = encoder_ == "bi";
+    measure_scores(folder, train.scores);
+    scored_valid_ = pairs(valid), test_ = pairs(test);
+    valid_scores_ = valid.scores, test_scores_ = test.scores;
+    if (method_.name == "simcse") {
+      train_ = sentences(train), valid_ = sentences(valid);
+    } else if (method_.name == "simcse-supervised") {
+      train_ = pairs(positives(train)), valid_ = pairs(positives(valid));
+    } else {
+      train_ = pairs(train), valid_ = pairs(valid);
+    }
+    cut_ = static_cast<const data::TextDataset&>(*train_).cut();
+  }
+
+  std::string summary() const override { return sizes(train_->size(), valid_->size(), test_->size(), cut_); }
+  std::unique_ptr<TaskModel> make_model() const override {
+    auto model = make_encoder();
+    auto objective = method_.make(*model, settings);
+    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
+  }
+
+  nn::Metadata metadata() const override {
+    nn::Metadata all = common_metadata("similarity");
+    all["mean"] = fmt::format("{}", mean_), all["scale"] = fmt::format("{}", scale_);
+    return all;
+  }
+
+  nn::ValidationMetric metric(TaskModel& model) const override {
+    return {"Spearman", [this, &model](const nn::Metrics&) {
+              return metrics::spearman(predict(model, *scored_valid_), valid_scores_);
+            }};
+  }
+
+  std::vector<Score> scores(TaskModel& model, const std::string&) const override {
+    const std::vector<double> predicted = predict(model, *test_);
+    return {{"test Spearman", fmt::format("{:.4f}", metrics::spearman(predicted, test_scores_))},
+            {"Pearson", fmt::format("{:.4f}", metrics::pearson(predicted, test_scores_))}};
+  }
+
+ private:
+  static void add(data::ScoredTexts& to, const data::ScoredTexts& from, int64_t i) {
+    to.text.push_back(from.text[i]);
+    to.second.push_back(from.second[i]);
+    to.scores.push_back(from.scores[i]);
+  }
+
+  // score = mean + scale * output. A cosine covers the scores' whole range (SimCSE knows of none); what reads
+  // both texts at once learns numbers of mean 0 and deviation 1.
+  void measure_scores(const std::string& folder, const std::vector<double>& scores) {
+    const auto [least, most] = std::minmax_element(scores.begin(), scores.end());
+    check<ValueError>(*least < *most, "{}: all scores are {}, expected different ones", folder, *least);
+    if (method_.name != "rdrop") return;
+    if (encoder_ == "bi") {
+      mean_ = (*least + *most) / 2, scale_ = (*most - *least) / 2;
+      return;
+    }
+    const auto n = static_cast<double>(scores.size());
+    double sum = 0, squares = 0;
+    for (double x : scores) sum += x;
+    mean_ = sum / n;
+    for (double x : scores) squares += (x - mean_) * (x - mean_);
+    scale_ = std::sqrt(squares / n);
+  }
+
+  std::unique_ptr<data::TextDataset> pairs(const data::ScoredTexts& texts) const {
+    std::vector<double> targets;
+    for (double x : texts.scores) targets.push_back((x - mean_) / scale_);
+    return dataset(texts.text, texts.second, targets,
+                   encoder_ == "bi" ? data::PairLayout::separate : data::PairLayout::joined);
+  }
+  // What SimCSE learns from without scores: every text once.
+  std::unique_ptr<data::TextDataset> sentences(const data::ScoredTexts& pairs) const {
+    std::set<std::string> all(pairs.text.begin(), pairs.text.end());
+    all.insert(pairs.second.begin(), pairs.second.end());
+    return dataset({all.begin(), all.end()}, {}, std::vector<double>(all.size()));
+  }
+  // Its pairs with scores: those that are alike.
+  data::ScoredTexts positives(const data::ScoredTexts& pairs) const {
+    data::ScoredTexts alike;
+    for (size_t i = 0; i < pairs.text.size(); ++i) {
+      if (pairs.scores[i] >= method_.positive) add(alike, pairs, static_cast<int64_t>(i));
+    }
+    check<ConfigError>(!alike.text.empty(), "--positive: expected a score that pairs reach, got {}",
+                       method_.positive);
+    return alike;
+  }
+
+  static std::vector<double> predict(TaskModel& model, const data::Dataset& texts) {
+    std::vector<double> numbers;
+    for (const std::vector<double>& row : outputs_of(encoder(model), texts)) numbers.push_back(row[0]);
+    return numbers;
+  }
+
+  SimilarityMethodChoice method_;
+  std::string encoder_ = "bi";
+  int64_t limit_ = 0, cut_ = 0;
+  double mean_ = 0, scale_ = 1;
+  std::unique_ptr<data::TextDataset> scored_valid_;
+  std::vector<double> valid_scores_, test_scores_;
+};
+
+}  // namespace
+
+std::unique_ptr<Recipe> make_similarity_recipe() { return std::make_unique<SimilarityRecipe>(); }
+
+}  // namespace tandem::command
