@@ -3,8 +3,8 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/comparison.h"
+#include "ops/detail/arithmetic.h"
 #include "ops/detail/loop.h"
-#include "ops/detail/math.h"
 #include "ops/pointwise.h"
 
 namespace tandem {
@@ -26,8 +26,7 @@ struct Binary final : Op {
     const Tensor out = output(broadcast(F::name, in[0].shape(), in[1].shape()), in[0]);
     auto run = [&]<class T>() {
       using C = compute_t<T>;
-      detail::map<T, T, T>(
-          out, [](C a, C b) { return static_cast<C>(F::value(a, b)); }, in[0], in[1]);
+      detail::map<T, T, T>(out, detail::BinaryValue<typename F::Scalar, C>{}, in[0], in[1]);
     };
     if constexpr (F::floating_only) {
       dispatch_floating(F::name, in[0].dtype(), run);
@@ -47,63 +46,43 @@ Tensor binary(const Tensor& a, const Tensor& b) {
   return apply<Binary<F>>({x.a, x.b});
 }
 
-struct Add {
-  static constexpr const char* name = "add";
+struct Add : detail::AddValue {
+  using Scalar = detail::AddValue;
   static constexpr bool floating_only = false;
   static constexpr bool saves_inputs = false;
-  template <class T>
-  static T value(T a, T b) {
-    return a + b;
-  }
   static Tensors vjp(const Binary<Add>&, const Tensor& g) { return {g, g}; }
 };
 
-struct Sub {
-  static constexpr const char* name = "sub";
+struct Sub : detail::SubValue {
+  using Scalar = detail::SubValue;
   static constexpr bool floating_only = false;
   static constexpr bool saves_inputs = false;
-  template <class T>
-  static T value(T a, T b) {
-    return a - b;
-  }
   static Tensors vjp(const Binary<Sub>& op, const Tensor& g) { return {g, op.needs(1) ? -g : Tensor()}; }
 };
 
-struct Mul {
-  static constexpr const char* name = "mul";
+struct Mul : detail::MulValue {
+  using Scalar = detail::MulValue;
   static constexpr bool floating_only = false;
   static constexpr bool saves_inputs = true;
-  template <class T>
-  static T value(T a, T b) {
-    return a * b;
-  }
   static Tensors vjp(const Binary<Mul>& op, const Tensor& g) {
     return {op.needs(0) ? g * op.saved(1) : Tensor(), op.needs(1) ? g * op.saved(0) : Tensor()};
   }
 };
 
-struct Div {
-  static constexpr const char* name = "div";
+struct Div : detail::DivValue {
+  using Scalar = detail::DivValue;
   static constexpr bool floating_only = true;
   static constexpr bool saves_inputs = true;
-  template <class T>
-  static T value(T a, T b) {
-    return a / b;
-  }
   static Tensors vjp(const Binary<Div>& op, const Tensor& g) {
     const Tensor ga = g / op.saved(1);
     return {ga, op.needs(1) ? -ga * (op.saved(0) / op.saved(1)) : Tensor()};
   }
 };
 
-struct Pow {
-  static constexpr const char* name = "pow";
+struct Pow : detail::PowValue {
+  using Scalar = detail::PowValue;
   static constexpr bool floating_only = true;
   static constexpr bool saves_inputs = true;
-  template <class T>
-  static T value(T a, T b) {
-    return static_cast<T>(math::pow(a, b));
-  }
   // d(a^b)/da = b a^(b-1), which is 0 at b = 0; d(a^b)/db = a^b ln a, which is 0 at a = 0
   static Tensors vjp(const Binary<Pow>& op, const Tensor& g) {
     const Tensor a = op.saved(0), b = op.saved(1);
@@ -120,27 +99,19 @@ Tensors select_vjp(const Tensor& a, const Tensor& b, const Tensor& chosen_a, con
   return {g * share, g * (1.0 - share)};
 }
 
-struct Maximum {
-  static constexpr const char* name = "maximum";
+struct Maximum : detail::MaximumValue {
+  using Scalar = detail::MaximumValue;
   static constexpr bool floating_only = false;
   static constexpr bool saves_inputs = true;
-  template <class T>
-  static T value(T a, T b) {
-    return a > b || a != a ? a : b;
-  }  // NaN from either side
   static Tensors vjp(const Binary<Maximum>& op, const Tensor& g) {
     return select_vjp(op.saved(0), op.saved(1), gt(op.saved(0), op.saved(1)), g);
   }
 };
 
-struct Minimum {
-  static constexpr const char* name = "minimum";
+struct Minimum : detail::MinimumValue {
+  using Scalar = detail::MinimumValue;
   static constexpr bool floating_only = false;
   static constexpr bool saves_inputs = true;
-  template <class T>
-  static T value(T a, T b) {
-    return a < b || a != a ? a : b;
-  }
   static Tensors vjp(const Binary<Minimum>& op, const Tensor& g) {
     return select_vjp(op.saved(0), op.saved(1), lt(op.saved(0), op.saved(1)), g);
   }
@@ -157,12 +128,8 @@ struct Affine final : Op {
     const Tensor out = output(in[0].shape(), in[0]);
     dispatch_numeric(name(), in[0].dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      detail::map<T, T>(
-          out,
-          [f = detail::factor<C>(factor), s = detail::factor<C>(shift)](C x) {
-            return static_cast<C>(f * x + s);
-          },
-          in[0]);
+      detail::map<T, T>(out, detail::AffineValue<C>{detail::factor<C>(factor), detail::factor<C>(shift)},
+                        in[0]);
     });
     return out;
   }
@@ -178,8 +145,7 @@ struct PowScalar final : Op {
     const Tensor out = output(in[0].shape(), in[0]);
     dispatch_floating(name(), in[0].dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      detail::map<T, T>(
-          out, [e = static_cast<C>(exponent)](C x) { return static_cast<C>(math::pow(x, e)); }, in[0]);
+      detail::map<T, T>(out, detail::PowScalarValue<C>{static_cast<C>(exponent)}, in[0]);
     });
     save(in[0]);
     return out;

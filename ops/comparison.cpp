@@ -3,6 +3,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
+#include "ops/detail/comparison.h"
 #include "ops/detail/loop.h"
 
 namespace tandem {
@@ -17,8 +18,7 @@ struct Comparison final : Op {
     const Tensor out =
         output(broadcast(F::name, in[0].shape(), in[1].shape()), DType::boolean, in[0].device());
     dispatch_all(in[0].dtype(), [&]<class T>() {
-      detail::map<bool, T, T>(
-          out, [](compute_t<T> a, compute_t<T> b) { return F::holds(a, b); }, in[0], in[1]);
+      detail::map<bool, T, T>(out, detail::Holds<F, compute_t<T>>{}, in[0], in[1]);
     });
     return out;
   }
@@ -35,63 +35,6 @@ Tensor compare(const Tensor& a, double b) {
   return compare<F>(a, full({}, b, {a.dtype(), a.device()}));
 }
 
-struct Eq {
-  static constexpr const char* name = "eq";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a == b;
-  }
-};
-struct Ne {
-  static constexpr const char* name = "ne";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a != b;
-  }
-};
-struct Lt {
-  static constexpr const char* name = "lt";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a < b;
-  }
-};
-struct Le {
-  static constexpr const char* name = "le";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a <= b;
-  }
-};
-struct Gt {
-  static constexpr const char* name = "gt";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a > b;
-  }
-};
-struct Ge {
-  static constexpr const char* name = "ge";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a >= b;
-  }
-};
-struct And {
-  static constexpr const char* name = "logical_and";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a && b;
-  }
-};
-struct Or {
-  static constexpr const char* name = "logical_or";
-  template <class T>
-  static bool holds(T a, T b) {
-    return a || b;
-  }
-};
-
 struct Where final : Op {
   static constexpr bool batches_passes = true;
   const char* name() const override { return "where"; }
@@ -100,8 +43,7 @@ struct Where final : Op {
         output(broadcast("where", broadcast("where", in[0].shape(), in[1].shape()), in[2].shape()), in[1]);
     dispatch_all(in[1].dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      detail::map<T, bool, T, T>(
-          out, [](bool c, C a, C b) { return c ? a : b; }, in[0], in[1], in[2]);
+      detail::map<T, bool, T, T>(out, detail::Choose<C>{}, in[0], in[1], in[2]);
     });
     save(in[0]);
     return out;
@@ -114,20 +56,20 @@ struct Where final : Op {
 
 }  // namespace
 
-Tensor eq(const Tensor& a, const Tensor& b) { return compare<Eq>(a, b); }
-Tensor ne(const Tensor& a, const Tensor& b) { return compare<Ne>(a, b); }
-Tensor lt(const Tensor& a, const Tensor& b) { return compare<Lt>(a, b); }
-Tensor le(const Tensor& a, const Tensor& b) { return compare<Le>(a, b); }
-Tensor gt(const Tensor& a, const Tensor& b) { return compare<Gt>(a, b); }
-Tensor ge(const Tensor& a, const Tensor& b) { return compare<Ge>(a, b); }
-Tensor eq(const Tensor& a, double b) { return compare<Eq>(a, b); }
-Tensor ne(const Tensor& a, double b) { return compare<Ne>(a, b); }
-Tensor lt(const Tensor& a, double b) { return compare<Lt>(a, b); }
-Tensor le(const Tensor& a, double b) { return compare<Le>(a, b); }
-Tensor gt(const Tensor& a, double b) { return compare<Gt>(a, b); }
-Tensor ge(const Tensor& a, double b) { return compare<Ge>(a, b); }
-Tensor logical_and(const Tensor& a, const Tensor& b) { return compare<And>(a, b); }
-Tensor logical_or(const Tensor& a, const Tensor& b) { return compare<Or>(a, b); }
+Tensor eq(const Tensor& a, const Tensor& b) { return compare<detail::Eq>(a, b); }
+Tensor ne(const Tensor& a, const Tensor& b) { return compare<detail::Ne>(a, b); }
+Tensor lt(const Tensor& a, const Tensor& b) { return compare<detail::Lt>(a, b); }
+Tensor le(const Tensor& a, const Tensor& b) { return compare<detail::Le>(a, b); }
+Tensor gt(const Tensor& a, const Tensor& b) { return compare<detail::Gt>(a, b); }
+Tensor ge(const Tensor& a, const Tensor& b) { return compare<detail::Ge>(a, b); }
+Tensor eq(const Tensor& a, double b) { return compare<detail::Eq>(a, b); }
+Tensor ne(const Tensor& a, double b) { return compare<detail::Ne>(a, b); }
+Tensor lt(const Tensor& a, double b) { return compare<detail::Lt>(a, b); }
+Tensor le(const Tensor& a, double b) { return compare<detail::Le>(a, b); }
+Tensor gt(const Tensor& a, double b) { return compare<detail::Gt>(a, b); }
+Tensor ge(const Tensor& a, double b) { return compare<detail::Ge>(a, b); }
+Tensor logical_and(const Tensor& a, const Tensor& b) { return compare<detail::And>(a, b); }
+Tensor logical_or(const Tensor& a, const Tensor& b) { return compare<detail::Or>(a, b); }
 Tensor logical_not(const Tensor& a) { return eq(a, 0); }
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {

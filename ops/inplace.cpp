@@ -1,6 +1,7 @@
 // The in-place writes of Tensor, and the unrecorded copy they share with the views.
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
+#include "ops/detail/copy.h"
 #include "ops/detail/loop.h"
 
 namespace tandem {
@@ -41,17 +42,15 @@ void check_fits(const char* op, const Tensor& target, const Tensor& source) {
 void copy_elements(const Tensor& dst, const Tensor& src) {
   check_fits("copy", dst, src);
   dispatch_all(dst.dtype(), [&]<class O>() {
-    dispatch_all(src.dtype(), [&]<class I>() {
-      detail::map<O, I>(
-          dst, [](compute_t<I> x) { return static_cast<compute_t<O>>(x); }, src);
-    });
+    dispatch_all(src.dtype(),
+                 [&]<class I>() { detail::map<O, I>(dst, detail::Cast<compute_t<O>, compute_t<I>>{}, src); });
   });
 }
 
 const Tensor& Tensor::fill_(double value) const {
   check_writable("fill_", *this);
   dispatch_all(dtype(), [&]<class T>() {
-    detail::map<T>(*this, [v = static_cast<compute_t<T>>(value)] { return v; });
+    detail::map<T>(*this, detail::Constant<compute_t<T>>{static_cast<compute_t<T>>(value)});
   });
   bump_version();
   return *this;
@@ -72,12 +71,9 @@ const Tensor& Tensor::add_(const Tensor& other, double scale) const {
   dispatch_numeric("add_", dtype(), [&]<class T>() {
     using C = compute_t<T>;
     if (scale == 1) {
-      detail::map<T, T, T>(
-          *this, [](C a, C b) { return static_cast<C>(a + b); }, *this, source);
+      detail::map<T, T, T>(*this, detail::Plus<C>{}, *this, source);
     } else {
-      detail::map<T, T, T>(
-          *this, [s = detail::factor<C>(scale)](C a, C b) { return static_cast<C>(a + s * b); }, *this,
-          source);
+      detail::map<T, T, T>(*this, detail::PlusScaled<C>{detail::factor<C>(scale)}, *this, source);
     }
   });
   bump_version();
@@ -89,8 +85,7 @@ const Tensor& Tensor::mul_(double factor) const {
   detail::check_factor("mul_", dtype(), factor);
   dispatch_numeric("mul_", dtype(), [&]<class T>() {
     using C = compute_t<T>;
-    detail::map<T, T>(
-        *this, [f = detail::factor<C>(factor)](C a) { return static_cast<C>(a * f); }, *this);
+    detail::map<T, T>(*this, detail::Times<C>{detail::factor<C>(factor)}, *this);
   });
   bump_version();
   return *this;

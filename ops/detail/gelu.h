@@ -10,23 +10,23 @@ namespace tandem::detail {
 struct GeluExact {
   static constexpr const char* name = "gelu";
   template <class T>
-  static T Phi(T x) {
+  static constexpr T Phi(T x) {
     return T(0.5) * (1 + math::erf(x * T(0.70710678118654752)));
   }
   template <class T>
-  static T phi(T x) {
+  static constexpr T phi(T x) {
     return T(0.39894228040143268) * math::exp(T(-0.5) * x * x);
   }
   template <class T>
-  static T value(T x) {
+  static constexpr T value(T x) {
     return x * Phi(x);
   }
   template <class T>
-  static T derivative(T x) {
+  static constexpr T derivative(T x) {
     return Phi(x) + x * phi(x);
   }
   template <class T>
-  static T second(T x) {
+  static constexpr T second(T x) {
     return phi(x) * (2 - x * x);
   }
 };
@@ -34,28 +34,28 @@ struct GeluExact {
 struct GeluTanh {
   static constexpr const char* name = "gelu_tanh";
   template <class T>
-  static T u(T x) {
+  static constexpr T u(T x) {
     return T(0.79788456080286536) * x * (1 + T(0.044715) * x * x);
   }
   template <class T>
-  static T du(T x) {
+  static constexpr T du(T x) {
     return T(0.79788456080286536) * (1 + T(3 * 0.044715) * x * x);
   }
   template <class T>
-  static T d2u(T x) {
+  static constexpr T d2u(T x) {
     return T(0.79788456080286536 * 6 * 0.044715) * x;
   }
   template <class T>
-  static T value(T x) {
+  static constexpr T value(T x) {
     return T(0.5) * x * (1 + math::tanh(u(x)));
   }
   template <class T>
-  static T derivative(T x) {
+  static constexpr T derivative(T x) {
     const T t = math::tanh(u(x));
     return T(0.5) * (1 + t) + T(0.5) * x * (1 - t * t) * du(x);
   }
   template <class T>
-  static T second(T x) {
+  static constexpr T second(T x) {
     const T t = math::tanh(u(x)), s = 1 - t * t;  // s = dt/du
     return s * du(x) + T(0.5) * x * s * (d2u(x) - 2 * t * du(x) * du(x));
   }

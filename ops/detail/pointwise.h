@@ -9,6 +9,23 @@
 
 namespace tandem::detail {
 
+// What the loops call, by name: a device's part makes kernels of the same types (see DeviceMap).
+template <class F, class C>
+struct ValueOf {
+  F f;
+  constexpr C operator()(C x) const { return static_cast<C>(f.value(x)); }
+};
+template <class F, class C>
+struct TimesDerivative {
+  F f;
+  constexpr C operator()(C g, C x) const { return static_cast<C>(g * f.derivative(x)); }
+};
+template <class F, class C>
+struct TimesSecond {
+  F f;
+  constexpr C operator()(C g, C x) const { return static_cast<C>(g * f.second(x)); }
+};
+
 // g * f''(x): the end of the line, it has no derivative of its own.
 template <class F>
 struct PointwiseSecond final : Op {
@@ -21,8 +38,7 @@ struct PointwiseSecond final : Op {
     const Tensor out = output(broadcast(name(), in[0].shape(), in[1].shape()), in[1]);
     dispatch_floating(F::name, in[1].dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      map<T, T, T>(
-          out, [f = f](C g, C x) { return static_cast<C>(g * f.second(x)); }, in[0], in[1]);
+      map<T, T, T>(out, TimesSecond<F, C>{f}, in[0], in[1]);
     });
     return out;
   }
@@ -40,8 +56,7 @@ struct PointwiseGrad final : Op {
     const Tensor out = output(broadcast(name(), in[0].shape(), in[1].shape()), in[1]);
     dispatch_floating(F::name, in[1].dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      map<T, T, T>(
-          out, [f = f](C g, C x) { return static_cast<C>(g * f.derivative(x)); }, in[0], in[1]);
+      map<T, T, T>(out, TimesDerivative<F, C>{f}, in[0], in[1]);
     });
     save(in[0]), save(in[1]);
     return out;
@@ -62,8 +77,7 @@ struct Pointwise final : Op {
     const Tensor out = output(in[0].shape(), in[0]);
     dispatch_floating(F::name, in[0].dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      map<T, T>(
-          out, [f = f](C x) { return static_cast<C>(f.value(x)); }, in[0]);
+      map<T, T>(out, ValueOf<F, C>{f}, in[0]);
     });
     save(in[0]);
     return out;
