@@ -8,6 +8,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/profiler.h"
+#include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
 
 namespace tandem {
@@ -93,6 +94,7 @@ class Engine {
                          "{}: has a first derivative only; create_graph needs a second one", op.name());
     Tensors cotangents;
     {
+      const OpScope scope(op.name());
       ProfileScope profile(op.name(), true);
       cotangents = op.vjp(gradient);
       profile.count(cotangents, gradient);

@@ -7,6 +7,7 @@ namespace {
 
 const std::string kNoPath;
 thread_local const std::string* current_path = &kNoPath;
+thread_local const char* current_op = "tensor";
 
 std::string with_scope(const std::string& message) {
   if (current_path->empty()) return message;
@@ -26,5 +27,9 @@ std::string detail::format_message(fmt::string_view format, fmt::format_args arg
 Scope::Scope(const std::string& path) : outer_(current_path) { current_path = &path; }
 Scope::~Scope() { current_path = outer_; }
 const std::string& Scope::current() { return *current_path; }
+
+OpScope::OpScope(const char* op) : outer_(current_op) { current_op = op; }
+OpScope::~OpScope() { current_op = outer_; }
+const char* OpScope::current() { return current_op; }
 
 }  // namespace tandem

@@ -4,6 +4,7 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/profiler.h"
+#include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
 
 namespace tandem {
@@ -102,6 +103,7 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
   Tensor output;
   {
     NoGradGuard guard;
+    const OpScope scope(node.name());
     ProfileScope profile(node.name(), false);
     output = node.forward(inputs);
     profile.count(inputs, output);

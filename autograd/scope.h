@@ -20,4 +20,19 @@ class Scope {
   const std::string* outer_;
 };
 
+// The op that is being run on this thread, forward or backward: what an error about its memory names.
+class OpScope {
+ public:
+  explicit OpScope(const char* op);  // must outlive the scope
+  ~OpScope();
+  OpScope(const OpScope&) = delete;
+  OpScope& operator=(const OpScope&) = delete;
+
+  // The innermost op; "tensor" outside of every op.
+  static const char* current();
+
+ private:
+  const char* outer_;
+};
+
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include "autograd/engine.h"
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
+#include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
 
 namespace tandem {
@@ -45,8 +46,18 @@ bool Tensor::is_contiguous() const {
 }
 
 void* Tensor::raw() const {
+  if (device() != kCpu) [[unlikely]]
+    missing_kernel(*this);
+  return device_raw();
+}
+
+void* Tensor::device_raw() const {
   const TensorImpl& x = get(impl_);
   return x.storage->data + x.offset * size_of(x.dtype);
+}
+
+void missing_kernel(const Tensor& x) {
+  raise<DeviceError>("{}: no kernel for {} {}", OpScope::current(), name_of(x.device()), name_of(x.dtype()));
 }
 
 void Tensor::check_dtype(DType wanted) const {
@@ -67,7 +78,7 @@ std::vector<T> Tensor::to_vector() const {
   if (n == 0) return values;
   dispatch_all(dtype(), [&]<class S>() {
     std::vector<char> bytes(n * sizeof(S));
-    backend(device()).copy_to_host(bytes.data(), flat.raw(), bytes.size());
+    backend(device()).copy_to_host(bytes.data(), flat.device_raw(), bytes.size());
     const S* source = reinterpret_cast<const S*>(bytes.data());
     for (int64_t i = 0; i < n; ++i) values[i] = static_cast<T>(static_cast<compute_t<S>>(source[i]));
   });

@@ -43,6 +43,9 @@ struct TensorImpl {
   ~TensorImpl();
 };
 
+// DeviceError: the running op has no kernel for x's device and dtype.
+[[noreturn]] void missing_kernel(const Tensor& x);
+
 // Another view of x's memory, outside of the tape. Strides and offset are in elements.
 Tensor make_view(const Tensor& x, const Shape& shape, const Shape& strides, int64_t offset, int passes,
                  int64_t pass_stride);

@@ -172,8 +172,8 @@ struct ToDevice final : Op {  // through host memory
     from = in[0].device();
     const Tensor x = dense(in[0]), out = output(x.shape(), x.dtype(), device);
     std::vector<char> bytes(x.numel() * x.passes() * size_of(x.dtype()));
-    backend(from).copy_to_host(bytes.data(), x.raw(), bytes.size());
-    backend(device).copy_from_host(out.raw(), bytes.data(), bytes.size());
+    backend(from).copy_to_host(bytes.data(), x.device_raw(), bytes.size());
+    backend(device).copy_from_host(out.device_raw(), bytes.data(), bytes.size());
     return out;
   }
   Tensors vjp(const Tensor& g) override { return {g.to(from)}; }

@@ -74,12 +74,25 @@ template <class O, class F, class... I>
   for (int64_t i = 0; i < n; ++i) out[i] = f(static_cast<compute_t<I>>(in[i])...);
 }
 
-// out[...] = f(in[...]...): output elements O, input elements I..., at most three inputs.
+// Another device's kernel for F on elements O, I...: it is null until that device's part is loaded, which
+// names the same types to set it.
+template <class F, class O, class... I>
+inline void (*device_map)(const Walk<sizeof...(I) + 1>& walk, const F& f, void* out,
+                          const void* const* inputs) = nullptr;
+
+// out[...] = f(in[...]...): output elements O, input elements I..., at most three inputs. F is a type that a
+// header names, for the sake of device_map.
 template <class O, class... I, class F, class... X>
 void map(const Tensor& out, F f, const X&... inputs) {
   constexpr int N = sizeof...(I) + 1;
   static_assert(sizeof...(I) == sizeof...(X) && N <= 4);
   const Walk<N> walk = make_walk<N>(out, {&inputs...});
+  if (out.device() != kCpu) [[unlikely]] {
+    const auto kernel = device_map<F, O, I...>;
+    if (!kernel) missing_kernel(out);
+    const std::array<const void*, N - 1> in{inputs.device_raw()...};
+    return kernel(walk, f, out.device_raw(), in.data());
+  }
   O* o = out.template data<O>();
   const std::tuple<const I*...> bases{inputs.template data<I>()...};
   std::array<int64_t, N> strides;
