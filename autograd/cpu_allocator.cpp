@@ -22,7 +22,7 @@ constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int kAddressBits = 47;  // no process has more memory than that
 constexpr int64_t kFloor = int64_t{256} << 20;
-std::atomic<int> allocation_fill = -1;
+std::atomic<int> fill_byte = -1;
 
 // Classes 0-7 hold 64, 128, .. 512 bytes; then eight to every power of two.
 struct SizeClass {
@@ -56,7 +56,7 @@ class CpuBackend final : public Backend {
     const auto [index, size] = size_class(bytes);
     void* data = take(index, size);
     if (!data) data = from_system(size);
-    const int fill = allocation_fill.load(std::memory_order_relaxed);
+    const int fill = allocation_fill();
     if (fill >= 0) std::memset(data, fill, size);
     return data;
   }
@@ -86,6 +86,7 @@ class CpuBackend final : public Backend {
     std::lock_guard lock(mutex_);
     free_all();
   }
+  std::string description() const override { return "CPU"; }
 
  private:
   void use(int64_t size) {
@@ -150,6 +151,7 @@ Backend* cpu_backend() {
   return instance;
 }
 
-void set_allocation_fill(int byte) { allocation_fill = byte; }
+void set_allocation_fill(int byte) { fill_byte = byte; }
+int allocation_fill() { return fill_byte.load(std::memory_order_relaxed); }
 
 }  // namespace tandem

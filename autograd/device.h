@@ -1,5 +1,5 @@
 // Where a tensor lives, and what autograd asks of a device: memory and copies. A device's kernels
-// register themselves (autograd/kernel.h).
+// register themselves (autograd/device_kernel.h).
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,12 @@ inline constexpr Device kCpu{DeviceType::cpu};
 std::string_view name_of(Device device);     // "cpu", "cuda"
 Device parse_device(std::string_view name);  // ConfigError for any other name
 
+// Makes a device ready to be used, by name: "cpu"; "cuda", DeviceError saying why when there is none; "auto",
+// which is cuda where there is one and else cpu; "cudasim", a CUDA device simulated on the CPU, for tests.
+// All but cpu come as a shared library beside this one, for the life of the process.
+Device load_device(std::string_view name);
+std::string why_no_cuda();  // what kept "auto" from cuda; "" when nothing did
+
 // Counts of an allocator, in bytes unless said.
 struct MemoryStats {
   int64_t in_use = 0;        // handed out now
@@ -39,14 +45,17 @@ class Backend {
   virtual void copy_from_host(void* data, const void* host, int64_t bytes) = 0;
   virtual MemoryStats stats() const = 0;
   virtual void reset_peak() = 0;
-  virtual void release_cached() = 0;  // gives cached blocks back to the system
+  virtual void release_cached() = 0;            // gives cached blocks back to the system
+  virtual void synchronize() {}                 // waits until all work that was given to the device is done
+  virtual std::string description() const = 0;  // for people: "NVIDIA H100, sm_90, 80 GB"
 };
 
 // The backend of a device; DeviceError when there is none in this process.
 Backend& backend(Device device);
 void register_backend(DeviceType type, Backend* backend);  // kept for the life of the process
 
-// Fills every new CPU block with this byte (-1: off), so that tests see reads of uninitialised memory.
+// Fills every new block with this byte (-1: off), so that tests see reads of uninitialised memory.
 void set_allocation_fill(int byte);
+int allocation_fill();
 
 }  // namespace tandem

@@ -9,10 +9,9 @@
 #include <vector>
 
 #include "autograd/error.h"
+#include "autograd/limits.h"
 
 namespace tandem {
-
-inline constexpr int kMaxDims = 8;
 
 class Shape {
  public:

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "autograd/device.h"
-#include "autograd/dtype.h"
+#include "autograd/dispatch.h"
 #include "autograd/shape.h"
 
 namespace tandem {
@@ -78,11 +78,16 @@ class Tensor {
   // Memory, for kernels of the CPU: the first element. DTypeError when T is not dtype(); DeviceError naming the
   // running op where the memory is another device's, for which the op has then no kernel.
   void* raw() const;
-  void* device_raw() const;  // the address alone, wherever it is
+  void* device_raw() const;  // the address alone, wherever it is: for what a device's kernel is told
   template <class T>
   T* data() const {
     check_dtype(dtype_of<T>);
     return static_cast<T*>(raw());
+  }
+  template <class T>
+  T* device_data() const {
+    check_dtype(dtype_of<T>);
+    return static_cast<T*>(device_raw());
   }
   double item() const;  // the only element as a number; ShapeError when there are more
   template <class T>

@@ -6,21 +6,13 @@
 #include <cmath>
 #include <tuple>
 
+#include "autograd/kernel.h"
 #include "autograd/parallel.h"
-#include "autograd/tensor_impl.h"
+#include "ops/detail/map.h"
 
 namespace tandem::detail {
 
 inline constexpr int64_t kGrain = 32768;  // elements below which a second thread costs more than it saves
-
-// N operands walked together: dimensions of size 1 dropped, neighbours merged where all strides allow.
-template <int N>
-struct Walk {
-  int dims = 0;
-  int64_t numel = 1;
-  int64_t sizes[kMaxDims + 1];
-  int64_t strides[N][kMaxDims + 1];  // elements
-};
 
 template <int N>
 Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs);
@@ -74,24 +66,16 @@ template <class O, class F, class... I>
   for (int64_t i = 0; i < n; ++i) out[i] = f(static_cast<compute_t<I>>(in[i])...);
 }
 
-// Another device's kernel for F on elements O, I...: it is null until that device's part is loaded, which
-// names the same types to set it.
-template <class F, class O, class... I>
-inline void (*device_map)(const Walk<sizeof...(I) + 1>& walk, const F& f, void* out,
-                          const void* const* inputs) = nullptr;
-
 // out[...] = f(in[...]...): output elements O, input elements I..., at most three inputs. F is a type that a
-// header names, for the sake of device_map.
+// header names, for the sake of device kernels.
 template <class O, class... I, class F, class... X>
 void map(const Tensor& out, F f, const X&... inputs) {
   constexpr int N = sizeof...(I) + 1;
   static_assert(sizeof...(I) == sizeof...(X) && N <= 4);
   const Walk<N> walk = make_walk<N>(out, {&inputs...});
   if (out.device() != kCpu) [[unlikely]] {
-    const auto kernel = device_map<F, O, I...>;
-    if (!kernel) missing_kernel(out);
-    const std::array<const void*, N - 1> in{inputs.device_raw()...};
-    return kernel(walk, f, out.device_raw(), in.data());
+    run_on_device(out, Map<F, O, I...>{walk, f, out.device_data<O>(), {inputs.template device_data<I>()...}});
+    return;
   }
   O* o = out.template data<O>();
   const std::tuple<const I*...> bases{inputs.template data<I>()...};

@@ -10,7 +10,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
-#include "autograd/dtype.h"
+#include "autograd/dispatch.h"
 
 namespace tandem::detail {
 

@@ -6,25 +6,9 @@
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/detail/loop.h"
+#include "ops/detail/pointwise_parts.h"
 
 namespace tandem::detail {
-
-// What the loops call, by name: a device's part makes kernels of the same types (see DeviceMap).
-template <class F, class C>
-struct ValueOf {
-  F f;
-  constexpr C operator()(C x) const { return static_cast<C>(f.value(x)); }
-};
-template <class F, class C>
-struct TimesDerivative {
-  F f;
-  constexpr C operator()(C g, C x) const { return static_cast<C>(g * f.derivative(x)); }
-};
-template <class F, class C>
-struct TimesSecond {
-  F f;
-  constexpr C operator()(C g, C x) const { return static_cast<C>(g * f.second(x)); }
-};
 
 // g * f''(x): the end of the line, it has no derivative of its own.
 template <class F>

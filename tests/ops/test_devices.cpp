@@ -42,6 +42,7 @@ class TrappingBackend final : public Backend {
   MemoryStats stats() const override { return {.in_use = static_cast<int64_t>(sizes_.size())}; }
   void reset_peak() override {}
   void release_cached() override {}
+  std::string description() const override { return "memory that traps"; }
 
   // While it lives the host may touch the memory: in copies and in kernels.
   struct Open {
@@ -68,12 +69,11 @@ TrappingBackend& other() {
 
 // A kernel of the stand-in, on dense memory.
 template <class F, class O, class... I>
-void dense_kernel(const detail::Walk<sizeof...(I) + 1>& walk, const F& f, void* out,
-                  const void* const* inputs) {
+void dense_kernel(const detail::Map<F, O, I...>& map) {
   const TrappingBackend::Open open(other());
   [&]<size_t... K>(std::index_sequence<K...>) {
-    for (int64_t i = 0; i < walk.numel; ++i)
-      static_cast<O*>(out)[i] = f(static_cast<compute_t<I>>(static_cast<const I*>(inputs[K])[i])...);
+    for (int64_t i = 0; i < map.walk.numel; ++i)
+      map.out[i] = map.f(static_cast<compute_t<I>>(static_cast<const I*>(map.in[K])[i])...);
   }
   (std::index_sequence_for<I...>{});
 }
@@ -130,7 +130,7 @@ TEST_CASE("devices: a kernel that is set for a functor and its types is what the
   using Add = detail::BinaryValue<detail::AddValue, float>;
   const Tensor a = tensor({1, 2, 3}).to(kOther), b = tensor({10, 20, 30}).to(kOther);
   CHECK_THROWS_WITH_AS(a + b, "add: no kernel for cuda f32", DeviceError);
-  auto& kernel = detail::device_map<Add, float, float, float>;
+  auto& kernel = device_kernel<detail::Map<Add, float, float, float>>;
   kernel = dense_kernel<Add, float, float, float>;
   CHECK((a + b).to_vector<float>() == std::vector<float>{11, 22, 33});
   const Tensor wide = tensor({1, 2, 3}).to(DType::f64).to(kOther);

@@ -1,0 +1,71 @@
+// Devices come as shared libraries, found beside libtandem: the core starts without any of them.
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <vector>
+
+#include "autograd/device.h"
+
+namespace tandem {
+namespace {
+
+// The folders in which modules are looked for: beside the library, and where a build leaves them.
+std::vector<std::filesystem::path> module_folders() {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<const void*>(&module_folders), &info) || !info.dli_fname) return {};
+  const std::filesystem::path folder = std::filesystem::absolute(info.dli_fname).parent_path();
+  return {folder, folder / "cuda", folder / "tests" / "cudasim"};
+}
+
+// Starts the module of a device, once; "" or what is wrong.
+std::string start_module(const std::string& name) {
+  const std::string file = "libtandem_" + name + ".so";
+  std::filesystem::path found;
+  for (const auto& folder : module_folders()) {
+    std::error_code ignored;
+    if (std::filesystem::exists(folder / file, ignored)) found = folder / file;
+  }
+  if (found.empty()) return "this build has no " + file;
+  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (!library) return dlerror();
+  // Registers the device's backend; null, or the reason why there is no device.
+  const auto start = reinterpret_cast<const char* (*)()>(dlsym(library, "tandem_start_device"));
+  if (!start) return found.string() + " is not a device module: it has no tandem_start_device";
+  const char* problem = start();
+  return problem ? problem : "";
+}
+
+struct Loaded {
+  std::string name;     // of the module that runs; "" before
+  std::string problem;  // of the last one that did not start
+};
+Loaded& loaded() {
+  static Loaded state;
+  return state;
+}
+
+bool try_load(const std::string& name) {
+  Loaded& state = loaded();
+  if (state.name == name) return true;
+  check<DeviceError>(state.name.empty(), "device '{}': '{}' runs already, and a process has one CUDA device",
+                     name, state.name);
+  state.problem = start_module(name);
+  if (state.problem.empty()) state.name = name;
+  return state.problem.empty();
+}
+
+}  // namespace
+
+Device load_device(std::string_view name) {
+  if (name == "cpu") return kCpu;
+  const Device cuda{DeviceType::cuda};
+  if (name == "auto") return try_load("cuda") ? cuda : kCpu;
+  check<ConfigError>(name == "cuda" || name == "cudasim",
+                     "device: expected auto, cpu, cuda or cudasim, got '{}'", name);
+  check<DeviceError>(try_load(std::string(name)), "device '{}': {}", name, loaded().problem);
+  return cuda;
+}
+
+std::string why_no_cuda() { return loaded().problem; }
+
+}  // namespace tandem

@@ -1,0 +1,59 @@
+// The device as autograd sees it, and the start of this module.
+#include <memory>
+#include <string>
+
+#include "autograd/device.h"
+#include "autograd/scope.h"
+#include "cuda/allocator.h"
+#include "cuda/context.h"
+#include "cuda/staging.h"
+
+namespace tandem::cuda {
+namespace {
+
+class CudaBackend final : public Backend {
+ public:
+  void* allocate(int64_t bytes) override {
+    void* data = allocator().allocate(bytes);
+    if (const int fill = allocation_fill(); fill >= 0)
+      check(cudaMemsetAsync(data, fill, bytes, stream()), "cudaMemsetAsync");
+    return data;
+  }
+  void release(void* data, int64_t bytes) noexcept override { allocator().release(data, bytes); }
+
+  void copy_to_host(void* host, const void* data, int64_t bytes) override {
+    if (bytes == 0) return;
+    check(cudaMemcpyAsync(host, data, bytes, cudaMemcpyDeviceToHost, stream()), "cudaMemcpyAsync");
+    synchronize();
+  }
+  void copy_from_host(void* data, const void* host, int64_t bytes) override {
+    staging().copy(data, host, bytes, stream());
+  }
+
+  MemoryStats stats() const override { return allocator().stats(); }
+  void reset_peak() override { allocator().reset_peak(); }
+  void release_cached() override { allocator().release_cached(); }
+  void synchronize() override { check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize"); }
+  std::string description() const override {
+    const cudaDeviceProp& p = properties();
+    return fmt::format("{}, sm_{}{}, {:.0f} GiB", p.name, p.major, p.minor,
+                       static_cast<double>(p.totalGlobalMem) / (1 << 30));
+  }
+};
+
+}  // namespace
+}  // namespace tandem::cuda
+
+// Called once by load_device: registers the backend, or says why there is no device.
+extern "C" const char* tandem_start_device() {
+  static std::string problem;
+  int count = 0;
+  if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess || count == 0) {
+    problem = status != cudaSuccess ? fmt::format("no CUDA device: cudaGetDeviceCount says {} ({})",
+                                                  cudaGetErrorString(status), cudaGetErrorName(status))
+                                    : "no CUDA device: cudaGetDeviceCount found 0";
+    return problem.c_str();
+  }
+  tandem::register_backend(tandem::DeviceType::cuda, new tandem::cuda::CudaBackend);
+  return nullptr;
+}

@@ -1,0 +1,142 @@
+// Kernels of elementwise work (ops/detail/map.h): the functors of the CPU's loops over any strides. Where the
+// innermost dimension is dense, or one value, in every operand, a thread takes 16 bytes at a time.
+#pragma once
+
+#include <utility>
+
+#include "autograd/device_kernel.h"
+#include "cuda/launch.cuh"
+#include "ops/detail/map.h"
+
+namespace tandem::cuda {
+
+// V values of T that are read and written at once.
+template <class T, int V>
+struct alignas(sizeof(T) * V) Vector {
+  T at[V];
+};
+
+// i = quotient * size + rest; divisions of 64 bits are slow, and mostly not needed.
+__device__ inline int64_t divide(int64_t& i, int64_t size) {
+  int64_t quotient;
+  if (((i | size) >> 32) == 0) {
+    quotient = static_cast<uint32_t>(i) / static_cast<uint32_t>(size);
+  } else {
+    quotient = i / size;
+  }
+  const int64_t rest = i - quotient * size;
+  i = quotient;
+  return rest;
+}
+
+template <class T, int V>
+__device__ Vector<T, V> load(const void* base, int64_t offset, bool dense) {
+  const T* p = static_cast<const T*>(base) + offset;
+  if constexpr (V > 1) {
+    if (dense) return *reinterpret_cast<const Vector<T, V>*>(p);
+  }
+  Vector<T, V> result;
+  const T value = *p;
+#pragma unroll
+  for (int v = 0; v < V; ++v) result.at[v] = value;
+  return result;
+}
+
+template <int V, class F, class O, class... I, size_t... K>
+__device__ void map_one(const detail::Map<F, O, I...>& map, int64_t i, std::index_sequence<K...>) {
+  constexpr int N = sizeof...(I) + 1;
+  const auto& walk = map.walk;
+  int64_t at[N] = {};
+  int64_t rest = i * V;
+  bool dense[N];
+#pragma unroll
+  for (int k = 0; k < N; ++k) dense[k] = false;
+    // The innermost dimension first; constant indices keep the walk in the parameters' bank.
+#pragma unroll
+  for (int d = kMaxDims; d >= 0; --d) {
+    if (d >= walk.dims) continue;
+    const int64_t index = d == 0 ? rest : divide(rest, walk.sizes[d]);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      at[k] += index * walk.strides[k][d];
+      if (d == walk.dims - 1) dense[k] = walk.strides[k][d] == 1;
+    }
+  }
+  const auto values = [&](auto... in) {
+    Vector<O, V> out;
+#pragma unroll
+    for (int v = 0; v < V; ++v) out.at[v] = map.f(static_cast<compute_t<I>>(in.at[v])...);
+    return out;
+  };
+  *reinterpret_cast<Vector<O, V>*>(map.out + at[0]) =
+      values(load<I, V>(map.in[K], at[K + 1], dense[K + 1])...);
+}
+
+template <int V, class F, class O, class... I>
+__global__ void __launch_bounds__(kThreads) map_kernel(detail::Map<F, O, I...> map) {
+  const int64_t count = map.walk.numel / V, step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step)
+    map_one<V>(map, i, std::index_sequence_for<I...>{});
+}
+
+// Whether V elements at a time are aligned in every operand, and never cross the end of a row.
+template <int V, int N>
+bool takes_vectors(const detail::Walk<N>& walk, const void* const (&bases)[N], const int64_t (&sizes)[N]) {
+  const int last = walk.dims - 1;
+  if (walk.sizes[last] % V != 0 || walk.strides[0][last] != 1) return false;
+  for (int k = 0; k < N; ++k) {
+    const int64_t stride = walk.strides[k][last];
+    if (stride != 0 && stride != 1) return false;
+    if (stride == 0) continue;
+    if (reinterpret_cast<uintptr_t>(bases[k]) % (V * sizes[k]) != 0) return false;
+    for (int d = 0; d < last; ++d)
+      if (walk.strides[k][d] % V != 0) return false;
+  }
+  return true;
+}
+
+template <class F, class O, class... I>
+void launch_map(const detail::Map<F, O, I...>& map) {
+  constexpr int N = sizeof...(I) + 1;
+  constexpr int V = static_cast<int>(16 / std::max({sizeof(O), sizeof(I)...}));
+  if (map.walk.numel == 0) return;
+  int64_t sizes[N] = {sizeof(O), sizeof(I)...};
+  const void* bases[N] = {map.out};
+  for (int k = 1; k < N; ++k) bases[k] = map.in[k - 1];
+  if (V > 1 && takes_vectors<V>(map.walk, bases, sizes)) {
+    constexpr auto kernel = map_kernel<V, F, O, I...>;
+    kernel<<<resident_blocks_of_threads<kernel>(map.walk.numel / V), kThreads, 0, stream()>>>(map);
+  } else {
+    constexpr auto kernel = map_kernel<1, F, O, I...>;
+    kernel<<<resident_blocks_of_threads<kernel>(map.walk.numel), kThreads, 0, stream()>>>(map);
+  }
+  check_launch("map");
+}
+
+template <class F, class O, class... I>
+void register_map() {
+  device_kernel<detail::Map<F, O, I...>> = launch_map<F, O, I...>;
+}
+
+// Runs f.operator()<T>() for the types of a list, at the start of the module.
+template <class... T>
+struct Types {
+  template <class F>
+  explicit Types(F f) {
+    (f.template operator()<T>(), ...);
+  }
+};
+template <class F>
+struct ForFloats {
+  explicit ForFloats(F f) { Types<bf16, float, double> all(f); }
+};
+template <class F>
+struct ForNumbers {
+  explicit ForNumbers(F f) { Types<uint8_t, int32_t, int64_t, bf16, float, double> all(f); }
+};
+template <class F>
+struct ForAll {
+  explicit ForAll(F f) { Types<bool, uint8_t, int32_t, int64_t, bf16, float, double> all(f); }
+};
+
+}  // namespace tandem::cuda

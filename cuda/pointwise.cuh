@@ -1,0 +1,22 @@
+// The kernels of pointwise functions F (ops/detail/pointwise.h), of all three orders.
+#pragma once
+
+#include "cuda/map.cuh"
+#include "ops/detail/pointwise_parts.h"
+
+namespace tandem::cuda {
+
+template <class... F>
+void register_pointwise() {
+  const auto one = []<class G>() {
+    ForFloats floats([]<class T>() {
+      using C = compute_t<T>;
+      register_map<detail::ValueOf<G, C>, T, T>();
+      register_map<detail::TimesDerivative<G, C>, T, T, T>();
+      register_map<detail::TimesSecond<G, C>, T, T, T>();
+    });
+  };
+  (one.template operator()<F>(), ...);
+}
+
+}  // namespace tandem::cuda

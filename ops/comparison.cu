@@ -1,0 +1,21 @@
+#include "cuda/map.cuh"
+#include "ops/detail/comparison.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+
+template <class... F>
+void register_predicates() {
+  cuda::ForAll([]<class T>() { (cuda::register_map<Holds<F, compute_t<T>>, bool, T, T>(), ...); });
+}
+
+const bool registered = [] {
+  register_predicates<Eq, Ne, Lt, Le, Gt, Ge, And, Or>();
+  cuda::ForAll([]<class T>() { cuda::register_map<Choose<compute_t<T>>, T, bool, T, T>(); });
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem
