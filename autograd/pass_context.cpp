@@ -59,7 +59,10 @@ PassContext& PassContext::require(const char* op) {
 Noise PassContext::noise(Purpose purpose, double p) {
   const uint64_t site = site_hash(Scope::current());
   Noise noise;
-  noise.key = noise_key(options_.seed, options_.step, site, calls_[{site, purpose}]++, purpose);
+  noise.site = site;
+  noise.call = calls_[{site, purpose}]++;
+  noise.purpose = purpose;
+  noise.key = noise_key(options_.seed, options_.step, site, noise.call, purpose);
   noise.first_pass = static_cast<uint32_t>(options_.first);
   noise.sample_offset = options_.sample_offset;
   noise.batch = options_.batch;

@@ -15,11 +15,15 @@ namespace tandem {
 
 // The noise of one call at one site: what an op captures at forward to draw the same again in its backward.
 struct Noise {
-  NoiseKey key;
+  NoiseKey key;  // of the words below, the seed and the step
+  uint64_t site = 0;
+  uint32_t call = 0;
+  Purpose purpose = Purpose::dropout;
   uint32_t first_pass = 0;
   std::vector<double> rates;   // effective, one for each pass that is run; each in [0, 1)
   uint64_t sample_offset = 0;  // index in the global batch of this tensor's first sample
   int64_t batch = 0;           // samples in this tensor; 0: its first dimension
+  bool of_batch = false;       // one draw for the whole global batch: sample_offset stays what it is
 
   bool active() const;  // some rate is above 0
   int passes() const { return static_cast<int>(rates.size()); }
@@ -34,10 +38,12 @@ struct PassOptions {
   int first = 0;      // the range of passes that is run: [first, first + count)
   int count = 1;
   std::vector<double> rates =
-      {};                      // per pass of the step, replacing p in every dropout whose own p > 0; or empty
-  double rate_scale = 1;       // multiplies p of every dropout instead; not beside rates
-  uint64_t sample_offset = 0;  // of this micro-batch (and rank) in the global batch
-  int64_t batch = 0;           // samples of this micro-batch; 0: each tensor's first dimension
+      {};                 // per pass of the step, replacing p in every dropout whose own p > 0; or empty
+  double rate_scale = 1;  // multiplies p of every dropout instead; not beside rates
+  // Of this micro-batch (and rank) in the global batch. While a step is being recorded: relative to the
+  // step's first sample, StepScalars::sample_offset, which a device's kernels add.
+  uint64_t sample_offset = 0;
+  int64_t batch = 0;               // samples of this micro-batch; 0: each tensor's first dimension
   bool updates_statistics = true;  // false while a plan runs a forward a second time
   DType compute = DType::f32;      // of the layers' products, from f32 inputs: f32 or bf16 (mixed precision)
 };

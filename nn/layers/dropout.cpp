@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/step_scalars.h"
 #include "nn/layers/options.h"
 #include "ops/comparison.h"
 #include "ops/drop_path.h"
@@ -25,12 +26,16 @@ LayerDrop::LayerDrop(Module& parent, std::string name, double p) : Layer(parent,
 Tensor LayerDrop::forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer) {
   if (!is_training() || p == 0) return layer(x);
   Noise noise = PassContext::require("LayerDrop").noise(Purpose::layer_drop, p);
-  noise.batch = 1, noise.sample_offset = 0;  // one draw a pass, whatever the batch
+  // One draw a pass, whatever the batch.
+  noise.batch = 1, noise.sample_offset = 0, noise.of_batch = true;
+  if (recorded_scalars()) {  // replays decide anew, on the device
+    return where(ne(drop_path(ones({1}, {DType::f32, x.device()}), noise), 0), layer(x), x);
+  }
   const Tensor keep = ne(drop_path(ones({1}), noise), 0);
   const auto kept = keep.to_vector<uint8_t>();
   const auto count = std::count(kept.begin(), kept.end(), 1);
   if (count == 0) return x;
-  return count == std::ssize(kept) ? layer(x) : where(keep, layer(x), x);
+  return count == std::ssize(kept) ? layer(x) : where(keep.to(x.device()), layer(x), x);
 }
 
 WordDropout::WordDropout(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {
@@ -39,7 +44,7 @@ WordDropout::WordDropout(Module& parent, std::string name, double p) : Layer(par
 Tensor WordDropout::forward(const Tensor& x, const Tensor& other) {
   if (!is_training() || p == 0) return x;
   const Noise noise = PassContext::require("WordDropout").noise(Purpose::word_dropout, p);
-  return where(ne(dropout(ones({x.size(0), x.size(1), 1}), noise), 0), x, other);
+  return where(ne(dropout(ones({x.size(0), x.size(1), 1}, {DType::f32, x.device()}), noise), 0), x, other);
 }
 
 }  // namespace tandem::nn
