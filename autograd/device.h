@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -36,6 +37,13 @@ struct MemoryStats {
   int64_t system_calls = 0;  // how often the system was asked for memory
 };
 
+// Work that was given to a device once and can be given again as it was, by one call.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -48,6 +56,21 @@ class Backend {
   virtual void release_cached() = 0;            // gives cached blocks back to the system
   virtual void synchronize() {}                 // waits until all work that was given to the device is done
   virtual std::string description() const = 0;  // for people: "NVIDIA H100, sm_90, 80 GB"
+
+  // A copy beside the work that goes on: it waits for the work before `after` alone, and later work waits for
+  // it. The host's memory may be changed when it returns.
+  using Mark = int64_t;
+  virtual Mark mark() { return 0; }  // all work that was given until now
+  virtual void upload(void* data, const void* host, int64_t bytes, Mark) {
+    copy_from_host(data, host, bytes);
+  }
+
+  // The work of this thread from begin_recording to end_recording is kept instead of done. Memory that it
+  // uses stays its own. DeviceError on a device that cannot, or when something between them waits for the
+  // device.
+  virtual void begin_recording();
+  virtual std::unique_ptr<Recording> end_recording();
+  virtual void cancel_recording() noexcept {}  // in place of end_recording, after an error
 };
 
 // The backend of a device; DeviceError when there is none in this process.

@@ -6,6 +6,7 @@
 #include "autograd/scope.h"
 #include "cuda/allocator.h"
 #include "cuda/context.h"
+#include "cuda/recording.h"
 #include "cuda/staging.h"
 
 namespace tandem::cuda {
@@ -34,6 +35,16 @@ class CudaBackend final : public Backend {
   void reset_peak() override { allocator().reset_peak(); }
   void release_cached() override { allocator().release_cached(); }
   void synchronize() override { check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize"); }
+
+  Mark mark() override { return staging().mark(stream()); }
+  void upload(void* data, const void* host, int64_t bytes, Mark after) override {
+    staging().upload(data, host, bytes, after);
+  }
+
+  void begin_recording() override { cuda::begin_recording(); }
+  std::unique_ptr<Recording> end_recording() override { return cuda::end_recording(); }
+  void cancel_recording() noexcept override { cuda::cancel_recording(); }
+
   std::string description() const override {
     const cudaDeviceProp& p = properties();
     return fmt::format("{}, sm_{}{}, {:.0f} GiB", p.name, p.major, p.minor,

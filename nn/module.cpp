@@ -108,6 +108,11 @@ int64_t Module::num_parameters() const {
   return count;
 }
 
+Device Module::device() const {
+  const NamedTensors all = named_parameters();
+  return all.empty() ? kCpu : all.front().tensor.device();
+}
+
 Tensor Module::register_parameter(const std::string& name, Tensor value) {
   check_name(name);
   const Scope scope(path_);

@@ -61,6 +61,7 @@ class Module {
   Tensors parameters() const;
   NamedTensors named_buffers() const;
   int64_t num_parameters() const;  // their elements
+  Device device() const;           // of the first parameter; the CPU where there is none
 
   // A tensor of this module that the optimizer learns: a leaf of f32 or f64, which gets requires_grad.
   // Returns it. ConfigError as for the name of a child.

@@ -41,6 +41,10 @@ void check_fits(const char* op, const Tensor& target, const Tensor& source) {
 
 void copy_elements(const Tensor& dst, const Tensor& src) {
   check_fits("copy", dst, src);
+  if (src.device() != dst.device()) {
+    const NoGradGuard no_grad;
+    return copy_elements(dst, src.to(dst.device()));
+  }
   dispatch_all(dst.dtype(), [&]<class O>() {
     dispatch_all(src.dtype(),
                  [&]<class I>() { detail::map<O, I>(dst, detail::Cast<compute_t<O>, compute_t<I>>{}, src); });

@@ -68,7 +68,7 @@ Tensor AdaptiveEmbedding::forward(const Tensor& ids) {
   for (size_t i = 0; i < members.size(); ++i) {
     first.push_back(rows);
     if (members[i].empty()) continue;
-    const Tensor index = from_values(members[i], {std::ssize(members[i])});
+    const Tensor index = from_values(members[i], {std::ssize(members[i])}).to(ids.device());
     vectors.push_back(i == 0 ? embedding(weight, index, pad_id)
                              : linear(embedding(tails[i - 1].weight, index), tails[i - 1].project));
     rows += std::ssize(members[i]);
@@ -77,7 +77,7 @@ Tensor AdaptiveEmbedding::forward(const Tensor& ids) {
   for (const auto& [cluster, row] : places) order.push_back(first[cluster] + row);
   Shape shape = ids.shape();
   shape.push_back(weight.size(1));
-  return index_select(cat(vectors), 0, from_values(order, {rows})).reshape(shape);
+  return index_select(cat(vectors), 0, from_values(order, {rows}).to(ids.device())).reshape(shape);
 }
 
 AdaptiveSoftmax::AdaptiveSoftmax(Module& parent, std::string name, AdaptiveEmbedding& embedding)

@@ -110,7 +110,7 @@ std::vector<Hypothesis> beam_search(const StepFunctions& model, int64_t texts,
   std::vector<int64_t> next(texts, o.bos);
   while (!next.empty()) {
     const Tensor logits =
-        model.step(from_values(next, {static_cast<int64_t>(next.size())})).to(DType::f32).contiguous();
+        model.step(from_values(next, {std::ssize(next)})).to(DType::f32).to(kCpu).contiguous();
     const int64_t vocab = logits.size(1);
     std::vector<int64_t> first(texts + 1);  // row of each text
     for (int64_t i = 0; i < texts; ++i) first[i + 1] = first[i] + std::ssize(searches[i].live);
@@ -129,7 +129,7 @@ std::vector<Hypothesis> beam_search(const StepFunctions& model, int64_t texts,
     }
     std::vector<int64_t> same(logits.size(0));
     std::iota(same.begin(), same.end(), 0);
-    if (!rows.empty() && rows != same) model.select(from_values(rows, {static_cast<int64_t>(rows.size())}));
+    if (!rows.empty() && rows != same) model.select(from_values(rows, {std::ssize(rows)}));
   }
   std::vector<Hypothesis> best;
   for (Search& search : searches) best.push_back(std::move(search.best));
@@ -157,9 +157,10 @@ std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& 
     std::copy(sources[i].begin(), sources[i].end(), flat.begin() + i * longest);
     flat[i * longest + std::ssize(sources[i])] = options.eos;
   }
-  Transformer::State state = model.begin(from_values(flat, {count, longest}));
-  return beam_search({[&](const Tensor& ids) { return model.step(state, ids); },
-                      [&](const Tensor& rows) { Transformer::select(state, rows); }},
+  const Device device = model.device();
+  Transformer::State state = model.begin(from_values(flat, {count, longest}).to(device));
+  return beam_search({[&](const Tensor& ids) { return model.step(state, ids.to(device)); },
+                      [&](const Tensor& rows) { Transformer::select(state, rows.to(device)); }},
                      count, most, options);
 }
 
@@ -196,6 +197,9 @@ std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, 
   std::vector<int64_t> rows(count);  // those that go on
   std::iota(rows.begin(), rows.end(), 0);
   LanguageModel::State state = model.begin();
+  const auto on_device = [&](const Ids& ids) {
+    return from_values(ids, {std::ssize(ids)}).to(model.device());
+  };
   Tensor logits;
   // Reads the end of the texts, as much as there is room for, and keeps half of the positions free.
   const auto read = [&] {
@@ -204,7 +208,7 @@ std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, 
     for (int64_t at = have <= positions / 2 ? 0 : have - positions / 2; at < have; ++at) {
       Ids ids;
       for (int64_t row : rows) ids.push_back(texts[row][at]);
-      logits = model.step(state, from_values(ids, {std::ssize(ids)}));
+      logits = model.step(state, on_device(ids));
     }
   };
   read();
@@ -227,11 +231,11 @@ std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, 
     const bool all = kept.size() == rows.size();
     rows = going;
     if (rows.empty() || n + 1 == o.length) break;
-    if (!all) LanguageModel::select(state, from_values(kept, {std::ssize(kept)}));
+    if (!all) LanguageModel::select(state, on_device(kept));
     if (state.position == positions) {
       read();
     } else {
-      logits = model.step(state, from_values(next, {std::ssize(next)}));
+      logits = model.step(state, on_device(next));
     }
   }
   for (Ids& text : texts) text.erase(text.begin(), text.begin() + std::ssize(prompt));

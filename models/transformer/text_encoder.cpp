@@ -86,7 +86,7 @@ Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const Hidd
   const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
   const Tensor padding = eq(ids, static_cast<double>(config_.pad_id));
   const Tensor kind = segments.defined() ? segments_(segments) : segments_.weight.select(0, 0);
-  const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype()}));
+  const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype(), ids.device()}));
   Tensor x = drop_(at(0, norm_(words + positions_.slice(0, 0, ids.size(1)) + kind)));
   int64_t level = 0;
   for (auto& layer : layers_)

@@ -27,7 +27,9 @@ Tensor sinusoids(int64_t count, int64_t dim) {
       values[t * dim + d] = d % 2 == 0 ? std::sin(angle) : std::cos(angle);
     }
   }
-  return from_values(values, {count, dim}).to(nn::InitScope::current().dtype);
+  return from_values(values, {count, dim})
+      .to(nn::InitScope::current().dtype)
+      .to(nn::InitScope::current().device);
 }
 
 }  // namespace
@@ -49,7 +51,7 @@ Tensor TokenEmbedding::forward(const Tensor& ids, int64_t start) {
   check<ShapeError>(end <= max_positions, "TokenEmbedding: {} tokens, the model has {} positions", end,
                     max_positions);
   const double scale = std::sqrt(static_cast<double>(tokens.weight.size(1)));
-  const Tensor words = word_drop(tokens(ids) * scale, zeros({1}, {tokens.weight.dtype()}));
+  const Tensor words = word_drop(tokens(ids) * scale, zeros({1}, {tokens.weight.dtype(), ids.device()}));
   return words + positions.slice(0, start, end);
 }
 

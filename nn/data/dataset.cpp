@@ -19,6 +19,16 @@ std::vector<Indices> cut(const Indices& order, int64_t batch_size) {
 
 }  // namespace
 
+Batch Batch::to(Device device) const {
+  Batch moved = *this;
+  for (Tensor& x : moved.inputs) {
+    if (x.defined()) x = x.to(device);
+  }
+  if (target.defined()) moved.target = target.to(device);
+  if (valid.defined()) moved.valid = valid.to(device);
+  return moved;
+}
+
 std::vector<Indices> Dataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
   return cut(permutation(noise_key(seed, epoch, site_hash("epoch"), 0, Purpose::shuffle), size()),
              batch_size);

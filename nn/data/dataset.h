@@ -14,6 +14,8 @@ struct Batch {
   Tensor target;     // i64 labels, or floating values
   Tensor valid;      // bool in the shape of target, true where a unit counts; undefined: all do
   int64_t size = 0;  // samples
+
+  Batch to(Device device) const;
 };
 
 // What augmentation may depend on: a pure function of the step and of the sample's place in the global batch.

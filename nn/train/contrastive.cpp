@@ -37,7 +37,7 @@ LossParts contrastive_loss(const Tensor& anchors, const Tensor& candidates, cons
                     "contrastive_loss: expected anchors [N, D] and candidates [M >= N, D], got {} and {}",
                     describe(anchors), describe(candidates));
   const Tensor similarities = matmul(unit_rows(anchors), unit_rows(candidates).t()) / options.temperature;
-  const Tensor own = arange(0, static_cast<double>(anchors.size(0)), 1, {DType::i64});
+  const Tensor own = arange(0, static_cast<double>(anchors.size(0)), 1, {DType::i64, anchors.device()});
   return rdrop_cross_entropy(similarities, own, {.alpha = 0, .divisor = divisor});
 }
 

@@ -81,7 +81,8 @@ class Mixup final : public Method {
   LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                        int passes) override {
     data::Batch partners = batch;
-    partners.target = index_select(batch.target, 0, from_values(mixing_.order, {batch.size}));
+    partners.target =
+        index_select(batch.target, 0, from_values(mixing_.order, {batch.size}).to(batch.target.device()));
     const LossParts own = cross_entropy_of(logits, batch, options, passes),
                     other = cross_entropy_of(logits, partners, options, passes);
     LossParts parts = sum_of(own, mixing_.lambda, other, 1 - mixing_.lambda);
@@ -185,7 +186,7 @@ std::vector<std::string> method_names() {
 }
 
 Tensor Mixing::operator()(const Tensor& x) const {
-  const Tensor partners = index_select(x, 0, from_values(order, {static_cast<int64_t>(order.size())}));
+  const Tensor partners = index_select(x, 0, from_values(order, {std::ssize(order)}).to(x.device()));
   return x * lambda + partners * (1 - lambda);
 }
 

@@ -21,6 +21,7 @@ class Objective {
   virtual LossParts loss(const Tensor& output, const data::Batch& batch, const RDropOptions& options,
                          int passes) = 0;
 
+  // batch is on the module's device, but for valid_units.
   // Units (examples, tokens) of the batch that count: summed over a whole step, they are the loss's divisor.
   // Here: those of the valid mask whose label is not RDropOptions::ignore_index's default.
   virtual int64_t valid_units(const data::Batch& batch) const;

@@ -145,7 +145,9 @@ StepResult accumulate_gradients(Objective& objective, const std::vector<data::Ba
   check<ValueError>(result.units > 0, "step {}: no unit of the batch counts towards the loss", options.step);
   uint64_t sample_offset = options.sample_offset;
   int64_t correct = 0;
-  for (const data::Batch& batch : micro_batches) {
+  const Device device = objective.module().device();
+  for (const data::Batch& host : micro_batches) {
+    const data::Batch batch = host.to(device);
     const LossParts parts =
         MicroBatch(objective, batch, options, sample_offset, static_cast<double>(result.units)).backward();
     sample_offset += batch.size;

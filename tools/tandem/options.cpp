@@ -106,6 +106,22 @@ CLI::Validator existing_file() {
       "");
 }
 
+// cudasim, a simulated device for tests, is there but no choice for users: it is not named.
+CLI::Validator device_name() {
+  return CLI::Validator(
+      [](const std::string& text) {
+        for (const char* name : {"auto", "cpu", "cuda", "cudasim"})
+          if (text == name) return std::string();
+        return fmt::format("expected auto, cpu or cuda, got '{}'", text);
+      },
+      "");
+}
+
+std::string device_line(const std::string& asked, Device found) {
+  const std::string line = fmt::format("Device: {}", backend(found).description());
+  return asked == "auto" && found == kCpu ? fmt::format("{} ({})", line, why_no_cuda()) : line;
+}
+
 CLI::Validator one_of(const std::vector<std::string>& names) {
   return CLI::Validator(
       [names](const std::string& text) {

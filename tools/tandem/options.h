@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "autograd/device.h"
+
 namespace tandem::command {
 
 // Checks of an option's text, before it is converted: "--passes: expected an integer of at least 1, got 0".
@@ -17,6 +19,11 @@ CLI::Validator positive_fraction();  // in (0, 1)
 CLI::Validator not_empty();
 CLI::Validator existing_file();  // or "": none
 CLI::Validator one_of(const std::vector<std::string>& names);
+
+// Of an option --device: what it may be, what help says of it, and a line on what was found.
+CLI::Validator device_name();
+inline constexpr const char* kDeviceHelp = "auto (cuda where there is one), cpu or cuda";
+std::string device_line(const std::string& asked, Device found);
 
 // An option of a size that a preset has too: 0 leaves the preset's.
 inline void override_size(int64_t& size, int64_t wanted) { size = wanted != 0 ? wanted : size; }

@@ -109,7 +109,8 @@ void predict(const std::string& run, const std::vector<std::string>& files, int6
             1, image.channels, image.height, image.width, std::move(image.pixels), {0}, spec.classes},
         spec.normalization);
     const int64_t index = 0;
-    const Tensor logits = loaded.model->forward(one.batch(std::span(&index, 1), {}).inputs[0]);
+    const data::Batch batch = one.batch(std::span(&index, 1), {}).to(loaded.model->module->device());
+    const Tensor logits = loaded.model->forward(batch.inputs[0]);
     const auto [probability, label] =
         topk(softmax(logits, -1), std::min<int64_t>(top, spec.classes.size()), -1);
     const auto p = probability.to_vector<double>();
@@ -120,15 +121,22 @@ void predict(const std::string& run, const std::vector<std::string>& files, int6
   }
 }
 
+void add_device(CLI::App& command, std::string& device) {
+  command.add_option("--device", device, kDeviceHelp)->check(device_name())->capture_default_str();
+}
+
 }  // namespace
 
 void add_run(CLI::App& app) {
   auto run = std::make_shared<std::string>();
+  auto device = std::make_shared<std::string>("auto");
   CLI::App* eval = app.add_subcommand("eval", "test scores of a run's best weights");
   auto data = std::make_shared<std::string>();
   eval->add_option("run", *run, "run folder, or a .safetensors file")->required();
   eval->add_option("--data", *data, "data set or folder (default: the run's)");
+  add_device(*eval, *device);
   eval->callback([=] {
+    const nn::InitScope scope({.device = load_device(*device)});
     const std::string task = task_of(*run);
     task == "vit" ? evaluate(*run, *data) : evaluate_text(*run, *data, task);
   });
@@ -141,7 +149,11 @@ void add_run(CLI::App& app) {
   predict_command->add_option("--top", *top, "classes to show for each")
       ->check(integer(1))
       ->capture_default_str();
-  predict_command->callback([=] { predict(*run, *files, *top); });
+  add_device(*predict_command, *device);
+  predict_command->callback([=] {
+    const nn::InitScope scope({.device = load_device(*device)});
+    predict(*run, *files, *top);
+  });
 }
 
 }  // namespace tandem::command

@@ -46,20 +46,22 @@ class Stopwatch {
 };
 
 struct Options {
-  std::string run, too_long = "reject", prompt;
+  std::string run, too_long = "reject", prompt, device = "auto";
   int threads = 0;
   bool quiet = false, probabilities = false;
   int64_t count = 1;
   models::BeamOptions beam;
   models::SampleOptions sample;
 
-  void begin() const {
+  // The settings of a whole command: models are made on the device.
+  nn::InitScope begin() const {
     if (threads > 0) set_num_threads(threads);
+    return nn::InitScope({.device = load_device(device)});
   }
 };
 
 void decode(const Options& o, const std::string& task) {
-  o.begin();
+  const nn::InitScope scope = o.begin();
   const TextRun run = load_text_run(o.run, {task});
   const auto model = make_transformer(run);
   const std::vector<std::string> lines = read_standard_input();
@@ -81,7 +83,7 @@ void decode(const Options& o, const std::string& task) {
 }
 
 void generate(const Options& o) {
-  o.begin();
+  const nn::InitScope scope = o.begin();
   const TextRun run = load_text_run(o.run, {"lm"});
   const auto model = make_language_model(run);
   check<ConfigError>(data::invalid_utf8(o.prompt) == std::string::npos, "--prompt: not UTF-8");
@@ -137,7 +139,7 @@ std::unique_ptr<data::TextDataset> read_texts(const TextRun& run, const models::
 }
 
 void classify(const Options& o) {
-  o.begin();
+  const nn::InitScope scope = o.begin();
   const TextRun run = load_text_run(o.run, {"classify"});
   const auto model = make_text_encoder(run);
   const std::vector<std::string> classes = run.list("classes");
@@ -160,7 +162,7 @@ void classify(const Options& o) {
 }
 
 void similarity(const Options& o) {
-  o.begin();
+  const nn::InitScope scope = o.begin();
   const TextRun run = load_text_run(o.run, {"similarity"});
   const auto model = make_text_encoder(run);
   const auto number = [&](const char* key) {
@@ -182,6 +184,7 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
   CLI::App* command = app.add_subcommand(name, description);
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   command->add_option("run", o->run, "run folder, or a .safetensors file")->required();
+  command->add_option("--device", o->device, kDeviceHelp)->check(device_name())->capture_default_str();
   command->add_option("--threads", o->threads, "CPU threads; 0: one per core")
       ->check(integer(0, 1024))
       ->capture_default_str();

@@ -49,10 +49,11 @@ struct Outcome {
 bool has_checkpoint(const std::string& run) { return std::filesystem::exists(run + "/" + nn::kLastFile); }
 
 // Trains one model into `run`.
-Outcome train_one(const Recipe& recipe, const std::string& task, const std::string& run, int passes) {
+Outcome train_one(const Recipe& recipe, const std::string& task, const std::string& run, int passes,
+                  Device device) {
   const TrainSettings& s = recipe.settings;
   const std::string name = recipe.training_name(passes);
-  nn::InitScope init({.seed = s.trainer.seed});
+  nn::InitScope init({.seed = s.trainer.seed, .device = device});
   const std::unique_ptr<TaskModel> model = recipe.make_model();
   const auto optimizer = make_optimizer(s, *model->module);
   nn::TrainerOptions options = trainer_options(s, recipe.train());
@@ -139,9 +140,12 @@ void train(Recipe& recipe, const CLI::App& command, const std::string& task) {
   const TrainSettings& s = recipe.settings;
   check_settings(s, recipe.largest_rate());
   if (s.threads > 0) set_num_threads(s.threads);
+  const Device device = load_device(s.device);
+  if (!s.quiet) fmt::print(stderr, "{}\n", device_line(s.device, device));
   recipe.load();
   std::string metric;
   {
+    nn::InitScope init({.device = device});
     const auto model = recipe.make_model();  // whatever is wrong shows before the folder is touched
     const auto optimizer = make_optimizer(s, *model->module);
     nn::TrainerOptions options = trainer_options(s, recipe.train());
@@ -163,7 +167,7 @@ void train(Recipe& recipe, const CLI::App& command, const std::string& task) {
   std::vector<Outcome> outcomes;
   std::vector<data::CurveRun> curves;
   auto train_into = [&](const std::string& run, int passes) {
-    outcomes.push_back(train_one(recipe, task, run, passes));
+    outcomes.push_back(train_one(recipe, task, run, passes, device));
     curves.push_back({outcomes.back().name, run + "/" + nn::kMetricsFile});
   };
   if (s.compare) train_into(s.run + "/plain", 1);

@@ -64,7 +64,7 @@ void declare_training(OptionAdder& to, TrainSettings& s, const std::string& unit
 void declare_run(OptionAdder& to, TrainSettings& s) {
   to.group("Run");
   to.add("--run", s.run, not_empty(), "folder for metrics, checkpoints, settings and curves");
-  to.add("--device", s.device, one_of({"auto", "cpu", "cuda"}), "auto or cpu");
+  to.add("--device", s.device, device_name(), kDeviceHelp);
   to.add("--threads", s.threads, integer(0, 1024), "CPU threads; 0: one per core");
   to.flag("--overwrite", s.overwrite, "replace an earlier run in that folder");
   to.flag("--resume", s.resume, "go on where the run in that folder stopped, with its settings");
@@ -98,8 +98,6 @@ std::vector<std::string> resumed_arguments(const TrainSettings& s, const CLI::Ap
 }
 
 void check_settings(const TrainSettings& s, double rate) {
-  check<ConfigError>(s.device != "cuda",
-                     "--device cuda: this build has no CUDA backend, expected auto or cpu");
   check<ConfigError>(!s.compare || s.trainer.passes > 1, "--compare: expected --passes of at least 2, got {}",
                      s.trainer.passes);
   check<ConfigError>(s.trainer.rate_scale * rate < 1,
