@@ -254,6 +254,17 @@ void compute(const Gemm& g) {
   if (has(g, CUBLASLT_EPILOGUE_BGRADB)) store_sums(g, b, g.n, P::kCols);
 }
 
+// All of it must be there; its beginning stands for what a kernel writes to it.
+void spoil_workspace(const Gemm& g) {
+  const auto size = static_cast<size_t>(g.workspace_bytes);
+  if (bytes_behind(g.workspace) < size)
+    report("out of bounds", std::string(g.call) + ": the workspace is smaller than its " +
+                                std::to_string(size) + " bytes, or freed");
+  const size_t used = std::min<size_t>(size, 4096);
+  check_write(g.workspace, used, (std::string(g.call) + ": workspace").c_str());
+  mark_uninitialised(g.workspace, used);
+}
+
 }  // namespace
 
 int64_t size_of(cudaDataType type) {
@@ -275,11 +286,7 @@ void run_gemm(const Gemm& gemm) {
   if (gemm.batch == 0 || gemm.m == 0 || gemm.n == 0) return;
   check_alignment(gemm);
   check_overlap(gemm);
-  if (gemm.workspace_bytes > 0) {
-    const auto size = static_cast<size_t>(gemm.workspace_bytes);
-    check_write(gemm.workspace, size, (std::string(gemm.call) + ": workspace").c_str());
-    mark_uninitialised(gemm.workspace, size);
-  }
+  if (gemm.workspace_bytes > 0) spoil_workspace(gemm);
   for (int64_t i = 0; i < gemm.batch; ++i) {
     const Gemm one = located(gemm, i);
     gemm.d.type == CUDA_R_64F ? compute<double>(one) : compute<float>(one);
