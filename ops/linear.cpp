@@ -12,7 +12,7 @@
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
 #include "ops/detail/cached_cast.h"
-#include "ops/detail/gelu.h"
+#include "ops/detail/linear_sweep.h"
 #include "ops/detail/loop.h"
 #include "ops/detail/matrix.h"
 #include "ops/matmul.h"
@@ -46,32 +46,11 @@ detail::Epilogue epilogue(Activation activation) {
   }
 }
 
-// f'(z), or for relu f' from y, whose sign is that of z.
-struct SlopeNone {
-  template <class T>
-  static T slope(T) {
-    return 1;
-  }
-};
-struct SlopeRelu {
-  template <class T>
-  static T slope(T y) {
-    return y > 0 ? T(1) : T(0);
-  }
-};
-template <class Gelu>
-struct SlopeGelu {
-  template <class T>
-  static T slope(T z) {
-    return Gelu::derivative(z);
-  }
-};
-
 // One row: dz = g f'(z), added to sums where there are any. Flat, so that f' does not make the loop scalar.
 template <class F, class T, class A>
 [[gnu::noinline, gnu::flatten]] void sweep_row(const T* g, const T* z, T* dz, A* sums, int64_t cols) {
   using C = compute_t<T>;
-  if constexpr (std::is_same_v<F, SlopeNone>) {
+  if constexpr (std::is_same_v<F, detail::SlopeNone>) {
 #pragma omp simd
     for (int64_t j = 0; j < cols; ++j) sums[j] += static_cast<C>(g[j]);
   } else if (sums) {
@@ -87,9 +66,12 @@ template <class F, class T, class A>
   }
 }
 
-// dz = g f'(z) and db = the sum of its rows; db may be null. Rows are summed in fixed chunks, in order.
-template <class F, class T, class A>
-void sweep(const T* g, const T* z, T* dz, A* db, int64_t rows, int64_t cols) {
+// Rows are summed in fixed chunks, in order.
+template <class F, class T>
+void sweep(const detail::LinearSweep<T>& args) {
+  using A = accumulate_t<T>;
+  A* const db = args.sums;
+  const int64_t rows = args.rows, cols = args.cols;
   const int64_t chunk = std::max({int64_t{1}, detail::kGrain / std::max<int64_t>(cols, 1), (rows + 63) / 64});
   const int64_t chunks = (rows + chunk - 1) / chunk;
   const Tensor partial = zeros({db ? chunks : 0, cols}, {dtype_of<A>});
@@ -97,7 +79,8 @@ void sweep(const T* g, const T* z, T* dz, A* db, int64_t rows, int64_t cols) {
     for (int64_t c = begin; c < end; ++c) {
       A* sums = db ? partial.data<A>() + c * cols : nullptr;
       for (int64_t row = c * chunk; row < std::min(rows, (c + 1) * chunk); ++row) {
-        sweep_row<F>(g + row * cols, z + row * cols, dz + row * cols, sums, cols);
+        T* dz = args.dz ? args.dz + row * cols : nullptr;
+        sweep_row<F>(args.g + row * cols, args.z + row * cols, dz, sums, cols);
       }
     }
   });
@@ -124,60 +107,92 @@ struct Linear final : Op {
     const Tensor &x = in[0], &weight = in[1];
     Shape shape = x.shape();
     shape[x.dim() - 1] = weight.shape()[0];
-    const Tensor z = output(shape, dtype, x.device());
-    const Tensor bias = !in[2].defined() || dtype != DType::f64 ? in[2] : in[2].to(dtype);
+    const Tensor y = output(shape, dtype, x.device());
+    const Tensor bias = in[2].defined() ? dense(bias_for(y, in[2])) : Tensor();
     const bool keeps_z = recording() && activation >= Activation::gelu;
-    detail::matmul_kernel(
-        detail::as_matrix(detail::fold_rows(x.to(dtype))),
-        detail::transposed(detail::as_matrix(detail::cached_cast(weight, dtype))),
-        detail::as_matrix(detail::fold_rows(z)), 1, bias.defined() ? dense(bias).raw() : nullptr,
-        bias.defined() ? bias.dtype() : DType::f32, keeps_z ? detail::Epilogue::none : epilogue(activation));
+    // A device's product can write z beside y; it knows the one gelu only.
+    const bool writes_both = keeps_z && activation == Activation::gelu_tanh && y.device() != kCpu;
+    const Tensor z = writes_both ? empty_like(y) : y;
+    const auto f = keeps_z && !writes_both ? detail::Epilogue::none : epilogue(activation);
+    detail::matmul_on(y, {.a = detail::as_matrix(detail::fold_rows(x.to(dtype))),
+                          .b = detail::transposed(detail::as_matrix(detail::cached_cast(weight, dtype))),
+                          .c = detail::as_matrix(detail::fold_rows(y)),
+                          .bias = bias.defined() ? bias.device_raw() : nullptr,
+                          .bias_dtype = bias.defined() ? bias.dtype() : DType::f32,
+                          .epilogue = f,
+                          .preactivation = writes_both ? z.device_raw() : nullptr});
     save(x), save(weight);
     has_bias = in[2].defined();
     if (has_bias) save(in[2]);
+    if (writes_both) return save(z), y;
     if (keeps_z) return activate(save(z), activation);
-    return activation == Activation::relu ? save_output(z) : z;
+    return activation == Activation::relu ? save_output(y) : y;
+  }
+
+  // The CPU's product takes an f32 bias beside bf16; a device's takes the output's dtype.
+  static Tensor bias_for(const Tensor& y, const Tensor& bias) {
+    if (y.device() != kCpu) return detail::cached_cast(bias, y.dtype());
+    return y.dtype() == DType::f64 ? bias.to(DType::f64) : bias;
   }
 
   Tensors vjp(const Tensor& g) override {
     const Tensor x = saved(0), weight = saved(1);
-    Tensor dz = g, dbias;
+    Tensor dz = g, dbias, dweight;
+    const DType bias_dtype = dtype == DType::bf16 ? DType::f32 : dtype;
+    // A device's product makes the bias' gradient beside the weight's.
+    const bool both = !grad_enabled() && activation == Activation::none && needs(1) && needs(2) &&
+                      g.device() != kCpu && weight.dtype() == bias_dtype;
     if (grad_enabled()) {  // recorded, so in terms of other ops
       if (activation != Activation::none) {
         const Tensor z = linear(x, weight, has_bias ? saved(2) : Tensor());
         dz = grad(activate(z, activation), {z}, g, {.create_graph = true})[0];
       }
       dbias = dz;
+    } else if (both) {
+      std::tie(dweight, dbias) = parameter_gradients(g, x, weight);
     } else if (activation != Activation::none || needs(2)) {
       const Tensor cotangent = dense(g);
-      if (needs(2)) dbias = empty({weight.size(0)}, {dtype == DType::bf16 ? DType::f32 : dtype, g.device()});
+      if (needs(2)) dbias = empty({weight.size(0)}, {bias_dtype, g.device()});
       if (activation != Activation::none) dz = empty_like(cotangent);
       differentiate(cotangent, dz, dbias);
     }
+    if (needs(1) && !dweight.defined())
+      dweight = matmul(detail::fold_rows(dz).t(), detail::fold_rows(x.to(dtype)), weight.dtype());
     const Tensor w = grad_enabled() ? weight.to(dtype) : detail::cached_cast(weight, dtype);
-    return {needs(0) ? matmul(dz, w) : Tensor(),
-            needs(1) ? matmul(detail::fold_rows(dz).t(), detail::fold_rows(x.to(dtype)), weight.dtype())
-                     : Tensor(),
-            dbias};
+    return {needs(0) ? matmul(dz, w) : Tensor(), dweight, dbias};
+  }
+
+  // dz^T x and the sums of dz^T's rows.
+  std::pair<Tensor, Tensor> parameter_gradients(const Tensor& dz, const Tensor& x,
+                                                const Tensor& weight) const {
+    const Tensor dweight = empty(weight.shape(), {weight.dtype(), dz.device()});
+    const Tensor dbias = empty({weight.size(0)}, {weight.dtype(), dz.device()});
+    detail::matmul_on(dweight, {.a = detail::transposed(detail::as_matrix(detail::fold_rows(dz))),
+                                .b = detail::as_matrix(detail::fold_rows(x.to(dtype))),
+                                .c = detail::as_matrix(dweight),
+                                .row_sums = dbias.device_raw()});
+    return {dweight, dbias};
   }
 
   void differentiate(const Tensor& g, const Tensor& dz, const Tensor& dbias) const {
     const int64_t cols = g.shape().back(), rows = cols ? g.numel() / cols * g.passes() : 0;
+    const Tensor z = activation == Activation::none ? g : saved(2 + has_bias).detach();
     dispatch_floating(name(), dtype, [&]<class T>() {
       using A = accumulate_t<T>;
-      A* db = dbias.defined() ? dbias.data<A>() : nullptr;
-      auto run = [&]<class F>(const Tensor& z) {
-        sweep<F>(g.data<T>(), z.data<T>(), dz.data<T>(), db, rows, cols);
-      };
+      A* db = dbias.defined() ? dbias.device_data<A>() : nullptr;
+      T* out = activation == Activation::none ? nullptr : dz.device_data<T>();
+      const detail::LinearSweep<T> args{
+          epilogue(activation), g.device_data<T>(), z.device_data<T>(), out, db, false, rows, cols, cols};
+      if (run_on_device(g, args)) return;
       switch (activation) {
         case Activation::none:
-          return run.template operator()<SlopeNone>(g);
+          return sweep<detail::SlopeNone>(args);
         case Activation::relu:
-          return run.template operator()<SlopeRelu>(saved(2 + has_bias).detach());
+          return sweep<detail::SlopeRelu>(args);
         case Activation::gelu:
-          return run.template operator()<SlopeGelu<detail::GeluExact>>(saved(2 + has_bias));
+          return sweep<detail::SlopeGelu<detail::GeluExact>>(args);
         case Activation::gelu_tanh:
-          return run.template operator()<SlopeGelu<detail::GeluTanh>>(saved(2 + has_bias));
+          return sweep<detail::SlopeGelu<detail::GeluTanh>>(args);
       }
     });
   }

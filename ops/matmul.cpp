@@ -4,6 +4,8 @@
 // product, and so does its gradient: db = [rows of a]^T [rows of g], summed inside the product.
 #include "ops/matmul.h"
 
+#include <atomic>
+
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/detail/loop.h"
@@ -43,7 +45,7 @@ Tensor uniform(const Tensor& x) {
 
 MatrixBatch matrices(const Tensor& x, int64_t offset, int64_t batch_stride) {
   const int last = x.dim() - 1;
-  return {static_cast<const char*>(x.raw()) + offset * size_of(x.dtype()),
+  return {static_cast<const char*>(x.device_raw()) + offset * size_of(x.dtype()),
           x.dtype(),
           x.shape()[last - 1],
           x.shape()[last],
@@ -76,9 +78,10 @@ struct Matmul final : Op {
       for (int64_t d = last - 1, rest = i; d >= 0; rest /= walk.sizes[d--]) {
         for (int k = 0; k < 3; ++k) at[k] += rest % walk.sizes[d] * walk.strides[k][d];
       }
-      detail::matmul_kernel(matrices(a, at[1], walk.strides[1][last]),
-                            matrices(b, at[2], walk.strides[2][last]),
-                            matrices(out, at[0], walk.strides[0][last]), inner);
+      detail::matmul_on(out, {.a = matrices(a, at[1], walk.strides[1][last]),
+                              .b = matrices(b, at[2], walk.strides[2][last]),
+                              .c = matrices(out, at[0], walk.strides[0][last]),
+                              .batch = inner});
     }
     return out;
   }
@@ -123,6 +126,12 @@ Tensor matmul(const Tensor& a, const Tensor& b, DType result) {
 }
 
 Tensor matmul(const Tensor& a, const Tensor& b) { return matmul(a, b, promote(a.dtype(), b.dtype())); }
+
+namespace {
+std::atomic<bool> tf32 = false;
+}
+void set_allow_tf32(bool allow) { tf32 = allow; }
+bool allow_tf32() { return tf32; }
 
 namespace {
 

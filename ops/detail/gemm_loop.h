@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-namespace tandem::detail {
+#include "ops/detail/matmul_args.h"
 
-enum class Epilogue { none, relu, gelu, gelu_tanh };
+namespace tandem::detail {
 
 // Element strides of a batch of matrices; batch = 0 shares one matrix.
 struct Strides {

@@ -15,48 +15,13 @@
 namespace tandem::detail {
 namespace {
 
-struct Problem {
-  MatrixBatch a, b, c;
-  int64_t batch;
-  const void* bias;
-  DType bias_dtype;
-  Epilogue epilogue;
-  bool accumulate;
-};
+using Problem = MatmulArgs;
 
 std::string describe(const MatrixBatch& m, int64_t batch) {
   return fmt::format("{}[{},{},{}]", name_of(m.dtype), m.batch_stride == 0 ? 1 : batch, m.rows, m.cols);
 }
-std::string describe(const Problem& p) {
-  return fmt::format("a {} vs b {}, out {}", describe(p.a, p.batch), describe(p.b, p.batch),
-                     describe(p.c, p.batch));
-}
-
-MatrixBatch transposed(MatrixBatch m) {
-  std::swap(m.rows, m.cols);
-  std::swap(m.row_stride, m.col_stride);
-  return m;
-}
-MatrixBatch dense(const void* data, DType dtype, int64_t rows, int64_t cols) {
-  return {data, dtype, rows, cols, std::max<int64_t>(cols, 1), 1, rows * cols};
-}
-
-bool is_row_major(const MatrixBatch& m) { return m.col_stride == 1 && m.row_stride >= m.cols; }
 bool is_dense(const MatrixBatch& m, int64_t batch) {
   return m.row_stride == m.cols && (m.batch_stride == m.rows * m.cols || m.batch_stride == 0 || batch == 1);
-}
-// A stride along a size of 1 is never used: give it the value that makes the matrix row-major where possible.
-void normalise(MatrixBatch& m, int64_t batch) {
-  if (m.cols == 1) {
-    if (m.rows == 1 || m.row_stride >= 1) m.col_stride = 1;
-  }
-  if (m.rows == 1) {
-    if (m.col_stride == 1)
-      m.row_stride = m.cols;
-    else
-      m.row_stride = 1;
-  }
-  if (batch == 1) m.batch_stride = 0;
 }
 // What oneDNN runs well: a leading dimension of any size for single matrices; batches must be dense
 // (measured: strided heads fall to a loop over plain gemm, 1.3 to 1.8 times slower than dense ones).
@@ -65,17 +30,6 @@ bool fits_library(const MatrixBatch& m, int64_t batch) {
     return is_row_major(x) && (batch == 1 || is_dense(x, batch));
   };
   return fits(m) || fits(transposed(m));
-}
-
-// [batch, rows, k] @ one shared [k, cols] is one product of batch * rows rows when the rows of a and c go on
-// with the same stride across the batch.
-void collapse(Problem& p) {
-  const auto runs_on = [](const MatrixBatch& m) { return m.batch_stride == m.rows * m.row_stride; };
-  if (p.batch == 1 || p.b.batch_stride != 0 || !runs_on(p.a) || !runs_on(p.c)) return;
-  p.a.rows *= p.batch;
-  p.c.rows *= p.batch;
-  p.a.batch_stride = p.c.batch_stride = 0;
-  p.batch = 1;
 }
 
 // A dense copy, rows along whichever axis of `m` has the smaller stride.
@@ -261,8 +215,15 @@ void run(Problem p) {
   run_loop<float>(p);
 }
 
+}  // namespace
+
+std::string describe(const MatmulArgs& p) {
+  return fmt::format("a {} vs b {}, out {}", describe(p.a, p.batch), describe(p.b, p.batch),
+                     describe(p.c, p.batch));
+}
+
 // Descriptions are made on failure only: a tiny product must not pay for them.
-void validate(const Problem& p) {
+void check_matmul(const MatmulArgs& p) {
   const auto &a = p.a, &b = p.b, &c = p.c;
   const bool f64 = a.dtype == DType::f64;
   if (!is_floating(a.dtype) || a.dtype != b.dtype || !is_floating(c.dtype) || (c.dtype == DType::f64) != f64)
@@ -286,12 +247,10 @@ void validate(const Problem& p) {
                       c.row_stride, c.col_stride);
 }
 
-}  // namespace
-
 void matmul_kernel(const MatrixBatch& a, const MatrixBatch& b, const MatrixBatch& c, int64_t batch,
                    const void* bias, DType bias_dtype, Epilogue epilogue, bool accumulate) {
   const Problem problem{a, b, c, batch, bias, bias_dtype, epilogue, accumulate};
-  validate(problem);
+  check_matmul(problem);
   if (batch == 0 || c.rows == 0 || c.cols == 0) return;
   if (a.dtype == DType::f64) return run_loop<double>(problem);
   run(problem);

@@ -1,9 +1,7 @@
 // Tensors as the matrices of ops/detail/matmul_kernel.h.
 #pragma once
 
-#include <utility>
-
-#include "autograd/tensor_impl.h"
+#include "autograd/kernel.h"
 #include "ops/detail/matmul_kernel.h"
 
 namespace tandem::detail {
@@ -15,14 +13,17 @@ inline Tensor fold_rows(const Tensor& x) {
   return (x.passes() > 1 ? x.passes_as_batch() : x).reshape({rows, x.shape().back()});
 }
 
-// A tensor [rows, cols] of one pass.
+// A tensor [rows, cols] of one pass, on any device.
 inline MatrixBatch as_matrix(const Tensor& x) {
-  return {x.raw(), x.dtype(), x.shape()[0], x.shape()[1], x.strides()[0], x.strides()[1], 0};
+  return {x.device_raw(), x.dtype(), x.shape()[0], x.shape()[1], x.strides()[0], x.strides()[1], 0};
 }
-inline MatrixBatch transposed(MatrixBatch m) {
-  std::swap(m.rows, m.cols);
-  std::swap(m.row_stride, m.col_stride);
-  return m;
+
+// The product on the device of `out`, in whose memory the operands lie.
+inline void matmul_on(const Tensor& out, const MatmulArgs& args) {
+  if (run_on_device(out, args)) return;
+  check<DeviceError>(!args.preactivation && !args.row_sums, "matmul: the CPU's kernel has no by-products");
+  matmul_kernel(args.a, args.b, args.c, args.batch, args.bias, args.bias_dtype, args.epilogue,
+                args.accumulate);
 }
 
 }  // namespace tandem::detail

@@ -39,6 +39,7 @@ struct Layout {
 };
 struct Preference {
   uint64_t magic = kPreferenceMagic, workspace = 0;
+  uint32_t reduction_schemes = CUBLASLT_REDUCTION_SCHEME_MASK;
   uint32_t align_a = 256, align_b = 256, align_c = 256, align_d = 256;
 };
 struct Algo {
@@ -184,9 +185,10 @@ uint64_t hash(const Problem& p) {
 }
 
 // Long sums are split, and meet in the workspace.
-uint64_t workspace_for(const Problem& p, uint64_t allowed) {
+uint64_t workspace_for(const Problem& p, const Preference& preference) {
   const auto split = static_cast<uint64_t>(2 * p.m * p.n * 4);
-  return p.k > 4 * std::max(p.m, p.n) && split <= allowed ? split : 0;
+  const bool allowed = preference.reduction_schemes & CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  return p.k > 4 * std::max(p.m, p.n) && allowed && split <= preference.workspace ? split : 0;
 }
 
 cublasStatus_t open(Problem& p, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
@@ -278,6 +280,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t o
   switch (attribute) {
     case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
       return set(preference->workspace, value, size);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return set(preference->reduction_schemes, value, size);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
       return set(preference->align_a, value, size);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
@@ -307,7 +311,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   const auto at_most_16 = [](uint32_t bytes) { return static_cast<uint8_t>(std::min(bytes, 16u)); };
   Algo algo;
   algo.problem = hash(p);
-  algo.workspace = workspace_for(p, preference->workspace);
+  algo.workspace = workspace_for(p, *preference);
   algo.align_a = at_most_16(preference->align_a), algo.align_b = at_most_16(preference->align_b);
   algo.align_c = at_most_16(preference->align_c), algo.align_d = at_most_16(preference->align_d);
   if (uses_bias(p)) algo.align_bias = alignment(p.desc.bias);

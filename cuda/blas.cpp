@@ -1,0 +1,230 @@
+// The way of a product: collapse the batch where one matrix will do, bring every operand into a layout that
+// the library takes (copying only then), run it with everything fused, or in steps.
+#include "cuda/blas.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "autograd/error.h"
+#include "autograd/kernel.h"
+#include "autograd/scope.h"
+#include "cuda/matrices.h"
+#include "ops/detail/linear_sweep.h"
+#include "ops/detail/matmul_kernel.h"
+#include "ops/matmul.h"
+
+namespace tandem::cuda {
+namespace {
+
+using detail::Epilogue;
+using detail::MatmulArgs;
+using detail::MatrixBatch;
+
+bool fits(const MatrixBatch& m) { return is_row_major(m) || is_row_major(transposed(m)); }
+
+bool is_plain(const MatmulArgs& p) {
+  return !p.bias && p.epilogue == Epilogue::none && !p.preactivation && !p.row_sums;
+}
+
+void run_plain(const MatmulArgs& p) {
+  const MatrixBatch &a = p.a, &b = p.b, &c = p.c;
+  const BlasOperand left = blas_operand(b), right = blas_operand(a);
+  const float one = 1, beta = p.accumulate ? 1 : 0;
+  const double one64 = 1, beta64 = beta;
+  const bool wide = c.dtype == DType::f64;
+  const void *alpha_at = wide ? static_cast<const void*>(&one64) : &one,
+             *beta_at = wide ? static_cast<const void*>(&beta64) : &beta;
+  const cudaDataType type = blas_type(a.dtype);
+  const cublasComputeType_t compute = blas_compute_type(a.dtype);
+  void* out = const_cast<void*>(c.data);
+  Blas& library = blas();
+  const std::lock_guard lock(library.mutex);
+  if (p.batch == 1) {
+    check_blas(cublasGemmEx_64(library.handle, left.operation, right.operation, c.cols, c.rows, a.cols,
+                               alpha_at, b.data, type, left.ld, a.data, type, right.ld, beta_at, out,
+                               blas_type(c.dtype), c.row_stride, compute, CUBLAS_GEMM_DEFAULT),
+               "cublasGemmEx", p);
+  } else {
+    check_blas(cublasGemmStridedBatchedEx_64(
+                   library.handle, left.operation, right.operation, c.cols, c.rows, a.cols, alpha_at, b.data,
+                   type, left.ld, b.batch_stride, a.data, type, right.ld, a.batch_stride, beta_at, out,
+                   blas_type(c.dtype), c.row_stride, c.batch_stride, p.batch, compute, CUBLAS_GEMM_DEFAULT),
+               "cublasGemmStridedBatchedEx", p);
+  }
+}
+
+void run(MatmulArgs p);
+
+// A matrix in scratch memory, dense.
+struct Copy {
+  Scratch memory;
+  MatrixBatch matrix;
+  Copy(const MatrixBatch& like, DType dtype, int64_t count)
+      : memory(count * like.rows * like.cols * size_of(dtype)),
+        matrix(detail::dense(memory.as<void>(), dtype, like.rows, like.cols)) {}
+};
+
+// sums[i] = the sum of a's row i, a column-major with padding: the columns of a^T, summed as a bias gradient
+// is.
+void sum_rows(const MatmulArgs& p) {
+  const MatrixBatch& a = p.a;
+  if (a.rows == 0) return;
+  if (a.row_stride != 1 && a.rows > 1) {
+    const Copy copy(transposed(a), a.dtype, 1);
+    convert(transposed(a), copy.matrix, 1);
+    MatmulArgs column_major = p;
+    column_major.a = transposed(copy.matrix);
+    return sum_rows(column_major);
+  }
+  const auto sum = [&]<class T>(accumulate_t<T>* sums) {
+    detail::LinearSweep<T> sweep{};
+    sweep.g = static_cast<const T*>(a.data), sweep.sums = sums;
+    sweep.rows = a.cols, sweep.cols = a.rows, sweep.row_stride = a.col_stride;
+    device_kernel<detail::LinearSweep<T>>(sweep);
+  };
+  dispatch_floating("matmul", a.dtype, [&]<class T>() {
+    using A = accumulate_t<T>;
+    if (p.c.dtype == dtype_of<A>) return sum.template operator()<T>(static_cast<A*>(p.row_sums));
+    const Scratch sums(a.rows * size_of(dtype_of<A>));
+    sum.template operator()<T>(sums.as<A>());
+    convert(detail::dense(sums.as<void>(), dtype_of<A>, 1, a.rows),
+                  detail::dense(p.row_sums, p.c.dtype, 1, a.rows), 1);
+  });
+}
+
+void run_with_dense_c(MatmulArgs p, DType dtype) {
+  const MatrixBatch target = p.c;
+  if (p.row_sums) sum_rows(p);
+  p.row_sums = nullptr;
+  const Copy c(target, dtype, p.batch);
+  if (p.accumulate) convert(target, c.matrix, p.batch);
+  p.c = c.matrix;
+  if (!p.preactivation) {
+    run(p);
+  } else {
+    const Copy z(target, dtype, 1);
+    MatrixBatch to = target;
+    to.data = std::exchange(p.preactivation, z.memory.as<void>());
+    run(p);
+    convert(z.matrix, to, 1);
+  }
+  convert(c.matrix, target, p.batch);
+}
+
+// A dense copy, rows along whichever axis of `m` has the smaller stride.
+MatrixBatch packed(const MatrixBatch& m, int64_t batch, std::optional<Copy>& copy) {
+  if (m.row_stride < m.col_stride) return transposed(packed(transposed(m), batch, copy));
+  const int64_t count = m.batch_stride == 0 ? 1 : batch;
+  copy.emplace(m, m.dtype, count);
+  convert(m, copy->matrix, count);
+  MatrixBatch result = copy->matrix;
+  if (m.batch_stride == 0) result.batch_stride = 0;
+  return result;
+}
+
+// The product, and then what is to be done with it.
+void run_in_steps(MatmulArgs p) {
+  if (p.row_sums) {
+    sum_rows(p);
+    p.row_sums = nullptr;
+    return run(p);
+  }
+  if (p.epilogue == Epilogue::none) {  // a bias
+    const void* bias = std::exchange(p.bias, nullptr);
+    run(p);
+    return add_row(p.c, bias, p.batch);
+  }
+  if (p.accumulate) {
+    const MatrixBatch target = p.c;
+    const Copy c(target, target.dtype, p.batch);
+    p.c = c.matrix, p.accumulate = false;
+    run(p);
+    return add(c.matrix, target, p.batch);
+  }
+  const MatrixBatch target = p.c;
+  const Epilogue epilogue = std::exchange(p.epilogue, Epilogue::none);
+  if (p.preactivation) p.c.data = std::exchange(p.preactivation, nullptr);
+  run(p);
+  activate(epilogue, p.c, target, p.batch);
+}
+
+// No empty size but k.
+void run(MatmulArgs p) {
+  if (p.a.dtype == DType::f32 && p.c.dtype == DType::bf16) return run_with_dense_c(p, DType::f32);
+  std::optional<Copy> bias, a, b;
+  if (p.bias && p.bias_dtype != p.c.dtype) {
+    const MatrixBatch own = detail::dense(p.bias, p.bias_dtype, 1, p.c.cols);
+    bias.emplace(own, p.c.dtype, 1);
+    convert(own, bias->matrix, 1);
+    p.bias = bias->matrix.data, p.bias_dtype = p.c.dtype;
+  }
+  normalise(p.a, p.batch), normalise(p.b, p.batch), normalise(p.c, p.batch);
+  collapse(p);
+  if (!is_row_major(p.c)) {  // c^T = b^T a^T where c is column-major
+    if (!is_plain(p) || !is_row_major(transposed(p.c))) return run_with_dense_c(p, p.c.dtype);
+    const MatrixBatch left = p.a;
+    p.a = transposed(p.b), p.b = transposed(left), p.c = transposed(p.c);
+    return run(p);
+  }
+  if (p.a.cols == 0) {
+    if (!is_plain(p)) return run_in_steps(p);
+    if (!p.accumulate) set_zero(p.c, p.batch);
+    return;
+  }
+  if (!fits(p.a)) p.a = packed(p.a, p.batch, a);
+  if (!fits(p.b)) p.b = packed(p.b, p.batch, b);
+  if (is_plain(p)) return run_plain(p);
+  if (p.batch == 1 && run_fused(p)) return;
+  run_in_steps(p);
+}
+
+const RegisterKernel<MatmulArgs> registered{matmul};
+
+}  // namespace
+
+void matmul(const MatmulArgs& args) {
+  check_matmul(args);
+  if (args.batch > 0 && args.c.rows > 0 && args.c.cols > 0) return run(args);
+  if (args.row_sums) sum_rows(args);
+}
+
+Blas& blas() {
+  static Blas* const library = [] {
+    auto made = std::make_unique<Blas>();
+    const auto check = [](cublasStatus_t status, const char* call) { check_blas(status, call, {}); };
+    check(cublasCreate(&made->handle), "cublasCreate");
+    check(cublasLtCreate(&made->lt), "cublasLtCreate");
+    check(cublasSetStream(made->handle, stream()),
+          "cublasSetStream");  // before the workspace, which it resets
+    check(cublasSetWorkspace(made->handle, made->workspace.as<void>(), Blas::kWorkspaceBytes),
+          "cublasSetWorkspace");
+    const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    check(cublasSetMathMode(made->handle, static_cast<cublasMath_t>(mode)), "cublasSetMathMode");
+    return made.release();  // for the life of the process
+  }();
+  return *library;
+}
+
+void check_blas(cublasStatus_t status, const char* call, const MatmulArgs& args) {
+  if (status == CUBLAS_STATUS_SUCCESS) [[likely]]
+    return;
+  raise<DeviceError>("{}: cuda: {}: {}{}", OpScope::current(), call, cublasGetStatusName(status),
+                     args.a.data ? ": " + describe(args) : "");
+}
+
+BlasOperand blas_operand(const MatrixBatch& m) {
+  if (is_row_major(m)) return {CUBLAS_OP_N, m.cols, m.rows, m.row_stride};
+  return {CUBLAS_OP_T, m.rows, m.cols, m.col_stride};
+}
+
+cudaDataType blas_type(DType dtype) {
+  return dtype == DType::f64 ? CUDA_R_64F : dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF;
+}
+
+cublasComputeType_t blas_compute_type(DType operands) {
+  if (operands == DType::f64) return CUBLAS_COMPUTE_64F;
+  return operands == DType::f32 && allow_tf32() ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
+}  // namespace tandem::cuda

@@ -1,0 +1,119 @@
+// One read of g and z, one write of dz; a block's threads own columns and walk down a chunk of rows, so sums
+// need no atomics. Chunks are fixed by the shape, and their sums are added in order: the same bits in every
+// run.
+#include "cuda/map.cuh"
+#include "ops/detail/linear_sweep.h"
+
+namespace tandem {
+namespace {
+
+using cuda::Vector;
+using detail::LinearSweep;
+
+constexpr int kLanes = 32, kRows = 8;  // threads across and down
+
+template <class F, int V, class T>
+__global__ void __launch_bounds__(kLanes* kRows)
+    sweep_kernel(LinearSweep<T> sweep, int64_t chunk, accumulate_t<T>* sums, bool accumulate) {
+  using A = accumulate_t<T>;
+  __shared__ A shared[kRows][V][kLanes];
+  const int64_t col = (static_cast<int64_t>(blockIdx.x) * kLanes + threadIdx.x) * V;
+  const int64_t begin = blockIdx.y * chunk, end = begin + chunk < sweep.rows ? begin + chunk : sweep.rows;
+  A sum[V] = {};
+  if (col < sweep.cols) {
+#pragma unroll 4
+    for (int64_t row = begin + threadIdx.y; row < end; row += kRows) {
+      const int64_t at = row * sweep.row_stride + col;
+      const auto g = *reinterpret_cast<const Vector<T, V>*>(sweep.g + at);
+      Vector<T, V> z = g;
+      if constexpr (!std::is_same_v<F, detail::SlopeNone>)
+        z = *reinterpret_cast<const Vector<T, V>*>(sweep.z + at);
+      Vector<T, V> dz;
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        const A value = static_cast<A>(g.at[v]) * F::slope(static_cast<A>(z.at[v]));
+        dz.at[v] = value;
+        sum[v] += value;
+      }
+      if (sweep.dz) *reinterpret_cast<Vector<T, V>*>(sweep.dz + row * sweep.cols + col) = dz;
+    }
+  }
+  if (!sums) return;
+#pragma unroll
+  for (int v = 0; v < V; ++v) shared[threadIdx.y][v][threadIdx.x] = sum[v];
+  __syncthreads();
+  if (threadIdx.y != 0 || col >= sweep.cols) return;
+#pragma unroll
+  for (int v = 0; v < V; ++v) {
+    A total = shared[0][v][threadIdx.x];
+    for (int y = 1; y < kRows; ++y) total += shared[y][v][threadIdx.x];
+    A& out = sums[blockIdx.y * sweep.cols + col + v];
+    out = accumulate ? out + total : total;
+  }
+}
+
+// sums[j] (+)= the sum over chunks of partial[chunk][j]
+template <class A>
+__global__ void __launch_bounds__(cuda::kThreads)
+    finish_kernel(const A* partial, A* sums, int64_t chunks, int64_t cols, bool accumulate) {
+  const int64_t col = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x;
+  if (col >= cols) return;
+  A total = accumulate ? sums[col] : A(0);
+#pragma unroll 4
+  for (int64_t c = 0; c < chunks; ++c) total += partial[c * cols + col];
+  sums[col] = total;
+}
+
+template <class F, int V, class T>
+void launch(const LinearSweep<T>& sweep) {
+  using A = accumulate_t<T>;
+  const int64_t columns = (sweep.cols + kLanes * V - 1) / (kLanes * V);
+  // Enough blocks to fill a large device, of at least 32 rows each.
+  const int64_t most = std::max<int64_t>(1, 2048 / columns);
+  const int64_t wanted = std::clamp<int64_t>((sweep.rows + 31) / 32, 1, std::min<int64_t>(most, 65535));
+  const int64_t chunk = std::max<int64_t>(1, (sweep.rows + wanted - 1) / wanted);
+  const int64_t chunks = std::max<int64_t>(1, (sweep.rows + chunk - 1) / chunk);
+  const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(chunks)), block(kLanes, kRows);
+  if (!sweep.sums || chunks == 1) {
+    sweep_kernel<F, V><<<grid, block, 0, cuda::stream()>>>(sweep, chunk, sweep.sums, sweep.accumulate);
+    return cuda::check_launch("linear_sweep");
+  }
+  const cuda::Scratch scratch(chunks * sweep.cols * static_cast<int64_t>(sizeof(A)));
+  sweep_kernel<F, V><<<grid, block, 0, cuda::stream()>>>(sweep, chunk, scratch.as<A>(), false);
+  cuda::check_launch("linear_sweep");
+  const int64_t blocks = (sweep.cols + cuda::kThreads - 1) / cuda::kThreads;
+  finish_kernel<A><<<static_cast<unsigned>(blocks), cuda::kThreads, 0, cuda::stream()>>>(
+      scratch.as<A>(), sweep.sums, chunks, sweep.cols, sweep.accumulate);
+  cuda::check_launch("linear_sweep_sums");
+}
+
+template <class F, class T>
+void launch_wide(const LinearSweep<T>& sweep) {
+  constexpr int V = 16 / sizeof(T);
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  const bool wide = sweep.cols % V == 0 && sweep.row_stride % V == 0 && aligned(sweep.g) &&
+                    aligned(sweep.z) && aligned(sweep.dz);
+  wide ? launch<F, V>(sweep) : launch<F, 1>(sweep);
+}
+
+template <class T>
+void run(const LinearSweep<T>& sweep) {
+  if (sweep.cols == 0) return;
+  switch (sweep.activation) {
+    case detail::Epilogue::none:
+      return launch_wide<detail::SlopeNone>(sweep);
+    case detail::Epilogue::relu:
+      return launch_wide<detail::SlopeRelu>(sweep);
+    case detail::Epilogue::gelu:
+      return launch_wide<detail::SlopeGelu<detail::GeluExact>>(sweep);
+    case detail::Epilogue::gelu_tanh:
+      return launch_wide<detail::SlopeGelu<detail::GeluTanh>>(sweep);
+  }
+}
+
+const RegisterKernel<LinearSweep<bf16>> sweep_bf16{run};
+const RegisterKernel<LinearSweep<float>> sweep_f32{run};
+const RegisterKernel<LinearSweep<double>> sweep_f64{run};
+
+}  // namespace
+}  // namespace tandem
