@@ -5,10 +5,10 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "autograd/tensor_impl.h"
 #include "ops/detail/cached_cast.h"
+#include "ops/detail/linear_sweep.h"
 #include "ops/detail/loop.h"
-#include "ops/detail/matmul_kernel.h"
+#include "ops/detail/matrix.h"
 #include "ops/detail/rdrop_units.h"
 #include "ops/rdrop.h"
 
@@ -20,7 +20,8 @@ using detail::RDropSums;
 using detail::RDropUnits;
 
 constexpr const char* kName = "linear_rdrop_cross_entropy";
-constexpr int64_t kChunkBytes = int64_t{4} << 20;  // of logits: large products that stay near the caches
+// Of logits: on a CPU large products that stay near the caches, on a device enough work for all of it.
+constexpr int64_t kChunkBytes = int64_t{4} << 20, kDeviceChunkBytes = int64_t{64} << 20;
 constexpr int64_t kChunkRows = 256;  // at least, of all passes: each chunk reads the weight and adds to dW
 
 struct LinearRDrop final : Op {
@@ -55,7 +56,7 @@ struct LinearRDrop final : Op {
     auto gradient = [&](int i, int& at, DType type, bool zero) {
       if (!recording() || !in[i].defined() || !in[i].requires_grad()) return Tensor();
       at = saved_count++;
-      const Tensor result = empty(in[i].shape(), {type}, in[i].passes());
+      const Tensor result = empty(in[i].shape(), {type, in[i].device()}, in[i].passes());
       return save(zero ? result.zero_() : result);
     };
     const Tensor dhidden = gradient(0, dhidden_at, dtype, false),
@@ -64,24 +65,25 @@ struct LinearRDrop final : Op {
 
     const int64_t unit_bytes = m * classes * static_cast<int64_t>(sizeof(L));
     const int64_t fewest = std::max<int64_t>(1, kChunkRows / m);
-    const int64_t chunk = std::min(std::max(kChunkBytes / unit_bytes, fewest), std::max<int64_t>(1, count));
-    const Tensor logits = empty({chunk, classes}, {dtype_of<L>}, m);
+    const int64_t bytes = hidden.device() == kCpu ? kChunkBytes : kDeviceChunkBytes;
+    const int64_t chunk = std::min(std::max(bytes / unit_bytes, fewest), std::max<int64_t>(1, count));
+    const Tensor logits = empty({chunk, classes}, {dtype_of<L>, hidden.device()}, m);
     const bool differentiates = saved_count > 0;
     auto matrix = [](const Tensor& x, int pass, int64_t row, int64_t rows) {
       const int64_t cols = x.size(-1);
-      char* data = static_cast<char*>(x.raw()) + (pass * x.pass_stride() + row * cols) * size_of(x.dtype());
+      char* data =
+          static_cast<char*>(x.device_raw()) + (pass * x.pass_stride() + row * cols) * size_of(x.dtype());
       return MatrixBatch{data, x.dtype(), rows, cols, cols, 1, 0};
-    };
-    auto transposed = [](MatrixBatch x) {
-      std::swap(x.rows, x.cols), std::swap(x.row_stride, x.col_stride);
-      return x;
     };
     detail::RDropRows rows = detail::rdrop_rows(options, units, m, count, classes);
     for (int64_t begin = 0; begin < count; begin += chunk) {
       const int64_t n = std::min(chunk, count - begin);
       for (int i = 0; i < m; ++i) {
-        detail::matmul_kernel(matrix(hidden, i, begin, n), transposed(matrix(weight, 0, 0, classes)),
-                              matrix(logits, i, 0, n), 1, bias.defined() ? bias.raw() : nullptr, dtype_of<L>);
+        detail::matmul_on(logits, {.a = matrix(hidden, i, begin, n),
+                                   .b = detail::transposed(matrix(weight, 0, 0, classes)),
+                                   .c = matrix(logits, i, 0, n),
+                                   .bias = bias.defined() ? bias.device_raw() : nullptr,
+                                   .bias_dtype = dtype_of<L>});
       }
       rows.units = n;
       L* z = logits.data<L>();
@@ -92,24 +94,37 @@ struct LinearRDrop final : Op {
       sums->fit += part.fit, sums->distance += part.distance;
       sums->valid += part.valid, sums->correct += part.correct;
       if (!differentiates) continue;
-      if (dbias.defined()) add_rows(logits, n, dbias.data<L>());
+      if (dbias.defined()) add_rows<L>(logits, n, dbias);
       const Tensor dlogits = logits.to(dtype);
       for (int i = 0; i < m; ++i) {
         const MatrixBatch dz = matrix(dlogits, i, 0, n);
         if (dhidden.defined())
-          detail::matmul_kernel(dz, matrix(weight, 0, 0, classes), matrix(dhidden, i, begin, n), 1);
+          detail::matmul_on(dhidden, {dz, matrix(weight, 0, 0, classes), matrix(dhidden, i, begin, n)});
         if (dweight.defined())
-          detail::matmul_kernel(transposed(dz), matrix(hidden, i, begin, n), matrix(dweight, 0, 0, classes),
-                                1, nullptr, DType::f32, detail::Epilogue::none, true);
+          detail::matmul_on(dweight, {.a = detail::transposed(dz),
+                                      .b = matrix(hidden, i, begin, n),
+                                      .c = matrix(dweight, 0, 0, classes),
+                                      .accumulate = true});
       }
     }
   }
 
   // sum += the first n rows of every pass of x.
   template <class L>
-  static void add_rows(const Tensor& x, int64_t n, L* sum) {
-    const L* data = x.data<L>();
+  static void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
     const int64_t cols = x.size(-1);
+    bool done = false;
+    for (int i = 0; i < x.passes(); ++i) {
+      done = run_on_device(x, detail::LinearSweep<L>{.g = x.device_data<L>() + i * x.pass_stride(),
+                                                     .sums = to.device_data<L>(),
+                                                     .accumulate = true,
+                                                     .rows = n,
+                                                     .cols = cols,
+                                                     .row_stride = cols});
+    }
+    if (done) return;
+    const L* data = x.data<L>();
+    L* sum = to.data<L>();
     parallel_for(cols, std::max<int64_t>(64, detail::kGrain / (n * x.passes())),
                  [&](int64_t begin, int64_t end) {
                    for (int64_t row = 0; row < n * x.passes(); ++row) {
