@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "autograd/dispatch.h"
 #include "autograd/parallel.h"
 #include "ops/detail/conv_kernel.h"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "autograd/dtype.h"
+#include "autograd/dispatch.h"
 
 using namespace tandem;
 

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "autograd/dispatch.h"
 #include "autograd/parallel.h"
 #include "ops/detail/matmul_kernel.h"
 

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "autograd/error.h"
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 
