@@ -10,18 +10,33 @@ namespace tandem::cuda {
 
 inline constexpr int kThreads = 256;  // of a block, unless a kernel has reasons
 
+// Bytes of shared memory that a launch may ask for, beside a little that a kernel has of its own.
+inline int64_t shared_limit() {
+  constexpr int64_t own = 4096;
+  return static_cast<int64_t>(properties().sharedMemPerBlockOptin) - own;
+}
+
 // Blocks of a grid-stride kernel over `tasks` pieces of work, one a block at a time: at most what is resident
-// at once by the occupancy calculator.
+// at once by the occupancy calculator. Lets the kernel have the shared memory that it will be launched with.
 template <auto kernel, int threads = kThreads>
-unsigned resident_blocks(int64_t tasks, int shared_bytes = 0) {
-  static const int per_device = [&] {
+unsigned resident_blocks(int64_t tasks, int64_t shared_bytes = 0) {
+  struct Found {
+    int64_t shared_bytes = -1;
+    int blocks = 0;
+  };
+  thread_local Found last;
+  if (last.shared_bytes != shared_bytes) {
+    const auto* function = reinterpret_cast<const void*>(kernel);
+    if (shared_bytes > 48 * 1024)
+      check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(shared_bytes)),
+            "cudaFuncSetAttribute");
     int per_sm = 0;
-    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, reinterpret_cast<const void*>(kernel),
-                                                        threads, shared_bytes),
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, function, threads, shared_bytes),
           "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-    return std::max(1, per_sm) * properties().multiProcessorCount;
-  }();
-  return static_cast<unsigned>(std::clamp<int64_t>(tasks, 1, per_device));
+    last = {shared_bytes, std::max(1, per_sm) * properties().multiProcessorCount};
+  }
+  return static_cast<unsigned>(std::clamp<int64_t>(tasks, 1, last.blocks));
 }
 
 // The same for one thread a piece of work.

@@ -6,11 +6,13 @@
 
 #include <cmath>
 
+#include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/detail/reduce.h"
 #include "ops/detail/rows.h"
+#include "ops/detail/softmax_rows.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
@@ -21,6 +23,17 @@ namespace {
 // The sum over the last dimension, kept.
 Tensor row_total(const Tensor& x) { return sum(x, {-1}, true); }
 
+// Runs the device's kernel on the last dimension of the inputs, which are dense; false on the CPU.
+template <class F, class T>
+bool on_device(const Tensor& out, const Tensor& a, const Tensor& b = {}) {
+  if (out.device() == kCpu) return false;
+  return run_on_device(
+      out, detail::SoftmaxRows<F, T>{detail::rows_of(a),
+                                     a.shape().back(),
+                                     out.device_data<T>(),
+                                     {a.device_data<T>(), b.defined() ? b.device_data<T>() : nullptr}});
+}
+
 // y (g - g.y) of inputs g, y.
 struct SoftmaxGrad final : Op {
   static constexpr bool batches_passes = true;
@@ -30,6 +43,7 @@ struct SoftmaxGrad final : Op {
     const Tensor dx = output(in[1].shape(), in[1]);
     const int64_t n = in[1].shape().back();
     dispatch_floating(name(), y.dtype(), [&]<class T>() {
+      if (on_device<detail::SoftmaxSlope, T>(dx, g, y)) return;
       const T *gs = g.data<T>(), *ys = y.data<T>();
       T* target = dx.data<T>();
       detail::for_each_row(detail::rows_of(dx), n, [=](int64_t row) {
@@ -57,6 +71,7 @@ struct Softmax final : Op {
     const Tensor x = dense(in[0]), y = output(x.shape(), x);
     const int64_t n = x.shape().back();
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
+      if (on_device<detail::SoftmaxOfRow, T>(y, x)) return;
       using A = accumulate_t<T>;
       const T* source = x.data<T>();
       T* target = y.data<T>();
@@ -89,6 +104,7 @@ struct LogSoftmaxGrad final : Op {
     const Tensor dx = output(in[1].shape(), in[1]);
     const int64_t n = in[1].shape().back();
     dispatch_floating(name(), y.dtype(), [&]<class T>() {
+      if (on_device<detail::LogSoftmaxSlope, T>(dx, g, y)) return;
       using A = accumulate_t<T>;
       const T *gs = g.data<T>(), *ys = y.data<T>();
       T* target = dx.data<T>();
@@ -116,6 +132,7 @@ struct LogSoftmax final : Op {
     const Tensor x = dense(in[0]), y = output(x.shape(), x);
     const int64_t n = x.shape().back();
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
+      if (on_device<detail::LogSoftmaxOfRow, T>(y, x)) return;
       using A = accumulate_t<T>;
       const T* source = x.data<T>();
       T* target = y.data<T>();
@@ -143,6 +160,7 @@ struct LogSumExp final : Op {
     shape[x.dim() - 1] = 1;
     const Tensor y = output(shape, x);
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
+      if (on_device<detail::LogSumExpOfRow, T>(y, x)) return;
       using A = accumulate_t<T>;
       const T* source = x.data<T>();
       T* target = y.data<T>();

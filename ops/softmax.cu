@@ -1,0 +1,204 @@
+// A team of threads holds a row, so that memory is read and written once; see cuda/rows.cuh. The loops are
+// those of softmax.cpp.
+#include "ops/detail/softmax_rows.h"
+
+#include <cmath>
+#include <limits>
+
+#include "cuda/rows.cuh"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+using cuda::each_vector;
+using cuda::HeldRow;
+using cuda::store_row;
+
+template <class C>
+struct MaxSum {
+  C max, sum;  // sum of e^(x - max)
+};
+
+template <class C>
+__device__ bool infinite(C x) {
+  return fabs(x) == std::numeric_limits<C>::infinity();
+}
+
+// The largest value of a row, and the sum of e^(x - shift(largest)). Those powers take the place of the
+// values in registers, if asked.
+template <class Form, class C, bool powers, class Row, class Shift>
+__device__ MaxSum<C> max_and_sum(Row& x, int64_t n, Shift shift) {
+  using Team = typename Form::Team;
+  MaxSum<C> result{-std::numeric_limits<C>::infinity(), 0};
+  if constexpr (Form::kRegisters) {
+    each_vector<Form>(
+        n,
+        [&](int64_t, const auto& v) {
+#pragma unroll
+          for (C value : v.at) result.max = cuda::Larger{}(result.max, value);
+        },
+        x);
+    result.max = Team::max(result.max);
+    const C by = shift(result.max);
+    each_vector<Form>(
+        n,
+        [&](int64_t, auto& v) {
+#pragma unroll
+          for (int l = 0; l < Form::V; ++l) {
+            const C power = exp(v.at[l] - by);
+            result.sum += power;
+            if constexpr (powers) v.at[l] = power;
+          }
+        },
+        x);
+    result.sum = Team::sum(result.sum);
+  } else {
+    // In one sweep: what was summed is scaled where a larger value comes.
+    const auto finite = [](C largest) { return infinite(largest) ? C(0) : largest; };
+    each_vector<Form>(
+        n,
+        [&](int64_t, const auto& v) {
+          C largest = result.max;
+          for (C value : v.at) largest = cuda::Larger{}(largest, value);
+          const C by = finite(largest);
+          if (largest != result.max && result.sum != 0) result.sum *= exp(finite(result.max) - by);
+          for (C value : v.at) result.sum += exp(value - by);
+          result.max = largest;
+        },
+        x);
+    const C own = result.max;
+    result.max = Team::max(own);
+    if (result.sum != 0) result.sum *= exp(finite(own) - finite(result.max));
+    result.sum = Team::sum(result.sum);
+    if (infinite(result.max)) result.sum *= exp(finite(result.max) - shift(result.max));
+  }
+  return result;
+}
+
+template <class Form, class T>
+__device__ void make_row(SoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, char* room) {
+  using C = compute_t<T>;
+  HeldRow<Form, T> x(in, n, room);
+  const MaxSum<C> total = max_and_sum<Form, C, true>(x, n, [](C largest) { return largest; });
+  if (!live) return;
+  const C scale = 1 / total.sum;
+  each_vector<Form>(
+      n,
+      [&](int64_t i, auto v) {
+#pragma unroll
+        for (C& value : v.at) value = (Form::kRegisters ? value : exp(value - total.max)) * scale;
+        store_row<T, Form::V>(out, i, v);
+      },
+      x);
+}
+
+template <class Form, class T>
+__device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, char* room) {
+  using C = compute_t<T>;
+  HeldRow<Form, T> x(in, n, room);
+  const MaxSum<C> total = max_and_sum<Form, C, false>(x, n, [](C largest) { return largest; });
+  if (!live) return;
+  const C log_sum = log(total.sum);
+  each_vector<Form>(
+      n,
+      [&](int64_t i, auto v) {
+        for (C& value : v.at) value = (value - total.max) - log_sum;
+        store_row<T, Form::V>(out, i, v);
+      },
+      x);
+}
+
+template <class Form, class T>
+__device__ void make_row(LogSumExpOfRow, const T* in, const T*, int64_t n, bool live, T* out, char* room) {
+  using C = compute_t<T>;
+  HeldRow<Form, T> x(in, n, room);
+  const auto shift = [](C largest) { return infinite(largest) ? C(0) : largest; };
+  const MaxSum<C> total = max_and_sum<Form, C, false>(x, n, shift);
+  if (live && Form::Team::rank() == 0) *out = log(total.sum) + shift(total.max);
+}
+
+template <class Form, class T>
+__device__ void make_row(SoftmaxSlope, const T* in, const T* outputs, int64_t n, bool live, T* out,
+                         char* room) {
+  using C = compute_t<T>;
+  HeldRow<Form, T> g(in, n, room), y(outputs, n, room ? room + n * sizeof(T) : nullptr);
+  C dot = 0;
+  each_vector<Form>(
+      n,
+      [&](int64_t, const auto& a, const auto& b) {
+#pragma unroll
+        for (int l = 0; l < Form::V; ++l) dot += a.at[l] * b.at[l];
+      },
+      g, y);
+  dot = Form::Team::sum(dot);
+  if (!live) return;
+  each_vector<Form>(
+      n,
+      [&](int64_t i, auto a, const auto& b) {
+#pragma unroll
+        for (int l = 0; l < Form::V; ++l) a.at[l] = b.at[l] * (a.at[l] - dot);
+        store_row<T, Form::V>(out, i, a);
+      },
+      g, y);
+}
+
+template <class Form, class T>
+__device__ void make_row(LogSoftmaxSlope, const T* in, const T* outputs, int64_t n, bool live, T* out,
+                         char* room) {
+  using C = compute_t<T>;
+  HeldRow<Form, T> g(in, n, room), y(outputs, n, nullptr);  // y is looked at once
+  C total = 0;
+  each_vector<Form>(
+      n,
+      [&](int64_t, const auto& a) {
+        for (C value : a.at) total += value;
+      },
+      g);
+  total = Form::Team::sum(total);
+  if (!live) return;
+  each_vector<Form>(
+      n,
+      [&](int64_t i, auto a, const auto& b) {
+#pragma unroll
+        for (int l = 0; l < Form::V; ++l) a.at[l] -= exp(b.at[l]) * total;
+        store_row<T, Form::V>(out, i, a);
+      },
+      g, y);
+}
+
+template <class F, class T, class Form>
+__global__ void __launch_bounds__(Form::Team::kBlock) softmax_kernel(SoftmaxRows<F, T> args, int room_bytes) {
+  const int64_t width = std::is_same_v<F, LogSumExpOfRow> ? 1 : args.n;
+  char* room = cuda::team_room<typename Form::Team>(room_bytes);
+  Form::Team::for_each_row(args.rows, [&](int64_t row, bool live) {
+    make_row<Form, T>(F{}, args.in[0] + row * args.n, args.in[1] ? args.in[1] + row * args.n : nullptr,
+                      args.n, live, args.out + row * width, room);
+  });
+}
+
+template <class F, class T>
+void launch_softmax(const SoftmaxRows<F, T>& args) {
+  if (args.rows == 0) return;
+  constexpr int V = 16 / sizeof(T);
+  const bool vectors = cuda::takes_row_vectors<V>(args.n, args.in[0], args.in[1]) &&
+                       (std::is_same_v<F, LogSumExpOfRow> || cuda::takes_row_vectors<V>(args.n, args.out));
+  const int held = std::is_same_v<F, SoftmaxSlope> ? 2 : 1;
+  cuda::with_row_form<T>(args.n, vectors, [&]<class Form>() {
+    cuda::launch_rows<softmax_kernel<F, T, Form>, Form>("softmax", args, args.rows,
+                                                        held * args.n * static_cast<int64_t>(sizeof(T)));
+  });
+}
+
+template <class... F>
+void register_softmax() {
+  cuda::ForFloats([]<class T>() { ((device_kernel<SoftmaxRows<F, T>> = launch_softmax<F, T>), ...); });
+}
+
+const bool registered = [] {
+  register_softmax<SoftmaxOfRow, SoftmaxSlope, LogSoftmaxOfRow, LogSoftmaxSlope, LogSumExpOfRow>();
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem
