@@ -86,11 +86,14 @@ __device__ void each_vector(int64_t n, F f, Row&... rows) {
   }
 }
 
-// This team's part of a block's dynamic shared memory, which has `bytes` for each of them; null for 0.
+// A block's dynamic shared memory, and this team's part of it, `bytes` for each; null for 0.
+__device__ inline char* block_room() {
+  extern __shared__ __align__(16) char room[];
+  return room;
+}
 template <class Team>
 __device__ char* team_room(int bytes) {
-  extern __shared__ __align__(16) char all_rooms[];
-  return bytes == 0 ? nullptr : all_rooms + threadIdx.x / Team::kSize * bytes;
+  return bytes == 0 ? nullptr : block_room() + threadIdx.x / Team::kSize * bytes;
 }
 
 // Calls f.template operator()<Form>() with how rows of n values of T are best held; `vectors`: 16 bytes may

@@ -15,8 +15,8 @@ Tensor ChannelNorm::forward(const Tensors& in) {
   dispatch_floating(name(), y.dtype(), [&]<class T>() {
     using A = accumulate_t<T>;
     const Tensor x = dense_passes(in[0], passes());
-    const Tensor w = affine_values(in[1], {shape.channels}, dtype_of<A>, passes(), 1);
-    const Tensor b = affine_values(in[2], {shape.channels}, dtype_of<A>, passes(), 0);
+    const Tensor w = affine_values(in[1], {shape.channels}, dtype_of<A>, passes(), 1, y.device());
+    const Tensor b = affine_values(in[2], {shape.channels}, dtype_of<A>, passes(), 0, y.device());
     const Tensor statistics = empty({2, shape.count()}, {dtype_of<A>});
     const T* xs = x.data<T>();
     T* ys = y.data<T>();
@@ -68,7 +68,8 @@ Tensors ChannelNorm::fused(const Tensor& cotangent) {
   const int64_t s = shape.positions;
   const Tensor x = dense_passes(saved(0), passes()), g = dense_passes(cotangent, passes());
   const Tensor statistics = saved(1);
-  const Tensor w = affine_values(weighted ? saved(2) : Tensor(), {shape.channels}, dtype_of<A>, passes(), 1);
+  const Tensor w = affine_values(weighted ? saved(2) : Tensor(), {shape.channels}, dtype_of<A>, passes(), 1,
+                                 cotangent.device());
   const T *xs = x.data<T>(), *gs = g.data<T>();
   const A *ws = w.data<A>(), *mean = statistics.data<A>(), *var = mean + shape.count();
   struct Sums {

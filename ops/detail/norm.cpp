@@ -17,9 +17,10 @@ void check_affine(const char* op, const char* what, const Tensor& parameter, con
       "{}: {} is {}, expected the dtype of x {}", op, what, describe(parameter), describe(x));
 }
 
-Tensor affine_values(const Tensor& parameter, const Shape& shape, DType dtype, int passes, double value) {
-  const Tensor wide =
-      parameter.defined() ? parameter.detach().to(dtype) : full(shape, value, {.dtype = dtype});
+Tensor affine_values(const Tensor& parameter, const Shape& shape, DType dtype, int passes, double value,
+                     Device device) {
+  const Tensor wide = parameter.defined() ? parameter.detach().to(dtype)
+                                          : full(shape, value, {.dtype = dtype, .device = device});
   return dense(with_pass_dim(wide, passes));
 }
 

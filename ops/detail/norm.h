@@ -9,9 +9,10 @@ namespace tandem::detail {
 void check_affine(const char* op, const char* what, const Tensor& parameter, const Shape& shape,
                   const Tensor& x);
 
-// A weight or bias as a kernel reads it: dense, in `dtype`, with its passes in front; `value` everywhere when
-// it is not given.
-Tensor affine_values(const Tensor& parameter, const Shape& shape, DType dtype, int passes, double value);
+// A weight or bias as a kernel reads it: dense, in `dtype`, with its passes in front; when it is not given,
+// `value` everywhere, on `device`.
+Tensor affine_values(const Tensor& parameter, const Shape& shape, DType dtype, int passes, double value,
+                     Device device);
 
 // The cotangents of x, weight and bias, recorded: y = (x - mean) rsqrt(var + eps) weight + bias with the
 // mean and variance over `dims` of x (mean 0 unless `centred`). The weight broadcasts against x, as do the

@@ -2,9 +2,11 @@
 #pragma once
 
 #include "autograd/grad_mode.h"
+#include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "ops/detail/norm.h"
 #include "ops/detail/reduce.h"
+#include "ops/detail/row_norm_args.h"
 #include "ops/detail/rows.h"
 
 namespace tandem::detail {
@@ -76,9 +78,12 @@ struct RowNorm final : Op {
     dispatch_floating(name(), y.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
       const Tensor x = dense_passes(in[0], passes());
-      const Tensor w = affine_values(in[1], row_shape, dtype_of<A>, passes(), 1);
-      const Tensor b = affine_values(Centred ? in[2] : Tensor(), row_shape, dtype_of<A>, passes(), 0);
-      const Tensor stats = empty({2, passes() * rows}, {dtype_of<A>});
+      const Tensor w = affine_values(in[1], row_shape, dtype_of<A>, passes(), 1, y.device());
+      const Tensor b =
+          affine_values(Centred ? in[2] : Tensor(), row_shape, dtype_of<A>, passes(), 0, y.device());
+      const Tensor stats = empty({2, passes() * rows}, {dtype_of<A>, y.device()});
+      save(in[0]), save(stats);
+      if (on_device<T>(y, x, w, b, stats)) return;
       const T* xs = x.data<T>();
       const A *ws = w.data<A>(), *bs = b.data<A>();
       T* ys = y.data<T>();
@@ -88,7 +93,6 @@ struct RowNorm final : Op {
         normalize_row<Centred>(xs + row * n, ws + pass * n, bs + pass * n, n, e, ys + row * n, mean + row,
                                rstd + row);
       });
-      save(in[0]), save(stats);
     });
     weighted = in[1].defined();
     if (weighted) save(in[1]);
@@ -108,6 +112,18 @@ struct RowNorm final : Op {
     return result;
   }
 
+  // Runs the device's kernel; false on the CPU.
+  template <class T>
+  bool on_device(const Tensor& y, const Tensor& x, const Tensor& w, const Tensor& b, const Tensor& stats) {
+    using A = accumulate_t<T>;
+    if (y.device() == kCpu) return false;
+    const int64_t n = row_shape.numel(), rows = n ? y.numel() / n : 0;
+    A* mean = stats.device_data<A>();
+    return run_on_device(y, NormRows<T>{passes(), rows, n, Centred, static_cast<A>(eps), x.device_data<T>(),
+                                        w.device_data<A>(), b.device_data<A>(), y.device_data<T>(), mean,
+                                        mean + passes() * rows});
+  }
+
   // One sweep over the rows of all passes: dx per row, the weights' gradients in partial sums of fixed chunks
   // of rows, which are then added in their order.
   template <class T>
@@ -116,11 +132,24 @@ struct RowNorm final : Op {
     const int m = passes();
     const bool dx_wanted = needs(0), dw_wanted = needs(1) || (Centred && needs(2));
     const Tensor x = dense_passes(saved(0), m), g = dense_passes(cotangent, m), stats = saved(1);
-    const Tensor w = affine_values(weighted ? saved(2) : Tensor(), row_shape, dtype_of<A>, m, 1);
+    const Device device = cotangent.device();
+    const Tensor w = affine_values(weighted ? saved(2) : Tensor(), row_shape, dtype_of<A>, m, 1, device);
     const int64_t n = row_shape.numel(), rows = n ? cotangent.numel() / n : 0;
+    const Tensor dx = dx_wanted ? empty(cotangent.shape(), {dtype_of<T>, device}, m) : Tensor();
+    const Tensor dw = dw_wanted ? empty(row_shape, {dtype_of<A>, device}, m) : Tensor();
+    const Tensor db = dw_wanted ? empty_like(dw) : Tensor();
+    const auto result = [&] { return Centred ? Tensors{dx, dw, db} : Tensors{dx, dw}; };
+    if (device != kCpu) {
+      const A* mean = stats.device_data<A>();
+      run_on_device(cotangent, NormRowsGrad<T>{m, rows, n, Centred, x.device_data<T>(), g.device_data<T>(),
+                                               w.device_data<A>(), mean, mean + m * rows,
+                                               dx_wanted ? dx.device_data<T>() : nullptr,
+                                               dw_wanted ? dw.device_data<A>() : nullptr,
+                                               dw_wanted ? db.device_data<A>() : nullptr});
+      return result();
+    }
     const int64_t chunk = std::max({int64_t{1}, kGrain / (2 * std::max<int64_t>(1, n)), (rows + 31) / 32});
     const int64_t chunks = (rows + chunk - 1) / chunk;  // of a pass
-    const Tensor dx = dx_wanted ? empty(cotangent.shape(), {dtype_of<T>}, m) : Tensor();
     const Tensor partial = dw_wanted ? empty({m * chunks, 2, n}, {dtype_of<A>}) : Tensor();
     const T *xs = x.data<T>(), *gs = g.data<T>();
     const A *ws = w.data<A>(), *mean = stats.data<A>(), *rstd = mean + m * rows;
@@ -142,17 +171,15 @@ struct RowNorm final : Op {
         }
       }
     });
-    if (!dw_wanted) return {dx};
-    const Tensor dw = empty(row_shape, {dtype_of<A>}, m).zero_(), db = zeros_like(dw);
-    A *dws = dw.data<A>(), *dbs = db.data<A>();
+    if (!dw_wanted) return result();
+    A *dws = dw.zero_().data<A>(), *dbs = db.zero_().data<A>();
     for (int64_t c = 0; c < m * chunks; ++c) {
       const A* p = partials + c * 2 * n;
       A *dw_pass = dws + c / chunks * n, *db_pass = dbs + c / chunks * n;
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) dw_pass[i] += p[i], db_pass[i] += p[n + i];
     }
-    if constexpr (Centred) return {dx, dw, db};
-    return {dx, dw};
+    return result();
   }
 };
 

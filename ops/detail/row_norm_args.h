@@ -1,0 +1,34 @@
+// Layer norm and RMS norm on dense rows, as a device's kernel is told of them; see row_norm.h. Rows of all
+// passes lie one behind the other, `rows` of each; the weights, and their gradients, are [passes, n].
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/dtype.h"
+
+namespace tandem::detail {
+
+template <class T>
+struct NormRows {
+  using A = accumulate_t<T>;
+  int64_t passes, rows, n;
+  bool centred;  // or with mean 0
+  A eps;
+  const T* x;
+  const A *weight, *bias;
+  T* y;
+  A *mean, *rstd;
+};
+
+template <class T>
+struct NormRowsGrad {
+  using A = accumulate_t<T>;
+  int64_t passes, rows, n;
+  bool centred;
+  const T *x, *g;
+  const A *weight, *mean, *rstd;
+  T* dx;               // null: not wanted
+  A *dweight, *dbias;  // null: not wanted
+};
+
+}  // namespace tandem::detail
