@@ -57,13 +57,10 @@ class Backend {
   virtual void synchronize() {}                 // waits until all work that was given to the device is done
   virtual std::string description() const = 0;  // for people: "NVIDIA H100, sm_90, 80 GB"
 
-  // A copy beside the work that goes on: it waits for the work before `after` alone, and later work waits for
-  // it. The host's memory may be changed when it returns.
-  using Mark = int64_t;
-  virtual Mark mark() { return 0; }  // all work that was given until now
-  virtual void upload(void* data, const void* host, int64_t bytes, Mark) {
-    copy_from_host(data, host, bytes);
-  }
+  // A copy that comes after the work that was given until now, and runs beside what is given later. What
+  // reads it is given after await_uploads(). The host's memory may be changed when it returns.
+  virtual void upload(void* data, const void* host, int64_t bytes) { copy_from_host(data, host, bytes); }
+  virtual void await_uploads() {}
 
   // The work of this thread from begin_recording to end_recording is kept instead of done. Memory that it
   // uses stays its own. DeviceError on a device that cannot, or when something between them waits for the

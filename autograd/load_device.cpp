@@ -14,7 +14,7 @@ std::vector<std::filesystem::path> module_folders() {
   Dl_info info;
   if (!dladdr(reinterpret_cast<const void*>(&module_folders), &info) || !info.dli_fname) return {};
   const std::filesystem::path folder = std::filesystem::absolute(info.dli_fname).parent_path();
-  return {folder, folder / "cuda", folder / "tests" / "cudasim"};
+  return {folder, folder / "cuda", folder / "tests" / "cuda"};
 }
 
 // Starts the module of a device, once; "" or what is wrong.

@@ -36,10 +36,8 @@ class CudaBackend final : public Backend {
   void release_cached() override { allocator().release_cached(); }
   void synchronize() override { check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize"); }
 
-  Mark mark() override { return staging().mark(stream()); }
-  void upload(void* data, const void* host, int64_t bytes, Mark after) override {
-    staging().upload(data, host, bytes, after);
-  }
+  void upload(void* data, const void* host, int64_t bytes) override { staging().upload(data, host, bytes); }
+  void await_uploads() override { staging().await_uploads(); }
 
   void begin_recording() override { cuda::begin_recording(); }
   std::unique_ptr<Recording> end_recording() override { return cuda::end_recording(); }

@@ -20,22 +20,19 @@ void Staging::copy(void* device, const void* host, int64_t bytes, cudaStream_t t
   if (!through.recorded) check(cudaEventRecord(through.done, to), "cudaEventRecord");
 }
 
-int64_t Staging::mark(cudaStream_t of) {
-  const std::lock_guard lock(mutex_);
-  cudaEvent_t& event = marks_[marked_ % kMarks];
-  if (!event) check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-  check(cudaEventRecord(event, of), "cudaEventRecord");
-  return marked_++;
-}
-
-void Staging::upload(void* device, const void* host, int64_t bytes, int64_t after) {
+void Staging::upload(void* device, const void* host, int64_t bytes) {
   if (!uploads_) {
     check(cudaStreamCreateWithFlags(&uploads_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-    check(cudaEventCreateWithFlags(&uploaded_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    for (cudaEvent_t* event : {&given_, &uploaded_})
+      check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
   }
-  const int64_t known = std::max(after, marked_ - kMarks);  // events are used again: later work is safe, too
-  if (marked_ > 0) check(cudaStreamWaitEvent(uploads_, marks_[known % kMarks], 0), "cudaStreamWaitEvent");
+  check(cudaEventRecord(given_, stream()), "cudaEventRecord");
+  check(cudaStreamWaitEvent(uploads_, given_, 0), "cudaStreamWaitEvent");
   copy(device, host, bytes, uploads_);
+}
+
+void Staging::await_uploads() {
+  if (!uploads_) return;
   check(cudaEventRecord(uploaded_, uploads_), "cudaEventRecord");
   check(cudaStreamWaitEvent(stream(), uploaded_, 0), "cudaStreamWaitEvent");
 }

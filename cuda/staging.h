@@ -15,10 +15,10 @@ class Staging {
   // returns.
   void copy(void* device, const void* host, int64_t bytes, cudaStream_t to);
 
-  // The same in a stream of its own, beside the compute stream: after the work before a mark of it, and
-  // before all work that comes later.
-  int64_t mark(cudaStream_t of);
-  void upload(void* device, const void* host, int64_t bytes, int64_t after);
+  // The same in a stream of its own: after the work that the compute stream was given until now, beside what
+  // it is given later, until it is told to wait for all uploads.
+  void upload(void* device, const void* host, int64_t bytes);
+  void await_uploads();
 
  private:
   struct Block {
@@ -31,11 +31,8 @@ class Staging {
 
   std::mutex mutex_;
   std::vector<Block> blocks_;
-  static constexpr int64_t kMarks = 8;  // the last ones; an older mark means the oldest of them
-  cudaEvent_t marks_[kMarks] = {};
-  int64_t marked_ = 0;
   cudaStream_t uploads_ = nullptr;
-  cudaEvent_t uploaded_ = nullptr;
+  cudaEvent_t given_ = nullptr, uploaded_ = nullptr;
 };
 
 Staging& staging();

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "autograd/noise.h"
+#include "autograd/tensor_impl.h"
 
 namespace tandem::data {
 namespace {
@@ -19,14 +20,33 @@ std::vector<Indices> cut(const Indices& order, int64_t batch_size) {
 
 }  // namespace
 
-Batch Batch::to(Device device) const {
-  Batch moved = *this;
-  for (Tensor& x : moved.inputs) {
-    if (x.defined()) x = x.to(device);
+namespace {
+
+template <class Move>
+Batch moved(const Batch& batch, Move move) {
+  Batch result = batch;
+  for (Tensor& x : result.inputs) {
+    if (x.defined()) x = move(x);
   }
-  if (target.defined()) moved.target = target.to(device);
-  if (valid.defined()) moved.valid = valid.to(device);
-  return moved;
+  if (batch.target.defined()) result.target = move(batch.target);
+  if (batch.valid.defined()) result.valid = move(batch.valid);
+  return result;
+}
+
+}  // namespace
+
+Batch Batch::to(Device device) const {
+  return moved(*this, [&](const Tensor& x) { return x.to(device); });
+}
+
+Batch Batch::upload(Device device) const {
+  return moved(*this, [&](const Tensor& x) {
+    if (x.device() == device) return x;
+    const Tensor from = dense(x), there = empty(from.shape(), {from.dtype(), device}, from.passes());
+    backend(device).upload(there.device_raw(), from.raw(),
+                           from.numel() * from.passes() * size_of(from.dtype()));
+    return there;
+  });
 }
 
 std::vector<Indices> Dataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {

@@ -16,6 +16,8 @@ struct Batch {
   int64_t size = 0;  // samples
 
   Batch to(Device device) const;
+  // The same beside the work that goes on: to be read after backend(device).await_uploads().
+  Batch upload(Device device) const;
 };
 
 // What augmentation may depend on: a pure function of the step and of the sample's place in the global batch.

@@ -137,11 +137,23 @@ class MicroBatch {
 
 }  // namespace
 
+StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches) {
+  StepBatches result;
+  for (const data::Batch& batch : micro_batches) {
+    result.units += objective.valid_units(batch);
+    result.micro_batches.push_back(batch.upload(device));
+  }
+  return result;
+}
+
 StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
                                 const StepOptions& options) {
   check_step_options(options);
   StepResult result;
-  for (const data::Batch& batch : micro_batches) result.units += objective.valid_units(batch);
+  result.units = options.units;
+  if (result.units == 0) {
+    for (const data::Batch& batch : micro_batches) result.units += objective.valid_units(batch);
+  }
   check<ValueError>(result.units > 0, "step {}: no unit of the batch counts towards the loss", options.step);
   uint64_t sample_offset = options.sample_offset;
   int64_t correct = 0;

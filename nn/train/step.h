@@ -33,6 +33,7 @@ struct StepOptions {
   uint64_t seed = 0;
   uint64_t step = 0;
   uint64_t sample_offset = 0;  // of the first micro-batch in the global batch
+  int64_t units = 0;  // valid units of all micro-batches; 0: counted from them, which are then on the CPU
 };
 
 // ConfigError naming the option when one is out of its range.
@@ -44,6 +45,13 @@ struct StepResult {
   double accuracy = -1;  // over valid units and passes; -1 where nothing is counted
   int64_t units = 0;
 };
+
+// The micro-batches of one step: counted on the host, then on their way to the device of the module.
+struct StepBatches {
+  std::vector<data::Batch> micro_batches;
+  int64_t units = 0;
+};
+StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches);
 
 // Adds the gradients of the step's loss to .grad of the parameters. The divisor is the number of valid units
 // of all micro-batches, so that 1 x 64 and 4 x 16 are the same step.

@@ -101,10 +101,19 @@ StepOptions Trainer::step_options() const {
 }
 
 StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
+  const Device device = objective_.module().device();
+  const StepBatches batches = upload(objective_, device, micro_batches);
+  backend(device).await_uploads();
+  return step(batches);
+}
+
+StepResult Trainer::step(const StepBatches& batches) {
   objective_.module().train();
   objective_.module().discard_statistics();  // of a step that failed
   optimizer_.zero_grad();
-  const StepResult result = accumulate_gradients(objective_, micro_batches, step_options());
+  StepOptions options = step_options();
+  options.units = batches.units;
+  const StepResult result = accumulate_gradients(objective_, batches.micro_batches, options);
   check<ValueError>(std::isfinite(result.loss),
                     "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
                     state_->step, result.ce, result.kl);
@@ -143,26 +152,38 @@ std::string Trainer::epoch_line(const Metrics& train, const Metrics& valid, bool
                      train.kl, valid.ce, accuracy(" "), best ? " *" : "");
 }
 
+// The micro-batches of a step of these samples, on their way to the device.
+StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indices, int64_t step) const {
+  const int64_t micro =
+      (static_cast<int64_t>(indices.size()) + options_.accumulate - 1) / options_.accumulate;
+  std::vector<data::Batch> parts;
+  for (size_t begin = 0; begin < indices.size(); begin += micro) {
+    const size_t count = std::min<size_t>(micro, indices.size() - begin);
+    parts.push_back(
+        train.batch(std::span(indices).subspan(begin, count), {.training = true,
+                                                               .seed = options_.seed,
+                                                               .step = static_cast<uint64_t>(step),
+                                                               .sample_offset = begin}));
+  }
+  return upload(objective_, objective_.module().device(), parts);
+}
+
 Metrics Trainer::train_epoch(const data::Dataset& train) {
   const auto batches = train.shuffled_batches(options_.seed, state_->epoch, options_.batch_size);
   Progress progress(epoch_label(state_->epoch), train.size(), options_.unit, options_.progress);
   Metrics epoch;
   double units = 0;
   int64_t done = 0;
-  for (const data::Indices& indices : batches) {
-    const int64_t micro =
-        (static_cast<int64_t>(indices.size()) + options_.accumulate - 1) / options_.accumulate;
-    std::vector<data::Batch> parts;
-    for (size_t begin = 0; begin < indices.size(); begin += micro) {
-      const size_t count = std::min<size_t>(micro, indices.size() - begin);
-      parts.push_back(
-          train.batch(std::span(indices).subspan(begin, count), {.training = true,
-                                                                 .seed = options_.seed,
-                                                                 .step = static_cast<uint64_t>(state_->step),
-                                                                 .sample_offset = begin}));
-    }
+  const Device device = objective_.module().device();
+  StepBatches next = load(train, batches.front(), state_->step);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const data::Indices& indices = batches[i];
+    // The device copies the next batch while it works on this one.
+    backend(device).await_uploads();
+    const StepBatches current = std::move(next);
+    if (i + 1 < batches.size()) next = load(train, batches[i + 1], state_->step + 1);
     Metrics now{.epoch = state_->epoch, .alpha = alpha_now()};
-    const StepResult result = step(parts);
+    const StepResult result = step(current);
     now.step = state_->step;
     now.lr = optimizer_.lr();
     now.loss = result.loss, now.ce = result.ce, now.kl = result.kl, now.accuracy = result.accuracy;

@@ -125,6 +125,8 @@ class Trainer {
   struct State;
 
   Metrics train_epoch(const data::Dataset& train);
+  StepBatches load(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
+  StepResult step(const StepBatches& batches);
   FitResult run(const data::Dataset& train, const data::Dataset& valid);
   StepOptions step_options() const;
   double alpha_now() const;

@@ -8,6 +8,7 @@
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
 #include "ops/views.h"
+#include "tests/device.h"
 
 namespace tandem::testing {
 
@@ -27,12 +28,12 @@ Closeness close(const Tensor& a, const Tensor& b, double tolerance, double floor
 
 bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.passes() != b.passes() || a.dtype() != b.dtype()) return false;
-  const Tensor x = dense(a.detach()), y = dense(b.detach());
+  const Tensor x = dense(a.detach().to(kCpu)), y = dense(b.detach().to(kCpu));
   return std::memcmp(x.raw(), y.raw(), x.numel() * x.passes() * size_of(x.dtype())) == 0;
 }
 
 Samples samples_of(const OpInfo& op, DType dtype, uint64_t seed) {
-  SampleMaker make(seed, dtype, kCpu);
+  SampleMaker make(seed, dtype, device());
   return op.samples(make);
 }
 
@@ -50,7 +51,7 @@ std::string registration_defects(const OpInfo& op) {
 Tensor strided_copy(const Tensor& x) {
   Shape wide = x.shape();
   wide.push_back(2);
-  return empty(wide, {x.dtype()}, x.passes()).select(-1, 1).copy_(x.detach());
+  return empty(wide, {x.dtype(), x.device()}, x.passes()).select(-1, 1).copy_(x.detach());
 }
 
 Tensor several_passes(const Tensor& x, int m, uint64_t seed) {
@@ -58,7 +59,7 @@ Tensor several_passes(const Tensor& x, int m, uint64_t seed) {
   for (int i = 0; i < m; ++i) {
     const Tensor shift = empty(x.shape(), {DType::f64});
     fill_uniform(noise_key(seed, i, 0, 0, Purpose::init), -1e-3, 1e-3, shift.data<double>(), x.numel());
-    passes.push_back(x.detach().clone().add_(shift));
+    passes.push_back(x.detach().clone().add_(shift.to(x.device())));
   }
   return stack_passes(passes);
 }
@@ -66,7 +67,7 @@ Tensor several_passes(const Tensor& x, int m, uint64_t seed) {
 Tensor cotangent_like(const Tensor& x, uint64_t seed) {
   const Tensor v = empty(x.shape(), {DType::f64}, x.passes());
   fill_normal(noise_key(seed, 1, 0, 0, Purpose::init), 0, 1, v.data<double>(), x.numel() * x.passes());
-  return v.to(x.dtype());
+  return v.to(x.dtype()).to(x.device());
 }
 
 }  // namespace tandem::testing

@@ -1,0 +1,92 @@
+// The device itself: memory, copies, recordings.
+#include <doctest/doctest.h>
+
+#include "autograd/grad_mode.h"
+#include "autograd/tensor.h"
+#include "ops/ops.h"
+#include "tests/device.h"
+
+using namespace tandem;
+using testing::device;
+
+TEST_CASE("device: tensors go there and back, passes included") {
+  const Tensor x = tensor({1, 2, 3, 4, 5, 6}, {2, 3});
+  CHECK(x.to(device()).to(kCpu).to_vector<float>() == x.to_vector<float>());
+  const Tensor passes = stack_passes({x, x * 2.0}).to(device());
+  CHECK(passes.passes() == 2);
+  CHECK(passes.to(kCpu).pass(1).to_vector<float>() == (x * 2.0).to_vector<float>());
+  CHECK((x.to(device()).t() + 1.0).to(kCpu).to_vector<float>() == (x.t() + 1.0).to_vector<float>());
+  CHECK_THROWS_WITH_AS(x.to(device()) + x, "add: inputs on different devices: cuda and cpu", DeviceError);
+}
+
+TEST_CASE("device: memory is counted, kept, and given back") {
+  Backend& backend = tandem::backend(device());
+  backend.release_cached();
+  const MemoryStats before = backend.stats();
+  CHECK(before.cached == 0);
+  void* address = nullptr;
+  {
+    const Tensor x = zeros({1000}, {DType::f32, device()});
+    address = x.device_raw();
+    CHECK(backend.stats().in_use >= before.in_use + 4000);
+  }
+  CHECK(backend.stats().in_use == before.in_use);
+  CHECK(backend.stats().cached >= 4000);
+  CHECK(zeros({1000}, {DType::f32, device()}).device_raw() == address);
+  backend.release_cached();
+  CHECK(backend.stats().cached == 0);
+}
+
+TEST_CASE("device: out of memory says what was asked, held and cached, and what needs less") {
+  try {
+    empty({int64_t{1} << 44}, {DType::f32, device()});
+    FAIL("nothing was thrown");
+  } catch (const DeviceError& error) {
+    const std::string message = error.what();
+    for (const char* part : {"out of memory", "asked for", "held by tensors", "cached", "--plan replay"}) {
+      INFO(message);
+      CHECK(message.find(part) != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("device: a recording does the same work again on what its inputs hold then") {
+  Backend& backend = tandem::backend(device());
+  const Tensor x = tensor({1, 2, 3}).to(device()), sum = zeros({3}, {DType::f32, device()});
+  sum.add_(x, 2);  // once outside, so that every kernel was there before
+  sum.zero_();
+  backend.begin_recording();
+  sum.add_(x * x + 1.0, 2);
+  const std::unique_ptr<Recording> recording = backend.end_recording();
+  CHECK(sum.to_vector<float>() == std::vector<float>{0, 0, 0});  // recorded, not done
+  recording->replay();
+  CHECK(sum.to_vector<float>() == std::vector<float>{4, 10, 20});
+  x.copy_(tensor({0, 1, 0}).to(device()));
+  const Tensor other = zeros({1 << 16}, {DType::f32, device()});  // does not get the recording's memory
+  recording->replay();
+  CHECK(sum.to_vector<float>() == std::vector<float>{6, 14, 22});
+  CHECK(other.sum().item() == 0);
+}
+
+TEST_CASE("device: waiting for the device while recording is an error, and leaves the device usable") {
+  Backend& backend = tandem::backend(device());
+  const Tensor x = tensor({1, 2, 3}).to(device());
+  backend.begin_recording();
+  CHECK_THROWS_AS((x + 1.0).to_vector<float>(), DeviceError);
+  backend.cancel_recording();
+  CHECK((x + 1.0).to_vector<float>() == std::vector<float>{2, 3, 4});
+}
+
+TEST_CASE("device: an upload beside other work is there for the work that comes later") {
+  Backend& backend = tandem::backend(device());
+  Tensor slot = zeros({4}, {DType::f32, device()});
+  float total = 0;
+  for (int i = 0; i < 5; ++i) {
+    const Tensor used = slot * 2.0;
+    const std::vector<float> next(4, static_cast<float>(i));
+    backend.upload(slot.device_raw(), next.data(), 16);
+    backend.await_uploads();
+    total += static_cast<float>(slot.sum().item());
+  }
+  CHECK(total == 4 * (0 + 1 + 2 + 3 + 4));
+}

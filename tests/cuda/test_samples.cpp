@@ -1,0 +1,98 @@
+// Every sample of every registered op on the device against the CPU: values and gradients, in all dtypes.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/device.h"
+#include "tests/ops/op_suite.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+bool is_float(const Tensor& x) { return x.defined() && is_floating(x.dtype()); }
+
+Tensors leaves_on(Device device, const Tensors& inputs, bool differentiable) {
+  Tensors result;
+  for (const Tensor& x : inputs) {
+    result.push_back(!x.defined() ? x : x.detach().to(device).clone());
+    if (is_float(x) && differentiable) result.back().requires_grad_();
+  }
+  return result;
+}
+
+// What an operator may lack on the device, with the reason; everything else must be there.
+struct Hole {
+  std::string op;
+  DType dtype;
+  std::string reason;
+};
+const std::vector<Hole> kHoles = {};
+
+bool is_hole(const OpInfo& op, DType dtype) {
+  return std::any_of(kHoles.begin(), kHoles.end(),
+                     [&](const Hole& h) { return h.op == op.name && h.dtype == dtype; });
+}
+
+double tolerance(const OpInfo& op, DType dtype) {
+  return dtype == DType::f64 ? 1e-11 : dtype == DType::f32 ? op.f32_tolerance : op.bf16_tolerance;
+}
+
+void compare(const OpInfo& op, DType dtype, const Sample& sample) {
+  const bool differentiable =
+      op.differentiable && std::any_of(sample.inputs.begin(), sample.inputs.end(), is_float);
+  const Tensors host = leaves_on(kCpu, sample.inputs, differentiable),
+                there = leaves_on(device(), sample.inputs, differentiable);
+  const Tensor expected = sample.function(host), y = sample.function(there);
+  CHECK(y.device() == device());
+  const Closeness forward = close(y.to(kCpu), expected, tolerance(op, dtype));
+  CHECK_MESSAGE(forward.close, forward.message);
+  if (!differentiable || !y.requires_grad()) return;
+  const Tensor v = cotangent_like(expected, 8);
+  expected.backward(v);
+  y.backward(v.to(device()));
+  double total = 0;
+  for (const Tensor& x : host) {
+    if (!is_float(x) || !x.grad().defined()) continue;
+    for (double g : x.grad().to_vector<double>()) total += g * g;
+  }
+  for (size_t i = 0; i < host.size(); ++i) {
+    if (!is_float(host[i])) continue;
+    REQUIRE(host[i].grad().defined() == there[i].grad().defined());
+    if (!host[i].grad().defined()) continue;
+    CHECK(there[i].grad().device() == device());
+    const Closeness c = close(there[i].grad().to(kCpu), host[i].grad(), tolerance(op, dtype),
+                              std::max(1e-3, 1e-3 * std::sqrt(total)));
+    CHECK_MESSAGE(c.close, "gradient of input ", i, ": ", c.message);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("device: every sample of every op gives what the CPU gives, forward and backward") {
+  for (const OpInfo& op : registered_ops()) {
+    for (const DType dtype : op.dtypes) {
+      if (is_hole(op, dtype)) continue;
+      SampleMaker make(7, dtype, kCpu);
+      for (const Sample& sample : op.samples(make)) {
+        INFO("op ", op.name, ", sample '", sample.label, "', ", std::string(name_of(dtype)));
+        try {
+          compare(op, dtype, sample);
+        } catch (const Error& error) {
+          FAIL_CHECK(std::string(error.what()));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("device: what is said to be missing is missing") {
+  for (const Hole& hole : kHoles) {
+    INFO(hole.op, " ", std::string(name_of(hole.dtype)), ": ", hole.reason);
+    SampleMaker make(7, hole.dtype, device());
+    const Sample sample = find_op(hole.op).samples(make).at(0);
+    CHECK_THROWS_AS(sample.function(sample.inputs), DeviceError);
+  }
+}
