@@ -1,0 +1,408 @@
+// What nvcc's host code calls when a program starts and when a kernel is launched: modules, kernels,
+// variables.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "device_memory.h"
+#include "interpreter.h"
+#include "ptx_lexer.h"
+#include "runtime.h"
+
+namespace cudasim {
+namespace {
+
+struct FatbinWrapper {
+  int magic, version;
+  const unsigned char* data;
+  void* more;
+};
+
+struct Variable {
+  Module* module;
+  std::string name;
+};
+
+struct Registry {
+  std::vector<std::unique_ptr<Module>> modules;
+  std::map<const void*, Kernel> kernels;
+  std::map<const void*, Variable> variables;
+};
+
+Registry& registry() {
+  static auto& instance = *new Registry;
+  return instance;
+}
+
+[[noreturn]] void die(const std::string& what) {
+  std::fprintf(stderr, "cudasim: %s\n", what.c_str());
+  std::abort();
+}
+
+template <class T>
+T read(const unsigned char* from) {
+  T result;
+  std::memcpy(&result, from, sizeof result);
+  return result;
+}
+
+// The text of the first entry that is PTX. An entry: kind at 0, size of its header at 4, of its contents
+// at 8.
+std::string_view ptx_of(const unsigned char* fatbin) {
+  const unsigned char* entry = fatbin + read<uint16_t>(fatbin + 6);
+  const unsigned char* end = entry + read<uint64_t>(fatbin + 8);
+  while (entry < end) {
+    const auto kind = read<uint16_t>(entry);
+    const auto header = read<uint32_t>(entry + 4);
+    const auto size = read<uint64_t>(entry + 8);
+    if (kind == 1) {
+      const char* text = reinterpret_cast<const char*>(entry + header);
+      const std::string_view result(text, strnlen(text, size));
+      if (result.find(".version") == std::string_view::npos) {
+        die("a module's PTX is compressed; nvcc needs --compress-mode=none");
+      }
+      return result;
+    }
+    entry += header + size;
+  }
+  die("a module holds no PTX; nvcc needs -gencode arch=compute_75,code=compute_75");
+}
+
+// Finds what the module has, and puts its variables into device memory.
+void load(Module& module) {
+  if (module.scanned) return;
+  scan(module);
+  for (auto& [name, variable] : module.globals) {
+    if (variable.size == 0) continue;
+    Region* region =
+        allocate_region(variable.size, variable.constant ? RegionKind::constant : RegionKind::variable, name);
+    if (region == nullptr) die("no device memory for the variable '" + name + "'");
+    std::copy(variable.initial.begin(), variable.initial.end(), region->bytes);
+    if (region->shadow.exists()) region->shadow.mark(0, variable.size, true);
+    variable.address = region->begin;
+  }
+  for (auto& [name, variable] : module.globals) {
+    for (const GlobalVariable::Pointer& pointer : variable.pointers) {
+      const auto target = module.globals.find(pointer.symbol);
+      if (target == module.globals.end())
+        die("variable '" + name + "' points to '" + pointer.symbol + "', which is none");
+      const uint64_t address = target->second.address + static_cast<uint64_t>(pointer.offset);
+      std::memcpy(find_region(variable.address, 1)->bytes + pointer.at, &address, sizeof address);
+    }
+  }
+}
+
+void collect(Function& function, std::set<Function*>& all) {
+  if (!all.insert(&function).second) return;
+  for (const Call& call : function.calls) collect(*call.callee, all);
+}
+
+std::vector<Function*> reachable(Function& kernel) {
+  std::set<Function*> all;
+  collect(kernel, all);
+  return {all.begin(), all.end()};
+}
+
+constexpr uint32_t between_arrays = 128;  // bytes that belong to none
+
+// Lays out shared memory: static arrays, then the dynamic one.
+struct Layout {
+  std::vector<Region> arrays;
+  uint32_t bytes = 0, static_bytes = 0;
+  std::map<const SharedVariable*, uint32_t> offsets;
+};
+
+Layout lay_out(const std::vector<Function*>& functions, uint32_t dynamic) {
+  Layout layout;
+  uint32_t next = between_arrays;
+  const auto place = [&](const std::string& name, uint32_t size) {
+    Region region;
+    region.begin = next;
+    region.size = region.asked = size;
+    region.kind = RegionKind::shared;
+    region.name = name;
+    region.shadow.create(size, true);
+    layout.arrays.push_back(std::move(region));
+    next = (next + size + 2 * between_arrays - 1) / between_arrays * between_arrays;
+    return static_cast<uint32_t>(layout.arrays.back().begin);
+  };
+  std::vector<const SharedVariable*> dynamic_ones;
+  for (const Function* function : functions) {
+    for (const SharedFixup& fixup : function->shared_fixups) {
+      const SharedVariable* variable = fixup.variable;
+      if (layout.offsets.contains(variable)) continue;
+      if (variable->dynamic) {
+        layout.offsets[variable] = 0;
+        dynamic_ones.push_back(variable);
+      } else {
+        layout.offsets[variable] = place(demangled(variable->name), variable->size);
+        layout.static_bytes =
+            (layout.static_bytes + variable->align - 1) / variable->align * variable->align + variable->size;
+      }
+    }
+  }
+  if (dynamic != 0 || !dynamic_ones.empty()) {
+    const uint32_t offset = place("dynamic shared memory", dynamic);
+    for (const SharedVariable* variable : dynamic_ones) layout.offsets[variable] = offset;
+  }
+  layout.bytes = next;
+  return layout;
+}
+
+// Writes the addresses of shared arrays into the constants of the functions that use them.
+void fix_up(const Function& kernel, const std::vector<Function*>& functions, const Layout& layout) {
+  for (Function* function : functions) {
+    if (function->laid_out_for == &kernel) continue;
+    function->laid_out_for = &kernel;
+    for (const SharedFixup& fixup : function->shared_fixups) {
+      const uint64_t address = layout.offsets.at(fixup.variable) + static_cast<uint64_t>(fixup.offset);
+      for (uint32_t lane = 0; lane < warp_size; ++lane) {
+        uint32_t* words = function->constants[fixup.chunk].words;
+        if (fixup.wide) {
+          std::memcpy(words + 2 * lane, &address, sizeof address);
+        } else {
+          words[lane] = static_cast<uint32_t>(address);
+        }
+      }
+    }
+  }
+}
+
+uint64_t launches = 0;
+bool recording = false;
+std::vector<LaunchCounters> recorded;
+
+struct Request {
+  Function* function;
+  dim3 grid, block;
+  uint32_t shared;
+  std::vector<std::byte> parameters;
+};
+
+void check_arguments(const Request& request) {
+  for (size_t at = 0; at + 8 <= request.parameters.size(); at += 8) {
+    uint64_t value;
+    std::memcpy(&value, request.parameters.data() + at, sizeof value);
+    if (!in_device_range(value)) continue;
+    const Region* region = nearest_region(value);
+    if (region != nullptr && !region->live && value - region->begin < region->asked) {
+      report("use after free",
+             "an argument (at byte " + std::to_string(at) + ") points into " + describe(*region) + "; in " +
+                 demangled(request.function->name),
+             cudaErrorIllegalAddress);
+      throw LaunchAborted{};
+    }
+  }
+}
+
+void run(const Request& request) {
+  check_arguments(request);
+  const std::vector<Function*> functions = reachable(*request.function);
+  Layout layout = lay_out(functions, request.shared);
+  fix_up(*request.function, functions, layout);
+  Launch launch;
+  launch.kernel = request.function;
+  launch.grid = request.grid;
+  launch.block = request.block;
+  launch.dynamic_shared = request.shared;
+  launch.static_shared = layout.static_bytes;
+  launch.shared = std::move(layout.arrays);
+  launch.shared_bytes = layout.bytes;
+  launch.parameters = request.parameters;
+  launch.order = options().order;
+  launch.check = options().check;
+  launch.budget = options().budget;
+  launch.random.seed(static_cast<uint32_t>(options().seed * 7919 + ++launches));
+  launch.counters.grid = request.grid;
+  launch.counters.block = request.block;
+  launch.counters.static_shared = layout.static_bytes;
+  launch.counters.dynamic_shared = request.shared;
+  execute(launch);
+  if (recording) {
+    launch.counters.kernel = demangled(request.function->name);
+    recorded.push_back(launch.counters);
+  }
+}
+
+}  // namespace
+
+Kernel* find_kernel(const void* host) {
+  const auto it = registry().kernels.find(host);
+  if (it == registry().kernels.end()) return nullptr;
+  Kernel& kernel = it->second;
+  if (kernel.function == nullptr) {
+    load(*kernel.module);
+    const auto function = kernel.module->functions.find(kernel.name);
+    if (function == kernel.module->functions.end())
+      die("kernel '" + kernel.name + "' is not in its module's PTX");
+    kernel.function = function->second.get();
+  }
+  return &kernel;
+}
+
+uint64_t find_variable(const void* host, size_t& size) {
+  const auto it = registry().variables.find(host);
+  if (it == registry().variables.end()) return 0;
+  load(*it->second.module);
+  const auto variable = it->second.module->globals.find(it->second.name);
+  if (variable == it->second.module->globals.end()) return 0;
+  size = variable->second.size;
+  return variable->second.address;
+}
+
+uint32_t static_shared_bytes(Kernel& kernel) {
+  decode(*kernel.function);
+  return lay_out(reachable(*kernel.function), 0).static_bytes;
+}
+
+cudaError_t launch_kernel(Kernel& kernel, dim3 grid, dim3 block, void** arguments, size_t shared,
+                          cudaStream_t stream) {
+  Function& function = *kernel.function;
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z;
+  if (threads == 0 || threads > 1024 || block.z > 64) return failed(cudaErrorInvalidConfiguration);
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 2147483647u || grid.y > 65535 || grid.z > 65535) {
+    return failed(cudaErrorInvalidConfiguration);
+  }
+  if (threads > static_cast<uint64_t>(function.max_threads)) return failed(cudaErrorInvalidValue);
+  try {
+    decode(function);
+  } catch (const PtxError& error) {
+    report("unknown PTX", error.what(), cudaErrorInvalidPtx);
+    return failed(cudaErrorInvalidPtx);
+  }
+  if (shared > static_cast<size_t>(kernel.max_dynamic_shared) ||
+      (kernel.max_dynamic_shared <= 48 * 1024 && shared + static_shared_bytes(kernel) > 48 * 1024)) {
+    return failed(cudaErrorInvalidValue);
+  }
+  auto request = std::make_shared<Request>();
+  request->function = &function;
+  request->grid = grid;
+  request->block = block;
+  request->shared = static_cast<uint32_t>(shared);
+  request->parameters.resize(function.parameter_bytes);
+  for (size_t i = 0; i < function.parameters.size(); ++i) {
+    const Parameter& p = function.parameters[i];
+    std::memcpy(request->parameters.data() + p.offset, arguments[i], p.size);
+  }
+  return submit(stream, [request] { run(*request); });
+}
+
+size_t check_all_kernels() {
+  const Lock lock(device_mutex());
+  std::string problems;
+  size_t count = 0;
+  for (const auto& module : registry().modules) {
+    load(*module);
+    for (Function* function : module->in_order) {
+      ++count;
+      try {
+        decode(*function);
+      } catch (const PtxError& error) {
+        problems += std::string("\n") + error.what();
+      }
+    }
+  }
+  if (!problems.empty()) throw std::runtime_error("the simulator does not execute:" + problems);
+  return count;
+}
+
+void record_launches(bool on) {
+  const Lock lock(device_mutex());
+  recording = on;
+  if (on) recorded.clear();
+}
+const std::vector<LaunchCounters>& recorded_launches() { return recorded; }
+
+}  // namespace cudasim
+
+using namespace cudasim;
+
+extern "C" {
+
+void** __cudaRegisterFatBinary(void* wrapper) {
+  const Lock lock(device_mutex());
+  auto module = std::make_unique<Module>();
+  module->text = ptx_of(static_cast<FatbinWrapper*>(wrapper)->data);
+  registry().modules.push_back(std::move(module));
+  return reinterpret_cast<void**>(registry().modules.back().get());
+}
+
+void __cudaRegisterFatBinaryEnd(void**) {}
+
+void __cudaUnregisterFatBinary(void** handle) {
+  const Lock lock(device_mutex());
+  Registry& r = registry();
+  const auto* module = reinterpret_cast<Module*>(handle);
+  std::erase_if(r.kernels, [&](const auto& entry) { return entry.second.module == module; });
+  std::erase_if(r.variables, [&](const auto& entry) { return entry.second.module == module; });
+  std::erase_if(r.modules, [&](const auto& entry) { return entry.get() == module; });
+}
+
+char __cudaInitModule(void**) { return 1; }
+
+void __cudaRegisterFunction(void** handle, const char* host, char*, const char* name, int, uint3*, uint3*,
+                            dim3*, dim3*, int*) {
+  const Lock lock(device_mutex());
+  Kernel kernel;
+  kernel.module = reinterpret_cast<Module*>(handle);
+  kernel.name = name;
+  registry().kernels[host] = kernel;
+}
+
+void __cudaRegisterVar(void** handle, char* host, char*, const char* name, int, size_t, int, int) {
+  const Lock lock(device_mutex());
+  registry().variables[host] = {reinterpret_cast<Module*>(handle), name};
+}
+
+cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* host) {
+  *kernel = reinterpret_cast<cudaKernel_t>(const_cast<void*>(host));
+  return cudaSuccess;
+}
+
+// The configuration of a <<<>>> waits here for the stub that it calls.
+struct Configuration {
+  dim3 grid, block;
+  size_t shared;
+  cudaStream_t stream;
+};
+static thread_local std::vector<Configuration> configurations;
+
+unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, cudaStream_t stream) {
+  configurations.push_back({grid, block, shared, stream});
+  return 0;
+}
+
+cudaError_t __cudaPopCallConfiguration(dim3* grid, dim3* block, size_t* shared, void* stream) {
+  if (configurations.empty()) return failed(cudaErrorMissingConfiguration);
+  const Configuration c = configurations.back();
+  configurations.pop_back();
+  *grid = c.grid;
+  *block = c.block;
+  *shared = c.shared;
+  *static_cast<cudaStream_t*>(stream) = c.stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments, size_t shared,
+                             cudaStream_t stream) {
+  const Lock lock(device_mutex());
+  if (const cudaError_t error = missing_device()) return error;
+  if (const cudaError_t error = status()) return error;
+  Kernel* kernel = find_kernel(function);
+  if (kernel == nullptr) return failed(cudaErrorInvalidDeviceFunction);
+  return launch_kernel(*kernel, grid, block, arguments, shared, stream);
+}
+
+cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments, size_t shared,
+                               cudaStream_t stream) {
+  return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, block, arguments, shared, stream);
+}
+
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
+  return cudaLaunchKernel(function, config->gridDim, config->blockDim, arguments, config->dynamicSmemBytes,
+                          config->stream);
+}
+}

@@ -1,0 +1,78 @@
+// What was found: reports, where in a kernel they come from, and the error that the device has since.
+#include <cxxabi.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "interpreter.h"
+#include "runtime.h"
+
+namespace cudasim {
+namespace {
+
+std::vector<Report>& filed() {
+  static auto& reports = *new std::vector<Report>;
+  return reports;
+}
+
+}  // namespace
+
+std::string demangled(const std::string& name) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
+  if (text == nullptr) return name;
+  std::string result = text;
+  std::free(text);
+  // Without the parameters of the function, of which an argument's type may have some as well.
+  int depth = 0;
+  for (size_t i = 0; i < result.size(); ++i) {
+    if (result[i] == '<') ++depth;
+    if (result[i] == '>') --depth;
+    if (result[i] == '(' && depth == 0 && result.compare(i, 21, "(anonymous namespace)") != 0) {
+      result.resize(i);
+      break;
+    }
+  }
+  const size_t space = result.rfind("void ", 0);
+  return space == 0 ? result.substr(5) : result;
+}
+
+std::string source_of(const Function& function, const Instruction& in) {
+  const auto& files = function.module->files;
+  const auto it = files.find(in.file);
+  if (in.source_line == 0 || it == files.end()) return "PTX line " + std::to_string(in.line);
+  const size_t slash = it->second.rfind('/');
+  return it->second.substr(slash == std::string::npos ? 0 : slash + 1) + ":" + std::to_string(in.source_line);
+}
+
+void report(const std::string& kind, const std::string& message, cudaError_t error) {
+  set_sticky_error(error);
+  if (options().print) std::fprintf(stderr, "cudasim: %s: %s\n", kind.c_str(), message.c_str());
+  filed().push_back({kind, message});
+}
+
+const std::vector<Report>& reports() { return filed(); }
+
+void reset_reports() {
+  filed().clear();
+  clear_sticky_error();
+}
+
+void Warp::report(const std::string& kind, const std::string& message, uint32_t lane, cudaError_t error) {
+  set_sticky_error(error);
+  if (!launch->reported.insert({kind, executing}).second) return;
+  if (launch->reported.size() > static_cast<size_t>(options().max_reports)) return;
+  std::string where = "; in " + demangled(launch->kernel->name);
+  if (executing != nullptr && current.function != nullptr)
+    where += " at " + source_of(*current.function, *executing);
+  where += ", " + block->thread_name(thread(lane));
+  if (launch->order == Order::random) where += ", seed " + std::to_string(options().seed);
+  cudasim::report(kind, message + where, error);
+}
+
+void Warp::abort(const std::string& kind, const std::string& message, uint32_t lane, cudaError_t error) {
+  report(kind, message, lane, error);
+  throw LaunchAborted{};
+}
+
+}  // namespace cudasim
