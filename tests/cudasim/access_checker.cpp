@@ -151,8 +151,6 @@ void check_read_after_write(Warp& w, uint32_t lane, Region& region, size_t at, c
 
 void check_write_after_read(Warp& w, uint32_t lane, Region& region, size_t at, const Cell& cell) {
   const uint32_t thread = cell.reader & Cell::thread_mask;
-  const bool atomic = (cell.writer & Cell::atomic_write) != 0 && cell.write_epoch >= w.launch->first_epoch;
-  if (atomic) return;  // reads beside atomics are tolerated, see check_read_after_write
   if (cell.read_epoch < w.block->start_epoch) {
     if (!published(w, cell.read_epoch))
       race(w, lane, region, at, cell.read_epoch, thread, "write after read");

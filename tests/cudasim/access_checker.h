@@ -38,7 +38,9 @@ inline void check_cells(Warp& w, uint32_t lane, Region& region, size_t at, uint3
       if (cell->write_epoch >= first && (writer != thread || cell->write_epoch < block.start_epoch)) {
         check_write_after_write(w, lane, region, at, *cell, access == Access::atomic);
       }
-      if (cell->read_epoch >= first && (cell->reader != thread || cell->read_epoch < block.start_epoch)) {
+      // Reads beside atomics are tolerated: the first of a compare-and-swap loop is such a one.
+      if (access == Access::write && cell->read_epoch >= first &&
+          (cell->reader != thread || cell->read_epoch < block.start_epoch)) {
         check_write_after_read(w, lane, region, at, *cell);
       }
       if (cell->write_epoch < first)

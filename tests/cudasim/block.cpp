@@ -1,4 +1,6 @@
 // A block: the order in which its warps run, its barriers, its shared memory; and the grid of blocks.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -40,12 +42,9 @@ Block::Block(Launch& owner) : launch(owner) {
 void Block::next_epoch() { epoch = launch.last_epoch = ++epochs; }
 
 std::string Block::thread_name(uint32_t thread) const {
-  const dim3 size = launch.block;
-  const auto triple = [](uint32_t x, uint32_t y, uint32_t z) {
-    return "(" + std::to_string(x) + "," + std::to_string(y) + "," + std::to_string(z) + ")";
-  };
-  return "block " + triple(coordinates.x, coordinates.y, coordinates.z) + " thread " +
-         triple(thread % size.x, thread / size.x % size.y, thread / size.x / size.y);
+  const dim3 size = launch.block, at = coordinates;
+  return fmt::format("block ({},{},{}) thread ({},{},{})", at.x, at.y, at.z, thread % size.x,
+                     thread / size.x % size.y, thread / size.x / size.y);
 }
 
 Warp* Block::pick() {

@@ -54,7 +54,7 @@ size_t round_up(size_t value, size_t to) { return (value + to - 1) / to * to; }
 
 struct sigaction previous_action;
 
-void on_fault(int signal, siginfo_t* info, void* context) {
+void on_fault(int number, siginfo_t* info, void* context) {
   if (in_device_range(reinterpret_cast<uint64_t>(info->si_addr))) {
     char text[160];
     const int length = std::snprintf(
@@ -63,11 +63,11 @@ void on_fault(int signal, siginfo_t* info, void* context) {
     if (write(STDERR_FILENO, text, static_cast<size_t>(length)) < 0) std::abort();
   }
   if ((previous_action.sa_flags & SA_SIGINFO) != 0 && previous_action.sa_sigaction != nullptr) {
-    previous_action.sa_sigaction(signal, info, context);
+    previous_action.sa_sigaction(number, info, context);
   } else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
-    previous_action.sa_handler(signal);
+    previous_action.sa_handler(number);
   } else {
-    std::signal(signal, SIG_DFL);  // the instruction is repeated, and ends the process
+    ::signal(number, SIG_DFL);  // the instruction is repeated, and ends the process
   }
 }
 

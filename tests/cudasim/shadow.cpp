@@ -48,7 +48,7 @@ void Shadow::release() {
 }
 
 size_t Shadow::first_uninitialised(size_t at, size_t bytes) const {
-  const auto* bits = reinterpret_cast<const uint8_t*>(const_cast<Shadow*>(this)->bits_.data());
+  const auto* bits = reinterpret_cast<const uint8_t*>(bits_.data());
   const size_t end = at + bytes;
   while (at < end) {
     if ((at & 7) == 0 && end - at >= 64) {

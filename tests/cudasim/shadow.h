@@ -20,7 +20,7 @@ class ZeroedMemory {
   void allocate(size_t bytes);
   void release();
   void swap(ZeroedMemory& other) noexcept;
-  std::byte* data() { return data_; }
+  std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 
  private:
@@ -76,7 +76,7 @@ class Shadow {
 };
 
 inline bool Shadow::initialised(size_t at, size_t bytes) const {
-  const auto* bits = reinterpret_cast<const uint8_t*>(const_cast<Shadow*>(this)->bits_.data());
+  const auto* bits = reinterpret_cast<const uint8_t*>(bits_.data());
   if ((at & 7) + bytes <= 8) {
     const auto mask = static_cast<unsigned>(((1u << bytes) - 1) << (at & 7));
     return (bits[at >> 3] & mask) == mask;
