@@ -6,6 +6,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
+#include "ops/detail/dropout.h"
 #include "ops/detail/loop.h"
 
 namespace tandem {
@@ -28,6 +29,11 @@ struct DropPath final : Op {
     const int64_t samples = numel / row;
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
       using C = compute_t<T>;
+      if (x.device() != kCpu) [[unlikely]] {
+        return detail::for_passes<detail::DropPathPasses<T>>(
+            noise, x.device_data<T>(), out.device_data<T>(), x.pass_stride(), out.pass_stride(), numel / row,
+            row, [&](const auto& args) { run_on_device(x, args); });
+      }
       const T* source = x.data<T>();
       T* target = out.data<T>();
       parallel_for(samples * passes(), std::max<int64_t>(1, detail::kGrain / row),

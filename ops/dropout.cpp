@@ -4,6 +4,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
+#include "ops/detail/dropout.h"
 #include "ops/detail/loop.h"
 
 namespace tandem {
@@ -28,6 +29,11 @@ struct Dropout final : Op {
     const int64_t parts = (row + part - 1) / part, tasks = samples * parts;
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
       using C = compute_t<T>;
+      if (x.device() != kCpu) [[unlikely]] {
+        return detail::for_passes<detail::DropoutPasses<T>>(
+            noise, x.device_data<T>(), out.device_data<T>(), x.pass_stride(), out.pass_stride(), numel / row,
+            row, [&](const auto& args) { run_on_device(x, args); });
+      }
       const T* source = x.data<T>();
       T* target = out.data<T>();
       parallel_for(

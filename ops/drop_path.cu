@@ -1,0 +1,72 @@
+// A team of threads takes a sample for all passes; a sample that no pass keeps is not read.
+#include "cuda/reduce.cuh"
+#include "ops/detail/dropout.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+
+template <class T, int V, int size>
+__global__ void __launch_bounds__(cuda::Team<size>::kBlock) drop_path_kernel(DropPathPasses<T> a) {
+  using C = compute_t<T>;
+  using Team = cuda::Team<size>;
+  using Values = cuda::Vector<T, V>;
+  const DeviceNoise::Draws draws = a.noise.draws();
+  Team::for_each_row(a.samples, [&](int64_t sample, bool live) {
+    if (!live) return;
+    unsigned kept = 0;
+#pragma unroll
+    for (int i = 0; i < kPassesAtOnce; ++i) {
+      if (i >= a.passes) break;
+      const bool keep =
+          a.threshold[i] == 0 ||
+          draws.block(static_cast<uint32_t>(i), static_cast<uint64_t>(sample), 0)[0] >= a.threshold[i];
+      kept |= static_cast<unsigned>(keep) << i;
+    }
+    Team::for_each(a.row / V, [&](int64_t part) {
+      const int64_t at = sample * a.row + part * V;
+      Values x{};
+      if (a.x_pass == 0 && kept != 0) x = *reinterpret_cast<const Values*>(a.x + at);
+#pragma unroll
+      for (int i = 0; i < kPassesAtOnce; ++i) {
+        if (i >= a.passes) break;
+        const bool keep = kept >> i & 1;
+        if (a.x_pass != 0 && keep) x = *reinterpret_cast<const Values*>(a.x + i * a.x_pass + at);
+        Values y;
+#pragma unroll
+        for (int v = 0; v < V; ++v)  // 0 whatever x was, also NaN
+          y.at[v] = keep ? static_cast<C>(x.at[v]) * a.scale[i] : C(0);
+        *reinterpret_cast<Values*>(a.y + i * a.y_pass + at) = y;
+      }
+    });
+  });
+}
+
+template <class T, int V>
+void launch_vectors(const DropPathPasses<T>& a) {
+  cuda::with_team(a.row / V, [&]<int size>() {
+    using Team = cuda::Team<size>;
+    constexpr auto kernel = drop_path_kernel<T, V, size>;
+    kernel<<<Team::template blocks<kernel>(a.samples), Team::kBlock, 0, cuda::stream()>>>(a);
+  });
+  cuda::check_launch("drop_path");
+}
+
+template <class T>
+void launch(const DropPathPasses<T>& a) {
+  constexpr int V = 16 / sizeof(T);
+  if (cuda::takes_row_vectors<V>(a.row, a.x, static_cast<const T*>(a.y))) {
+    launch_vectors<T, V>(a);
+  } else {
+    launch_vectors<T, 1>(a);
+  }
+}
+
+const bool registered = [] {
+  cuda::ForFloats([]<class T>() { device_kernel<DropPathPasses<T>> = launch<T>; });
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem

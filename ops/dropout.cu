@@ -1,0 +1,86 @@
+// A thread takes four positions of a sample, or eight of bf16, for all passes: one Philox block gives four
+// words.
+#include "cuda/reduce.cuh"
+#include "ops/detail/dropout.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+
+template <class T>
+constexpr int kPerThread = sizeof(T) == 2 ? 8 : 4;
+
+// V at a time where rows are aligned; element by element, and never past the end of a row, where not.
+template <class T, bool aligned>
+__global__ void __launch_bounds__(cuda::kThreads) dropout_kernel(DropoutPasses<T> a) {
+  using C = compute_t<T>;
+  constexpr int V = kPerThread<T>;
+  const DeviceNoise::Draws draws = a.noise.draws();
+  const int64_t per_row = (a.row + V - 1) / V, count = a.samples * per_row;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
+  for (int64_t task = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; task < count;
+       task += step) {
+    int64_t sample = task;
+    const int64_t group = cuda::divide(sample, per_row), at = sample * a.row + group * V;
+    const int here = aligned ? V : static_cast<int>(a.row - group * V < V ? a.row - group * V : V);
+    cuda::Vector<T, V> x;
+#pragma unroll
+    for (int i = 0; i < kPassesAtOnce; ++i) {
+      if (i >= a.passes) break;
+      if (i == 0 || a.x_pass != 0) {
+        const T* from = a.x + i * a.x_pass + at;
+        if constexpr (aligned) {
+          x = *reinterpret_cast<const cuda::Vector<T, V>*>(from);
+        } else {
+#pragma unroll
+          for (int v = 0; v < V; ++v) x.at[v] = v < here ? from[v] : T{};
+        }
+      }
+      cuda::Vector<T, V> y;
+#pragma unroll
+      for (int b = 0; b < V / 4; ++b) {
+        std::array<uint32_t, 4> words{};
+        if (a.threshold[i] != 0) {
+          words = draws.block(static_cast<uint32_t>(i), static_cast<uint64_t>(sample),
+                              static_cast<uint64_t>(group * (V / 4) + b));
+        }
+#pragma unroll
+        for (int w = 0; w < 4; ++w) {
+          const C scaled = static_cast<C>(x.at[4 * b + w]) * a.scale[i];
+          y.at[4 * b + w] = words[w] >= a.threshold[i] ? scaled : C(0);
+        }
+      }
+      T* to = a.y + i * a.y_pass + at;
+      if constexpr (aligned) {
+        *reinterpret_cast<cuda::Vector<T, V>*>(to) = y;
+      } else {
+#pragma unroll
+        for (int v = 0; v < V; ++v)
+          if (v < here) to[v] = y.at[v];
+      }
+    }
+  }
+}
+
+template <class T>
+void launch(const DropoutPasses<T>& a) {
+  constexpr int V = kPerThread<T>;
+  const int64_t count = a.samples * ((a.row + V - 1) / V);
+  if (cuda::takes_row_vectors<V>(a.row, a.x, static_cast<const T*>(a.y))) {
+    constexpr auto kernel = dropout_kernel<T, true>;
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a);
+  } else {
+    constexpr auto kernel = dropout_kernel<T, false>;
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a);
+  }
+  cuda::check_launch("dropout");
+}
+
+const bool registered = [] {
+  cuda::ForFloats([]<class T>() { device_kernel<DropoutPasses<T>> = launch<T>; });
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem
