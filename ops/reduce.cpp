@@ -9,6 +9,7 @@
 #include "ops/arithmetic.h"
 #include "ops/detail/loop.h"
 #include "ops/detail/reduce.h"
+#include "ops/detail/sum.h"
 #include "ops/pointwise.h"
 #include "ops/views.h"
 
@@ -57,8 +58,12 @@ void accumulate(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end
 // out = the sum of x; `target` is out seen in the shape of x, with stride 0 along what is summed.
 template <class A, class T>
 void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
-  out.zero_();
   const detail::Walk<2> walk = detail::make_walk<2>(target, {&x});
+  if (walk.numel > 0 && x.device() != kCpu) [[unlikely]] {
+    run_on_device(x, detail::SumAlong<A, T>{walk, out.device_data<A>(), x.device_data<T>()});
+    return;
+  }
+  out.zero_();
   if (walk.numel == 0) return;
   A* result = out.data<A>();
   const T* source = x.data<T>();

@@ -1,0 +1,17 @@
+// Sums as a device's kernels are told of them.
+#pragma once
+
+#include "ops/detail/map.h"
+
+namespace tandem::detail {
+
+// out = the sum of x in A. Operand 0 of the walk is out, dense, and operand 1 is x, both in the shape of x:
+// out has stride 0 along what is summed.
+template <class A, class T>
+struct SumAlong {
+  Walk<2> walk;
+  A* out;
+  const T* x;
+};
+
+}  // namespace tandem::detail

@@ -1,0 +1,243 @@
+// Sums. Where the elements that lie side by side in memory belong to one sum, a team of threads takes a sum
+// ("rows"). Where they belong to sums side by side, a block takes a tile of sums, its threads in W columns of
+// sums and R rows of terms ("columns"). Few sums of many terms are cut into parts, whose sums are summed by
+// the same kernels. How they are cut depends on the sizes alone, so every device gives the same bits.
+#include <algorithm>
+#include <bit>
+
+#include "cuda/divisor.cuh"
+#include "cuda/reduce.cuh"
+#include "ops/detail/sum.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+
+// Some dimensions of a walk, the last of which is the fastest.
+struct Dims {
+  int count = 0;
+  int64_t numel = 1;
+  cuda::Divisor sizes[kMaxDims + 1];
+  int64_t x[kMaxDims + 1];    // strides
+  int64_t out[kMaxDims + 1];  // 0 where summed
+
+  void add(int64_t size, int64_t x_stride, int64_t out_stride) {
+    sizes[count] = cuda::Divisor(size), x[count] = x_stride, out[count] = out_stride;
+    numel *= size;
+    ++count;
+  }
+};
+
+struct Offsets {
+  int64_t x = 0, out = 0;
+};
+__device__ Offsets offsets_of(const Dims& dims, int64_t index) {
+  Offsets at;
+#pragma unroll
+  for (int d = kMaxDims; d >= 0; --d) {
+    if (d >= dims.count) continue;
+    const int64_t i = d == 0 ? index : dims.sizes[d].divide(index);
+    at.x += i * dims.x[d], at.out += i * dims.out[d];
+  }
+  return at;
+}
+
+template <class A, class T>
+struct Plan {
+  Dims kept, summed;    // in groups of V elements along the vectors' dimension
+  cuda::Divisor parts;  // of each sum
+  int64_t length;       // of a part, in (groups of) terms
+  int64_t part_stride;  // from one part's sums to the next in out
+  // For the columns: groups of V sums side by side, which are not among `kept`; tiles of W of them.
+  int64_t columns = 1;
+  cuda::Divisor tiles;
+  int64_t x_column = 1, out_column = 1;  // strides of sums side by side
+  int width = 1;                         // W
+  A* out;
+  const T* x;
+};
+
+// Calls add(offset in x) for every `step`-th of the terms [begin + first, begin + n).
+template <class Add>
+__device__ void for_terms(const Dims& summed, int64_t begin, int64_t n, int first, int step, Add add) {
+  if (summed.count == 1) {
+#pragma unroll 4
+    for (int64_t i = first; i < n; i += step) add((begin + i) * summed.x[0]);
+  } else {
+#pragma unroll 1
+    for (int64_t i = first; i < n; i += step) add(offsets_of(summed, begin + i).x);
+  }
+}
+
+template <class A, class T, int V, int size>
+__global__ void __launch_bounds__(cuda::Team<size>::kBlock) sum_rows(Plan<A, T> p) {
+  using Team = cuda::Team<size>;
+  Team::for_each_row(p.kept.numel * p.parts.size, [&](int64_t row, bool live) {
+    int64_t which = row;
+    const int64_t part = p.parts.divide(which);
+    const Offsets at = offsets_of(p.kept, which);
+    const int64_t begin = part * p.length;
+    const int64_t n = p.summed.numel - begin < p.length ? p.summed.numel - begin : p.length;
+    A total[V] = {};
+    for_terms(p.summed, begin, n, Team::rank(), size, [&](int64_t offset) {
+      const auto x = cuda::load<T, V>(p.x, at.x + offset, true);
+#pragma unroll
+      for (int v = 0; v < V; ++v) total[v] += static_cast<A>(static_cast<compute_t<T>>(x.at[v]));
+    });
+#pragma unroll
+    for (int v = 1; v < V; ++v) total[0] += total[v];
+    total[0] = Team::sum(total[0]);
+    if (live && Team::rank() == 0) p.out[part * p.part_stride + at.out] = total[0];
+  });
+}
+
+template <class A, class T, int V>
+__global__ void __launch_bounds__(cuda::kThreads) sum_columns(Plan<A, T> p) {
+  using Sums = cuda::Vector<A, V>;
+  __shared__ Sums shared[cuda::kThreads];
+  const int lane = static_cast<int>(threadIdx.x) % p.width, row = static_cast<int>(threadIdx.x) / p.width;
+  const int rows = cuda::kThreads / p.width;
+  const int64_t tasks = p.tiles.size * p.kept.numel * p.parts.size;
+  for (int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
+    int64_t which = task;
+    const int64_t column = p.tiles.divide(which) * p.width + lane;
+    const int64_t part = p.parts.divide(which);
+    const Offsets at = offsets_of(p.kept, which);
+    const int64_t begin = part * p.length;
+    const int64_t n = p.summed.numel - begin < p.length ? p.summed.numel - begin : p.length;
+    Sums total{};
+    if (column < p.columns) {
+      const int64_t base = at.x + column * V * p.x_column;
+      for_terms(p.summed, begin, n, row, rows, [&](int64_t offset) {
+        const auto x = cuda::load<T, V>(p.x, base + offset, true);
+#pragma unroll
+        for (int v = 0; v < V; ++v) total.at[v] += static_cast<A>(static_cast<compute_t<T>>(x.at[v]));
+      });
+    }
+    for (int half = rows / 2; half > 0; half /= 2) {
+      if (row >= half && row < 2 * half) shared[threadIdx.x] = total;
+      __syncthreads();
+      if (row < half) {
+        const Sums other = shared[threadIdx.x + half * p.width];
+#pragma unroll
+        for (int v = 0; v < V; ++v) total.at[v] += other.at[v];
+      }
+      __syncthreads();
+    }
+    if (row == 0 && column < p.columns) {
+      A* out = p.out + part * p.part_stride + at.out + column * V * p.out_column;
+#pragma unroll
+      for (int v = 0; v < V; ++v) out[v * p.out_column] = total.at[v];
+    }
+  }
+}
+
+constexpr int64_t kTasks = 1024;  // blocks that keep a device busy
+
+template <class A, class T>
+void launch(const SumAlong<A, T>& sum);
+
+// Cuts the terms of each sum so that `tasks` blocks become enough, into parts of at least `least` terms; then
+// run(plan) with the parts, and the sums of parts.
+template <class A, class T, class Run>
+void in_parts(Plan<A, T>& p, const SumAlong<A, T>& sum, int64_t sums, int64_t tasks, int64_t least, Run run) {
+  const int64_t terms = p.summed.numel;
+  const int64_t wanted = std::clamp<int64_t>(kTasks / tasks, 1, (terms + least - 1) / least);
+  p.length = (terms + wanted - 1) / wanted;
+  const int64_t parts = (terms + p.length - 1) / p.length;
+  p.parts = cuda::Divisor(parts);
+  p.part_stride = sums;
+  p.x = sum.x, p.out = sum.out;
+  if (parts == 1) return run(p);
+  const cuda::Scratch partial(parts * sums * static_cast<int64_t>(sizeof(A)));
+  p.out = partial.as<A>();
+  run(p);
+  SumAlong<A, A> rest;
+  rest.walk.dims = 2;
+  rest.walk.numel = parts * sums;
+  rest.walk.sizes[0] = parts, rest.walk.sizes[1] = sums;
+  rest.walk.strides[0][0] = 0, rest.walk.strides[0][1] = 1;
+  rest.walk.strides[1][0] = sums, rest.walk.strides[1][1] = 1;
+  rest.x = p.out, rest.out = sum.out;
+  launch(rest);
+}
+
+// Whether V elements along dimension `fast` are aligned wherever they begin.
+template <int V, class T>
+bool aligned(const Walk<2>& walk, int fast, const T* x) {
+  if (walk.strides[1][fast] != 1 || walk.sizes[fast] % V != 0) return false;
+  if (reinterpret_cast<uintptr_t>(x) % (V * sizeof(T)) != 0) return false;
+  for (int d = 0; d < walk.dims; ++d)
+    if (d != fast && walk.strides[1][d] % V != 0) return false;
+  return true;
+}
+
+template <class A, class T, int V>
+void launch_vectors(const SumAlong<A, T>& sum, int fast) {
+  const Walk<2>& walk = sum.walk;
+  const auto is_kept = [&](int d) { return walk.strides[0][d] != 0 || walk.sizes[d] == 1; };
+  Plan<A, T> p;
+  int64_t sums = 1;
+  for (int d = 0; d < walk.dims; ++d) {
+    if (is_kept(d)) sums *= walk.sizes[d];
+    if (d == fast) continue;
+    (is_kept(d) ? p.kept : p.summed).add(walk.sizes[d], walk.strides[1][d], walk.strides[0][d]);
+  }
+  if (!is_kept(fast)) {
+    p.summed.add(walk.sizes[fast] / V, walk.strides[1][fast] * V, 0);
+    cuda::with_team(p.summed.numel, [&]<int size>() {
+      using Team = cuda::Team<size>;
+      in_parts(p, sum, sums, (sums + Team::kRows - 1) / Team::kRows, 16 * size, [](const Plan<A, T>& q) {
+        constexpr auto kernel = sum_rows<A, T, V, size>;
+        kernel<<<Team::template blocks<kernel>(q.kept.numel * q.parts.size), Team::kBlock, 0,
+                 cuda::stream()>>>(q);
+        cuda::check_launch("sum");
+      });
+    });
+    return;
+  }
+  p.columns = walk.sizes[fast] / V;
+  p.x_column = walk.strides[1][fast], p.out_column = walk.strides[0][fast];
+  const int64_t terms = p.summed.numel;
+  const auto power = [](int64_t n) { return static_cast<int>(std::bit_floor(static_cast<uint64_t>(n))); };
+  p.width = cuda::kThreads / (terms >= 8 ? 8 : power(terms));
+  if (p.columns < p.width) p.width = power(2 * p.columns - 1);
+  const int64_t tiles = (p.columns + p.width - 1) / p.width, rows = cuda::kThreads / p.width;
+  p.tiles = cuda::Divisor(tiles);
+  in_parts(p, sum, sums, tiles * p.kept.numel, 16 * rows, [&](const Plan<A, T>& q) {
+    constexpr auto kernel = sum_columns<A, T, V>;
+    kernel<<<cuda::resident_blocks<kernel>(tiles * q.kept.numel * q.parts.size), cuda::kThreads, 0,
+             cuda::stream()>>>(q);
+    cuda::check_launch("sum");
+  });
+}
+
+template <class A, class T>
+void launch(const SumAlong<A, T>& sum) {
+  const Walk<2>& walk = sum.walk;
+  if (walk.numel == 0) return;
+  int fast = walk.dims - 1;  // where neighbours in memory are
+  const auto distance = [&](int d) {
+    const int64_t stride = walk.strides[1][d];
+    return stride == 0 ? INT64_MAX : stride < 0 ? -stride : stride;
+  };
+  for (int d = walk.dims - 1; d >= 0; --d)
+    if (distance(d) < distance(fast)) fast = d;
+  constexpr int V = std::min(8, static_cast<int>(16 / sizeof(T)));
+  if (aligned<V>(walk, fast, sum.x)) {
+    launch_vectors<A, T, V>(sum, fast);
+  } else {
+    launch_vectors<A, T, 1>(sum, fast);
+  }
+}
+
+const bool registered = [] {
+  cuda::Types<uint8_t, int32_t, int64_t, bf16, float, double> numbers(
+      []<class T>() { device_kernel<SumAlong<accumulate_t<T>, T>> = launch<accumulate_t<T>, T>; });
+  device_kernel<SumAlong<int64_t, bool>> = launch<int64_t, bool>;
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem
