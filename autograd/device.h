@@ -53,8 +53,10 @@ class Backend {
   virtual void copy_from_host(void* data, const void* host, int64_t bytes) = 0;
   virtual MemoryStats stats() const = 0;
   virtual void reset_peak() = 0;
-  virtual void release_cached() = 0;            // gives cached blocks back to the system
-  virtual void synchronize() {}                 // waits until all work that was given to the device is done
+  virtual void release_cached() = 0;  // gives cached blocks back to the system
+  // Waits until all work that was given to the device is done, and throws what it found wrong in its data
+  // (autograd/pending_error.h). So does copy_to_host.
+  virtual void synchronize() {}
   virtual std::string description() const = 0;  // for people: "NVIDIA H100, sm_90, 80 GB"
 
   // A copy that comes after the work that was given until now, and runs beside what is given later. What

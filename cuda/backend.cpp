@@ -6,6 +6,7 @@
 #include "autograd/scope.h"
 #include "cuda/allocator.h"
 #include "cuda/context.h"
+#include "cuda/pending_error.h"
 #include "cuda/recording.h"
 #include "cuda/staging.h"
 
@@ -34,12 +35,15 @@ class CudaBackend final : public Backend {
   MemoryStats stats() const override { return allocator().stats(); }
   void reset_peak() override { allocator().reset_peak(); }
   void release_cached() override { allocator().release_cached(); }
-  void synchronize() override { check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize"); }
+  void synchronize() override { cuda::synchronize(); }
 
   void upload(void* data, const void* host, int64_t bytes) override { staging().upload(data, host, bytes); }
   void await_uploads() override { staging().await_uploads(); }
 
-  void begin_recording() override { cuda::begin_recording(); }
+  void begin_recording() override {
+    pending_error();  // memory of its own, which a recording could not get
+    cuda::begin_recording();
+  }
   std::unique_ptr<Recording> end_recording() override { return cuda::end_recording(); }
   void cancel_recording() noexcept override { cuda::cancel_recording(); }
 

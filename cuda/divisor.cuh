@@ -1,5 +1,5 @@
-// Division by a number that a kernel is launched with: a multiplication and a shift. (A division of 64 bits is a
-// call, around which registers are spilled.)
+// Division by a number that a kernel is launched with: a multiplication and a shift. (A division of 64 bits
+// is a call, around which registers are spilled.)
 #pragma once
 
 #include <bit>
@@ -7,8 +7,8 @@
 
 namespace tandem::cuda {
 
-// Granlund, Montgomery, "Division by invariant integers using multiplication", PLDI 1994, figure 4.1 with 64 bits:
-// i / size = (high(i * magic) + i) >> shift; the sum does not overflow since i < 2^63.
+// Granlund, Montgomery, "Division by invariant integers using multiplication", PLDI 1994, figure 4.1 with 64
+// bits: i / size = (high(i * magic) + i) >> shift; the sum does not overflow since i < 2^63.
 struct Divisor {
   int64_t size = 1;
   uint64_t magic = 1;

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "cuda/divisor.cuh"
 #include "cuda/reduce.cuh"
+#include "cuda/walk.cuh"
 #include "ops/detail/sum.h"
 
 namespace tandem {
@@ -14,34 +14,7 @@ namespace {
 
 using namespace detail;
 
-// Some dimensions of a walk, the last of which is the fastest.
-struct Dims {
-  int count = 0;
-  int64_t numel = 1;
-  cuda::Divisor sizes[kMaxDims + 1];
-  int64_t x[kMaxDims + 1];    // strides
-  int64_t out[kMaxDims + 1];  // 0 where summed
-
-  void add(int64_t size, int64_t x_stride, int64_t out_stride) {
-    sizes[count] = cuda::Divisor(size), x[count] = x_stride, out[count] = out_stride;
-    numel *= size;
-    ++count;
-  }
-};
-
-struct Offsets {
-  int64_t x = 0, out = 0;
-};
-__device__ Offsets offsets_of(const Dims& dims, int64_t index) {
-  Offsets at;
-#pragma unroll
-  for (int d = kMaxDims; d >= 0; --d) {
-    if (d >= dims.count) continue;
-    const int64_t i = d == 0 ? index : dims.sizes[d].divide(index);
-    at.x += i * dims.x[d], at.out += i * dims.out[d];
-  }
-  return at;
-}
+using Dims = cuda::Walker<2>;  // of out, where what is summed has stride 0, and of x
 
 template <class A, class T>
 struct Plan {
@@ -61,12 +34,12 @@ struct Plan {
 // Calls add(offset in x) for every `step`-th of the terms [begin + first, begin + n).
 template <class Add>
 __device__ void for_terms(const Dims& summed, int64_t begin, int64_t n, int first, int step, Add add) {
-  if (summed.count == 1) {
+  if (summed.dims == 1) {
 #pragma unroll 4
-    for (int64_t i = first; i < n; i += step) add((begin + i) * summed.x[0]);
+    for (int64_t i = first; i < n; i += step) add((begin + i) * summed.strides[1][0]);
   } else {
 #pragma unroll 1
-    for (int64_t i = first; i < n; i += step) add(offsets_of(summed, begin + i).x);
+    for (int64_t i = first; i < n; i += step) add(summed.at(begin + i).of[1]);
   }
 }
 
@@ -76,19 +49,19 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock) sum_rows(Plan<A, T> 
   Team::for_each_row(p.kept.numel * p.parts.size, [&](int64_t row, bool live) {
     int64_t which = row;
     const int64_t part = p.parts.divide(which);
-    const Offsets at = offsets_of(p.kept, which);
+    const Dims::Offsets at = p.kept.at(which);
     const int64_t begin = part * p.length;
     const int64_t n = p.summed.numel - begin < p.length ? p.summed.numel - begin : p.length;
     A total[V] = {};
     for_terms(p.summed, begin, n, Team::rank(), size, [&](int64_t offset) {
-      const auto x = cuda::load<T, V>(p.x, at.x + offset, true);
+      const auto x = cuda::load<T, V>(p.x, at.of[1] + offset, true);
 #pragma unroll
       for (int v = 0; v < V; ++v) total[v] += static_cast<A>(static_cast<compute_t<T>>(x.at[v]));
     });
 #pragma unroll
     for (int v = 1; v < V; ++v) total[0] += total[v];
     total[0] = Team::sum(total[0]);
-    if (live && Team::rank() == 0) p.out[part * p.part_stride + at.out] = total[0];
+    if (live && Team::rank() == 0) p.out[part * p.part_stride + at.of[0]] = total[0];
   });
 }
 
@@ -103,12 +76,12 @@ __global__ void __launch_bounds__(cuda::kThreads) sum_columns(Plan<A, T> p) {
     int64_t which = task;
     const int64_t column = p.tiles.divide(which) * p.width + lane;
     const int64_t part = p.parts.divide(which);
-    const Offsets at = offsets_of(p.kept, which);
+    const Dims::Offsets at = p.kept.at(which);
     const int64_t begin = part * p.length;
     const int64_t n = p.summed.numel - begin < p.length ? p.summed.numel - begin : p.length;
     Sums total{};
     if (column < p.columns) {
-      const int64_t base = at.x + column * V * p.x_column;
+      const int64_t base = at.of[1] + column * V * p.x_column;
       for_terms(p.summed, begin, n, row, rows, [&](int64_t offset) {
         const auto x = cuda::load<T, V>(p.x, base + offset, true);
 #pragma unroll
@@ -126,7 +99,7 @@ __global__ void __launch_bounds__(cuda::kThreads) sum_columns(Plan<A, T> p) {
       __syncthreads();
     }
     if (row == 0 && column < p.columns) {
-      A* out = p.out + part * p.part_stride + at.out + column * V * p.out_column;
+      A* out = p.out + part * p.part_stride + at.of[0] + column * V * p.out_column;
 #pragma unroll
       for (int v = 0; v < V; ++v) out[v * p.out_column] = total.at[v];
     }
@@ -182,10 +155,10 @@ void launch_vectors(const SumAlong<A, T>& sum, int fast) {
   for (int d = 0; d < walk.dims; ++d) {
     if (is_kept(d)) sums *= walk.sizes[d];
     if (d == fast) continue;
-    (is_kept(d) ? p.kept : p.summed).add(walk.sizes[d], walk.strides[1][d], walk.strides[0][d]);
+    (is_kept(d) ? p.kept : p.summed).add(walk.sizes[d], {walk.strides[0][d], walk.strides[1][d]});
   }
   if (!is_kept(fast)) {
-    p.summed.add(walk.sizes[fast] / V, walk.strides[1][fast] * V, 0);
+    p.summed.add(walk.sizes[fast] / V, {0, walk.strides[1][fast] * V});
     cuda::with_team(p.summed.numel, [&]<int size>() {
       using Team = cuda::Team<size>;
       in_parts(p, sum, sums, (sums + Team::kRows - 1) / Team::kRows, 16 * size, [](const Plan<A, T>& q) {

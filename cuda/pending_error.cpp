@@ -1,0 +1,48 @@
+#include "cuda/pending_error.h"
+
+#include "cuda/context.h"
+
+namespace tandem::cuda {
+namespace {
+
+struct Slot {
+  PendingError* on_device = nullptr;
+  PendingError* seen = nullptr;  // in pinned memory
+  Slot() {
+    check(cudaMalloc(&on_device, sizeof(PendingError)), "cudaMalloc");
+    check(cudaMallocHost(&seen, sizeof(PendingError)), "cudaMallocHost");
+    clear();
+  }
+  void clear() {
+    check(cudaMemsetAsync(on_device, 0, sizeof(PendingError), stream()), "cudaMemsetAsync");
+    *seen = {};
+  }
+};
+
+Slot*& slot() {
+  static Slot* instance = nullptr;
+  return instance;
+}
+
+}  // namespace
+
+PendingError* pending_error() {
+  if (!slot()) slot() = new Slot;
+  return slot()->on_device;
+}
+
+void synchronize() {
+  Slot* errors = slot();
+  if (errors) {
+    check(cudaMemcpyAsync(errors->seen, errors->on_device, sizeof(PendingError), cudaMemcpyDeviceToHost,
+                          stream()),
+          "cudaMemcpyAsync");
+  }
+  check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+  if (!errors || !errors->seen->raise) return;
+  const PendingError error = *errors->seen;
+  errors->clear();
+  error.raise(error);
+}
+
+}  // namespace tandem::cuda

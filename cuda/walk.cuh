@@ -1,0 +1,52 @@
+// Walks over strided tensors in kernels: from a number of an element to its offsets in the operands.
+#pragma once
+
+#include "autograd/limits.h"
+#include "cuda/divisor.cuh"
+#include "ops/detail/map.h"
+
+namespace tandem::cuda {
+
+// The dimensions of N operands walked together, the last of them the fastest.
+template <int N>
+struct Walker {
+  int dims = 0;
+  int64_t numel = 1;
+  Divisor sizes[kMaxDims + 1];
+  int64_t strides[N][kMaxDims + 1];
+
+  Walker() = default;
+  // V elements at a time along the last dimension, where operands are dense or repeat one element.
+  explicit Walker(const detail::Walk<N>& walk, int V = 1) {
+    for (int d = 0; d < walk.dims; ++d) {
+      const int group = d == walk.dims - 1 ? V : 1;
+      int64_t steps[N];
+      for (int k = 0; k < N; ++k) steps[k] = walk.strides[k][d] * group;
+      add(walk.sizes[d] / group, steps);
+    }
+  }
+  void add(int64_t size, const int64_t (&steps)[N]) {
+    sizes[dims] = Divisor(size);
+    for (int k = 0; k < N; ++k) strides[k][dims] = steps[k];
+    numel *= size;
+    ++dims;
+  }
+
+  struct Offsets {
+    int64_t of[N];
+  };
+  __device__ Offsets at(int64_t index) const {
+    Offsets result{};
+    // The innermost first; constant indices keep the walk in the parameters' bank.
+#pragma unroll
+    for (int d = kMaxDims; d >= 0; --d) {
+      if (d >= dims) continue;
+      const int64_t i = d == 0 ? index : sizes[d].divide(index);
+#pragma unroll
+      for (int k = 0; k < N; ++k) result.of[k] += i * strides[k][d];
+    }
+    return result;
+  }
+};
+
+}  // namespace tandem::cuda
