@@ -27,6 +27,19 @@ __device__ A shuffle_xor(const A& value, int mask) {
   return std::bit_cast<A>(words);
 }
 
+// The value of the thread `distance` lanes below; its own in the lowest ones.
+template <class A>
+__device__ A shuffle_up(const A& value, int distance) {
+  static_assert(sizeof(A) % 4 == 0);
+  struct Words {
+    uint32_t at[sizeof(A) / 4];
+  };
+  Words words = std::bit_cast<Words>(value);
+#pragma unroll
+  for (uint32_t& word : words.at) word = __shfl_up_sync(kWholeWarp, word, distance);
+  return std::bit_cast<A>(words);
+}
+
 // combine() of the values of `lanes` neighbours, a power of two up to 32; every one of them gets it. combine
 // is commutative. All threads of the warp must call it.
 template <int lanes = kWarp, class A, class Combine>
@@ -49,6 +62,31 @@ __device__ A block_reduce(A value, Combine combine) {
     value = warp_reduce<warps>(parts[threadIdx.x % warps], combine);
   }
   return value;
+}
+
+// The sum of the values of the threads of a block before this one, and of all in `total`. All of them must
+// call it.
+template <int threads = kThreads, class A>
+__device__ A block_sum_before(A value, A& total) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  __shared__ A totals[threads / kWarp];
+#pragma unroll
+  for (int step = 1; step < kWarp; step *= 2) {
+    const A below = shuffle_up(value, step);
+    if (lane >= step) value += below;
+  }
+  __syncthreads();  // totals may still be read, by the call before
+  if (lane == kWarp - 1) totals[warp] = value;
+  __syncthreads();
+  A before = 0;
+  total = 0;
+#pragma unroll
+  for (int w = 0; w < threads / kWarp; ++w) {
+    if (w == warp) before = total;
+    total += totals[w];
+  }
+  const A below = shuffle_up(value, 1);
+  return lane == 0 ? before : before + below;
 }
 
 struct Add {

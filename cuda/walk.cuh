@@ -20,16 +20,16 @@ struct Walker {
   explicit Walker(const detail::Walk<N>& walk, int V = 1) {
     for (int d = 0; d < walk.dims; ++d) {
       const int group = d == walk.dims - 1 ? V : 1;
-      int64_t steps[N];
-      for (int k = 0; k < N; ++k) steps[k] = walk.strides[k][d] * group;
-      add(walk.sizes[d] / group, steps);
+      for (int k = 0; k < N; ++k) strides[k][d] = walk.strides[k][d] * group;
+      add_size(walk.sizes[d] / group);
     }
   }
-  void add(int64_t size, const int64_t (&steps)[N]) {
-    sizes[dims] = Divisor(size);
-    for (int k = 0; k < N; ++k) strides[k][dims] = steps[k];
-    numel *= size;
-    ++dims;
+  template <class... Stride>
+  void add(int64_t size, Stride... stride) {
+    static_assert(sizeof...(Stride) == N);
+    int k = 0;
+    ((strides[k++][dims] = stride), ...);
+    add_size(size);
   }
 
   struct Offsets {
@@ -46,6 +46,12 @@ struct Walker {
       for (int k = 0; k < N; ++k) result.of[k] += i * strides[k][d];
     }
     return result;
+  }
+
+ private:
+  void add_size(int64_t size) {
+    sizes[dims++] = Divisor(size);
+    numel *= size;
   }
 };
 

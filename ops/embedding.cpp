@@ -7,6 +7,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
+#include "ops/detail/embedding.h"
 #include "ops/detail/index.h"
 #include "ops/detail/loop.h"
 #include "ops/views.h"
@@ -29,10 +30,18 @@ struct Embedding final : Op {
     const Tensor weight = dense(in[0]), indices = detail::checked_index("embedding", in[1], rows);
     save(in[1]);
     const int64_t count = indices.numel() * indices.passes(), width = weight.shape()[1];
-    const int64_t* index = indices.data<int64_t>();
     Shape shape = in[1].shape();
     shape.push_back(width);
     const Tensor out = output(shape, weight);
+    if (out.device() != kCpu) [[unlikely]] {
+      dispatch_floating(name(), weight.dtype(), [&]<class T>() {
+        run_on_device(weight, detail::TableRows<T>{weight.device_data<T>(), indices.device_data<int64_t>(),
+                                                   out.device_data<T>(), count, width, rows,
+                                                   padding_is_zero ? padding : -1});
+      });
+      return out;
+    }
+    const int64_t* index = indices.data<int64_t>();
     const int64_t bytes = width * size_of(weight.dtype());
     const char* table = static_cast<const char*>(weight.raw());
     char* target = static_cast<char*>(out.raw());
@@ -64,6 +73,13 @@ struct EmbeddingGrad final : Op {
     set_passes(1);
     const int64_t width = g.shape().back(), count = indices.numel() * indices.passes();
     const Tensor out = output({rows, width}, g);
+    if (out.device() != kCpu) [[unlikely]] {
+      dispatch_floating(name(), g.dtype(), [&]<class T>() {
+        run_on_device(g, detail::TableRowSums<T>{g.device_data<T>(), indices.device_data<int64_t>(),
+                                                 out.device_data<T>(), count, width, rows, padding});
+      });
+      return out;
+    }
     const int64_t* index = indices.data<int64_t>();
     // positions[first[v] .. first[v + 1]) are those of row v, in order.
     std::vector<int64_t> first(rows + 2, 0), positions(count);

@@ -6,6 +6,7 @@
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
+#include "ops/detail/extrema.h"
 #include "ops/detail/loop.h"
 #include "ops/indexing.h"
 #include "ops/reduce.h"
@@ -21,13 +22,6 @@ struct ArgExtreme final : Op {
   explicit ArgExtreme(int dim) : dim(dim) {}
   const char* name() const override { return largest ? "argmax" : "argmin"; }
 
-  // True when `a` replaces the best so far, `b`: never among equals, so that the first one stays. Without
-  // branches: written so that loops over columns vectorise.
-  template <class C>
-  static bool better(C a, C b) {
-    return (largest ? a > b : a < b) | ((a != a) & (b == b));
-  }
-
   Tensor forward(const Tensors& in) override {  // [outer, n, inner] -> [outer, 1, inner]
     const Tensor x = dense(in[0]);
     Shape shape = x.shape();
@@ -41,6 +35,10 @@ struct ArgExtreme final : Op {
     const int64_t tasks = blocks == 0 ? 0 : out.numel() * out.passes() / inner * blocks;
     dispatch_all(x.dtype(), [&]<class T>() {
       using C = compute_t<T>;
+      if (run_on_device(x, detail::ArgExtremes<largest, T>{x.device_data<T>(), out.device_data<int64_t>(),
+                                                           tasks == 0 ? 0 : tasks / blocks, n, inner})) {
+        return;
+      }
       const T* source = x.data<T>();
       int64_t* target = out.data<int64_t>();
       const int64_t grain = std::max<int64_t>(1, detail::kGrain / (n * std::min(inner, kColumns)));
@@ -67,7 +65,7 @@ struct ArgExtreme final : Op {
     using C = compute_t<T>;
     int64_t best = 0;
     for (int64_t i = 1; i < n; ++i) {
-      if (better(static_cast<C>(x[i]), static_cast<C>(x[best]))) best = i;
+      if (detail::is_better<largest>(static_cast<C>(x[i]), static_cast<C>(x[best]))) best = i;
     }
     return best;
   }
@@ -81,7 +79,7 @@ struct ArgExtreme final : Op {
 #pragma omp simd
       for (int64_t c = 0; c < columns; ++c) {
         const C value = static_cast<C>(row[c]);
-        const bool replaces = better(value, best[c]);
+        const bool replaces = detail::is_better<largest>(value, best[c]);
         best[c] = replaces ? value : best[c];
         index[c] = replaces ? i : index[c];
       }

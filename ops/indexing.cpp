@@ -9,6 +9,7 @@
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
 #include "ops/detail/index.h"
+#include "ops/detail/indexing.h"
 #include "ops/detail/loop.h"
 #include "ops/views.h"
 
@@ -44,6 +45,10 @@ struct Gather final : Op {
     const int last = walk.dims - 1;
     const int64_t os = walk.strides[0][last], xs = walk.strides[1][last], is = walk.strides[2][last];
     dispatch_all(x.dtype(), [&]<class T>() {
+      if (run_on_device(x, detail::GatherAlong<T>{walk, out.device_data<T>(), x.device_data<T>(),
+                                                  index.device_data<int64_t>(), step, from[dim]})) {
+        return;
+      }
       T* target = out.data<T>();
       const T* source = x.data<T>();
       const int64_t* at = index.data<int64_t>();
@@ -66,10 +71,12 @@ struct Gather final : Op {
 
 Tensors ScatterAdd::vjp(const Tensor& g) { return {apply<Gather>({g, saved(0)}, dim), Tensor(), g}; }
 
-// Calls write(out element, src element) for all positions of the index; those that may meet in one element of
-// out, which differ along dim only, on one thread and in their order.
-template <class O, class T, class Write>
-void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& src, Write write) {
+// Calls Write{}(out element, src element) for all positions of the index; those that may meet in one element
+// of out, which differ along dim only, in their order: on one thread.
+template <class Write>
+void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& src) {
+  using O = Write::Out;
+  using T = Write::Value;
   Shape rest = index.shape();
   const int64_t count = rest[dim];
   if (index.numel() == 0) return;
@@ -80,6 +87,12 @@ void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& src
   const int last = walk.dims - 1;
   const int64_t os = walk.strides[0][last], is = walk.strides[1][last], ss = walk.strides[2][last];
   const int64_t od = out.strides()[dim], id = index.strides()[dim], sd = src.strides()[dim];
+  if (run_on_device(out,
+                    detail::WriteAlong<Write>{walk, out.device_data<O>(), index.device_data<int64_t>(),
+                                              src.device_data<T>(), count, out.shape()[dim], od, id, sd})) {
+    return;
+  }
+  constexpr Write write;
   O* o = out.data<O>();
   const int64_t* i = index.data<int64_t>();
   const T* s = src.data<T>();
@@ -116,7 +129,7 @@ Tensor ScatterAdd::forward(const Tensors& in) {
     } else {
       total.zero_();
     }
-    write_at<C, T>(total, dim, index, src, [](C& o, T s) { o += s; });
+    write_at<detail::Accumulate<T>>(total, dim, index, src);
     result = total.to(src.dtype());
   });
   save(index);
@@ -132,8 +145,7 @@ struct Scatter final : Op {
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(in[0].shape(), in[0]);
     copy_elements(out, in[0]);
-    dispatch_all(out.dtype(),
-                 [&]<class T>() { write_at<T, T>(out, dim, in[1], in[2], [](T& o, T s) { o = s; }); });
+    dispatch_all(out.dtype(), [&]<class T>() { write_at<detail::Assign<T>>(out, dim, in[1], in[2]); });
     save(in[1]);
     return out;
   }
@@ -224,7 +236,7 @@ const RegisterOp gather_op{
      .samples =
          [](SampleMaker& make) {
            auto along = [](int64_t dim, Tensor index) {
-             return [dim, index](const Tensors& in) { return gather(in[0], dim, index); };
+             return [dim, index](const Tensors& in) { return gather(in[0], dim, index.to(in[0].device())); };
            };
            return Samples{
                {"repeats", {make.normal({2, 4})}, along(1, index_of({3, 0, 3, 1, 1, 2}, {2, 3}))},
@@ -257,7 +269,9 @@ OpInfo scatter_info(const char* name, Writer f) {
       .samples =
           [f](SampleMaker& make) {
             auto along = [f](int64_t dim, Tensor index) {
-              return [f, dim, index](const Tensors& in) { return f(in[0], dim, index, in[1]); };
+              return [f, dim, index](const Tensors& in) {
+                return f(in[0], dim, index.to(in[0].device()), in[1]);
+              };
             };
             return Samples{
                 {"repeats",
@@ -288,7 +302,9 @@ const RegisterOp index_select_op{
      .samples =
          [](SampleMaker& make) {
            auto along = [](int64_t dim, Tensor indices) {
-             return [dim, indices](const Tensors& in) { return index_select(in[0], dim, indices); };
+             return [dim, indices](const Tensors& in) {
+               return index_select(in[0], dim, indices.to(in[0].device()));
+             };
            };
            return Samples{{"rows", {make.normal({4, 3})}, along(0, index_of({3, 1, 3}))},
                           {"middle", {make.normal({2, 3, 2})}, along(1, index_of({2, 0, 0, 1}))},

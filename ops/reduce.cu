@@ -155,10 +155,10 @@ void launch_vectors(const SumAlong<A, T>& sum, int fast) {
   for (int d = 0; d < walk.dims; ++d) {
     if (is_kept(d)) sums *= walk.sizes[d];
     if (d == fast) continue;
-    (is_kept(d) ? p.kept : p.summed).add(walk.sizes[d], {walk.strides[0][d], walk.strides[1][d]});
+    (is_kept(d) ? p.kept : p.summed).add(walk.sizes[d], walk.strides[0][d], walk.strides[1][d]);
   }
   if (!is_kept(fast)) {
-    p.summed.add(walk.sizes[fast] / V, {0, walk.strides[1][fast] * V});
+    p.summed.add(walk.sizes[fast] / V, 0, walk.strides[1][fast] * V);
     cuda::with_team(p.summed.numel, [&]<int size>() {
       using Team = cuda::Team<size>;
       in_parts(p, sum, sums, (sums + Team::kRows - 1) / Team::kRows, 16 * size, [](const Plan<A, T>& q) {

@@ -6,6 +6,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/detail/loop.h"
+#include "ops/detail/scan.h"
 
 namespace tandem {
 namespace {
@@ -28,6 +29,10 @@ struct Cumsum final : Op {
     dispatch_all(x.dtype(), [&]<class T>() {
       using A = std::conditional_t<std::is_same_v<T, bool>, int64_t, accumulate_t<T>>;
       using O = std::conditional_t<std::is_same_v<A, int64_t>, int64_t, T>;
+      if (run_on_device(x, detail::RunningSums<A, O, T>{x.device_data<T>(), out.device_data<O>(), outer, n,
+                                                        inner, backwards})) {
+        return;
+      }
       const T* source = x.data<T>();
       O* target = out.data<O>();
       const int64_t width = std::min<int64_t>(inner, 1024), blocks = (inner + width - 1) / width;

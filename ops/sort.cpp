@@ -8,6 +8,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/detail/loop.h"
+#include "ops/detail/sort.h"
 #include "ops/indexing.h"
 #include "ops/views.h"
 
@@ -34,9 +35,13 @@ struct ArgSort final : Op {
     const Tensor out = output(shape, DType::i64, x.device());
     if (out.numel() == 0) return out;
     dispatch_all(x.dtype(), [&]<class T>() {
+      const int64_t rows = x.numel() * x.passes() / n;
+      if (run_on_device(x, detail::SortedIndices<T>{x.device_data<T>(), out.device_data<int64_t>(), rows, n,
+                                                    k, order.descending})) {
+        return;
+      }
       const T* source = x.data<T>();
       int64_t* target = out.data<int64_t>();
-      const int64_t rows = x.numel() * x.passes() / n;
       parallel_for(rows, std::max<int64_t>(1, detail::kGrain / 16 / n), [&](int64_t begin, int64_t end) {
         std::vector<int64_t> index(n);
         for (int64_t row = begin; row < end; ++row) {
@@ -45,7 +50,9 @@ struct ArgSort final : Op {
         }
       });
     });
-    return out;
+    if (order.sorted || x.device() == kCpu) return out;
+    // A device's kernel always sorts: back to the order of x, by sorting the indices.
+    return gather(out, -1, apply<ArgSort>({out}, Order{k, false, true}));
   }
   Tensors vjp(const Tensor&) override { return {}; }
 

@@ -1,0 +1,165 @@
+// Rows of items sorted on the device. Items are compared by <, and no two of a row are equal (an index is a
+// part of them), so the result is the same in every run.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+#include "cuda/launch.cuh"
+#include "cuda/walk.cuh"
+
+namespace tandem::cuda {
+
+// Numbers of N bits whose order is that of values of T: what items are made of. NaN is the largest and -0 is
+// 0.
+template <class T>
+__device__ auto sort_key(T x) {
+  if constexpr (std::is_same_v<T, double>) {
+    if (x != x) return ~uint64_t{0};
+    const auto bits = std::bit_cast<uint64_t>(x + 0.0);
+    return bits >> 63 ? ~bits : bits | uint64_t{1} << 63;
+  } else if constexpr (std::is_same_v<T, float>) {
+    if (x != x) return ~uint32_t{0};
+    const auto bits = std::bit_cast<uint32_t>(x + 0.0f);
+    return bits >> 31 ? ~bits : bits | uint32_t{1} << 31;
+  } else if constexpr (std::is_same_v<T, int64_t>) {
+    return static_cast<uint64_t>(x) ^ uint64_t { 1 } << 63;
+  } else if constexpr (std::is_same_v<T, int32_t>) {
+    return static_cast<uint32_t>(x) ^ uint32_t { 1 } << 31;
+  } else {
+    return static_cast<uint32_t>(x);
+  }
+}
+
+// A key and an index below 2^32. Where the key has 32 bits both are one number.
+struct WideItem {
+  uint64_t key;
+  uint64_t index;
+  __device__ bool operator<(const WideItem& other) const {
+    return key < other.key || (key == other.key && index < other.index);
+  }
+};
+__device__ inline uint64_t make_item(uint32_t key, uint32_t index) { return uint64_t{key} << 32 | index; }
+__device__ inline WideItem make_item(uint64_t key, uint32_t index) { return {key, index}; }
+__device__ inline uint32_t index_of(uint64_t item) { return static_cast<uint32_t>(item); }
+__device__ inline uint32_t index_of(const WideItem& item) { return static_cast<uint32_t>(item.index); }
+__device__ inline void make_last(uint64_t& item) { item = ~uint64_t{0}; }  // behind all others
+__device__ inline void make_last(WideItem& item) { item = {~uint64_t{0}, ~uint64_t{0}}; }
+
+inline constexpr int kSortTile = 1024;  // items that a block sorts, one row's or those of several short ones
+
+// Sorts runs of `run` items (a power of two, at most a tile), of which a row has as many as cover its n
+// items: what is load(row, i) before goes to store(row, i, item) in order. A block does a tile of runs at
+// once, by a network of exchanges.
+template <class Item, class Load, class Store>
+__global__ void __launch_bounds__(kSortTile / 2)
+    sort_runs(int64_t rows, int64_t n, Divisor runs, int run, Load load, Store store) {
+  __shared__ Item items[kSortTile];
+  const int64_t count = rows * runs.size, per_tile = kSortTile / run;
+  for (int64_t base = blockIdx.x * per_tile; base < count; base += gridDim.x * per_tile) {
+    const auto position = [&](int slot, int64_t& row, int64_t& i) {
+      row = base + slot / run;
+      const bool there = row < count;
+      i = runs.divide(row) * run + slot % run;
+      return there && i < n;
+    };
+    int64_t row, i;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int slot = static_cast<int>(threadIdx.x) + half * (kSortTile / 2);
+      if (position(slot, row, i)) {
+        items[slot] = load(row, i);
+      } else {
+        make_last(items[slot]);
+      }
+    }
+    __syncthreads();
+    for (int size = 2; size <= run; size *= 2) {
+      for (int distance = size / 2; distance > 0; distance /= 2) {
+        // Thread t compares the t-th pair; in the first step of a size against the mirror image, so that all
+        // exchanges are in one direction.
+        const int t = static_cast<int>(threadIdx.x);
+        const int low = t / distance * 2 * distance + t % distance;
+        const int high = distance == size / 2 ? low / size * size + size - 1 - low % size : low + distance;
+        const Item a = items[low], b = items[high];
+        if (b < a) items[low] = b, items[high] = a;
+        __syncthreads();
+      }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int slot = static_cast<int>(threadIdx.x) + half * (kSortTile / 2);
+      if (position(slot, row, i)) store(row, i, items[slot]);
+    }
+    __syncthreads();
+  }
+}
+
+// Merges neighbouring runs of `run` sorted items: an item's place is its own in its run, behind all of the
+// other run that are before it.
+template <class Item, class Store>
+__global__ void __launch_bounds__(kThreads)
+    merge_runs(const Item* items, int64_t rows, Divisor n, int64_t run, Store store) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < rows * n.size;
+       at += step) {
+    int64_t row = at;
+    const int64_t i = n.divide(row), pair = i & ~(2 * run - 1);
+    const bool second = (i & run) != 0;
+    const Item item = items[at], *other = items + row * n.size;
+    const auto within = [&](int64_t end) { return end < n.size ? end : n.size; };
+    const int64_t first = within(second ? pair : pair + run);
+    int64_t low = first, high = within(second ? pair + run : pair + 2 * run);
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (other[middle] < item) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    store(row, pair + (i & (run - 1)) + (low - first), item);
+  }
+}
+
+// Stores rows of items in memory, for the next step.
+template <class Item>
+struct StoreItem {
+  Item* to;
+  int64_t n;
+  __device__ void operator()(int64_t row, int64_t i, const Item& item) const { to[row * n + i] = item; }
+};
+
+// Calls, on the device, store(row, i, item) for the i-th smallest item of each row, all i < n, where the
+// row's items are load(row, 0) to load(row, n - 1).
+template <class Item, class Load, class Store>
+void sort_rows(int64_t rows, int64_t n, const Load& load, const Store& store) {
+  if (rows * n == 0) return;
+  const int64_t run = std::min<int64_t>(
+      kSortTile, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 2)))));
+  const int64_t runs = (n + run - 1) / run, tiles = (rows * runs + kSortTile / run - 1) / (kSortTile / run);
+  const auto sort = [&]<class S>(const S& to) {
+    constexpr auto kernel = sort_runs<Item, Load, S>;
+    kernel<<<resident_blocks<kernel, kSortTile / 2>(tiles), kSortTile / 2, 0, stream()>>>(
+        rows, n, Divisor(runs), static_cast<int>(run), load, to);
+    check_launch("sort");
+  };
+  if (runs == 1) return sort(store);
+  const Scratch memory(2 * rows * n * static_cast<int64_t>(sizeof(Item)));
+  Item *from = memory.as<Item>(), *to = from + rows * n;
+  sort(StoreItem<Item>{from, n});
+  const auto merge = [&]<class S>(int64_t length, const S& into) {
+    constexpr auto kernel = merge_runs<Item, S>;
+    kernel<<<resident_blocks_of_threads<kernel>(rows * n), kThreads, 0, stream()>>>(from, rows, Divisor(n),
+                                                                                    length, into);
+    check_launch("sort");
+  };
+  for (int64_t length = run; length < n; length *= 2) {
+    if (2 * length >= n) return merge(length, store);
+    merge(length, StoreItem<Item>{to, n});
+    std::swap(from, to);
+  }
+}
+
+}  // namespace tandem::cuda

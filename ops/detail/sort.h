@@ -1,0 +1,18 @@
+// Sorting as a device's kernel is told of it.
+#pragma once
+
+#include <cstdint>
+
+namespace tandem::detail {
+
+// The indices of the first k of each row of n values, smallest or largest first, NaN being the largest of all
+// and equal values in the order of their indices.
+template <class T>
+struct SortedIndices {
+  const T* x;
+  int64_t* out;
+  int64_t rows, n, k;
+  bool descending;
+};
+
+}  // namespace tandem::detail

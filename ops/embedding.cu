@@ -1,0 +1,182 @@
+// The gradient sorts the positions by index first. Then a warp sums the positions of a row of the table, or a
+// block where there are many of them, always in the same order.
+#include "autograd/error.h"
+#include "cuda/reduce.cuh"
+#include "cuda/sort.cuh"
+#include "ops/detail/embedding.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+
+template <class T, int V>
+__global__ void __launch_bounds__(cuda::kThreads) rows_kernel(TableRows<T> a, cuda::Divisor width) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * cuda::kThreads, count = a.count * width.size;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < count; i += step) {
+    int64_t position = i;
+    const int64_t column = width.divide(position) * V, row = a.index[position];
+    cuda::Vector<T, V> values{};
+    if (static_cast<uint64_t>(row) < static_cast<uint64_t>(a.rows) && row != a.zero_row)
+      values = *reinterpret_cast<const cuda::Vector<T, V>*>(a.table + row * a.width + column);
+    *reinterpret_cast<cuda::Vector<T, V>*>(a.out + i * V) = values;
+  }
+}
+
+template <class T>
+void copy_rows(const TableRows<T>& a) {
+  if (a.count * a.width == 0) return;
+  const auto run = [&]<int V>() {
+    constexpr auto kernel = rows_kernel<T, V>;
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(a.count * a.width / V), cuda::kThreads, 0,
+             cuda::stream()>>>(a, cuda::Divisor(a.width / V));
+    cuda::check_launch("embedding");
+  };
+  constexpr int V = 16 / sizeof(T);
+  cuda::takes_row_vectors<V>(a.width, a.table, static_cast<const T*>(a.out)) ? run.template operator()<V>()
+                                                                             : run.template operator()<1>();
+}
+
+// Items: a row of the table, and a position. Those without a row are behind all others.
+struct LoadRow {
+  const int64_t* index;
+  int64_t rows;
+  __device__ uint64_t operator()(int64_t, int64_t i) const {
+    const auto row = static_cast<uint64_t>(index[i]);
+    const uint64_t key = row < static_cast<uint64_t>(rows) ? row : static_cast<uint64_t>(rows);
+    return cuda::make_item(static_cast<uint32_t>(key), static_cast<uint32_t>(i));
+  }
+};
+
+// first[v] = the number of items of rows before v, for v up to and including `rows`.
+__global__ void __launch_bounds__(cuda::kThreads)
+    find_rows(const uint64_t* items, int64_t count, int64_t rows, uint32_t* first) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
+  for (int64_t v = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; v <= rows; v += step) {
+    int64_t low = 0, high = count;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (items[middle] >> 32 < static_cast<uint64_t>(v)) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    first[v] = static_cast<uint32_t>(low);
+  }
+}
+
+struct Places {
+  const uint64_t* items;
+  const uint32_t* first;
+  int64_t zero_row;
+  __device__ int64_t begin(int64_t v) const { return first[v]; }
+  __device__ int64_t count(int64_t v) const { return v == zero_row ? 0 : first[v + 1] - first[v]; }
+};
+constexpr int64_t kMany = 64;  // positions of a row from which on a block is faster than a warp
+
+// total += the V elements of g from `column` on at each `step`-th position of a row.
+template <class A, class T, int V>
+__device__ void add_positions(const TableRowSums<T>& a, const uint64_t* items, int64_t count, int64_t from,
+                              int64_t step, int64_t column, A (&total)[V]) {
+#pragma unroll 4
+  for (int64_t p = from; p < count; p += step) {
+    const auto x = cuda::load<T, V>(a.g, cuda::index_of(items[p]) * a.width + column, true);
+#pragma unroll
+    for (int v = 0; v < V; ++v) total[v] += static_cast<A>(x.at[v]);
+  }
+}
+template <class A, class T, int V>
+__device__ void store_sums(const TableRowSums<T>& a, int64_t row, int64_t column, const A (&total)[V]) {
+  cuda::Vector<T, V> out;
+#pragma unroll
+  for (int v = 0; v < V; ++v) out.at[v] = total[v];
+  *reinterpret_cast<cuda::Vector<T, V>*>(a.out + row * a.width + column) = out;
+}
+
+template <class T, int V>
+__global__ void __launch_bounds__(cuda::kThreads) sum_few(TableRowSums<T> a, Places places) {
+  using A = accumulate_t<T>;
+  using Team = cuda::Team<cuda::kWarp>;
+  Team::for_each_row(a.rows, [&](int64_t row, bool) {
+    const int64_t count = places.count(row);
+    if (count >= kMany) return;
+    const uint64_t* items = places.items + places.begin(row);
+    Team::for_each(a.width / V, [&](int64_t group) {
+      A total[V] = {};
+      add_positions<A>(a, items, count, 0, 1, group * V, total);
+      store_sums(a, row, group * V, total);
+    });
+  });
+}
+
+// A warp for every kWarp groups of columns and kThreads / kWarp-th of the positions.
+template <class T, int V>
+__global__ void __launch_bounds__(cuda::kThreads) sum_many(TableRowSums<T> a, Places places) {
+  using A = accumulate_t<T>;
+  struct Sums {
+    A at[V];
+  };
+  constexpr int warps = cuda::kThreads / cuda::kWarp;
+  __shared__ Sums shared[warps][cuda::kWarp];
+  const int lane = static_cast<int>(threadIdx.x) % cuda::kWarp,
+            warp = static_cast<int>(threadIdx.x) / cuda::kWarp;
+  for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
+    const int64_t count = places.count(row), groups = a.width / V;
+    if (count < kMany) continue;
+    const uint64_t* items = places.items + places.begin(row);
+    for (int64_t base = 0; base < groups; base += cuda::kWarp) {
+      const int64_t group = base + lane;
+      Sums total{};
+      if (group < groups) add_positions<A>(a, items, count, warp, warps, group * V, total.at);
+      shared[warp][lane] = total;
+      __syncthreads();
+      if (warp == 0 && group < groups) {
+        for (int w = 1; w < warps; ++w) {
+#pragma unroll
+          for (int v = 0; v < V; ++v) total.at[v] += shared[w][lane].at[v];
+        }
+        store_sums(a, row, group * V, total.at);
+      }
+      __syncthreads();
+    }
+  }
+}
+
+template <class T>
+void sum_rows(const TableRowSums<T>& a) {
+  if (a.rows * a.width == 0) return;
+  constexpr int64_t kLimit = int64_t{1} << 32;
+  check<ValueError>(a.count < kLimit && a.rows < kLimit - 1,
+                    "embedding: {} indices into {} rows, expected less than 2^32 on this device", a.count,
+                    a.rows);
+  const cuda::Scratch items(a.count * static_cast<int64_t>(sizeof(uint64_t))),
+      first((a.rows + 1) * static_cast<int64_t>(sizeof(uint32_t)));
+  cuda::sort_rows<uint64_t>(1, a.count, LoadRow{a.index, a.rows},
+                            cuda::StoreItem<uint64_t>{items.as<uint64_t>(), 0});
+  find_rows<<<cuda::resident_blocks_of_threads<find_rows>(a.rows + 1), cuda::kThreads, 0, cuda::stream()>>>(
+      items.as<uint64_t>(), a.count, a.rows, first.as<uint32_t>());
+  const Places places{items.as<uint64_t>(), first.as<uint32_t>(), a.zero_row};
+  const auto run = [&]<int V>() {
+    using Team = cuda::Team<cuda::kWarp>;
+    constexpr auto few = sum_few<T, V>, many = sum_many<T, V>;
+    few<<<Team::blocks<few>(a.rows), Team::kBlock, 0, cuda::stream()>>>(a, places);
+    if (a.count >= kMany)
+      many<<<cuda::resident_blocks<many>(a.rows), cuda::kThreads, 0, cuda::stream()>>>(a, places);
+  };
+  constexpr int V = 16 / sizeof(T);
+  cuda::takes_row_vectors<V>(a.width, a.g, static_cast<const T*>(a.out)) ? run.template operator()<V>()
+                                                                         : run.template operator()<1>();
+  cuda::check_launch("embedding");
+}
+
+const bool registered = [] {
+  cuda::ForFloats([]<class T>() {
+    device_kernel<TableRows<T>> = copy_rows<T>;
+    device_kernel<TableRowSums<T>> = sum_rows<T>;
+  });
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem

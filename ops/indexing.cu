@@ -1,0 +1,165 @@
+#include "autograd/error.h"
+#include "cuda/map.cuh"
+#include "cuda/sort.cuh"
+#include "cuda/walk.cuh"
+#include "ops/detail/indexing.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+
+template <class T, int V>
+__global__ void __launch_bounds__(cuda::kThreads) gather_kernel(GatherAlong<T> a, cuda::Walker<3> walk) {
+  const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < walk.numel;
+       i += grid) {
+    const auto at = walk.at(i);
+    const int64_t index = a.index[at.of[2]];
+    cuda::Vector<T, V> values{};
+    if (static_cast<uint64_t>(index) < static_cast<uint64_t>(a.size))
+      values = *reinterpret_cast<const cuda::Vector<T, V>*>(a.x + at.of[1] + index * a.step);
+    *reinterpret_cast<cuda::Vector<T, V>*>(a.out + at.of[0]) = values;
+  }
+}
+
+template <class T>
+void gather(const GatherAlong<T>& a) {
+  if (a.walk.numel == 0) return;
+  constexpr int V = 16 / sizeof(T);
+  const auto run = [&]<int v>() {
+    constexpr auto kernel = gather_kernel<T, v>;
+    const cuda::Walker<3> walk(a.walk, v);
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(walk.numel), cuda::kThreads, 0, cuda::stream()>>>(a,
+                                                                                                        walk);
+    cuda::check_launch("gather");
+  };
+  // Vectors where neighbours in out are neighbours in x: one index for all of them.
+  const int last = a.walk.dims - 1;
+  const void* const bases[] = {a.out, a.x, a.index};
+  const bool neighbours = a.walk.strides[1][last] == 1 && a.walk.strides[2][last] == 0 && a.step % V == 0;
+  const int64_t sizes[] = {sizeof(T), sizeof(T), 1};
+  Walk<3> shared = a.walk;  // the index is read one by one
+  for (int d = 0; d < shared.dims; ++d) shared.strides[2][d] = 0;
+  neighbours&& cuda::takes_vectors<V>(shared, bases, sizes) ? run.template operator()<V>()
+                                                            : run.template operator()<1>();
+}
+
+// A thread takes a line along dim, in order.
+template <class Write>
+__global__ void __launch_bounds__(cuda::kThreads) write_lines(WriteAlong<Write> a, cuda::Walker<3> walk) {
+  const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < walk.numel;
+       i += grid) {
+    const auto at = walk.at(i);
+    for (int64_t j = 0; j < a.count; ++j) {
+      const int64_t index = a.index[at.of[1] + j * a.index_stride];
+      if (static_cast<uint64_t>(index) >= static_cast<uint64_t>(a.size)) continue;
+      Write{}(a.out[at.of[0] + index * a.out_stride], a.src[at.of[2] + j * a.src_stride]);
+    }
+  }
+}
+
+// Long lines are sorted first, by index and then by position. Indices out of range come last.
+struct LoadPlace {
+  cuda::Walker<3> walk;
+  const int64_t* index;
+  int64_t stride, size;
+  __device__ cuda::WideItem operator()(int64_t line, int64_t j) const {
+    const auto i = static_cast<uint64_t>(index[walk.at(line).of[1] + j * stride]);
+    return cuda::make_item(i < static_cast<uint64_t>(size) ? i : ~uint64_t{0}, static_cast<uint32_t>(j));
+  }
+};
+
+// Then a thread takes an element of out, and all that comes there. `places` are the sorted items of a line,
+// or of the only one where all lines have the same index.
+template <class Write>
+__global__ void __launch_bounds__(cuda::kThreads)
+    write_elements(WriteAlong<Write> a, cuda::Walker<4> elements, const cuda::WideItem* places) {
+  const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < elements.numel;
+       i += grid) {
+    const auto at = elements.at(i);
+    // Operands: out, src, the number along dim, the line.
+    const cuda::WideItem* line = places + at.of[3] * a.count;
+    const auto wanted = static_cast<uint64_t>(at.of[2]);
+    const auto first_from = [&](uint64_t key) {
+      int64_t low = 0, high = a.count;
+      while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (line[middle].key < key) {
+          low = middle + 1;
+        } else {
+          high = middle;
+        }
+      }
+      return low;
+    };
+    int64_t j = first_from(wanted);
+    if constexpr (Write::last_only) {
+      const int64_t end = first_from(wanted + 1);
+      if (end > j) Write{}(a.out[at.of[0]], a.src[at.of[1] + line[end - 1].index * a.src_stride]);
+    } else {
+      if (j == a.count || line[j].key != wanted) continue;
+      auto total = a.out[at.of[0]];
+      for (; j < a.count && line[j].key == wanted; ++j)
+        Write{}(total, a.src[at.of[1] + line[j].index * a.src_stride]);
+      a.out[at.of[0]] = total;
+    }
+  }
+}
+
+template <class Write>
+void write_by_elements(const WriteAlong<Write>& a, bool one_line) {
+  const Walk<3>& walk = a.walk;
+  const int64_t lines = one_line ? 1 : walk.numel;
+  const cuda::Scratch places(lines * a.count * static_cast<int64_t>(sizeof(cuda::WideItem)));
+  cuda::sort_rows<cuda::WideItem>(lines, a.count,
+                                  LoadPlace{cuda::Walker<3>(walk), a.index, a.index_stride, a.size},
+                                  cuda::StoreItem<cuda::WideItem>{places.as<cuda::WideItem>(), a.count});
+  // Neighbours in out for neighbouring threads.
+  const bool along_is_fastest = a.out_stride == 1 || walk.strides[0][walk.dims - 1] > a.out_stride;
+  cuda::Walker<4> elements;
+  if (!along_is_fastest) elements.add(a.size, a.out_stride, 0, 1, 0);
+  int64_t line = walk.numel;
+  for (int d = 0; d < walk.dims; ++d) {
+    line /= walk.sizes[d];
+    elements.add(walk.sizes[d], walk.strides[0][d], walk.strides[2][d], 0, one_line ? 0 : line);
+  }
+  if (along_is_fastest) elements.add(a.size, a.out_stride, 0, 1, 0);
+  constexpr auto kernel = write_elements<Write>;
+  kernel<<<cuda::resident_blocks_of_threads<kernel>(elements.numel), cuda::kThreads, 0, cuda::stream()>>>(
+      a, elements, places.as<cuda::WideItem>());
+}
+
+template <class Write>
+void write(const WriteAlong<Write>& a) {
+  if (a.walk.numel * a.count * a.size == 0) return;
+  bool one_line = true;  // the same index in all of them
+  for (int d = 0; d < a.walk.dims; ++d) one_line &= a.walk.strides[1][d] == 0;
+  constexpr int64_t kShort = 32, kManyLines = 1 << 14;
+  if (a.count > kShort && (one_line || a.walk.numel < kManyLines)) {
+    check<ValueError>(a.count < int64_t{1} << 32,
+                      "scatter: {} values along a dimension, expected less than 2^32 on this device",
+                      a.count);
+    write_by_elements(a, one_line);
+  } else {
+    constexpr auto kernel = write_lines<Write>;
+    const cuda::Walker<3> walk(a.walk);
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(walk.numel), cuda::kThreads, 0, cuda::stream()>>>(a,
+                                                                                                        walk);
+  }
+  cuda::check_launch("scatter");
+}
+
+const bool registered = [] {
+  cuda::ForAll([]<class T>() {
+    device_kernel<GatherAlong<T>> = gather<T>;
+    device_kernel<WriteAlong<Assign<T>>> = write<Assign<T>>;
+  });
+  cuda::ForNumbers([]<class T>() { device_kernel<WriteAlong<Accumulate<T>>> = write<Accumulate<T>>; });
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,96 @@
+// A running sum along the innermost dimension is a block's: its threads sum a few neighbours each and learn
+// what is before them. Along another dimension every column is one thread's.
+#include "cuda/reduce.cuh"
+#include "cuda/walk.cuh"
+#include "ops/detail/scan.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+
+template <class A, class O, class T, int V, int threads>
+__global__ void __launch_bounds__(threads) along_rows(RunningSums<A, O, T> a) {
+  const int64_t groups = a.n / V;
+  for (int64_t row = blockIdx.x; row < a.outer; row += gridDim.x) {
+    A before = 0;  // the sum of all groups that the block has done
+    for (int64_t base = 0; base < groups; base += threads) {
+      // The group of V elements in the order of summing, and where it is in memory.
+      const int64_t group = base + threadIdx.x;
+      const int64_t at = row * a.n + (a.backwards ? groups - 1 - group : group) * V;
+      A sums[V] = {};
+      if (group < groups) {
+        const auto x = cuda::load<T, V>(a.x, at, true);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          const T next = a.backwards ? x.at[V - 1 - v] : x.at[v];
+          sums[v] = static_cast<A>(static_cast<compute_t<T>>(next));
+          if (v > 0) sums[v] += sums[v - 1];
+        }
+      }
+      A total;
+      const A start = before + cuda::block_sum_before<threads>(sums[V - 1], total);
+      before += total;
+      if (group < groups) {
+        cuda::Vector<O, V> out;
+#pragma unroll
+        for (int v = 0; v < V; ++v) out.at[v] = start + (a.backwards ? sums[V - 1 - v] : sums[v]);
+        *reinterpret_cast<cuda::Vector<O, V>*>(a.out + at) = out;
+      }
+    }
+  }
+}
+
+template <class A, class O, class T>
+__global__ void __launch_bounds__(cuda::kThreads) along_columns(RunningSums<A, O, T> a, cuda::Divisor inner) {
+  const int64_t columns = a.outer * a.inner, step = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < columns; i += step) {
+    int64_t outer = i;
+    const int64_t column = inner.divide(outer);
+    int64_t at = outer * a.n * a.inner + column, next = a.inner;
+    if (a.backwards) at += (a.n - 1) * a.inner, next = -a.inner;
+    A total = 0;
+#pragma unroll 4
+    for (int64_t k = 0; k < a.n; ++k, at += next) {
+      total += static_cast<A>(static_cast<compute_t<T>>(a.x[at]));
+      a.out[at] = total;
+    }
+  }
+}
+
+template <class A, class O, class T, int V>
+void launch_rows(const RunningSums<A, O, T>& a) {
+  const auto run = [&]<int threads>() {
+    constexpr auto kernel = along_rows<A, O, T, V, threads>;
+    kernel<<<cuda::resident_blocks<kernel, threads>(a.outer), threads, 0, cuda::stream()>>>(a);
+  };
+  a.n / V <= 2 * cuda::kWarp ? run.template operator()<cuda::kWarp>()
+                             : run.template operator()<cuda::kThreads>();
+}
+
+template <class A, class O, class T>
+void launch(const RunningSums<A, O, T>& a) {
+  if (a.outer * a.n * a.inner == 0) return;
+  constexpr int V = 16 / std::max(sizeof(T), sizeof(O));
+  if (a.inner > 1) {
+    constexpr auto kernel = along_columns<A, O, T>;
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(a.outer * a.inner), cuda::kThreads, 0,
+             cuda::stream()>>>(a, cuda::Divisor(a.inner));
+  } else if (cuda::takes_row_vectors<V>(a.n, a.x, static_cast<const O*>(a.out))) {
+    launch_rows<A, O, T, V>(a);
+  } else {
+    launch_rows<A, O, T, 1>(a);
+  }
+  cuda::check_launch("cumsum");
+}
+
+const bool registered = [] {
+  cuda::ForFloats(
+      []<class T>() { device_kernel<RunningSums<accumulate_t<T>, T, T>> = launch<accumulate_t<T>, T, T>; });
+  cuda::Types<bool, uint8_t, int32_t, int64_t> integers(
+      []<class T>() { device_kernel<RunningSums<int64_t, int64_t, T>> = launch<int64_t, int64_t, T>; });
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem
