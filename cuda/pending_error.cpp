@@ -9,8 +9,8 @@ struct Slot {
   PendingError* on_device = nullptr;
   PendingError* seen = nullptr;  // in pinned memory
   Slot() {
-    check(cudaMalloc(&on_device, sizeof(PendingError)), "cudaMalloc");
-    check(cudaMallocHost(&seen, sizeof(PendingError)), "cudaMallocHost");
+    check(cudaMalloc(reinterpret_cast<void**>(&on_device), sizeof(PendingError)), "cudaMalloc");
+    check(cudaMallocHost(reinterpret_cast<void**>(&seen), sizeof(PendingError)), "cudaMallocHost");
     clear();
   }
   void clear() {
