@@ -89,7 +89,7 @@ void sum_rows(const MatmulArgs& p) {
     const Scratch sums(a.rows * size_of(dtype_of<A>));
     sum.template operator()<T>(sums.as<A>());
     convert(detail::dense(sums.as<void>(), dtype_of<A>, 1, a.rows),
-                  detail::dense(p.row_sums, p.c.dtype, 1, a.rows), 1);
+            detail::dense(p.row_sums, p.c.dtype, 1, a.rows), 1);
   });
 }
 
@@ -179,7 +179,19 @@ void run(MatmulArgs p) {
   run_in_steps(p);
 }
 
+void matmul_if_fused(const detail::FusedMatmul& fused) {
+  MatmulArgs p = fused.args;
+  check_matmul(p);
+  *fused.done = false;
+  if (p.c.rows == 0 || p.c.cols == 0 || p.a.cols == 0) return;
+  normalise(p.a, 1), normalise(p.b, 1), normalise(p.c, 1);
+  if (!fits(p.a) || !fits(p.b) || !is_row_major(p.c) || (p.bias && p.bias_dtype != p.c.dtype)) return;
+  const int64_t stride = p.epilogue == Epilogue::relu ? detail::relu_memo_stride(p.c.cols) : p.c.cols;
+  *fused.done = run_fused(p, {fused.memo, stride, fused.backward});
+}
+
 const RegisterKernel<MatmulArgs> registered{matmul};
+const RegisterKernel<detail::FusedMatmul> registered_fused{matmul_if_fused};
 
 }  // namespace
 

@@ -41,8 +41,15 @@ BlasOperand blas_operand(const detail::MatrixBatch& matrix);
 cudaDataType blas_type(DType dtype);
 cublasComputeType_t blas_compute_type(DType operands);
 
+// What an activation leaves for its backward (see FusedMatmul); written by the product, or read.
+struct Memo {
+  void* data = nullptr;
+  int64_t stride = 0;  // between rows, in elements or bits
+  bool read = false;
+};
+
 // Runs the product with all that is fused to it in one call of cuBLASLt; false when there is none for it. One
-// matrix each, c row-major, k > 0, the bias in c's dtype.
-bool run_fused(const detail::MatmulArgs& args);
+// matrix each, c row-major, a and b row- or column-major, k > 0, the bias in c's dtype.
+bool run_fused(const detail::MatmulArgs& args, const Memo& memo = {});
 
 }  // namespace tandem::cuda

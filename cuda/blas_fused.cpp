@@ -17,22 +17,25 @@ using detail::MatmulArgs;
 
 constexpr size_t kMostPlans = 4096;  // then all are forgotten: shapes that never come back would pile up
 
-// The epilogue that does all that p asks for.
-std::optional<cublasLtEpilogue_t> epilogue_of(const MatmulArgs& p) {
-  const bool bias = p.bias, before = p.preactivation;
+// The epilogue that does all that is asked for.
+std::optional<cublasLtEpilogue_t> epilogue_of(const MatmulArgs& p, const Memo& memo) {
+  const bool bias = p.bias, writes = memo.data && !memo.read;
   if (p.row_sums) {
-    const bool alone = !bias && !before && p.epilogue == Epilogue::none && !p.accumulate;
+    const bool alone = !bias && !memo.data && p.epilogue == Epilogue::none && !p.accumulate;
     return alone ? std::optional(CUBLASLT_EPILOGUE_BGRADB) : std::nullopt;
   }
   if (p.accumulate && p.epilogue != Epilogue::none) return {};  // the library adds c before it activates
-  if (before && p.epilogue != Epilogue::gelu_tanh) return {};
   switch (p.epilogue) {
     case Epilogue::none:
+      if (memo.data) return {};
       return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     case Epilogue::relu:
+      if (memo.read) return bias ? std::nullopt : std::optional(CUBLASLT_EPILOGUE_DRELU);
+      if (writes) return bias ? CUBLASLT_EPILOGUE_RELU_AUX_BIAS : CUBLASLT_EPILOGUE_RELU_AUX;
       return bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
     case Epilogue::gelu_tanh:  // the library's GELU
-      if (before) return bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+      if (memo.read) return bias ? std::nullopt : std::optional(CUBLASLT_EPILOGUE_DGELU);
+      if (writes) return bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
       return bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
     case Epilogue::gelu:
       return {};
@@ -62,12 +65,12 @@ void set(Plan& plan, cublasLtMatmulDescAttributes_t attribute, const T& value, c
              "cublasLtMatmulDescSetAttribute", p);
 }
 
-void set_pointers(Plan& plan, const MatmulArgs& p) {
+void set_pointers(Plan& plan, const MatmulArgs& p, const Memo& memo) {
   if (const void* vector = vector_of(p)) set(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector, p);
-  if (p.preactivation) set(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.preactivation, p);
+  if (memo.data) set(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, memo.data, p);
 }
 
-void describe_problem(Plan& plan, const MatmulArgs& p, cublasLtEpilogue_t epilogue) {
+void describe_problem(Plan& plan, const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogue) {
   const BlasOperand a = blas_operand(p.b), b = blas_operand(p.a);
   const cudaDataType type = blas_type(p.a.dtype);
   check_blas(cublasLtMatmulDescInit(&plan.desc, blas_compute_type(p.a.dtype), CUDA_R_32F),
@@ -75,8 +78,8 @@ void describe_problem(Plan& plan, const MatmulArgs& p, cublasLtEpilogue_t epilog
   set(plan, CUBLASLT_MATMUL_DESC_TRANSA, a.operation, p);
   set(plan, CUBLASLT_MATMUL_DESC_TRANSB, b.operation, p);
   set(plan, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue, p);
-  if (p.preactivation) set(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.c.row_stride, p);
-  set_pointers(plan, p);
+  if (memo.data) set(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, memo.stride, p);
+  set_pointers(plan, p, memo);
   const auto layout = [&](cublasLtMatrixLayoutOpaque_t& made, cudaDataType dtype, int64_t rows, int64_t cols,
                           int64_t ld) {
     check_blas(
@@ -111,9 +114,9 @@ void find_algorithm(Plan& plan, const MatmulArgs& p) {
   plan.algo = result.algo;
 }
 
-Plan& plan_for(const MatmulArgs& p, cublasLtEpilogue_t epilogue) {
+Plan& plan_for(const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogue) {
   const BlasOperand a = blas_operand(p.b), b = blas_operand(p.a);
-  using Key = std::array<int64_t, 13>;
+  using Key = std::array<int64_t, 14>;
   const Key key{p.c.rows,
                 p.c.cols,
                 p.a.cols,
@@ -126,13 +129,14 @@ Plan& plan_for(const MatmulArgs& p, cublasLtEpilogue_t epilogue) {
                 static_cast<int64_t>(p.a.dtype) << 8 | static_cast<int64_t>(p.c.dtype),
                 blas_compute_type(p.a.dtype),
                 alignment(p.a.data) | int64_t{alignment(p.b.data)} << 16 | int64_t{alignment(p.c.data)} << 32,
-                alignment(vector_of(p)) | int64_t{alignment(p.preactivation)} << 16};
+                alignment(vector_of(p)) | int64_t{alignment(memo.data)} << 16,
+                memo.stride};
   static std::map<Key, Plan> plans;
   if (const auto found = plans.find(key); found != plans.end()) return found->second;
   if (plans.size() >= kMostPlans) plans.clear();
   Plan& plan = plans[key];  // where it stays: descriptors are made in place
   try {
-    describe_problem(plan, p, epilogue);
+    describe_problem(plan, p, memo, epilogue);
     find_algorithm(plan, p);
   } catch (...) {
     plans.erase(key);
@@ -143,15 +147,17 @@ Plan& plan_for(const MatmulArgs& p, cublasLtEpilogue_t epilogue) {
 
 }  // namespace
 
-bool run_fused(const MatmulArgs& p) {
-  if (p.a.dtype == DType::f64) return false;
-  const std::optional<cublasLtEpilogue_t> epilogue = epilogue_of(p);
-  if (!epilogue || (p.preactivation && p.c.row_stride % 8 != 0)) return false;
+bool run_fused(const MatmulArgs& p, const Memo& given) {
+  const Memo memo = p.preactivation ? Memo{p.preactivation, p.c.row_stride} : given;
+  // z may be wanted by others, too; only the library's gelu keeps it.
+  if (p.a.dtype == DType::f64 || (p.preactivation && p.epilogue != Epilogue::gelu_tanh)) return false;
+  const std::optional<cublasLtEpilogue_t> epilogue = epilogue_of(p, memo);
+  if (!epilogue || (p.epilogue == Epilogue::gelu_tanh && memo.data && memo.stride % 8 != 0)) return false;
   Blas& library = blas();
   const std::lock_guard lock(library.mutex);
-  Plan& plan = plan_for(p, *epilogue);
+  Plan& plan = plan_for(p, memo, *epilogue);
   if (!plan.usable) return false;
-  set_pointers(plan, p);
+  set_pointers(plan, p, memo);
   const float one = 1, beta = p.accumulate ? 1 : 0;
   void* c = const_cast<void*>(p.c.data);
   const cublasStatus_t status =

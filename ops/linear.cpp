@@ -12,9 +12,7 @@
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
 #include "ops/detail/cached_cast.h"
-#include "ops/detail/linear_sweep.h"
-#include "ops/detail/loop.h"
-#include "ops/detail/matrix.h"
+#include "ops/detail/linear_parts.h"
 #include "ops/matmul.h"
 
 namespace tandem {
@@ -33,68 +31,6 @@ Tensor activate(const Tensor& z, Activation activation) {
   }
 }
 
-detail::Epilogue epilogue(Activation activation) {
-  switch (activation) {
-    case Activation::relu:
-      return detail::Epilogue::relu;
-    case Activation::gelu:
-      return detail::Epilogue::gelu;
-    case Activation::gelu_tanh:
-      return detail::Epilogue::gelu_tanh;
-    default:
-      return detail::Epilogue::none;
-  }
-}
-
-// One row: dz = g f'(z), added to sums where there are any. Flat, so that f' does not make the loop scalar.
-template <class F, class T, class A>
-[[gnu::noinline, gnu::flatten]] void sweep_row(const T* g, const T* z, T* dz, A* sums, int64_t cols) {
-  using C = compute_t<T>;
-  if constexpr (std::is_same_v<F, detail::SlopeNone>) {
-#pragma omp simd
-    for (int64_t j = 0; j < cols; ++j) sums[j] += static_cast<C>(g[j]);
-  } else if (sums) {
-#pragma omp simd
-    for (int64_t j = 0; j < cols; ++j) {
-      const C value = static_cast<C>(g[j]) * F::slope(static_cast<C>(z[j]));
-      dz[j] = value;
-      sums[j] += value;
-    }
-  } else {
-#pragma omp simd
-    for (int64_t j = 0; j < cols; ++j) dz[j] = static_cast<C>(g[j]) * F::slope(static_cast<C>(z[j]));
-  }
-}
-
-// Rows are summed in fixed chunks, in order.
-template <class F, class T>
-void sweep(const detail::LinearSweep<T>& args) {
-  using A = accumulate_t<T>;
-  A* const db = args.sums;
-  const int64_t rows = args.rows, cols = args.cols;
-  const int64_t chunk = std::max({int64_t{1}, detail::kGrain / std::max<int64_t>(cols, 1), (rows + 63) / 64});
-  const int64_t chunks = (rows + chunk - 1) / chunk;
-  const Tensor partial = zeros({db ? chunks : 0, cols}, {dtype_of<A>});
-  parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; ++c) {
-      A* sums = db ? partial.data<A>() + c * cols : nullptr;
-      for (int64_t row = c * chunk; row < std::min(rows, (c + 1) * chunk); ++row) {
-        T* dz = args.dz ? args.dz + row * cols : nullptr;
-        sweep_row<F>(args.g + row * cols, args.z + row * cols, dz, sums, cols);
-      }
-    }
-  });
-  if (!db) return;
-  parallel_for(cols, 4096, [&](int64_t begin, int64_t end) {
-    std::fill(db + begin, db + end, A(0));
-    for (int64_t c = 0; c < chunks; ++c) {
-      const A* sums = partial.data<A>() + c * cols;
-#pragma omp simd
-      for (int64_t j = begin; j < end; ++j) db[j] += sums[j];
-    }
-  });
-}
-
 struct Linear final : Op {
   static constexpr bool batches_passes = true;
   Activation activation;
@@ -108,19 +44,14 @@ struct Linear final : Op {
     Shape shape = x.shape();
     shape[x.dim() - 1] = weight.shape()[0];
     const Tensor y = output(shape, dtype, x.device());
-    const Tensor bias = in[2].defined() ? dense(bias_for(y, in[2])) : Tensor();
     const bool keeps_z = recording() && activation >= Activation::gelu;
     // A device's product can write z beside y; it knows the one gelu only.
     const bool writes_both = keeps_z && activation == Activation::gelu_tanh && y.device() != kCpu;
     const Tensor z = writes_both ? empty_like(y) : y;
-    const auto f = keeps_z && !writes_both ? detail::Epilogue::none : epilogue(activation);
-    detail::matmul_on(y, {.a = detail::as_matrix(detail::fold_rows(x.to(dtype))),
-                          .b = detail::transposed(detail::as_matrix(detail::cached_cast(weight, dtype))),
-                          .c = detail::as_matrix(detail::fold_rows(y)),
-                          .bias = bias.defined() ? bias.device_raw() : nullptr,
-                          .bias_dtype = bias.defined() ? bias.dtype() : DType::f32,
-                          .epilogue = f,
-                          .preactivation = writes_both ? z.device_raw() : nullptr});
+    detail::LinearProduct product = detail::linear_product(x, weight, in[2], y);
+    if (!keeps_z || writes_both) product.args.epilogue = detail::epilogue_of(activation);
+    if (writes_both) product.args.preactivation = z.device_raw();
+    detail::matmul_on(y, product.args);
     save(x), save(weight);
     has_bias = in[2].defined();
     if (has_bias) save(in[2]);
@@ -129,79 +60,36 @@ struct Linear final : Op {
     return activation == Activation::relu ? save_output(y) : y;
   }
 
-  // The CPU's product takes an f32 bias beside bf16; a device's takes the output's dtype.
-  static Tensor bias_for(const Tensor& y, const Tensor& bias) {
-    if (y.device() != kCpu) return detail::cached_cast(bias, y.dtype());
-    return y.dtype() == DType::f64 ? bias.to(DType::f64) : bias;
-  }
-
   Tensors vjp(const Tensor& g) override {
     const Tensor x = saved(0), weight = saved(1);
-    Tensor dz = g, dbias, dweight;
-    const DType bias_dtype = dtype == DType::bf16 ? DType::f32 : dtype;
-    // A device's product makes the bias' gradient beside the weight's.
-    const bool both = !grad_enabled() && activation == Activation::none && needs(1) && needs(2) &&
-                      g.device() != kCpu && weight.dtype() == bias_dtype;
-    if (grad_enabled()) {  // recorded, so in terms of other ops
-      if (activation != Activation::none) {
-        const Tensor z = linear(x, weight, has_bias ? saved(2) : Tensor());
-        dz = grad(activate(z, activation), {z}, g, {.create_graph = true})[0];
-      }
-      dbias = dz;
-    } else if (both) {
-      std::tie(dweight, dbias) = parameter_gradients(g, x, weight);
-    } else if (activation != Activation::none || needs(2)) {
+    if (grad_enabled()) return recorded_vjp(g, x, weight);
+    Tensor dz = g, dbias;
+    if (activation != Activation::none) {
       const Tensor cotangent = dense(g);
-      if (needs(2)) dbias = empty({weight.size(0)}, {bias_dtype, g.device()});
-      if (activation != Activation::none) dz = empty_like(cotangent);
-      differentiate(cotangent, dz, dbias);
+      dz = empty_like(cotangent);
+      if (needs(2)) dbias = detail::empty_sums(dz);
+      const Tensor z = saved(2 + has_bias).detach();
+      detail::linear_sweep(detail::epilogue_of(activation), cotangent, z, dz, dbias);
     }
-    if (needs(1) && !dweight.defined())
-      dweight = matmul(detail::fold_rows(dz).t(), detail::fold_rows(x.to(dtype)), weight.dtype());
-    const Tensor w = grad_enabled() ? weight.to(dtype) : detail::cached_cast(weight, dtype);
-    return {needs(0) ? matmul(dz, w) : Tensor(), dweight, dbias};
+    const detail::LinearGradients gradients =
+        detail::linear_gradients(dz, x, weight, needs(1), needs(2) && !dbias.defined());
+    return {needs(0) ? matmul(dz, detail::cached_cast(weight, dtype)) : Tensor(), gradients.weight,
+            dbias.defined() ? dbias : gradients.bias};
   }
 
-  // dz^T x and the sums of dz^T's rows.
-  std::pair<Tensor, Tensor> parameter_gradients(const Tensor& dz, const Tensor& x,
-                                                const Tensor& weight) const {
-    const Tensor dweight = empty(weight.shape(), {weight.dtype(), dz.device()});
-    const Tensor dbias = empty({weight.size(0)}, {weight.dtype(), dz.device()});
-    detail::matmul_on(dweight, {.a = detail::transposed(detail::as_matrix(detail::fold_rows(dz))),
-                                .b = detail::as_matrix(detail::fold_rows(x.to(dtype))),
-                                .c = detail::as_matrix(dweight),
-                                .row_sums = dbias.device_raw()});
-    return {dweight, dbias};
-  }
-
-  void differentiate(const Tensor& g, const Tensor& dz, const Tensor& dbias) const {
-    const int64_t cols = g.shape().back(), rows = cols ? g.numel() / cols * g.passes() : 0;
-    const Tensor z = activation == Activation::none ? g : saved(2 + has_bias).detach();
-    dispatch_floating(name(), dtype, [&]<class T>() {
-      using A = accumulate_t<T>;
-      A* db = dbias.defined() ? dbias.device_data<A>() : nullptr;
-      T* out = activation == Activation::none ? nullptr : dz.device_data<T>();
-      const detail::LinearSweep<T> args{
-          epilogue(activation), g.device_data<T>(), z.device_data<T>(), out, db, false, rows, cols, cols};
-      if (run_on_device(g, args)) return;
-      switch (activation) {
-        case Activation::none:
-          return sweep<detail::SlopeNone>(args);
-        case Activation::relu:
-          return sweep<detail::SlopeRelu>(args);
-        case Activation::gelu:
-          return sweep<detail::SlopeGelu<detail::GeluExact>>(args);
-        case Activation::gelu_tanh:
-          return sweep<detail::SlopeGelu<detail::GeluTanh>>(args);
-      }
-    });
+  // In terms of other ops.
+  Tensors recorded_vjp(const Tensor& g, const Tensor& x, const Tensor& weight) {
+    Tensor dz = g;
+    if (activation != Activation::none) {
+      const Tensor z = linear(x, weight, has_bias ? saved(2) : Tensor());
+      dz = grad(activate(z, activation), {z}, g, {.create_graph = true})[0];
+    }
+    return {needs(0) ? matmul(dz, weight.to(dtype)) : Tensor(),
+            needs(1) ? matmul(detail::fold_rows(dz).t(), detail::fold_rows(x.to(dtype)), weight.dtype())
+                     : Tensor(),
+            dz};
   }
 };
-
-DType result_dtype(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
-  return x.dtype() == DType::bf16 && parameters == DType::f32 ? DType::bf16 : promote(x.dtype(), parameters);
-}
 
 }  // namespace
 
@@ -218,7 +106,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
   check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.size(0)},
                     "linear: bias {} does not fit weight {}, expected [{}]", describe(bias), describe(weight),
                     weight.size(0));
-  const DType dtype = result_dtype(x, weight, bias);
+  const DType dtype = detail::linear_dtype(x.dtype(), weight, bias);
   if (weight.passes() > 1 || (bias.defined() && bias.passes() > 1)) {
     const Tensor z = matmul(x.to(dtype), weight.to(dtype).t());
     return activate(bias.defined() ? z + bias.to(dtype) : z, activation);

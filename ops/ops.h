@@ -10,6 +10,7 @@
 #include "ops/dropout.h"
 #include "ops/embedding.h"
 #include "ops/extrema.h"
+#include "ops/feed_forward.h"
 #include "ops/indexing.h"
 #include "ops/join.h"
 #include "ops/linear.h"

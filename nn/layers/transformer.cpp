@@ -1,6 +1,7 @@
 #include "nn/layers/transformer.h"
 
 #include "ops/arithmetic.h"
+#include "ops/feed_forward.h"
 
 namespace tandem::nn {
 
@@ -11,6 +12,12 @@ FeedForward::FeedForward(Module& parent, std::string name, int64_t dim, int64_t 
       fc1(*this, "fc1", dim, hidden),
       drop(*this, "drop", options.dropout),
       fc2(*this, "fc2", hidden, dim) {}
+
+Tensor FeedForward::forward(const Tensor& x) {
+  const bool between = drop.p > 0 && drop.is_training();
+  if (between || x.device() == kCpu) return fc2(drop(fc1(x, activation)));
+  return feed_forward(to_compute(x), fc1.weight, fc1.bias, fc2.weight, fc2.bias, activation);
+}
 
 TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads,
                                                  int64_t hidden, TransformerEncoderLayerOptions options)

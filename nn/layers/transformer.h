@@ -14,7 +14,7 @@ struct FeedForwardOptions {
 // fc2(drop(activation(fc1(x)))): [..., dim] to [..., dim] by way of `hidden`.
 struct FeedForward : Layer<FeedForward> {
   FeedForward(Module& parent, std::string name, int64_t dim, int64_t hidden, FeedForwardOptions options = {});
-  Tensor forward(const Tensor& x) { return fc2(drop(fc1(x, activation))); }
+  Tensor forward(const Tensor& x);
 
   const Activation activation;
   Linear fc1;

@@ -36,6 +36,20 @@ struct MatmulArgs {
   void* row_sums = nullptr;       // receives the sums of a's rows [rows], dense, in c's dtype
 };
 
+// A product (batch 1, not accumulated) that is run only where one call of a library does all of it, on
+// devices:
+//   forward    c = f(a @ b + bias), and `memo` receives what f's derivative needs
+//   backward   c = (a @ b) * f'(z), with the memo that a forward of the same sizes wrote
+// f is args.epilogue, relu or gelu_tanh. The memo is the library's own: for relu a bit for each element of c,
+// rows relu_memo_stride(c.cols) bits apart; for gelu_tanh z in c's dtype, dense.
+struct FusedMatmul {
+  MatmulArgs args;
+  void* memo = nullptr;
+  bool backward = false;
+  bool* done = nullptr;  // whether it was run
+};
+constexpr int64_t relu_memo_stride(int64_t cols) { return (cols + 127) / 128 * 128; }
+
 inline MatrixBatch transposed(MatrixBatch m) {
   std::swap(m.rows, m.cols);
   std::swap(m.row_stride, m.col_stride);

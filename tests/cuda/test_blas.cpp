@@ -254,6 +254,44 @@ TEST_CASE("device linear: values and gradients are the CPU's, recorded or not, i
           }
 }
 
+TEST_CASE("device feed_forward: values and gradients are those of two linear layers on the CPU") {
+  std::mt19937 random(8);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
+    for (const Activation activation : {Activation::relu, Activation::gelu, Activation::gelu_tanh})
+      for (const int64_t hidden : {24, 7})
+        for (const int passes : {1, 2})
+          for (const bool with_bias : {true, false}) {
+            INFO(name_of(dtype), ", activation ", int(activation), ", hidden ", hidden, ", passes ", passes,
+                 ", bias ", with_bias);
+            const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+            Tensors xs, gs;
+            for (int i = 0; i < passes; ++i)
+              xs.push_back(noise(random, {3, 5, 8}, dtype)), gs.push_back(noise(random, {3, 5, 6}, dtype));
+            const Tensor x = passes == 1 ? xs[0] : stack_passes(xs),
+                         g = passes == 1 ? gs[0] : stack_passes(gs);
+            // Biases of bf16's values: see above.
+            const Tensors parameters{noise(random, {hidden, 8}, wide),
+                                     with_bias ? noise(random, {hidden}, DType::bf16).to(wide) : Tensor(),
+                                     noise(random, {6, hidden}, wide),
+                                     with_bias ? noise(random, {6}, DType::bf16).to(wide) : Tensor()};
+            const auto run = [&](Device device, bool composed) {
+              Tensors in{x.to(device).detach().requires_grad_()};
+              for (const Tensor& p : parameters)
+                in.push_back(p.defined() ? p.to(device).detach().requires_grad_() : Tensor());
+              const Tensor y = composed ? linear(linear(in[0], in[1], in[2], activation), in[3], in[4])
+                                        : feed_forward(in[0], in[1], in[2], in[3], in[4], activation);
+              y.backward(g.to(device));
+              Tensors result{y};
+              for (const Tensor& t : in)
+                if (t.defined()) result.push_back(t.grad());
+              return result;
+            };
+            const Tensors expected = run(kCpu, true), fused = run(kCuda, false);
+            const double tolerance = dtype == DType::f64 ? 1e-14 : dtype == DType::f32 ? 2e-6 : 1e-2;
+            for (size_t i = 0; i < expected.size(); ++i) CHECK(distance(fused[i], expected[i]) <= tolerance);
+          }
+}
+
 TEST_CASE("device linear: sums of many rows come out the same in every run") {
   std::mt19937 random(6);
   const Tensor x = noise(random, {700, 4}, DType::f32), weight = noise(random, {40, 4}, DType::f32);

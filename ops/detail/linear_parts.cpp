@@ -1,0 +1,147 @@
+#include "ops/detail/linear_parts.h"
+
+#include "autograd/parallel.h"
+#include "ops/detail/cached_cast.h"
+#include "ops/detail/linear_sweep.h"
+#include "ops/detail/loop.h"
+#include "ops/matmul.h"
+
+namespace tandem::detail {
+namespace {
+
+// One row: dz = g f'(z), added to sums where there are any. Flat, so that f' does not make the loop scalar.
+template <class F, class T, class A>
+[[gnu::noinline, gnu::flatten]] void sweep_row(const T* g, const T* z, T* dz, A* sums, int64_t cols) {
+  using C = compute_t<T>;
+  if constexpr (std::is_same_v<F, SlopeNone>) {
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) sums[j] += static_cast<C>(g[j]);
+  } else if (sums) {
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) {
+      const C value = static_cast<C>(g[j]) * F::slope(static_cast<C>(z[j]));
+      dz[j] = value;
+      sums[j] += value;
+    }
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) dz[j] = static_cast<C>(g[j]) * F::slope(static_cast<C>(z[j]));
+  }
+}
+
+// Rows are summed in fixed chunks, in order.
+template <class F, class T>
+void sweep(const LinearSweep<T>& args) {
+  using A = accumulate_t<T>;
+  A* const db = args.sums;
+  const T* const z = args.z ? args.z : args.g;
+  const int64_t rows = args.rows, cols = args.cols;
+  const int64_t chunk = std::max({int64_t{1}, kGrain / std::max<int64_t>(cols, 1), (rows + 63) / 64});
+  const int64_t chunks = (rows + chunk - 1) / chunk;
+  const Tensor partial = zeros({db ? chunks : 0, cols}, {dtype_of<A>});
+  parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      A* sums = db ? partial.data<A>() + c * cols : nullptr;
+      for (int64_t row = c * chunk; row < std::min(rows, (c + 1) * chunk); ++row) {
+        T* dz = args.dz ? args.dz + row * cols : nullptr;
+        sweep_row<F>(args.g + row * cols, z + row * cols, dz, sums, cols);
+      }
+    }
+  });
+  if (!db) return;
+  parallel_for(cols, 4096, [&](int64_t begin, int64_t end) {
+    std::fill(db + begin, db + end, A(0));
+    for (int64_t c = 0; c < chunks; ++c) {
+      const A* sums = partial.data<A>() + c * cols;
+#pragma omp simd
+      for (int64_t j = begin; j < end; ++j) db[j] += sums[j];
+    }
+  });
+}
+
+}  // namespace
+
+Epilogue epilogue_of(Activation activation) {
+  switch (activation) {
+    case Activation::relu:
+      return Epilogue::relu;
+    case Activation::gelu:
+      return Epilogue::gelu;
+    case Activation::gelu_tanh:
+      return Epilogue::gelu_tanh;
+    default:
+      return Epilogue::none;
+  }
+}
+
+DType linear_dtype(DType x, const Tensor& weight, const Tensor& bias) {
+  const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
+  return x == DType::bf16 && parameters == DType::f32 ? DType::bf16 : promote(x, parameters);
+}
+
+LinearProduct linear_product(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
+  const DType dtype = y.dtype();
+  LinearProduct product{fold_rows(x.to(dtype)), cached_cast(weight, dtype), {}, {}};
+  if (bias.defined()) {  // the CPU takes an f32 bias beside bf16; a device takes the output's dtype
+    const bool as_it_is = y.device() == kCpu && dtype != DType::f64;
+    product.bias = dense(as_it_is ? bias : cached_cast(bias, dtype));
+    product.args.bias = product.bias.device_raw();
+    product.args.bias_dtype = product.bias.dtype();
+  }
+  product.args.a = as_matrix(product.x);
+  product.args.b = transposed(as_matrix(product.weight));
+  product.args.c = as_matrix(fold_rows(y));
+  return product;
+}
+
+void linear_sweep(Epilogue f, const Tensor& g, const Tensor& z, const Tensor& dz, const Tensor& sums) {
+  const int64_t cols = g.shape().back(), rows = cols ? g.numel() / cols * g.passes() : 0;
+  dispatch_floating("linear", g.dtype(), [&]<class T>() {
+    const LinearSweep<T> args{.activation = f,
+                              .g = g.device_data<T>(),
+                              .z = z.defined() ? z.device_data<T>() : nullptr,
+                              .dz = dz.defined() ? dz.device_data<T>() : nullptr,
+                              .sums = sums.defined() ? sums.device_data<accumulate_t<T>>() : nullptr,
+                              .rows = rows,
+                              .cols = cols,
+                              .row_stride = cols};
+    if (run_on_device(g, args)) return;
+    switch (f) {
+      case Epilogue::none:
+        return sweep<SlopeNone>(args);
+      case Epilogue::relu:
+        return sweep<SlopeRelu>(args);
+      case Epilogue::gelu:
+        return sweep<SlopeGelu<GeluExact>>(args);
+      case Epilogue::gelu_tanh:
+        return sweep<SlopeGelu<GeluTanh>>(args);
+    }
+  });
+}
+
+Tensor empty_sums(const Tensor& dz) {
+  return empty({dz.shape().back()}, {dz.dtype() == DType::bf16 ? DType::f32 : dz.dtype(), dz.device()});
+}
+
+LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, const Tensor& weight, bool needs_weight,
+                                 bool needs_bias) {
+  LinearGradients result;
+  if (needs_bias) result.bias = empty_sums(dz);
+  // A device's product sums dz beside dz^T x.
+  const bool both =
+      needs_weight && needs_bias && dz.device() != kCpu && result.bias.dtype() == weight.dtype();
+  if (both) {
+    result.weight = empty(weight.shape(), {weight.dtype(), dz.device()});
+    const Tensor left = fold_rows(dz), right = fold_rows(x.to(dz.dtype()));
+    matmul_on(result.weight, {.a = transposed(as_matrix(left)),
+                              .b = as_matrix(right),
+                              .c = as_matrix(result.weight),
+                              .row_sums = result.bias.device_raw()});
+    return result;
+  }
+  if (needs_bias) linear_sweep(Epilogue::none, dense(dz), {}, {}, result.bias);
+  if (needs_weight) result.weight = matmul(fold_rows(dz).t(), fold_rows(x.to(dz.dtype())), weight.dtype());
+  return result;
+}
+
+}  // namespace tandem::detail

@@ -1,0 +1,32 @@
+// The affine map y = f(x W^T + b) and its gradients in pieces, for the ops that are made of it. Nothing here
+// is recorded. All rows of all passes and samples are one matrix.
+#pragma once
+
+#include "ops/detail/matrix.h"
+#include "ops/linear.h"
+
+namespace tandem::detail {
+
+Epilogue epilogue_of(Activation activation);
+// Of the product: the widest of the three, but bf16 for bf16 x beside f32 parameters.
+DType linear_dtype(DType x, const Tensor& weight, const Tensor& bias);
+
+struct LinearProduct {
+  Tensor x, weight, bias;  // as the product takes them; args point to their memory
+  MatmulArgs args;         // y = x weight^T + bias
+};
+LinearProduct linear_product(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y);
+
+// dz = g f'(z), and the sums of dz's columns, in one sweep over memory; for relu z may be y. All dense, g may
+// be dz; dz undefined: only sums; sums undefined: only dz.
+void linear_sweep(Epilogue f, const Tensor& g, const Tensor& z, const Tensor& dz, const Tensor& sums);
+Tensor empty_sums(const Tensor& dz);  // what they are summed in: f32 for f32 and bf16
+
+struct LinearGradients {
+  Tensor weight;  // dz^T x, in the weight's dtype
+  Tensor bias;    // the sums of dz's columns
+};
+LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, const Tensor& weight, bool needs_weight,
+                                 bool needs_bias);
+
+}  // namespace tandem::detail

@@ -1,0 +1,14 @@
+// Two linear layers with an activation between them.
+#pragma once
+
+#include "ops/linear.h"
+
+namespace tandem {
+
+// linear(linear(x, weight1, bias1, activation), weight2, bias2), as one op where a device's products can take
+// the activation's derivative along: its backward then makes one pass over the hidden tensor less. Biases may
+// be undefined. Throws as linear.
+Tensor feed_forward(const Tensor& x, const Tensor& weight1, const Tensor& bias1, const Tensor& weight2,
+                    const Tensor& bias2, Activation activation);
+
+}  // namespace tandem
