@@ -8,24 +8,24 @@
 #include "autograd/grad_mode.h"
 #include "ops/ops.h"
 #include "tests/core/matmul_cases.h"
+#include "tests/device.h"
 
 using namespace tandem;
 using namespace tandem::detail;
+using testing::device;
 
 namespace {
-
-constexpr Device kCuda{DeviceType::cuda};
 
 // The bytes of a block of host memory on the device, for as long as it lives.
 struct OnDevice {
   explicit OnDevice(const Filled& x) : bytes(static_cast<int64_t>(x.memory.size())) {
-    data = backend(kCuda).allocate(bytes);
-    backend(kCuda).copy_from_host(data, x.memory.data(), bytes);
+    data = backend(device()).allocate(bytes);
+    backend(device()).copy_from_host(data, x.memory.data(), bytes);
   }
-  ~OnDevice() { backend(kCuda).release(data, bytes); }
+  ~OnDevice() { backend(device()).release(data, bytes); }
   OnDevice(const OnDevice&) = delete;
   OnDevice& operator=(const OnDevice&) = delete;
-  void fetch(Filled& x) const { backend(kCuda).copy_to_host(x.memory.data(), data, bytes); }
+  void fetch(Filled& x) const { backend(device()).copy_to_host(x.memory.data(), data, bytes); }
   MatrixBatch matrix(const Filled& x) const {
     MatrixBatch result = x.matrix;
     result.data = data;
@@ -201,17 +201,17 @@ struct LinearRun {
   Tensor y, unrecorded, dx, dweight, dbias;
 };
 
-LinearRun run_linear(Device device, Activation activation, Tensor x, Tensor weight, Tensor bias,
+LinearRun run_linear(Device where, Activation activation, Tensor x, Tensor weight, Tensor bias,
                      const Tensor& cotangent) {
   for (Tensor* t : {&x, &weight, &bias})
-    if (t->defined()) *t = t->to(device).detach().requires_grad_();
+    if (t->defined()) *t = t->to(where).detach().requires_grad_();
   LinearRun run;
   {
     const NoGradGuard guard;
     run.unrecorded = linear(x, weight, bias, activation);
   }
   run.y = linear(x, weight, bias, activation);
-  run.y.backward(cotangent.to(device));
+  run.y.backward(cotangent.to(where));
   run.dx = x.grad(), run.dweight = weight.grad();
   if (bias.defined()) run.dbias = bias.grad();
   return run;
@@ -245,7 +245,7 @@ TEST_CASE("device linear: values and gradients are the CPU's, recorded or not, i
             // A value of bf16, so that f of the same numbers is compared: a relu at 0 would tell them apart.
             const Tensor bias = with_bias ? noise(random, {out}, DType::bf16).to(mix.parameters) : Tensor();
             const LinearRun cpu = run_linear(kCpu, activation, x, weight, bias, g),
-                            cuda = run_linear(kCuda, activation, x, weight, bias, g);
+                            cuda = run_linear(device(), activation, x, weight, bias, g);
             CHECK(distance(cuda.y, cpu.y) <= mix.tolerance);
             CHECK(distance(cuda.unrecorded, cpu.unrecorded) <= mix.tolerance);
             CHECK(distance(cuda.dx, cpu.dx) <= mix.tolerance);
@@ -274,19 +274,19 @@ TEST_CASE("device feed_forward: values and gradients are those of two linear lay
                                      with_bias ? noise(random, {hidden}, DType::bf16).to(wide) : Tensor(),
                                      noise(random, {6, hidden}, wide),
                                      with_bias ? noise(random, {6}, DType::bf16).to(wide) : Tensor()};
-            const auto run = [&](Device device, bool composed) {
-              Tensors in{x.to(device).detach().requires_grad_()};
+            const auto run = [&](Device where, bool composed) {
+              Tensors in{x.to(where).detach().requires_grad_()};
               for (const Tensor& p : parameters)
-                in.push_back(p.defined() ? p.to(device).detach().requires_grad_() : Tensor());
+                in.push_back(p.defined() ? p.to(where).detach().requires_grad_() : Tensor());
               const Tensor y = composed ? linear(linear(in[0], in[1], in[2], activation), in[3], in[4])
                                         : feed_forward(in[0], in[1], in[2], in[3], in[4], activation);
-              y.backward(g.to(device));
+              y.backward(g.to(where));
               Tensors result{y};
               for (const Tensor& t : in)
                 if (t.defined()) result.push_back(t.grad());
               return result;
             };
-            const Tensors expected = run(kCpu, true), fused = run(kCuda, false);
+            const Tensors expected = run(kCpu, true), fused = run(device(), false);
             const double tolerance = dtype == DType::f64 ? 1e-14 : dtype == DType::f32 ? 2e-6 : 1e-2;
             for (size_t i = 0; i < expected.size(); ++i) CHECK(distance(fused[i], expected[i]) <= tolerance);
           }
@@ -297,17 +297,17 @@ TEST_CASE("device linear: sums of many rows come out the same in every run") {
   const Tensor x = noise(random, {700, 4}, DType::f32), weight = noise(random, {40, 4}, DType::f32);
   const Tensor bias = noise(random, {40}, DType::f32), g = noise(random, {700, 40}, DType::f32);
   const LinearRun cpu = run_linear(kCpu, Activation::gelu, x, weight, bias, g);
-  const LinearRun first = run_linear(kCuda, Activation::gelu, x, weight, bias, g);
-  const LinearRun again = run_linear(kCuda, Activation::gelu, x, weight, bias, g);
+  const LinearRun first = run_linear(device(), Activation::gelu, x, weight, bias, g);
+  const LinearRun again = run_linear(device(), Activation::gelu, x, weight, bias, g);
   CHECK(distance(first.dbias, cpu.dbias) <= 1e-6);
   CHECK(first.dbias.to(kCpu).to_vector<float>() == again.dbias.to(kCpu).to_vector<float>());
   CHECK(first.dweight.to(kCpu).to_vector<float>() == again.dweight.to(kCpu).to_vector<float>());
 }
 
 TEST_CASE("device matmul: f32 is multiplied as TF32 only when that is allowed") {
-  const Tensor one = full({1, 1}, 1, {.device = kCuda});
+  const Tensor one = full({1, 1}, 1, {.device = device()});
   const float value = 1 + std::ldexp(1.0f, -20);
-  const Tensor x = from_values(std::vector<float>{value}, {1, 1}).to(kCuda);
+  const Tensor x = from_values(std::vector<float>{value}, {1, 1}).to(device());
   CHECK_FALSE(allow_tf32());
   CHECK(matmul(x, one).to(kCpu).item() == value);
   set_allow_tf32(true);
@@ -319,13 +319,13 @@ TEST_CASE("device matmul: f32 is multiplied as TF32 only when that is allowed") 
 TEST_CASE("device matmul: broadcast batches, and second derivatives, are the CPU's") {
   std::mt19937 random(7);
   const Tensor a = noise(random, {2, 1, 3, 4}, DType::f64), b = noise(random, {3, 4, 2}, DType::f64);
-  const auto run = [&](Device device) {
-    const Tensor x = a.to(device).detach().requires_grad_(), y = b.to(device).detach().requires_grad_();
+  const auto run = [&](Device where) {
+    const Tensor x = a.to(where).detach().requires_grad_(), y = b.to(where).detach().requires_grad_();
     const Tensor product = matmul(x, y);
     const Tensors first = grad(product, {x, y}, product.detach(), {.create_graph = true});
     return std::pair{product, grad(first[0], {y}, first[0].detach())[0]};
   };
-  const auto cpu = run(kCpu), cuda = run(kCuda);
+  const auto cpu = run(kCpu), cuda = run(device());
   CHECK(distance(cuda.first, cpu.first) <= 1e-14);
   CHECK(distance(cuda.second, cpu.second) <= 1e-14);
 }
