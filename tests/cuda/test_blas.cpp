@@ -1,7 +1,9 @@
 // Matrix products on the device: against their definition, linear against the CPU's, fused against in steps.
+#include <dlfcn.h>
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <map>
 
 #include "autograd/device_kernel.h"
 #include "autograd/engine.h"
@@ -290,6 +292,53 @@ TEST_CASE("device feed_forward: values and gradients are those of two linear lay
             const double tolerance = dtype == DType::f64 ? 1e-14 : dtype == DType::f32 ? 2e-6 : 1e-2;
             for (size_t i = 0; i < expected.size(); ++i) CHECK(distance(fused[i], expected[i]) <= tolerance);
           }
+}
+
+TEST_CASE("device linear: bias, activation and their gradients are within the library's products") {
+  void* const simulator = dlopen("libcudasim.so", RTLD_NOW | RTLD_NOLOAD);
+  if (!simulator) return;  // a real device: nothing there tells what it was asked
+  const auto products = reinterpret_cast<int64_t (*)(int)>(dlsym(simulator, "cudasim_products"));
+  REQUIRE((products != nullptr));
+  // Of cublasLtEpilogue_t; 0 is a product of cuBLAS.
+  constexpr int kEpilogues[] = {0, 2, 4, 6, 32, 36, 128 | 6, 8 | 128, 128 | 36, 64 | 128, 512};
+  const auto made = [&](auto&& f) {
+    std::map<int, int64_t> counts;
+    for (const int e : kEpilogues) counts[e] -= products(e);
+    f();
+    backend(device()).synchronize();
+    for (const int e : kEpilogues) counts[e] += products(e);
+    std::erase_if(counts, [](const auto& count) { return count.second == 0; });
+    return counts;
+  };
+  using Counts = std::map<int, int64_t>;
+  const TensorOptions leaf{.device = device(), .requires_grad = true};
+  const Tensor x = full({8, 16}, 0.5, leaf), w1 = full({24, 16}, 0.1, leaf), b1 = full({24}, 0.2, leaf);
+  const Tensor w2 = full({16, 24}, 0.1, leaf), b2 = full({16}, 0.2, leaf);
+  const Tensor g = ones({8, 24}, {.device = device()}), g2 = ones({8, 16}, {.device = device()});
+  for (const auto& [activation, recorded, unrecorded] : {std::tuple{Activation::none, 4, 4},
+                                                         {Activation::relu, 6, 6},
+                                                         {Activation::gelu, 4, 4},
+                                                         {Activation::gelu_tanh, 128 | 36, 36}}) {
+    const Activation f = activation;
+    INFO("activation ", int(f));
+    Tensor y;
+    CHECK(made([&] { y = linear(x, w1, b1, f); }) == Counts{{recorded, 1}});
+    CHECK(made([&] {
+            const NoGradGuard guard;
+            linear(x, w1, b1, f);
+          }) == Counts{{unrecorded, 1}});
+    // dx and dW, whose product sums the bias' gradient where that is not made in the activation's sweep.
+    const auto backward = made([&] { y.backward(g); });
+    CHECK(backward == (f == Activation::none ? Counts{{0, 1}, {512, 1}} : Counts{{0, 2}}));
+  }
+  for (const auto& [activation, forward, derivative] :
+       {std::tuple{Activation::relu, 128 | 6, 8 | 128}, {Activation::gelu_tanh, 128 | 36, 64 | 128}}) {
+    const Activation f = activation;
+    INFO("feed_forward, activation ", int(f));
+    Tensor y;
+    CHECK(made([&] { y = feed_forward(x, w1, b1, w2, b2, f); }) == Counts{{4, 1}, {forward, 1}});
+    CHECK(made([&] { y.backward(g2); }) == Counts{{0, 1}, {derivative, 1}, {512, 2}});
+  }
 }
 
 TEST_CASE("device linear: sums of many rows come out the same in every run") {

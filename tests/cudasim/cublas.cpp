@@ -100,7 +100,8 @@ cublasStatus_t run(const Call& call) {
             .a = call.a,
             .b = call.b,
             .c = call.c,
-            .d = call.c};
+            .d = call.c,
+            .epilogue = static_cast<cublasLtEpilogue_t>(0)};  // none of cuBLASLt's
   gemm.tf32 = call.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ||
               (call.compute == CUBLAS_COMPUTE_32F && call.handle->math == CUBLAS_TF32_TENSOR_OP_MATH);
   gemm.a.rows = transpose_a ? call.k : call.m, gemm.a.cols = transpose_a ? call.m : call.k;

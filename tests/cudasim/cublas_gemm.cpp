@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -265,7 +266,14 @@ void spoil_workspace(const Gemm& g) {
   mark_uninitialised(g.workspace, used);
 }
 
+std::map<int, int64_t>& products() {
+  static std::map<int, int64_t> counts;
+  return counts;
+}
+
 }  // namespace
+
+int64_t cudasim_products(int epilogue) { return products()[epilogue]; }
 
 int64_t size_of(cudaDataType type) {
   switch (type) {
@@ -283,6 +291,7 @@ int64_t size_of(cudaDataType type) {
 }
 
 void run_gemm(const Gemm& gemm) {
+  ++products()[gemm.epilogue];
   if (gemm.batch == 0 || gemm.m == 0 || gemm.n == 0) return;
   check_alignment(gemm);
   check_overlap(gemm);
