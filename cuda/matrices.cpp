@@ -18,7 +18,7 @@ using detail::Map;
 template <int N>
 detail::Walk<N> walk_of(const MatrixBatch (&matrices)[N], int64_t batch) {
   const int64_t sizes[3] = {batch, matrices[0].rows, matrices[0].cols};
-  detail::Walk<N> walk;
+  detail::Walk<N> walk{};  // zeros where it is not used
   walk.numel = sizes[0] * sizes[1] * sizes[2];
   for (int d = 0; d < 3; ++d) {
     const auto stride = [&](int k) {
