@@ -23,7 +23,8 @@ std::vector<DnnDescriptor> children(const DnnDescriptor& parent, DnnDescriptor::
   std::vector<DnnDescriptor::Raw> raw;
   for (int64_t i = 0; i < count; ++i) raw.push_back(found.emplace_back(type).raw());
   if (count) count = parent.get(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, raw.data());
-  while (std::ssize(found) > count) found.pop_back();  // asked without descriptors, it tells the most there may be
+  while (std::ssize(found) > count)
+    found.pop_back();  // asked without descriptors, it tells the most there may be
   return found;
 }
 
@@ -36,9 +37,9 @@ std::string excluded(const DnnDescriptor& engine, const DnnPolicy& policy) {
     return std::find(notes, notes + count, note) != notes + count;
   };
   if (!policy.nondeterministic && has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return "not deterministic";
-  if (!policy.narrow_inputs &&
+  if (!policy.tensor_cores &&
       (has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) || has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)))
-    return "rounds its inputs";
+    return "rounds its inputs to TF32";
   return {};
 }
 
@@ -158,8 +159,8 @@ DnnGraph::Ref DnnGraph::tensor(cudnnDataType_t type, const Dims& dims, const Dim
   return make_tensor(++tensors_, type, dims, strides, Kind::memory);
 }
 
-DnnGraph::Ref DnnGraph::intermediate(cudnnDataType_t type, const Dims& dims) {
-  return make_tensor(kOthers + ++others_, type, dims, dense_strides(dims), Kind::intermediate);
+DnnGraph::Ref DnnGraph::intermediate(cudnnDataType_t type, const Dims& dims, const Dims& strides) {
+  return make_tensor(kOthers + ++others_, type, dims, strides, Kind::intermediate);
 }
 
 DnnGraph::Ref DnnGraph::constant(float value, int rank) {

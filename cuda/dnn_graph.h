@@ -91,7 +91,11 @@ class DnnGraph {
 
   Ref tensor(cudnnDataType_t type, const Dims& dims, const Dims& strides);
   Ref tensor(cudnnDataType_t type, const Dims& dims) { return tensor(type, dims, dense_strides(dims)); }
-  Ref intermediate(cudnnDataType_t type, const Dims& dims);  // of two operations; never in memory
+  // Between two operations, never in memory.
+  Ref intermediate(cudnnDataType_t type, const Dims& dims, const Dims& strides);
+  Ref intermediate(cudnnDataType_t type, const Dims& dims) {
+    return intermediate(type, dims, dense_strides(dims));
+  }
   Ref constant(float value, int rank);
   void add(DnnDescriptor operation);  // finalizes it
   Ref keep(DnnDescriptor finalized);  // what operations refer to, other than tensors
@@ -122,7 +126,7 @@ DnnDescriptor dnn_device_properties(const std::string& json);
 // Which of the library's kernels may be taken.
 struct DnnPolicy {
   bool nondeterministic = false;  // those that give other bits in the next run
-  bool narrow_inputs = false;     // those that round f32 inputs to TF32
+  bool tensor_cores = false;      // of f32 inputs they take the upper 19 bits only (TF32)
 };
 
 class DnnPlan {

@@ -1,0 +1,232 @@
+#include "cuda/dnn_ops.h"
+
+#include "autograd/error.h"
+#include "cuda/dnn_formula.h"
+
+namespace tandem::cuda {
+namespace {
+
+using Ref = DnnGraph::Ref;
+constexpr auto kFloat = CUDNN_DATA_FLOAT;
+
+cudnnDataType_t sum_type(DType dtype) { return dtype == DType::f64 ? CUDNN_DATA_DOUBLE : kFloat; }
+
+}  // namespace
+
+cudnnDataType_t dnn_type(DType dtype) {
+  switch (dtype) {
+    case DType::bf16:
+      return CUDNN_DATA_BFLOAT16;
+    case DType::f32:
+      return CUDNN_DATA_FLOAT;
+    case DType::f64:
+      return CUDNN_DATA_DOUBLE;
+    default:
+      raise<DTypeError>("cuDNN: expected a floating dtype (bf16, f32, f64), got {}", name_of(dtype));
+  }
+}
+
+// ---- convolution
+
+namespace {
+
+struct ConvTensors {
+  cudnnDataType_t type;
+  Dims x, weight, y;
+  Ref convolution;
+
+  ConvTensors(DnnGraph& graph, const ConvShape& s, DType dtype)
+      : type(dnn_type(dtype)),
+        x{s.n, s.c, s.h, s.w},
+        weight{s.o, s.c / s.groups, s.kh, s.kw},
+        y{s.n, s.o, s.out_h(), s.out_w()} {
+    DnnDescriptor d(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    d.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, int64_t{2})
+        .set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, sum_type(dtype))
+        .set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_CROSS_CORRELATION)
+        .set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, Dims{s.pad_h, s.pad_w})
+        .set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, Dims{s.pad_h, s.pad_w})
+        .set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, Dims{s.stride_h, s.stride_w})
+        .set(CUDNN_ATTR_CONVOLUTION_DILATIONS, Dims{s.dilation_h, s.dilation_w})
+        .finalize("convolution");
+    convolution = graph.keep(std::move(d));
+  }
+};
+
+// alpha and beta are of the type of the sums.
+void set_scales(DnnDescriptor& d, DnnDescriptor::Name alpha, DnnDescriptor::Name beta, DType dtype) {
+  if (dtype == DType::f64) {
+    d.set(alpha, 1.0).set(beta, 0.0);
+  } else {
+    d.set(alpha, 1.0f).set(beta, 0.0f);
+  }
+}
+
+}  // namespace
+
+void conv_forward(DnnGraph& graph, const ConvShape& shape, DType dtype, bool bias) {
+  const ConvTensors t(graph, shape, dtype);
+  const Ref x = graph.tensor(t.type, t.x), weight = graph.tensor(t.type, t.weight);
+  const Ref added = bias ? graph.tensor(sum_type(dtype), {1, shape.o, 1, 1}) : nullptr;
+  const Ref y = graph.tensor(t.type, t.y);
+  const Ref product = bias ? graph.intermediate(sum_type(dtype), t.y) : y;
+  DnnDescriptor d(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, t.convolution)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, weight)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, product);
+  set_scales(d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+             dtype);
+  graph.add(std::move(d));
+  if (bias) {
+    add_pointwise(
+        graph, {.mode = CUDNN_POINTWISE_ADD, .x = product, .b = added, .y = y, .compute = sum_type(dtype)});
+  }
+}
+
+void conv_data(DnnGraph& graph, const ConvShape& shape, DType dtype) {
+  const ConvTensors t(graph, shape, dtype);
+  const Ref dy = graph.tensor(t.type, t.y), weight = graph.tensor(t.type, t.weight);
+  const Ref dx = graph.tensor(t.type, t.x);
+  DnnDescriptor d(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, t.convolution)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, dy)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, weight)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, dx);
+  set_scales(d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA, dtype);
+  graph.add(std::move(d));
+}
+
+void conv_weights(DnnGraph& graph, const ConvShape& shape, DType dtype) {
+  const ConvTensors t(graph, shape, dtype);
+  const Ref x = graph.tensor(t.type, t.x), dy = graph.tensor(t.type, t.y);
+  const Ref dweight = graph.tensor(t.type, t.weight);
+  DnnDescriptor d(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, t.convolution)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, x)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, dy)
+      .set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, dweight);
+  set_scales(d, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, dtype);
+  graph.add(std::move(d));
+}
+
+// ---- norms
+
+namespace {
+
+// What a norm's statistics and weights look like beside its x.
+struct NormTensors {
+  cudnnBackendNormMode_t mode;
+  cudnnDataType_t type;
+  Dims x, weight, statistics;
+  bool centred() const { return mode != CUDNN_RMS_NORM; }
+};
+NormTensors of_rows(cudnnBackendNormMode_t mode, RowsSize s, DType dtype) {
+  return {mode, dnn_type(dtype), {s.rows, s.columns, 1, 1}, {1, s.columns, 1, 1}, {s.rows, 1, 1, 1}};
+}
+NormTensors of_maps(MapsSize s, DType dtype) {
+  const Dims channel{1, s.channels, 1, 1};
+  return {CUDNN_BATCH_NORM, dnn_type(dtype), {s.n, s.channels, s.h, s.w}, channel, channel};
+}
+
+void norm_forward(DnnGraph& graph, const NormTensors& t, double eps, bool statistics) {
+  DnnDescriptor d(CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, t.mode)
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE,
+           statistics ? CUDNN_NORM_FWD_TRAINING : CUDNN_NORM_FWD_INFERENCE)
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, graph.constant(static_cast<float>(eps), 4))
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, graph.tensor(t.type, t.x))
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, graph.tensor(kFloat, t.weight));
+  if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, graph.tensor(kFloat, t.weight));
+  if (statistics) {
+    if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, graph.tensor(kFloat, t.statistics));
+    d.set(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, graph.tensor(kFloat, t.statistics));
+  }
+  d.set(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, graph.tensor(t.type, t.x));
+  graph.add(std::move(d));
+}
+
+void norm_backward(DnnGraph& graph, const NormTensors& t) {
+  DnnDescriptor d(CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, t.mode)
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, graph.tensor(t.type, t.x))
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, graph.tensor(t.type, t.x))
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, graph.tensor(kFloat, t.weight));
+  if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, graph.tensor(kFloat, t.statistics));
+  d.set(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, graph.tensor(kFloat, t.statistics))
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, graph.tensor(kFloat, t.weight));
+  if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, graph.tensor(kFloat, t.weight));
+  d.set(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, graph.tensor(t.type, t.x));
+  graph.add(std::move(d));
+}
+
+}  // namespace
+
+void layer_norm_forward(DnnGraph& graph, RowsSize size, DType dtype, double eps, bool statistics) {
+  norm_forward(graph, of_rows(CUDNN_LAYER_NORM, size, dtype), eps, statistics);
+}
+void layer_norm_backward(DnnGraph& graph, RowsSize size, DType dtype) {
+  norm_backward(graph, of_rows(CUDNN_LAYER_NORM, size, dtype));
+}
+void rms_norm_forward(DnnGraph& graph, RowsSize size, DType dtype, double eps, bool statistics) {
+  norm_forward(graph, of_rows(CUDNN_RMS_NORM, size, dtype), eps, statistics);
+}
+void rms_norm_backward(DnnGraph& graph, RowsSize size, DType dtype) {
+  norm_backward(graph, of_rows(CUDNN_RMS_NORM, size, dtype));
+}
+bool batch_norm_supported(MapsSize size, DType dtype) {
+  return dtype != DType::f64 && size.channels % 4 == 0;
+}
+void batch_norm_forward(DnnGraph& graph, MapsSize size, DType dtype, double eps) {
+  norm_forward(graph, of_maps(size, dtype), eps, true);
+}
+void batch_norm_backward(DnnGraph& graph, MapsSize size, DType dtype) {
+  norm_backward(graph, of_maps(size, dtype));
+}
+
+// ---- pooling
+
+namespace {
+
+Ref resample(DnnGraph& graph, const PoolShape& s, DType dtype, Pool pool) {
+  auto fractions = [](const std::array<int64_t, 2>& pair) {
+    return std::vector<cudnnFraction_t>{{pair[0], 1}, {pair[1], 1}};
+  };
+  constexpr cudnnResampleMode_t modes[] = {CUDNN_RESAMPLE_MAXPOOL, CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING,
+                                           CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING};
+  DnnDescriptor d(CUDNN_BACKEND_RESAMPLE_DESCRIPTOR);
+  d.set(CUDNN_ATTR_RESAMPLE_MODE, modes[static_cast<int>(pool)])
+      .set(CUDNN_ATTR_RESAMPLE_COMP_TYPE, sum_type(dtype))
+      .set(CUDNN_ATTR_RESAMPLE_PADDING_MODE, pool == Pool::max ? CUDNN_NEG_INF_PAD : CUDNN_ZERO_PAD)
+      .set(CUDNN_ATTR_RESAMPLE_SPATIAL_DIMS, int64_t{2})
+      .set(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, fractions(s.window))
+      .set(CUDNN_ATTR_RESAMPLE_STRIDES, fractions(s.stride))
+      .set(CUDNN_ATTR_RESAMPLE_PRE_PADDINGS, fractions(s.padding))
+      .set(CUDNN_ATTR_RESAMPLE_POST_PADDINGS, fractions(s.padding))
+      .finalize("resample");
+  return graph.keep(std::move(d));
+}
+Dims maps(const PoolShape& s) { return {s.maps.n, s.maps.channels, s.maps.h, s.maps.w}; }
+Dims windows(const PoolShape& s) { return {s.maps.n, s.maps.channels, s.out(0), s.out(1)}; }
+
+}  // namespace
+
+void pool_forward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool) {
+  DnnDescriptor d(CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC, resample(graph, shape, dtype, pool))
+      .set(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC, graph.tensor(dnn_type(dtype), maps(shape)))
+      .set(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC, graph.tensor(dnn_type(dtype), windows(shape)));
+  graph.add(std::move(d));
+}
+
+void pool_backward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool) {
+  DnnDescriptor d(CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC, resample(graph, shape, dtype, pool))
+      .set(CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC, graph.tensor(dnn_type(dtype), windows(shape)))
+      .set(CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC, graph.tensor(dnn_type(dtype), maps(shape)));
+  graph.add(std::move(d));
+}
+
+}  // namespace tandem::cuda
