@@ -67,7 +67,7 @@ void set_scales(DnnDescriptor& d, DnnDescriptor::Name alpha, DnnDescriptor::Name
 void conv_forward(DnnGraph& graph, const ConvShape& shape, DType dtype, bool bias) {
   const ConvTensors t(graph, shape, dtype);
   const Ref x = graph.tensor(t.type, t.x), weight = graph.tensor(t.type, t.weight);
-  const Ref added = bias ? graph.tensor(sum_type(dtype), {1, shape.o, 1, 1}) : nullptr;
+  const Ref added = bias ? graph.tensor(t.type, {1, shape.o, 1, 1}) : nullptr;
   const Ref y = graph.tensor(t.type, t.y);
   const Ref product = bias ? graph.intermediate(sum_type(dtype), t.y) : y;
   DnnDescriptor d(CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
@@ -120,67 +120,73 @@ namespace {
 struct NormTensors {
   cudnnBackendNormMode_t mode;
   cudnnDataType_t type;
-  Dims x, weight, statistics;
-  bool centred() const { return mode != CUDNN_RMS_NORM; }
+  Dims x, strides, weight, statistics;
 };
-NormTensors of_rows(cudnnBackendNormMode_t mode, RowsSize s, DType dtype) {
-  return {mode, dnn_type(dtype), {s.rows, s.columns, 1, 1}, {1, s.columns, 1, 1}, {s.rows, 1, 1, 1}};
+// The library wants rows as maps of one pixel whose channels lie together.
+NormTensors of_rows(RowsSize s, DType dtype) {
+  const int64_t c = s.columns;
+  return {CUDNN_LAYER_NORM, dnn_type(dtype), {s.rows, c, 1, 1},
+          {c, 1, c, c},     {1, c, 1, 1},    {s.rows, 1, 1, 1}};
 }
 NormTensors of_maps(MapsSize s, DType dtype) {
-  const Dims channel{1, s.channels, 1, 1};
-  return {CUDNN_BATCH_NORM, dnn_type(dtype), {s.n, s.channels, s.h, s.w}, channel, channel};
+  const Dims x{s.n, s.channels, s.h, s.w}, channel{1, s.channels, 1, 1};
+  return {CUDNN_BATCH_NORM, dnn_type(dtype), x, dense_strides(x), channel, channel};
 }
 
-void norm_forward(DnnGraph& graph, const NormTensors& t, double eps, bool statistics) {
+struct NormBuilder {
+  DnnGraph& graph;
+  const NormTensors& t;
+  Ref x() { return graph.tensor(t.type, t.x, t.strides); }
+  Ref weight() {  // channels lie together where those of x do
+    const Dims strides{t.weight[1], 1, t.weight[1], t.weight[1]};
+    return t.strides[1] == 1 ? graph.tensor(kFloat, t.weight, strides) : graph.tensor(kFloat, t.weight);
+  }
+  Ref statistics() { return graph.tensor(kFloat, t.statistics); }
+};
+
+void norm_forward(DnnGraph& graph, const NormTensors& t, double eps) {
+  NormBuilder add{graph, t};
   DnnDescriptor d(CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR);
   d.set(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, t.mode)
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE,
-           statistics ? CUDNN_NORM_FWD_TRAINING : CUDNN_NORM_FWD_INFERENCE)
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_NORM_FWD_TRAINING)
       .set(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, graph.constant(static_cast<float>(eps), 4))
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, graph.tensor(t.type, t.x))
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, graph.tensor(kFloat, t.weight));
-  if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, graph.tensor(kFloat, t.weight));
-  if (statistics) {
-    if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, graph.tensor(kFloat, t.statistics));
-    d.set(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, graph.tensor(kFloat, t.statistics));
-  }
-  d.set(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, graph.tensor(t.type, t.x));
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, add.x())
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, add.weight())
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, add.weight())
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, add.statistics())
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, add.statistics())
+      .set(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, add.x());
   graph.add(std::move(d));
 }
 
 void norm_backward(DnnGraph& graph, const NormTensors& t) {
+  NormBuilder add{graph, t};
   DnnDescriptor d(CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR);
   d.set(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, t.mode)
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, graph.tensor(t.type, t.x))
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, graph.tensor(t.type, t.x))
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, graph.tensor(kFloat, t.weight));
-  if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, graph.tensor(kFloat, t.statistics));
-  d.set(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, graph.tensor(kFloat, t.statistics))
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, graph.tensor(kFloat, t.weight));
-  if (t.centred()) d.set(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, graph.tensor(kFloat, t.weight));
-  d.set(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, graph.tensor(t.type, t.x));
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, add.x())
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, add.x())
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, add.weight())
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, add.statistics())
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, add.statistics())
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, add.weight())
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, add.weight())
+      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, add.x());
   graph.add(std::move(d));
 }
 
 }  // namespace
 
-void layer_norm_forward(DnnGraph& graph, RowsSize size, DType dtype, double eps, bool statistics) {
-  norm_forward(graph, of_rows(CUDNN_LAYER_NORM, size, dtype), eps, statistics);
+void layer_norm_forward(DnnGraph& graph, RowsSize size, DType dtype, double eps) {
+  norm_forward(graph, of_rows(size, dtype), eps);
 }
 void layer_norm_backward(DnnGraph& graph, RowsSize size, DType dtype) {
-  norm_backward(graph, of_rows(CUDNN_LAYER_NORM, size, dtype));
-}
-void rms_norm_forward(DnnGraph& graph, RowsSize size, DType dtype, double eps, bool statistics) {
-  norm_forward(graph, of_rows(CUDNN_RMS_NORM, size, dtype), eps, statistics);
-}
-void rms_norm_backward(DnnGraph& graph, RowsSize size, DType dtype) {
-  norm_backward(graph, of_rows(CUDNN_RMS_NORM, size, dtype));
+  norm_backward(graph, of_rows(size, dtype));
 }
 bool batch_norm_supported(MapsSize size, DType dtype) {
-  return dtype != DType::f64 && size.channels % 4 == 0;
+  return dtype != DType::f64 && size.channels * size_of(dtype) % 16 == 0;
 }
 void batch_norm_forward(DnnGraph& graph, MapsSize size, DType dtype, double eps) {
-  norm_forward(graph, of_maps(size, dtype), eps, true);
+  norm_forward(graph, of_maps(size, dtype), eps);
 }
 void batch_norm_backward(DnnGraph& graph, MapsSize size, DType dtype) {
   norm_backward(graph, of_maps(size, dtype));

@@ -54,9 +54,7 @@ std::vector<Case> convolutions() {
                        [=, s = shape](DnnGraph& graph) { build(graph, s); }, planned, tf32});
       };
       add("conv2d", [=](DnnGraph& g, const ConvShape& s) { conv_forward(g, s, dtype, false); });
-      add(
-          "conv2d + bias", [=](DnnGraph& g, const ConvShape& s) { conv_forward(g, s, dtype, true); },
-          dtype == DType::f32);
+      add("conv2d + bias", [=](DnnGraph& g, const ConvShape& s) { conv_forward(g, s, dtype, true); });
       add("conv2d data gradient", [=](DnnGraph& g, const ConvShape& s) { conv_data(g, s, dtype); });
       add("conv2d weight gradient", [=](DnnGraph& g, const ConvShape& s) { conv_weights(g, s, dtype); });
       // Of bf16 inputs in f32: exact, as TF32 holds every bf16.
@@ -78,11 +76,8 @@ std::vector<Case> norms() {
       const auto add = [&](const char* what, auto build) {
         all.push_back({fmt::format("{}, {} columns", what, columns), dtype, build, planned});
       };
-      add("layer_norm", [=](DnnGraph& g) { layer_norm_forward(g, size, dtype, 1e-5, true); });
-      add("layer_norm inference", [=](DnnGraph& g) { layer_norm_forward(g, size, dtype, 1e-5, false); });
+      add("layer_norm", [=](DnnGraph& g) { layer_norm_forward(g, size, dtype, 1e-5); });
       add("layer_norm gradient", [=](DnnGraph& g) { layer_norm_backward(g, size, dtype); });
-      add("rms_norm", [=](DnnGraph& g) { rms_norm_forward(g, size, dtype, 1e-6, true); });
-      add("rms_norm gradient", [=](DnnGraph& g) { rms_norm_backward(g, size, dtype); });
     }
     for (const int64_t channels : {64, 12, 8, 4, 3}) {
       const MapsSize size{32, channels, 15, 16};

@@ -1,0 +1,210 @@
+#include "cuda/dnn.h"
+
+#include <fmt/ranges.h>
+
+#include <bit>
+#include <map>
+#include <mutex>
+
+#include "autograd/error.h"
+#include "autograd/scope.h"
+#include "cuda/context.h"
+#include "cuda/dnn_ops.h"
+
+namespace tandem::cuda {
+namespace {
+
+// A plan holds some megabytes of the host, and may belong to a recorded step: none is ever given back.
+constexpr size_t kMostPlans = 2000;
+constexpr int64_t kLargeRows = int64_t{1} << 23;  // elements
+
+struct Problem {
+  const char* name;
+  DType dtype;
+  std::vector<int64_t> sizes;  // everything that the graph is built from
+  bool tf32 = false;
+
+  std::string describe() const {
+    return fmt::format("{} {} {}", name, name_of(dtype), fmt::join(sizes, ","));
+  }
+};
+
+[[noreturn]] void fail(const DnnFailure& failure, const Problem& problem) {
+  raise<DeviceError>("{}: cuDNN: {}; the problem: {}", OpScope::current(), failure.what(),
+                     problem.describe());
+}
+
+cudnnHandle_t handle() {
+  static const cudnnHandle_t made = [] {
+    cudnnHandle_t h;
+    check_dnn(cudnnCreate(&h), "cudnnCreate");
+    check_dnn(cudnnSetStream(h, stream()), "cudnnSetStream");
+    return h;
+  }();
+  return made;
+}
+
+// 16 bytes, or what all pointers have of them.
+int64_t alignment_of(const std::vector<void*>& pointers) {
+  uintptr_t bits = 16;
+  for (const void* p : pointers) bits |= reinterpret_cast<uintptr_t>(p);
+  return int64_t{1} << std::countr_zero(bits);
+}
+
+using Build = std::function<void(DnnGraph&)>;
+
+// The plan for a problem; null where there is none.
+const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& build) {
+  using Key = std::tuple<std::string, DType, bool, int64_t, std::vector<int64_t>>;
+  static std::mutex mutex;
+  static auto& plans = *new std::map<Key, std::optional<DnnPlan>>;  // they outlive the driver otherwise
+  const std::lock_guard lock(mutex);
+  Key key{problem.name, problem.dtype, problem.tf32, alignment, problem.sizes};
+  if (const auto found = plans.find(key); found != plans.end())
+    return found->second ? &*found->second : nullptr;
+  if (plans.size() >= kMostPlans) return nullptr;
+  DnnPolicy policy = dnn_policy(problem.dtype);
+  policy.tensor_cores |= problem.tf32;
+  DnnSearch search = find_dnn_plan({.handle = handle()}, policy, alignment, build);
+  const auto& made = plans.emplace(std::move(key), std::move(search.plan)).first->second;
+  return made ? &*made : nullptr;
+}
+
+template <class... P>
+bool run(const Problem& problem, const Build& build, P*... pointers) {
+  try {
+    const std::vector<void*> tensors{const_cast<void*>(static_cast<const void*>(pointers))...};
+    const DnnPlan* plan = plan_of(problem, alignment_of(tensors), build);
+    if (!plan) return false;
+    const Scratch workspace(plan->workspace());
+    plan->execute(handle(), tensors, workspace.as<void>());
+    return true;
+  } catch (const DnnFailure& failure) {
+    fail(failure, problem);
+  }
+}
+
+std::vector<int64_t> sizes_of(const ConvShape& s) {
+  return {s.n,        s.c,        s.h,     s.w,     s.o,          s.kh,         s.kw,
+          s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h, s.dilation_w, s.groups};
+}
+std::vector<int64_t> sizes_of(MapsSize s) { return {s.n, s.channels, s.h, s.w}; }
+std::vector<int64_t> sizes_of(const PoolShape& s, Pool pool) {
+  return {static_cast<int64_t>(pool),
+          s.maps.n,
+          s.maps.channels,
+          s.maps.h,
+          s.maps.w,
+          s.window[0],
+          s.window[1],
+          s.stride[0],
+          s.stride[1],
+          s.padding[0],
+          s.padding[1]};
+}
+std::vector<int64_t> sizes_of(const AttentionShape& s) {
+  std::vector<int64_t> sizes{s.batch, s.heads,     s.queries, s.keys,
+                             s.dim,   s.value_dim, s.causal,  std::bit_cast<int64_t>(s.scale)};
+  for (const auto& strides : {s.q, s.k, s.v, s.out})
+    sizes.insert(sizes.end(), strides.begin(), strides.end());
+  return sizes;
+}
+
+// Norms of f64 are not in the library, and so small a problem is not worth a plan.
+bool takes_rows(RowsSize s, DType dtype) { return dtype != DType::f64 && s.rows * s.columns >= kLargeRows; }
+
+}  // namespace
+
+bool dnn_conv_forward(const ConvShape& s, DType dtype, const void* x, const void* weight, const void* bias,
+                      void* y) {
+  const bool biased = bias != nullptr;
+  const Problem problem{biased ? "convolution + bias" : "convolution", dtype, sizes_of(s)};
+  const Build build = [&](DnnGraph& graph) { conv_forward(graph, s, dtype, biased); };
+  return biased ? run(problem, build, x, weight, bias, y) : run(problem, build, x, weight, y);
+}
+
+bool dnn_conv_data(const ConvShape& s, DType dtype, const void* dy, const void* weight, void* dx) {
+  return run(
+      {"convolution's data gradient", dtype, sizes_of(s)},
+      [&](DnnGraph& graph) { conv_data(graph, s, dtype); }, dy, weight, dx);
+}
+
+bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void* dy, void* dweight,
+                      bool exact) {
+  return run(
+      {"convolution's weight gradient", dtype, sizes_of(s), exact},
+      [&](DnnGraph& graph) { conv_weights(graph, s, dtype); }, x, dy, dweight);
+}
+
+bool dnn_layer_norm_forward(RowsSize s, DType dtype, double eps, const void* x, const float* weight,
+                            const float* bias, void* y, float* mean, float* rstd) {
+  return takes_rows(s, dtype) && run(
+                                     {"layer norm", dtype, {s.rows, s.columns, std::bit_cast<int64_t>(eps)}},
+                                     [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, x,
+                                     weight, bias, mean, rstd, y);
+}
+
+bool dnn_layer_norm_backward(RowsSize s, DType dtype, const void* x, const void* dy, const float* weight,
+                             const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
+  return takes_rows(s, dtype) && run(
+                                     {"layer norm's gradient", dtype, {s.rows, s.columns}},
+                                     [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, x, dy,
+                                     weight, mean, rstd, dweight, dbias, dx);
+}
+
+bool dnn_batch_norm_forward(MapsSize s, DType dtype, double eps, const void* x, const float* weight,
+                            const float* bias, void* y, float* mean, float* rstd) {
+  std::vector<int64_t> sizes = sizes_of(s);
+  sizes.push_back(std::bit_cast<int64_t>(eps));
+  return batch_norm_supported(s, dtype) &&
+         run(
+             {"batch norm", dtype, sizes}, [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); },
+             x, weight, bias, mean, rstd, y);
+}
+
+bool dnn_batch_norm_backward(MapsSize s, DType dtype, const void* x, const void* dy, const float* weight,
+                             const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
+  return batch_norm_supported(s, dtype) && run(
+                                               {"batch norm's gradient", dtype, sizes_of(s)},
+                                               [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); },
+                                               x, dy, weight, mean, rstd, dweight, dbias, dx);
+}
+
+bool dnn_pool_forward(const PoolShape& s, DType dtype, Pool pool, const void* x, void* y) {
+  return run(
+      {"pooling", dtype, sizes_of(s, pool)}, [&](DnnGraph& graph) { pool_forward(graph, s, dtype, pool); }, x,
+      y);
+}
+
+bool dnn_pool_backward(const PoolShape& s, DType dtype, Pool pool, const void* dy, void* dx) {
+  return run(
+      {"pooling's gradient", dtype, sizes_of(s, pool)},
+      [&](DnnGraph& graph) { pool_backward(graph, s, dtype, pool); }, dy, dx);
+}
+
+bool dnn_attention_supports(DType dtype, int64_t dim, int64_t value_dim) {
+  // Before 9.16 the gradient was wrong where 128 does not divide the number of keys.
+  return dtype == DType::bf16 && dim % 8 == 0 && value_dim % 8 == 0 && dim <= 128 && value_dim <= 128 &&
+         cudnnGetVersion() >= 91600;
+}
+
+bool dnn_attention_forward(const AttentionShape& s, const void* q, const void* k, const void* v, void* out,
+                           float* log_sums) {
+  return dnn_attention_supports(DType::bf16, s.dim, s.value_dim) &&
+         run(
+             {"attention", DType::bf16, sizes_of(s)}, [&](DnnGraph& graph) { attention_forward(graph, s); },
+             q, k, v, out, log_sums);
+}
+
+bool dnn_attention_backward(const AttentionShape& s, const void* q, const void* k, const void* v,
+                            const void* out, const void* dout, const float* log_sums, void* dq, void* dk,
+                            void* dv) {
+  if (!dnn_attention_supports(DType::bf16, s.dim, s.value_dim)) return false;
+  const Scratch row_sums(s.batch * s.heads * s.queries * static_cast<int64_t>(sizeof(float)));
+  return run(
+      {"attention's gradient", DType::bf16, sizes_of(s)},
+      [&](DnnGraph& graph) { attention_backward(graph, s); }, q, k, v, out, dout, log_sums, dq, dk, dv,
+      row_sums.as<float>());
+}
+
+}  // namespace tandem::cuda

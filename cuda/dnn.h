@@ -1,0 +1,51 @@
+// Ops by cuDNN, on stream(). Each function returns false, and has done nothing, where the library has nothing
+// that gives the same bits in every run: the caller's own kernel follows. Pointers are dense unless said.
+// Plans are made once per problem, type and alignment. DeviceError naming the op, the call and the sizes for
+// whatever else goes wrong.
+//
+// What it does not do, apart from what the library itself declines: max pooling for a backward (its gradient
+// does not say which of equal values it goes to, and our own derivatives need the winners), norms of f64,
+// attention of other types than bf16 or with a head dimension that 8 does not divide, or with a mask, or with
+// dropout (its random numbers cannot be ours).
+#pragma once
+
+#include "autograd/dtype.h"
+#include "cuda/dnn_shapes.h"
+#include "ops/detail/conv_kernel.h"
+
+namespace tandem::cuda {
+
+// bias: of the type of x, or null. Everything is of `dtype`.
+bool dnn_conv_forward(const detail::ConvShape& shape, DType dtype, const void* x, const void* weight,
+                      const void* bias, void* y);
+bool dnn_conv_data(const detail::ConvShape& shape, DType dtype, const void* dy, const void* weight, void* dx);
+// `exact`: every input is a bf16 in fact, so that TF32 loses nothing.
+bool dnn_conv_weights(const detail::ConvShape& shape, DType dtype, const void* x, const void* dy,
+                      void* dweight, bool exact = false);
+
+// f32 and bf16. Compiling a kernel takes the library 0.3 to 0.6 s for every number of rows, which batches of
+// text, each of another length, would pay again and again: it is asked for large problems only.
+bool dnn_layer_norm_forward(RowsSize size, DType dtype, double eps, const void* x, const float* weight,
+                            const float* bias, void* y, float* mean, float* rstd);
+bool dnn_layer_norm_backward(RowsSize size, DType dtype, const void* x, const void* dy, const float* weight,
+                             const float* mean, const float* rstd, void* dx, float* dweight, float* dbias);
+
+// Over samples and positions of a channel. f32 and bf16, 16 bytes of channels at a time.
+bool dnn_batch_norm_forward(MapsSize size, DType dtype, double eps, const void* x, const float* weight,
+                            const float* bias, void* y, float* mean, float* rstd);
+bool dnn_batch_norm_backward(MapsSize size, DType dtype, const void* x, const void* dy, const float* weight,
+                             const float* mean, const float* rstd, void* dx, float* dweight, float* dbias);
+
+bool dnn_pool_forward(const PoolShape& shape, DType dtype, Pool pool, const void* x, void* y);
+bool dnn_pool_backward(const PoolShape& shape, DType dtype, Pool pool, const void* dy, void* dx);  // averages
+
+// Whether the two below will not be false, but for a plan that the library declines on this device.
+bool dnn_attention_supports(DType dtype, int64_t dim, int64_t value_dim);
+bool dnn_attention_forward(const AttentionShape& shape, const void* q, const void* k, const void* v,
+                           void* out, float* log_sums);
+// The cotangents have the strides of what they are of.
+bool dnn_attention_backward(const AttentionShape& shape, const void* q, const void* k, const void* v,
+                            const void* out, const void* dout, const float* log_sums, void* dq, void* dk,
+                            void* dv);
+
+}  // namespace tandem::cuda

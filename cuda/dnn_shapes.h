@@ -1,0 +1,38 @@
+// Sizes of the problems that cuDNN is asked to solve.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace tandem::cuda {
+
+// Rows [rows, columns], each normalised on its own.
+struct RowsSize {
+  int64_t rows, columns;
+};
+
+// Maps [n, channels, h, w], dense.
+struct MapsSize {
+  int64_t n, channels, h, w;
+};
+
+// Windows of height x width over maps; pairs are {height, width}.
+struct PoolShape {
+  MapsSize maps;
+  std::array<int64_t, 2> window, stride, padding;
+  int64_t out(int axis) const {
+    return ((axis ? maps.w : maps.h) + 2 * padding[axis] - window[axis]) / stride[axis] + 1;
+  }
+};
+enum class Pool { max, average, average_inside };  // average_inside: zeros of the padding do not count
+
+// softmax(scale q k^T) v. Strides of [batch, heads, rows, columns] in elements, columns dense.
+struct AttentionShape {
+  int64_t batch, heads, queries, keys, dim, value_dim;
+  using Strides = std::array<int64_t, 3>;  // of batch, heads, rows
+  Strides q, k, v, out;
+  double scale;
+  bool causal;  // query t sees keys <= t
+};
+
+}  // namespace tandem::cuda
