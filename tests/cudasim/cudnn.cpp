@@ -134,7 +134,11 @@ void execute(cudnnHandle_t handle, const Descriptor& plan, const Descriptor& pac
   const cudaError_t status = enqueue(handle->stream, "cudnnBackendExecute", [run, workspace, bytes] {
     std::memset(check_write(workspace, bytes, "cudnnBackendExecute: workspace"), 0xa5, bytes);
     mark_uninitialised(workspace, bytes);
-    execute_graph(run);
+    try {
+      execute_graph(run);
+    } catch (const DnnError&) {
+      // was reported when it was thrown
+    }
   });
   if (status != cudaSuccess) dnn_fail(CUDNN_STATUS_EXECUTION_FAILED_CUDART, cudaGetErrorString(status));
 }

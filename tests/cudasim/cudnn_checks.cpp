@@ -1,4 +1,6 @@
 // What the simulated cuDNN asks of descriptors when they are finalized.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <set>
 
@@ -7,11 +9,7 @@
 namespace cudasim {
 namespace {
 
-std::string text(const Dims& dims) {
-  std::string all;
-  for (const int64_t size : dims) all += (all.empty() ? "[" : ",") + std::to_string(size);
-  return all + "]";
-}
+std::string text(const Dims& dims) { return fmt::format("[{}]", fmt::join(dims, ",")); }
 void check_same(const Dims& a, const Dims& b, const std::string& what) {
   if (a != b)
     dnn_fail(CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH, what + ": " + text(a) + " expected, not " + text(b));

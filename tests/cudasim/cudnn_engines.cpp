@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cudnn_graph.h"
+#include "options.h"
 
 namespace cudasim {
 namespace {
@@ -123,7 +124,7 @@ std::vector<DnnTensor> outside_tensors(const Descriptor& graph) {
 }
 
 std::vector<DnnEngine> engines_for(const Descriptor& graph) {
-  if (!supported(graph)) return {};
+  if (!options().dnn || !supported(graph)) return {};
   const bool narrow = outside_tensors(graph).at(0).type != CUDNN_DATA_FLOAT;
   std::vector<DnnEngine> engines{{40, {}, false}};
   if (is_backward(graph)) engines.push_back({41, {CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC}});

@@ -1,0 +1,204 @@
+// The graphs of cuDNN that the CUDA part uses, on the simulated library, against the ops of the CPU.
+#include "autograd/registry.h"
+#include "cuda/dnn_ops.h"
+#include "dnn_harness.h"
+#include "ops/ops.h"
+
+using namespace tandem;
+using namespace tandem::cuda;
+using namespace dnn_test;
+
+namespace {
+
+Tensor leaf(const Tensor& x) { return x.detach().clone().requires_grad_(); }
+
+// Sums of a kind: weights of norms, statistics.
+Tensor wide(const Tensor& x) { return x.to(x.dtype() == DType::f64 ? DType::f64 : DType::f32); }
+
+void convolution(DType dtype, const Shape& x_shape, const Shape& w_shape, const Conv2dOptions& o) {
+  SampleMaker make(3, dtype, kCpu);
+  const Tensor x = leaf(make.normal(x_shape)), w = leaf(make.normal(w_shape)), b = make.normal({w_shape[0]});
+  const Tensor y = conv2d(x, w, b, o), plain = conv2d(x, w, {}, o), g = make.normal(y.shape());
+  plain.backward(g);
+  const ConvShape s{.n = x_shape[0],
+                    .c = x_shape[1],
+                    .h = x_shape[2],
+                    .w = x_shape[3],
+                    .o = w_shape[0],
+                    .kh = w_shape[2],
+                    .kw = w_shape[3],
+                    .stride_h = o.stride[0],
+                    .stride_w = o.stride[1],
+                    .pad_h = o.padding[0],
+                    .pad_w = o.padding[1],
+                    .dilation_h = o.dilation[0],
+                    .dilation_w = o.dilation[1],
+                    .groups = o.groups};
+  const OnDevice xs = OnDevice::input(x), ws = OnDevice::input(w), bs = OnDevice::input(b),
+                 gs = OnDevice::input(g);
+  OnDevice out = OnDevice::output(y.shape(), dtype);
+  run(dtype, [&](DnnGraph& graph) { conv_forward(graph, s, dtype, false); }, {xs, ws, out});
+  CHECK(close(out.host(), plain, tolerance(dtype)));
+  out = OnDevice::output(y.shape(), dtype);
+  run(dtype, [&](DnnGraph& graph) { conv_forward(graph, s, dtype, true); }, {xs, ws, bs, out});
+  CHECK(close(out.host(), y, tolerance(dtype)));
+  out = OnDevice::output(x_shape, dtype);
+  run(dtype, [&](DnnGraph& graph) { conv_data(graph, s, dtype); }, {gs, ws, out});
+  CHECK(close(out.host(), x.grad(), tolerance(dtype)));
+  out = OnDevice::output(w_shape, dtype);
+  run(dtype, [&](DnnGraph& graph) { conv_weights(graph, s, dtype); }, {xs, gs, out});
+  CHECK(close(out.host(), w.grad(), tolerance(dtype)));
+}
+
+void layer_norm(DType dtype, RowsSize s, double eps) {
+  SampleMaker make(5, dtype, kCpu);
+  const Tensor x = leaf(make.normal({s.rows, s.columns})), w = leaf(wide(make.normal({s.columns}))),
+               b = leaf(wide(make.normal({s.columns})));
+  const Tensor y = tandem::layer_norm(x, {s.columns}, w, b, eps), g = make.normal(y.shape());
+  y.backward(g);
+  const Tensor deviation = x.detach().to(DType::f64) - mean(x.detach().to(DType::f64), {1}, true);
+  const Tensor rstd = rsqrt(mean(square(deviation), {1}) + eps);
+  const OnDevice xs = OnDevice::input(x), ws = OnDevice::input(w), bs = OnDevice::input(b),
+                 gs = OnDevice::input(g), m = OnDevice::output({s.rows}, DType::f32),
+                 r = OnDevice::output({s.rows}, DType::f32), out = OnDevice::output(x.shape(), dtype);
+  run(dtype, [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
+  CHECK(close(out.host(), y, tolerance(dtype)));
+  CHECK(close(m.host(), mean(x.detach().to(DType::f64), {1}), 1e-6));
+  CHECK(close(r.host(), rstd, 1e-6));
+  const OnDevice dx = OnDevice::output(x.shape(), dtype), dw = OnDevice::output({s.columns}, DType::f32),
+                 db = OnDevice::output({s.columns}, DType::f32);
+  run(dtype, [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
+  CHECK(close(dx.host(), x.grad(), tolerance(dtype)));
+  CHECK(close(dw.host(), w.grad(), 1e-5));
+  CHECK(close(db.host(), b.grad(), 1e-5));
+}
+
+void batch_norm(DType dtype, MapsSize s, double eps) {
+  SampleMaker make(6, dtype, kCpu);
+  const Shape shape{s.n, s.channels, s.h, s.w}, channels{s.channels};
+  const Tensor x = leaf(make.normal(shape)), w = leaf(wide(make.normal(channels))),
+               b = leaf(wide(make.normal(channels)));
+  const Tensor y = tandem::batch_norm(x, {}, w, b, true, eps), g = make.normal(shape);
+  y.backward(g);
+  const OnDevice xs = OnDevice::input(x), ws = OnDevice::input(w), bs = OnDevice::input(b),
+                 gs = OnDevice::input(g), m = OnDevice::output(channels, DType::f32),
+                 r = OnDevice::output(channels, DType::f32), out = OnDevice::output(shape, dtype);
+  run(dtype, [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
+  CHECK(close(out.host(), y, tolerance(dtype)));
+  CHECK(close(m.host(), mean(x.detach().to(DType::f64), {0, 2, 3}), 1e-6));
+  const OnDevice dx = OnDevice::output(shape, dtype), dw = OnDevice::output(channels, DType::f32),
+                 db = OnDevice::output(channels, DType::f32);
+  run(dtype, [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
+  CHECK(close(dx.host(), x.grad(), tolerance(dtype)));
+  CHECK(close(dw.host(), w.grad(), 1e-5));
+  CHECK(close(db.host(), b.grad(), 1e-5));
+}
+
+void pool(DType dtype, const PoolShape& s) {
+  SampleMaker make(7, dtype, kCpu);
+  const Tensor x = make.distinct({s.maps.n, s.maps.channels, s.maps.h, s.maps.w});
+  const Shape window{s.window[0], s.window[1]}, stride{s.stride[0], s.stride[1]},
+      padding{s.padding[0], s.padding[1]};
+  const OnDevice xs = OnDevice::input(x);
+  for (const Pool kind : {Pool::max, Pool::average, Pool::average_inside}) {
+    const Tensor from = leaf(x);
+    const Tensor y = kind == Pool::max ? max_pool2d(from, window, stride, padding)
+                                       : avg_pool2d(from, window, stride, padding, kind == Pool::average);
+    OnDevice out = OnDevice::output(y.shape(), dtype);
+    run(dtype, [&](DnnGraph& graph) { pool_forward(graph, s, dtype, kind); }, {xs, out});
+    CHECK(close(out.host(), y, tolerance(dtype)));
+    if (kind == Pool::max) continue;
+    const Tensor g = make.normal(y.shape());
+    y.backward(g);
+    out = OnDevice::output(x.shape(), dtype);
+    run(dtype, [&](DnnGraph& graph) { pool_backward(graph, s, dtype, kind); }, {OnDevice::input(g), out});
+    CHECK(close(out.host(), from.grad(), tolerance(dtype)));
+  }
+}
+
+// Heads beside the columns, as a layer's projections leave them: [batch, rows, heads, columns].
+void attention(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int64_t dim, int64_t value_dim,
+               bool causal) {
+  SampleMaker make(8, DType::bf16, kCpu);
+  const auto rows = [&](int64_t n, int64_t columns) { return leaf(make.normal({batch, n, heads, columns})); };
+  const auto strides = [&](int64_t n, int64_t columns) {
+    return AttentionShape::Strides{n * heads * columns, columns, heads * columns};
+  };
+  const Tensor q = rows(queries, dim), k = rows(keys, dim), v = rows(keys, value_dim);
+  const double scale = 1 / std::sqrt(static_cast<double>(dim));
+  const auto heads_first = [](const Tensor& x) { return x.transpose(1, 2); };
+  const Tensor y = heads_first(
+      tandem::attention(heads_first(q), heads_first(k), heads_first(v), {.scale = scale, .causal = causal}));
+  const Tensor g = make.normal(y.shape());
+  y.backward(g);
+  const AttentionShape s{.batch = batch,
+                         .heads = heads,
+                         .queries = queries,
+                         .keys = keys,
+                         .dim = dim,
+                         .value_dim = value_dim,
+                         .q = strides(queries, dim),
+                         .k = strides(keys, dim),
+                         .v = strides(keys, value_dim),
+                         .out = strides(queries, value_dim),
+                         .scale = scale,
+                         .causal = causal};
+  const auto made = [](const Tensor& like) { return OnDevice::output(like.shape(), like.dtype()); };
+  const OnDevice qs = OnDevice::input(q), ks = OnDevice::input(k), vs = OnDevice::input(v), out = made(y),
+                 sums = OnDevice::output({batch, heads, queries}, DType::f32);
+  run(DType::bf16, [&](DnnGraph& graph) { attention_forward(graph, s); }, {qs, ks, vs, out, sums});
+  CHECK(close(out.host(), y, 6e-3));
+  const OnDevice dq = made(q), dk = made(k), dv = made(v),
+                 row_sums = OnDevice::output({batch, heads, queries}, DType::f32);
+  run(DType::bf16, [&](DnnGraph& graph) { attention_backward(graph, s); },
+      {qs, ks, vs, out, OnDevice::input(g), sums, dq, dk, dv, row_sums});
+  CHECK(close(dq.host(), q.grad(), 1e-2));
+  CHECK(close(dk.host(), k.grad(), 1e-2));
+  CHECK(close(dv.host(), v.grad(), 1e-2));
+}
+
+constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f64};
+constexpr DType kNarrow[] = {DType::f32, DType::bf16};
+
+}  // namespace
+
+TEST_CASE("cudnn: convolutions, with a bias, and their gradients") {
+  for (const DType dtype : kFloats) {
+    CAPTURE(std::string(name_of(dtype)));
+    convolution(dtype, {2, 3, 6, 5}, {4, 3, 3, 3}, {.padding = {1, 1}});
+    convolution(dtype, {1, 2, 7, 6}, {3, 2, 3, 2}, {.stride = {2, 3}, .padding = {1, 0}});
+    convolution(dtype, {2, 1, 6, 7}, {2, 1, 2, 3}, {.padding = {0, 2}, .dilation = {2, 2}});
+    convolution(dtype, {2, 4, 4, 4}, {6, 2, 2, 2}, {.groups = 2});
+    convolution(dtype, {2, 3, 4, 4}, {3, 1, 3, 3}, {.padding = {1, 1}, .groups = 3});
+  }
+}
+
+TEST_CASE("cudnn: layer norm with its statistics, and its gradient") {
+  for (const DType dtype : kNarrow) {
+    layer_norm(dtype, {5, 12}, 1e-5);
+    layer_norm(dtype, {3, 7}, 0.1);
+    layer_norm(dtype, {1, 1}, 0.5);
+  }
+}
+
+TEST_CASE("cudnn: batch norm with its statistics, and its gradient") {
+  for (const DType dtype : kNarrow) {
+    batch_norm(dtype, {4, 8, 3, 2}, 1e-5);
+    batch_norm(dtype, {1, 16, 9, 1}, 0.1);
+  }
+}
+
+TEST_CASE("cudnn: pools, and the gradients of means") {
+  for (const DType dtype : kFloats) {
+    pool(dtype, {{2, 2, 4, 4}, {2, 2}, {2, 2}, {0, 0}});
+    pool(dtype, {{1, 3, 7, 5}, {3, 2}, {2, 1}, {1, 1}});
+  }
+}
+
+TEST_CASE("cudnn: attention, plain and causal, and its gradients") {
+  for (const bool causal : {false, true}) {
+    attention(2, 2, 6, 6, 8, 8, causal);
+    attention(1, 3, 5, 9, 16, 8, causal);
+    attention(2, 1, 7, 4, 8, 24, causal);
+  }
+}
