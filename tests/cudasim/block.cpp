@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "interpreter.h"
@@ -169,36 +170,40 @@ void Block::complete_without_exited() {
 }
 
 void Block::deadlock() {
-  std::string text;
+  struct Wait {
+    const Function* function;
+    uint32_t threads, first, lanes;
+    bool collective;
+  };
+  std::map<const Instruction*, Wait> waits;
   uint32_t waiting = 0;
-  Warp* some = nullptr;
-  uint32_t some_lane = 0;
   for (Warp& warp : warps) {
-    const Instruction* last = nullptr;
     for (uint32_t rest = warp.at_barrier | warp.at_collective; rest != 0; rest &= rest - 1) {
       const auto lane = static_cast<uint32_t>(std::countr_zero(rest));
-      const Instruction& in = warp.instruction_of(lane);
+      const bool collective = (warp.at_collective >> lane & 1) != 0;
+      Wait& wait = waits
+                       .try_emplace(&warp.instruction_of(lane),
+                                    Wait{warp.place[lane].function, 0, warp.thread(lane),
+                                         warp.waiting_for[lane] & ~warp.exited, collective})
+                       .first->second;
+      ++wait.threads;
       ++waiting;
-      if (some == nullptr) {
-        some = &warp;
-        some_lane = lane;
-      }
-      if (&in == last || text.size() > 600) continue;
-      last = &in;
-      text += "; thread " + std::to_string(warp.thread(lane)) + " waits at " +
-              source_of(*warp.place[lane].function, in);
-      if ((warp.at_collective >> lane & 1) != 0) {
-        text += " for lanes " + std::to_string(warp.waiting_for[lane] & ~warp.exited);
-      }
     }
   }
-  some->current = some->place[some_lane];
-  some->executing = &some->instruction_of(some_lane);
-  const bool collective = some->at_collective >> some_lane & 1;
-  some->abort(collective ? "warp collective" : "divergent barrier",
-              "deadlock: " + std::to_string(waiting) + " threads wait, " + std::to_string(exited_threads()) +
-                  " have exited" + text,
-              some_lane, cudaErrorLaunchTimeout);
+  std::string text = fmt::format("deadlock: {} threads wait, {} have exited", waiting, exited_threads());
+  const std::pair<const Instruction* const, Wait>* worst = nullptr;
+  for (const auto& entry : waits) {
+    const auto& [in, wait] = entry;
+    text += fmt::format("; {} wait at {}", wait.threads, source_of(*wait.function, *in));
+    if (wait.collective) text += fmt::format(" for lanes {:#010x}", wait.lanes);
+    if (worst == nullptr || (wait.collective && !worst->second.collective)) worst = &entry;
+  }
+  Warp& warp = warps[worst->second.first / warp_size];
+  const uint32_t lane = worst->second.first % warp_size;
+  warp.current = warp.place[lane];
+  warp.executing = worst->first;
+  warp.abort(worst->second.collective ? "warp collective" : "divergent barrier", text, lane,
+             cudaErrorLaunchTimeout);
 }
 
 void execute(Launch& launch) {

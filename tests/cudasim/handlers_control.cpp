@@ -37,6 +37,16 @@ void decode_call(Decoder& d, Instruction& in) {
     at = 1;
   }
   const RawOperand& name = d.operand(at++);
+  if (name.text ==
+      "__assertfail") {  // (message, file, line, function, size of a character), which never returns
+    in.kind = Kind::trap;
+    in.flags = failed_assertion;
+    const RawOperand& arguments = d.operand(at);
+    if (arguments.elements.size() != 5) d.fail("assertion of an unknown form");
+    in.target = d.row_list({place_of(arguments.elements[0]).offset, place_of(arguments.elements[1]).offset,
+                            place_of(arguments.elements[2]).offset});
+    return;
+  }
   call.callee = d.callee(name.text);
   const std::vector<Parameter>& parameters = call.callee->parameters;
   size_t given = 0;

@@ -31,6 +31,7 @@ enum BarrierFlags : uint32_t {
   barrier_negated = 256
 };
 constexpr uint32_t synchronises_memory = 1u << 31;
+constexpr uint32_t failed_assertion = 1;  // of Kind::trap; its row list has the parameters' offsets
 
 struct Launch {
   const Function* kernel = nullptr;
@@ -118,6 +119,7 @@ class Warp {
   void call(const Instruction& instruction, uint32_t lanes);
   void ret(uint32_t lanes);
   void exit(uint32_t lanes);
+  [[noreturn]] void trap(const Instruction& instruction, uint32_t lane);
   bool collective(const Instruction& instruction, uint32_t lanes);
   uint32_t complete_collective(Place where, uint32_t mask);
   void perform(const Instruction& instruction, uint32_t lanes);

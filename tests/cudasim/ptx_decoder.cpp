@@ -82,12 +82,21 @@ void Decoder::directive(std::string_view word) {
   }
 }
 
+// .loc file line column [, function_name label [+ offset], inlined_at file line column]
 void Decoder::line_directive() {
   const auto file = lexer_.integer(), line = lexer_.integer();
-  lexer_.rest_of_line();
+  const std::string_view rest = lexer_.rest_of_line();
   if (line == 0) return;  // no line: keep the last
   file_ = static_cast<uint16_t>(file);
   source_line_ = static_cast<uint32_t>(line);
+  caller_file_ = 0;
+  caller_line_ = 0;
+  constexpr std::string_view word = "inlined_at";
+  if (const size_t at = rest.find(word); at != std::string_view::npos) {
+    Lexer caller(rest.substr(at + word.size()), lexer_.line());
+    caller_file_ = static_cast<uint16_t>(caller.integer());
+    caller_line_ = static_cast<uint32_t>(caller.integer());
+  }
 }
 
 void Decoder::declare_registers() {
@@ -194,6 +203,8 @@ void Decoder::instruction() {
     each.line = statement_.line;
     each.file = file_;
     each.source_line = source_line_;
+    each.caller_file = caller_file_;
+    each.caller_line = caller_line_;
     if (!main) each.counted = false;
     function_.code.push_back(each);
   };

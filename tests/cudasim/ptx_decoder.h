@@ -151,8 +151,8 @@ class Decoder {
   Row next_predicate_ = 0;
   Row carry_ = no_row;
   std::string_view table_;
-  uint16_t file_ = 0;
-  uint32_t source_line_ = 0;
+  uint16_t file_ = 0, caller_file_ = 0;
+  uint32_t source_line_ = 0, caller_line_ = 0;
 };
 
 // How many bytes of a row's element hold a value of this type.

@@ -77,8 +77,9 @@ struct Instruction {
   uint32_t target = 0;  // branch: instruction; tables and calls: index in the function's lists
   int64_t offset = 0;   // of an address
   uint32_t line = 0;    // in the PTX
-  uint16_t file = 0;    // of the source, by number
-  uint32_t source_line = 0;
+  uint16_t file = 0,
+           caller_file = 0;  // of the source, by number; where code was inlined, also of what it is part of
+  uint32_t source_line = 0, caller_line = 0;
   mutable Region* region = nullptr;  // where this instruction's last access was
 };
 
@@ -173,7 +174,8 @@ void scan(Module& module);
 // is unknown.
 void decode(Function& function);
 
-// "file.cu:12", or the line of the PTX where there is no source line.
+// "file.cu:12", "header.h:3 < file.cu:12" for inlined code, or the line of the PTX where there is no source
+// line.
 std::string source_of(const Function& function, const Instruction& instruction);
 std::string demangled(const std::string& name);
 

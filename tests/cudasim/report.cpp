@@ -38,11 +38,15 @@ std::string demangled(const std::string& name) {
 }
 
 std::string source_of(const Function& function, const Instruction& in) {
-  const auto& files = function.module->files;
-  const auto it = files.find(in.file);
-  if (in.source_line == 0 || it == files.end()) return "PTX line " + std::to_string(in.line);
-  const size_t slash = it->second.rfind('/');
-  return it->second.substr(slash == std::string::npos ? 0 : slash + 1) + ":" + std::to_string(in.source_line);
+  const auto name = [&](int file, uint32_t line) {
+    const auto it = function.module->files.find(file);
+    if (line == 0 || it == function.module->files.end()) return std::string();
+    const size_t slash = it->second.rfind('/');
+    return it->second.substr(slash == std::string::npos ? 0 : slash + 1) + ":" + std::to_string(line);
+  };
+  const std::string inner = name(in.file, in.source_line), outer = name(in.caller_file, in.caller_line);
+  if (inner.empty()) return "PTX line " + std::to_string(in.line);
+  return outer.empty() ? inner : inner + " < " + outer;
 }
 
 void report(const std::string& kind, const std::string& message, cudaError_t error) {

@@ -1,6 +1,7 @@
 // A warp: 32 lanes, each with its own place in the program. Lanes at the same place are executed together,
 // those that are furthest behind first, so that they meet again after a branch.
 #include <algorithm>
+#include <cstring>
 
 #include "interpreter.h"
 
@@ -254,10 +255,7 @@ void Warp::run_group(uint32_t lanes, uint32_t limit) {
         ++pc;
         break;
       case Kind::trap:
-        if (m != 0) {
-          abort("trap", "the kernel stopped itself (__trap or assert)",
-                static_cast<uint32_t>(std::countr_zero(m)), cudaErrorAssert);
-        }
+        if (m != 0) trap(in, static_cast<uint32_t>(std::countr_zero(m)));
         ++pc;
         break;
     }
@@ -277,6 +275,23 @@ void Warp::branch_table(const Instruction& in, uint32_t lanes) {
     }
     leave(1u << lane, targets[a[lane]]);
   });
+}
+
+void Warp::trap(const Instruction& in, uint32_t lane) {
+  if (in.flags != failed_assertion) abort("trap", "the kernel stopped itself", lane, cudaErrorLaunchFailure);
+  const Row* offsets = current.function->row_lists.data() + in.target;
+  const auto text = [&](Row offset) {
+    uint64_t address;
+    std::memcpy(&address, parameter_area(lane) + offset, sizeof address);
+    const Region* region = find_region(address, 1);
+    if (region == nullptr) return std::string("?");
+    const auto* begin = reinterpret_cast<const char*>(region->bytes) + (address - region->begin);
+    return std::string(begin, strnlen(begin, region->size - (address - region->begin)));
+  };
+  uint32_t line;
+  std::memcpy(&line, parameter_area(lane) + offsets[2], sizeof line);
+  abort("assertion", text(offsets[0]) + " is false, " + text(offsets[1]) + ":" + std::to_string(line), lane,
+        cudaErrorAssert);
 }
 
 void Warp::call(const Instruction& in, uint32_t lanes) {
