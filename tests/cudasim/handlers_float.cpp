@@ -115,14 +115,19 @@ struct Cos {
 struct Tanh {
   float operator()(float a) const { return std::tanh(a); }
 };
-// The f64 ones give the upper half of the result's bits.
+struct RsqrtDouble {
+  double operator()(double a) const {
+    return static_cast<double>(1 / std::sqrt(static_cast<long double>(a)));
+  }
+};
+// Those of f64 with .ftz give the upper half of the result's bits: starting points for iterations.
 inline double upper_half(double value) {
   return bits_as<double>(bits_as<uint64_t>(value) & 0xffffffff00000000u);
 }
-struct Rcp64 {
+struct RcpStart {
   double operator()(double a) const { return upper_half(1.0 / flush<true>(a)); }
 };
-struct Rsqrt64 {
+struct RsqrtStart {
   double operator()(double a) const { return upper_half(1.0 / std::sqrt(flush<true>(a))); }
 };
 
@@ -255,15 +260,15 @@ void decode_sign(Decoder& d, Instruction& in) {
   in.run = for_float(d, type, [&](auto tag) { return dress<Op>(m, make_unary(tag)); });
 }
 
-template <template <Round> class Op, class Approx64>
+template <template <Round> class Op>
 void decode_root(Decoder& d, Instruction& in) {
   const bool approximate = d.take("approx");
   const Modifiers m = take_modifiers(d);
   const Type type = d.take_type();
   decode_unary(d, in, type, type);
   in.flops = 1;
-  if (approximate && type == Type::f64) {
-    in.run = &unary<double, double, Approx64>;
+  if (approximate && type == Type::f64) {  // rcp.approx.ftz.f64 alone
+    in.run = &unary<double, double, RcpStart>;
   } else {
     in.run = for_float(d, type, [&](auto tag) { return round_and_dress<Op>(m, make_unary(tag)); });
   }
@@ -288,8 +293,11 @@ void decode_rsqrt(Decoder& d, Instruction& in) {
   const Type type = d.take_type();
   decode_unary(d, in, type, type);
   in.flops = 1;
-  in.run =
-      type == Type::f64 ? &unary<double, double, Rsqrt64> : dress<Rsqrt>(m, make_unary(TypeTag<float>{}));
+  if (type == Type::f64) {
+    in.run = m.ftz ? &unary<double, double, RsqrtStart> : &unary<double, double, RsqrtDouble>;
+  } else {
+    in.run = dress<Rsqrt>(m, make_unary(TypeTag<float>{}));
+  }
 }
 
 void decode_copysign(Decoder& d, Instruction& in) {
@@ -320,8 +328,8 @@ void add_float(DecodeTable& table) {
   table["neg"] = &by_type<&decode_sign<Neg>>;
   table["abs"] = &by_type<&decode_sign<Abs>>;
   table["fma"] = &decode_fma;
-  table["rcp"] = &decode_root<Rcp, Rcp64>;
-  table["sqrt"] = &decode_root<Sqrt, Rcp64>;
+  table["rcp"] = &decode_root<Rcp>;
+  table["sqrt"] = &decode_root<Sqrt>;
   table["rsqrt"] = &decode_rsqrt;
   table["ex2"] = &decode_approximate<Ex2>;
   table["lg2"] = &decode_approximate<Lg2>;

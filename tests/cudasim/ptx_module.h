@@ -177,6 +177,7 @@ void decode(Function& function);
 // "file.cu:12", "header.h:3 < file.cu:12" for inlined code, or the line of the PTX where there is no source
 // line.
 std::string source_of(const Function& function, const Instruction& instruction);
-std::string demangled(const std::string& name);
+std::string demangled(const std::string& name);      // of a function, without its parameters
+std::string variable_name(const std::string& name);  // without the function that it is in
 
 }  // namespace cudasim

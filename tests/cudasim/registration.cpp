@@ -138,7 +138,7 @@ Layout lay_out(const std::vector<Function*>& functions, uint32_t dynamic) {
         layout.offsets[variable] = 0;
         dynamic_ones.push_back(variable);
       } else {
-        layout.offsets[variable] = place(demangled(variable->name), variable->size);
+        layout.offsets[variable] = place(variable_name(variable->name), variable->size);
         layout.static_bytes =
             (layout.static_bytes + variable->align - 1) / variable->align * variable->align + variable->size;
       }

@@ -15,26 +15,38 @@ std::vector<Report>& filed() {
   return reports;
 }
 
-}  // namespace
+constexpr std::string_view anonymous = "(anonymous namespace)";
 
-std::string demangled(const std::string& name) {
+std::string whole_name(const std::string& name) {
   int status = 0;
   char* text = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
   if (text == nullptr) return name;
   std::string result = text;
   std::free(text);
-  // Without the parameters of the function, of which an argument's type may have some as well.
+  return result;
+}
+
+}  // namespace
+
+std::string demangled(const std::string& name) {
+  std::string result = whole_name(name);
+  // A parenthesis inside of <> belongs to a template's argument.
   int depth = 0;
   for (size_t i = 0; i < result.size(); ++i) {
     if (result[i] == '<') ++depth;
     if (result[i] == '>') --depth;
-    if (result[i] == '(' && depth == 0 && result.compare(i, 21, "(anonymous namespace)") != 0) {
+    if (result[i] == '(' && depth == 0 && result.compare(i, anonymous.size(), anonymous) != 0) {
       result.resize(i);
       break;
     }
   }
-  const size_t space = result.rfind("void ", 0);
-  return space == 0 ? result.substr(5) : result;
+  return result.starts_with("void ") ? result.substr(5) : result;
+}
+
+std::string variable_name(const std::string& name) {
+  const std::string whole = whole_name(name);
+  const size_t at = whole.rfind("::");
+  return at == std::string::npos ? whole : whole.substr(at + 2);
 }
 
 std::string source_of(const Function& function, const Instruction& in) {
