@@ -177,7 +177,9 @@ void execute(Launch& launch);
 template <class F>
 inline void for_lanes(uint32_t lanes, F&& f) {
   if (lanes == ~0u) {
-#pragma GCC ivdep
+#ifndef __clang__
+#pragma GCC ivdep  // rows are the same or apart
+#endif
     for (int i = 0; i < warp_size; ++i) f(i);
   } else {
     for (; lanes != 0; lanes &= lanes - 1) f(std::countr_zero(lanes));
