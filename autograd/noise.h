@@ -31,12 +31,14 @@ inline constexpr int kPhiloxRounds = 10;
 
 // One block of Philox4x32-10.
 constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> c, std::array<uint32_t, 2> key) {
+  // As constants of the function's own: a device's compiler does not see elements of the arrays.
+  constexpr uint32_t m0 = kPhiloxMultiplier[0], m1 = kPhiloxMultiplier[1];
+  constexpr uint32_t w0 = kPhiloxWeyl[0], w1 = kPhiloxWeyl[1];
   for (int round = 0; round < kPhiloxRounds; ++round) {
-    const uint64_t p0 = uint64_t{c[0]} * kPhiloxMultiplier[0];
-    const uint64_t p1 = uint64_t{c[2]} * kPhiloxMultiplier[1];
+    const uint64_t p0 = uint64_t{c[0]} * m0, p1 = uint64_t{c[2]} * m1;
     c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
          static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
-    key = {key[0] + kPhiloxWeyl[0], key[1] + kPhiloxWeyl[1]};
+    key = {key[0] + w0, key[1] + w1};
   }
   return c;
 }
