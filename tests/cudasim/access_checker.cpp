@@ -2,19 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 
 namespace cudasim {
 namespace {
 
 const char* verb(Access access) {
   return access == Access::read ? "read" : access == Access::write ? "write" : "atomic operation";
-}
-
-std::string hex(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
-  return text;
 }
 
 std::string position(const Region& region, uint64_t address) {

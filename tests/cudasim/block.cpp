@@ -195,7 +195,7 @@ void Block::deadlock() {
   for (const auto& entry : waits) {
     const auto& [in, wait] = entry;
     text += fmt::format("; {} wait at {}", wait.threads, source_of(*wait.function, *in));
-    if (wait.collective) text += fmt::format(" for lanes {:#010x}", wait.lanes);
+    if (wait.collective) text += " for lanes " + hex(wait.lanes);
     if (worst == nullptr || (wait.collective && !worst->second.collective)) worst = &entry;
   }
   Warp& warp = warps[worst->second.first / warp_size];

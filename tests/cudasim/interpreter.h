@@ -171,6 +171,8 @@ class Block {
   Barrier barriers_[16];
 };
 
+std::string hex(uint64_t value);
+
 // Runs a whole grid.
 void execute(Launch& launch);
 

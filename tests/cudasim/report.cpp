@@ -49,6 +49,12 @@ std::string variable_name(const std::string& name) {
   return at == std::string::npos ? whole : whole.substr(at + 2);
 }
 
+std::string hex(uint64_t value) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
 std::string source_of(const Function& function, const Instruction& in) {
   const auto name = [&](int file, uint32_t line) {
     const auto it = function.module->files.find(file);

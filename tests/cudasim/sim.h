@@ -85,7 +85,7 @@ struct LaunchCounters {
   std::string kernel;  // demangled, without parameters
   dim3 grid, block;
   size_t static_shared = 0, dynamic_shared = 0;
-  uint64_t lane_instructions = 0, warp_instructions = 0;
+  uint64_t lane_instructions = 0, warp_instructions = 0;  // lanes: those that were active
   uint64_t flops = 0;                                // f32 and f64 arithmetic, a fused multiply-add counts 2
   uint64_t read_bytes = 0, written_bytes = 0;        // of global memory, as asked for by the instructions
   uint64_t distinct_read = 0, distinct_written = 0;  // bytes, each counted once however often it is touched

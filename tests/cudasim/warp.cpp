@@ -194,10 +194,9 @@ void Warp::run_group(uint32_t lanes, uint32_t limit) {
       m &= in.guard_negated ? ~p : p;
     }
     if (in.counted) {
-      const auto count = static_cast<uint32_t>(std::popcount(m));
       ++counters.warp_instructions;
-      counters.lane_instructions += count;
-      counters.flops += uint64_t{count} * in.flops;
+      counters.lane_instructions += static_cast<uint32_t>(std::popcount(lanes));
+      counters.flops += uint64_t{static_cast<uint32_t>(std::popcount(m))} * in.flops;
     }
     current.pc = pc;
     executing = &in;
@@ -362,8 +361,7 @@ bool Warp::collective(const Instruction& in, uint32_t lanes) {
   for_lanes(lanes, [&](int lane) {
     waiting_for[lane] = named[lane];
     if ((named[lane] >> lane & 1) == 0) {
-      report("warp collective",
-             "the lane is not in the mask " + std::to_string(named[lane]) + " that it names",
+      report("warp collective", "the lane is not in the mask " + hex(named[lane]) + " that it names",
              static_cast<uint32_t>(lane), cudaErrorLaunchFailure);
       waiting_for[lane] |= 1u << lane;
     }

@@ -1,0 +1,40 @@
+// The simulation for programs that open it at run time: these functions are found by dlsym.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Sets options by text such as the environment variable's. NULL if it was understood, else what was wrong.
+const char* cudasim_set_options(const char* text);
+
+// Reports since the last reset, "kind: message"; NULL behind the last.
+const char* cudasim_report(size_t index);
+void cudasim_reset_reports(void);
+
+// Live allocations of the device and of pinned memory; NULL behind the last. Index 0 takes a new look.
+const char* cudasim_live_allocation(size_t index);
+
+// Parses every kernel. NULL if the simulation executes them all, else which it does not.
+const char* cudasim_check_all_kernels(void);
+
+struct cudasim_launch {
+  const char* kernel;
+  uint32_t grid[3], block[3];
+  uint64_t static_shared, dynamic_shared;
+  uint64_t lane_instructions, warp_instructions, flops;
+  uint64_t read_bytes, written_bytes, distinct_read, distinct_written;
+  uint64_t read_sectors, written_sectors;
+  uint64_t shared_accesses, bank_conflicts, barriers;
+};
+
+// While on, launches are recorded; turning it on forgets those before.
+void cudasim_record_launches(int on);
+// Fills in what the n-th launch did (see LaunchCounters in sim.h); 0 behind the last.
+int cudasim_recorded_launch(size_t index, struct cudasim_launch* launch);
+
+#ifdef __cplusplus
+}
+#endif
