@@ -128,8 +128,8 @@ void read_value(Lexer& lexer, size_t element, GlobalVariable& variable, size_t& 
     const bool generic = lexer.take("generic");
     if (generic) lexer.expect("(");
     GlobalVariable::Pointer pointer{at, std::string(lexer.word()), 0};
-    if (lexer.take("+")) pointer.offset = lexer.integer();
     if (generic) lexer.expect(")");
+    if (lexer.take("+")) pointer.offset = lexer.integer();
     if (element != 8)
       lexer.fail("address of '" + pointer.symbol + "' in a value of " + std::to_string(element) + " bytes");
     variable.pointers.push_back(pointer);

@@ -74,7 +74,11 @@ std::string_view ptx_of(const unsigned char* fatbin) {
 // Finds what the module has, and puts its variables into device memory.
 void load(Module& module) {
   if (module.scanned) return;
-  scan(module);
+  try {
+    scan(module);
+  } catch (const PtxError& error) {
+    die(error.what());
+  }
   for (auto& [name, variable] : module.globals) {
     if (variable.size == 0) continue;
     Region* region =
