@@ -25,9 +25,16 @@ double norm(const Values& a) { return std::sqrt(dot(a, a)); }
 
 // Normal numbers in the shape and passes of x.
 Tensor random_like(const Tensor& x, uint64_t seed) {
-  const Tensor result = empty_like(x);
+  const Tensor result = empty(x.shape(), {x.dtype()}, x.passes());
   fill_normal(noise_key(seed, 0, 0, 0, Purpose::init), 0, 1, result.data<double>(), x.numel() * x.passes());
-  return result;
+  return result.to(x.device());
+}
+
+// Zeros but for one element, counted through all passes.
+Tensor unit_like(const Tensor& x, int64_t element) {
+  const Tensor result = empty(x.shape(), {x.dtype()}, x.passes()).zero_();
+  result.data<double>()[element] = 1;
+  return result.to(x.device());
 }
 
 bool checked(const Tensor& x) { return x.defined() && is_floating(x.dtype()); }
@@ -81,14 +88,10 @@ struct Check {
     if (rows * columns > 1 << 16) return "";
     std::vector<Values> vjps;
     for (int64_t r = 0; r < rows; ++r) {
-      const Tensor v = zeros_like(output);
-      v.data<double>()[r] = 1;
-      vjps.push_back(gradients(inputs, v)[slot].to_vector<double>());
+      vjps.push_back(gradients(inputs, unit_like(output, r))[slot].to_vector<double>());
     }
     for (int64_t c = 0; c < columns; ++c) {
-      const Tensor u = zeros_like(inputs[which]);
-      u.data<double>()[c] = 1;
-      const Values ju = difference(inputs, which, u);
+      const Values ju = difference(inputs, which, unit_like(inputs[which], c));
       for (int64_t r = 0; r < rows; ++r) {
         if (const double e = std::abs(ju[r] - vjps[r][c]); e > worst) {
           worst = e, analytic = vjps[r][c], numeric = ju[r], row = r, column = c;

@@ -20,6 +20,7 @@ class SampleMaker {
   SampleMaker(uint64_t seed, DType dtype, Device device) : seed_(seed), dtype_(dtype), device_(device) {}
 
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   Tensor normal(const Shape& shape);  // N(0, 1)
   Tensor uniform(const Shape& shape, double low, double high);
   Tensor distinct(const Shape& shape);  // no two closer than 0.1, nor 0.01 to an earlier one's: for max, sort

@@ -163,7 +163,7 @@ struct Copy final : Op {  // a dense copy, perhaps of another dtype
   Tensors vjp(const Tensor& g) override { return {to_dtype(g, from)}; }
 };
 
-struct ToDevice final : Op {  // through host memory
+struct ToDevice final : Op {  // one of the two is the CPU
   static constexpr bool batches_passes = true;
   Device device, from = kCpu;
   explicit ToDevice(Device device) : device(device) {}
@@ -171,9 +171,12 @@ struct ToDevice final : Op {  // through host memory
   Tensor forward(const Tensors& in) override {
     from = in[0].device();
     const Tensor x = dense(in[0]), out = output(x.shape(), x.dtype(), device);
-    std::vector<char> bytes(x.numel() * x.passes() * size_of(x.dtype()));
-    backend(from).copy_to_host(bytes.data(), x.device_raw(), bytes.size());
-    backend(device).copy_from_host(out.device_raw(), bytes.data(), bytes.size());
+    const int64_t bytes = x.numel() * x.passes() * size_of(x.dtype());
+    if (device == kCpu) {
+      backend(from).copy_to_host(out.raw(), x.device_raw(), bytes);
+    } else {
+      backend(device).copy_from_host(out.device_raw(), x.raw(), bytes);
+    }
     return out;
   }
   Tensors vjp(const Tensor& g) override { return {g.to(from)}; }

@@ -7,36 +7,53 @@
 #include "autograd/noise.h"
 #include "autograd/registry.h"
 #include "tools/tandem/command.h"
+#include "tools/tandem/options.h"
 
 namespace tandem::command {
 namespace {
 
-// "yes", or why not: the table is what happens when the first sample is run, not what a list claims.
-std::string support(const OpInfo& op, DType dtype, Device device) {
+// Runs a sample there and back: the table is what happens then, not what a list claims. "yes", "-" for a
+// dtype that the op does not take, or "no", and then why not is added to `holes`.
+std::string support(const OpInfo& op, DType dtype, Device device, std::vector<std::string>& holes) {
   if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) return "-";
   try {
     SampleMaker make(1, dtype, device);
     const Sample sample = op.samples(make).at(0);
-    sample.function(sample.inputs);
+    for (const Tensor& x : sample.inputs)
+      if (op.differentiable && x.defined() && is_floating(x.dtype())) x.requires_grad_();
+    const Tensor y = sample.function(sample.inputs);
+    if (y.requires_grad()) y.backward(ones_like(y));
+    backend(device).synchronize();
     return "yes";
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    holes.push_back(fmt::format("{} {} {}: {}", op.name, name_of(device), name_of(dtype), error.what()));
     return "no";
   }
 }
 
-void print_table() {
-  fmt::print("{:<28} {:>5} {:>5} {:>5}   {:<10} {:>7}\n", "op (cpu)", "f64", "f32", "bf16", "gradient",
-             "samples");
+void print_table(Device asked) {
+  std::vector<Device> devices{kCpu};
+  if (asked != kCpu) devices.push_back(asked);
+  std::vector<std::string> holes;
+  std::string title = fmt::format("{:<28}", "op");
+  for (const Device device : devices)
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+      title += fmt::format(" {:>9}", fmt::format("{} {}", name_of(device), name_of(dtype)));
+  fmt::print("{}   {:<10} {:>7}\n", title, "gradient", "samples");
   for (const OpInfo& op : registered_ops()) {
     SampleMaker make(1, DType::f64, kCpu);
-    fmt::print("{:<28} {:>5} {:>5} {:>5}   {:<10} {:>7}\n", op.name, support(op, DType::f64, kCpu),
-               support(op, DType::f32, kCpu), support(op, DType::bf16, kCpu),
+    std::string row = fmt::format("{:<28}", op.name);
+    for (const Device device : devices)
+      for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
+        row += fmt::format(" {:>9}", support(op, dtype, device, holes));
+    fmt::print("{}   {:<10} {:>7}\n", row,
                !op.differentiable ? "none"
                : op.second_order  ? "2nd order"
                                   : "1st order",
                op.samples(make).size());
   }
   fmt::print("{} ops\n", registered_ops().size());
+  for (const std::string& hole : holes) fmt::print("no: {}\n", hole);
 }
 
 // A cotangent: any but all ones, or the output itself, under which the gradient of a norm vanishes.
@@ -46,8 +63,9 @@ Tensor random_like(const Tensor& x) {
   return result.to(x.dtype());
 }
 
-// The worst distance of values and gradients in `dtype` from those in f64, relative to their norm.
-double distance_from_f64(const OpInfo& op, DType dtype) {
+// The worst distance of values and gradients in `dtype` on a device from those in f64 on the CPU, relative to
+// their norm.
+double distance_from_f64(const OpInfo& op, DType dtype, Device device) {
   double worst = 0;
   auto is_float = [](const Tensor& x) { return x.defined() && is_floating(x.dtype()); };
   auto compare = [&](const Tensor& a, const Tensor& b, double floor) {
@@ -61,18 +79,19 @@ double distance_from_f64(const OpInfo& op, DType dtype) {
     const double error = std::sqrt(distance) / std::max(std::sqrt(size), floor);
     if (!(error <= worst)) worst = error;  // also when it is NaN
   };
-  SampleMaker make(7, dtype, kCpu);
-  for (const Sample& sample : op.samples(make)) {
+  SampleMaker make(7, dtype, device), make_on_cpu(7, dtype, kCpu);  // of the same values
+  const Samples samples = op.samples(make), on_cpu = op.samples(make_on_cpu);
+  for (size_t s = 0; s < samples.size(); ++s) {
     Tensors narrow, wide;
-    for (const Tensor& x : sample.inputs) {
+    for (const Tensor& x : samples[s].inputs)
       narrow.push_back(is_float(x) ? x.detach().clone().requires_grad_(op.differentiable) : x);
+    for (const Tensor& x : on_cpu[s].inputs)
       wide.push_back(is_float(x) ? x.detach().to(DType::f64).clone().requires_grad_(op.differentiable) : x);
-    }
-    const Tensor y = sample.function(narrow), reference = sample.function(wide);
+    const Tensor y = samples[s].function(narrow), reference = on_cpu[s].function(wide);
     compare(y, reference, 1e-3);
     if (!reference.requires_grad()) continue;
     const Tensor v = random_like(y);
-    y.backward(v);
+    y.backward(v.to(device));
     reference.backward(v.to(DType::f64));
     double total = 0;  // of all gradients: some true ones are 0, and rounding is all that is left of them
     for (const Tensor& x : wide) {
@@ -88,11 +107,11 @@ double distance_from_f64(const OpInfo& op, DType dtype) {
 }
 
 // One row per dtype; false when the op failed.
-bool check_op(const OpInfo& op) {
-  SampleMaker make(7, DType::f64, kCpu);
+bool check_op(const OpInfo& op, Device device) {
+  SampleMaker make(7, DType::f64, device);
   const Samples samples = op.samples(make);
   auto row = [&](const char* dtype, const char* check, double error, double allowed, bool passed) {
-    fmt::print("{:<28} {:<5} {:<6} {:>7} {:<11} {:>9.1e} {:>9.0e}  {}\n", op.name, dtype, "cpu",
+    fmt::print("{:<28} {:<5} {:<6} {:>7} {:<11} {:>9.1e} {:>9.0e}  {}\n", op.name, dtype, name_of(device),
                samples.size(), check, error, allowed, passed ? "ok" : "FAILED");
   };
   bool all = true;
@@ -110,13 +129,15 @@ bool check_op(const OpInfo& op) {
     fmt::print("{}", message);
     all &= message.empty();
   }
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) continue;
-    const double error = distance_from_f64(op, dtype),
-                 allowed = dtype == DType::f32 ? op.f32_tolerance : op.bf16_tolerance;
-    row(dtype == DType::f32 ? "f32" : "bf16", "against f64", error, allowed, error <= allowed);
+  auto check_distance = [&](const char* name, DType dtype, double allowed) {
+    if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) return;
+    const double error = distance_from_f64(op, dtype, device);
+    row(name, dtype == DType::f64 ? "against cpu" : "against f64", error, allowed, error <= allowed);
     all &= error <= allowed;
-  }
+  };
+  if (device != kCpu) check_distance("f64", DType::f64, 1e-10);
+  check_distance("f32", DType::f32, op.f32_tolerance);
+  check_distance("bf16", DType::bf16, op.bf16_tolerance);
   return all;
 }
 
@@ -143,14 +164,21 @@ std::vector<std::string> load_all(const std::vector<std::string>& libraries) {
   return names;
 }
 
+using Name = std::shared_ptr<std::string>;
+Name add_device(CLI::App& app) {
+  auto device = std::make_shared<std::string>("cpu");
+  app.add_option("--device", *device, kDeviceHelp)->check(device_name())->capture_default_str();
+  return device;
+}
+
 }  // namespace
 
 void add_ops(CLI::App& app) {
   CLI::App* table =
       app.add_subcommand("ops", "the table of operators: dtypes, devices, orders of derivative");
-  table->callback([libraries = add_load(*table)] {
+  table->callback([libraries = add_load(*table), device = add_device(*table)] {
     load_all(*libraries);
-    print_table();
+    print_table(load_device(*device));
   });
 
   CLI::App* gradcheck =
@@ -158,7 +186,9 @@ void add_ops(CLI::App& app) {
   auto names = std::make_shared<std::vector<std::string>>();
   gradcheck->add_option("op", *names, "operators to check (default: all, or all of the libraries)");
   const Files libraries = add_load(*gradcheck);
-  gradcheck->callback([names, libraries] {
+  const Name chosen = add_device(*gradcheck);
+  gradcheck->callback([names, libraries, chosen] {
+    const Device device = load_device(*chosen);
     const std::vector<std::string> loaded = load_all(*libraries);
     std::vector<const OpInfo*> ops;
     for (const std::string& name : names->empty() ? loaded : *names) ops.push_back(&find_op(name));
@@ -168,7 +198,7 @@ void add_ops(CLI::App& app) {
     fmt::print("{:<28} {:<5} {:<6} {:>7} {:<11} {:>9} {:>9}\n", "op", "dtype", "device", "samples", "check",
                "worst", "allowed");
     int failed = 0;
-    for (const OpInfo* op : ops) failed += !check_op(*op);
+    for (const OpInfo* op : ops) failed += !check_op(*op, device);
     fmt::print("{} ops passed, {} failed\n", ops.size() - failed, failed);
     check<Error>(failed == 0, "gradcheck: {} of {} ops failed", failed, ops.size());
   });
