@@ -53,8 +53,8 @@ inline constexpr int kSortTile = 1024;  // items that a block sorts, one row's o
 // items: what is load(row, i) before goes to store(row, i, item) in order. A block does a tile of runs at
 // once, by a network of exchanges.
 template <class Item, class Load, class Store>
-__global__ void __launch_bounds__(kSortTile / 2)
-    sort_runs(int64_t rows, int64_t n, Divisor runs, int run, Load load, Store store) {
+__global__ void __launch_bounds__(kSortTile / 2) sort_runs(int64_t rows, int64_t n, Divisor runs, int run,
+                                                           const __grid_constant__ Load load, Store store) {
   __shared__ Item items[kSortTile];
   const int64_t count = rows * runs.size, per_tile = kSortTile / run;
   for (int64_t base = blockIdx.x * per_tile; base < count; base += gridDim.x * per_tile) {

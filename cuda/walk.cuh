@@ -7,7 +7,8 @@
 
 namespace tandem::cuda {
 
-// The dimensions of N operands walked together, the last of them the fastest.
+// The dimensions of N operands walked together, the last of them the fastest. As a kernel's parameter it is
+// `const __grid_constant__`, or the loop over dimensions would make a copy of it for every thread.
 template <int N>
 struct Walker {
   int dims = 0;
@@ -37,10 +38,8 @@ struct Walker {
   };
   __device__ Offsets at(int64_t index) const {
     Offsets result{};
-    // The innermost first; constant indices keep the walk in the parameters' bank.
-#pragma unroll
-    for (int d = kMaxDims; d >= 0; --d) {
-      if (d >= dims) continue;
+#pragma unroll 1
+    for (int d = dims - 1; d >= 0; --d) {
       const int64_t i = d == 0 ? index : sizes[d].divide(index);
 #pragma unroll
       for (int k = 0; k < N; ++k) result.of[k] += i * strides[k][d];

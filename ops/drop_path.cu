@@ -8,7 +8,8 @@ namespace {
 using namespace detail;
 
 template <class T, int V, int size>
-__global__ void __launch_bounds__(cuda::Team<size>::kBlock) drop_path_kernel(DropPathPasses<T> a) {
+__global__ void __launch_bounds__(cuda::Team<size>::kBlock)
+    drop_path_kernel(const __grid_constant__ DropPathPasses<T> a) {
   using C = compute_t<T>;
   using Team = cuda::Team<size>;
   using Values = cuda::Vector<T, V>;
@@ -16,9 +17,8 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock) drop_path_kernel(Dro
   Team::for_each_row(a.samples, [&](int64_t sample, bool live) {
     if (!live) return;
     unsigned kept = 0;
-#pragma unroll
-    for (int i = 0; i < kPassesAtOnce; ++i) {
-      if (i >= a.passes) break;
+#pragma unroll 1
+    for (int i = 0; i < a.passes; ++i) {
       const bool keep =
           a.threshold[i] == 0 ||
           draws.block(static_cast<uint32_t>(i), static_cast<uint64_t>(sample), 0)[0] >= a.threshold[i];
@@ -28,9 +28,8 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock) drop_path_kernel(Dro
       const int64_t at = sample * a.row + part * V;
       Values x{};
       if (a.x_pass == 0 && kept != 0) x = *reinterpret_cast<const Values*>(a.x + at);
-#pragma unroll
-      for (int i = 0; i < kPassesAtOnce; ++i) {
-        if (i >= a.passes) break;
+#pragma unroll 1
+      for (int i = 0; i < a.passes; ++i) {
         const bool keep = kept >> i & 1;
         if (a.x_pass != 0 && keep) x = *reinterpret_cast<const Values*>(a.x + i * a.x_pass + at);
         Values y;

@@ -1,6 +1,7 @@
 // A thread takes four positions of a sample, or eight of bf16, for all passes: one Philox block gives four
 // words.
 #include "cuda/reduce.cuh"
+#include "cuda/walk.cuh"
 #include "ops/detail/dropout.h"
 
 namespace tandem {
@@ -13,21 +14,21 @@ constexpr int kPerThread = sizeof(T) == 2 ? 8 : 4;
 
 // V at a time where rows are aligned; element by element, and never past the end of a row, where not.
 template <class T, bool aligned>
-__global__ void __launch_bounds__(cuda::kThreads) dropout_kernel(DropoutPasses<T> a) {
+__global__ void __launch_bounds__(cuda::kThreads)
+    dropout_kernel(const __grid_constant__ DropoutPasses<T> a, cuda::Divisor per_row) {
   using C = compute_t<T>;
   constexpr int V = kPerThread<T>;
   const DeviceNoise::Draws draws = a.noise.draws();
-  const int64_t per_row = (a.row + V - 1) / V, count = a.samples * per_row;
+  const int64_t count = a.samples * per_row.size;
   const int64_t step = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
   for (int64_t task = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; task < count;
        task += step) {
     int64_t sample = task;
-    const int64_t group = cuda::divide(sample, per_row), at = sample * a.row + group * V;
+    const int64_t group = per_row.divide(sample), at = sample * a.row + group * V;
     const int here = aligned ? V : static_cast<int>(a.row - group * V < V ? a.row - group * V : V);
     cuda::Vector<T, V> x;
-#pragma unroll
-    for (int i = 0; i < kPassesAtOnce; ++i) {
-      if (i >= a.passes) break;
+#pragma unroll 1
+    for (int i = 0; i < a.passes; ++i) {
       if (i == 0 || a.x_pass != 0) {
         const T* from = a.x + i * a.x_pass + at;
         if constexpr (aligned) {
@@ -66,13 +67,16 @@ __global__ void __launch_bounds__(cuda::kThreads) dropout_kernel(DropoutPasses<T
 template <class T>
 void launch(const DropoutPasses<T>& a) {
   constexpr int V = kPerThread<T>;
-  const int64_t count = a.samples * ((a.row + V - 1) / V);
+  const cuda::Divisor per_row((a.row + V - 1) / V);
+  const int64_t count = a.samples * per_row.size;
   if (cuda::takes_row_vectors<V>(a.row, a.x, static_cast<const T*>(a.y))) {
     constexpr auto kernel = dropout_kernel<T, true>;
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a);
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a,
+                                                                                                   per_row);
   } else {
     constexpr auto kernel = dropout_kernel<T, false>;
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a);
+    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a,
+                                                                                                   per_row);
   }
   cuda::check_launch("dropout");
 }

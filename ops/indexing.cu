@@ -10,7 +10,8 @@ namespace {
 using namespace detail;
 
 template <class T, int V>
-__global__ void __launch_bounds__(cuda::kThreads) gather_kernel(GatherAlong<T> a, cuda::Walker<3> walk) {
+__global__ void __launch_bounds__(cuda::kThreads)
+    gather_kernel(GatherAlong<T> a, const __grid_constant__ cuda::Walker<3> walk) {
   const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < walk.numel;
        i += grid) {
@@ -47,7 +48,8 @@ void gather(const GatherAlong<T>& a) {
 
 // A thread takes a line along dim, in order.
 template <class Write>
-__global__ void __launch_bounds__(cuda::kThreads) write_lines(WriteAlong<Write> a, cuda::Walker<3> walk) {
+__global__ void __launch_bounds__(cuda::kThreads)
+    write_lines(WriteAlong<Write> a, const __grid_constant__ cuda::Walker<3> walk) {
   const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < walk.numel;
        i += grid) {
@@ -75,7 +77,8 @@ struct LoadPlace {
 // or of the only one where all lines have the same index.
 template <class Write>
 __global__ void __launch_bounds__(cuda::kThreads)
-    write_elements(WriteAlong<Write> a, cuda::Walker<4> elements, const cuda::WideItem* places) {
+    write_elements(WriteAlong<Write> a, const __grid_constant__ cuda::Walker<4> elements,
+                   const cuda::WideItem* places) {
   const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < elements.numel;
        i += grid) {

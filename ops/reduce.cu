@@ -44,7 +44,7 @@ __device__ void for_terms(const Dims& summed, int64_t begin, int64_t n, int firs
 }
 
 template <class A, class T, int V, int size>
-__global__ void __launch_bounds__(cuda::Team<size>::kBlock) sum_rows(Plan<A, T> p) {
+__global__ void __launch_bounds__(cuda::Team<size>::kBlock) sum_rows(const __grid_constant__ Plan<A, T> p) {
   using Team = cuda::Team<size>;
   Team::for_each_row(p.kept.numel * p.parts.size, [&](int64_t row, bool live) {
     int64_t which = row;
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock) sum_rows(Plan<A, T> 
 }
 
 template <class A, class T, int V>
-__global__ void __launch_bounds__(cuda::kThreads) sum_columns(Plan<A, T> p) {
+__global__ void __launch_bounds__(cuda::kThreads) sum_columns(const __grid_constant__ Plan<A, T> p) {
   using Sums = cuda::Vector<A, V>;
   __shared__ Sums shared[cuda::kThreads];
   const int lane = static_cast<int>(threadIdx.x) % p.width, row = static_cast<int>(threadIdx.x) / p.width;
