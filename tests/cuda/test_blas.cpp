@@ -1,5 +1,4 @@
 // Matrix products on the device: against their definition, linear against the CPU's, fused against in steps.
-#include <dlfcn.h>
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -8,8 +7,11 @@
 #include "autograd/device_kernel.h"
 #include "autograd/engine.h"
 #include "autograd/grad_mode.h"
+#include "autograd/scope.h"
 #include "ops/ops.h"
 #include "tests/core/matmul_cases.h"
+#include "tests/cudasim/cublas_gemm.h"
+#include "tests/cudasim/sim.h"
 #include "tests/device.h"
 
 using namespace tandem;
@@ -295,18 +297,14 @@ TEST_CASE("device feed_forward: values and gradients are those of two linear lay
 }
 
 TEST_CASE("device linear: bias, activation and their gradients are within the library's products") {
-  void* const simulator = dlopen("libcudasim.so", RTLD_NOW | RTLD_NOLOAD);
-  if (!simulator) return;  // a real device: nothing there tells what it was asked
-  const auto products = reinterpret_cast<int64_t (*)(int)>(dlsym(simulator, "cudasim_products"));
-  REQUIRE((products != nullptr));
   // Of cublasLtEpilogue_t; 0 is a product of cuBLAS.
   constexpr int kEpilogues[] = {0, 2, 4, 6, 32, 36, 128 | 6, 8 | 128, 128 | 36, 64 | 128, 512};
   const auto made = [&](auto&& f) {
     std::map<int, int64_t> counts;
-    for (const int e : kEpilogues) counts[e] -= products(e);
+    for (const int e : kEpilogues) counts[e] -= cudasim::products_run(e);
     f();
     backend(device()).synchronize();
-    for (const int e : kEpilogues) counts[e] += products(e);
+    for (const int e : kEpilogues) counts[e] += cudasim::products_run(e);
     std::erase_if(counts, [](const auto& count) { return count.second == 0; });
     return counts;
   };
@@ -377,4 +375,63 @@ TEST_CASE("device matmul: broadcast batches, and second derivatives, are the CPU
   const auto cpu = run(kCpu), cuda = run(device());
   CHECK(distance(cuda.first, cpu.first) <= 1e-14);
   CHECK(distance(cuda.second, cpu.second) <= 1e-14);
+}
+
+TEST_CASE("device linear: a recording multiplies what its inputs hold when it is replayed") {
+  std::mt19937 random(9);
+  const Tensor x = noise(random, {9, 8}, DType::f32), other = noise(random, {9, 8}, DType::f32);
+  const Tensor weight = noise(random, {16, 8}, DType::f32), bias = noise(random, {16}, DType::f32);
+  const Tensor there = x.to(device()).clone();
+  const Tensor w = weight.to(device()).detach().requires_grad_(),
+               b = bias.to(device()).detach().requires_grad_();
+  const auto step = [&](const Tensor& at) {
+    const Tensor y = linear(at, w, b, Activation::gelu_tanh);
+    Tensors result = grad(y, {w, b}, y.detach());
+    result.insert(result.begin(), y.detach());
+    return result;
+  };
+  step(there);  // what is made once is made before
+  Backend& backend = tandem::backend(device());
+  backend.begin_recording();
+  const Tensors recorded = step(there);
+  const auto recording = backend.end_recording();
+  const NoGradGuard guard;
+  for (const Tensor& values : {x, other}) {
+    there.copy_(values.to(device()));
+    recording->replay();
+    const GradMode on(true);
+    const Tensors expected = step(values.to(device()));
+    for (size_t i = 0; i < expected.size(); ++i)
+      CHECK(recorded[i].to(kCpu).to_vector<float>() == expected[i].to(kCpu).to_vector<float>());
+  }
+}
+
+TEST_CASE("device matmul: a failure of the library names the op, the call, its status and the operands") {
+  std::mt19937 random(10);
+  Filled a = make(random, DType::f32, Order::rows, 1, 2, 3, false),
+         b = make(random, DType::f32, Order::rows, 1, 3, 4, false);
+  Filled c = make(random, DType::f32, Order::rows, 1, 2, 4, false),
+         bias = make(random, DType::f32, Order::rows, 1, 1, 4, false);
+  const OnDevice da(a), db(b), dc(c), dbias(bias);
+  MatmulArgs args{.a = da.matrix(a), .b = db.matrix(b), .c = dc.matrix(c)};
+  device_kernel<MatmulArgs>(args);
+  const bool print = std::exchange(cudasim::options().print, false);
+  cudasim::report("test", "the device fails from now on");
+  const OpScope scope("linear");
+  CHECK_THROWS_WITH_AS(
+      device_kernel<MatmulArgs>(args),
+      "linear: cuda: cublasGemmEx: CUBLAS_STATUS_EXECUTION_FAILED: a f32[1,2,3] vs b f32[1,3,4], "
+      "out f32[1,2,4]",
+      DeviceError);
+  args.bias = dbias.data;
+  CHECK_THROWS_WITH_AS(
+      device_kernel<MatmulArgs>(args),
+      "linear: cuda: cublasLtMatmul: CUBLAS_STATUS_EXECUTION_FAILED: a f32[1,2,3] vs b f32[1,3,4], "
+      "out f32[1,2,4]",
+      DeviceError);
+  cudasim::reset_reports();
+  cudasim::options().print = print;
+  CHECK_NOTHROW(device_kernel<MatmulArgs>(args));
+  args.b.rows = 5;
+  CHECK_THROWS_AS(device_kernel<MatmulArgs>(args), ShapeError);
 }

@@ -273,7 +273,7 @@ std::map<int, int64_t>& products() {
 
 }  // namespace
 
-int64_t cudasim_products(int epilogue) { return products()[epilogue]; }
+int64_t products_run(int epilogue) { return products()[epilogue]; }
 
 int64_t size_of(cudaDataType type) {
   switch (type) {

@@ -37,8 +37,8 @@ struct Gemm {
 void run_gemm(const Gemm& gemm);
 
 // How many products were run with this epilogue since the program started; 0: those of cuBLAS. For tests that
-// ask which call an op makes, in a program that knows the simulator at run time only.
-extern "C" int64_t cudasim_products(int epilogue);
+// ask which call an op makes.
+int64_t products_run(int epilogue);
 
 int64_t size_of(cudaDataType type);  // 0 for types that no product here takes
 
