@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "stream_order.h"
+
 namespace cudasim {
 namespace {
 
@@ -116,11 +118,24 @@ void race(Warp& w, uint32_t lane, const Region& region, size_t at, uint32_t epoc
   w.report("race", text, lane, cudaErrorLaunchFailure);
 }
 
+// The other access was made before this launch, by work that may not be ordered before it.
+void race_between_streams(Warp& w, uint32_t lane, const Region& region, size_t at, const std::string* other,
+                          const char* what) {
+  if (other == nullptr) return;
+  w.report("race between streams",
+           std::string(what) + " at " + position(region, region.begin + at) + describe(region) +
+               ", not ordered with " + *other + ": no event, and no waiting of the host, is between them",
+           lane, cudaErrorLaunchFailure);
+}
+
 }  // namespace
 
 void check_write_after_write(Warp& w, uint32_t lane, Region& region, size_t at, const Cell& cell,
                              bool atomic) {
   if (atomic && (cell.writer & Cell::atomic_write) != 0) return;
+  if (cell.write_epoch < w.launch->first_epoch) {
+    return race_between_streams(w, lane, region, at, unordered_work(cell.write_epoch), "write after write");
+  }
   const uint32_t thread = cell.writer & Cell::thread_mask;
   if (cell.write_epoch < w.block->start_epoch
           ? published(w, cell.write_epoch)
@@ -131,8 +146,10 @@ void check_write_after_write(Warp& w, uint32_t lane, Region& region, size_t at, 
 }
 
 void check_read_after_write(Warp& w, uint32_t lane, Region& region, size_t at, const Cell& cell) {
-  if ((cell.writer & Cell::atomic_write) != 0)
-    return;  // the first read of a compare-and-swap loop is such a one
+  if (cell.write_epoch < w.launch->first_epoch) {
+    return race_between_streams(w, lane, region, at, unordered_work(cell.write_epoch), "read after write");
+  }
+  if ((cell.writer & Cell::atomic_write) != 0) return;  // tolerated, see check_cells
   const uint32_t thread = cell.writer & Cell::thread_mask;
   if (cell.write_epoch < w.block->start_epoch
           ? published(w, cell.write_epoch)
@@ -143,6 +160,13 @@ void check_read_after_write(Warp& w, uint32_t lane, Region& region, size_t at, c
 }
 
 void check_write_after_read(Warp& w, uint32_t lane, Region& region, size_t at, const Cell& cell) {
+  if (cell.read_epoch < w.launch->first_epoch) {
+    return race_between_streams(w, lane, region, at, unordered_work(cell.read_epoch), "write after read");
+  }
+  if ((cell.reader & Cell::other_stream) != 0) {
+    const std::string other = "work of another stream";
+    race_between_streams(w, lane, region, at, &other, "write after read");
+  }
   const uint32_t thread = cell.reader & Cell::thread_mask;
   if (cell.read_epoch < w.block->start_epoch) {
     if (!published(w, cell.read_epoch))

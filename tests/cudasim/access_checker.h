@@ -2,6 +2,7 @@
 // initialised, races; and the counting of bytes.
 #pragma once
 #include "interpreter.h"
+#include "stream_order.h"
 
 namespace cudasim {
 
@@ -27,19 +28,21 @@ inline void check_cells(Warp& w, uint32_t lane, Region& region, size_t at, uint3
   const auto thread = static_cast<uint16_t>(w.thread(lane));
   const uint16_t clock = w.clock[lane];
   const bool shared = region.kind == RegionKind::shared;
-  // What happened before is over: the last launch, and for shared memory the last block.
+  // What happened before is over: other launches, and for shared memory the last block. But work of other
+  // streams may not be.
   const uint32_t epoch = block.epoch, first = shared ? block.start_epoch : launch.first_epoch;
+  const uint32_t concurrent = shared ? block.start_epoch : launch.concurrent_from;
   size_t count;
   Cell* cell = region.shadow.cells(at, bytes, count);
   for (size_t k = 0; k < count; ++k, ++cell) {
     const uint16_t writer = cell->writer & Cell::thread_mask, reader = cell->reader & Cell::thread_mask;
     if constexpr (access != Access::read) {
       // Same thread and block in the launch: no conflict, whatever the order.
-      if (cell->write_epoch >= first && (writer != thread || cell->write_epoch < block.start_epoch)) {
+      if (cell->write_epoch >= concurrent && (writer != thread || cell->write_epoch < block.start_epoch)) {
         check_write_after_write(w, lane, region, at, *cell, access == Access::atomic);
       }
       // Reads beside atomics are tolerated: the first of a compare-and-swap loop is such a one.
-      if (access == Access::write && cell->read_epoch >= first &&
+      if (access == Access::write && cell->read_epoch >= concurrent &&
           (cell->reader != thread || cell->read_epoch < block.start_epoch)) {
         check_write_after_read(w, lane, region, at, *cell);
       }
@@ -49,15 +52,15 @@ inline void check_cells(Warp& w, uint32_t lane, Region& region, size_t at, uint3
       cell->writer = static_cast<uint16_t>(thread | (access == Access::atomic ? Cell::atomic_write : 0));
       cell->write_clock = clock;
     } else {
-      if (cell->write_epoch >= first && (writer != thread || cell->write_epoch < block.start_epoch)) {
+      if (cell->write_epoch >= concurrent && (writer != thread || cell->write_epoch < block.start_epoch)) {
         check_read_after_write(w, lane, region, at, *cell);
       }
       uint16_t flags = 0;
       if (cell->read_epoch >= first) {
         if (cell->read_epoch < block.start_epoch) {
-          flags = Cell::many_blocks;
+          flags = Cell::many_blocks | (cell->reader & Cell::other_stream);
         } else {
-          flags = cell->reader & Cell::many_blocks;
+          flags = cell->reader & (Cell::many_blocks | Cell::other_stream);
           if (cell->read_epoch == epoch) {
             flags |= cell->reader & Cell::many_warps;
             if (reader / warp_size != thread / warp_size) {
@@ -69,6 +72,8 @@ inline void check_cells(Warp& w, uint32_t lane, Region& region, size_t at, uint3
           }
         }
       } else {
+        if (cell->read_epoch >= concurrent && unordered_work(cell->read_epoch) != nullptr)
+          flags = Cell::other_stream;
         w.launch->counters.distinct_read += shared ? 0 : region.shadow.cell_bytes();
       }
       cell->reader = static_cast<uint16_t>(thread | flags);

@@ -6,11 +6,10 @@
 #include <numeric>
 
 #include "interpreter.h"
+#include "stream_order.h"
 
 namespace cudasim {
 namespace {
-
-uint32_t epochs = 0;  // of all launches so far
 
 constexpr std::byte poison{0xff};
 
@@ -40,7 +39,7 @@ Block::Block(Launch& owner) : launch(owner) {
   for (uint32_t i = 0; i < count; ++i) warps[i].prepare(*this, i);
 }
 
-void Block::next_epoch() { epoch = launch.last_epoch = ++epochs; }
+void Block::next_epoch() { epoch = take_epoch(); }
 
 std::string Block::thread_name(uint32_t thread) const {
   const dim3 size = launch.block, at = coordinates;
@@ -207,7 +206,8 @@ void Block::deadlock() {
 }
 
 void execute(Launch& launch) {
-  launch.first_epoch = ++epochs;
+  launch.first_epoch = take_epoch();
+  launch.concurrent_from = concurrent_from();
   const uint64_t blocks = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   Block block(launch);
   std::vector<uint32_t> order(blocks);

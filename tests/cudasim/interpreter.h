@@ -48,8 +48,8 @@ struct Launch {
   std::mt19937 random;
   std::set<std::pair<std::string, const Instruction*>> reported;
 
-  uint32_t first_epoch = 0;  // barriers are counted from here
-  uint32_t last_epoch = 0;
+  uint32_t first_epoch = 0;            // barriers are counted from here
+  uint32_t concurrent_from = 0;        // accesses of epochs before this are ordered before the launch
   std::vector<uint32_t> block_epochs;  // at which each block that ran began, and
   std::vector<uint32_t> block_order;   // which block it was
   // Communication between blocks by __threadfence and an atomic: the last epoch that a block published.

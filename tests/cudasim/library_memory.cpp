@@ -2,6 +2,7 @@
 #include "device_memory.h"
 #include "interpreter.h"
 #include "runtime.h"
+#include "stream_order.h"
 
 namespace cudasim {
 namespace {
@@ -78,13 +79,17 @@ std::byte* check_span(const void* device, size_t bytes, const char* who) {
 
 const void* check_read_rows(const void* device, size_t rows, size_t row_bytes, ptrdiff_t stride,
                             const char* who) {
-  return rows_of(device, rows, row_bytes, stride, who,
-                 [&](const Region& region, size_t at) { require_initialised(region, at, row_bytes, who); });
+  return rows_of(device, rows, row_bytes, stride, who, [&](Region& region, size_t at) {
+    require_initialised(region, at, row_bytes, who);
+    note_access(region, at, row_bytes, false, who);
+  });
 }
 
 void* check_write_rows(void* device, size_t rows, size_t row_bytes, ptrdiff_t stride, const char* who) {
-  return rows_of(device, rows, row_bytes, stride, who,
-                 [&](Region& region, size_t at) { mark_written(region, at, row_bytes); });
+  return rows_of(device, rows, row_bytes, stride, who, [&](Region& region, size_t at) {
+    mark_written(region, at, row_bytes);
+    note_access(region, at, row_bytes, true, who);
+  });
 }
 
 void* check_update_rows(void* device, size_t rows, size_t row_bytes, ptrdiff_t stride, const char* who) {

@@ -11,6 +11,7 @@
 #include "interpreter.h"
 #include "ptx_lexer.h"
 #include "runtime.h"
+#include "stream_order.h"
 
 namespace cudasim {
 namespace {
@@ -203,6 +204,7 @@ void check_arguments(const Request& request) {
 }
 
 void run(const Request& request) {
+  name_work("kernel " + demangled(request.function->name));
   check_arguments(request);
   const std::vector<Function*> functions = reachable(*request.function);
   Layout layout = lay_out(functions, request.shared);

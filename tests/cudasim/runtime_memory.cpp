@@ -5,6 +5,7 @@
 #include "device_memory.h"
 #include "interpreter.h"
 #include "runtime.h"
+#include "stream_order.h"
 
 namespace cudasim {
 namespace {
@@ -32,6 +33,7 @@ cudaError_t check_direction(const void* to, const void* from, cudaMemcpyKind kin
 // Copies rows; ranges are checked here, as the copy is made. Copies of uninitialised bytes stay so, unseen
 // until read.
 void copy(void* to, ptrdiff_t to_stride, const void* from, ptrdiff_t from_stride, Rectangle r) {
+  name_work("copy");
   const auto* source = static_cast<const std::byte*>(from);
   auto* target = static_cast<std::byte*>(to);
   Region* source_region = nullptr;
@@ -52,6 +54,11 @@ void copy(void* to, ptrdiff_t to_stride, const void* from, ptrdiff_t from_stride
     const size_t from_at = row * static_cast<size_t>(from_stride),
                  to_at = row * static_cast<size_t>(to_stride);
     std::memmove(target + to_at, source + from_at, r.row_bytes);
+    if (source_region != nullptr)
+      note_access(*source_region, address_of(from) - source_region->begin + from_at, r.row_bytes, false,
+                  "copy");
+    if (target_region != nullptr)
+      note_access(*target_region, address_of(to) - target_region->begin + to_at, r.row_bytes, true, "copy");
     if (target_region == nullptr || !target_region->shadow.exists()) continue;
     const size_t begin = address_of(to) - target_region->begin + to_at;
     target_region->shadow.mark(begin, r.row_bytes, true);
@@ -102,6 +109,7 @@ cudaError_t copy_async(void* to, size_t to_stride, const void* from, size_t from
 }
 
 void fill(void* device, int value, size_t bytes) {
+  name_work("cudaMemset");
   if (void* target = check_write(device, bytes, "cudaMemset")) std::memset(target, value, bytes);
 }
 

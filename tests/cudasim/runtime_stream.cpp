@@ -13,6 +13,7 @@ struct CUevent_st {
   double milliseconds = 0;
   std::shared_ptr<Capture> capture;  // recorded while captured
   std::vector<uint32_t> nodes;
+  Clock clock;
 };
 struct CUgraph_st {
   std::shared_ptr<Graph> graph;
@@ -117,7 +118,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Checked c = check(stream);
   if (c.error != cudaSuccess) return c.error;
   if (c.queue->capture != nullptr) return refuse_in_capture(*c.queue);
-  drain(*c.queue, c.queue->submitted);
+  wait_for(*c.queue);
   return status();
 }
 
@@ -135,7 +136,11 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (c.error != cudaSuccess) return c.error;
   if (c.queue->capture != nullptr) return refuse_in_capture(*c.queue);
   const bool done = c.queue->done >= c.queue->submitted;
-  if (!done) make_progress();
+  if (done) {
+    wait_for(*c.queue);
+  } else {
+    make_progress();
+  }
   return done ? status() : cudaErrorNotReady;
 }
 
@@ -196,7 +201,9 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   work.always = true;
   work.run = [event] { event->milliseconds = now(); };
   event->recorded = {c.queue, c.queue->submitted + 1};
-  return submit_to(c.queue, std::move(work));
+  const cudaError_t error = submit_to(c.queue, std::move(work));
+  event->clock = c.queue->clock;
+  return error;
 }
 cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned) {
   return cudaEventRecord(event, stream);
@@ -226,11 +233,12 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     c.queue->capture->invalid = true;
     return failed(cudaErrorStreamCaptureIsolation);
   }
-  if (is_done(*event)) return cudaSuccess;
+  if (event->recorded.first == nullptr) return cudaSuccess;
   Work work;
   work.always = true;
   work.run = [] {};
   work.after.push_back(event->recorded);
+  work.before = event->clock;
   return submit_to(c.queue, std::move(work));
 }
 
@@ -239,6 +247,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event == nullptr) return failed(cudaErrorInvalidResourceHandle);
   if (event->capture != nullptr) return failed(cudaErrorCapturedEvent);
   if (event->recorded.first != nullptr) drain(*event->recorded.first, event->recorded.second);
+  merge(host_clock(), event->clock);
   return status();
 }
 
@@ -247,7 +256,11 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event == nullptr) return failed(cudaErrorInvalidResourceHandle);
   if (event->capture != nullptr) return failed(cudaErrorCapturedEvent);
   const bool done = is_done(*event);
-  if (!done) make_progress();
+  if (done) {
+    merge(host_clock(), event->clock);
+  } else {
+    make_progress();
+  }
   return done ? status() : cudaErrorNotReady;
 }
 

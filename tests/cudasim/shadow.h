@@ -38,9 +38,10 @@ struct Cell {
 
   static constexpr uint16_t thread_mask = 1023;
   static constexpr uint16_t atomic_write = 1024;
-  static constexpr uint16_t many_lanes = 1024;   // reader: others of its warp read as well, at this clock
-  static constexpr uint16_t many_warps = 2048;   // others of its block in this epoch
-  static constexpr uint16_t many_blocks = 4096;  // others of its launch
+  static constexpr uint16_t many_lanes = 1024;    // reader: others of its warp read as well, at this clock
+  static constexpr uint16_t many_warps = 2048;    // others of its block in this epoch
+  static constexpr uint16_t many_blocks = 4096;   // others of its launch
+  static constexpr uint16_t other_stream = 8192;  // before its launch, work that is not ordered with it
 };
 
 class Shadow {
@@ -60,6 +61,13 @@ class Shadow {
     const size_t granule = size_t{1} << shift_;
     if (bytes < granule || (at & (granule - 1)) != 0) [[unlikely]]
       refine(bytes);
+    count = bytes >> shift_;
+    return reinterpret_cast<Cell*>(cells_.data()) + (at >> shift_);
+  }
+  // Those of any range of bytes.
+  Cell* cells_covering(size_t at, size_t bytes, size_t& count) {
+    const size_t granule = size_t{1} << shift_;
+    if (((at | bytes) & (granule - 1)) != 0) refine(at % 2 == 0 && bytes % 2 == 0 ? 2 : 1);
     count = bytes >> shift_;
     return reinterpret_cast<Cell*>(cells_.data()) + (at >> shift_);
   }

@@ -15,12 +15,13 @@ struct Streams {
   std::map<cudaStream_t, std::shared_ptr<Queue>> by_handle;
   std::mt19937 random;
   uint64_t seed = ~uint64_t{0};
-  bool running = false;  // work is being run just now
+  std::vector<std::pair<size_t, uint64_t>> free_indices;  // of destroyed queues, and how far they had counted
 
   Streams() {
     auto legacy = std::make_shared<Queue>();
     legacy->legacy = true;
     auto per_thread = std::make_shared<Queue>();
+    per_thread->index = 1;
     queues = {legacy, per_thread};
     by_handle = {{nullptr, legacy}, {cudaStreamLegacy, legacy}, {cudaStreamPerThread, per_thread}};
   }
@@ -46,6 +47,7 @@ void run_front(Queue& queue) {
   const Work work = std::move(queue.work.front());
   queue.work.pop_front();
   if (work.always || sticky_error() == cudaSuccess) {
+    begin_work(queue.index, work.number, work.before);
     try {
       work.run();
     } catch (const LaunchAborted&) {
@@ -77,6 +79,14 @@ std::shared_ptr<Queue> create_queue(cudaStream_t* stream, bool blocking, int pri
   auto queue = std::make_shared<Queue>();
   queue->blocking = blocking;
   queue->priority = priority;
+  Streams& s = streams();
+  if (s.free_indices.empty()) {
+    queue->index = s.queues.size();
+  } else {
+    queue->index = s.free_indices.back().first;
+    queue->submitted = queue->done = s.free_indices.back().second;
+    s.free_indices.pop_back();
+  }
   *stream = reinterpret_cast<cudaStream_t>(queue.get());
   streams().queues.push_back(queue);
   streams().by_handle[*stream] = queue;
@@ -85,6 +95,8 @@ std::shared_ptr<Queue> create_queue(cudaStream_t* stream, bool blocking, int pri
 
 void destroy_queue(cudaStream_t stream) {
   const auto queue = queue_of(stream);
+  merge(host_clock(), queue->clock);  // it was waited for
+  streams().free_indices.emplace_back(queue->index, queue->submitted);
   std::erase(streams().queues, queue);
   streams().by_handle.erase(stream);
 }
@@ -122,10 +134,16 @@ cudaError_t submit_to(const std::shared_ptr<Queue>& queue, Work work) {
         other->capture->invalid = true;
         return failed(cudaErrorStreamCaptureImplicit);
       }
+      merge(work.before, other->clock);
       if (other->done < other->submitted) work.after.emplace_back(other, other->submitted);
     }
   }
   work.number = ++queue->submitted;
+  merge(work.before, host_clock());
+  merge(work.before, queue->clock);
+  queue->clock = work.before;
+  if (queue->clock.size() <= queue->index) queue->clock.resize(queue->index + 1);
+  queue->clock[queue->index] = work.number;
   queue->work.push_back(std::move(work));
   if (!options().deferred) drain(*queue, queue->submitted);
   return cudaSuccess;
@@ -144,6 +162,7 @@ cudaError_t enqueue(cudaStream_t stream, const char* who, std::function<void()> 
   const Lock lock(device_mutex());
   return submit(stream, [who = std::string(who), work = std::move(work)] {
     try {
+      name_work(who);
       work();
     } catch (const std::exception& error) {
       report("library", who + ": " + error.what());
@@ -152,14 +171,19 @@ cudaError_t enqueue(cudaStream_t stream, const char* who, std::function<void()> 
   });
 }
 
+void wait_for(Queue& queue) {
+  drain(queue, queue.submitted);
+  merge(host_clock(), queue.clock);
+}
+
 void synchronise_stream(cudaStream_t stream) {
-  if (const auto queue = queue_of(stream)) drain(*queue, queue->submitted);
+  if (const auto queue = queue_of(stream)) wait_for(*queue);
 }
 
 void synchronise_device() {
   for (size_t i = 0; i < all_queues().size(); ++i) {
     const auto queue = all_queues()[i];
-    drain(*queue, queue->submitted);
+    wait_for(*queue);
   }
 }
 

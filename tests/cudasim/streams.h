@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "stream_order.h"
+
 namespace cudasim {
 
 struct Queue;
@@ -19,6 +21,7 @@ struct Work {
   std::function<void()> run;
   bool always = false;  // also after the device has failed (events)
   std::vector<Point> after;
+  Clock before;  // what it comes after
   uint64_t number = 0;
 };
 
@@ -40,6 +43,8 @@ struct Capture {
 
 struct Queue {
   std::deque<Work> work;
+  size_t index = 0;  // in clocks
+  Clock clock;       // of the work that was submitted last
   uint64_t submitted = 0, done = 0;
   bool blocking = true;  // ordered with the legacy stream
   bool legacy = false;
@@ -58,6 +63,8 @@ std::vector<std::shared_ptr<Queue>>& all_queues();
 cudaError_t submit_to(const std::shared_ptr<Queue>& queue, Work work);
 // Runs what there is until the queue's work of that number is done.
 void drain(Queue& queue, uint64_t number);
+// The host waits for all work of a queue.
+void wait_for(Queue& queue);
 // Runs one piece of work, if any can run: time passes.
 void make_progress();
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "device_array.h"
@@ -72,8 +73,9 @@ TEST_CASE("streams: work that waits for an event comes after it, whatever the or
   }
 }
 
-TEST_CASE("streams: a missing event shows when work is deferred") {
+TEST_CASE("streams: a missing event shows in values when work is deferred") {
   const Restore restore;
+  cudasim::options().check = false;
   cudasim::options().deferred = true;
   int wrong = 0;
   for (uint64_t seed = 0; seed < 20; ++seed) {
@@ -83,6 +85,93 @@ TEST_CASE("streams: a missing event shows when work is deferred") {
   CHECK(wrong > 0);
   cudasim::options().deferred = false;  // and not when it runs at once
   CHECK(handed_over(false) == 2.0f);
+}
+
+TEST_CASE("streams: memory used by two streams without an order is reported, whatever the order was") {
+  const Restore restore;
+  cudasim::options().print = false;
+  const Stream one, two;
+  const Event event;
+  const DeviceArray<float> x(std::vector<float>(64, 1.0f)), y(std::vector<float>(64, 0.0f));
+  const Pinned pinned(64);
+  std::fill_n(pinned.data, 64, 5.0f);
+  const auto kernel_writes_x = [&](cudaStream_t stream) {
+    good::saxpy(64, 1.0f, y.data(), x.data(), stream);
+  };
+  const auto kernel_reads_x = [&](cudaStream_t stream) { good::saxpy(64, 1.0f, x.data(), y.data(), stream); };
+  // What fails at once returns an error already here.
+  const auto copy_to_x = [&](cudaStream_t stream) {
+    cudaMemcpyAsync(x.data(), pinned.data, 256, cudaMemcpyHostToDevice, stream);
+  };
+  const auto copy_from_x = [&](cudaStream_t stream) {
+    cudaMemcpyAsync(pinned.data, x.data(), 256, cudaMemcpyDeviceToHost, stream);
+  };
+  const auto library_reads_x = [&](cudaStream_t stream) {
+    cudasim::enqueue(stream, "library", [&] { cudasim::check_read(x.data(), 256, "library: x"); });
+  };
+  const auto library_writes_x = [&](cudaStream_t stream) {
+    cudasim::enqueue(stream, "library", [&] { cudasim::check_write(x.data(), 256, "library: x"); });
+  };
+  struct Pair {
+    std::function<void(cudaStream_t)> first, second;
+  };
+  const Pair pairs[] = {
+      {kernel_writes_x, kernel_reads_x}, {kernel_reads_x, kernel_writes_x},  {copy_to_x, kernel_reads_x},
+      {kernel_reads_x, copy_to_x},       {kernel_writes_x, copy_from_x},     {copy_from_x, kernel_writes_x},
+      {library_writes_x, copy_from_x},   {kernel_writes_x, library_reads_x}, {library_reads_x, copy_to_x}};
+  const auto waits_by_event = [&] {
+    require(cudaEventRecord(event, one));
+    require(cudaStreamWaitEvent(two, event, 0));
+  };
+  const auto waits_on_host = [&] { require(cudaStreamSynchronize(one)); };
+  const auto polls = [&] {
+    require(cudaEventRecord(event, one));
+    while (cudaEventQuery(event) == cudaErrorNotReady) {
+    }
+  };
+  for (const bool deferred : {false, true}) {
+    cudasim::options().deferred = deferred;
+    for (size_t i = 0; i < std::size(pairs); ++i) {
+      CAPTURE(deferred);
+      CAPTURE(i);
+      require(cudaDeviceSynchronize());
+      pairs[i].first(one);
+      pairs[i].second(two);
+      CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
+      REQUIRE(!cudasim::reports().empty());
+      CHECK(cudasim::reports()[0].kind == "race between streams");
+      cudasim::reset_reports();
+      for (const std::function<void()>& wait :
+           {std::function<void()>(waits_by_event), std::function<void()>(waits_on_host),
+            std::function<void()>(polls)}) {
+        require(cudaDeviceSynchronize());
+        pairs[i].first(one);
+        wait();
+        pairs[i].second(two);
+        CHECK(cudaDeviceSynchronize() == cudaSuccess);
+      }
+    }
+  }
+  // An event orders what was before it, not what came to its stream later.
+  require(cudaEventRecord(event, one));
+  kernel_writes_x(one);
+  require(cudaStreamWaitEvent(two, event, 0));
+  kernel_reads_x(two);
+  CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
+  cudasim::reset_reports();
+  // Through a third stream.
+  const Stream three;
+  const Event second;
+  kernel_writes_x(one);
+  waits_by_event();
+  require(cudaEventRecord(second, two));
+  require(cudaStreamWaitEvent(three, second, 0));
+  kernel_reads_x(three);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  // Two readers need no order.
+  kernel_reads_x(one);
+  copy_from_x(three);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
 }
 
 TEST_CASE("streams: pinned memory is read when the copy runs, pageable memory when it is called") {
@@ -114,6 +203,7 @@ TEST_CASE("streams: pinned memory is read when the copy runs, pageable memory wh
 TEST_CASE("streams: the legacy stream is ordered with blocking streams and not with others") {
   const Restore restore;
   cudasim::options().deferred = true;
+  cudasim::options().print = false;
   const Stream blocking(cudaStreamDefault), other;
   const DeviceArray<float> x(std::vector<float>(64, 1.0f)), y(std::vector<float>(64, 0.0f));
   int late = 0;
@@ -131,7 +221,8 @@ TEST_CASE("streams: the legacy stream is ordered with blocking streams and not w
     require(cudaDeviceSynchronize());
     require(cudaMemsetAsync(x.data(), 0x3f, 256, other));
     good::saxpy(64, 1.0f, x.data(), y.data(), nullptr);
-    require(cudaDeviceSynchronize());
+    CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
+    cudasim::reset_reports();
     late += y.values()[0] == 0.0f ? 1 : 0;
   }
   CHECK(late > 0);
