@@ -113,6 +113,20 @@ inline void decode_binary(Decoder& decoder, Instruction& in, Type type) {
   in.b = decoder.source(2, type);
 }
 
+template <class Op>
+void predicate_unary(Warp& w, const Instruction& in, uint32_t lanes) {
+  const uint32_t a = *w.row<uint32_t>(in.a) ^ ((in.flags & 1) != 0 ? ~0u : 0);
+  auto* d = w.row<uint32_t>(in.d);
+  *d = (*d & ~lanes) | (Op{}(a)&lanes);
+}
+
+// Which of the operands behind the result are negated predicates, a bit each.
+inline uint32_t negations(Decoder& d, size_t count) {
+  uint32_t flags = 0;
+  for (size_t i = 0; i < count; ++i) flags |= d.operand(1 + i).negated ? 1u << i : 0;
+  return flags;
+}
+
 Space take_space(Decoder& decoder);  // generic if none is named
 
 template <class To, class From>

@@ -12,6 +12,7 @@ const DecodeTable& decode_table() {
     DecodeTable result;
     add_integer(result);
     add_bits(result);
+    add_move(result);
     add_float(result);
     add_compare(result);
     add_convert(result);

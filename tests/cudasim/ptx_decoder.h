@@ -16,6 +16,7 @@ using DecodeTable = std::unordered_map<std::string_view, Decode>;
 
 void add_integer(DecodeTable& table);
 void add_bits(DecodeTable& table);
+void add_move(DecodeTable& table);
 void add_float(DecodeTable& table);
 void add_compare(DecodeTable& table);
 void add_convert(DecodeTable& table);

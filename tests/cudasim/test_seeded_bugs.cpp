@@ -6,19 +6,10 @@
 #include <functional>
 #include <string>
 
-#include "device_array.h"
 #include "kernels/bad.h"
-#include "sim.h"
+#include "test_util.h"
 
 namespace {
-
-struct Restore {
-  cudasim::Options before = cudasim::options();
-  ~Restore() {
-    cudasim::options() = before;
-    cudasim::reset_reports();
-  }
-};
 
 std::string found() {
   std::string text;
