@@ -16,7 +16,7 @@ template <class F, int V, class T>
 __global__ void __launch_bounds__(kLanes* kRows)
     sweep_kernel(LinearSweep<T> sweep, int64_t chunk, accumulate_t<T>* sums, bool accumulate) {
   using A = accumulate_t<T>;
-  __shared__ A shared[kRows][V][kLanes];
+  __shared__ Vector<A, V> shared[kRows][kLanes];
   const int64_t col = (static_cast<int64_t>(blockIdx.x) * kLanes + threadIdx.x) * V;
   const int64_t begin = blockIdx.y * chunk, end = begin + chunk < sweep.rows ? begin + chunk : sweep.rows;
   A sum[V] = {};
@@ -35,21 +35,24 @@ __global__ void __launch_bounds__(kLanes* kRows)
         dz.at[v] = value;
         sum[v] += value;
       }
-      if (sweep.dz) *reinterpret_cast<Vector<T, V>*>(sweep.dz + row * sweep.cols + col) = dz;
+      // Indexed in vectors: nvcc loses sight of the alignment of an address made of elements, and splits the
+      // store.
+      if (sweep.dz) reinterpret_cast<Vector<T, V>*>(sweep.dz)[row * (sweep.cols / V) + col / V] = dz;
     }
   }
   if (!sums) return;
 #pragma unroll
-  for (int v = 0; v < V; ++v) shared[threadIdx.y][v][threadIdx.x] = sum[v];
+  for (int v = 0; v < V; ++v) shared[threadIdx.y][threadIdx.x].at[v] = sum[v];
   __syncthreads();
-  if (threadIdx.y != 0 || col >= sweep.cols) return;
+  // Now a thread for each column, so that neighbours write to neighbouring sums.
+  const int own = static_cast<int>(threadIdx.y * kLanes + threadIdx.x);
+  const int64_t out_col = static_cast<int64_t>(blockIdx.x) * kLanes * V + own;
+  if (own >= kLanes * V || out_col >= sweep.cols) return;
+  A total = 0;
 #pragma unroll
-  for (int v = 0; v < V; ++v) {
-    A total = shared[0][v][threadIdx.x];
-    for (int y = 1; y < kRows; ++y) total += shared[y][v][threadIdx.x];
-    A& out = sums[blockIdx.y * sweep.cols + col + v];
-    out = accumulate ? out + total : total;
-  }
+  for (int y = 0; y < kRows; ++y) total += shared[y][own / V].at[own % V];
+  A& out = sums[blockIdx.y * sweep.cols + out_col];
+  out = accumulate ? out + total : total;
 }
 
 // sums[j] (+)= the sum over chunks of partial[chunk][j]
