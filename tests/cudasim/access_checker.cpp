@@ -46,7 +46,7 @@ Region& locate(Warp& w, const Instruction& in, uint32_t lane, uint64_t address, 
   }
   if (near == nullptr)
     w.abort("out of bounds", what + ", before every allocation", lane, cudaErrorIllegalAddress);
-  const bool inside_freed = !near->live && address - near->begin < near->asked;
+  const bool inside_freed = (!near->live || near->pooled) && address - near->begin < near->asked;
   (void)in;
   w.abort(inside_freed ? "use after free" : "out of bounds",
           what + ", " + position(*near, address) + describe(*near), lane, cudaErrorIllegalAddress);

@@ -98,7 +98,10 @@ std::string describe(const Region& region) {
     case RegionKind::device:
       break;
   }
-  return (region.live ? "allocation #" : "freed allocation #") + std::to_string(region.number) + size;
+  const char* state = !region.live    ? "freed allocation #"
+                      : region.pooled ? "allocation in no use, #"
+                                      : "allocation #";
+  return state + std::to_string(region.number) + size;
 }
 
 Region* allocate_region(size_t bytes, RegionKind kind, const std::string& name) {
@@ -112,7 +115,7 @@ Region* allocate_region(size_t bytes, RegionKind kind, const std::string& name) 
   std::memset(h.bytes + at, poison, held);
   auto region = std::make_unique<Region>();
   region->begin = h.device + at;
-  region->size = region->asked = bytes;
+  region->size = region->capacity = region->asked = bytes;
   region->bytes = h.bytes + at;
   region->kind = kind;
   region->name = name;
@@ -122,8 +125,20 @@ Region* allocate_region(size_t bytes, RegionKind kind, const std::string& name) 
   return (h.regions[region->begin] = std::move(region)).get();
 }
 
+void acquire_block(Region& region, size_t bytes) {
+  region.size = region.asked = bytes;
+  region.pooled = false;
+  std::memset(region.bytes, poison, round_up(region.capacity, alignment));
+  if (region.shadow.exists()) region.shadow.mark(0, region.capacity, false);
+}
+
+void release_block(Region& region) {
+  region.size = 0;
+  region.pooled = true;
+}
+
 bool canary_intact(const Region& region) {
-  for (size_t i = region.size; i < round_up(region.size, alignment); ++i) {
+  for (size_t i = region.size; i < round_up(region.capacity, alignment); ++i) {
     if (region.bytes[i] != std::byte{poison}) return false;
   }
   return true;
@@ -131,7 +146,7 @@ bool canary_intact(const Region& region) {
 
 void free_region(Region& region) {
   Heap& h = heap();
-  const size_t held = round_up(region.size, alignment), pages = round_up(held, page);
+  const size_t held = round_up(region.capacity, alignment), pages = round_up(held, page);
   std::byte* mapped = region.bytes + held - pages;
   madvise(mapped, pages, MADV_DONTNEED);
   mprotect(mapped, pages, PROT_NONE);
@@ -149,7 +164,7 @@ Region* allocate_pinned(size_t bytes) {
   if (region->bytes == nullptr) return nullptr;
   std::memset(region->bytes, poison, bytes);
   region->begin = reinterpret_cast<uint64_t>(region->bytes);
-  region->size = region->asked = bytes;
+  region->size = region->capacity = region->asked = bytes;
   region->kind = RegionKind::pinned;
   region->number = ++h.allocations;
   return (h.regions[region->begin] = std::move(region)).get();
@@ -168,7 +183,7 @@ void free_pinned(Region& region) {
 
 Region* nearest_region(uint64_t address) {
   Heap& h = heap();
-  if (h.last != nullptr && h.last->holds(address, 1)) return h.last;
+  if (h.last != nullptr && h.last->live && address - h.last->begin < h.last->capacity) return h.last;
   auto next = h.regions.upper_bound(address);
   if (next == h.regions.begin()) return nullptr;
   return h.last = std::prev(next)->second.get();

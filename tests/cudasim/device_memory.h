@@ -14,12 +14,14 @@ enum class RegionKind { device, variable, constant, pinned, shared };
 // A piece of memory that kernels may access: an allocation, a module's variable, a shared array of the
 // running block.
 struct Region {
-  uint64_t begin = 0;  // address as kernels see it
-  size_t size = 0;     // 0 once it is freed
+  uint64_t begin = 0;   // address as kernels see it
+  size_t size = 0;      // what may be accessed: 0 once it is freed
+  size_t capacity = 0;  // bytes that it was allocated with
   std::byte* bytes = nullptr;
   Shadow shadow;
   RegionKind kind = RegionKind::device;
   bool live = true;
+  bool pooled = false;  // free in the pool of an allocator that has not given it back
   size_t asked = 0;     // size, also after it is freed
   uint64_t number = 0;  // counts allocations
   std::string name;     // of a variable
@@ -52,8 +54,11 @@ struct MemoryUse {
 };
 MemoryUse memory_use();
 std::vector<const Region*> live_regions();  // of cudaMalloc and pinned
-// Were bytes behind the end of the allocation written (by a library, whose accesses are not seen one by one)?
+// Were no bytes behind the end written (by a library, whose accesses are not seen one by one)?
 bool canary_intact(const Region& region);
+// An allocator hands out this block for so many bytes, of which none is initialised; and takes it back.
+void acquire_block(Region& region, size_t bytes);
+void release_block(Region& region);
 
 // A message where host code follows a device pointer; then whatever the signal did before.
 void install_fault_handler();

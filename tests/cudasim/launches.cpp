@@ -106,7 +106,7 @@ void check_arguments(const Request& request) {
     std::memcpy(&value, request.parameters.data() + at, sizeof value);
     if (!in_device_range(value)) continue;
     const Region* region = nearest_region(value);
-    if (region != nullptr && !region->live && value - region->begin < region->asked) {
+    if (region != nullptr && (!region->live || region->pooled) && value - region->begin < region->asked) {
       report("use after free",
              "an argument (at byte " + std::to_string(at) + ") points into " + describe(*region) + "; in " +
                  demangled(request.function->name),

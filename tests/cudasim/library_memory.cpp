@@ -26,7 +26,7 @@ Region& region_of(const void* device, size_t bytes, const char* who) {
   const Region* near = nearest_region(address);
   if (near == nullptr) refuse("out of bounds", range + " before every allocation");
   const auto at = static_cast<int64_t>(address - near->begin);
-  refuse(!near->live ? "use after free" : "out of bounds",
+  refuse(!near->live || near->pooled ? "use after free" : "out of bounds",
          range + " at offset " + std::to_string(at) + " of " + describe(*near));
 }
 

@@ -151,7 +151,7 @@ cudaError_t cudaFree(void* pointer) {
            cudaErrorInvalidValue);
     return failed(cudaErrorInvalidValue);
   }
-  if (!canary_intact(*region))
+  if (!region->pooled && !canary_intact(*region))
     report("out of bounds", "bytes behind " + describe(*region) + " were written; found by cudaFree");
   free_region(*region);
   return status();

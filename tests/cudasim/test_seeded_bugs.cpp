@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/bad.h"
+#include "pool_blocks.h"
 #include "test_util.h"
 
 namespace {
@@ -261,6 +262,63 @@ TEST_CASE("seeded bugs: lifetimes") {
     CHECK(cudaFree(x) == cudaSuccess);
     CHECK(cudasim::live_allocations().size() == before);
   }
+}
+
+TEST_CASE("seeded bugs: blocks of an allocator that keeps memory") {
+  const DeviceArray<float> block(128), y(64);
+  const auto acquire = [&](size_t count) {
+    tandem_block_acquired(block.data(), count * sizeof(float), nullptr);
+  };
+  const auto release = [&] { tandem_block_released(block.data(), nullptr); };
+  SUBCASE("access behind what is in use") {
+    finds(
+        "out of bounds",
+        [&] {
+          acquire(60);
+          require(cudaMemset(block.data(), 0, 60 * sizeof(float)));
+          bad::read_all(61, block.data(), y.data());
+        },
+        "of 240 bytes");
+  }
+  SUBCASE("use while it is free") {
+    finds(
+        "use after free",
+        [&] {
+          acquire(60);
+          release();
+          bad::read_all(60, block.data(), y.data());
+        },
+        "in no use");
+  }
+  SUBCASE("values of the last use") {
+    finds("uninitialised read", [&] {
+      acquire(64);
+      require(cudaMemset(block.data(), 0, 64 * sizeof(float)));
+      release();
+      acquire(64);
+      bad::read_all(64, block.data(), y.data());
+    });
+  }
+  SUBCASE("a library writes behind the end") {
+    finds(
+        "out of bounds",
+        [&] {
+          acquire(60);
+          cudasim::enqueue(nullptr, "library", [&] {
+            static_cast<float*>(cudasim::check_write(block.data(), 240, "library"))[60] = 1;
+          });
+          release();
+        },
+        "found as it was released");
+  }
+  SUBCASE("released twice") {
+    finds("double free", [&] {
+      acquire(60);
+      release();
+      release();
+    });
+  }
+  acquire(128);
 }
 
 TEST_CASE("seeded bugs: kernels that do not end") {
