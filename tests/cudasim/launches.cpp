@@ -100,25 +100,8 @@ struct Request {
   std::vector<std::byte> parameters;
 };
 
-void check_arguments(const Request& request) {
-  for (size_t at = 0; at + 8 <= request.parameters.size(); at += 8) {
-    uint64_t value;
-    std::memcpy(&value, request.parameters.data() + at, sizeof value);
-    if (!in_device_range(value)) continue;
-    const Region* region = nearest_region(value);
-    if (region != nullptr && (!region->live || region->pooled) && value - region->begin < region->asked) {
-      report("use after free",
-             "an argument (at byte " + std::to_string(at) + ") points into " + describe(*region) + "; in " +
-                 demangled(request.function->name),
-             cudaErrorIllegalAddress);
-      throw LaunchAborted{};
-    }
-  }
-}
-
 void run(const Request& request) {
   name_work("kernel " + demangled(request.function->name));
-  check_arguments(request);
   const std::vector<Function*> functions = reachable(*request.function);
   Layout layout = lay_out(functions, request.shared);
   fix_up(*request.function, functions, layout);

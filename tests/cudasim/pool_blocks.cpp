@@ -3,12 +3,20 @@
 // allocator's memory.
 #include "pool_blocks.h"
 
+#include <map>
+
 #include "device_memory.h"
 #include "interpreter.h"
 #include "runtime.h"
 
 namespace cudasim {
 namespace {
+
+// By block, the capture in which it was acquired last.
+std::map<void*, unsigned long long>& captures() {
+  static auto& instance = *new std::map<void*, unsigned long long>;
+  return instance;
+}
 
 Region& block_of(void* block, const char* who) {
   const auto address = reinterpret_cast<uint64_t>(block);
@@ -28,6 +36,7 @@ using namespace cudasim;
 // Both take place in the stream's order (and are part of its recordings), as the uses of the block do.
 extern "C" void tandem_block_acquired(void* block, size_t bytes, cudaStream_t stream) {
   const Lock lock(device_mutex());
+  captures()[block] = capture_of(stream);
   submit(stream, [=] {
     Region& region = block_of(block, "tandem_block_acquired");
     if (bytes > region.capacity) {
@@ -41,7 +50,10 @@ extern "C" void tandem_block_acquired(void* block, size_t bytes, cudaStream_t st
 
 extern "C" void tandem_block_released(void* block, cudaStream_t stream) {
   const Lock lock(device_mutex());
-  submit(stream, [=] {
+  // What a recording acquires, it releases at each replay. A block from before it is gone once: replays that
+  // use it are wrong.
+  const bool before_capture = capture_of(stream) != 0 && captures()[block] != capture_of(stream);
+  const auto work = [=] {
     Region& region = block_of(block, "tandem_block_released");
     if (region.pooled) {
       report("double free", "tandem_block_released: " + describe(region));
@@ -51,5 +63,10 @@ extern "C" void tandem_block_released(void* block, cudaStream_t stream) {
       report("out of bounds", "bytes behind " + describe(region) + " were written; found as it was released");
     }
     release_block(region);
-  });
+  };
+  if (before_capture) {
+    submit_beside_capture(stream, work);
+  } else {
+    submit(stream, work);
+  }
 }

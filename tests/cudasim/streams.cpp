@@ -158,6 +158,20 @@ cudaError_t submit(cudaStream_t stream, std::function<void()> work) {
   return submit_to(queue, std::move(item));
 }
 
+cudaError_t submit_beside_capture(cudaStream_t stream, std::function<void()> work) {
+  const auto queue = queue_of(stream);
+  if (queue == nullptr) return failed(cudaErrorInvalidResourceHandle);
+  const std::shared_ptr<Capture> capture = std::exchange(queue->capture, nullptr);
+  const cudaError_t error = submit(stream, std::move(work));
+  queue->capture = capture;
+  return error;
+}
+
+unsigned long long capture_of(cudaStream_t stream) {
+  const auto queue = queue_of(stream);
+  return queue == nullptr || queue->capture == nullptr ? 0 : queue->capture->id;
+}
+
 cudaError_t enqueue(cudaStream_t stream, const char* who, std::function<void()> work) {
   const Lock lock(device_mutex());
   return submit(stream, [who = std::string(who), work = std::move(work)] {

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/good.h"
+#include "pool_blocks.h"
 #include "test_util.h"
 
 TEST_CASE("graphs: captured work runs at launches, with another stream's part in order") {
@@ -44,6 +45,48 @@ TEST_CASE("graphs: captured work runs at launches, with another stream's part in
     CHECK(z.values()[5] == ez);
     require(cudaGraphExecDestroy(executable));
   }
+}
+
+TEST_CASE("graphs: blocks of an allocator in replays") {
+  const Restore restore;
+  cudasim::options().print = false;
+  const Stream stream;
+  const DeviceArray<float> before(64), inside(64), y(std::vector<float>(64, 0.0f));
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  const auto record = [&](bool release_first) {
+    tandem_block_acquired(before.data(), 256, stream);
+    require(cudaMemsetAsync(before.data(), 0, 256, stream));
+    require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+    tandem_block_acquired(inside.data(), 256, stream);
+    require(cudaMemsetAsync(inside.data(), 0, 256, stream));
+    good::saxpy(64, 1.0f, inside.data(), y.data(), stream);
+    tandem_block_released(inside.data(), stream);
+    if (release_first) tandem_block_released(before.data(), stream);
+    good::saxpy(64, 1.0f, before.data(), y.data(), stream);
+    require(cudaStreamEndCapture(stream, &graph));
+    require(cudaGraphInstantiate(&executable, graph, 0));
+    require(cudaGraphDestroy(graph));
+    for (int i = 0; i < 2; ++i) require(cudaGraphLaunch(executable, stream));
+  };
+  SUBCASE("each replay acquires its own again") {
+    record(false);
+    CHECK(cudaDeviceSynchronize() == cudaSuccess);
+    tandem_block_released(before.data(), stream);
+    // Without its block, the recording is of no use any more.
+    CHECK(cudaGraphLaunch(executable, stream) == cudaSuccess);
+    CHECK(cudaDeviceSynchronize() == cudaErrorIllegalAddress);
+    CHECK(cudasim::reports().at(0).kind == "use after free");
+    cudasim::reset_reports();
+  }
+  SUBCASE("a block released while recording is gone") {
+    CHECK_THROWS(record(true));
+    CHECK(cudasim::reports().at(0).kind == "use after free");
+    cudasim::reset_reports();
+  }
+  require(cudaGraphExecDestroy(executable));
+  tandem_block_acquired(before.data(), 256, stream);
+  tandem_block_acquired(inside.data(), 256, stream);
 }
 
 TEST_CASE("graphs: what a capture does not allow") {
