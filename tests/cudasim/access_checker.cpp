@@ -118,6 +118,17 @@ void race(Warp& w, uint32_t lane, const Region& region, size_t at, uint32_t epoc
   w.report("race", text, lane, cudaErrorLaunchFailure);
 }
 
+constexpr size_t most_reads_beside_atomics = 64;
+
+void note_read_beside_atomic(Warp& w, const Region& region, size_t at, uint32_t thread) {
+  auto& reads = w.block->reads_beside_atomics;
+  const bool known = std::any_of(reads.begin(), reads.end(), [&](const ReadBesideAtomic& r) {
+    return r.region == &region && r.at == at && r.thread == thread;
+  });
+  if (known || reads.size() == most_reads_beside_atomics) return;
+  reads.push_back({&region, at, thread, w.executing, w.current.function});
+}
+
 // The other access was made before this launch, by work that may not be ordered before it.
 void race_between_streams(Warp& w, uint32_t lane, const Region& region, size_t at, const std::string* other,
                           const char* what) {
@@ -149,14 +160,45 @@ void check_read_after_write(Warp& w, uint32_t lane, Region& region, size_t at, c
   if (cell.write_epoch < w.launch->first_epoch) {
     return race_between_streams(w, lane, region, at, unordered_work(cell.write_epoch), "read after write");
   }
-  if ((cell.writer & Cell::atomic_write) != 0) return;  // tolerated, see check_cells
+  const bool atomic = (cell.writer & Cell::atomic_write) != 0;
+  if (atomic && w.executing->flags == strong_access) return;
   const uint32_t thread = cell.writer & Cell::thread_mask;
   if (cell.write_epoch < w.block->start_epoch
           ? published(w, cell.write_epoch)
           : ordered(w, lane, thread, cell.write_epoch, cell.write_clock)) {
     return;
   }
-  race(w, lane, region, at, cell.write_epoch, thread, "read after write");
+  if (atomic) {
+    note_read_beside_atomic(w, region, at, w.thread(lane));
+  } else {
+    race(w, lane, region, at, cell.write_epoch, thread, "read after write");
+  }
+}
+
+void check_atomic_after_read(Warp& w, uint32_t lane, Region& region, size_t at, const Cell& cell) {
+  if (cell.read_epoch < w.block->start_epoch) return check_write_after_read(w, lane, region, at, cell);
+  const uint32_t thread = cell.reader & Cell::thread_mask;
+  if (ordered(w, lane, thread, cell.read_epoch, cell.read_clock)) return;
+  note_read_beside_atomic(w, region, at, thread);
+}
+
+void forget_reads_beside_atomics(Warp& w, uint32_t thread, const Region& region, size_t at) {
+  std::erase_if(w.block->reads_beside_atomics, [&](const ReadBesideAtomic& r) {
+    return r.region == &region && r.at == at && r.thread == thread;
+  });
+}
+
+void Block::report_reads_beside_atomics() {
+  for (const ReadBesideAtomic& r : reads_beside_atomics) {
+    Warp& warp = warps[r.thread / warp_size];
+    warp.current.function = r.function;
+    warp.executing = r.instruction;
+    warp.report("race",
+                "read at " + position(*r.region, r.region->begin + r.at) + describe(*r.region) +
+                    ": not ordered with atomic operations of other threads",
+                r.thread % warp_size, cudaErrorLaunchFailure);
+  }
+  reads_beside_atomics.clear();
 }
 
 void check_write_after_read(Warp& w, uint32_t lane, Region& region, size_t at, const Cell& cell) {

@@ -19,6 +19,9 @@ void report_uninitialised(Warp& warp, uint32_t lane, Region& region, size_t at, 
 void check_write_after_write(Warp& warp, uint32_t lane, Region& region, size_t at, const Cell& cell,
                              bool atomic);
 void check_write_after_read(Warp& warp, uint32_t lane, Region& region, size_t at, const Cell& cell);
+void check_atomic_after_read(Warp& warp, uint32_t lane, Region& region, size_t at, const Cell& cell);
+// The thread's reads of these bytes were those of a compare-and-swap loop.
+void forget_reads_beside_atomics(Warp& warp, uint32_t thread, const Region& region, size_t at);
 void check_read_after_write(Warp& warp, uint32_t lane, Region& region, size_t at, const Cell& cell);
 
 template <Access access>
@@ -41,10 +44,17 @@ inline void check_cells(Warp& w, uint32_t lane, Region& region, size_t at, uint3
       if (cell->write_epoch >= concurrent && (writer != thread || cell->write_epoch < block.start_epoch)) {
         check_write_after_write(w, lane, region, at, *cell, access == Access::atomic);
       }
-      // Reads beside atomics are tolerated: the first of a compare-and-swap loop is such a one.
-      if (access == Access::write && cell->read_epoch >= concurrent &&
+      if (cell->read_epoch >= concurrent &&
           (cell->reader != thread || cell->read_epoch < block.start_epoch)) {
-        check_write_after_read(w, lane, region, at, *cell);
+        if constexpr (access == Access::write) {
+          check_write_after_read(w, lane, region, at, *cell);
+        } else {
+          check_atomic_after_read(w, lane, region, at, *cell);
+        }
+      }
+      if constexpr (access == Access::atomic) {
+        if (!block.reads_beside_atomics.empty()) forget_reads_beside_atomics(w, thread, region, at);
+        if (reader == thread && cell->read_epoch >= block.start_epoch) cell->read_epoch = 0;
       }
       if (cell->write_epoch < first)
         w.launch->counters.distinct_written += shared ? 0 : region.shadow.cell_bytes();

@@ -79,6 +79,7 @@ void Block::run(uint32_t linear_index) {
   launch.block_epochs.push_back(epoch);
   launch.block_order.push_back(index);
   fence_pending = acquired = false;
+  reads_beside_atomics.clear();
   for (Region& region : launch.shared) {
     std::fill_n(region.bytes, region.size, poison);
     region.shadow.mark(0, region.size, false);
@@ -88,13 +89,14 @@ void Block::run(uint32_t linear_index) {
   for (;;) {
     Warp* warp = pick();
     if (warp == nullptr) {
-      if (std::all_of(warps.begin(), warps.end(), [](const Warp& w) { return w.finished(); })) return;
+      if (std::all_of(warps.begin(), warps.end(), [](const Warp& w) { return w.finished(); })) break;
       complete_without_exited();
       if (pick() == nullptr) deadlock();
       continue;
     }
     warp->run(launch.order == Order::random ? 1 + (launch.random() & 63) : ~uint64_t{0});
   }
+  report_reads_beside_atomics();
 }
 
 void Block::arrive(Warp& warp, const Instruction& in, uint32_t lanes) {

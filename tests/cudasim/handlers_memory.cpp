@@ -190,7 +190,8 @@ Handler kernel_parameter_of(Type type) {
 template <bool store>
 void decode_access(Decoder& d, Instruction& in) {
   // Orders and hints about caches change nothing here: accesses happen one after another, at once.
-  d.take_one_of({"weak", "volatile", "relaxed", "acquire", "release", "mmio"});
+  d.take("weak");
+  if (!d.take_one_of({"volatile", "relaxed", "acquire", "release", "mmio"}).empty()) in.flags = strong_access;
   d.take_one_of({"cta", "gpu", "sys", "cluster"});
   in.space = take_space(d);
   d.take("nc");

@@ -31,6 +31,7 @@ enum BarrierFlags : uint32_t {
   barrier_negated = 256
 };
 constexpr uint32_t synchronises_memory = 1u << 31;
+constexpr uint32_t strong_access = 1;     // of Kind::memory: volatile, relaxed and the like
 constexpr uint32_t failed_assertion = 1;  // of Kind::trap; its row list has the parameters' offsets
 
 struct Launch {
@@ -132,6 +133,16 @@ class Warp {
   std::vector<Place> returns_[warp_size];
 };
 
+// A plain read that is not ordered with atomic operations of others: right only as the first read of a loop
+// of compare-and-swap, where an atomic operation of the same thread follows.
+struct ReadBesideAtomic {
+  const Region* region;
+  size_t at;
+  uint32_t thread;
+  const Instruction* instruction;
+  const Function* function;
+};
+
 struct Barrier {
   uint32_t expected = 0;  // threads; 0: nobody is waiting
   uint32_t arrived = 0;
@@ -145,6 +156,7 @@ class Block {
   explicit Block(Launch& launch);
   void run(uint32_t linear_index);
 
+  void report_reads_beside_atomics();
   // Lanes of a warp, at the same instruction, come to a barrier.
   void arrive(Warp& warp, const Instruction& instruction, uint32_t lanes);
   void next_epoch();
@@ -157,6 +169,7 @@ class Block {
   uint32_t start_epoch = 0, epoch = 0;
   bool fence_pending = false;  // a __threadfence since the last atomic
   bool acquired = false;       // saw an atomic after others had published
+  std::vector<ReadBesideAtomic> reads_beside_atomics;
   std::vector<ConstantChunk> rows;
   std::vector<ConstantChunk> memory;  // shared
   std::vector<Warp> warps;

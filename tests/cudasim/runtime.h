@@ -43,7 +43,8 @@ cudaError_t launch_kernel(Kernel& kernel, dim3 grid, dim3 block, void** argument
 // ---- streams
 // Puts work behind what the stream has; into its graph if it is captured.
 cudaError_t submit(cudaStream_t stream, std::function<void()> work);
-// The same, but not into a graph: it runs before the stream's next work, as if it had been there before the capture.
+// The same, but not into a graph: it runs before the stream's next work, as if it had been there before the
+// capture.
 cudaError_t submit_beside_capture(cudaStream_t stream, std::function<void()> work);
 unsigned long long capture_of(cudaStream_t stream);  // 0: none
 void synchronise_device();

@@ -202,6 +202,12 @@ TEST_CASE("seeded bugs: races") {
     // Forward, the write comes after atomics, which read what is not there yet.
     finds("race", [&] { bad::atomic_beside_write(count.data()); });
   }
+  SUBCASE("a sum by atomics is read before all have added") {
+    const DeviceArray<int> values(std::vector<int>(128, 1)), sums(128);
+    finds(
+        "race", [&] { bad::sum_read_too_early(128, values.data(), sums.data()); },
+        "atomic operations of other threads");
+  }
   SUBCASE("missing __syncwarp") {
     finds(
         "race", [&] { bad::missing_syncwarp(x.data(), y.data()); }, "and warp");

@@ -143,6 +143,15 @@ __global__ void atomic_beside_write_kernel(int* y) {
   if (threadIdx.x == 0) *y = count;
 }
 
+__global__ void sum_read_too_early_kernel(int n, const int* x, int* y) {
+  __shared__ int sum;
+  if (threadIdx.x == 0) sum = 0;
+  __syncthreads();
+  const int i = blockIdx.x * 64 + threadIdx.x;
+  if (i < n) atomicAdd(&sum, x[i]);
+  y[blockIdx.x * 64 + threadIdx.x] = sum;
+}
+
 __global__ void missing_syncwarp_kernel(const float* x, float* y) {
   __shared__ float values[32];
   values[threadIdx.x] = x[threadIdx.x];
@@ -223,6 +232,9 @@ void uninitialised_shared(float* y) { uninitialised_shared_kernel<<<1, 64>>>(y);
 void write_by_all_blocks(float* y) { write_by_all_blocks_kernel<<<4, 32>>>(y); }
 void add_without_atomic(float* y) { add_without_atomic_kernel<<<1, 32>>>(y); }
 void atomic_beside_write(int* y) { atomic_beside_write_kernel<<<1, 64>>>(y); }
+void sum_read_too_early(int n, const int* x, int* y) {
+  sum_read_too_early_kernel<<<(n + 63) / 64, 64>>>(n, x, y);
+}
 void missing_syncwarp(const float* x, float* y) { missing_syncwarp_kernel<<<1, 32>>>(x, y); }
 void read_of_other_block(float* y) { read_of_other_block_kernel<<<4, 32>>>(y); }
 void last_block_without_fence(const float* x, float* partial, unsigned* counter, float* out) {

@@ -21,12 +21,13 @@ void dynamic_shared_too_small(float* y, int bytes);  // needs 64 floats
 void local_overrun(const int* index, float* y);
 void misaligned_vector(const float* x, float* y);  // 33 floats
 void read_all(int n, const float* x, float* y);
-void uninitialised_shared(float* y);              // 64
-void write_by_all_blocks(float* y);               // 1
-void add_without_atomic(float* y);                // 1, initialised
-void atomic_beside_write(int* y);                 // 1
-void missing_syncwarp(const float* x, float* y);  // 32
-void read_of_other_block(float* y);               // 4
+void uninitialised_shared(float* y);                   // 64
+void write_by_all_blocks(float* y);                    // 1
+void add_without_atomic(float* y);                     // 1, initialised
+void atomic_beside_write(int* y);                      // 1
+void sum_read_too_early(int n, const int* x, int* y);  // blocks of 64
+void missing_syncwarp(const float* x, float* y);       // 32
+void read_of_other_block(float* y);                    // 4
 void last_block_without_fence(const float* x, float* partial, unsigned* counter,
                               float* out);  // 4 * 32 values
 void endless(const volatile int* flag);
