@@ -10,13 +10,19 @@
 #include "autograd/scope.h"
 #include "cuda/context.h"
 #include "cuda/dnn_ops.h"
+#include "ops/detail/dnn_use.h"
 
 namespace tandem::cuda {
 namespace {
 
+using detail::dnn_use;
+using detail::DnnUse;
+
 // A plan holds some megabytes of the host, and may belong to a recorded step: none is ever given back.
 constexpr size_t kMostPlans = 2000;
-constexpr int64_t kLargeRows = int64_t{1} << 23;  // elements
+// Elements from which a norm is worth the library's compilation of a kernel for its size.
+constexpr int64_t kLargeRows = int64_t{1} << 23;  // text has other numbers of rows in every batch
+constexpr int64_t kLargeMaps = int64_t{1} << 20;  // images have a few sizes
 
 struct Problem {
   const char* name;
@@ -72,6 +78,7 @@ const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& b
 
 template <class... P>
 bool run(const Problem& problem, const Build& build, P*... pointers) {
+  if (dnn_use() == DnnUse::never) return false;
   try {
     const std::vector<void*> tensors{const_cast<void*>(static_cast<const void*>(pointers))...};
     const DnnPlan* plan = plan_of(problem, alignment_of(tensors), build);
@@ -110,8 +117,11 @@ std::vector<int64_t> sizes_of(const AttentionShape& s) {
   return sizes;
 }
 
-// Norms of f64 are not in the library, and so small a problem is not worth a plan.
-bool takes_rows(RowsSize s, DType dtype) { return dtype != DType::f64 && s.rows * s.columns >= kLargeRows; }
+bool pays(int64_t elements, int64_t least) { return dnn_use() == DnnUse::always || elements >= least; }
+bool takes(RowsSize s, DType dtype) { return dtype != DType::f64 && pays(s.rows * s.columns, kLargeRows); }
+bool takes(MapsSize s, DType dtype) {
+  return batch_norm_supported(s, dtype) && pays(s.n * s.channels * s.h * s.w, kLargeMaps);
+}
 
 }  // namespace
 
@@ -138,25 +148,25 @@ bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void
 
 bool dnn_layer_norm_forward(RowsSize s, DType dtype, double eps, const void* x, const float* weight,
                             const float* bias, void* y, float* mean, float* rstd) {
-  return takes_rows(s, dtype) && run(
-                                     {"layer norm", dtype, {s.rows, s.columns, std::bit_cast<int64_t>(eps)}},
-                                     [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, x,
-                                     weight, bias, mean, rstd, y);
+  return takes(s, dtype) && run(
+                                {"layer norm", dtype, {s.rows, s.columns, std::bit_cast<int64_t>(eps)}},
+                                [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, x, weight,
+                                bias, mean, rstd, y);
 }
 
 bool dnn_layer_norm_backward(RowsSize s, DType dtype, const void* x, const void* dy, const float* weight,
                              const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
-  return takes_rows(s, dtype) && run(
-                                     {"layer norm's gradient", dtype, {s.rows, s.columns}},
-                                     [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, x, dy,
-                                     weight, mean, rstd, dweight, dbias, dx);
+  return takes(s, dtype) && run(
+                                {"layer norm's gradient", dtype, {s.rows, s.columns}},
+                                [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, x, dy, weight,
+                                mean, rstd, dweight, dbias, dx);
 }
 
 bool dnn_batch_norm_forward(MapsSize s, DType dtype, double eps, const void* x, const float* weight,
                             const float* bias, void* y, float* mean, float* rstd) {
   std::vector<int64_t> sizes = sizes_of(s);
   sizes.push_back(std::bit_cast<int64_t>(eps));
-  return batch_norm_supported(s, dtype) &&
+  return takes(s, dtype) &&
          run(
              {"batch norm", dtype, sizes}, [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); },
              x, weight, bias, mean, rstd, y);
@@ -164,10 +174,10 @@ bool dnn_batch_norm_forward(MapsSize s, DType dtype, double eps, const void* x, 
 
 bool dnn_batch_norm_backward(MapsSize s, DType dtype, const void* x, const void* dy, const float* weight,
                              const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
-  return batch_norm_supported(s, dtype) && run(
-                                               {"batch norm's gradient", dtype, sizes_of(s)},
-                                               [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); },
-                                               x, dy, weight, mean, rstd, dweight, dbias, dx);
+  return takes(s, dtype) && run(
+                                {"batch norm's gradient", dtype, sizes_of(s)},
+                                [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); }, x, dy, weight,
+                                mean, rstd, dweight, dbias, dx);
 }
 
 bool dnn_pool_forward(const PoolShape& s, DType dtype, Pool pool, const void* x, void* y) {

@@ -11,7 +11,7 @@
 
 #include "autograd/dtype.h"
 #include "cuda/dnn_shapes.h"
-#include "ops/detail/conv_kernel.h"
+#include "ops/detail/conv_args.h"
 
 namespace tandem::cuda {
 
@@ -24,7 +24,7 @@ bool dnn_conv_weights(const detail::ConvShape& shape, DType dtype, const void* x
                       void* dweight, bool exact = false);
 
 // f32 and bf16. Compiling a kernel takes the library 0.3 to 0.6 s for every number of rows, which batches of
-// text, each of another length, would pay again and again: it is asked for large problems only.
+// text, each of another length, would pay again and again: norms are given to it where they are large.
 bool dnn_layer_norm_forward(RowsSize size, DType dtype, double eps, const void* x, const float* weight,
                             const float* bias, void* y, float* mean, float* rstd);
 bool dnn_layer_norm_backward(RowsSize size, DType dtype, const void* x, const void* dy, const float* weight,

@@ -12,6 +12,10 @@ std::string describe(cudnnStatus_t status, const std::string& call) {
   return *words ? text + ": " + words : text;
 }
 
+int64_t bytes_of(cudnnDataType_t type) {
+  return type == CUDNN_DATA_DOUBLE ? 8 : type == CUDNN_DATA_BFLOAT16 ? 2 : 4;
+}
+
 // Numbers of tensors that have no place among the pointers.
 constexpr int64_t kOthers = int64_t{1} << 32;
 
@@ -148,7 +152,8 @@ DnnGraph::Ref DnnGraph::make_tensor(int64_t uid, cudnnDataType_t type, const Dim
       .set(CUDNN_ATTR_TENSOR_DATA_TYPE, type)
       .set(CUDNN_ATTR_TENSOR_DIMENSIONS, dims)
       .set(CUDNN_ATTR_TENSOR_STRIDES, strides)
-      .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kind == Kind::memory ? alignment_ : int64_t{16});
+      .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT,
+           kind == Kind::memory ? std::max(alignment_, bytes_of(type)) : int64_t{16});
   if (kind == Kind::intermediate) tensor.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, true);
   if (kind == Kind::constant) tensor.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, true);
   tensor.finalize("tensor");

@@ -86,7 +86,7 @@ class DnnGraph {
  public:
   using Ref = DnnDescriptor::Raw;  // valid as long as the graph
 
-  // `alignment`, in bytes, is what the pointers of all tensors have.
+  // `alignment`, in bytes, is what the pointers of all tensors have at least, beside that of their elements.
   explicit DnnGraph(int64_t alignment = 16) : alignment_(alignment) {}
 
   Ref tensor(cudnnDataType_t type, const Dims& dims, const Dims& strides);

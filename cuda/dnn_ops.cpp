@@ -200,12 +200,11 @@ Ref resample(DnnGraph& graph, const PoolShape& s, DType dtype, Pool pool) {
   auto fractions = [](const std::array<int64_t, 2>& pair) {
     return std::vector<cudnnFraction_t>{{pair[0], 1}, {pair[1], 1}};
   };
-  constexpr cudnnResampleMode_t modes[] = {CUDNN_RESAMPLE_MAXPOOL, CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING,
-                                           CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING};
   DnnDescriptor d(CUDNN_BACKEND_RESAMPLE_DESCRIPTOR);
-  d.set(CUDNN_ATTR_RESAMPLE_MODE, modes[static_cast<int>(pool)])
+  d.set(CUDNN_ATTR_RESAMPLE_MODE, pool == Pool::average ? CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING
+                                                        : CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING)
       .set(CUDNN_ATTR_RESAMPLE_COMP_TYPE, sum_type(dtype))
-      .set(CUDNN_ATTR_RESAMPLE_PADDING_MODE, pool == Pool::max ? CUDNN_NEG_INF_PAD : CUDNN_ZERO_PAD)
+      .set(CUDNN_ATTR_RESAMPLE_PADDING_MODE, CUDNN_ZERO_PAD)
       .set(CUDNN_ATTR_RESAMPLE_SPATIAL_DIMS, int64_t{2})
       .set(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, fractions(s.window))
       .set(CUDNN_ATTR_RESAMPLE_STRIDES, fractions(s.stride))

@@ -6,7 +6,7 @@
 #include "autograd/dtype.h"
 #include "cuda/dnn_graph.h"
 #include "cuda/dnn_shapes.h"
-#include "ops/detail/conv_kernel.h"
+#include "ops/detail/conv_args.h"
 
 namespace tandem::cuda {
 
@@ -28,7 +28,7 @@ void batch_norm_forward(DnnGraph& graph, MapsSize size, DType dtype, double eps)
 void batch_norm_backward(DnnGraph& graph, MapsSize size, DType dtype);
 
 void pool_forward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool);   // x, y
-void pool_backward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool);  // dy, dx; not max
+void pool_backward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool);  // dy, dx
 
 // Of bf16.
 void attention_forward(DnnGraph& graph, const AttentionShape& shape);  // q, k, v, out, log_sums

@@ -24,7 +24,7 @@ struct PoolShape {
     return ((axis ? maps.w : maps.h) + 2 * padding[axis] - window[axis]) / stride[axis] + 1;
   }
 };
-enum class Pool { max, average, average_inside };  // average_inside: zeros of the padding do not count
+enum class Pool { average, average_inside };  // average_inside: zeros of the padding do not count
 
 // softmax(scale q k^T) v. Strides of [batch, heads, rows, columns] in elements, columns dense.
 struct AttentionShape {

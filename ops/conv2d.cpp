@@ -4,6 +4,7 @@
 // order need no more kernels. Passes are samples: they lead the batch, and W sums over them.
 #include "ops/conv2d.h"
 
+#include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
@@ -37,12 +38,20 @@ struct Conv2d final : Op {
   const char* name() const override { return "conv2d"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
-    const Tensor bias = in[2].defined() ? dense(in[2].to(sum_dtype(dtype))) : in[2];
     const Tensor out = output({shape.n, shape.o, shape.out_h(), shape.out_w()}, x);
+    save(in[0]), save(in[1]);
+    if (on_device(x, weight, in[2], out)) return out;
+    const Tensor bias = in[2].defined() ? dense(in[2].to(sum_dtype(dtype))) : in[2];
     detail::conv2d_forward(of_all_passes(shape, passes()), dtype, x.raw(), weight.raw(),
                            bias.defined() ? bias.raw() : nullptr, out.raw());
-    save(in[0]), save(in[1]);
     return out;
+  }
+  bool on_device(const Tensor& x, const Tensor& weight, const Tensor& b, const Tensor& out) {
+    if (x.device() == kCpu) return false;
+    const Tensor bias = b.defined() ? dense(detail::cached_cast(b, dtype)) : b;
+    return run_on_device(
+        x, detail::Conv2dArgs{of_all_passes(shape, passes()), dtype, x.device_raw(), weight.device_raw(),
+                              bias.defined() ? bias.device_raw() : nullptr, out.device_raw()});
   }
   Tensors vjp(const Tensor& g) override {
     return {needs(0) ? input_grad(g, saved(1), shape, dtype) : Tensor(),
@@ -60,8 +69,12 @@ struct Conv2dInputGrad final : Op {
   Tensor forward(const Tensors& in) override {
     const Tensor g = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
     const Tensor out = output({shape.n, shape.c, shape.h, shape.w}, g);
-    detail::conv2d_backward_data(of_all_passes(shape, passes()), dtype, g.raw(), weight.raw(), out.raw());
     save(in[0]), save(in[1]);
+    const ConvShape all = of_all_passes(shape, passes());
+    if (run_on_device(
+            g, detail::Conv2dDataArgs{all, dtype, g.device_raw(), weight.device_raw(), out.device_raw()}))
+      return out;
+    detail::conv2d_backward_data(all, dtype, g.raw(), weight.raw(), out.raw());
     return out;
   }
   Tensors vjp(const Tensor& c) override {
@@ -78,13 +91,21 @@ struct Conv2dWeightGrad final : Op {
   const char* name() const override { return "conv2d_weight_grad"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]), g = dense(in[1]);
-    const int m = passes();
+    const ConvShape all = of_all_passes(shape, passes());
     set_passes(1);
     const Tensor out =
         output({shape.o, shape.c / shape.groups, shape.kh, shape.kw}, sum_dtype(dtype), x.device());
-    detail::conv2d_backward_weights(of_all_passes(shape, m), dtype, x.raw(), g.raw(), out.raw(), nullptr);
     save(in[0]), save(in[1]);
+    if (!on_device(all, x, g, out))
+      detail::conv2d_backward_weights(all, dtype, x.raw(), g.raw(), out.raw(), nullptr);
     return out;
+  }
+  // There the sums are of the type of x and g, so that these are made as wide as the result.
+  bool on_device(const ConvShape& all, const Tensor& narrow_x, const Tensor& narrow_g, const Tensor& out) {
+    if (out.device() == kCpu) return false;
+    const Tensor x = narrow_x.to(out.dtype()), g = narrow_g.to(out.dtype());
+    return run_on_device(x, detail::Conv2dWeightsArgs{all, out.dtype(), x.device_raw(), g.device_raw(),
+                                                      out.device_raw(), dtype == DType::bf16});
   }
   Tensors vjp(const Tensor& c) override {
     return {needs(0) ? input_grad(saved(1), c, shape, dtype) : Tensor(),

@@ -2,44 +2,32 @@
 // vjp of that pools again.
 #include "ops/pooling.h"
 
-#include <limits>
-
+#include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/detail/loop.h"
+#include "ops/detail/pool_args.h"
 
 namespace tandem {
 namespace {
 
-// Where the windows lie along one axis: [begin, end) inside of the map, and what each counts for in a mean.
-struct Axis {
-  int64_t size;
-  std::vector<int64_t> begin, end, count;
-  int64_t windows() const { return static_cast<int64_t>(begin.size()); }
-};
-struct Windows {
-  Axis h, w;
-};
+using detail::PoolAxis;
+using detail::PoolMaps;
+using detail::PoolWindows;
 
-Axis sliding(const char* op, const Tensor& x, int64_t size, int64_t kernel, int64_t stride, int64_t padding,
-             bool counts_padding) {
+PoolAxis sliding(const char* op, const Tensor& x, int64_t size, int64_t kernel, int64_t stride,
+                 int64_t padding, bool counts_padding) {
   check<ShapeError>(kernel >= 1 && stride >= 1 && padding >= 0 && 2 * padding <= kernel,
                     "{}: kernel {}, stride {}, padding {}: expected kernel and stride of at least 1, padding "
                     "of at most half a kernel",
                     op, kernel, stride, padding);
   check<ShapeError>(size >= 1 && size + 2 * padding >= kernel,
                     "{}: the kernel {} is larger than the padded map of {}", op, kernel, describe(x));
-  Axis axis{size, {}, {}, {}};
-  for (int64_t from = -padding; from + kernel <= size + padding; from += stride) {
-    axis.begin.push_back(std::max<int64_t>(from, 0));
-    axis.end.push_back(std::min(from + kernel, size));
-    axis.count.push_back(counts_padding ? kernel : axis.end.back() - axis.begin.back());
-  }
-  return axis;
+  return {size, (size + 2 * padding - kernel) / stride + 1, kernel, stride, padding, counts_padding};
 }
 
-Windows sliding(const char* op, const Tensor& x, const Shape& kernel, const Shape& stride,
-                const Shape& padding, bool counts_padding) {
+PoolWindows sliding(const char* op, const Tensor& x, const Shape& kernel, const Shape& stride,
+                    const Shape& padding, bool counts_padding) {
   const Shape step = stride.empty() ? kernel : stride;
   check<ShapeError>(x.dim() >= 2, "{}: expected [..., H, W], got {}", op, describe(x));
   check<ShapeError>(kernel.size() == 2 && step.size() == 2 && padding.size() == 2,
@@ -49,17 +37,11 @@ Windows sliding(const char* op, const Tensor& x, const Shape& kernel, const Shap
           sliding(op, x, x.size(-1), kernel[1], step[1], padding[1], counts_padding)};
 }
 
-Axis adaptive(const Tensor& x, int64_t size, int64_t windows) {
+PoolAxis adaptive(const Tensor& x, int64_t size, int64_t windows) {
   check<ShapeError>(size >= 1 && windows >= 1,
                     "adaptive_avg_pool2d: expected sizes of at least 1, got {} windows for {}", windows,
                     describe(x));
-  Axis axis{size, {}, {}, {}};
-  for (int64_t i = 0; i < windows; ++i) {
-    axis.begin.push_back(i * size / windows);
-    axis.end.push_back(((i + 1) * size + windows - 1) / windows);
-    axis.count.push_back(axis.end.back() - axis.begin.back());
-  }
-  return axis;
+  return {size, windows};
 }
 
 Shape with_map(Shape shape, int64_t h, int64_t w) {
@@ -68,42 +50,49 @@ Shape with_map(Shape shape, int64_t h, int64_t w) {
   return shape;
 }
 
-// Calls body(map) for every map of x (of any leading dimensions and passes).
-template <class Body>
-void for_each_map(const Tensor& x, Body&& body) {
+// The maps, or windows, of x: of any leading dimensions and passes.
+PoolMaps maps_of(const Tensor& x, const PoolWindows& windows) {
   const int64_t size = x.size(-1) * x.size(-2);
-  const int64_t maps = size ? x.numel() / size * x.passes() : 0;
-  parallel_for(maps, std::max<int64_t>(1, detail::kGrain / std::max<int64_t>(1, size)),
+  return {windows, x.dtype(), size ? x.numel() / size * x.passes() : 0, x.dim() > 2 ? x.size(-3) : 1};
+}
+
+// Calls body(map) for every map.
+template <class Body>
+void for_each_map(const PoolMaps& all, Body&& body) {
+  const int64_t size = all.windows.h.map * all.windows.w.map;
+  parallel_for(all.maps, std::max<int64_t>(1, detail::kGrain / std::max<int64_t>(1, size)),
                [&](int64_t begin, int64_t end) {
                  for (int64_t map = begin; map < end; ++map) body(map);
                });
 }
 
-Tensor spread_mean(const Tensor& g, const Windows& windows);
-Tensor scatter_winners(const Tensor& g, const Tensor& winners, int64_t h, int64_t w);
+Tensor spread_mean(const Tensor& g, const PoolWindows& windows);
+Tensor scatter_winners(const Tensor& g, const Tensor& winners, const PoolWindows& windows);
 
 // One mean a window.
 struct AvgPool final : Op {
   static constexpr bool batches_passes = true;
-  Windows windows;
-  explicit AvgPool(const Windows& windows) : windows(windows) {}
+  PoolWindows windows;
+  explicit AvgPool(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "avg_pool2d"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]);
-    const Axis &h = windows.h, &w = windows.w;
-    const Tensor out = output(with_map(x.shape(), h.windows(), w.windows()), x);
+    const PoolAxis &h = windows.h, &w = windows.w;
+    const Tensor out = output(with_map(x.shape(), h.windows, w.windows), x);
+    const PoolMaps all = maps_of(x, windows);
+    if (run_on_device(x, detail::AvgPoolArgs{all, x.device_raw(), out.device_raw()})) return out;
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
-      for_each_map(x, [&, from = x.data<T>(), to = out.data<T>()](int64_t map) {
-        const T* source = from + map * h.size * w.size;
-        T* target = to + map * h.windows() * w.windows();
-        for (int64_t i = 0; i < h.windows(); ++i) {
-          for (int64_t j = 0; j < w.windows(); ++j) {
+      for_each_map(all, [&, from = x.data<T>(), to = out.data<T>()](int64_t map) {
+        const T* source = from + map * h.map * w.map;
+        T* target = to + map * h.windows * w.windows;
+        for (int64_t i = 0; i < h.windows; ++i) {
+          for (int64_t j = 0; j < w.windows; ++j) {
             A sum = 0;
-            for (int64_t y = h.begin[i]; y < h.end[i]; ++y) {
-              for (int64_t k = w.begin[j]; k < w.end[j]; ++k) sum += static_cast<A>(source[y * w.size + k]);
+            for (int64_t y = h.begin(i); y < h.end(i); ++y) {
+              for (int64_t k = w.begin(j); k < w.end(j); ++k) sum += static_cast<A>(source[y * w.map + k]);
             }
-            *target++ = sum / static_cast<A>(h.count[i] * w.count[j]);
+            *target++ = sum / static_cast<A>(h.count(i) * w.count(j));
           }
         }
       });
@@ -116,24 +105,26 @@ struct AvgPool final : Op {
 // Its transpose: every element gets its share of each window it is in.
 struct AvgPoolGrad final : Op {
   static constexpr bool batches_passes = true;
-  Windows windows;
-  explicit AvgPoolGrad(const Windows& windows) : windows(windows) {}
+  PoolWindows windows;
+  explicit AvgPoolGrad(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "avg_pool2d_grad"; }
   Tensor forward(const Tensors& in) override {
     const Tensor g = dense(in[0]);
-    const Axis &h = windows.h, &w = windows.w;
-    const Tensor out = output(with_map(g.shape(), h.size, w.size), g);
+    const PoolAxis &h = windows.h, &w = windows.w;
+    const Tensor out = output(with_map(g.shape(), h.map, w.map), g);
+    const PoolMaps all = maps_of(out, windows);
+    if (run_on_device(g, detail::AvgPoolGradArgs{all, g.device_raw(), out.device_raw()})) return out;
     dispatch_floating(name(), g.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
-      for_each_map(out, [&, from = g.data<T>(), to = out.data<T>()](int64_t map) {
-        const T* source = from + map * h.windows() * w.windows();
-        T* target = to + map * h.size * w.size;
-        std::vector<A> sums(h.size * w.size, A(0));
-        for (int64_t i = 0; i < h.windows(); ++i) {
-          for (int64_t j = 0; j < w.windows(); ++j) {
-            const A share = static_cast<A>(*source++) / static_cast<A>(h.count[i] * w.count[j]);
-            for (int64_t y = h.begin[i]; y < h.end[i]; ++y) {
-              for (int64_t k = w.begin[j]; k < w.end[j]; ++k) sums[y * w.size + k] += share;
+      for_each_map(all, [&, from = g.data<T>(), to = out.data<T>()](int64_t map) {
+        const T* source = from + map * h.windows * w.windows;
+        T* target = to + map * h.map * w.map;
+        std::vector<A> sums(h.map * w.map, A(0));
+        for (int64_t i = 0; i < h.windows; ++i) {
+          for (int64_t j = 0; j < w.windows; ++j) {
+            const A share = static_cast<A>(*source++) / static_cast<A>(h.count(i) * w.count(j));
+            for (int64_t y = h.begin(i); y < h.end(i); ++y) {
+              for (int64_t k = w.begin(j); k < w.end(j); ++k) sums[y * w.map + k] += share;
             }
           }
         }
@@ -145,111 +136,122 @@ struct AvgPoolGrad final : Op {
   Tensors vjp(const Tensor& c) override { return {apply<AvgPool>({c}, windows)}; }
 };
 
-Tensor spread_mean(const Tensor& g, const Windows& windows) { return apply<AvgPoolGrad>({g}, windows); }
+Tensor spread_mean(const Tensor& g, const PoolWindows& windows) { return apply<AvgPoolGrad>({g}, windows); }
 
 // The elements of c at the winners' places in their maps: what the gradient of a max pool is differentiated
 // to.
 struct GatherWinners final : Op {
   static constexpr bool batches_passes = true;
-  int64_t h, w;
-  GatherWinners(int64_t h, int64_t w) : h(h), w(w) {}
+  PoolWindows windows;
+  explicit GatherWinners(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "max_pool2d_gather"; }
   Tensor forward(const Tensors& in) override {
     const Tensor c = dense(in[0]), winners = save(in[1]);
     const Tensor out = output(winners.shape(), c);
-    const int64_t per_map = winners.size(-1) * winners.size(-2);
+    const PoolMaps all = maps_of(c, windows);
+    if (run_on_device(c, detail::GatherWinnersArgs{all, c.device_raw(), winners.device_data<int32_t>(),
+                                                   out.device_raw()}))
+      return out;
+    const int64_t per_map = windows.h.windows * windows.w.windows, size = windows.h.map * windows.w.map;
     dispatch_floating(name(), c.dtype(), [&]<class T>() {
-      for_each_map(out,
+      for_each_map(all,
                    [&, from = c.data<T>(), at = winners.data<int32_t>(), to = out.data<T>()](int64_t map) {
                      for (int64_t i = map * per_map; i < (map + 1) * per_map; ++i)
-                       to[i] = from[map * h * w + at[i]];
+                       to[i] = from[map * size + at[i]];
                    });
     });
     return out;
   }
-  Tensors vjp(const Tensor& g) override { return {scatter_winners(g, saved(0), h, w)}; }
+  Tensors vjp(const Tensor& g) override { return {scatter_winners(g, saved(0), windows)}; }
 };
 
 struct ScatterWinners final : Op {
   static constexpr bool batches_passes = true;
-  int64_t h, w;
-  ScatterWinners(int64_t h, int64_t w) : h(h), w(w) {}
+  PoolWindows windows;
+  explicit ScatterWinners(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "max_pool2d_grad"; }
   Tensor forward(const Tensors& in) override {
     const Tensor g = dense(in[0]), winners = save(in[1]);
-    const Tensor out = output(with_map(g.shape(), h, w), g);
-    const int64_t per_map = winners.size(-1) * winners.size(-2);
+    const Tensor out = output(with_map(g.shape(), windows.h.map, windows.w.map), g);
+    const PoolMaps all = maps_of(out, windows);
+    if (run_on_device(g, detail::ScatterWinnersArgs{all, g.device_raw(), winners.device_data<int32_t>(),
+                                                    out.device_raw()}))
+      return out;
+    const int64_t per_map = windows.h.windows * windows.w.windows, size = windows.h.map * windows.w.map;
     dispatch_floating(name(), g.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
-      for_each_map(out,
+      for_each_map(all,
                    [&, from = g.data<T>(), at = winners.data<int32_t>(), to = out.data<T>()](int64_t map) {
-                     std::vector<A> sums(h * w, A(0));  // an element may win in several windows
+                     std::vector<A> sums(size, A(0));  // an element may win in several windows
                      for (int64_t i = map * per_map; i < (map + 1) * per_map; ++i)
                        sums[at[i]] += static_cast<A>(from[i]);
-                     for (int64_t i = 0; i < h * w; ++i) to[map * h * w + i] = sums[i];
+                     for (int64_t i = 0; i < size; ++i) to[map * size + i] = sums[i];
                    });
     });
     return out;
   }
-  Tensors vjp(const Tensor& c) override { return {apply<GatherWinners>({c, saved(0)}, h, w)}; }
+  Tensors vjp(const Tensor& c) override { return {apply<GatherWinners>({c, saved(0)}, windows)}; }
 };
 
-Tensor scatter_winners(const Tensor& g, const Tensor& winners, int64_t h, int64_t w) {
-  return apply<ScatterWinners>({g, winners}, h, w);
+Tensor scatter_winners(const Tensor& g, const Tensor& winners, const PoolWindows& windows) {
+  return apply<ScatterWinners>({g, winners}, windows);
 }
 
 struct MaxPool final : Op {
   static constexpr bool batches_passes = true;
-  Windows windows;
-  explicit MaxPool(const Windows& windows) : windows(windows) {}
+  PoolWindows windows;
+  explicit MaxPool(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "max_pool2d"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]);
-    const Axis &h = windows.h, &w = windows.w;
-    const Tensor out = output(with_map(x.shape(), h.windows(), w.windows()), x);
+    const PoolAxis &h = windows.h, &w = windows.w;
+    const Tensor out = output(with_map(x.shape(), h.windows, w.windows), x);
     const Tensor winners = output(out.shape(), DType::i32, x.device());
+    save(winners);
+    const PoolMaps all = maps_of(x, windows);
+    if (run_on_device(
+            x, detail::MaxPoolArgs{all, x.device_raw(), out.device_raw(), winners.device_data<int32_t>()}))
+      return out;
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      for_each_map(x, [&, from = x.data<T>(), to = out.data<T>(), at = winners.data<int32_t>()](int64_t map) {
-        const T* source = from + map * h.size * w.size;
-        int64_t o = map * h.windows() * w.windows();
-        for (int64_t i = 0; i < h.windows(); ++i) {
-          for (int64_t j = 0; j < w.windows(); ++j, ++o) {
-            int64_t winner = h.begin[i] * w.size + w.begin[j];
-            C best = source[winner];
-            for (int64_t y = h.begin[i]; y < h.end[i]; ++y) {
-              for (int64_t k = w.begin[j]; k < w.end[j]; ++k) {
-                const C value = source[y * w.size + k];
-                if (value > best || (value != value && best == best)) {
-                  best = value;
-                  winner = y * w.size + k;
-                }
-              }
-            }
-            to[o] = best;
-            at[o] = static_cast<int32_t>(winner);
-          }
-        }
-      });
+      for_each_map(all,
+                   [&, from = x.data<T>(), to = out.data<T>(), at = winners.data<int32_t>()](int64_t map) {
+                     const T* source = from + map * h.map * w.map;
+                     int64_t o = map * h.windows * w.windows;
+                     for (int64_t i = 0; i < h.windows; ++i) {
+                       for (int64_t j = 0; j < w.windows; ++j, ++o) {
+                         int64_t winner = h.begin(i) * w.map + w.begin(j);
+                         C best = source[winner];
+                         for (int64_t y = h.begin(i); y < h.end(i); ++y) {
+                           for (int64_t k = w.begin(j); k < w.end(j); ++k) {
+                             const C value = source[y * w.map + k];
+                             if (value > best || (value != value && best == best)) {
+                               best = value;
+                               winner = y * w.map + k;
+                             }
+                           }
+                         }
+                         to[o] = best;
+                         at[o] = static_cast<int32_t>(winner);
+                       }
+                     }
+                   });
     });
-    save(winners);
     return out;
   }
-  Tensors vjp(const Tensor& g) override {
-    return {scatter_winners(g, saved(0), windows.h.size, windows.w.size)};
-  }
+  Tensors vjp(const Tensor& g) override { return {scatter_winners(g, saved(0), windows)}; }
 };
 
 }  // namespace
 
 Tensor max_pool2d(const Tensor& x, const Shape& kernel, const Shape& stride, const Shape& padding) {
-  const Windows windows = sliding("max_pool2d", x, kernel, stride, padding, false);
+  const PoolWindows windows = sliding("max_pool2d", x, kernel, stride, padding, false);
   return apply<MaxPool>({x}, windows);
 }
 
 Tensor avg_pool2d(const Tensor& x, const Shape& kernel, const Shape& stride, const Shape& padding,
                   bool count_include_pad) {
-  const Windows windows = sliding("avg_pool2d", x, kernel, stride, padding, count_include_pad);
+  const PoolWindows windows = sliding("avg_pool2d", x, kernel, stride, padding, count_include_pad);
   return apply<AvgPool>({x}, windows);
 }
 
@@ -257,7 +259,7 @@ Tensor adaptive_avg_pool2d(const Tensor& x, const Shape& size) {
   check<ShapeError>(x.dim() >= 2 && size.size() == 2,
                     "adaptive_avg_pool2d: expected [..., H, W] and a pair of sizes, got {} and {}",
                     describe(x), size);
-  const Windows windows{adaptive(x, x.size(-2), size[0]), adaptive(x, x.size(-1), size[1])};
+  const PoolWindows windows{adaptive(x, x.size(-2), size[0]), adaptive(x, x.size(-1), size[1])};
   return apply<AvgPool>({x}, windows);
 }
 

@@ -1,5 +1,7 @@
 #include "ops/detail/channel_norm.h"
 
+#include "autograd/kernel.h"
+
 namespace tandem::detail {
 
 ChannelGroups ChannelNorm::shape_of(const Shape& x) const {
@@ -17,7 +19,13 @@ Tensor ChannelNorm::forward(const Tensors& in) {
     const Tensor x = dense_passes(in[0], passes());
     const Tensor w = affine_values(in[1], {shape.channels}, dtype_of<A>, passes(), 1, y.device());
     const Tensor b = affine_values(in[2], {shape.channels}, dtype_of<A>, passes(), 0, y.device());
-    const Tensor statistics = empty({2, shape.count()}, {dtype_of<A>});
+    const Tensor statistics = empty({2, shape.count()}, {dtype_of<A>, y.device()});
+    save(in[0]), save(statistics);
+    A* means = statistics.device_data<A>();
+    if (run_on_device(
+            y, ChannelNormArgs<T>{shape, eps, x.device_data<T>(), w.device_data<A>(), b.device_data<A>(),
+                                  y.device_data<T>(), means, means + shape.count()}))
+      return took(statistics);
     const T* xs = x.data<T>();
     T* ys = y.data<T>();
     const A *ws = w.data<A>(), *bs = b.data<A>();
@@ -32,7 +40,6 @@ Tensor ChannelNorm::forward(const Tensors& in) {
       for (int64_t k = 0; k < s; ++k) out[k] = (static_cast<A>(xr[k]) - m) * scale + shift;
     });
     took(statistics);
-    save(in[0]), save(statistics);
   });
   weighted = in[1].defined();
   if (weighted) save(in[1]);
@@ -59,6 +66,24 @@ Tensors ChannelNorm::composed(const Tensor& g) {
   return {reshape(all[0], x.shape()), per_channel(all[1]), per_channel(all[2])};
 }
 
+template <class T>
+Tensors ChannelNorm::fused_on_device(const Tensor& g, const Tensor& x, const Tensor& w,
+                                     const Tensor& statistics) {
+  using A = accumulate_t<T>;
+  const Device device = g.device();
+  const ChannelGroups shape = shape_of(saved(0).shape());
+  const bool weights = needs(1) || needs(2);
+  const Tensor dx = needs(0) ? empty(saved(0).shape(), {dtype_of<T>, device}, passes()) : Tensor();
+  const Tensor dw = weights ? empty({shape.channels}, {dtype_of<A>, device}, passes()) : Tensor();
+  const Tensor db = weights ? empty({shape.channels}, {dtype_of<A>, device}, passes()) : Tensor();
+  const A* mean = statistics.device_data<A>();
+  run_on_device(x, ChannelNormGradArgs<T>{
+                       shape, eps, x.device_data<T>(), g.device_data<T>(), w.device_data<A>(), mean,
+                       mean + shape.count(), needs(0) ? dx.device_data<T>() : nullptr,
+                       weights ? dw.device_data<A>() : nullptr, weights ? db.device_data<A>() : nullptr});
+  return {dx, dw, db};
+}
+
 // Two sums per segment give everything: those of g and of g xhat. They add up, weighted, to what dx needs
 // per group and, as they are, to the gradients of weight and bias per channel.
 template <class T>
@@ -70,6 +95,7 @@ Tensors ChannelNorm::fused(const Tensor& cotangent) {
   const Tensor statistics = saved(1);
   const Tensor w = affine_values(weighted ? saved(2) : Tensor(), {shape.channels}, dtype_of<A>, passes(), 1,
                                  cotangent.device());
+  if (cotangent.device() != kCpu) return fused_on_device<T>(g, x, w, statistics);
   const T *xs = x.data<T>(), *gs = g.data<T>();
   const A *ws = w.data<A>(), *mean = statistics.data<A>(), *var = mean + shape.count();
   struct Sums {

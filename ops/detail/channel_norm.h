@@ -1,37 +1,15 @@
-// Group norm and batch norm: x [N, C, ...] is read as segments, the positions of one channel of one sample,
-// which lie densely; a group of segments is normalised together, and the weights belong to channels.
+// Group norm and batch norm, by segments (channel_norm_args.h).
 #pragma once
 
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
+#include "ops/detail/channel_norm_args.h"
 #include "ops/detail/norm.h"
 #include "ops/detail/reduce.h"
 #include "ops/detail/rows.h"
 #include "ops/views.h"
 
 namespace tandem::detail {
-
-// Which segments are normalised together. Segment (p, i, c), of pass, sample and channel, has the number
-// (p N + i) C + c.
-struct ChannelGroups {
-  int64_t passes, samples, channels, positions;
-  int64_t groups;  // that the channels of a sample make; 0: a group is a channel of all samples of its pass
-
-  int64_t segments() const { return passes * samples * channels; }
-  int64_t count() const { return groups ? passes * samples * groups : passes * channels; }
-  int64_t members() const { return groups ? channels / groups : samples; }  // segments of a group
-  int64_t step() const { return groups ? 1 : channels; }                    // from a member to the next
-  int64_t first(int64_t group) const {
-    return groups ? group * members() : group / channels * samples * channels + group % channels;
-  }
-  int64_t group_of(int64_t segment) const {
-    return groups ? segment / members() : segment / (samples * channels) * channels + segment % channels;
-  }
-  // Of its weight among those of all passes.
-  int64_t weight_of(int64_t segment) const {
-    return segment / (samples * channels) * channels + segment % channels;
-  }
-};
 
 // Mean and biased variance of every group: those of its segments, joined (Chan, Golub & LeVeque 1979).
 template <class T, class A>
@@ -72,6 +50,8 @@ struct ChannelNorm : Op {
   Tensors composed(const Tensor& g);
   template <class T>
   Tensors fused(const Tensor& g);
+  template <class T>
+  Tensors fused_on_device(const Tensor& g, const Tensor& x, const Tensor& w, const Tensor& statistics);
 };
 
 }  // namespace tandem::detail

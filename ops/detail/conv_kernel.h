@@ -4,17 +4,9 @@
 #include <cstdint>
 
 #include "autograd/dtype.h"
+#include "ops/detail/conv_args.h"
 
 namespace tandem::detail {
-
-// x [n, c, h, w], weight [o, c / groups, kh, kw], y [n, o, out_h(), out_w()]. Zeros pad both sides.
-struct ConvShape {
-  int64_t n, c, h, w, o, kh, kw;
-  int64_t stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1, groups = 1;
-
-  int64_t out_h() const { return (h + 2 * pad_h - dilation_h * (kh - 1) - 1) / stride_h + 1; }
-  int64_t out_w() const { return (w + 2 * pad_w - dilation_w * (kw - 1) - 1) / stride_w + 1; }
-};
 
 // ShapeError (naming conv2d and the values) for sizes that make no convolution. n = 0 and c = 0 are legal.
 void check_conv_shape(const ConvShape& shape);

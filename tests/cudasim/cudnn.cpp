@@ -2,10 +2,12 @@
 // it was asked; what it takes but nothing here does is reported, and never succeeds.
 #include <cudnn.h>
 
+#include <atomic>
 #include <cstring>
 #include <functional>
 #include <utility>
 
+#include "cudnn_count.h"
 #include "cudnn_graph.h"
 #include "sim.h"
 
@@ -18,6 +20,7 @@ namespace {
 using namespace cudasim;
 
 thread_local std::string last_error;
+std::atomic<uint64_t> executions{0};
 
 cudnnStatus_t failed(cudnnStatus_t status, std::string message) {
   last_error = std::move(message);
@@ -141,9 +144,12 @@ void execute(cudnnHandle_t handle, const Descriptor& plan, const Descriptor& pac
     }
   });
   if (status != cudaSuccess) dnn_fail(CUDNN_STATUS_EXECUTION_FAILED_CUDART, cudaGetErrorString(status));
+  ++executions;
 }
 
 }  // namespace
+
+uint64_t cudasim::dnn_executions() { return executions; }
 
 extern "C" {
 

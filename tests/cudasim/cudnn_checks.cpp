@@ -173,11 +173,10 @@ void check_resample(const Descriptor& d) {
     }
   }
   const auto mode = d.value(CUDNN_ATTR_RESAMPLE_MODE, CUDNN_RESAMPLE_NEAREST);
-  if (mode == CUDNN_RESAMPLE_NEAREST || mode == CUDNN_RESAMPLE_BILINEAR)
-    dnn_not_simulated("resampling but by pools");
-  const auto padding = d.value(CUDNN_ATTR_RESAMPLE_PADDING_MODE, CUDNN_EDGE_VAL_PAD);
-  dnn_check(padding == (mode == CUDNN_RESAMPLE_MAXPOOL ? CUDNN_NEG_INF_PAD : CUDNN_ZERO_PAD),
-            "resample: -inf is what maxima are padded with, and 0 what means are");
+  if (mode != CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING && mode != CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING)
+    dnn_not_simulated("resampling but by means of windows");
+  dnn_check(d.value(CUDNN_ATTR_RESAMPLE_PADDING_MODE, CUDNN_EDGE_VAL_PAD) == CUDNN_ZERO_PAD,
+            "resample: means are padded with 0");
 }
 
 void check_resample_operation(const Descriptor& d, cudnnBackendAttributeName_t desc,

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "cudnn_graph.h"
-#include "options.h"
 
 namespace cudasim {
 namespace {
@@ -78,11 +77,8 @@ bool supported(const Descriptor& graph) {
     case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
       return norm_supported(graph, first);
     case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR:
       return operations.size() == 1;
-    case CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR:  // of maxima it wants to see x and y
-      return operations.size() == 1 &&
-             first.child(CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC)
-                     ->value(CUDNN_ATTR_RESAMPLE_MODE, CUDNN_RESAMPLE_MAXPOOL) != CUDNN_RESAMPLE_MAXPOOL;
     default:
       break;
   }
@@ -124,7 +120,7 @@ std::vector<DnnTensor> outside_tensors(const Descriptor& graph) {
 }
 
 std::vector<DnnEngine> engines_for(const Descriptor& graph) {
-  if (!options().dnn || !supported(graph)) return {};
+  if (!supported(graph)) return {};
   const bool narrow = outside_tensors(graph).at(0).type != CUDNN_DATA_FLOAT;
   std::vector<DnnEngine> engines{{40, {}, false}};
   if (is_backward(graph)) engines.push_back({41, {CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC}});

@@ -248,7 +248,7 @@ void Execution::resample(const Descriptor& op, bool forward) {
                  forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC;
   const Descriptor& d =
       *op.child(forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC);
-  const auto mode = d.value(CUDNN_ATTR_RESAMPLE_MODE, CUDNN_RESAMPLE_MAXPOOL);
+  const auto mode = d.value(CUDNN_ATTR_RESAMPLE_MODE, CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING);
   const auto pair = [&](cudnnBackendAttributeName_t name, int i) {
     return d.values<cudnnFraction_t>(name)[i].numerator;
   };
@@ -268,14 +268,14 @@ void Execution::resample(const Descriptor& op, bool forward) {
     const auto whole = static_cast<double>(pair(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, 0) *
                                            pair(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, 1));
     const double share = 1 / (mode == CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING ? inside : whole);
-    double result = mode == CUDNN_RESAMPLE_MAXPOOL ? -std::numeric_limits<double>::infinity() : 0;
+    double result = 0;
     for (int64_t h = begin[0]; h < end[0]; ++h)
       for (int64_t w = begin[1]; w < end[1]; ++w) {
         double& value = xs[(map * x[2] + h) * x[3] + w];
-        if (!forward) {
-          value += ys[i] * share;
+        if (forward) {
+          result += value * share;
         } else {
-          result = mode == CUDNN_RESAMPLE_MAXPOOL ? std::fmax(result, value) : result + value * share;
+          value += ys[i] * share;
         }
       }
     if (forward) ys[i] = result;

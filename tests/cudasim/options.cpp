@@ -52,15 +52,13 @@ void set_option(Options& options, const std::string& key, const std::string& val
     options.devices = static_cast<int>(number(key, value));
   } else if (key == "driver") {
     options.driver = static_cast<int>(number(key, value));
-  } else if (key == "dnn") {
-    options.dnn = flag(key, value);
   } else if (key == "registers") {
     options.registers = static_cast<int>(number(key, value));
   } else {
     throw std::invalid_argument(
         "CUDASIM: no option '" + key +
         "'; there are order, seed, check, deferred, print, max_reports, budget, memory, devices, "
-        "driver, dnn and registers");
+        "driver and registers");
   }
 }
 

@@ -100,14 +100,12 @@ void pool(DType dtype, const PoolShape& s) {
   const Shape window{s.window[0], s.window[1]}, stride{s.stride[0], s.stride[1]},
       padding{s.padding[0], s.padding[1]};
   const OnDevice xs = OnDevice::input(x);
-  for (const Pool kind : {Pool::max, Pool::average, Pool::average_inside}) {
+  for (const Pool kind : {Pool::average, Pool::average_inside}) {
     const Tensor from = leaf(x);
-    const Tensor y = kind == Pool::max ? max_pool2d(from, window, stride, padding)
-                                       : avg_pool2d(from, window, stride, padding, kind == Pool::average);
+    const Tensor y = avg_pool2d(from, window, stride, padding, kind == Pool::average);
     OnDevice out = OnDevice::output(y.shape(), dtype);
     run(dtype, [&](DnnGraph& graph) { pool_forward(graph, s, dtype, kind); }, {xs, out});
     CHECK(close(out.host(), y, tolerance(dtype)));
-    if (kind == Pool::max) continue;
     const Tensor g = make.normal(y.shape());
     y.backward(g);
     out = OnDevice::output(x.shape(), dtype);
@@ -188,7 +186,7 @@ TEST_CASE("cudnn: batch norm with its statistics, and its gradient") {
   }
 }
 
-TEST_CASE("cudnn: pools, and the gradients of means") {
+TEST_CASE("cudnn: means of windows, and their gradients") {
   for (const DType dtype : kFloats) {
     pool(dtype, {{2, 2, 4, 4}, {2, 2}, {2, 2}, {0, 0}});
     pool(dtype, {{1, 3, 7, 5}, {3, 2}, {2, 1}, {1, 1}});

@@ -162,9 +162,6 @@ TEST_CASE("cudnn: what the real library has no engine for, it has none for here"
   CHECK(!planned(DType::f64, [](DnnGraph& g) { layer_norm_forward(g, {4, 8}, DType::f64, 1e-5); }));
   CHECK(!planned(DType::f32, [](DnnGraph& g) { batch_norm_forward(g, {4, 3, 2, 2}, DType::f32, 1e-5); }));
   CHECK(!planned(DType::bf16, [](DnnGraph& g) { batch_norm_backward(g, {4, 12, 2, 2}, DType::bf16); }));
-  CHECK(!planned(DType::f32, [](DnnGraph& g) {
-    pool_backward(g, {{1, 1, 4, 4}, {2, 2}, {2, 2}, {0, 0}}, DType::f32, Pool::max);
-  }));
   CHECK(!planned(DType::bf16, [](DnnGraph& g) {
     const AttentionShape::Strides strides{60 * 4, 60 * 4, 60};
     attention_forward(g, {1, 1, 4, 4, 60, 60, strides, strides, strides, strides, 1, false});

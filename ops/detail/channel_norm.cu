@@ -1,0 +1,228 @@
+// Group norm and batch norm. A group of group norm is one row of memory, which a team of threads holds. The
+// channels of batch norm are spread over the batch: pieces of segments are summed up first, then the pieces
+// of a group, always in the same order, and a second sweep applies the result.
+#include "cuda/dnn.h"
+#include "ops/detail/channel_pieces.cuh"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+using cuda::each_vector;
+using cuda::HeldRow;
+
+template <class A>
+struct Moments {
+  A mean, squares;  // of the deviations
+};
+// Mean and squares of a row that is held.
+template <class Form, class A, class Row>
+__device__ Moments<A> moments_of(Row& x, int64_t n) {
+  using Team = typename Form::Team;
+  A sum = 0, squares = 0;
+  each_vector<Form>(
+      n,
+      [&](int64_t, const auto& v) {
+#pragma unroll
+        for (A value : v.at) sum += value;
+      },
+      x);
+  const A mean = Team::sum(sum) / static_cast<A>(n);
+  each_vector<Form>(
+      n,
+      [&](int64_t, const auto& v) {
+#pragma unroll
+        for (A value : v.at) squares += (value - mean) * (value - mean);
+      },
+      x);
+  return {mean, Team::sum(squares)};
+}
+
+template <class T>
+struct MomentsArgs {
+  Pieces pieces;
+  const T* x;
+  Moments<accumulate_t<T>>* out;
+};
+template <class T, class Form>
+__global__ void __launch_bounds__(Form::Team::kBlock) moments_kernel(MomentsArgs<T> a, int room_bytes) {
+  using Team = typename Form::Team;
+  char* room = cuda::team_room<Team>(room_bytes);
+  Team::for_each_row(a.pieces.count(), [&](int64_t piece, bool live) {
+    const Pieces::Place place = a.pieces.locate(piece);
+    HeldRow<Form, T> x(a.x + place.start, place.size, room);
+    const auto moments = moments_of<Form, accumulate_t<T>>(x, place.size);
+    if (live && Team::rank() == 0) a.out[piece] = moments;
+  });
+}
+
+// The moments of a group's pieces, joined (Chan, Golub & LeVeque 1979).
+template <class A>
+__global__ void __launch_bounds__(kThreads)
+    join_kernel(Pieces pieces, const Moments<A>* parts, A eps, const A* weight, A* mean, A* var, A* scale) {
+  using Team = cuda::Team<cuda::kWarp>;
+  const int64_t count = pieces.pieces_of_group();
+  const A n = static_cast<A>(pieces.members.size * pieces.shape.positions);
+  Team::for_each_row(pieces.shape.count(), [&](int64_t group, bool) {
+    A total = 0, squares = 0;
+    int64_t part;
+    Team::for_each(count, [&](int64_t k) {
+      const int64_t at = pieces.of_group(group, k, part);
+      total += parts[at].mean * static_cast<A>(pieces.size_of(part));
+    });
+    const A m = Team::sum(total) / n;
+    Team::for_each(count, [&](int64_t k) {
+      const Moments<A> piece = parts[pieces.of_group(group, k, part)];
+      squares += piece.squares + (piece.mean - m) * (piece.mean - m) * static_cast<A>(pieces.size_of(part));
+    });
+    squares = Team::sum(squares);
+    if (Team::rank() != 0) return;
+    mean[group] = m, var[group] = squares / n;
+    scale[group] = weight[group] / sqrt(squares / n + eps);  // batch norm: a group is a channel
+  });
+}
+
+template <class T, int V, int size>
+__global__ void __launch_bounds__(cuda::Team<size>::kBlock)
+    apply_kernel(ChannelNormArgs<T> a, Pieces pieces, const accumulate_t<T>* scales) {
+  using A = accumulate_t<T>;
+  using Team = cuda::Team<size>;
+  Team::for_each_row(pieces.count(), [&](int64_t piece, bool live) {
+    if (!live) return;
+    const Pieces::Place place = pieces.locate(piece);
+    const A mean = a.mean[place.group], scale = scales[place.group], shift = a.bias[place.weight];
+    map_piece<V, Team>(
+        place, a.y,
+        [&](auto v) {
+#pragma unroll
+          for (A& value : v.at) value = (value - mean) * scale + shift;
+          return v;
+        },
+        a.x);
+  });
+}
+
+// A whole group at a time: group norm's are rows of memory.
+template <class T, class Form>
+__global__ void __launch_bounds__(Form::Team::kBlock)
+    group_kernel(ChannelNormArgs<T> a, Divisor positions, Divisor groups, Divisor samples, int room_bytes) {
+  using A = accumulate_t<T>;
+  using Team = typename Form::Team;
+  constexpr int V = Form::V;
+  char* room = cuda::team_room<Team>(room_bytes);
+  const int64_t members = a.shape.members(), n = members * positions.size;
+  Team::for_each_row(a.shape.count(), [&](int64_t group, bool live) {
+    HeldRow<Form, T> x(a.x + group * n, n, room);
+    const Moments<A> moments = moments_of<Form, A>(x, n);
+    const A var = moments.squares / static_cast<A>(n), rstd = 1 / sqrt(var + static_cast<A>(a.eps));
+    if (!live) return;
+    int64_t pass = group;
+    const int64_t within = groups.divide(pass);
+    samples.divide(pass);
+    const int64_t weights = pass * a.shape.channels + within * members;
+    T* y = a.y + group * n;
+    each_vector<Form>(
+        n,
+        [&](int64_t i, auto v) {
+          int64_t channel = i;
+          positions.divide(channel);
+          const A scale = a.weight[weights + channel] * rstd, shift = a.bias[weights + channel];
+#pragma unroll
+          for (int l = 0; l < V; ++l) v.at[l] = (v.at[l] - moments.mean) * scale + shift;
+          cuda::store_row<T, V>(y, i, v);
+        },
+        x);
+    if (Team::rank() == 0) a.mean[group] = moments.mean, a.var[group] = var;
+  });
+}
+
+template <class A>
+__global__ void __launch_bounds__(kThreads) var_kernel(int64_t count, A eps, const A* rstd, A* var) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+    const A v = 1 / (rstd[i] * rstd[i]) - eps;
+    var[i] = v > 0 ? v : A(0);
+  }
+}
+template <class T>
+bool forward_by_library(const ChannelNormArgs<T>& a) {
+  const ChannelGroups& s = a.shape;
+  if constexpr (std::is_same_v<T, double>) {
+    return false;
+  } else {
+    if (s.groups) return false;
+    const cuda::Scratch rstd(s.count() * static_cast<int64_t>(sizeof(float)));
+    const int64_t of_pass = s.samples * s.channels * s.positions;
+    for (int64_t p = 0; p < s.passes; ++p) {
+      const int64_t c = p * s.channels;
+      if (!cuda::dnn_batch_norm_forward({s.samples, s.channels, s.positions, 1}, dtype_of<T>, a.eps,
+                                        a.x + p * of_pass, a.weight + c, a.bias + c, a.y + p * of_pass,
+                                        a.mean + c, rstd.as<float>() + c))
+        return false;
+    }
+    launch_elements<var_kernel<float>>(s.count(), static_cast<float>(a.eps),
+                                       static_cast<const float*>(rstd.as<float>()), a.var);
+    return true;
+  }
+}
+
+template <class T>
+void launch_groups(const ChannelNormArgs<T>& a) {
+  constexpr int V = 16 / sizeof(T);
+  const ChannelGroups& s = a.shape;
+  const int64_t n = s.members() * s.positions;
+  const bool vectors = s.positions % V == 0 && cuda::takes_row_vectors<V>(n, a.x, a.y);
+  cuda::with_row_form<T>(n, vectors, [&]<class Form>() {
+    using Team = typename Form::Team;
+    constexpr auto kernel = group_kernel<T, Form>;
+    int64_t room = Form::kRegisters ? 0 : (n * static_cast<int64_t>(sizeof(T)) + 15) / 16 * 16;
+    if (room * Team::kRows > cuda::shared_limit()) room = 0;
+    const int64_t shared = room * Team::kRows;
+    const unsigned blocks =
+        cuda::resident_blocks<kernel, Team::kBlock>((s.count() + Team::kRows - 1) / Team::kRows, shared);
+    kernel<<<blocks, Team::kBlock, shared, cuda::stream()>>>(a, Divisor(s.positions), Divisor(s.groups),
+                                                             Divisor(s.samples), static_cast<int>(room));
+    cuda::check_launch("group_norm");
+  });
+}
+
+template <class T>
+void launch_forward(const ChannelNormArgs<T>& a) {
+  using A = accumulate_t<T>;
+  constexpr int V = 16 / sizeof(T);
+  const ChannelGroups& s = a.shape;
+  if (s.segments() == 0 || s.positions == 0) return;
+  if (s.groups) return launch_groups(a);
+  if (forward_by_library(a)) return;
+  const bool vectors = cuda::takes_row_vectors<V>(s.positions, a.x, a.y);
+  const Pieces pieces = pieces_of<T>(s, vectors);
+  const cuda::Scratch moments(pieces.count() * static_cast<int64_t>(sizeof(Moments<A>))),
+      scales(s.count() * static_cast<int64_t>(sizeof(A)));
+  cuda::with_row_form<T>(pieces.length, vectors, [&]<class Form>() {
+    cuda::launch_rows<moments_kernel<T, Form>, Form>(
+        "batch_norm: moments", MomentsArgs<T>{pieces, a.x, moments.as<Moments<A>>()}, pieces.count(),
+        pieces.length * static_cast<int64_t>(sizeof(T)));
+  });
+  constexpr auto join = join_kernel<A>;
+  join<<<cuda::Team<cuda::kWarp>::blocks<join>(s.count()), kThreads, 0, cuda::stream()>>>(
+      pieces, moments.as<Moments<A>>(), static_cast<A>(a.eps), a.weight, a.mean, a.var, scales.as<A>());
+  cuda::check_launch("batch_norm: join");
+  const auto apply = [&]<int W>() {
+    cuda::with_team(pieces.length / W, [&]<int size>() {
+      using Team = cuda::Team<size>;
+      constexpr auto kernel = apply_kernel<T, W, size>;
+      kernel<<<Team::template blocks<kernel>(pieces.count()), Team::kBlock, 0, cuda::stream()>>>(
+          a, pieces, scales.as<A>());
+      cuda::check_launch("batch_norm");
+    });
+  };
+  vectors ? apply.template operator()<V>() : apply.template operator()<1>();
+}
+
+const bool registered = [] {
+  cuda::ForFloats([]<class T>() { device_kernel<ChannelNormArgs<T>> = launch_forward<T>; });
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,222 @@
+// Pooling. Means of sliding windows by cuDNN where it has a kernel; the rest here: one thread for an element
+// of what is written, which gathers in a fixed order, or one warp where windows are large.
+#include "autograd/dispatch.h"
+#include "cuda/divisor.cuh"
+#include "cuda/dnn.h"
+#include "cuda/reduce.cuh"
+#include "ops/detail/pool_args.h"
+
+namespace tandem {
+namespace {
+
+using namespace detail;
+using cuda::Divisor;
+using cuda::kThreads;
+
+// A grid of rows and columns on every map.
+struct PoolGrid {
+  Divisor rows, columns;
+  PoolGrid(int64_t h, int64_t w) : rows(h), columns(w) {}
+  __device__ int64_t locate(int64_t i, int64_t& row, int64_t& column) const {  // the map
+    column = columns.divide(i);
+    row = rows.divide(i);
+    return i;
+  }
+};
+
+// Calls body(i, map, row, column) for every element, spread over the threads.
+template <class Body>
+__device__ void each_element(int64_t count, const PoolGrid& grid, Body body) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+    int64_t row, column;
+    const int64_t map = grid.locate(i, row, column);
+    body(i, map, row, column);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    avg_kernel(PoolWindows windows, PoolGrid grid, int64_t count, const T* x, T* y) {
+  using A = accumulate_t<T>;
+  const PoolAxis &h = windows.h, &w = windows.w;
+  each_element(count, grid, [&](int64_t o, int64_t map, int64_t i, int64_t j) {
+    const T* source = x + map * h.map * w.map;
+    A sum = 0;
+    for (int64_t row = h.begin(i); row < h.end(i); ++row) {
+      for (int64_t k = w.begin(j); k < w.end(j); ++k) sum += static_cast<A>(source[row * w.map + k]);
+    }
+    y[o] = sum / static_cast<A>(h.count(i) * w.count(j));
+  });
+}
+
+// The same by a warp for each window.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    avg_warp_kernel(PoolWindows windows, PoolGrid grid, int64_t count, const T* x, T* y) {
+  using A = accumulate_t<T>;
+  using Team = cuda::Team<cuda::kWarp>;
+  const PoolAxis &h = windows.h, &w = windows.w;
+  Team::for_each_row(count, [&](int64_t o, bool) {
+    int64_t i, j;
+    const int64_t map = grid.locate(o, i, j);
+    const T* source = x + map * h.map * w.map;
+    const int64_t first = w.begin(j), width = w.end(j) - first, all = (h.end(i) - h.begin(i)) * width;
+    A sum = 0;
+    if (width == w.map) {  // the window's rows lie one behind the other
+      Team::for_each(all, [&](int64_t k) { sum += static_cast<A>(source[h.begin(i) * w.map + k]); });
+    } else {
+      for (int64_t row = h.begin(i); row < h.end(i); ++row)
+        Team::for_each(width, [&](int64_t k) { sum += static_cast<A>(source[row * w.map + first + k]); });
+    }
+    sum = Team::sum(sum);
+    if (Team::rank() == 0) y[o] = sum / static_cast<A>(h.count(i) * w.count(j));
+  });
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    avg_grad_kernel(PoolWindows windows, PoolGrid grid, int64_t count, const T* g, T* dx) {
+  using A = accumulate_t<T>;
+  const PoolAxis &h = windows.h, &w = windows.w;
+  each_element(count, grid, [&](int64_t o, int64_t map, int64_t row, int64_t column) {
+    const T* source = g + map * h.windows * w.windows;
+    A sum = 0;
+    for (int64_t i = h.first(row); i <= h.last(row); ++i) {
+      for (int64_t j = w.first(column); j <= w.last(column); ++j)
+        sum += static_cast<A>(source[i * w.windows + j]) / static_cast<A>(h.count(i) * w.count(j));
+    }
+    dx[o] = sum;
+  });
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    max_kernel(PoolWindows windows, PoolGrid grid, int64_t count, const T* x, T* y, int32_t* winners) {
+  using C = compute_t<T>;
+  const PoolAxis &h = windows.h, &w = windows.w;
+  each_element(count, grid, [&](int64_t o, int64_t map, int64_t i, int64_t j) {
+    const T* source = x + map * h.map * w.map;
+    int64_t winner = h.begin(i) * w.map + w.begin(j);
+    C best = static_cast<C>(source[winner]);
+    for (int64_t row = h.begin(i); row < h.end(i); ++row) {
+      for (int64_t k = w.begin(j); k < w.end(j); ++k) {
+        const C value = static_cast<C>(source[row * w.map + k]);
+        if (value > best || (value != value && best == best)) {
+          best = value;
+          winner = row * w.map + k;
+        }
+      }
+    }
+    y[o] = best;
+    winners[o] = static_cast<int32_t>(winner);
+  });
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) gather_kernel(int64_t map_size, Divisor windows, int64_t count,
+                                                          const T* c, const int32_t* winners, T* y) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+    int64_t map = i;
+    windows.divide(map);
+    y[i] = c[map * map_size + winners[i]];
+  }
+}
+
+// An element looks at the windows that it is in, and takes g of those that it wins.
+template <class T>
+__global__ void __launch_bounds__(kThreads) scatter_kernel(PoolWindows windows, PoolGrid grid, int64_t count,
+                                                           const T* g, const int32_t* winners, T* dx) {
+  using A = accumulate_t<T>;
+  const PoolAxis &h = windows.h, &w = windows.w;
+  each_element(count, grid, [&](int64_t o, int64_t map, int64_t row, int64_t column) {
+    const int64_t base = map * h.windows * w.windows;
+    A sum = 0;
+    for (int64_t i = h.first(row); i <= h.last(row); ++i) {
+      for (int64_t j = w.first(column); j <= w.last(column); ++j) {
+        const int64_t at = base + i * w.windows + j;
+        if (winners[at] == row * w.map + column) sum += static_cast<A>(g[at]);
+      }
+    }
+    dx[o] = sum;
+  });
+}
+
+int64_t windows_of(const PoolMaps& all) { return all.maps * all.windows.h.windows * all.windows.w.windows; }
+int64_t elements_of(const PoolMaps& all) { return all.maps * all.windows.h.map * all.windows.w.map; }
+PoolGrid over_windows(const PoolMaps& all) { return {all.windows.h.windows, all.windows.w.windows}; }
+PoolGrid over_elements(const PoolMaps& all) { return {all.windows.h.map, all.windows.w.map}; }
+
+// Sliding windows as the library is told of them; false for others.
+bool as_sliding(const PoolMaps& all, cuda::PoolShape& shape, cuda::Pool& pool) {
+  const PoolAxis &h = all.windows.h, &w = all.windows.w;
+  if (h.adaptive() || all.maps == 0) return false;
+  shape = {{all.maps / all.channels, all.channels, h.map, w.map},
+           {h.size, w.size},
+           {h.stride, w.stride},
+           {h.padding, w.padding}};
+  pool = h.counts_padding ? cuda::Pool::average : cuda::Pool::average_inside;
+  return true;
+}
+
+template <auto kernel, class... A>
+void launch(const char* name, int64_t count, A... args) {
+  if (count == 0) return;
+  kernel<<<cuda::resident_blocks_of_threads<kernel>(count), kThreads, 0, cuda::stream()>>>(args...);
+  cuda::check_launch(name);
+}
+
+const RegisterKernel<AvgPoolArgs> avg{[](const AvgPoolArgs& a) {
+  cuda::PoolShape shape;
+  cuda::Pool pool;
+  if (as_sliding(a, shape, pool) && cuda::dnn_pool_forward(shape, a.dtype, pool, a.x, a.y)) return;
+  dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {
+    const int64_t count = windows_of(a),
+                  of_one = a.windows.h.map * a.windows.w.map * a.maps / (count ? count : 1);
+    const T* x = static_cast<const T*>(a.x);
+    T* y = static_cast<T*>(a.y);
+    if (of_one < cuda::kWarp)
+      return launch<avg_kernel<T>>("avg_pool2d", count, a.windows, over_windows(a), count, x, y);
+    if (count == 0) return;
+    constexpr auto kernel = avg_warp_kernel<T>;
+    kernel<<<cuda::Team<cuda::kWarp>::blocks<kernel>(count), kThreads, 0, cuda::stream()>>>(
+        a.windows, over_windows(a), count, x, y);
+    cuda::check_launch("avg_pool2d");
+  });
+}};
+
+const RegisterKernel<AvgPoolGradArgs> avg_grad{[](const AvgPoolGradArgs& a) {
+  cuda::PoolShape shape;
+  cuda::Pool pool;
+  if (as_sliding(a, shape, pool) && cuda::dnn_pool_backward(shape, a.dtype, pool, a.g, a.dx)) return;
+  dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {
+    launch<avg_grad_kernel<T>>("avg_pool2d_grad", elements_of(a), a.windows, over_elements(a), elements_of(a),
+                               static_cast<const T*>(a.g), static_cast<T*>(a.dx));
+  });
+}};
+
+const RegisterKernel<MaxPoolArgs> max{[](const MaxPoolArgs& a) {
+  dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
+    launch<max_kernel<T>>("max_pool2d", windows_of(a), a.windows, over_windows(a), windows_of(a),
+                          static_cast<const T*>(a.x), static_cast<T*>(a.y), a.winners);
+  });
+}};
+
+const RegisterKernel<GatherWinnersArgs> gather{[](const GatherWinnersArgs& a) {
+  dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
+    launch<gather_kernel<T>>("max_pool2d_gather", windows_of(a), a.windows.h.map * a.windows.w.map,
+                             Divisor(a.windows.h.windows * a.windows.w.windows), windows_of(a),
+                             static_cast<const T*>(a.c), a.winners, static_cast<T*>(a.y));
+  });
+}};
+
+const RegisterKernel<ScatterWinnersArgs> scatter{[](const ScatterWinnersArgs& a) {
+  dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
+    launch<scatter_kernel<T>>("max_pool2d_grad", elements_of(a), a.windows, over_elements(a), elements_of(a),
+                              static_cast<const T*>(a.g), a.winners, static_cast<T*>(a.dx));
+  });
+}};
+
+}  // namespace
+}  // namespace tandem

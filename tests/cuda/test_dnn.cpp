@@ -1,0 +1,238 @@
+// What cuDNN computes on the device, or our own kernels in its place, against the ops of the CPU: forward and
+// backward, with everything given to the library that it takes, and with nothing.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "autograd/engine.h"
+#include "autograd/registry.h"
+#include "ops/detail/dnn_use.h"
+#include "ops/ops.h"
+#include "tests/cudasim/cudnn_count.h"
+#include "tests/device.h"
+
+using namespace tandem;
+using detail::dnn_use;
+using detail::DnnUse;
+using testing::device;
+
+namespace {
+
+constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f64};
+
+double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-12 : dtype == DType::f32 ? 4e-6 : 1.2e-2; }
+
+double relative_distance(const Tensor& a, const Tensor& b) {
+  const auto x = a.to(kCpu).to_vector<double>(), y = b.to_vector<double>();
+  REQUIRE(x.size() == y.size());
+  double distance = 0, size = 0;
+  for (size_t i = 0; i < x.size(); ++i) distance += std::pow(x[i] - y[i], 2), size += y[i] * y[i];
+  return std::sqrt(distance) / std::max(1e-3, std::sqrt(size));
+}
+
+// f of the inputs there and here, values and gradients, whatever is given to the library. How many plans of
+// it that took, where it was given all that it takes.
+uint64_t compare(DType dtype, const Tensors& inputs, const std::function<Tensor(const Tensors&)>& f) {
+  const auto leaves = [&](Device where) {
+    Tensors all;
+    for (const Tensor& x : inputs)
+      all.push_back(x.defined() ? x.detach().to(where).clone().requires_grad_() : x);
+    return all;
+  };
+  const Tensors here = leaves(kCpu);
+  const Tensor expected = f(here);
+  SampleMaker make(9, dtype, kCpu);
+  Tensor v = make.normal(expected.shape());
+  if (expected.passes() > 1) {
+    Tensors each;
+    for (int i = 0; i < expected.passes(); ++i) each.push_back(make.normal(expected.shape()));
+    v = stack_passes(each);
+  }
+  expected.backward(v);
+  uint64_t plans = 0;
+  for (const DnnUse use : {DnnUse::always, DnnUse::never}) {
+    dnn_use() = use;
+    const uint64_t before = cudasim::dnn_executions();
+    const Tensors there = leaves(device());
+    const Tensor y = f(there);
+    CHECK(y.device() == device());
+    CHECK(relative_distance(y, expected) <= tolerance(dtype));
+    y.backward(v.to(device()));
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].defined())
+        CHECK_MESSAGE(relative_distance(there[i].grad(), here[i].grad()) <= tolerance(dtype),
+                      "gradient of input ", i,
+                      use == DnnUse::always ? ", by the library" : ", by our own kernels");
+    }
+    const uint64_t run = cudasim::dnn_executions() - before;
+    if (use == DnnUse::always) plans = run;
+    if (use == DnnUse::never) CHECK(run == 0);
+  }
+  dnn_use() = DnnUse::where_it_pays;
+  return plans;
+}
+
+Tensor in_passes(const std::function<Tensor()>& make, int passes) {
+  Tensors all;
+  for (int i = 0; i < passes; ++i) all.push_back(make());
+  return stack_passes(all);
+}
+
+}  // namespace
+
+TEST_CASE("dnn: conv2d with strides, padding, dilation and groups") {
+  for (const DType dtype : kFloats) {
+    SampleMaker make(1, dtype, kCpu);
+    const auto check = [&](const Shape& x, const Shape& w, const Conv2dOptions& options, bool bias = true) {
+      INFO(std::string(name_of(dtype)), " ", fmt::format("{} {}", x, w));
+      const uint64_t plans =
+          compare(dtype, {make.normal(x), make.normal(w), bias ? make.normal({w[0]}) : Tensor()},
+                  [&](const Tensors& in) { return conv2d(in[0], in[1], in[2], options); });
+      CHECK(plans == (x[0] > 0 ? 3 : 0));
+    };
+    check({2, 3, 8, 7}, {4, 3, 3, 3}, {.padding = {1, 1}});
+    check({2, 3, 8, 7}, {4, 3, 3, 3}, {.padding = {1, 1}}, false);
+    check({3, 2, 9, 8}, {5, 2, 3, 2}, {.stride = {2, 3}, .padding = {1, 0}});
+    check({1, 2, 9, 9}, {2, 2, 3, 2}, {.padding = {2, 1}, .dilation = {2, 3}});
+    check({2, 6, 5, 5}, {4, 3, 2, 2}, {.stride = {1, 2}, .groups = 2});
+    check({2, 4, 6, 6}, {4, 1, 3, 3}, {.padding = {1, 1}, .groups = 4});
+    check({2, 5, 1, 1}, {3, 5, 1, 1}, {});
+    check({0, 2, 3, 3}, {2, 2, 2, 2}, {});
+  }
+}
+
+TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
+  SampleMaker make(2, DType::f32, kCpu);
+  const Tensor x = make.normal({2, 3, 6, 6}).to(DType::bf16), w = make.normal({4, 3, 3, 3}),
+               b = make.normal({4});
+  const auto conv = [](const Tensors& in) { return conv2d(in[0], in[1], in[2], {.padding = {1, 1}}); };
+  CHECK(compare(DType::bf16, {x, w, b}, conv) == 3);
+  compare(DType::f32, {in_passes([&] { return make.normal({2, 3, 5, 4}); }, 3), w, b}, conv);
+  // Four bytes into a block: the library is told of it.
+  compare(DType::f32, {make.normal({1 + 2 * 3 * 5 * 4}), w, b}, [&](const Tensors& in) {
+    return conv(Tensors{in[0].slice(0, 1, 1 + 2 * 3 * 5 * 4).reshape({2, 3, 5, 4}), in[1], in[2]});
+  });
+}
+
+TEST_CASE("dnn: conv2d can be differentiated twice on the device") {
+  SampleMaker make(3, DType::f64, kCpu);
+  const Tensor x = make.normal({1, 2, 4, 4}), w = make.normal({2, 2, 2, 2});
+  const auto penalty = [&](Device where) {
+    const Tensor a = x.to(where).clone().requires_grad_(), b = w.to(where).clone().requires_grad_();
+    const Tensor y = square(conv2d(a, b)).sum();
+    square(grad(y, {a}, {}, {.create_graph = true})[0]).sum().backward();
+    return std::pair{a.grad().to(kCpu), b.grad().to(kCpu)};
+  };
+  const auto here = penalty(kCpu), there = penalty(device());
+  CHECK(relative_distance(there.first, here.first) < 1e-12);
+  CHECK(relative_distance(there.second, here.second) < 1e-12);
+}
+
+TEST_CASE("dnn: batch norm, its statistics and gradients, each pass by its own") {
+  for (const DType dtype : kFloats) {
+    SampleMaker make(4, dtype, kCpu);
+    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+    for (const Shape& shape :
+         {Shape{4, 8, 3, 5}, Shape{3, 5, 4, 4}, Shape{6, 16}, Shape{2, 3, 37}, Shape{1, 8, 2100}}) {
+      for (const int passes : {1, 2}) {
+        INFO(std::string(name_of(dtype)), " ", fmt::format("{} {} passes", shape, passes));
+        const auto x = [&] { return make.normal(shape); };
+        const Tensors inputs = {passes == 1 ? x() : in_passes(x, passes), make.normal({shape[1]}).to(wide),
+                                make.normal({shape[1]}).to(wide)};
+        BatchStatistics here, there;
+        const auto plans = compare(dtype, inputs, [&](const Tensors& in) {
+          BatchStatistics& batch = in[0].device() == kCpu ? here : there;
+          const Tensor y = batch_norm(in[0], {}, in[1], in[2], true, 1e-3, &batch);
+          if (&batch == &there) {
+            CHECK(relative_distance(there.mean, here.mean) < 1e-5);
+            CHECK(relative_distance(there.var, here.var) < 1e-5);
+          }
+          return y;
+        });
+        const bool taken = dtype != DType::f64 && shape[1] * size_of(dtype) % 16 == 0;
+        CHECK(plans == (taken ? 2u * passes : 0u));
+      }
+    }
+  }
+}
+
+TEST_CASE("dnn: running statistics of batch norm are averaged over the passes") {
+  SampleMaker make(5, DType::f32, kCpu);
+  const Tensor x = in_passes([&] { return make.normal({4, 4, 3, 3}); }, 3);
+  const auto run = [&](Device where) {
+    BatchStatistics batch;
+    const BatchStatistics running{zeros({4}, {DType::f32, where}), ones({4}, {DType::f32, where})};
+    batch_norm(x.to(where), {}, {}, {}, true, 1e-5, &batch);
+    update_running(running, batch, 0.3);
+    return std::pair{running.mean.to(kCpu), running.var.to(kCpu)};
+  };
+  const auto here = run(kCpu), there = run(device());
+  CHECK(relative_distance(there.first, here.first) < 1e-6);
+  CHECK(relative_distance(there.second, here.second) < 1e-6);
+}
+
+TEST_CASE("dnn: layer norm, each pass with its own rows") {
+  for (const DType dtype : kFloats) {
+    SampleMaker make(6, dtype, kCpu);
+    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+    for (const Shape& shape : {Shape{5, 12}, Shape{2, 3, 40}, Shape{3, 7}}) {
+      const int64_t n = shape[shape.size() - 1];
+      for (const int passes : {1, 2}) {
+        const auto x = [&] { return make.normal(shape); };
+        const auto plans = compare(
+            dtype,
+            {passes == 1 ? x() : in_passes(x, passes), make.normal({n}).to(wide), make.normal({n}).to(wide)},
+            [&](const Tensors& in) { return layer_norm(in[0], {n}, in[1], in[2], 1e-3); });
+        CHECK(plans == (dtype == DType::f64 ? 0u : 2u * passes));
+      }
+    }
+  }
+}
+
+TEST_CASE("dnn: group norm") {
+  for (const DType dtype : kFloats) {
+    SampleMaker make(7, dtype, kCpu);
+    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+    for (const Shape& shape : {Shape{2, 6, 4, 4}, Shape{3, 4, 5}, Shape{2, 8}, Shape{1, 4, 1500}}) {
+      compare(dtype, {make.normal(shape), make.normal({shape[1]}).to(wide), make.normal({shape[1]}).to(wide)},
+              [&](const Tensors& in) { return group_norm(in[0], 2, in[1], in[2], 1e-3); });
+    }
+  }
+}
+
+TEST_CASE("dnn: pools of sliding and adaptive windows") {
+  for (const DType dtype : kFloats) {
+    SampleMaker make(8, dtype, kCpu);
+    const Tensor x = make.distinct({2, 3, 9, 8});
+    const auto check = [&](uint64_t plans, const std::function<Tensor(const Tensor&)>& pool) {
+      CHECK(compare(dtype, {x}, [&](const Tensors& in) { return pool(in[0]); }) == plans);
+    };
+    for (const auto& [window, stride, padding] : {std::tuple{Shape{2, 2}, Shape{2, 2}, Shape{0, 0}},
+                                                  {Shape{3, 4}, Shape{2, 1}, Shape{1, 2}},
+                                                  {Shape{2, 3}, Shape{3, 4}, Shape{1, 0}},
+                                                  {Shape{9, 8}, Shape{1, 1}, Shape{0, 0}}}) {
+      check(0, [&, w = window, s = stride, p = padding](const Tensor& t) { return max_pool2d(t, w, s, p); });
+      check(2, [&, w = window, s = stride, p = padding](const Tensor& t) { return avg_pool2d(t, w, s, p); });
+      check(2, [&, w = window, s = stride, p = padding](const Tensor& t) {
+        return avg_pool2d(t, w, s, p, false);
+      });
+    }
+    for (const Shape& size : {Shape{1, 1}, Shape{2, 3}, Shape{9, 8}, Shape{11, 10}})
+      check(0, [&](const Tensor& t) { return adaptive_avg_pool2d(t, size); });
+  }
+}
+
+TEST_CASE("dnn: a max pool gives the gradient to the first of equal values, and NaN wins") {
+  const float nan = std::nanf("");
+  const Tensor x = tensor({1, 3, 3, 2, nan, 0, 5, 5, nan, 7, 5, 1, 2, 2, 2, 2}, {4, 4});
+  const auto run = [&](Device where) {
+    const Tensor leaf = x.to(where).clone().requires_grad_();
+    const Tensor y = max_pool2d(leaf, {2, 2}, {1, 2});
+    y.backward(ones_like(y));
+    return std::pair{y.to(kCpu).to_vector<float>(), leaf.grad().to(kCpu).to_vector<float>()};
+  };
+  const auto here = run(kCpu), there = run(device());
+  CHECK(here.second == there.second);
+  for (size_t i = 0; i < here.first.size(); ++i)
+    CHECK((here.first[i] == there.first[i] || (std::isnan(here.first[i]) && std::isnan(there.first[i]))));
+}
