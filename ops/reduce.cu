@@ -208,9 +208,10 @@ void launch(const SumAlong<A, T>& sum) {
 const bool registered = [] {
   cuda::Types<uint8_t, int32_t, int64_t, bf16, float, double> numbers(
       []<class T>() { device_kernel<SumAlong<accumulate_t<T>, T>> = launch<accumulate_t<T>, T>; });
-  device_kernel<SumAlong<int64_t, bool>> = launch<int64_t, bool>;
   return true;
 }();
+// Not by name above: outside of a template nvcc would hide the pointer from other libraries.
+const RegisterKernel<SumAlong<int64_t, bool>> registered_bool{launch<int64_t, bool>};
 
 }  // namespace
 }  // namespace tandem
