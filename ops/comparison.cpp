@@ -125,7 +125,7 @@ const RegisterOp where_op{
      .samples =
          [](SampleMaker& make) {
            const Tensor mask = make.mask({3, 4});
-           auto f = [mask](const Tensors& in) { return where(mask, in[0], in[1]); };
+           auto f = [mask](const Tensors& in) { return where(mask.to(in[0].device()), in[0], in[1]); };
            return Samples{{"equal", {make.normal({3, 4}), make.normal({3, 4})}, f},
                           {"broadcast", {make.normal({4}), make.normal({})}, f}};
          },
@@ -141,7 +141,7 @@ const RegisterOp masked_fill_op{
          [](SampleMaker& make) {
            const Tensor mask = make.mask({4});
            return Samples{{"row", {make.normal({3, 4})}, [mask](const Tensors& in) {
-                             return masked_fill(in[0], mask, -7);
+                             return masked_fill(in[0], mask.to(in[0].device()), -7);
                            }}};
          },
      .errors =
