@@ -49,25 +49,25 @@ __device__ inline void make_last(WideItem& item) { item = {~uint64_t{0}, ~uint64
 
 inline constexpr int kSortTile = 1024;  // items that a block sorts, one row's or those of several short ones
 
-// Sorts runs of `run` items (a power of two, at most a tile), of which a row has as many as cover its n
-// items: what is load(row, i) before goes to store(row, i, item) in order. A block does a tile of runs at
-// once, by a network of exchanges.
+// Sorts runs of 2^power items, at most a tile, of which a row has as many as cover its n items: what is
+// load(row, i) before goes to store(row, i, item) in order. A block does a tile of runs at once, by a network
+// of exchanges.
 template <class Item, class Load, class Store>
-__global__ void __launch_bounds__(kSortTile / 2) sort_runs(int64_t rows, int64_t n, Divisor runs, int run,
+__global__ void __launch_bounds__(kSortTile / 2) sort_runs(int64_t rows, int64_t n, Divisor runs, int power,
                                                            const __grid_constant__ Load load, Store store) {
   __shared__ Item items[kSortTile];
-  const int64_t count = rows * runs.size, per_tile = kSortTile / run;
+  const int t = static_cast<int>(threadIdx.x), run = 1 << power;
+  const int64_t count = rows * runs.size, per_tile = kSortTile >> power;
   for (int64_t base = blockIdx.x * per_tile; base < count; base += gridDim.x * per_tile) {
     const auto position = [&](int slot, int64_t& row, int64_t& i) {
-      row = base + slot / run;
+      row = base + (slot >> power);
       const bool there = row < count;
-      i = runs.divide(row) * run + slot % run;
+      i = (runs.divide(row) << power) + (slot & (run - 1));
       return there && i < n;
     };
     int64_t row, i;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int slot = static_cast<int>(threadIdx.x) + half * (kSortTile / 2);
+    for (int slot = t; slot < kSortTile; slot += kSortTile / 2) {
       if (position(slot, row, i)) {
         items[slot] = load(row, i);
       } else {
@@ -75,23 +75,20 @@ __global__ void __launch_bounds__(kSortTile / 2) sort_runs(int64_t rows, int64_t
       }
     }
     __syncthreads();
-    for (int size = 2; size <= run; size *= 2) {
-      for (int distance = size / 2; distance > 0; distance /= 2) {
-        // Thread t compares the t-th pair; in the first step of a size against the mirror image, so that all
-        // exchanges are in one direction.
-        const int t = static_cast<int>(threadIdx.x);
-        const int low = t / distance * 2 * distance + t % distance;
-        const int high = distance == size / 2 ? low / size * size + size - 1 - low % size : low + distance;
+    for (int size = 1; size <= power; ++size) {
+      for (int distance = size - 1; distance >= 0; --distance) {
+        // Thread t compares the t-th pair of those that are 2^distance apart; first of each size with the
+        // mirror image in 2^size items, so that all exchanges are in one direction.
+        const int low = (t >> distance << (distance + 1)) | (t & ((1 << distance) - 1));
+        const int high = distance == size - 1 ? low ^ ((1 << size) - 1) : low | 1 << distance;
         const Item a = items[low], b = items[high];
         if (b < a) items[low] = b, items[high] = a;
         __syncthreads();
       }
     }
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int slot = static_cast<int>(threadIdx.x) + half * (kSortTile / 2);
+    for (int slot = t; slot < kSortTile; slot += kSortTile / 2)
       if (position(slot, row, i)) store(row, i, items[slot]);
-    }
     __syncthreads();
   }
 }
@@ -136,13 +133,14 @@ struct StoreItem {
 template <class Item, class Load, class Store>
 void sort_rows(int64_t rows, int64_t n, const Load& load, const Store& store) {
   if (rows * n == 0) return;
-  const int64_t run = std::min<int64_t>(
-      kSortTile, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 2)))));
+  const auto longest = static_cast<unsigned>(std::min<int64_t>(n, kSortTile));
+  const int power = std::max(1, static_cast<int>(std::bit_width(longest - 1)));
+  const int64_t run = int64_t{1} << power;
   const int64_t runs = (n + run - 1) / run, tiles = (rows * runs + kSortTile / run - 1) / (kSortTile / run);
   const auto sort = [&]<class S>(const S& to) {
     constexpr auto kernel = sort_runs<Item, Load, S>;
     kernel<<<resident_blocks<kernel, kSortTile / 2>(tiles), kSortTile / 2, 0, stream()>>>(
-        rows, n, Divisor(runs), static_cast<int>(run), load, to);
+        rows, n, Divisor(runs), power, load, to);
     check_launch("sort");
   };
   if (runs == 1) return sort(store);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "autograd/grad_mode.h"
+#include "autograd/gradcheck.h"
 #include "autograd/tensor.h"
 #include "ops/ops.h"
 #include "tests/device.h"
@@ -17,6 +18,24 @@ TEST_CASE("device: tensors go there and back, passes included") {
   CHECK(passes.to(kCpu).pass(1).to_vector<float>() == (x * 2.0).to_vector<float>());
   CHECK((x.to(device()).t() + 1.0).to(kCpu).to_vector<float>() == (x.t() + 1.0).to_vector<float>());
   CHECK_THROWS_WITH_AS(x.to(device()) + x, "add: inputs on different devices: cuda and cpu", DeviceError);
+}
+
+TEST_CASE("device: tensors there are printed, filled and read as elsewhere") {
+  const Tensor x = arange(0, 2000, 1, {DType::f32, device()}).reshape({2, 1000});
+  CHECK(to_string(x) == to_string(x.to(kCpu)));
+  CHECK(to_string(eye(2, {DType::i64, device()})) == to_string(eye(2, {DType::i64})));
+  CHECK(x.select(0, 1).select(0, 999).item() == 1999);
+  CHECK(full({3}, 2.5, {DType::bf16, device()}).to_vector<double>() == std::vector<double>(3, 2.5));
+}
+
+TEST_CASE("device: the gradient check works there, and names the entry that is wrong") {
+  const Tensor x = scalar(2, {DType::f64}).expand({3}).contiguous().to(device());
+  CHECK(gradcheck([](const Tensors& in) { return in[0] * in[0]; }, {x}, {.second_order = true}).passed);
+  const GradcheckResult wrong = gradcheck([](const Tensors& in) { return in[0] * in[0].detach(); }, {x});
+  CHECK_FALSE(wrong.passed);
+  CHECK(wrong.message.find("vjp 2, central difference 4") != std::string::npos);
+  CHECK_MESSAGE(wrong.message.find("worst Jacobian entry: d output[0] / d input[0]") != std::string::npos,
+                wrong.message);
 }
 
 TEST_CASE("device: memory is counted, kept, and given back") {
