@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/join.h"
 #include "tests/cudasim/sim.h"
 #include "tests/device.h"
 #include "tests/ops/op_suite.h"
@@ -74,16 +75,66 @@ void compare(const OpInfo& op, DType dtype, const Sample& sample) {
 
 TEST_CASE("device: every sample of every op gives what the CPU gives, forward and backward") {
   for (const OpInfo& op : registered_ops()) {
-    for (const DType dtype : op.dtypes) {
-      if (is_hole(op, dtype)) continue;
-      SampleMaker make(7, dtype, kCpu);
-      for (const Sample& sample : op.samples(make)) {
-        INFO("op ", op.name, ", sample '", sample.label, "', ", std::string(name_of(dtype)));
-        try {
-          compare(op, dtype, sample);
-        } catch (const Error& error) {
-          FAIL_CHECK(std::string(error.what()));
-          cudasim::reset_reports();  // a device keeps its error: the next sample has a chance of its own
+    SUBCASE(op.name.c_str()) {
+      for (const DType dtype : op.dtypes) {
+        if (is_hole(op, dtype)) continue;
+        SampleMaker make(7, dtype, kCpu);
+        for (const Sample& sample : op.samples(make)) {
+          INFO("op ", op.name, ", sample '", sample.label, "', ", std::string(name_of(dtype)));
+          try {
+            compare(op, dtype, sample);
+          } catch (const Error& error) {
+            FAIL_CHECK(std::string(error.what()));
+            cudasim::reset_reports();  // a device keeps its error: the next sample has a chance of its own
+          }
+        }
+      }
+    }
+  }
+}
+
+namespace {
+
+// A dense copy of x, its rows `times` times as long and five times as many: vectors of any dtype, several
+// blocks.
+Tensor repeated(const Tensor& x, int64_t times) {
+  const Tensors beside(static_cast<size_t>(times), x), below(5, concat(beside, -1));
+  return concat(below, 0);
+}
+
+bool of_one_shape(const Tensors& inputs) {
+  return std::all_of(inputs.begin(), inputs.end(), [&](const Tensor& x) {
+    return x.defined() && x.dim() > 0 && x.numel() > 0 && x.shape() == inputs[0].shape();
+  });
+}
+
+}  // namespace
+
+TEST_CASE("device: every sample of every op whose inputs may be larger does the same there, too") {
+  for (const OpInfo& op : registered_ops()) {
+    SUBCASE(op.name.c_str()) {
+      for (const DType dtype : op.dtypes) {
+        if (is_hole(op, dtype)) continue;
+        SampleMaker make(7, dtype, kCpu);
+        for (Sample& sample : op.samples(make)) {
+          if (!of_one_shape(sample.inputs)) continue;
+          INFO("op ", op.name, ", sample '", sample.label, "', ", std::string(name_of(dtype)));
+          // As vectors; then one by one, in rows that fit none.
+          for (const int64_t times : {int64_t{16}, int64_t{17}}) {
+            Sample larger = sample;
+            for (Tensor& x : larger.inputs) x = repeated(x.detach(), times);
+            try {
+              larger.function(larger.inputs);
+            } catch (const Error&) {
+              break;  // this sample's attributes fit its shapes alone
+            }
+            try {
+              compare(op, dtype, larger);
+            } catch (const Error& error) {
+              FAIL_CHECK(std::string(error.what()));
+              cudasim::reset_reports();
+            }
+          }
         }
       }
     }

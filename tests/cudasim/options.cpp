@@ -52,13 +52,17 @@ void set_option(Options& options, const std::string& key, const std::string& val
     options.devices = static_cast<int>(number(key, value));
   } else if (key == "driver") {
     options.driver = static_cast<int>(number(key, value));
+  } else if (key == "multiprocessors") {
+    options.multiprocessors = static_cast<int>(number(key, value));
+  } else if (key == "mutate") {
+    options.mutate = value;
   } else if (key == "registers") {
     options.registers = static_cast<int>(number(key, value));
   } else {
     throw std::invalid_argument(
         "CUDASIM: no option '" + key +
         "'; there are order, seed, check, deferred, print, max_reports, budget, memory, devices, "
-        "driver and registers");
+        "driver, multiprocessors, mutate and registers");
   }
 }
 

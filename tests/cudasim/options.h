@@ -21,6 +21,8 @@ struct Options {
   size_t memory = size_t{80} << 30;  // bytes of device memory that cudaMalloc hands out
   int devices = 1;                   // cudaGetDeviceCount; 0: every call returns cudaErrorNoDevice
   int driver = 13000;                // version; 0: no driver, calls return cudaErrorInsufficientDriver
+  std::string mutate;                // "MODULE.N", see mutation.h
+  int multiprocessors = 132;
   int registers = 32;                // per thread, of kernels that are not in the table
   std::map<std::string, int> register_table;  // by the kernel's mangled name (ptxas knows, the PTX does not)
 };

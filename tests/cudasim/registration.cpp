@@ -9,6 +9,7 @@
 
 #include "device_memory.h"
 #include "interpreter.h"
+#include "mutation.h"
 #include "ptx_lexer.h"
 #include "runtime.h"
 #include "stream_order.h"
@@ -145,6 +146,13 @@ size_t check_all_kernels() {
   return count;
 }
 
+std::vector<std::string_view> module_texts() {
+  const Lock lock(device_mutex());
+  std::vector<std::string_view> result;
+  for (const auto& module : registry().modules) result.push_back(module->text);
+  return result;
+}
+
 }  // namespace cudasim
 
 using namespace cudasim;
@@ -154,7 +162,7 @@ extern "C" {
 void** __cudaRegisterFatBinary(void* wrapper) {
   const Lock lock(device_mutex());
   auto module = std::make_unique<Module>();
-  module->text = ptx_of(static_cast<FatbinWrapper*>(wrapper)->data);
+  module->text = mutated(ptx_of(static_cast<FatbinWrapper*>(wrapper)->data), registry().modules.size());
   registry().modules.push_back(std::move(module));
   return reinterpret_cast<void**>(registry().modules.back().get());
 }

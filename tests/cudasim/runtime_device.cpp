@@ -12,7 +12,7 @@ cudaError_t device_error = cudaSuccess;
 thread_local cudaError_t last_error = cudaSuccess;
 
 // A device of compute capability 9.0.
-constexpr int multiprocessors = 132, threads_per_multiprocessor = 2048, blocks_per_multiprocessor = 32;
+constexpr int threads_per_multiprocessor = 2048, blocks_per_multiprocessor = 32;
 constexpr int registers_per_multiprocessor = 65536, shared_per_multiprocessor = 228 * 1024;
 constexpr int largest_shared = 227 * 1024, reserved_shared = 1024;
 
@@ -163,7 +163,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   p.totalConstMem = 65536;
   p.major = 9;
   p.minor = 0;
-  p.multiProcessorCount = multiprocessors;
+  p.multiProcessorCount = options().multiprocessors;
   p.maxThreadsPerMultiProcessor = threads_per_multiprocessor;
   p.maxBlocksPerMultiProcessor = blocks_per_multiprocessor;
   p.memoryBusWidth = 5120;

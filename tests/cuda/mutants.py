@@ -1,0 +1,175 @@
+"""The tests of the CUDA kernels, tested: mistakes are made in the kernels, one at a time, and must be noticed.
+
+  mutants.py LIST_MUTATIONS LIBRARY TEST_CUDA [--only TEXT] [--each N] [--jobs N] [-- ARGUMENTS OF TEST_CUDA]
+
+The simulated device makes the mistake in a kernel's PTX as it loads it (tests/cudasim/mutation.h), so nothing is
+compiled again. Of each family of kernels and each kind of mistake, one mutant is chosen, by a hash of its name: never
+by whether it is noticed. Noticed means that test_cuda fails. EQUIVALENT has those that no test can notice, with
+the reason; of the others at least 95 % must be.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+
+NEEDED = 0.95
+SECONDS = 120  # then a test counts as hanging; so does a launch of more warp instructions than BUDGET
+BUDGET = 20_000_000
+SAMPLES = "-tc=device: every sample of*"
+
+# What a family of kernels is tested with first; what survives that meets every test.
+SAMPLES_OF = {
+    "check_index.cu": "embedding,gather,index_*,scatter*,take*,one_hot*",
+    "drop_path.cu": "drop_path*",
+    "dropout.cu": "*dropout*",
+    "embedding.cu": "embedding*",
+    "layer_norm.cu": "*layer_norm*,rms_norm*",
+    "linear.cu": "linear,feed_forward",
+    "softmax.cu": "*softmax*,logsumexp,log_sum_exp",
+}
+
+# Mutants that compute what the kernel computes, or whose path cannot be taken: name -> reason.
+EQUIVALENT = {
+}
+
+KINDS_OF_REPORTS = {
+    "race": "race", "out of bounds": "bounds", "misaligned": "bounds", "null pointer": "bounds",
+    "host pointer": "bounds", "use after free": "bounds", "uninitialised read": "uninitialised",
+    "barrier": "barrier", "divergent barrier": "barrier", "warp collective": "barrier",
+    "instruction budget": "hang",
+}
+
+Mutant = collections.namedtuple("Mutant", "id kind family name source before after")
+
+
+def short(kernel):
+    for words in ("tandem::", "cuda::", "detail::", "(anonymous namespace)::"):
+        kernel = kernel.replace(words, "")
+    return kernel
+
+
+def family(source, kernel):
+    """softmax.cu's softmax_kernel; of the one kernel of all elementwise work, what its functor does."""
+    name = re.split(r"[<(]", kernel, maxsplit=1)[0]
+    functor = re.match(r"map_kernel<\d+, (\w+)", kernel)
+    if functor:
+        return "map_kernel " + functor[1]
+    return (source.removesuffix(".cu") + " " + name).strip()
+
+
+def all_mutants(lister, library):
+    text = subprocess.run([lister, library], check=True, capture_output=True, text=True).stdout
+    seen = collections.Counter()
+    for line in text.splitlines():
+        number, kind, source, kernel, before, after = line.split("\t")
+        kernel = short(kernel)
+        seen[kernel, kind, source] += 1
+        before, after = (re.sub(r"\s+", " ", x).strip() for x in (before, after))
+        # Registers are numbered anew by every change; the instruction without them tells when a name has come to
+        # mean something else.
+        plain = re.sub(r"%(\w*?)\d+", r"%\1", before)
+        plain = re.sub(r"\b_Z\w+|\$L\w+", "_", plain)
+        group = family(source, kernel)
+        name = f"{group} / {kind} / {kernel} {seen[kernel, kind, source]}: {plain}"
+        yield Mutant(number, kind, group, name, source, before, after)
+
+
+def chosen(mutants, each):
+    groups = collections.defaultdict(list)
+    for m in mutants:
+        groups[m.family, m.kind].append((hashlib.sha256(m.name.encode()).digest(), m))
+    for key in sorted(groups):
+        for _, m in sorted(groups[key])[:each]:
+            yield m
+
+
+def run(test, arguments, mutant=None):
+    """What a run of the tests noticed, or None."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1")
+    if mutant is not None:
+        environment["CUDASIM"] = f"mutate={mutant.id},budget={BUDGET}"
+    try:
+        result = subprocess.run([test, "--device=cudasim", "--no-version", "--abort-after=1", *arguments],
+                                env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return "hang", f"no end after {SECONDS} s"
+    if result.returncode == 0:
+        return None
+    text = result.stdout.decode(errors="replace")
+    report = re.search(r"^cudasim: (.*?): (.*)", text, re.MULTILINE)
+    if report:
+        return KINDS_OF_REPORTS.get(report[1], report[1]), report[0]
+    if result.returncode < 0:
+        return "crash", f"signal {-result.returncode}"
+    message = re.search(r"ERROR: (.*(?:\n.*){0,3})", text)
+    return "values", message[1] if message else text[-300:]
+
+
+def try_mutant(test, arguments, mutant):
+    start = time.monotonic()
+    first = [SAMPLES] + ([f"-sc={SAMPLES_OF[mutant.source]}"] if mutant.source in SAMPLES_OF else [])
+    noticed = run(test, first + arguments, mutant) or run(test, arguments, mutant)
+    return noticed, time.monotonic() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lister")
+    parser.add_argument("library")
+    parser.add_argument("test")
+    parser.add_argument("--only", default="", help="mutants whose name has this text")
+    parser.add_argument("--each", type=int, default=1, help="mutants of a kind in a family (1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--verbose", action="store_true", help="also what was noticed, and the instructions")
+    own = sys.argv[1:]
+    rest = own.index("--") if "--" in own else len(own)
+    options = parser.parse_args(own[:rest])
+    options.arguments = own[rest + 1:]
+
+    wrong = run(options.test, options.arguments)
+    if wrong:
+        sys.exit(f"the tests fail without a mistake, too: {wrong[1]}")
+    mutants = [m for m in chosen(all_mutants(options.lister, options.library), options.each) if options.only in m.name]
+    caught, survivors, equivalent, stale = collections.Counter(), [], [], []
+    width = max((len(m.name) for m in mutants), default=0)
+    width = min(width, 150)
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        results = pool.map(lambda m: try_mutant(options.test, options.arguments, m), mutants)
+        for m, (noticed, seconds) in zip(mutants, results):
+            if noticed:
+                outcome = noticed[0]
+                caught[outcome] += 1
+                if m.name in EQUIVALENT:
+                    stale.append(m)
+            elif m.name in EQUIVALENT:
+                outcome = "equivalent"
+                equivalent.append(m)
+            else:
+                outcome = "SURVIVED"
+                survivors.append(m)
+            print(f"{m.name:{width}}  {outcome:13} {seconds:5.1f} s", flush=True)
+            if options.verbose or outcome == "SURVIVED":
+                print(f"    {m.id}: {m.before} -> {m.after}" + (f"\n    {noticed[1]}" if noticed else ""), flush=True)
+
+    total = sum(caught.values()) + len(survivors)
+    rate = sum(caught.values()) / max(total, 1)
+    print(f"\n{len(mutants)} mutants of {len({m.family for m in mutants})} families of kernels: "
+          f"{len(equivalent)} equivalent; of the other {total}, {total - len(survivors)} noticed ({100 * rate:.1f} %): "
+          + ", ".join(f"{count} by {what}" for what, count in caught.most_common()))
+    for m in equivalent:
+        print(f"equivalent: {m.name}\n    {EQUIVALENT[m.name]}")
+    for m in survivors:
+        print(f"survived: {m.name}\n    {m.before} -> {m.after}")
+    for m in stale:
+        print(f"listed as equivalent, but noticed: {m.name}")
+    sys.exit(rate < NEEDED or bool(stale))
+
+
+if __name__ == "__main__":
+    main()
