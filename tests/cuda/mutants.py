@@ -1,9 +1,9 @@
 """The tests of the CUDA kernels, tested: mistakes are made in the kernels, one at a time, and must be noticed.
 
-  mutants.py LIST_MUTATIONS LIBRARY TEST_CUDA [--only TEXT] [--each N] [--jobs N] [-- ARGUMENTS OF TEST_CUDA]
+  mutants.py LIST_MUTATIONS LIBRARY TEST_CUDA [--only TEXT] [--others N] [--jobs N] [-- ARGUMENTS OF TEST_CUDA]
 
 The simulated device makes the mistake in a kernel's PTX as it loads it (tests/cudasim/mutation.h), so nothing is
-compiled again. Of each family of kernels and each kind of mistake, one mutant is chosen, by a hash of its name: never
+compiled again. In each family of kernels there is one mutant of each of several kinds, chosen by hashes of names: never
 by whether it is noticed. Noticed means that test_cuda fails. EQUIVALENT has those that no test can notice, with
 the reason; of the others at least 95 % must be.
 """
@@ -21,18 +21,29 @@ import time
 NEEDED = 0.95
 SECONDS = 120  # then a test counts as hanging; so does a launch of more warp instructions than BUDGET
 BUDGET = 20_000_000
-SAMPLES = "-tc=device: every sample of*"
 
-# What a family of kernels is tested with first; what survives that meets every test.
-SAMPLES_OF = {
-    "check_index.cu": "embedding,gather,index_*,scatter*,take*,one_hot*",
-    "drop_path.cu": "drop_path*",
-    "dropout.cu": "*dropout*",
-    "embedding.cu": "embedding*",
-    "layer_norm.cu": "*layer_norm*,rms_norm*",
-    "linear.cu": "linear,feed_forward",
-    "softmax.cu": "*softmax*,logsumexp,log_sum_exp",
+# What the kernels of a source file meet first, on a device that holds one block: test cases, and of the ops' samples
+# those of some ops. A mutant that survives meets every test, on a device of usual size.
+FIRST_TESTS = {
+    "attention.cu": ("attention*,device attention*", "attention*"),
+    "check_index.cu": ("device: an index*,device: gather*,device: embedding*", "embedding*,gather*"),
+    "drop_path.cu": ("device: dropout*,device: a recording draws*", "drop*"),
+    "dropout.cu": ("device: dropout*,device: what is dropped*,device: a recording draws*", "dropout*"),
+    "embedding.cu": ("device: embedding*", "embedding*"),
+    "extrema.cu": ("device: extrema*", "max*,min*,arg*"),
+    "indexing.cu": ("device: gather*,device: scatter*,device: indices*", "gather*,scatter*,index*"),
+    "layer_norm.cu": ("rows: *norm*,dnn: layer norm*", "layer_norm*,rms_norm*"),
+    "linear.cu": ("device linear*,device feed_forward*", "linear,feed_forward"),
+    "reduce.cu": ("device: sums*,device: few sums*", "sum*,mean*"),
+    "scan.cu": ("device: running*", "cumsum*"),
+    "softmax.cu": ("rows: *softmax*,rows: *inf*", "*softmax*,logsumexp"),
+    "sort.cu": ("device: rows of every length*,device: NaN*,device: topk*", "sort*,argsort*,topk*"),
 }
+SAMPLES = "device: every sample of*"
+
+# Mistakes that only a device has are tried in every family that can have them, of the others some.
+DEVICE_KINDS = {"array halved", "array one shorter", "atomic split", "barrier dropped", "lanes left out",
+                "Philox constant", "shuffle distance", "shuffle dropped", "warp barrier dropped"}
 
 # Mutants that compute what the kernel computes, or whose path cannot be taken: name -> reason.
 EQUIVALENT = {
@@ -80,20 +91,23 @@ def all_mutants(lister, library):
         yield Mutant(number, kind, group, name, source, before, after)
 
 
-def chosen(mutants, each):
-    groups = collections.defaultdict(list)
+def hashed(text):
+    return hashlib.sha256(text.encode()).digest()
+
+
+def chosen(mutants, others):
+    groups = collections.defaultdict(lambda: collections.defaultdict(list))
     for m in mutants:
-        groups[m.family, m.kind].append((hashlib.sha256(m.name.encode()).digest(), m))
-    for key in sorted(groups):
-        for _, m in sorted(groups[key])[:each]:
-            yield m
+        groups[m.family][m.kind].append(m)
+    for name, kinds in sorted(groups.items()):
+        rest = sorted((kind for kind in kinds if kind not in DEVICE_KINDS), key=lambda kind: hashed(name + kind))
+        for kind in sorted(DEVICE_KINDS & kinds.keys()) + sorted(rest[:others]):
+            yield min(kinds[kind], key=lambda m: hashed(m.name))
 
 
-def run(test, arguments, mutant=None):
+def run(test, arguments, options=""):
     """What a run of the tests noticed, or None."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1")
-    if mutant is not None:
-        environment["CUDASIM"] = f"mutate={mutant.id},budget={BUDGET}"
+    environment = dict(os.environ, OMP_NUM_THREADS="1", CUDASIM=options)
     try:
         result = subprocess.run([test, "--device=cudasim", "--no-version", "--abort-after=1", *arguments],
                                 env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS)
@@ -113,8 +127,11 @@ def run(test, arguments, mutant=None):
 
 def try_mutant(test, arguments, mutant):
     start = time.monotonic()
-    first = [SAMPLES] + ([f"-sc={SAMPLES_OF[mutant.source]}"] if mutant.source in SAMPLES_OF else [])
-    noticed = run(test, first + arguments, mutant) or run(test, arguments, mutant)
+    cases, ops = FIRST_TESTS.get(mutant.source, ("", ""))
+    first = [f"-tc={SAMPLES},{cases}"] + ([f"-sc={ops}"] if ops else [])
+    mistake = f"mutate={mutant.id},budget={BUDGET}"
+    noticed = (run(test, first + arguments, mistake + ",multiprocessors=1,registers=255")
+               or run(test, arguments, mistake))
     return noticed, time.monotonic() - start
 
 
@@ -124,7 +141,7 @@ def main():
     parser.add_argument("library")
     parser.add_argument("test")
     parser.add_argument("--only", default="", help="mutants whose name has this text")
-    parser.add_argument("--each", type=int, default=1, help="mutants of a kind in a family (1)")
+    parser.add_argument("--others", type=int, default=3, help="kinds beside those of devices, in a family (3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--verbose", action="store_true", help="also what was noticed, and the instructions")
     own = sys.argv[1:]
@@ -135,7 +152,7 @@ def main():
     wrong = run(options.test, options.arguments)
     if wrong:
         sys.exit(f"the tests fail without a mistake, too: {wrong[1]}")
-    mutants = [m for m in chosen(all_mutants(options.lister, options.library), options.each) if options.only in m.name]
+    mutants = [m for m in chosen(all_mutants(options.lister, options.library), options.others) if options.only in m.name]
     caught, survivors, equivalent, stale = collections.Counter(), [], [], []
     width = max((len(m.name) for m in mutants), default=0)
     width = min(width, 150)
