@@ -55,12 +55,14 @@ void accumulate(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end
   }
 }
 
-// out = the sum of x; `target` is out seen in the shape of x, with stride 0 along what is summed.
+// out = the sum of x, in A; `target` is out seen in the shape of x, with stride 0 along what is summed.
 template <class A, class T>
 void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
   const detail::Walk<2> walk = detail::make_walk<2>(target, {&x});
-  if (walk.numel > 0 && x.device() != kCpu) [[unlikely]] {
-    run_on_device(x, detail::SumAlong<A, T>{walk, out.device_data<A>(), x.device_data<T>()});
+  if (out.device() != kCpu) [[unlikely]] {  // out has the type of the result
+    using O = std::conditional_t<std::is_integral_v<A>, A, T>;
+    if (walk.numel == 0) return void(out.zero_());
+    run_on_device(x, detail::SumAlong<O, T>{walk, out.device_data<O>(), x.device_data<T>()});
     return;
   }
   out.zero_();
@@ -120,7 +122,8 @@ struct Sum final : Op {
     Tensor result;
     dispatch_all(x.dtype(), [&]<class T>() {
       using A = std::conditional_t<std::is_same_v<T, bool>, int64_t, accumulate_t<T>>;
-      const Tensor out = output(kept, dtype_of<A>, x.device());
+      const DType sums = x.device() != kCpu && !integral ? x.dtype() : dtype_of<A>;
+      const Tensor out = output(kept, sums, x.device());
       Shape strides = out.strides();
       for (int i = 0; i < x.dim(); ++i) strides[i] = summed[i] ? 0 : strides[i];
       const Tensor target =

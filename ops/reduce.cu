@@ -4,6 +4,7 @@
 // the same kernels. How they are cut depends on the sizes alone, so every device gives the same bits.
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
@@ -16,8 +17,9 @@ using namespace detail;
 
 using Dims = cuda::Walker<2>;  // of out, where what is summed has stride 0, and of x
 
-template <class A, class T>
+template <class T>
 struct Plan {
+  const T* x;
   Dims kept, summed;    // in groups of V elements along the vectors' dimension
   cuda::Divisor parts;  // of each sum
   int64_t length;       // of a part, in (groups of) terms
@@ -25,10 +27,9 @@ struct Plan {
   // For the columns: groups of V sums side by side, which are not among `kept`; tiles of W of them.
   int64_t columns = 1;
   cuda::Divisor tiles;
-  int64_t x_column = 1, out_column = 1;  // strides of sums side by side
   int width = 1;                         // W
-  A* out;
-  const T* x;
+  int64_t x_column = 1, out_column = 1;  // strides of sums side by side
+  bool out_vectors = false;              // V of them are aligned in out, wherever they begin
 };
 
 // Calls add(offset in x) for every `step`-th of the terms [begin + first, begin + n).
@@ -43,8 +44,10 @@ __device__ void for_terms(const Dims& summed, int64_t begin, int64_t n, int firs
   }
 }
 
-template <class A, class T, int V, int size>
-__global__ void __launch_bounds__(cuda::Team<size>::kBlock) sum_rows(const __grid_constant__ Plan<A, T> p) {
+template <class O, class T, int V, int size>
+__global__ void __launch_bounds__(cuda::Team<size>::kBlock)
+    sum_rows(const __grid_constant__ Plan<T> p, O* result) {
+  using A = accumulate_t<T>;
   using Team = cuda::Team<size>;
   Team::for_each_row(p.kept.numel * p.parts.size, [&](int64_t row, bool live) {
     int64_t which = row;
@@ -61,12 +64,13 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock) sum_rows(const __gri
 #pragma unroll
     for (int v = 1; v < V; ++v) total[0] += total[v];
     total[0] = Team::sum(total[0]);
-    if (live && Team::rank() == 0) p.out[part * p.part_stride + at.of[0]] = total[0];
+    if (live && Team::rank() == 0) result[part * p.part_stride + at.of[0]] = total[0];
   });
 }
 
-template <class A, class T, int V>
-__global__ void __launch_bounds__(cuda::kThreads) sum_columns(const __grid_constant__ Plan<A, T> p) {
+template <class O, class T, int V>
+__global__ void __launch_bounds__(cuda::kThreads) sum_columns(const __grid_constant__ Plan<T> p, O* result) {
+  using A = accumulate_t<T>;
   using Sums = cuda::Vector<A, V>;
   __shared__ Sums shared[cuda::kThreads];
   const int lane = static_cast<int>(threadIdx.x) % p.width, row = static_cast<int>(threadIdx.x) / p.width;
@@ -99,95 +103,121 @@ __global__ void __launch_bounds__(cuda::kThreads) sum_columns(const __grid_const
       __syncthreads();
     }
     if (row == 0 && column < p.columns) {
-      A* out = p.out + part * p.part_stride + at.of[0] + column * V * p.out_column;
+      O* out = result + part * p.part_stride + at.of[0];
+      if (p.out_vectors) {
+        cuda::Vector<O, V> values;
 #pragma unroll
-      for (int v = 0; v < V; ++v) out[v * p.out_column] = total.at[v];
+        for (int v = 0; v < V; ++v) values.at[v] = total.at[v];
+        reinterpret_cast<cuda::Vector<O, V>*>(out)[column] = values;
+      } else {
+#pragma unroll
+        for (int v = 0; v < V; ++v) out[(column * V + v) * p.out_column] = total.at[v];
+      }
     }
   }
 }
 
-constexpr int64_t kTasks = 1024;  // blocks that keep a device busy
+template <class O, class T, int V>
+void run(const Plan<T>& p, bool by_columns, O* out) {
+  if (by_columns) {
+    constexpr auto kernel = sum_columns<O, T, V>;
+    kernel<<<cuda::resident_blocks<kernel>(p.tiles.size * p.kept.numel * p.parts.size), cuda::kThreads, 0,
+             cuda::stream()>>>(p, out);
+  } else if constexpr (std::is_same_v<O, T> ||
+                       std::is_same_v<O, accumulate_t<T>>) {  // sums of parts are columns
+    cuda::with_team(p.summed.numel, [&]<int size>() {
+      using Team = cuda::Team<size>;
+      constexpr auto kernel = sum_rows<O, T, V, size>;
+      kernel<<<Team::template blocks<kernel>(p.kept.numel * p.parts.size), Team::kBlock, 0, cuda::stream()>>>(
+          p, out);
+    });
+  }
+  cuda::check_launch("sum");
+}
 
-template <class A, class T>
-void launch(const SumAlong<A, T>& sum);
+// Whether V elements of an operand along dimension `fast` are aligned, wherever they begin.
+template <int V, class T>
+bool aligned(const Walk<2>& walk, int operand, int fast, const T* base) {
+  const auto& strides = walk.strides[operand];
+  if (strides[fast] != 1 || walk.sizes[fast] % V != 0) return false;
+  if (reinterpret_cast<uintptr_t>(base) % (V * sizeof(T)) != 0) return false;
+  for (int d = 0; d < walk.dims; ++d)
+    if (d != fast && strides[d] % V != 0) return false;
+  return true;
+}
 
-// Cuts the terms of each sum so that `tasks` blocks become enough, into parts of at least `least` terms; then
-// run(plan) with the parts, and the sums of parts.
-template <class A, class T, class Run>
-void in_parts(Plan<A, T>& p, const SumAlong<A, T>& sum, int64_t sums, int64_t tasks, int64_t least, Run run) {
+// Sets W for the columns; returns how many blocks there are before sums are cut, and the fewest terms of a
+// part.
+template <class T, int V>
+std::pair<int64_t, int64_t> lay_out(Plan<T>& p, bool by_columns) {
   const int64_t terms = p.summed.numel;
-  const int64_t wanted = std::clamp<int64_t>(kTasks / tasks, 1, (terms + least - 1) / least);
+  std::pair<int64_t, int64_t> result;
+  if (by_columns) {
+    const int few = terms >= 8 ? 8 : static_cast<int>(std::bit_floor(static_cast<uint64_t>(terms)));
+    p.width = static_cast<int>(
+        std::min<uint64_t>(cuda::kThreads / few, std::bit_ceil(static_cast<uint64_t>(p.columns))));
+    const int64_t tiles = (p.columns + p.width - 1) / p.width;
+    p.tiles = cuda::Divisor(tiles);
+    return {tiles * p.kept.numel, 16 * (cuda::kThreads / p.width)};
+  }
+  cuda::with_team(terms, [&]<int size>() {
+    result = {(p.kept.numel + cuda::Team<size>::kRows - 1) / cuda::Team<size>::kRows, 16 * size};
+  });
+  return result;
+}
+
+template <class O, class T>
+void launch(const SumAlong<O, T>& sum);
+
+template <class O, class T, int V>
+void launch_vectors(const SumAlong<O, T>& sum, int fast) {
+  using A = accumulate_t<T>;
+  const Walk<2>& walk = sum.walk;
+  const auto is_kept = [&](int d) { return walk.strides[0][d] != 0 || walk.sizes[d] == 1; };
+  const bool by_columns = is_kept(fast);
+  Plan<T> p;
+  p.x = sum.x;
+  int64_t sums = 1;
+  for (int d = 0; d < walk.dims; ++d) {
+    if (is_kept(d)) sums *= walk.sizes[d];
+    if (d != fast)
+      (is_kept(d) ? p.kept : p.summed).add(walk.sizes[d], walk.strides[0][d], walk.strides[1][d]);
+  }
+  if (by_columns) {
+    p.columns = walk.sizes[fast] / V;
+    p.out_column = walk.strides[0][fast], p.x_column = walk.strides[1][fast];
+  } else {
+    p.summed.add(walk.sizes[fast] / V, 0, walk.strides[1][fast] * V);
+  }
+
+  constexpr int64_t kBlocks = 1024;  // that keep a device busy
+  const auto [blocks, least] = lay_out<T, V>(p, by_columns);
+  const int64_t terms = p.summed.numel;
+  const int64_t wanted = std::clamp<int64_t>(kBlocks / blocks, 1, (terms + least - 1) / least);
   p.length = (terms + wanted - 1) / wanted;
+  p.part_stride = sums;
   const int64_t parts = (terms + p.length - 1) / p.length;
   p.parts = cuda::Divisor(parts);
-  p.part_stride = sums;
-  p.x = sum.x, p.out = sum.out;
-  if (parts == 1) return run(p);
-  const cuda::Scratch partial(parts * sums * static_cast<int64_t>(sizeof(A)));
-  p.out = partial.as<A>();
-  run(p);
-  SumAlong<A, A> rest;
+  if (parts == 1) {
+    p.out_vectors = aligned<V>(walk, 0, fast, sum.out);
+    return run<O, T, V>(p, by_columns, sum.out);
+  }
+  const cuda::Scratch memory(parts * sums * static_cast<int64_t>(sizeof(A)));
+  A* partial = memory.as<A>();
+  p.out_vectors = sums % V == 0 && aligned<V>(walk, 0, fast, partial);
+  run<A, T, V>(p, by_columns, partial);
+  SumAlong<O, A> rest;
   rest.walk.dims = 2;
   rest.walk.numel = parts * sums;
   rest.walk.sizes[0] = parts, rest.walk.sizes[1] = sums;
   rest.walk.strides[0][0] = 0, rest.walk.strides[0][1] = 1;
   rest.walk.strides[1][0] = sums, rest.walk.strides[1][1] = 1;
-  rest.x = p.out, rest.out = sum.out;
+  rest.x = partial, rest.out = sum.out;
   launch(rest);
 }
 
-// Whether V elements along dimension `fast` are aligned wherever they begin.
-template <int V, class T>
-bool aligned(const Walk<2>& walk, int fast, const T* x) {
-  if (walk.strides[1][fast] != 1 || walk.sizes[fast] % V != 0) return false;
-  if (reinterpret_cast<uintptr_t>(x) % (V * sizeof(T)) != 0) return false;
-  for (int d = 0; d < walk.dims; ++d)
-    if (d != fast && walk.strides[1][d] % V != 0) return false;
-  return true;
-}
-
-template <class A, class T, int V>
-void launch_vectors(const SumAlong<A, T>& sum, int fast) {
-  const Walk<2>& walk = sum.walk;
-  const auto is_kept = [&](int d) { return walk.strides[0][d] != 0 || walk.sizes[d] == 1; };
-  Plan<A, T> p;
-  int64_t sums = 1;
-  for (int d = 0; d < walk.dims; ++d) {
-    if (is_kept(d)) sums *= walk.sizes[d];
-    if (d == fast) continue;
-    (is_kept(d) ? p.kept : p.summed).add(walk.sizes[d], walk.strides[0][d], walk.strides[1][d]);
-  }
-  if (!is_kept(fast)) {
-    p.summed.add(walk.sizes[fast] / V, 0, walk.strides[1][fast] * V);
-    cuda::with_team(p.summed.numel, [&]<int size>() {
-      using Team = cuda::Team<size>;
-      in_parts(p, sum, sums, (sums + Team::kRows - 1) / Team::kRows, 16 * size, [](const Plan<A, T>& q) {
-        constexpr auto kernel = sum_rows<A, T, V, size>;
-        kernel<<<Team::template blocks<kernel>(q.kept.numel * q.parts.size), Team::kBlock, 0,
-                 cuda::stream()>>>(q);
-        cuda::check_launch("sum");
-      });
-    });
-    return;
-  }
-  p.columns = walk.sizes[fast] / V;
-  p.x_column = walk.strides[1][fast], p.out_column = walk.strides[0][fast];
-  const int64_t terms = p.summed.numel;
-  const auto power = [](int64_t n) { return static_cast<int>(std::bit_floor(static_cast<uint64_t>(n))); };
-  p.width = cuda::kThreads / (terms >= 8 ? 8 : power(terms));
-  if (p.columns < p.width) p.width = power(2 * p.columns - 1);
-  const int64_t tiles = (p.columns + p.width - 1) / p.width, rows = cuda::kThreads / p.width;
-  p.tiles = cuda::Divisor(tiles);
-  in_parts(p, sum, sums, tiles * p.kept.numel, 16 * rows, [&](const Plan<A, T>& q) {
-    constexpr auto kernel = sum_columns<A, T, V>;
-    kernel<<<cuda::resident_blocks<kernel>(tiles * q.kept.numel * q.parts.size), cuda::kThreads, 0,
-             cuda::stream()>>>(q);
-    cuda::check_launch("sum");
-  });
-}
-
-template <class A, class T>
-void launch(const SumAlong<A, T>& sum) {
+template <class O, class T>
+void launch(const SumAlong<O, T>& sum) {
   const Walk<2>& walk = sum.walk;
   if (walk.numel == 0) return;
   int fast = walk.dims - 1;  // where neighbours in memory are
@@ -198,20 +228,19 @@ void launch(const SumAlong<A, T>& sum) {
   for (int d = walk.dims - 1; d >= 0; --d)
     if (distance(d) < distance(fast)) fast = d;
   constexpr int V = std::min(8, static_cast<int>(16 / sizeof(T)));
-  if (aligned<V>(walk, fast, sum.x)) {
-    launch_vectors<A, T, V>(sum, fast);
+  if (aligned<V>(walk, 1, fast, sum.x)) {
+    launch_vectors<O, T, V>(sum, fast);
   } else {
-    launch_vectors<A, T, 1>(sum, fast);
+    launch_vectors<O, T, 1>(sum, fast);
   }
 }
 
 const bool registered = [] {
-  cuda::Types<uint8_t, int32_t, int64_t, bf16, float, double> numbers(
-      []<class T>() { device_kernel<SumAlong<accumulate_t<T>, T>> = launch<accumulate_t<T>, T>; });
+  cuda::ForFloats([]<class T>() { device_kernel<SumAlong<T, T>> = launch<T, T>; });
+  cuda::Types<bool, uint8_t, int32_t, int64_t> integers(
+      []<class T>() { device_kernel<SumAlong<int64_t, T>> = launch<int64_t, T>; });
   return true;
 }();
-// Not by name above: outside of a template nvcc would hide the pointer from other libraries.
-const RegisterKernel<SumAlong<int64_t, bool>> registered_bool{launch<int64_t, bool>};
 
 }  // namespace
 }  // namespace tandem

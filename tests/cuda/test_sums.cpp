@@ -56,6 +56,8 @@ TEST_CASE("device: sums of columns, few and many") {
 }
 
 TEST_CASE("device: few sums of many terms are cut into parts") {
+  check_sum(summands({9000, 16}, DType::bf16, 1), {0});
+  check_sum(summands({2, 9000}, DType::bf16, 1), {1});
   check_sum(summands({40000}, DType::f32, 1), {});
   check_sum(summands({40001}, DType::bf16, 1), {});
   check_sum(summands({9000, 3}, DType::f32, 2), {0});
