@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <bit>
 #include <map>
 #include <mutex>
@@ -109,11 +110,13 @@ std::vector<int64_t> sizes_of(const PoolShape& s, Pool pool) {
           s.padding[0],
           s.padding[1]};
 }
+void append(std::vector<int64_t>& sizes, std::initializer_list<AttentionShape::Strides> all) {
+  for (const auto& strides : all) sizes.insert(sizes.end(), strides.begin(), strides.end());
+}
 std::vector<int64_t> sizes_of(const AttentionShape& s) {
   std::vector<int64_t> sizes{s.batch, s.heads,     s.queries, s.keys,
                              s.dim,   s.value_dim, s.causal,  std::bit_cast<int64_t>(s.scale)};
-  for (const auto& strides : {s.q, s.k, s.v, s.out})
-    sizes.insert(sizes.end(), strides.begin(), strides.end());
+  append(sizes, {s.q, s.k, s.v, s.out});
   return sizes;
 }
 
@@ -121,6 +124,21 @@ bool pays(int64_t elements, int64_t least) { return dnn_use() == DnnUse::always 
 bool takes(RowsSize s, DType dtype) { return dtype != DType::f64 && pays(s.rows * s.columns, kLargeRows); }
 bool takes(MapsSize s, DType dtype) {
   return batch_norm_supported(s, dtype) && pays(s.n * s.channels * s.h * s.w, kLargeMaps);
+}
+
+bool takes(const AttentionShape& s, std::initializer_list<AttentionShape::Strides> all,
+           const std::vector<const void*>& pointers) {
+  const auto fits = [](int64_t dim) { return dim > 0 && dim <= 128 && dim % 8 == 0; };
+  // Before 9.16 the gradient was wrong where 128 does not divide the number of keys.
+  if (!fits(s.dim) || !fits(s.value_dim) || s.batch * s.heads * s.queries * s.keys == 0 ||
+      cudnnGetVersion() < 91600)
+    return false;
+  for (const auto& strides : all) {
+    if (std::any_of(strides.begin(), strides.end(), [](int64_t stride) { return stride % 8 != 0; }))
+      return false;
+  }
+  return std::all_of(pointers.begin(), pointers.end(),
+                     [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; });
 }
 
 }  // namespace
@@ -192,29 +210,25 @@ bool dnn_pool_backward(const PoolShape& s, DType dtype, Pool pool, const void* d
       [&](DnnGraph& graph) { pool_backward(graph, s, dtype, pool); }, dy, dx);
 }
 
-bool dnn_attention_supports(DType dtype, int64_t dim, int64_t value_dim) {
-  // Before 9.16 the gradient was wrong where 128 does not divide the number of keys.
-  return dtype == DType::bf16 && dim % 8 == 0 && value_dim % 8 == 0 && dim <= 128 && value_dim <= 128 &&
-         cudnnGetVersion() >= 91600;
-}
-
 bool dnn_attention_forward(const AttentionShape& s, const void* q, const void* k, const void* v, void* out,
                            float* log_sums) {
-  return dnn_attention_supports(DType::bf16, s.dim, s.value_dim) &&
+  return takes(s, {s.q, s.k, s.v, s.out}, {q, k, v, out}) &&
          run(
              {"attention", DType::bf16, sizes_of(s)}, [&](DnnGraph& graph) { attention_forward(graph, s); },
              q, k, v, out, log_sums);
 }
 
-bool dnn_attention_backward(const AttentionShape& s, const void* q, const void* k, const void* v,
+bool dnn_attention_backward(const AttentionGradShape& s, const void* q, const void* k, const void* v,
                             const void* out, const void* dout, const float* log_sums, void* dq, void* dk,
                             void* dv) {
-  if (!dnn_attention_supports(DType::bf16, s.dim, s.value_dim)) return false;
+  if (!takes(s, {s.q, s.k, s.v, s.out, s.dout, s.dq, s.dk, s.dv}, {q, k, v, out, dout, dq, dk, dv}))
+    return false;
+  std::vector<int64_t> sizes = sizes_of(s);
+  append(sizes, {s.dout, s.dq, s.dk, s.dv});
   const Scratch row_sums(s.batch * s.heads * s.queries * static_cast<int64_t>(sizeof(float)));
   return run(
-      {"attention's gradient", DType::bf16, sizes_of(s)},
-      [&](DnnGraph& graph) { attention_backward(graph, s); }, q, k, v, out, dout, log_sums, dq, dk, dv,
-      row_sums.as<float>());
+      {"attention's gradient", DType::bf16, sizes}, [&](DnnGraph& graph) { attention_backward(graph, s); }, q,
+      k, v, out, dout, log_sums, dq, dk, dv, row_sums.as<float>());
 }
 
 }  // namespace tandem::cuda

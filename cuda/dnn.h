@@ -39,12 +39,11 @@ bool dnn_batch_norm_backward(MapsSize size, DType dtype, const void* x, const vo
 bool dnn_pool_forward(const PoolShape& shape, DType dtype, Pool pool, const void* x, void* y);
 bool dnn_pool_backward(const PoolShape& shape, DType dtype, Pool pool, const void* dy, void* dx);  // averages
 
-// Whether the two below will not be false, but for a plan that the library declines on this device.
-bool dnn_attention_supports(DType dtype, int64_t dim, int64_t value_dim);
+// bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes. log_sums, the
+// logarithms of the softmaxes' sums, are [batch, heads, queries].
 bool dnn_attention_forward(const AttentionShape& shape, const void* q, const void* k, const void* v,
                            void* out, float* log_sums);
-// The cotangents have the strides of what they are of.
-bool dnn_attention_backward(const AttentionShape& shape, const void* q, const void* k, const void* v,
+bool dnn_attention_backward(const AttentionGradShape& shape, const void* q, const void* k, const void* v,
                             const void* out, const void* dout, const float* log_sums, void* dq, void* dk,
                             void* dv);
 

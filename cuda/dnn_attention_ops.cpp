@@ -91,13 +91,13 @@ void attention_forward(DnnGraph& graph, const AttentionShape& s) {
   add_matmul(graph, f.pointwise(CUDNN_POINTWISE_DIV, exp, sum, f.scores, kNarrow), v, out);
 }
 
-void attention_backward(DnnGraph& graph, const AttentionShape& s) {
+void attention_backward(DnnGraph& graph, const AttentionGradShape& s) {
   Steps f{graph, s};
   const Ref q = f.memory(s.queries, s.dim, s.q), k = f.transposed(s.keys, s.dim, s.k);
   const Ref v = f.transposed(s.keys, s.value_dim, s.v), out = f.memory(s.queries, s.value_dim, s.out);
-  const Ref dout = f.memory(s.queries, s.value_dim, s.out), log_sums = graph.tensor(kFloat, f.per_query);
-  const Ref dq = f.memory(s.queries, s.dim, s.q), dk = f.memory(s.keys, s.dim, s.k);
-  const Ref dv = f.memory(s.keys, s.value_dim, s.v), row_sums = graph.tensor(kFloat, f.per_query);
+  const Ref dout = f.memory(s.queries, s.value_dim, s.dout), log_sums = graph.tensor(kFloat, f.per_query);
+  const Ref dq = f.memory(s.queries, s.dim, s.dq), dk = f.memory(s.keys, s.dim, s.dk);
+  const Ref dv = f.memory(s.keys, s.value_dim, s.dv), row_sums = graph.tensor(kFloat, f.per_query);
   const Ref scale = graph.constant(static_cast<float>(s.scale), 4);
 
   const Dims rows{s.batch, s.heads, s.queries, s.value_dim};

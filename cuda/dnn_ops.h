@@ -32,8 +32,7 @@ void pool_backward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool po
 
 // Of bf16.
 void attention_forward(DnnGraph& graph, const AttentionShape& shape);  // q, k, v, out, log_sums
-// The cotangents have the strides of what they are of. q, k, v, out, dout, log_sums, dq, dk, dv; then, for
-// the graph's own use, row_sums [batch, heads, queries].
-void attention_backward(DnnGraph& graph, const AttentionShape& shape);
+// q, k, v, out, dout, log_sums, dq, dk, dv; then, for the graph's own use, row_sums [batch, heads, queries].
+void attention_backward(DnnGraph& graph, const AttentionGradShape& shape);
 
 }  // namespace tandem::cuda

@@ -34,5 +34,8 @@ struct AttentionShape {
   double scale;
   bool causal;  // query t sees keys <= t
 };
+struct AttentionGradShape : AttentionShape {
+  Strides dout, dq, dk, dv;
+};
 
 }  // namespace tandem::cuda

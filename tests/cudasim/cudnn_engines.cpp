@@ -52,7 +52,7 @@ bool norm_supported(const Descriptor& graph, const Descriptor& operation) {
 }
 
 // The pattern of attention: products, a softmax, and statistics of f32.
-bool attention_supported(const Descriptor& graph) {
+bool attention_supported(const Descriptor& graph, bool backward) {
   for (const DnnTensor& t : outside_tensors(graph)) {
     if (t.by_value) continue;
     if (t.dims.size() != 4) dnn_not_simulated("formulas but of rank 4");
@@ -60,7 +60,7 @@ bool attention_supported(const Descriptor& graph) {
     if (statistics) continue;
     if (t.type != CUDNN_DATA_BFLOAT16) return false;
     const int64_t columns = t.strides[3] == 1 ? t.dims[3] : t.dims[2];
-    if (columns % 8 != 0) return false;
+    if (columns % 8 != 0 || columns > (backward ? 128 : 256)) return false;
   }
   return true;
 }
@@ -87,7 +87,7 @@ bool supported(const Descriptor& graph) {
   });
   if (products != 2 && products != 5)
     dnn_not_simulated(std::string("a graph that begins with: ") + name_of(first.type));
-  return attention_supported(graph);
+  return attention_supported(graph, products == 5);
 }
 
 bool is_backward(const Descriptor& graph) {

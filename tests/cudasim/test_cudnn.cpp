@@ -141,18 +141,27 @@ void attention(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int6
                          .out = strides(queries, value_dim),
                          .scale = scale,
                          .causal = causal};
+  // The cotangents lie heads first, unlike what they are of.
+  const auto heads_outside = [&](int64_t n, int64_t columns) {
+    return AttentionShape::Strides{heads * n * columns, n * columns, columns};
+  };
+  const AttentionGradShape grad{s, heads_outside(queries, value_dim), heads_outside(queries, dim),
+                                heads_outside(keys, dim), heads_outside(keys, value_dim)};
   const auto made = [](const Tensor& like) { return OnDevice::output(like.shape(), like.dtype()); };
   const OnDevice qs = OnDevice::input(q), ks = OnDevice::input(k), vs = OnDevice::input(v), out = made(y),
                  sums = OnDevice::output({batch, heads, queries}, DType::f32);
   run(DType::bf16, [&](DnnGraph& graph) { attention_forward(graph, s); }, {qs, ks, vs, out, sums});
   CHECK(close(out.host(), y, 6e-3));
-  const OnDevice dq = made(q), dk = made(k), dv = made(v),
+  const auto apart = [&](int64_t n, int64_t columns) {
+    return OnDevice::output({batch, heads, n, columns}, DType::bf16);
+  };
+  const OnDevice dq = apart(queries, dim), dk = apart(keys, dim), dv = apart(keys, value_dim),
                  row_sums = OnDevice::output({batch, heads, queries}, DType::f32);
-  run(DType::bf16, [&](DnnGraph& graph) { attention_backward(graph, s); },
-      {qs, ks, vs, out, OnDevice::input(g), sums, dq, dk, dv, row_sums});
-  CHECK(close(dq.host(), q.grad(), 1e-2));
-  CHECK(close(dk.host(), k.grad(), 1e-2));
-  CHECK(close(dv.host(), v.grad(), 1e-2));
+  run(DType::bf16, [&](DnnGraph& graph) { attention_backward(graph, grad); },
+      {qs, ks, vs, out, OnDevice::input(heads_first(g)), sums, dq, dk, dv, row_sums});
+  CHECK(close(dq.host(), heads_first(q.grad()).contiguous(), 1e-2));
+  CHECK(close(dk.host(), heads_first(k.grad()).contiguous(), 1e-2));
+  CHECK(close(dv.host(), heads_first(v.grad()).contiguous(), 1e-2));
 }
 
 constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f64};
