@@ -1,6 +1,7 @@
 #include "cuda/dnn.h"
 
-#include <fmt/ranges.h>
+#include <fmt/args.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
@@ -25,20 +26,27 @@ constexpr size_t kMostPlans = 2000;
 constexpr int64_t kLargeRows = int64_t{1} << 23;  // text has other numbers of rows in every batch
 constexpr int64_t kLargeMaps = int64_t{1} << 20;  // images have a few sizes
 
+// The numbers that a graph is built from, and how they read; those that are not for reading come last.
+struct Sizes {
+  const char* text;
+  std::vector<int64_t> values;
+};
+
 struct Problem {
   const char* name;
   DType dtype;
-  std::vector<int64_t> sizes;  // everything that the graph is built from
+  Sizes sizes;
   bool tf32 = false;
 
   std::string describe() const {
-    return fmt::format("{} {} {}", name, name_of(dtype), fmt::join(sizes, ","));
+    fmt::dynamic_format_arg_store<fmt::format_context> values;
+    for (const int64_t value : sizes.values) values.push_back(value);
+    return fmt::format("{} {}, {}", name, name_of(dtype), fmt::vformat(sizes.text, values));
   }
 };
 
 [[noreturn]] void fail(const DnnFailure& failure, const Problem& problem) {
-  raise<DeviceError>("{}: cuDNN: {}; the problem: {}", OpScope::current(), failure.what(),
-                     problem.describe());
+  raise<DeviceError>("{}: cuDNN: {}; {}", OpScope::current(), failure.what(), problem.describe());
 }
 
 cudnnHandle_t handle() {
@@ -66,7 +74,7 @@ const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& b
   static std::mutex mutex;
   static auto& plans = *new std::map<Key, std::optional<DnnPlan>>;  // they outlive the driver otherwise
   const std::lock_guard lock(mutex);
-  Key key{problem.name, problem.dtype, problem.tf32, alignment, problem.sizes};
+  Key key{problem.name, problem.dtype, problem.tf32, alignment, problem.sizes.values};
   if (const auto found = plans.find(key); found != plans.end())
     return found->second ? &*found->second : nullptr;
   if (plans.size() >= kMostPlans) return nullptr;
@@ -92,31 +100,26 @@ bool run(const Problem& problem, const Build& build, P*... pointers) {
   }
 }
 
-std::vector<int64_t> sizes_of(const ConvShape& s) {
-  return {s.n,        s.c,        s.h,     s.w,     s.o,          s.kh,         s.kw,
-          s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h, s.dilation_w, s.groups};
+int64_t bits_of(double value) { return std::bit_cast<int64_t>(value); }
+
+Sizes sizes_of(const ConvShape& s) {
+  return {"x [{},{},{},{}], {} outputs of {}x{}, stride {}x{}, padding {}x{}, dilation {}x{}, {} groups",
+          {s.n, s.c, s.h, s.w, s.o, s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h,
+           s.dilation_w, s.groups}};
 }
-std::vector<int64_t> sizes_of(MapsSize s) { return {s.n, s.channels, s.h, s.w}; }
-std::vector<int64_t> sizes_of(const PoolShape& s, Pool pool) {
-  return {static_cast<int64_t>(pool),
-          s.maps.n,
-          s.maps.channels,
-          s.maps.h,
-          s.maps.w,
-          s.window[0],
-          s.window[1],
-          s.stride[0],
-          s.stride[1],
-          s.padding[0],
-          s.padding[1]};
+Sizes sizes_of(RowsSize s, double eps = 0) { return {"x [{},{}]", {s.rows, s.columns, bits_of(eps)}}; }
+Sizes sizes_of(MapsSize s, double eps = 0) {
+  return {"x [{},{},{},{}]", {s.n, s.channels, s.h, s.w, bits_of(eps)}};
 }
-void append(std::vector<int64_t>& sizes, std::initializer_list<AttentionShape::Strides> all) {
-  for (const auto& strides : all) sizes.insert(sizes.end(), strides.begin(), strides.end());
+Sizes sizes_of(const PoolShape& s, Pool pool) {
+  return {"x [{},{},{},{}], windows {}x{}, stride {}x{}, padding {}x{}",
+          {s.maps.n, s.maps.channels, s.maps.h, s.maps.w, s.window[0], s.window[1], s.stride[0], s.stride[1],
+           s.padding[0], s.padding[1], static_cast<int64_t>(pool)}};
 }
-std::vector<int64_t> sizes_of(const AttentionShape& s) {
-  std::vector<int64_t> sizes{s.batch, s.heads,     s.queries, s.keys,
-                             s.dim,   s.value_dim, s.causal,  std::bit_cast<int64_t>(s.scale)};
-  append(sizes, {s.q, s.k, s.v, s.out});
+Sizes sizes_of(const AttentionShape& s, std::initializer_list<AttentionShape::Strides> all) {
+  Sizes sizes{"{}x{} heads of {} queries and {} keys, dim {}, {} of values, causal {}",
+              {s.batch, s.heads, s.queries, s.keys, s.dim, s.value_dim, s.causal, bits_of(s.scale)}};
+  for (const auto& strides : all) sizes.values.insert(sizes.values.end(), strides.begin(), strides.end());
   return sizes;
 }
 
@@ -167,7 +170,7 @@ bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void
 bool dnn_layer_norm_forward(RowsSize s, DType dtype, double eps, const void* x, const float* weight,
                             const float* bias, void* y, float* mean, float* rstd) {
   return takes(s, dtype) && run(
-                                {"layer norm", dtype, {s.rows, s.columns, std::bit_cast<int64_t>(eps)}},
+                                {"layer norm", dtype, sizes_of(s, eps)},
                                 [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, x, weight,
                                 bias, mean, rstd, y);
 }
@@ -175,19 +178,17 @@ bool dnn_layer_norm_forward(RowsSize s, DType dtype, double eps, const void* x, 
 bool dnn_layer_norm_backward(RowsSize s, DType dtype, const void* x, const void* dy, const float* weight,
                              const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
   return takes(s, dtype) && run(
-                                {"layer norm's gradient", dtype, {s.rows, s.columns}},
+                                {"layer norm's gradient", dtype, sizes_of(s)},
                                 [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, x, dy, weight,
                                 mean, rstd, dweight, dbias, dx);
 }
 
 bool dnn_batch_norm_forward(MapsSize s, DType dtype, double eps, const void* x, const float* weight,
                             const float* bias, void* y, float* mean, float* rstd) {
-  std::vector<int64_t> sizes = sizes_of(s);
-  sizes.push_back(std::bit_cast<int64_t>(eps));
-  return takes(s, dtype) &&
-         run(
-             {"batch norm", dtype, sizes}, [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); },
-             x, weight, bias, mean, rstd, y);
+  return takes(s, dtype) && run(
+                                {"batch norm", dtype, sizes_of(s, eps)},
+                                [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); }, x, weight,
+                                bias, mean, rstd, y);
 }
 
 bool dnn_batch_norm_backward(MapsSize s, DType dtype, const void* x, const void* dy, const float* weight,
@@ -214,8 +215,8 @@ bool dnn_attention_forward(const AttentionShape& s, const void* q, const void* k
                            float* log_sums) {
   return takes(s, {s.q, s.k, s.v, s.out}, {q, k, v, out}) &&
          run(
-             {"attention", DType::bf16, sizes_of(s)}, [&](DnnGraph& graph) { attention_forward(graph, s); },
-             q, k, v, out, log_sums);
+             {"attention", DType::bf16, sizes_of(s, {s.q, s.k, s.v, s.out})},
+             [&](DnnGraph& graph) { attention_forward(graph, s); }, q, k, v, out, log_sums);
 }
 
 bool dnn_attention_backward(const AttentionGradShape& s, const void* q, const void* k, const void* v,
@@ -223,8 +224,7 @@ bool dnn_attention_backward(const AttentionGradShape& s, const void* q, const vo
                             void* dv) {
   if (!takes(s, {s.q, s.k, s.v, s.out, s.dout, s.dq, s.dk, s.dv}, {q, k, v, out, dout, dq, dk, dv}))
     return false;
-  std::vector<int64_t> sizes = sizes_of(s);
-  append(sizes, {s.dout, s.dq, s.dk, s.dv});
+  const Sizes sizes = sizes_of(s, {s.q, s.k, s.v, s.out, s.dout, s.dq, s.dk, s.dv});
   const Scratch row_sums(s.batch * s.heads * s.queries * static_cast<int64_t>(sizeof(float)));
   return run(
       {"attention's gradient", DType::bf16, sizes}, [&](DnnGraph& graph) { attention_backward(graph, s); }, q,

@@ -3,12 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "autograd/engine.h"
 #include "autograd/registry.h"
 #include "ops/detail/dnn_use.h"
 #include "ops/ops.h"
 #include "tests/cudasim/cudnn_count.h"
+#include "tests/cudasim/sim.h"
 #include "tests/device.h"
 
 using namespace tandem;
@@ -235,4 +237,46 @@ TEST_CASE("dnn: a max pool gives the gradient to the first of equal values, and 
   CHECK(here.second == there.second);
   for (size_t i = 0; i < here.first.size(); ++i)
     CHECK((here.first[i] == there.first[i] || (std::isnan(here.first[i]) && std::isnan(there.first[i]))));
+}
+
+TEST_CASE("dnn: work of the library is recorded, and done again on what is there then") {
+  Backend& backend = tandem::backend(device());
+  SampleMaker make(10, DType::f32, kCpu);
+  const Tensor w = make.normal({4, 3, 3, 3}).to(device()), b = make.normal({4}).to(device());
+  const Tensor x = make.normal({2, 3, 6, 6}).to(device()), out = zeros({2, 4, 3, 3}, {DType::f32, device()});
+  const auto work = [&](const Tensor& in) {
+    return avg_pool2d(batch_norm(conv2d(in, w, b, {.padding = {1, 1}}), {}, {}, {}, true), {2, 2});
+  };
+  dnn_use() = DnnUse::always;
+  backend.begin_recording();
+  out.copy_(work(x));
+  const std::unique_ptr<Recording> recording = backend.end_recording();
+  for (int i = 0; i < 2; ++i) {
+    const Tensor next = make.normal({2, 3, 6, 6});
+    x.copy_(next.to(device()));
+    recording->replay();
+    CHECK(relative_distance(out, work(next.to(device())).to(kCpu)) < 1e-6);
+  }
+  dnn_use() = DnnUse::where_it_pays;
+}
+
+TEST_CASE("dnn: an error of the library names the op, the call and the sizes") {
+  const Tensor x = zeros({2, 3, 6, 6}, {DType::f32, device()}),
+               w = zeros({4, 3, 3, 3}, {DType::f32, device()});
+  backend(device()).synchronize();
+  const bool printed = std::exchange(cudasim::options().print, false);
+  cudasim::report("test", "a device that is broken from here on");
+  try {
+    conv2d(x, w);
+    FAIL("nothing was thrown");
+  } catch (const DeviceError& error) {
+    const std::string message = error.what();
+    INFO(message);
+    for (const char* part :
+         {"conv2d: cuDNN: cudnnBackendExecute returned CUDNN_STATUS_EXECUTION_FAILED_CUDART",
+          "convolution f32, x [2,3,6,6], 4 outputs of 3x3, stride 1x1"})
+      CHECK(message.find(part) != std::string::npos);
+  }
+  cudasim::reset_reports();
+  cudasim::options().print = printed;
 }
