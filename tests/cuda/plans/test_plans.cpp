@@ -48,10 +48,10 @@ std::vector<Case> convolutions() {
   };
   std::vector<Case> all;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
-    for (const auto& [name, shape] : shapes) {
+    for (const auto& entry : shapes) {
       const auto add = [&](const char* what, auto build, bool planned = true, bool tf32 = false) {
-        all.push_back({fmt::format("{}, {}", what, name), dtype,
-                       [=, s = shape](DnnGraph& graph) { build(graph, s); }, planned, tf32});
+        all.push_back({fmt::format("{}, {}", what, entry.first), dtype,
+                       [=, s = entry.second](DnnGraph& graph) { build(graph, s); }, planned, tf32});
       };
       add("conv2d", [=](DnnGraph& g, const ConvShape& s) { conv_forward(g, s, dtype, false); });
       add("conv2d + bias", [=](DnnGraph& g, const ConvShape& s) { conv_forward(g, s, dtype, true); });
