@@ -13,6 +13,7 @@
 #include "cuda/context.h"
 #include "cuda/dnn_ops.h"
 #include "ops/detail/dnn_use.h"
+#include "ops/matmul.h"
 
 namespace tandem::cuda {
 namespace {
@@ -149,21 +150,21 @@ bool takes(const AttentionShape& s, std::initializer_list<AttentionShape::Stride
 bool dnn_conv_forward(const ConvShape& s, DType dtype, const void* x, const void* weight, const void* bias,
                       void* y) {
   const bool biased = bias != nullptr;
-  const Problem problem{biased ? "convolution + bias" : "convolution", dtype, sizes_of(s)};
+  const Problem problem{biased ? "convolution + bias" : "convolution", dtype, sizes_of(s), allow_tf32()};
   const Build build = [&](DnnGraph& graph) { conv_forward(graph, s, dtype, biased); };
   return biased ? run(problem, build, x, weight, bias, y) : run(problem, build, x, weight, y);
 }
 
 bool dnn_conv_data(const ConvShape& s, DType dtype, const void* dy, const void* weight, void* dx) {
   return run(
-      {"convolution's data gradient", dtype, sizes_of(s)},
+      {"convolution's data gradient", dtype, sizes_of(s), allow_tf32()},
       [&](DnnGraph& graph) { conv_data(graph, s, dtype); }, dy, weight, dx);
 }
 
 bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void* dy, void* dweight,
                       bool exact) {
   return run(
-      {"convolution's weight gradient", dtype, sizes_of(s), exact},
+      {"convolution's weight gradient", dtype, sizes_of(s), exact || allow_tf32()},
       [&](DnnGraph& graph) { conv_weights(graph, s, dtype); }, x, dy, dweight);
 }
 

@@ -116,6 +116,18 @@ TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
   });
 }
 
+TEST_CASE("dnn: conv2d of f32 is f32 unless TF32 is allowed") {
+  SampleMaker make(12, DType::f32, kCpu);
+  const Tensor x = make.normal({2, 3, 6, 6}), w = make.normal({4, 3, 3, 3}), expected = conv2d(x, w);
+  const auto distance = [&] { return relative_distance(conv2d(x.to(device()), w.to(device())), expected); };
+  CHECK(distance() < 1e-6);
+  set_allow_tf32(true);
+  const double rounded = distance();
+  set_allow_tf32(false);
+  CHECK(rounded > 1e-5);
+  CHECK(rounded < 1e-3);
+}
+
 TEST_CASE("dnn: conv2d can be differentiated twice on the device") {
   SampleMaker make(3, DType::f64, kCpu);
   const Tensor x = make.normal({1, 2, 4, 4}), w = make.normal({2, 2, 2, 2});
