@@ -42,6 +42,7 @@ struct WideItem {
 };
 __device__ inline uint64_t make_item(uint32_t key, uint32_t index) { return uint64_t{key} << 32 | index; }
 __device__ inline WideItem make_item(uint64_t key, uint32_t index) { return {key, index}; }
+__device__ inline uint64_t key_of(uint64_t item) { return item >> 32; }
 __device__ inline uint32_t index_of(uint64_t item) { return static_cast<uint32_t>(item); }
 __device__ inline uint32_t index_of(const WideItem& item) { return static_cast<uint32_t>(item.index); }
 __device__ inline void make_last(uint64_t& item) { item = ~uint64_t{0}; }  // behind all others
@@ -158,6 +159,58 @@ void sort_rows(int64_t rows, int64_t n, const Load& load, const Store& store) {
     merge(length, StoreItem<Item>{to, n});
     std::swap(from, to);
   }
+}
+
+// first[row][key] = how many of the row's n sorted items have a key below `key`, for all
+// keys up to and including keys.size - 1.
+template <class Item>
+__global__ void __launch_bounds__(kThreads)
+    find_keys(const Item* items, int64_t rows, int64_t n, Divisor keys, uint32_t* first) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < rows * keys.size;
+       at += step) {
+    int64_t row = at;
+    const auto key = static_cast<uint64_t>(keys.divide(row));
+    const Item* line = items + row * n;
+    int64_t low = 0, high = n;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (key_of(line[middle]) < key) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    first[at] = static_cast<uint32_t>(low);
+  }
+}
+
+// Places by key: sorted items (a key and a position) of rows of n, and where the positions of each key begin.
+struct Places {
+  const uint64_t* items;
+  const uint32_t* first;
+  int64_t n, keys;  // of a row
+  __device__ const uint64_t* begin(int64_t row, int64_t key) const {
+    return items + row * n + first[row * (keys + 1) + key];
+  }
+  __device__ int64_t count(int64_t row, int64_t key) const {
+    const uint32_t* at = first + row * (keys + 1) + key;
+    return at[1] - at[0];
+  }
+};
+
+// Sorts positions by the keys load(row, position) makes items of, and calls use(places) while they are there.
+// Items of the key `keys` are nobody's.
+template <class Load, class Use>
+void with_places(int64_t rows, int64_t n, int64_t keys, const Load& load, Use use) {
+  const Scratch items(rows * n * static_cast<int64_t>(sizeof(uint64_t))),
+      first(rows * (keys + 1) * static_cast<int64_t>(sizeof(uint32_t)));
+  sort_rows<uint64_t>(rows, n, load, StoreItem<uint64_t>{items.as<uint64_t>(), n});
+  constexpr auto find = find_keys<uint64_t>;
+  find<<<resident_blocks_of_threads<find>(rows * (keys + 1)), kThreads, 0, stream()>>>(
+      items.as<uint64_t>(), rows, n, Divisor(keys + 1), first.as<uint32_t>());
+  check_launch("sort");
+  use(Places{items.as<uint64_t>(), first.as<uint32_t>(), n, keys});
 }
 
 }  // namespace tandem::cuda

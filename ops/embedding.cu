@@ -48,31 +48,6 @@ struct LoadRow {
   }
 };
 
-// first[v] = the number of items of rows before v, for v up to and including `rows`.
-__global__ void __launch_bounds__(cuda::kThreads)
-    find_rows(const uint64_t* items, int64_t count, int64_t rows, uint32_t* first) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
-  for (int64_t v = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; v <= rows; v += step) {
-    int64_t low = 0, high = count;
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (items[middle] >> 32 < static_cast<uint64_t>(v)) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    first[v] = static_cast<uint32_t>(low);
-  }
-}
-
-struct Places {
-  const uint64_t* items;
-  const uint32_t* first;
-  int64_t zero_row;
-  __device__ int64_t begin(int64_t v) const { return first[v]; }
-  __device__ int64_t count(int64_t v) const { return v == zero_row ? 0 : first[v + 1] - first[v]; }
-};
 constexpr int64_t kMany = 64;  // positions of a row from which on a block is faster than a warp
 
 // total += the V elements of g from `column` on at each `step`-th position of a row.
@@ -94,14 +69,19 @@ __device__ void store_sums(const TableRowSums<T>& a, int64_t row, int64_t column
   *reinterpret_cast<cuda::Vector<T, V>*>(a.out + row * a.width + column) = out;
 }
 
+template <class T>
+__device__ int64_t count_of(const TableRowSums<T>& a, const cuda::Places& places, int64_t row) {
+  return row == a.zero_row ? 0 : places.count(0, row);
+}
+
 template <class T, int V>
-__global__ void __launch_bounds__(cuda::kThreads) sum_few(TableRowSums<T> a, Places places) {
+__global__ void __launch_bounds__(cuda::kThreads) sum_few(TableRowSums<T> a, cuda::Places places) {
   using A = accumulate_t<T>;
   using Team = cuda::Team<cuda::kWarp>;
   Team::for_each_row(a.rows, [&](int64_t row, bool) {
-    const int64_t count = places.count(row);
+    const int64_t count = count_of(a, places, row);
     if (count >= kMany) return;
-    const uint64_t* items = places.items + places.begin(row);
+    const uint64_t* items = places.begin(0, row);
     Team::for_each(a.width / V, [&](int64_t group) {
       A total[V] = {};
       add_positions<A>(a, items, count, 0, 1, group * V, total);
@@ -112,7 +92,7 @@ __global__ void __launch_bounds__(cuda::kThreads) sum_few(TableRowSums<T> a, Pla
 
 // A warp for every kWarp groups of columns and kThreads / kWarp-th of the positions.
 template <class T, int V>
-__global__ void __launch_bounds__(cuda::kThreads) sum_many(TableRowSums<T> a, Places places) {
+__device__ void sum_by_block(const TableRowSums<T>& a, const cuda::Places& places, int64_t row) {
   using A = accumulate_t<T>;
   struct Sums {
     A at[V];
@@ -121,25 +101,37 @@ __global__ void __launch_bounds__(cuda::kThreads) sum_many(TableRowSums<T> a, Pl
   __shared__ Sums shared[warps][cuda::kWarp];
   const int lane = static_cast<int>(threadIdx.x) % cuda::kWarp,
             warp = static_cast<int>(threadIdx.x) / cuda::kWarp;
-  for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
-    const int64_t count = places.count(row), groups = a.width / V;
-    if (count < kMany) continue;
-    const uint64_t* items = places.items + places.begin(row);
-    for (int64_t base = 0; base < groups; base += cuda::kWarp) {
-      const int64_t group = base + lane;
-      Sums total{};
-      if (group < groups) add_positions<A>(a, items, count, warp, warps, group * V, total.at);
-      shared[warp][lane] = total;
-      __syncthreads();
-      if (warp == 0 && group < groups) {
-        for (int w = 1; w < warps; ++w) {
+  const int64_t count = places.count(0, row), groups = a.width / V;
+  for (int64_t base = 0; base < groups; base += cuda::kWarp) {
+    const int64_t group = base + lane;
+    Sums total{};
+    if (group < groups) add_positions<A>(a, places.begin(0, row), count, warp, warps, group * V, total.at);
+    shared[warp][lane] = total;
+    __syncthreads();
+    if (warp == 0 && group < groups) {
+      for (int w = 1; w < warps; ++w) {
 #pragma unroll
-          for (int v = 0; v < V; ++v) total.at[v] += shared[w][lane].at[v];
-        }
-        store_sums(a, row, group * V, total.at);
+        for (int v = 0; v < V; ++v) total.at[v] += shared[w][lane].at[v];
       }
-      __syncthreads();
+      store_sums(a, row, group * V, total.at);
     }
+    __syncthreads();
+  }
+}
+
+// Every block looks for its rows among those that are gridDim.x apart: the frequent ones are often
+// neighbours.
+template <class T, int V>
+__global__ void __launch_bounds__(cuda::kThreads) sum_many(TableRowSums<T> a, cuda::Places places) {
+  __shared__ bool is_many[cuda::kThreads];
+  for (int64_t base = blockIdx.x; base < a.rows; base += static_cast<int64_t>(gridDim.x) * cuda::kThreads) {
+    const int64_t own = base + static_cast<int64_t>(gridDim.x) * threadIdx.x;
+    const bool many = own < a.rows && count_of(a, places, own) >= kMany;
+    is_many[threadIdx.x] = many;
+    if (!__syncthreads_or(many)) continue;
+    for (int t = 0; t < cuda::kThreads; ++t)
+      if (is_many[t]) sum_by_block<T, V>(a, places, base + static_cast<int64_t>(gridDim.x) * t);
+    __syncthreads();
   }
 }
 
@@ -150,24 +142,19 @@ void sum_rows(const TableRowSums<T>& a) {
   check<ValueError>(a.count < kLimit && a.rows < kLimit - 1,
                     "embedding: {} indices into {} rows, expected less than 2^32 on this device", a.count,
                     a.rows);
-  const cuda::Scratch items(a.count * static_cast<int64_t>(sizeof(uint64_t))),
-      first((a.rows + 1) * static_cast<int64_t>(sizeof(uint32_t)));
-  cuda::sort_rows<uint64_t>(1, a.count, LoadRow{a.index, a.rows},
-                            cuda::StoreItem<uint64_t>{items.as<uint64_t>(), 0});
-  find_rows<<<cuda::resident_blocks_of_threads<find_rows>(a.rows + 1), cuda::kThreads, 0, cuda::stream()>>>(
-      items.as<uint64_t>(), a.count, a.rows, first.as<uint32_t>());
-  const Places places{items.as<uint64_t>(), first.as<uint32_t>(), a.zero_row};
-  const auto run = [&]<int V>() {
-    using Team = cuda::Team<cuda::kWarp>;
-    constexpr auto few = sum_few<T, V>, many = sum_many<T, V>;
-    few<<<Team::blocks<few>(a.rows), Team::kBlock, 0, cuda::stream()>>>(a, places);
-    if (a.count >= kMany)
-      many<<<cuda::resident_blocks<many>(a.rows), cuda::kThreads, 0, cuda::stream()>>>(a, places);
-  };
-  constexpr int V = 16 / sizeof(T);
-  cuda::takes_row_vectors<V>(a.width, a.g, static_cast<const T*>(a.out)) ? run.template operator()<V>()
-                                                                         : run.template operator()<1>();
-  cuda::check_launch("embedding");
+  cuda::with_places(1, a.count, a.rows, LoadRow{a.index, a.rows}, [&](const cuda::Places& places) {
+    const auto run = [&]<int V>() {
+      using Team = cuda::Team<cuda::kWarp>;
+      constexpr auto few = sum_few<T, V>, many = sum_many<T, V>;
+      few<<<Team::blocks<few>(a.rows), Team::kBlock, 0, cuda::stream()>>>(a, places);
+      if (a.count >= kMany)
+        many<<<cuda::resident_blocks<many>(a.rows), cuda::kThreads, 0, cuda::stream()>>>(a, places);
+    };
+    constexpr int V = 16 / sizeof(T);
+    cuda::takes_row_vectors<V>(a.width, a.g, static_cast<const T*>(a.out)) ? run.template operator()<V>()
+                                                                           : run.template operator()<1>();
+    cuda::check_launch("embedding");
+  });
 }
 
 const bool registered = [] {

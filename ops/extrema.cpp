@@ -7,8 +7,8 @@
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
 #include "ops/detail/extrema.h"
+#include "ops/detail/gather.h"
 #include "ops/detail/loop.h"
-#include "ops/indexing.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
 
@@ -100,7 +100,7 @@ struct Extreme final : Op {  // over the last dimension
   Tensor forward(const Tensors& in) override {
     save(in[0]);
     const int last = in[0].dim() - 1;
-    return save_output(gather(in[0], last, arg_extreme<largest>(in[0], last, name())));
+    return save_output(detail::gather_known(in[0], last, arg_extreme<largest>(in[0], last, name())));
   }
   Tensors vjp(const Tensor& g) override {
     const Tensor equal = eq(saved(0), saved(1)).to(g.dtype());
@@ -139,7 +139,7 @@ ValuesIndices extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
   static constexpr const char* name = largest ? "max" : "min";
   const int d = wrap_dim(name, dim, x.dim());
   const Tensor index = arg_extreme<largest>(x, d, name);
-  return {without(gather(x, d, index), d, keepdim), without(index, d, keepdim)};
+  return {without(detail::gather_known(x, d, index), d, keepdim), without(index, d, keepdim)};
 }
 
 template <bool largest>

@@ -41,14 +41,16 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock) along_rows(ArgExtrem
   using C = compute_t<T>;
   using Team = cuda::Team<size>;
   Team::for_each_row(a.outer, [&](int64_t row, bool live) {
-    const T* x = a.x + row * a.n;
-    C best = static_cast<C>(x[0]);
-    int64_t index = 0;
-    Team::for_each(a.n / V, [&](int64_t part) {
-      const auto values = cuda::load<T, V>(x, part * V, true);
+    const int64_t parts = a.n / V;
+    int64_t part = Team::rank() < parts ? Team::rank() : 0;  // those that have none look at another's
+    C best{};
+    int64_t index = -1;
+    for (; part < parts; part += size) {
+      const auto values = cuda::load<T, V>(a.x, row * a.n + part * V, true);
+      if (index < 0) best = static_cast<C>(values.at[0]), index = part * V;
 #pragma unroll
       for (int v = 0; v < V; ++v) look<largest>(static_cast<C>(values.at[v]), part * V + v, best, index);
-    });
+    }
     const Candidate<C> found = Team::reduce(Candidate<C>{best, index}, Better<largest>{});
     if (live && Team::rank() == 0) a.out[row] = found.index;
   });
@@ -71,10 +73,10 @@ __global__ void __launch_bounds__(cuda::kThreads) along_columns(ArgExtremes<larg
     const T* x = a.x + outer * a.n * a.inner + column;
     Candidate<C> best{};
     if (column < a.inner) {
-      C value = static_cast<C>(x[0]);
-      int64_t index = 0;
+      int64_t index = first < a.n ? first : 0;  // those that have none look at another's
+      C value = static_cast<C>(x[index * a.inner]);
 #pragma unroll 4
-      for (int64_t i = first; i < a.n; i += rows)
+      for (int64_t i = first + rows; i < a.n; i += rows)
         look<largest>(static_cast<C>(x[i * a.inner]), i, value, index);
       best = {value, index};
     }

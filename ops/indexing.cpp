@@ -8,6 +8,7 @@
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
+#include "ops/detail/gather.h"
 #include "ops/detail/index.h"
 #include "ops/detail/indexing.h"
 #include "ops/detail/loop.h"
@@ -195,6 +196,10 @@ Target checked_target(const char* op, const Tensor& x, int64_t dim, const Tensor
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   const int d = check_layout("gather", x, dim, index);
   return apply<Gather>({x, detail::index_in_range("gather", index, x.shape()[d])}, d);
+}
+
+Tensor detail::gather_known(const Tensor& x, int dim, const Tensor& index) {
+  return apply<Gather>({x, index}, dim);
 }
 
 Tensor scatter(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {

@@ -62,65 +62,43 @@ __global__ void __launch_bounds__(cuda::kThreads)
   }
 }
 
-// Long lines are sorted first, by index and then by position. Indices out of range come last.
+// The positions of long lines are sorted by index first. Those out of range come last.
 struct LoadPlace {
   cuda::Walker<3> walk;
   const int64_t* index;
   int64_t stride, size;
-  __device__ cuda::WideItem operator()(int64_t line, int64_t j) const {
+  __device__ uint64_t operator()(int64_t line, int64_t j) const {
     const auto i = static_cast<uint64_t>(index[walk.at(line).of[1] + j * stride]);
-    return cuda::make_item(i < static_cast<uint64_t>(size) ? i : ~uint64_t{0}, static_cast<uint32_t>(j));
+    const auto end = static_cast<uint64_t>(size);
+    return cuda::make_item(static_cast<uint32_t>(i < end ? i : end), static_cast<uint32_t>(j));
   }
 };
 
-// Then a thread takes an element of out, and all that comes there. `places` are the sorted items of a line,
-// or of the only one where all lines have the same index.
+// Then a thread takes an element of out, and all that comes there, by the places of its line, or of the only
+// one where all lines have the same index.
 template <class Write>
 __global__ void __launch_bounds__(cuda::kThreads)
     write_elements(WriteAlong<Write> a, const __grid_constant__ cuda::Walker<4> elements,
-                   const cuda::WideItem* places) {
+                   cuda::Places places) {
   const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < elements.numel;
        i += grid) {
     const auto at = elements.at(i);
-    // Operands: out, src, the number along dim, the line.
-    const cuda::WideItem* line = places + at.of[3] * a.count;
-    const auto wanted = static_cast<uint64_t>(at.of[2]);
-    const auto first_from = [&](uint64_t key) {
-      int64_t low = 0, high = a.count;
-      while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (line[middle].key < key) {
-          low = middle + 1;
-        } else {
-          high = middle;
-        }
-      }
-      return low;
-    };
-    int64_t j = first_from(wanted);
-    if constexpr (Write::last_only) {
-      const int64_t end = first_from(wanted + 1);
-      if (end > j) Write{}(a.out[at.of[0]], a.src[at.of[1] + line[end - 1].index * a.src_stride]);
-    } else {
-      if (j == a.count || line[j].key != wanted) continue;
-      auto total = a.out[at.of[0]];
-      for (; j < a.count && line[j].key == wanted; ++j)
-        Write{}(total, a.src[at.of[1] + line[j].index * a.src_stride]);
-      a.out[at.of[0]] = total;
-    }
+    const int64_t along = at.of[2], line = at.of[3], count = places.count(line, along);
+    if (count == 0) continue;
+    const uint64_t* items = places.begin(line, along);
+    auto value = a.out[at.of[0]];
+    for (int64_t j = Write::last_only ? count - 1 : 0; j < count; ++j)
+      Write{}(value, a.src[at.of[1] + cuda::index_of(items[j]) * a.src_stride]);
+    a.out[at.of[0]] = value;
   }
 }
 
 template <class Write>
 void write_by_elements(const WriteAlong<Write>& a, bool one_line) {
   const Walk<3>& walk = a.walk;
-  const int64_t lines = one_line ? 1 : walk.numel;
-  const cuda::Scratch places(lines * a.count * static_cast<int64_t>(sizeof(cuda::WideItem)));
-  cuda::sort_rows<cuda::WideItem>(lines, a.count,
-                                  LoadPlace{cuda::Walker<3>(walk), a.index, a.index_stride, a.size},
-                                  cuda::StoreItem<cuda::WideItem>{places.as<cuda::WideItem>(), a.count});
-  // Neighbours in out for neighbouring threads.
+  // The walk over out's elements; its operands are out, src, the number along dim, and that of the line.
+  // Neighbouring threads take neighbours in out.
   const bool along_is_fastest = a.out_stride == 1 || walk.strides[0][walk.dims - 1] > a.out_stride;
   cuda::Walker<4> elements;
   if (!along_is_fastest) elements.add(a.size, a.out_stride, 0, 1, 0);
@@ -130,9 +108,13 @@ void write_by_elements(const WriteAlong<Write>& a, bool one_line) {
     elements.add(walk.sizes[d], walk.strides[0][d], walk.strides[2][d], 0, one_line ? 0 : line);
   }
   if (along_is_fastest) elements.add(a.size, a.out_stride, 0, 1, 0);
-  constexpr auto kernel = write_elements<Write>;
-  kernel<<<cuda::resident_blocks_of_threads<kernel>(elements.numel), cuda::kThreads, 0, cuda::stream()>>>(
-      a, elements, places.as<cuda::WideItem>());
+  cuda::with_places(one_line ? 1 : walk.numel, a.count, a.size,
+                    LoadPlace{cuda::Walker<3>(walk), a.index, a.index_stride, a.size},
+                    [&](const cuda::Places& places) {
+                      constexpr auto kernel = write_elements<Write>;
+                      kernel<<<cuda::resident_blocks_of_threads<kernel>(elements.numel), cuda::kThreads, 0,
+                               cuda::stream()>>>(a, elements, places);
+                    });
 }
 
 template <class Write>
@@ -142,9 +124,11 @@ void write(const WriteAlong<Write>& a) {
   for (int d = 0; d < a.walk.dims; ++d) one_line &= a.walk.strides[1][d] == 0;
   constexpr int64_t kShort = 32, kManyLines = 1 << 14;
   if (a.count > kShort && (one_line || a.walk.numel < kManyLines)) {
-    check<ValueError>(a.count < int64_t{1} << 32,
-                      "scatter: {} values along a dimension, expected less than 2^32 on this device",
-                      a.count);
+    constexpr int64_t kLimit = int64_t{1} << 32;
+    check<ValueError>(
+        a.count < kLimit && a.size < kLimit - 1,
+        "scatter: {} values to {} places along a dimension, expected less than 2^32 on this device", a.count,
+        a.size);
     write_by_elements(a, one_line);
   } else {
     constexpr auto kernel = write_lines<Write>;

@@ -153,9 +153,8 @@ std::pair<int64_t, int64_t> lay_out(Plan<T>& p, bool by_columns) {
   const int64_t terms = p.summed.numel;
   std::pair<int64_t, int64_t> result;
   if (by_columns) {
-    const int few = terms >= 8 ? 8 : static_cast<int>(std::bit_floor(static_cast<uint64_t>(terms)));
-    p.width = static_cast<int>(
-        std::min<uint64_t>(cuda::kThreads / few, std::bit_ceil(static_cast<uint64_t>(p.columns))));
+    const int width = terms >= 8 ? cuda::kWarp : cuda::kThreads;  // a column's few terms are one thread's
+    p.width = static_cast<int>(std::min<uint64_t>(width, std::bit_ceil(static_cast<uint64_t>(p.columns))));
     const int64_t tiles = (p.columns + p.width - 1) / p.width;
     p.tiles = cuda::Divisor(tiles);
     return {tiles * p.kept.numel, 16 * (cuda::kThreads / p.width)};

@@ -7,9 +7,9 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
+#include "ops/detail/gather.h"
 #include "ops/detail/loop.h"
 #include "ops/detail/sort.h"
-#include "ops/indexing.h"
 #include "ops/views.h"
 
 namespace tandem {
@@ -52,7 +52,7 @@ struct ArgSort final : Op {
     });
     if (order.sorted || x.device() == kCpu) return out;
     // A device's kernel always sorts: back to the order of x, by sorting the indices.
-    return gather(out, -1, apply<ArgSort>({out}, Order{k, false, true}));
+    return detail::gather_known(out, out.dim() - 1, apply<ArgSort>({out}, Order{k, false, true}));
   }
   Tensors vjp(const Tensor&) override { return {}; }
 
@@ -80,7 +80,7 @@ struct ArgSort final : Op {
 
 ValuesIndices ordered(const Tensor& x, int dim, const Order& order) {
   const Tensor index = apply<ArgSort>({x.detach().transpose(dim, -1)}, order).transpose(dim, -1).contiguous();
-  return {gather(x, dim, index), index};
+  return {detail::gather_known(x, dim, index), index};
 }
 
 }  // namespace

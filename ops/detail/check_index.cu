@@ -9,7 +9,7 @@ namespace {
 using namespace detail;
 
 constexpr int kBlock = 1024;
-constexpr int64_t kPerBlock = 1 << 16;  // indices; more of them are looked at by several blocks
+constexpr int64_t kPerBlock = 1 << 14;  // indices; more of them are looked at by several blocks
 
 struct Smaller {
   __device__ int64_t operator()(int64_t a, int64_t b) const { return a < b ? a : b; }
