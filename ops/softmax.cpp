@@ -218,7 +218,7 @@ Function along_dim(Tensor (*f)(const Tensor&, int64_t), int64_t dim) {
 
 // Rows with values near 1000 and -1000, whose exponentials are beyond every dtype.
 Tensor near_1000(SampleMaker& make) {
-  return make.normal({2, 4}) + tensor({1000, 1000, 999, -1000}).to(make.dtype());
+  return make.normal({2, 4}) + tensor({1000, 1000, 999, -1000}).to(make.dtype()).to(make.device());
 }
 
 OpInfo softmax_info(const char* name, Tensor (*f)(const Tensor&, int64_t)) {
