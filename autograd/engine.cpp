@@ -65,6 +65,7 @@ class Engine {
                            "backward: the root is {}; give a cotangent for a root that is not one number",
                            describe(root));
       cotangent = ones_like(root);
+      cotangent.impl()->storage->one_at = cotangent.version();
     }
     cotangent = conform("backward", cotangent, root.shape(), root.passes(), root.dtype());
     if (!root.grad_fn()) return give(root.impl(), std::move(cotangent)), finish();

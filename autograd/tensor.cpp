@@ -56,6 +56,11 @@ void* Tensor::device_raw() const {
   return x.storage->data + x.offset * size_of(x.dtype);
 }
 
+bool holds_one(const Tensor& x) {
+  const Storage& storage = *get(x.impl()).storage;
+  return storage.one_at == storage.version;
+}
+
 void missing_kernel(const Tensor& x) {
   raise<DeviceError>("{}: no kernel for {} {}", OpScope::current(), name_of(x.device()), name_of(x.dtype()));
 }

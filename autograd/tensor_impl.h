@@ -16,6 +16,7 @@ struct Storage {
   int64_t bytes;
   Device device;
   int64_t version = 0;
+  int64_t one_at = -1;  // at this version every element is known to be 1, wherever the memory is
 
   // All of this memory in another dtype, as it was at `version` (ops/detail/cached_cast.h).
   struct Cast {
@@ -42,6 +43,9 @@ struct TensorImpl {
 
   ~TensorImpl();
 };
+
+// True for the cotangent that a backward without one starts from: what scales by it need not read it.
+bool holds_one(const Tensor& x);
 
 // DeviceError: the running op has no kernel for x's device and dtype.
 [[noreturn]] void missing_kernel(const Tensor& x);

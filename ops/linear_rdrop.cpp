@@ -2,6 +2,7 @@
 //   dh = dz W,  dW += dz^T h,  db += the sum of dz's rows
 // so that logits of all units and passes never exist at once. All sums over units are made in order.
 #include <cmath>
+#include <optional>
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
@@ -9,14 +10,15 @@
 #include "ops/detail/linear_sweep.h"
 #include "ops/detail/loop.h"
 #include "ops/detail/matrix.h"
-#include "ops/detail/rdrop_units.h"
+#include "ops/detail/rdrop_device.h"
 #include "ops/rdrop.h"
 
 namespace tandem {
 namespace {
 
 using detail::MatrixBatch;
-using detail::RDropSums;
+using detail::RDropOnDevice;
+using detail::RDropOutcome;
 using detail::RDropUnits;
 
 constexpr const char* kName = "linear_rdrop_cross_entropy";
@@ -28,25 +30,24 @@ struct LinearRDrop final : Op {
   static constexpr bool batches_passes = true;
   RDropOptions options;
   RDropUnits units;
-  RDropSums* sums;  // receives the parts during forward()
+  int copies;             // passes for which one of hidden stands
+  RDropOutcome* outcome;  // receives the parts during forward()
   int dhidden_at = -1, dweight_at = -1, dbias_at = -1;
-  LinearRDrop(const RDropOptions& options, const RDropUnits& units, RDropSums* sums)
-      : options(options), units(units), sums(sums) {}
+  LinearRDrop(const RDropOptions& options, const RDropUnits& units, int copies, RDropOutcome* outcome)
+      : options(options), units(units), copies(copies), outcome(outcome) {}
   const char* name() const override { return kName; }
   bool first_order_only() const override { return true; }
 
   Tensor forward(const Tensors& in) override {
-    const bool wide = in[0].dtype() == DType::f64;
     set_passes(1);
-    wide ? run<double>(in) : run<float>(in);
-    const double loss = sums->fit + options.alpha / 2 * sums->distance;
-    sums = nullptr;
-    return output({}, wide ? DType::f64 : DType::f32, kCpu).fill_(loss);
+    const Tensor loss = in[0].dtype() == DType::f64 ? run<double>(in) : run<float>(in);
+    outcome = nullptr;
+    return loss;
   }
 
   // L: of logits, and of the gradients of weight and bias.
   template <class L>
-  void run(const Tensors& in) {
+  Tensor run(const Tensors& in) {
     const DType dtype = in[0].dtype();
     const Tensor hidden = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
     const Tensor bias = in[2].defined() ? dense(in[2].to(dtype_of<L>)) : Tensor();
@@ -75,7 +76,9 @@ struct LinearRDrop final : Op {
           static_cast<char*>(x.device_raw()) + (pass * x.pass_stride() + row * cols) * size_of(x.dtype());
       return MatrixBatch{data, x.dtype(), rows, cols, cols, 1, 0};
     };
-    detail::RDropRows rows = detail::rdrop_rows(options, units, m, count, classes);
+    std::optional<RDropOnDevice> device;
+    if (hidden.device() != kCpu)
+      device.emplace(detail::RDropCaller::linear_rdrop, options, units, logits, count, classes);
     for (int64_t begin = 0; begin < count; begin += chunk) {
       const int64_t n = std::min(chunk, count - begin);
       for (int i = 0; i < m; ++i) {
@@ -85,14 +88,13 @@ struct LinearRDrop final : Op {
                                    .bias = bias.defined() ? bias.device_raw() : nullptr,
                                    .bias_dtype = dtype_of<L>});
       }
-      rows.units = n;
-      L* z = logits.data<L>();
-      const RDropSums part = detail::rdrop_cross_entropy_rows<L>(
-          rows, {z, logits.pass_stride(), classes},
-          {differentiates ? z : nullptr, logits.pass_stride(), classes}, units.targets() + begin,
-          units.valid() ? units.valid() + begin : nullptr);
-      sums->fit += part.fit, sums->distance += part.distance;
-      sums->valid += part.valid, sums->correct += part.correct;
+      const detail::PassRows<L> rows{logits.device_data<L>(), logits.pass_stride(), classes};
+      const detail::PassRows<L> slopes = differentiates ? rows : detail::PassRows<L>{};
+      if (device) {
+        device->cross_entropy<L>(m, {rows.data, rows.pass_stride, classes}, slopes, begin, n);
+      } else {
+        on_cpu<L>(m, rows, slopes, begin, n);
+      }
       if (!differentiates) continue;
       if (dbias.defined()) add_rows<L>(logits, n, dbias);
       const Tensor dlogits = logits.to(dtype);
@@ -107,6 +109,26 @@ struct LinearRDrop final : Op {
                                       .accumulate = true});
       }
     }
+    const Tensor loss = output({}, dtype_of<L>, hidden.device());
+    if (device) {
+      *outcome = device->finish(loss, copies);
+    } else {
+      outcome->sums.correct *= copies;
+      loss.fill_(outcome->sums.fit + options.alpha / 2 * outcome->sums.distance);
+    }
+    return loss;
+  }
+
+  // The loss of units [begin, begin + n), whose rows these are, added to the sums.
+  template <class L>
+  void on_cpu(int m, detail::PassRows<L> logits, detail::PassRows<L> slopes, int64_t begin, int64_t n) {
+    detail::RDropRows rows = detail::rdrop_rows(options, units, m, n, 0);
+    rows.classes = logits.row_stride;
+    const detail::RDropSums part = detail::rdrop_cross_entropy_rows<L>(
+        rows, {logits.data, logits.pass_stride, logits.row_stride}, slopes, units.targets() + begin,
+        units.valid() ? units.valid() + begin : nullptr);
+    outcome->sums.fit += part.fit, outcome->sums.distance += part.distance;
+    outcome->sums.valid += part.valid, outcome->sums.correct += part.correct;
   }
 
   // sum += the first n rows of every pass of x.
@@ -159,21 +181,24 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
                     "{}: expected a bias [{}] of one pass, got {}", kName, classes,
                     bias.defined() ? std::string(describe(bias)) : "none");
   const RDropUnits units = detail::rdrop_units(kName, shape, target, valid_mask, options);
-  for (int64_t u = 0; u < shape.numel(); ++u) {  // here, since a chunk would not know the unit's number
+  detail::check_device(kName, "target", target, hidden);
+  // Here, since a chunk would not know the unit's number; a device's kernels do.
+  for (int64_t u = 0; target.device() == kCpu && u < shape.numel(); ++u) {
     const int64_t label = units.targets()[u];
     const bool counted = (!units.valid() || units.valid()[u] != 0) && label != options.ignore_index;
-    check<ValueError>(!counted || (label >= 0 && label < classes),
-                      "{}: target is {} at unit {}, expected a class in [0, {}) or ignore_index {}", kName,
-                      label, u, classes, options.ignore_index);
+    if (!counted || (label >= 0 && label < classes)) continue;
+    detail::RDropFault{.error = detail::RDropError::label, .unit = u, .value = static_cast<double>(label)}
+        .raise_error(detail::RDropCaller::linear_rdrop, classes, options.ignore_index);
   }
   detail::check_passes(kName, hidden.passes(), passes);
   // As in linear(): bf16 activations beside f32 parameters are multiplied as bf16.
   const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
   const bool mixed = hidden.dtype() == DType::bf16 && parameters == DType::f32;
   const Tensor h = mixed ? hidden : hidden.to(promote(hidden.dtype(), parameters));
-  RDropSums sums;
-  const Tensor loss = apply<LinearRDrop>({h, weight, bias}, options, units, &sums);
-  return detail::loss_parts(loss, sums, hidden.passes(), passes);
+  RDropOutcome outcome;
+  const Tensor loss = apply<LinearRDrop>({h, weight, bias}, options, units,
+                                         detail::copies(hidden.passes(), passes), &outcome);
+  return detail::loss_parts(loss, outcome);
 }
 
 namespace {
@@ -185,8 +210,8 @@ const RegisterOp registered{
            auto with = [](const std::vector<int64_t>& labels, RDropOptions options) {
              const Tensor target = from_values(labels, {static_cast<int64_t>(labels.size())});
              return [=](const Tensors& in) {
-               return linear_rdrop_cross_entropy(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), target,
-                                                 options)
+               return linear_rdrop_cross_entropy(in[0], in[1], in.size() > 2 ? in[2] : Tensor(),
+                                                 target.to(in[0].device()), options)
                    .loss;
              };
            };

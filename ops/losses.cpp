@@ -13,7 +13,7 @@
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
-#include "ops/detail/rdrop_units.h"
+#include "ops/detail/rdrop_device.h"
 #include "ops/indexing.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
@@ -22,6 +22,8 @@
 
 namespace tandem {
 namespace {
+
+using detail::RDropCaller;
 
 Tensor reduce(const Tensor& x, Reduction reduction) {
   return reduction == Reduction::none ? x : reduction == Reduction::sum ? sum(x) : mean(x);
@@ -32,15 +34,17 @@ void check_equal(const char* op, const Tensor& a, const Tensor& b) {
                     describe(b));
 }
 
-// Units of one pass of x [..., classes], labels checked.
-detail::RDropUnits labelled(const char* op, const Tensor& x, const Tensor& target,
+// Units of one pass of x [..., classes], labels checked, on a device only by what is made of them.
+detail::RDropUnits labelled(RDropCaller caller, const Tensor& x, const Tensor& target,
                             const RDropOptions& options) {
-  const detail::RDropUnits units = detail::rdrop_units(op, detail::without_last(op, x), target, {}, options);
-  const int64_t* labels = units.targets();
-  for (int64_t u = 0; u < target.numel(); ++u) {
-    check<ValueError>(labels[u] == options.ignore_index || (labels[u] >= 0 && labels[u] < x.size(-1)),
-                      "{}: target is {} at {}, expected a class in [0, {}) or ignore_index {}", op, labels[u],
-                      u, x.size(-1), options.ignore_index);
+  const detail::RDropUnits units =
+      detail::rdrop_units(name_of(caller), detail::without_last(name_of(caller), x), target, {}, options);
+  detail::check_device(name_of(caller), "target", target, x);
+  for (int64_t u = 0; target.device() == kCpu && u < target.numel(); ++u) {
+    const int64_t label = units.targets()[u];
+    if (label == options.ignore_index || (label >= 0 && label < x.size(-1))) continue;
+    detail::RDropFault{.error = detail::RDropError::label, .unit = u, .value = static_cast<double>(label)}
+        .raise_error(caller, x.size(-1), options.ignore_index);
   }
   return units;
 }
@@ -48,6 +52,7 @@ detail::RDropUnits labelled(const char* op, const Tensor& x, const Tensor& targe
 struct CrossEntropy final : Op {
   RDropOptions options;
   detail::RDropUnits units;
+  Tensor divisor;  // f64 []
   CrossEntropy(const RDropOptions& options, const detail::RDropUnits& units)
       : options(options), units(units) {}
   const char* name() const override { return "cross_entropy"; }
@@ -55,16 +60,25 @@ struct CrossEntropy final : Op {
   Tensor forward(const Tensors& in) override {
     const Tensor logits = dense(in[0]), grad = recording() ? empty_like(logits) : Tensor();
     const int64_t classes = logits.size(-1);
-    double value = 0;
+    const int64_t count = logits.numel() / classes;
+    const Tensor loss = output({}, logits.dtype() == DType::f64 ? DType::f64 : DType::f32, logits.device());
+    divisor = tandem::empty({}, {DType::f64, logits.device()});
     dispatch_floating(name(), logits.dtype(), [&]<class T>() {
-      value = detail::rdrop_cross_entropy_rows<T>(
-                  detail::rdrop_rows(options, units, 1, logits.numel() / classes, classes),
-                  {logits.data<T>(), 0, classes}, {grad.defined() ? grad.data<T>() : nullptr, 0, classes},
-                  units.targets(), nullptr)
-                  .fit;
+      const detail::PassRows<const T> rows{logits.device_data<T>(), 0, classes};
+      const detail::PassRows<T> slopes{grad.defined() ? grad.device_data<T>() : nullptr, 0, classes};
+      if (logits.device() != kCpu) {
+        detail::RDropOnDevice device(RDropCaller::cross_entropy, options, units, logits, count, classes,
+                                     false);
+        device.cross_entropy<T>(1, rows, slopes, 0, count);
+        divisor = device.finish(loss, 1).device.select(0, detail::rdrop_slot::divisor);
+        return;
+      }
+      const detail::RDropRows problem = detail::rdrop_rows(options, units, 1, count, classes);
+      divisor.fill_(problem.divisor);
+      loss.fill_(detail::rdrop_cross_entropy_rows<T>(problem, rows, slopes, units.targets(), nullptr).fit);
     });
     if (grad.defined()) save(grad), save(in[0]);
-    return output({}, logits.dtype() == DType::f64 ? DType::f64 : DType::f32, kCpu).fill_(value);
+    return loss;
   }
 
   Tensors vjp(const Tensor& g) override {
@@ -75,8 +89,7 @@ struct CrossEntropy final : Op {
     const Tensor hot = one_hot(labels, logits.size(-1), logits.dtype());
     const Tensor q =
         hot * (1 - options.label_smoothing) + real * options.label_smoothing / sum(real, {-1}, true);
-    const double divisor = detail::rdrop_rows(options, units, 1, 0, 1).divisor;
-    return {masked_fill(softmax(logits, -1) - q, ignored.unsqueeze(-1), 0) * (g * (1 / divisor))};
+    return {masked_fill(softmax(logits, -1) - q, ignored.unsqueeze(-1), 0) * (g / divisor.to(g.dtype()))};
   }
 };
 
@@ -84,13 +97,21 @@ struct CrossEntropy final : Op {
 
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction reduction,
                 int64_t ignore_index) {
-  const detail::RDropUnits units =
-      labelled("nll_loss", log_probabilities, target, {.ignore_index = ignore_index});
+  const RDropOptions options{.ignore_index = ignore_index};
+  const detail::RDropUnits units = labelled(RDropCaller::nll_loss, log_probabilities, target, options);
+  Tensor sums;
+  if (target.device() != kCpu)
+    sums = detail::count_units(RDropCaller::nll_loss, options, units, log_probabilities, target.numel(),
+                               log_probabilities.size(-1), recorded_scalars() == nullptr);
   const Tensor ignored = eq(units.target, static_cast<double>(ignore_index));
   const Tensor labels = masked_fill(units.target, ignored, 0);
   const Tensor picked = gather(log_probabilities, -1, labels.unsqueeze(-1)).squeeze(-1);
   const Tensor losses = masked_fill(-picked, ignored, 0);
   if (reduction != Reduction::mean) return reduce(losses, reduction);
+  if (sums.defined()) {
+    const Tensor total = sum(losses);
+    return total / sums.select(0, detail::rdrop_slot::divisor).to(total.dtype());
+  }
   return sum(losses) / static_cast<double>(std::max<int64_t>(1, units.counted));
 }
 
@@ -99,7 +120,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
                     .label_smoothing = options.label_smoothing,
                     .ignore_index = options.ignore_index,
                     .divisor = options.divisor};
-  const detail::RDropUnits units = labelled("cross_entropy", logits, target, rows);
+  const detail::RDropUnits units = labelled(RDropCaller::cross_entropy, logits, target, rows);
   if (options.reduction == Reduction::sum) rows.divisor = 1;
   if (options.reduction != Reduction::none) return apply<CrossEntropy>({logits}, rows, units);
   const Tensor log_p = log_softmax(logits, -1);
@@ -141,7 +162,9 @@ const RegisterOp cross_entropy_op{
      .samples =
          [](SampleMaker& make) {
            auto with = [](const std::vector<int64_t>& target, CrossEntropyOptions options) {
-             return [=](const Tensors& in) { return cross_entropy(in[0], labels(target), options); };
+             return [=](const Tensors& in) {
+               return cross_entropy(in[0], labels(target).to(in[0].device()), options);
+             };
            };
            return Samples{{"mean", {make.normal({3, 4})}, with({0, 3, 1}, {})},
                           {"sum, one ignored",
@@ -175,24 +198,26 @@ const RegisterOp cross_entropy_op{
                })};
          }}};
 
-const RegisterOp nll_op{
-    {.name = "nll_loss",
-     .samples =
-         [](SampleMaker& make) {
-           auto with = [](const std::vector<int64_t>& target, Reduction reduction) {
-             return [=](const Tensors& in) { return nll_loss(in[0], labels(target), reduction); };
-           };
-           return Samples{{"mean", {make.normal({3, 4})}, with({0, -100, 1}, Reduction::mean)},
-                          {"sum", {make.normal({2, 2})}, with({1, 0}, Reduction::sum)},
-                          {"none", {make.normal({2, 2})}, with({1, -100}, Reduction::none)}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ValueError>("label", "nll_loss: target is -1 at 0, expected a class in [0, 3)", [] {
-                 nll_loss(zeros({1, 3}), labels({-1}));
-               })};
-         }}};
+const RegisterOp nll_op{{.name = "nll_loss",
+                         .samples =
+                             [](SampleMaker& make) {
+                               auto with = [](const std::vector<int64_t>& target, Reduction reduction) {
+                                 return [=](const Tensors& in) {
+                                   return nll_loss(in[0], labels(target).to(in[0].device()), reduction);
+                                 };
+                               };
+                               return Samples{
+                                   {"mean", {make.normal({3, 4})}, with({0, -100, 1}, Reduction::mean)},
+                                   {"sum", {make.normal({2, 2})}, with({1, 0}, Reduction::sum)},
+                                   {"none", {make.normal({2, 2})}, with({1, -100}, Reduction::none)}};
+                             },
+                         .errors =
+                             [] {
+                               return ErrorSamples{fails<ValueError>(
+                                   "label", "nll_loss: target is -1 at 0, expected a class in [0, 3)", [] {
+                                     nll_loss(zeros({1, 3}), labels({-1}));
+                                   })};
+                             }}};
 
 // mse_loss, binary_cross_entropy_with_logits, kl_div: two tensors of one shape.
 template <class F>

@@ -4,45 +4,56 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
-#include "ops/detail/rdrop_units.h"
+#include "ops/detail/rdrop_device.h"
 #include "ops/views.h"
 
 namespace tandem {
 namespace {
 
 using detail::PassRows;
+using detail::RDropCaller;
+using detail::RDropOnDevice;
+using detail::RDropOutcome;
 using detail::RDropRows;
-using detail::RDropSums;
 using detail::RDropUnits;
 
+// As a kernel reads them; the memory may be a device's.
 template <class T>
 PassRows<T> pass_rows(const Tensor& x, int64_t row) {
   if (!x.defined()) return {};
-  return {x.data<std::remove_const_t<T>>(), x.pass_stride(), row};
+  return {x.device_data<std::remove_const_t<T>>(), x.pass_stride(), row};
 }
 
-// `sums` receives the parts during forward().
+// `outcome` receives the parts during forward(); `copies`: passes for which one of the logits stands.
 struct RDropLoss : Op {
   static constexpr bool batches_passes = true;
   RDropOptions options;
   RDropUnits units;
-  RDropSums* sums;
-  RDropLoss(const RDropOptions& options, const RDropUnits& units, RDropSums* sums)
-      : options(options), units(units), sums(sums) {}
+  int copies;
+  RDropOutcome* outcome;
+  RDropLoss(const RDropOptions& options, const RDropUnits& units, int copies, RDropOutcome* outcome)
+      : options(options), units(units), copies(copies), outcome(outcome) {}
   bool first_order_only() const override { return true; }
 
-  // The loss as a tensor, once *sums is known and the gradient made.
-  Tensor finish(DType dtype, const Tensor& grad) {
+  // The loss as a tensor, once the sums are known and the gradient made.
+  Tensor finish(const Tensor& x, const Tensor& grad, RDropOnDevice* device) {
     if (recording()) save(grad);
     set_passes(1);
-    const double loss = sums->fit + options.alpha / 2 * sums->distance;
-    sums = nullptr;
-    return output({}, dtype == DType::f64 ? dtype : DType::f32, kCpu).fill_(loss);
+    const Tensor loss = output({}, x.dtype() == DType::f64 ? DType::f64 : DType::f32, x.device());
+    if (device) {
+      *outcome = device->finish(loss, copies);
+    } else {
+      outcome->sums.correct *= copies;
+      loss.fill_(outcome->sums.fit + options.alpha / 2 * outcome->sums.distance);
+    }
+    outcome = nullptr;
+    return loss;
   }
   Tensors vjp(const Tensor& g) override { return {detail::scale_gradient(saved(0), g)}; }
 };
@@ -52,15 +63,20 @@ struct RDropCrossEntropy final : RDropLoss {
   const char* name() const override { return "rdrop_cross_entropy"; }
   Tensor forward(const Tensors& in) override {
     const Tensor logits = dense(in[0]), grad = recording() ? empty_like(logits) : Tensor();
-    const int64_t classes = logits.size(-1);
-    const RDropRows rows =
-        detail::rdrop_rows(options, units, logits.passes(), logits.numel() / classes, classes);
+    const int64_t classes = logits.size(-1), count = logits.numel() / classes;
+    const int m = logits.passes();
+    std::optional<RDropOnDevice> device;
+    if (logits.device() != kCpu)
+      device.emplace(RDropCaller::rdrop_cross_entropy, options, units, logits, count, classes);
     dispatch_floating(name(), logits.dtype(), [&]<class T>() {
-      *sums =
-          detail::rdrop_cross_entropy_rows<T>(rows, pass_rows<const T>(logits, classes),
-                                              pass_rows<T>(grad, classes), units.targets(), units.valid());
+      const auto rows = pass_rows<const T>(logits, classes);
+      const auto slopes = pass_rows<T>(grad, classes);
+      if (device) return device->cross_entropy<T>(m, rows, slopes, 0, count);
+      outcome->sums =
+          detail::rdrop_cross_entropy_rows<T>(detail::rdrop_rows(options, units, m, count, classes), rows,
+                                              slopes, units.targets(), units.valid());
     });
-    return finish(logits.dtype(), grad);
+    return finish(logits, grad, device ? &*device : nullptr);
   }
 };
 
@@ -69,12 +85,18 @@ struct RDropMse final : RDropLoss {
   const char* name() const override { return "rdrop_mse"; }
   Tensor forward(const Tensors& in) override {
     const Tensor y = dense(in[0]), target = dense(in[1]), grad = recording() ? empty_like(y) : Tensor();
-    const RDropRows rows = detail::rdrop_rows(options, units, y.passes(), y.numel(), 1);
+    const int m = y.passes();
+    std::optional<RDropOnDevice> device;
+    if (y.device() != kCpu) device.emplace(RDropCaller::rdrop_mse, options, units, y, y.numel(), 1);
     dispatch_floating(name(), y.dtype(), [&]<class T>() {
-      *sums = detail::rdrop_mse_rows<T>(rows, pass_rows<const T>(y, 1), pass_rows<T>(grad, 1),
-                                        target.data<T>(), units.valid());
+      const auto rows = pass_rows<const T>(y, 1);
+      const auto slopes = pass_rows<T>(grad, 1);
+      const T* targets = target.device_data<T>();
+      if (device) return device->mse<T>(m, rows, slopes, targets);
+      outcome->sums = detail::rdrop_mse_rows<T>(detail::rdrop_rows(options, units, m, y.numel(), 1), rows,
+                                                slopes, targets, units.valid());
     });
-    return finish(y.dtype(), grad);
+    return finish(y, grad, device ? &*device : nullptr);
   }
   // The distance does not depend on the target, and its gradients sum to 0 over the passes.
   Tensors vjp(const Tensor& g) override {
@@ -90,10 +112,12 @@ LossParts rdrop_cross_entropy(const Tensor& logits, const Tensor& target, const 
   constexpr const char* op = "rdrop_cross_entropy";
   const RDropUnits units =
       detail::rdrop_units(op, detail::without_last(op, logits), target, valid_mask, options);
+  detail::check_device(op, "target", target, logits);
   detail::check_passes(op, logits.passes(), passes);
-  RDropSums sums;
-  const Tensor loss = apply<RDropCrossEntropy>({logits}, options, units, &sums);
-  return detail::loss_parts(loss, sums, logits.passes(), passes);
+  RDropOutcome outcome;
+  const Tensor loss =
+      apply<RDropCrossEntropy>({logits}, options, units, detail::copies(logits.passes(), passes), &outcome);
+  return detail::loss_parts(loss, outcome);
 }
 
 LossParts rdrop_mse(const Tensor& prediction, const Tensor& target, const RDropOptions& options,
@@ -106,9 +130,10 @@ LossParts rdrop_mse(const Tensor& prediction, const Tensor& target, const RDropO
                     "{}: prediction {} and target {}, expected equal shapes, or one more dimension of 1", op,
                     describe(prediction), describe(target));
   const RDropUnits units = detail::rdrop_units(op, y.shape(), valid_mask, options);
-  RDropSums sums;
-  const Tensor loss = apply<RDropMse>({y, target.to(dtype)}, options, units, &sums);
-  return detail::loss_parts(loss, sums, y.passes(), 0);
+  detail::check_device(op, "valid_mask", valid_mask, y);
+  RDropOutcome outcome;
+  const Tensor loss = apply<RDropMse>({y, target.to(dtype)}, options, units, 1, &outcome);
+  return detail::loss_parts(loss, outcome);
 }
 
 namespace {
@@ -124,7 +149,11 @@ Tensor passes_of(SampleMaker& make, int m, const Shape& shape) {
 }
 
 Function cross_entropy_with(Tensor target, RDropOptions options, Tensor mask = {}) {
-  return [=](const Tensors& in) { return rdrop_cross_entropy(in[0], target, options, mask).loss; };
+  return [=](const Tensors& in) {
+    const Device device = in[0].device();
+    return rdrop_cross_entropy(in[0], target.to(device), options, mask.defined() ? mask.to(device) : mask)
+        .loss;
+  };
 }
 
 const RegisterOp cross_entropy_op{
@@ -189,7 +218,9 @@ const RegisterOp cross_entropy_op{
      .crosses_passes = true}};
 
 Function mse_with(RDropOptions options, Tensor mask = {}) {
-  return [=](const Tensors& in) { return rdrop_mse(in[0], in[1], options, mask).loss; };
+  return [=](const Tensors& in) {
+    return rdrop_mse(in[0], in[1], options, mask.defined() ? mask.to(in[0].device()) : mask).loss;
+  };
 }
 
 const RegisterOp mse_op{

@@ -26,7 +26,18 @@ struct LossParts {
   double kl = 0;        // its second term without alpha / 2
   int64_t valid = 0;    // counted units
   int64_t correct = 0;  // (pass, unit) pairs whose largest logit is the target's: at most passes * valid
+  // On a device: where it left ce, kl, valid, correct, and what it found wrong (f64,
+  // ops/detail/rdrop_args.h). While a step is being recorded nothing is computed yet and the numbers above
+  // are 0: they are read from here, by read_loss_sums, after a replay.
+  Tensor device_sums = {};
 };
+
+struct LossSums {
+  double ce = 0, kl = 0;
+  int64_t valid = 0, correct = 0;
+};
+// The numbers of LossParts from device_sums. Waits for the device. Throws what the loss would have thrown.
+LossSums read_loss_sums(const Tensor& device_sums);
 
 // logits: m passes of [units..., classes], raw (softmax is inside, in f32 for bf16); target [units...], i64
 // or i32; valid_mask [units...], bool or u8, true = the unit COUNTS, or undefined. A unit whose target is
@@ -34,6 +45,7 @@ struct LossParts {
 // CE counts once; `passes` (0: those of logits) then tells how many there are, for `correct`.
 // Classes at -inf in all passes are left out of KL and smoothing. One sweep gives the value and the gradient;
 // first derivatives only.
+// While a step is being recorded, an alpha and a divisor above 0 are those of the step's StepScalars.
 // ConfigError: alpha < 0, divisor < 0, smoothing outside of [0, 1), any of them not finite. ShapeError and
 // DTypeError for inputs that do not fit. ValueError: a label out of range, a target or a whole row at -inf, a
 // class at -inf in only some passes, a NaN or +inf logit.

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <vector>
 
+#include "autograd/error.h"
 #include "autograd/parallel.h"
 #include "ops/detail/rdrop_worker.h"
 
 namespace tandem::detail {
 namespace {
 
+constexpr const char* kCrossEntropy = "rdrop_cross_entropy";
 constexpr const char* kMse = "rdrop_mse";
 
 void check_options(const char* op, const RDropRows& rows) {
@@ -27,7 +29,7 @@ void check_divisor(const char* op, const RDropRows& rows) {
 RDropSums combine(const std::vector<RDropChunk>& chunks, int64_t valid, double divisor) {
   RDropSums sums{.valid = valid};
   for (const RDropChunk& chunk : chunks) {
-    if (chunk.fault) chunk.fault->raise_error();
+    if (chunk.fault) chunk.fault->raise_error(RDropCaller::rdrop_cross_entropy);
     sums.fit += chunk.fit;
     sums.distance += chunk.distance;
     sums.correct += chunk.correct;
@@ -53,9 +55,9 @@ RDropSums rdrop_cross_entropy_rows(const RDropRows& rows, PassRows<const T> logi
   for (int64_t u = 0; u < rows.units; ++u) {
     if (!task.counted(u)) continue;
     ++counted;
-    check<ValueError>(target[u] >= 0 && target[u] < rows.classes,
-                      "{}: target is {} at unit {}, expected a class in [0, {}) or ignore_index {}",
-                      kCrossEntropy, target[u], u, rows.classes, rows.ignore_index);
+    if (target[u] >= 0 && target[u] < rows.classes) continue;
+    RDropFault{.error = RDropError::label, .unit = u, .value = static_cast<double>(target[u])}.raise_error(
+        RDropCaller::rdrop_cross_entropy, rows.classes, rows.ignore_index);
   }
   if (counted > 0) check_divisor(kCrossEntropy, rows);
 
@@ -84,12 +86,11 @@ RDropSums rdrop_mse_rows(const RDropRows& rows, PassRows<const T> y, PassRows<T>
   for (int64_t u = 0; u < rows.units; ++u) {
     if (valid != nullptr && valid[u] == 0) continue;
     ++counted;
-    check<ValueError>(std::isfinite(double(target[u])),
-                      "{}: target is {} at unit {}, expected a finite value", kMse, double(target[u]), u);
-    for (int64_t i = 0; i < m; ++i)
-      check<ValueError>(std::isfinite(double(*y.row(i, u))),
-                        "{}: y is {} at unit {}, pass {}, expected a finite value", kMse,
-                        double(*y.row(i, u)), u, i);
+    const auto look = [u](RDropError error, int64_t pass, double value) {
+      if (!std::isfinite(value)) RDropFault{error, u, pass, 0, value}.raise_error(RDropCaller::rdrop_mse);
+    };
+    look(RDropError::target_number, 0, double(target[u]));
+    for (int64_t i = 0; i < m; ++i) look(RDropError::prediction, i, double(*y.row(i, u)));
   }
   if (counted > 0) check_divisor(kMse, rows);
 

@@ -17,7 +17,7 @@ template <class T>
 struct PassRows {
   T* data = nullptr;
   int64_t pass_stride = 0, row_stride = 0;
-  T* row(int64_t pass, int64_t unit) const { return data + pass * pass_stride + unit * row_stride; }
+  constexpr T* row(int64_t pass, int64_t unit) const { return data + pass * pass_stride + unit * row_stride; }
 };
 
 struct RDropRows {

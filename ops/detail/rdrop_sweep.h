@@ -16,6 +16,7 @@
 #include <type_traits>
 
 #include "ops/detail/math.h"
+#include "ops/detail/rdrop_gap.h"
 
 namespace tandem::detail {
 
@@ -25,15 +26,6 @@ inline constexpr int64_t kClassBlock = 512;  // sums run in C within a block, in
 // of probabilities clear of subnormal numbers.
 inline float exp_nonpositive(float x) { return math::detail::exp_normal(math::detail::at_least(x, -80.0f)); }
 inline double exp_nonpositive(double x) { return std::exp(x); }
-
-// p - q for t = log p - log q. Near equality p - q is lost to rounding, but p - q = (p + q) tanh(t / 2) is
-// not, and has t's sign, so that every class adds a KL term >= 0.
-template <class C>
-C probability_gap(C p, C q, C t) {
-  const C x = t * C(0.5), y = x * x;
-  const C tanh = x * (1 - y * (C(1) / 3 - y * (C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835)))));
-  return std::abs(x) < C(1) / 16 ? (p + q) * tanh : p - q;
-}
 
 // A value in a form whose maxima vectorise, and back. clang only does so for integers: there, the bits as an
 // integer of the same order.

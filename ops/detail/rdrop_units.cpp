@@ -35,6 +35,7 @@ RDropUnits rdrop_units(const char* op, const Shape& units, const Tensor& mask, c
                       "{}: valid_mask is {}, expected bool or u8", op, describe(mask));
     result.mask = dense(mask.detach());
   }
+  if (result.mask.defined() && result.mask.device() != kCpu) return result;
   const uint8_t* valid = result.valid();
   for (int64_t u = 0; u < count; ++u) result.counted += !valid || valid[u] != 0;
   return result;
@@ -47,6 +48,8 @@ RDropUnits rdrop_units(const char* op, const Shape& units, const Tensor& target,
   check<DTypeError>(target.dtype() == DType::i64 || target.dtype() == DType::i32,
                     "{}: target is {}, expected class indices (i64 or i32)", op, describe(target));
   result.target = dense(target.to(DType::i64));
+  check_device(op, "valid_mask", result.mask, target);
+  if (target.device() != kCpu) return result;
   const uint8_t* valid = result.valid();
   result.counted = 0;
   for (int64_t u = 0; u < units.numel(); ++u)
@@ -79,14 +82,21 @@ void check_passes(const char* op, int own, int passes) {
                     "{}: a tensor of {} passes in a step of {}", op, own, passes);
 }
 
-Tensor scale_gradient(const Tensor& gradient, const Tensor& cotangent) {
-  const double factor = cotangent.item();
-  return !gradient.defined() || factor == 1 ? gradient : affine(gradient, factor, 0);
+void check_device(const char* op, const char* what, const Tensor& x, const Tensor& like) {
+  check<DeviceError>(!x.defined() || x.device() == like.device(), "{}: {} on {}, expected {}", op, what,
+                     name_of(x.defined() ? x.device() : kCpu), name_of(like.device()));
 }
 
-LossParts loss_parts(Tensor loss, const RDropSums& sums, int own_passes, int passes) {
-  const int copies = own_passes == 1 && passes > 1 ? passes : 1;
-  return {std::move(loss), sums.fit, sums.distance, sums.valid, sums.correct * copies};
+Tensor scale_gradient(const Tensor& gradient, const Tensor& cotangent) {
+  if (!gradient.defined() || holds_one(cotangent)) return gradient;
+  if (gradient.device() != kCpu) return mul(gradient, cotangent).to(gradient.dtype());
+  const double factor = cotangent.item();
+  return factor == 1 ? gradient : affine(gradient, factor, 0);
+}
+
+LossParts loss_parts(Tensor loss, const RDropOutcome& outcome) {
+  const RDropSums& sums = outcome.sums;
+  return {std::move(loss), sums.fit, sums.distance, sums.valid, sums.correct, outcome.device};
 }
 
 }  // namespace tandem::detail

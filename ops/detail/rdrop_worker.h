@@ -9,41 +9,11 @@
 #include <optional>
 #include <vector>
 
-#include "autograd/error.h"
+#include "ops/detail/rdrop_error.h"
 #include "ops/detail/rdrop_rows.h"
 #include "ops/detail/rdrop_sweep.h"
 
 namespace tandem::detail {
-
-inline constexpr const char* kCrossEntropy = "rdrop_cross_entropy";
-
-// A value the loss is not defined for. Found on a worker, raised on the calling thread, which knows the
-// module.
-struct RDropFault {
-  enum Kind { bad_logit, some_passes, target_excluded, empty_row } kind;
-  int64_t unit, pass, index;
-  double value;
-
-  [[noreturn]] void raise_error() const {
-    switch (kind) {
-      case bad_logit:
-        raise<ValueError>("{}: logit is {} at unit {}, class {}, pass {}, expected a finite value or -inf",
-                          kCrossEntropy, value, unit, index, pass);
-      case some_passes:
-        raise<ValueError>(
-            "{}: logit is {} at unit {}, class {}, pass {} but not in all passes, expected a class "
-            "to be excluded in all passes or in none",
-            kCrossEntropy, value, unit, index, pass);
-      case target_excluded:
-        raise<ValueError>(
-            "{}: the target's logit is {} at unit {}, class {}, pass {}, expected a finite value",
-            kCrossEntropy, value, unit, index, pass);
-      default:
-        raise<ValueError>("{}: all logits are {} at unit {}, pass {} (class 0 to {}), expected a finite one",
-                          kCrossEntropy, value, unit, pass, index);
-    }
-  }
-};
 
 struct RDropChunk {
   double fit = 0, distance = 0;
@@ -146,11 +116,11 @@ class RDropWorker {
       int64_t finite = 0;
       for (int64_t c = 0; c < v_; ++c) {
         const double z = z_[i][c];
-        if (std::isnan(z) || z == inf) return RDropFault{RDropFault::bad_logit, unit, i, c, z};
+        if (std::isnan(z) || z == inf) return RDropFault{RDropError::logit, unit, i, c, z};
         finite += z != -inf;
       }
-      if (finite == 0) return RDropFault{RDropFault::empty_row, unit, i, v_ - 1, -inf};
-      if (z_[i][label] == -inf) return RDropFault{RDropFault::target_excluded, unit, i, label, -inf};
+      if (finite == 0) return RDropFault{RDropError::empty_row, unit, i, v_ - 1, -inf};
+      if (z_[i][label] == -inf) return RDropFault{RDropError::target_excluded, unit, i, label, -inf};
     }
     for (int64_t c = 0; c < v_; ++c) {
       int64_t passes = 0, last = 0;
@@ -159,7 +129,7 @@ class RDropWorker {
       if (passes == m_)
         excluded_.push_back(c);
       else if (passes > 0)
-        return RDropFault{RDropFault::some_passes, unit, last, c, -inf};
+        return RDropFault{RDropError::some_passes, unit, last, c, -inf};
     }
     classes_ = v_ - int64_t(excluded_.size());
     for (int64_t i = 0; i < m_; ++i) {

@@ -1,0 +1,377 @@
+// One unit of the R-Drop cross-entropy, by one block. The m rows of the unit are copied to shared memory, as
+// a whole or, where they are longer, tile by tile and then a second time; see rdrop_sweep.h for the formulas
+// and the notation. A tile is what a block of classes is there.
+#pragma once
+
+#include <climits>
+
+#include "cuda/reduce.cuh"
+#include "ops/detail/rdrop_last_sweep.cuh"
+
+namespace tandem::cuda {
+
+using detail::RDropError;
+using detail::RDropPart;
+
+// How units are laid out in shared memory.
+struct RDropTiles {
+  int columns;   // of a tile; a multiple of 16 bytes where there are several
+  int pitch;     // from a pass of the tile to the next, in elements
+  bool vectors;  // rows may be read 16 bytes at a time
+  char* states;  // for many passes: memory for the states of each block; or null
+};
+
+// M: the number of passes, when it is small; 0: any.
+template <class T, int M, int threads>
+class RDropUnit {
+  using C = compute_t<T>;
+  static constexpr C kInf = std::numeric_limits<C>::infinity();
+  static constexpr int V = 16 / sizeof(T);
+  static constexpr int kBig = M > 0 ? M : 1;
+
+ public:
+  __device__ RDropUnit(const detail::RDropUnitRows<T>& args, const RDropTiles& tiles, char* shared)
+      : a_(args), tiles_(tiles), classes_(static_cast<int>(args.rows.classes)) {
+    const int64_t states = tiles.states ? 0 : m() * static_cast<int64_t>(sizeof(PassState<C>));
+    state_ = reinterpret_cast<PassState<C>*>(
+        tiles.states ? tiles.states + blockIdx.x * m() * sizeof(PassState<C>) : shared);
+    tile_ = reinterpret_cast<T*>(shared + (states + 15) / 16 * 16);
+    means_ = reinterpret_cast<C*>(tile_ + static_cast<int64_t>(m()) * tiles.pitch);
+    sweep_.tile = {tile_, tiles.pitch};
+    sweep_.passes = m(), sweep_.state = state_;
+    divisor_ = args.weights.divisor_now(args.sums);
+    alpha_ = args.weights.alpha_now();
+  }
+
+  __device__ void run(int64_t unit) {
+    unit_ = unit;
+    RDropPart part{};
+    part.unit = a_.first_unit + unit;
+    const int64_t label = a_.target[unit];
+    if ((a_.valid && a_.valid[unit] == 0) || label == a_.rows.ignore_index) {
+      if (a_.grad.data) clear();
+    } else if (label < 0 || label >= classes_) {
+      part.counted = 1;
+      part.error = RDropError::label, part.value = static_cast<double>(label);
+    } else {
+      part.counted = 1;
+      label_ = static_cast<int>(label);
+      counted(part);
+    }
+    if (threadIdx.x == 0) a_.parts[unit] = part;
+    __syncthreads();  // the next unit takes the memory
+  }
+
+ private:
+  __device__ int m() const { return M > 0 ? M : static_cast<int>(a_.rows.passes); }
+  __device__ C logit(int pass, int column) const { return sweep_.tile.logit(pass, column); }
+  __device__ bool smoothed() const { return a_.rows.label_smoothing > 0; }
+  template <class F>
+  __device__ void each_pass(F f) const {  // a thread for each
+    for (int i = threadIdx.x; i < m(); i += threads) f(state_[i], i);
+  }
+
+  __device__ void counted(RDropPart& part) {
+    real_classes_ = classes_;
+    each_pass([](PassState<C>& s, int) { s = {.max = -kInf, .hit = -1}; });
+    bool odd = false;  // some logit is not finite
+    for (int begin = 0; begin < classes_; begin += tiles_.columns) {
+      __syncthreads();
+      odd |= load(begin, true);
+      __syncthreads();
+      sum_tile(begin);
+      __syncthreads();
+      add_tile();
+      __syncthreads();
+    }
+    if (odd && !exclude(part)) return;
+    combine();
+    __syncthreads();
+    double fit = 0;
+    for (int i = 0; i < m(); ++i) {
+      fit += state_[i].fit;
+      part.correct += state_[i].hit == label_;
+    }
+    part.fit = fit / m();
+    if (m() == 1 && !a_.grad.data) return;
+    double distance = 0;
+    for (int begin = 0; begin < classes_; begin += tiles_.columns) {
+      if (tiles_.columns < classes_) {
+        __syncthreads();
+        load(begin, false);
+        __syncthreads();
+      }
+      const int n = min(tiles_.columns, classes_ - begin);
+      sweep_.label = label_ - begin;
+      if (a_.grad.data) {
+        distance += sweep_.template run<true>(n, a_.grad.row(0, unit_) + begin, a_.grad.pass_stride);
+      } else {
+        distance += sweep_.template run<false>(n, nullptr, 0);
+      }
+    }
+    if (m() > 1) part.distance = block_sum<threads>(distance) / (m() - 1);
+  }
+
+  // Zeros for the gradient of a unit that does not count.
+  __device__ void clear() const {
+    for (int i = 0; i < m(); ++i) {
+      T* row = a_.grad.row(i, unit_);
+      if (tiles_.vectors) {
+        for (int k = threadIdx.x; k < classes_ / V; k += threads)
+          reinterpret_cast<Vector<T, V>*>(row)[k] = {};
+      } else {
+        for (int c = threadIdx.x; c < classes_; c += threads) row[c] = T(0);
+      }
+    }
+  }
+
+  struct Top {
+    double total;
+    C max;
+    int hit, odd;
+  };
+  struct Higher {
+    __device__ Top operator()(const Top& a, const Top& b) const {
+      const bool later = b.max > a.max || (b.max == a.max && b.hit < a.hit);
+      return {a.total + b.total, later ? b.max : a.max, later ? b.hit : a.hit, a.odd | b.odd};
+    }
+  };
+
+  __device__ void look(T value, int column, Top& top) const {
+    const C z = static_cast<C>(value);
+    if (z > top.max) top.max = z, top.hit = column;
+    const bool finite = z - z == 0;
+    top.odd |= !finite;
+    if (finite && smoothed()) top.total += z;
+  }
+
+  // Copies pass i of the tile; finds what stands out in it, unless `top` is null.
+  __device__ void copy_pass(int begin, int i, Top* top) {
+    const int n = min(tiles_.columns, classes_ - begin);
+    const T* from = a_.logits.row(i, unit_) + begin;
+    T* to = tile_ + static_cast<int64_t>(i) * tiles_.pitch;
+    if (tiles_.vectors) {
+#pragma unroll 4
+      for (int k = threadIdx.x; k < n / V; k += threads) {
+        const auto values = reinterpret_cast<const Vector<T, V>*>(from)[k];
+        reinterpret_cast<Vector<T, V>*>(to)[k] = values;
+        if (!top) continue;
+#pragma unroll
+        for (int l = 0; l < V; ++l) look(values.at[l], begin + k * V + l, *top);
+      }
+    } else {
+#pragma unroll 4
+      for (int c = threadIdx.x; c < n; c += threads) {
+        const T value = from[c];
+        to[c] = value;
+        if (top) look(value, begin + c, *top);
+      }
+    }
+  }
+
+  // Copies a tile; if asked, finds the maxima, and says whether some logit is not finite.
+  __device__ bool load(int begin, bool first) {
+    bool odd = false;
+    const auto keep = [&](int i, const Top& top) {
+      odd |= top.odd != 0;
+      if (threadIdx.x == 0)
+        state_[i].tile_max = top.max, state_[i].tile_hit = top.hit, state_[i].total += top.total;
+    };
+    constexpr Top nothing{0, -kInf, INT_MAX, 0};
+    if constexpr (M > 0) {
+      struct Tops {
+        Top at[M];
+      } tops;
+#pragma unroll
+      for (int i = 0; i < M; ++i) {
+        tops.at[i] = nothing;
+        copy_pass(begin, i, first ? &tops.at[i] : nullptr);
+      }
+      if (!first) return false;
+      tops = block_reduce<threads>(tops, [](const Tops& p, const Tops& q) {
+        Tops result;
+#pragma unroll
+        for (int i = 0; i < M; ++i) result.at[i] = Higher{}(p.at[i], q.at[i]);
+        return result;
+      });
+#pragma unroll
+      for (int i = 0; i < M; ++i) keep(i, tops.at[i]);
+    } else {
+      for (int i = 0; i < m(); ++i) {
+        Top top = nothing;
+        copy_pass(begin, i, first ? &top : nullptr);
+        if (first) keep(i, block_reduce<threads>(top, Higher{}));
+      }
+    }
+    return odd;
+  }
+
+  // The maximum that a pass's logits of the tile are relative to. -inf: all its classes are excluded.
+  __device__ C shift(int i) const { return state_[i].tile_max == -kInf ? C(0) : state_[i].tile_max; }
+
+  // Sums of the tile's exponentials, and the inner products.
+  __device__ void sum_tile(int begin) {
+    const int n = min(tiles_.columns, classes_ - begin);
+    const C share = C(1) / C(m());
+    struct Sums {
+      double sum[kBig], inner[kBig];
+    };
+    const auto plus = [](const Sums& p, const Sums& q) {
+      Sums result;
+#pragma unroll
+      for (int i = 0; i < kBig; ++i)
+        result.sum[i] = p.sum[i] + q.sum[i], result.inner[i] = p.inner[i] + q.inner[i];
+      return result;
+    };
+    if constexpr (M > 0) {
+      C max[M], sum[M] = {}, inner[M] = {};
+#pragma unroll
+      for (int i = 0; i < M; ++i) max[i] = shift(i);
+      for (int c = threadIdx.x; c < n; c += threads) {
+        C x[M], mean = 0;
+#pragma unroll
+        for (int i = 0; i < M; ++i) mean += (x[i] = logit(i, c) - max[i]) * share;
+        if (x[0] == -kInf) continue;  // excluded
+#pragma unroll
+        for (int i = 0; i < M; ++i) {
+          const C e = exp(x[i]);
+          sum[i] += e;
+          if (M > 1) inner[i] += e * (x[i] - mean);
+        }
+      }
+      Sums sums;
+#pragma unroll
+      for (int i = 0; i < M; ++i) sums.sum[i] = sum[i], sums.inner[i] = inner[i];
+      sums = block_reduce<threads>(sums, plus);
+      if (threadIdx.x == 0) {
+#pragma unroll
+        for (int i = 0; i < M; ++i) state_[i].tile_sum = sums.sum[i], state_[i].tile_inner = sums.inner[i];
+      }
+    } else {
+      for (int c = threadIdx.x; c < n; c += threads) {
+        C mean = 0;
+        for (int i = 0; i < m(); ++i) mean += (logit(i, c) - shift(i)) * share;
+        means_[c] = mean;
+      }
+      for (int i = 0; i < m(); ++i) {
+        const C max = shift(i);
+        C sum = 0, inner = 0;
+        for (int c = threadIdx.x; c < n; c += threads) {
+          const C x = logit(i, c) - max;
+          if (x == -kInf) continue;
+          const C e = exp(x);
+          sum += e;
+          inner += e * (x - means_[c]);
+        }
+        const Sums sums = block_reduce<threads>(Sums{{sum}, {inner}}, plus);
+        if (threadIdx.x == 0) state_[i].tile_sum = sums.sum[0], state_[i].tile_inner = sums.inner[0];
+      }
+    }
+  }
+
+  // Joins the tile's sums to those of the tiles before it: both move to the larger maximum.
+  __device__ void add_tile() {
+    each_pass([&](PassState<C>& s, int) {
+      if (s.tile_sum == 0) return;
+      if (s.sum == 0) {
+        s.sum = s.tile_sum, s.inner = s.tile_inner;
+        return;
+      }
+      double mean_old = 0, mean_new = 0;
+      for (int j = 0; j < m(); ++j) {
+        const double largest = max(state_[j].max, state_[j].tile_max);
+        mean_old += (state_[j].max - largest) / m();
+        mean_new += (state_[j].tile_max - largest) / m();
+      }
+      const double largest = max(s.max, s.tile_max);
+      const double by_old = s.max - largest, by_new = s.tile_max - largest;
+      s.inner = exp(by_old) * (s.inner + s.sum * (by_old - mean_old)) +
+                exp(by_new) * (s.tile_inner + s.tile_sum * (by_new - mean_new));
+      s.sum = exp(by_old) * s.sum + exp(by_new) * s.tile_sum;
+    });
+    __syncthreads();
+    each_pass([](PassState<C>& s, int) {
+      if (s.tile_max > s.max) s.max = s.tile_max, s.hit = s.tile_hit;
+    });
+  }
+
+  // Some logit is not finite: -inf in all passes leaves the class out, anything else is an error (false).
+  __device__ bool exclude(RDropPart& part) {
+    struct Row {
+      int first_bad, finite;
+    };
+    for (int i = 0; i < m(); ++i) {
+      const T* row = a_.logits.row(i, unit_);
+      Row found{INT_MAX, 0};
+      for (int c = threadIdx.x; c < classes_; c += threads) {
+        const C z = static_cast<C>(row[c]);
+        if (z != z || z == kInf) found.first_bad = min(found.first_bad, c);
+        found.finite += z != -kInf;
+      }
+      found = block_reduce<threads>(found, [](Row p, Row q) {
+        return Row{min(p.first_bad, q.first_bad), p.finite + q.finite};
+      });
+      const auto error = [&](RDropError kind, int index) {
+        part.error = kind, part.pass = i, part.index = index, part.value = row[index];
+        return false;
+      };
+      if (found.first_bad != INT_MAX) return error(RDropError::logit, found.first_bad);
+      if (found.finite == 0) return error(RDropError::empty_row, classes_ - 1);
+      if (static_cast<C>(row[label_]) == -kInf) return error(RDropError::target_excluded, label_);
+    }
+    struct Classes {
+      int excluded, first, last_pass;  // the first class that some passes exclude, the last of these
+    } found{0, INT_MAX, 0};
+    for (int c = threadIdx.x; c < classes_; c += threads) {
+      int passes = 0, last = 0;
+      for (int i = 0; i < m(); ++i)
+        if (static_cast<C>(a_.logits.row(i, unit_)[c]) == -kInf) ++passes, last = i;
+      found.excluded += passes == m();
+      if (passes > 0 && passes < m() && found.first == INT_MAX) found.first = c, found.last_pass = last;
+    }
+    found = block_reduce<threads>(found, [](Classes p, Classes q) {
+      const bool later = q.first < p.first;
+      return Classes{p.excluded + q.excluded, later ? q.first : p.first, later ? q.last_pass : p.last_pass};
+    });
+    real_classes_ = classes_ - found.excluded;
+    if (found.first == INT_MAX) return true;
+    part.error = RDropError::some_passes, part.pass = found.last_pass, part.index = found.first;
+    part.value = -kInf;
+    return false;
+  }
+
+  // The cross-entropies, and what the last sweep needs of the first.
+  __device__ void combine() {
+    each_pass([](PassState<C>& s, int) { s.tile_sum = log(s.sum); });
+    __syncthreads();
+    const double passes = m(), smoothing = a_.rows.label_smoothing;
+    const double fit_weight = 1 / (passes * divisor_);
+    const double weight = m() > 1 ? alpha_ / (2 * (passes - 1) * divisor_) : 0;
+    double mean_log = 0;
+    for (int i = 0; i < m(); ++i) mean_log += state_[i].tile_sum / passes;
+    each_pass([&](PassState<C>& s, int i) {
+      const double log_sum = s.tile_sum, max = s.max, label = static_cast<C>(a_.logits.row(i, unit_)[label_]);
+      s.fit = (1 - smoothing) * (log_sum + (max - label));
+      if (smoothed()) s.fit += smoothing * (log_sum + (max - s.total / real_classes_));
+      const double distance = m() > 1 ? s.inner / s.sum - (log_sum - mean_log) : 0;
+      s.offset = static_cast<C>((max - static_cast<double>(state_[0].max)) + (log_sum - state_[0].tile_sum));
+      s.own = static_cast<C>(fit_weight + weight * (1 - distance));
+      s.scale = static_cast<C>(1 / s.sum);
+    });
+    sweep_.mean_weight = static_cast<C>(weight);
+    sweep_.smoothing = static_cast<C>(fit_weight * smoothing / real_classes_);
+    sweep_.hit_weight = static_cast<C>((1 - smoothing) / (passes * divisor_));
+  }
+
+  const detail::RDropUnitRows<T>& a_;
+  const RDropTiles& tiles_;
+  PassState<C>* state_;
+  T* tile_;
+  C* means_;  // any number of passes: of x, by column
+  double divisor_, alpha_;
+  int classes_, real_classes_ = 0, label_ = 0;
+  int64_t unit_ = 0;
+  RDropLastSweep<T, M, threads> sweep_;
+};
+
+}  // namespace tandem::cuda
