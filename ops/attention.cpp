@@ -6,10 +6,11 @@
 
 #include <cmath>
 
+#include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
-#include "ops/detail/attention_kernel.h"
+#include "ops/detail/attention_args.h"
 #include "ops/views.h"
 
 namespace tandem {
@@ -22,7 +23,7 @@ template <class T>
 HeadRows<T> head_rows(const Tensor& x) {
   if (!x.defined()) return {};
   const Shape& s = x.strides();
-  return {x.data<std::remove_const_t<T>>(), x.pass_stride(), s[0], s[1], s[2], s[3]};
+  return {x.device_data<std::remove_const_t<T>>(), x.pass_stride(), s[0], s[1], s[2], s[3]};
 }
 
 struct Attention final : Op {
@@ -56,7 +57,7 @@ struct Attention final : Op {
                        .noise = noise.active() ? &noise : nullptr,
                        .samples_per_item = 1};
     if (mask.defined()) {
-      p.ignored = {mask.data<bool>(), mask.pass_stride(), mask.strides()[0], 0, 0, mask.strides()[1]};
+      p.ignored = {mask.device_data<bool>(), mask.pass_stride(), mask.strides()[0], 0, 0, mask.strides()[1]};
     }
     if (p.noise) p.samples_per_item = std::max<int64_t>(1, noise.per_sample(name(), p.batch, p.batch));
     return p;
@@ -76,9 +77,13 @@ struct Attention final : Op {
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       using C = compute_t<T>;
       const Tensor log_sums = output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device());
-      detail::attention_forward<T>(p, head_rows<const T>(q), head_rows<const T>(k), head_rows<const T>(v),
-                                   head_rows<T>(out), log_sums.template data<C>());
+      const auto rows = head_rows<const T>;
       save(log_sums);
+      C* sums = log_sums.template device_data<C>();
+      if (run_on_device(q,
+                        detail::AttentionForward<T>{p, rows(q), rows(k), rows(v), head_rows<T>(out), sums}))
+        return;
+      detail::attention_forward<T>(p, rows(q), rows(k), rows(v), head_rows<T>(out), sums);
     });
     return out;
   }
@@ -89,9 +94,13 @@ struct Attention final : Op {
     const Tensor dq = needs(0) ? heads_inside(q) : Tensor(), dk = needs(1) ? heads_inside(k) : Tensor(),
                  dv = needs(2) ? heads_inside(v) : Tensor();
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
-      detail::attention_backward<T>(p, head_rows<const T>(q), head_rows<const T>(k), head_rows<const T>(v),
-                                    head_rows<const T>(g), log_sums.data<compute_t<T>>(), head_rows<T>(dq),
-                                    head_rows<T>(dk), head_rows<T>(dv));
+      const auto rows = head_rows<const T>;
+      const auto out = head_rows<T>;
+      const auto* sums = log_sums.device_data<compute_t<T>>();
+      if (run_on_device(q, detail::AttentionBackward<T>{p, rows(q), rows(k), rows(v), rows(g), sums, out(dq),
+                                                        out(dk), out(dv)}))
+        return;
+      detail::attention_backward<T>(p, rows(q), rows(k), rows(v), rows(g), sums, out(dq), out(dk), out(dv));
     });
     return {dq, dk, dv, Tensor()};
   }

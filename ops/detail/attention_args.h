@@ -1,0 +1,54 @@
+// Attention on a device. The op asks for AttentionForward and AttentionBackward, which are made of products
+// (cuda/blas.h) and of AttentionRows: what happens to the scores between two of them.
+#pragma once
+
+#include "ops/detail/attention_kernel.h"
+#include "ops/detail/device_noise.h"
+
+namespace tandem::detail {
+
+// As attention_forward and attention_backward of attention_kernel.h.
+template <class T>
+struct AttentionForward {
+  const AttentionProblem& problem;
+  HeadRows<const T> q, k, v;
+  HeadRows<T> out;
+  compute_t<T>* log_sums;
+};
+template <class T>
+struct AttentionBackward {
+  const AttentionProblem& problem;
+  HeadRows<const T> q, k, v, g;
+  const compute_t<T>* log_sums;
+  HeadRows<T> dq, dk, dv;
+};
+
+inline constexpr int kAttentionPasses = 8;  // of which the rows of one launch may be
+
+// The scores of some heads of some items (samples of a pass), [items, heads, queries, keys] in rows `pitch`
+// apart. With s the scores, not scaled, P = softmax(scale s) over the keys that a query sees, and
+// A = keep P / (1 - p):
+//   forward (backward null):   A, and log_sums
+//   backward:                  A again, and dS = scale P (dP - <P, dP>), dP = keep backward / (1 - p)
+// The results may take the place of what they are made of, row by row.
+template <class T>
+struct AttentionRows {
+  using C = compute_t<T>;
+  int64_t first_item, items, first_head, heads, queries, keys;
+  int64_t batch, all_heads;
+  const C *scores, *backward;
+  int64_t pitch;
+  T *dropped, *slopes;  // A and dS
+  int64_t out_pitch;    // of both
+  C* log_sums;          // of all items and heads, dense
+  HeadRows<const bool> ignored;
+  bool causal;
+  C scale;
+  bool drops;
+  DeviceNoise noise;
+  int64_t samples_per_item, first_pass;
+  uint32_t threshold[kAttentionPasses];  // from first_pass on
+  C kept[kAttentionPasses];              // 1 / (1 - p)
+};
+
+}  // namespace tandem::detail
