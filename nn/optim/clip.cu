@@ -1,0 +1,89 @@
+// The norm of all gradients: sums of squares of chunks, in f64, which one block adds in their order.
+#include "nn/optim/tensors.cuh"
+
+namespace tandem::nn {
+namespace {
+
+template <class T>
+__global__ void __launch_bounds__(cuda::kThreads) square_sums_kernel(SquareSums<T> a) {
+  constexpr int V = 16 / sizeof(T);
+  double sum = 0;
+  int64_t chunk = -1;
+  const auto finish = [&] {
+    if (chunk < 0) return;
+    sum = cuda::block_sum(sum);
+    if (threadIdx.x == 0) a.sums[chunk] = sum;
+    sum = 0;
+  };
+  const auto add = [&](T value) {
+    const double wide = value;
+    sum += wide * wide;
+  };
+  for_tensor_chunks<V>(
+      a.tensors,
+      [&](const TensorRow&, int64_t c) {
+        finish();
+        chunk = c;
+      },
+      [&](const TensorRow& row, int64_t i) {
+        const cuda::Vector<T, V> values = tensor_vector<T, V>(row.gradient, i);
+#pragma unroll
+        for (T value : values.at) add(value);
+      },
+      [&](const TensorRow& row, int64_t i) { add(static_cast<const T*>(row.gradient)[i]); });
+  finish();
+}
+
+constexpr int kNormThreads = 1024;
+
+__global__ void __launch_bounds__(kNormThreads) norm_kernel(NormOfSums a) {
+  double total = 0;
+  for (int64_t i = threadIdx.x; i < a.count; i += kNormThreads) total += a.sums[i];
+  total = cuda::block_sum<kNormThreads>(total);
+  if (threadIdx.x != 0) return;
+  const double norm = sqrt(total), factor = a.max_norm / (norm + 1e-6);
+  a.norm[0] = norm;
+  a.norm[1] = factor >= 1 ? 1 : factor;
+}
+
+template <class T>
+__global__ void __launch_bounds__(cuda::kThreads) scale_kernel(ScaleGradients<T> a) {
+  constexpr int V = 16 / sizeof(T);
+  if (a.norm[1] == 1 || (a.finite_only && !isfinite(a.norm[0]))) return;
+  const T factor = static_cast<T>(a.norm[1]);
+  for_tensor_chunks<V>(
+      a.tensors, [](const TensorRow&, int64_t) {},
+      [&](const TensorRow& row, int64_t i) {
+        cuda::Vector<T, V>& values = tensor_vector<T, V>(row.gradient, i);
+        cuda::Vector<T, V> scaled = values;
+#pragma unroll
+        for (T& value : scaled.at) value *= factor;
+        values = scaled;
+      },
+      [&](const TensorRow& row, int64_t i) { static_cast<T*>(row.gradient)[i] *= factor; });
+}
+
+template <class T>
+void launch_sums(const SquareSums<T>& args) {
+  launch_tensors<square_sums_kernel<T>>("grad_norm", args);
+}
+template <class T>
+void launch_scale(const ScaleGradients<T>& args) {
+  launch_tensors<scale_kernel<T>>("clip_grad_norm", args);
+}
+void launch_norm(const NormOfSums& args) {
+  norm_kernel<<<1, kNormThreads, 0, cuda::stream()>>>(args);
+  cuda::check_launch("grad_norm");
+}
+
+const bool registered = [] {
+  device_kernel<SquareSums<float>> = launch_sums<float>;
+  device_kernel<SquareSums<double>> = launch_sums<double>;
+  device_kernel<ScaleGradients<float>> = launch_scale<float>;
+  device_kernel<ScaleGradients<double>> = launch_scale<double>;
+  device_kernel<NormOfSums> = launch_norm;
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem::nn

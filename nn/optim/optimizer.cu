@@ -1,0 +1,80 @@
+// One update of all parameters in one launch: every tensor is read once, and written once.
+#include "nn/optim/rules.h"
+#include "nn/optim/tensors.cuh"
+
+namespace tandem::nn {
+namespace {
+
+template <class Rule, class T>
+__global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Rule, T> a) {
+  constexpr int V = 16 / sizeof(T), S = Rule::kStates;
+  using Factors = typename Rule::template Factors<T>;
+  if (a.norm && !isfinite(*a.norm)) return;
+  __shared__ Factors shared;
+  Factors factors;
+  const auto begin = [&](const TensorRow& row, int64_t) {
+    __syncthreads();         // the factors of the chunk before may still be read
+    if (threadIdx.x == 0) {  // powers in f64: for one thread
+      const double lr = (a.scalars ? a.scalars->lr : a.lr) * row.lr_ratio;
+      const int64_t steps =
+          (a.scalars ? static_cast<int64_t>(a.scalars->step) + 1 : a.steps) + row.steps_ahead;
+      shared = a.rule.template factors<T>(lr, row.weight_decay, static_cast<double>(steps));
+    }
+    __syncthreads();
+    factors = shared;
+  };
+  const auto apply = [&](T g, T& p, T* state) {
+    if constexpr (S == 0) Rule::apply(factors, g, p);
+    if constexpr (S == 1) Rule::apply(factors, g, p, state[0]);
+    if constexpr (S == 2) Rule::apply(factors, g, p, state[0], state[1]);
+  };
+  for_tensor_chunks<V>(
+      a.tensors, begin,
+      [&](const TensorRow& row, int64_t i) {
+        using Values = cuda::Vector<T, V>;
+        const Values g = tensor_vector<T, V>(row.gradient, i);
+        Values p = tensor_vector<T, V>(row.parameter, i), s[S + 1];
+#pragma unroll
+        for (int k = 0; k < S; ++k) s[k] = tensor_vector<T, V>(row.state[k], i);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          T state[S + 1];
+#pragma unroll
+          for (int k = 0; k < S; ++k) state[k] = s[k].at[v];
+          apply(g.at[v], p.at[v], state);
+#pragma unroll
+          for (int k = 0; k < S; ++k) s[k].at[v] = state[k];
+        }
+        tensor_vector<T, V>(row.parameter, i) = p;
+#pragma unroll
+        for (int k = 0; k < S; ++k) tensor_vector<T, V>(row.state[k], i) = s[k];
+      },
+      [&](const TensorRow& row, int64_t i) {
+        T& p = static_cast<T*>(row.parameter)[i];
+        T state[S + 1];
+#pragma unroll
+        for (int k = 0; k < S; ++k) state[k] = static_cast<T*>(row.state[k])[i];
+        apply(static_cast<const T*>(row.gradient)[i], p, state);
+#pragma unroll
+        for (int k = 0; k < S; ++k) static_cast<T*>(row.state[k])[i] = state[k];
+      });
+}
+
+template <class Rule, class T>
+void launch(const OptimizerStep<Rule, T>& args) {
+  launch_tensors<update_kernel<Rule, T>>("optimizer", args);
+}
+
+template <class... Rule>
+void register_rules() {
+  ((device_kernel<OptimizerStep<Rule, float>> = launch<Rule, float>), ...);
+  ((device_kernel<OptimizerStep<Rule, double>> = launch<Rule, double>), ...);
+}
+
+const bool registered = [] {
+  register_rules<AdamRule, SgdRule, MomentumRule>();
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem::nn

@@ -1,0 +1,64 @@
+// Many tensors as one kernel of a device is told of them: a table on the device, cut into chunks of elements.
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/step_scalars.h"
+
+namespace tandem::nn {
+
+struct TensorRow {
+  void* parameter = nullptr;
+  void* gradient = nullptr;
+  void* state[2] = {};
+  int64_t numel = 0;
+  int64_t first_chunk = 0;
+  int64_t steps_ahead = 0;  // of the count that the call gives
+  double lr_ratio = 1, weight_decay = 0;
+  bool aligned = false;  // 16 bytes may be read and written at once
+  bool operator==(const TensorRow&) const = default;
+};
+
+inline constexpr int64_t kTensorChunk = 8192;  // elements
+
+struct TensorRows {  // on the device
+  const TensorRow* rows = nullptr;
+  const int32_t* row_of_chunk = nullptr;
+  int64_t chunks = 0;
+};
+
+// One update of all parameters, T being their type. Nothing is done where there is a norm that is not finite.
+template <class Rule, class T>
+struct OptimizerStep {
+  TensorRows tensors;
+  Rule rule;
+  double lr;
+  int64_t steps;               // the number of this update, from 1
+  const StepScalars* scalars;  // in place of both, while the step is being recorded; or null
+  const double* norm;          // or null
+};
+
+// sums[c] = the sum of squares of chunk c of the gradients.
+template <class T>
+struct SquareSums {
+  TensorRows tensors;
+  double* sums;
+};
+
+// norm[0] = the square root of the sum of all, in their order; norm[1] = min(1, max_norm / (norm + 1e-6)).
+struct NormOfSums {
+  const double* sums;
+  int64_t count;
+  double max_norm;
+  double* norm;
+};
+
+// Gradients times norm[1], unless it is 1, or `finite_only` and norm[0] is not finite.
+template <class T>
+struct ScaleGradients {
+  TensorRows tensors;
+  const double* norm;
+  bool finite_only;
+};
+
+}  // namespace tandem::nn

@@ -1,0 +1,29 @@
+// The table of a kernel over many tensors, on their device.
+#pragma once
+
+#include <vector>
+
+#include "autograd/tensor.h"
+#include "nn/optim/tensor_rows.h"
+
+namespace tandem::nn {
+
+class TensorTable {
+ public:
+  // The rows on the device, of tensors that are there; they are copied only when they are not those of the
+  // call before. first_chunk and aligned are filled in.
+  TensorRows rows(std::vector<TensorRow> rows, Device device);
+
+ private:
+  struct Copy {
+    Tensor memory;
+    TensorRows rows;
+  };
+  static Copy make(const std::vector<TensorRow>& rows, int64_t chunks, Device device);
+
+  std::vector<TensorRow> last_;
+  Copy copy_;
+  std::vector<Copy> recorded_;  // a recorded step reads its own at every replay
+};
+
+}  // namespace tandem::nn

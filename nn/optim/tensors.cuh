@@ -1,0 +1,38 @@
+// Kernels over the chunks of many tensors (nn/optim/tensor_rows.h).
+#pragma once
+
+#include "cuda/reduce.cuh"
+#include "nn/optim/tensor_rows.h"
+
+namespace tandem::nn {
+
+// Calls begin(row) once for every chunk of this block, then f(i) for its vectors of V elements at element i
+// of the tensor, or one(i) where single elements have to do. All threads call begin.
+template <int V, class Begin, class F, class One>
+__device__ void for_tensor_chunks(const TensorRows& tensors, Begin begin, F f, One one) {
+  for (int64_t c = blockIdx.x; c < tensors.chunks; c += gridDim.x) {
+    const TensorRow& row = tensors.rows[tensors.row_of_chunk[c]];
+    begin(row, c);
+    const int64_t first = (c - row.first_chunk) * kTensorChunk;
+    const int count = static_cast<int>(row.numel - first < kTensorChunk ? row.numel - first : kTensorChunk);
+    const int whole = row.aligned ? count / V : 0;
+#pragma unroll 2
+    for (int k = threadIdx.x; k < whole; k += cuda::kThreads) f(row, first + k * V);
+    for (int k = whole * V + threadIdx.x; k < count; k += cuda::kThreads) one(row, first + k);
+  }
+}
+
+template <class T, int V>
+__device__ cuda::Vector<T, V>& tensor_vector(void* data, int64_t i) {
+  return *reinterpret_cast<cuda::Vector<T, V>*>(static_cast<T*>(data) + i);
+}
+
+// Launches one block for every chunk, or as many as run at once.
+template <auto kernel, class Args>
+void launch_tensors(const char* name, const Args& args) {
+  if (args.tensors.chunks == 0) return;
+  kernel<<<cuda::resident_blocks<kernel>(args.tensors.chunks), cuda::kThreads, 0, cuda::stream()>>>(args);
+  cuda::check_launch(name);
+}
+
+}  // namespace tandem::nn
