@@ -19,17 +19,21 @@ struct StepScalars {
 // Where kernels find them on the device while a step is being recorded on this thread; null otherwise: they
 // then take the values that the host gives with every launch.
 const StepScalars* recorded_scalars();
+// Their values for the step that is being recorded, on the host: what later ones are compared with.
+const StepScalars& recorded_values();
 
-// While it lives, launches of this thread refer to `scalars`, an address on the device.
+// While it lives, launches of this thread refer to `scalars`, an address on the device, which holds `values`
+// for the step that is being recorded.
 class RecordedScalars {
  public:
-  explicit RecordedScalars(const StepScalars* scalars);
+  RecordedScalars(const StepScalars* scalars, const StepScalars& values);
   ~RecordedScalars();
   RecordedScalars(const RecordedScalars&) = delete;
   RecordedScalars& operator=(const RecordedScalars&) = delete;
 
  private:
   const StepScalars* outer_;
+  StepScalars outer_values_;
 };
 
 }  // namespace tandem

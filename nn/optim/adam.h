@@ -4,6 +4,7 @@
 #include <array>
 
 #include "nn/optim/optimizer.h"
+#include "nn/optim/rules.h"
 
 namespace tandem::nn {
 
@@ -32,6 +33,8 @@ class AdamBase : public Optimizer {
 
  private:
   void update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin, int64_t end) const override;
+  void update_on_device(const DeviceUpdate& update) const override;
+  AdamRule rule() const;
   AdamWOptions options_;
   bool decoupled_;
 };

@@ -15,4 +15,10 @@ double grad_norm(const Tensors& parameters);
 // (nothing is changed then); without, gradients become NaN or 0, as PyTorch has it.
 double clip_grad_norm(const Tensors& parameters, double max_norm, bool error_if_nonfinite = false);
 
+// The same where the gradients are, without waiting for their device: f64 [2], the norm and the factor by
+// which clipping multiplied (1 without it). Clipping leaves gradients alone whose norm is not finite. The
+// first of the two is what Optimizer::step takes.
+Tensor grad_norm_tensor(const Tensors& parameters);
+Tensor clip_grad_norm_tensor(const Tensors& parameters, double max_norm);
+
 }  // namespace tandem::nn

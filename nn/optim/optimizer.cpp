@@ -76,23 +76,33 @@ Tensors Optimizer::parameters() const {
   return all;
 }
 
-void Optimizer::step() {
+void Optimizer::step(const Tensor& norm) {
   const NoGradGuard no_grad;
-  struct Active {
-    const Slot* slot;
-    Tensor gradient;
-  };
-  std::vector<Active> active;
-  std::vector<int64_t> starts;  // of each one in the sweep over all elements
-  int64_t total = 0;
+  const bool recording = recorded_scalars() != nullptr;
+  std::vector<Active> on_cpu, on_device[2];
   for (Slot& slot : slots_) {
+    slot.recorded = recording && slot.parameter.grad().defined();
     if (!slot.parameter.grad().defined()) continue;
+    check<AutogradError>(!recording || !slot.state.empty() || state_names_.empty(),
+                         "{}: {} was not updated before it was recorded", name_, describe(slot.parameter));
     if (slot.state.empty())
       for (size_t i = 0; i < state_names_.size(); ++i) slot.state.push_back(zeros_like(slot.parameter));
-    ++slot.steps;
+    const bool wide = slot.parameter.dtype() == DType::f64;
+    auto& active = slot.parameter.device() == kCpu ? on_cpu : on_device[wide];
     active.push_back({&slot, dense(slot.parameter.grad())});
+  }
+  if (!on_cpu.empty() && (!norm.defined() || std::isfinite(norm.to_vector<double>()[0]))) step_on_cpu(on_cpu);
+  for (int wide : {0, 1})
+    if (!on_device[wide].empty()) step_on_device(on_device[wide], tables_[wide], norm);
+}
+
+void Optimizer::step_on_cpu(const std::vector<Active>& active) {
+  std::vector<int64_t> starts;  // of each one in the sweep over all elements
+  int64_t total = 0;
+  for (const auto& [slot, gradient] : active) {
+    ++slot->steps;
     starts.push_back(total);
-    total += slot.parameter.numel();
+    total += slot->parameter.numel();
   }
   parallel_for(total, kGrain, [&](int64_t begin, int64_t end) {
     size_t i = std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin() - 1;
@@ -104,6 +114,41 @@ void Optimizer::step() {
     }
   });
   for (const Active& one : active) one.slot->parameter.bump_version();
+}
+
+void Optimizer::step_on_device(const std::vector<Active>& active, TensorTable& table, const Tensor& norm) {
+  const bool recording = recorded_scalars() != nullptr;
+  int64_t steps = recording ? static_cast<int64_t>(recorded_values().step) + 1 : 0;
+  for (const Active& one : active)
+    if (!recording) steps = std::max(steps, one.slot->steps + 1);
+  std::vector<TensorRow> rows;
+  for (const auto& [slot, gradient] : active) {
+    TensorRow row{.parameter = slot->parameter.device_raw(),
+                  .gradient = gradient.device_raw(),
+                  .numel = slot->parameter.numel(),
+                  .steps_ahead = slot->steps + 1 - steps,
+                  .lr_ratio = slot->lr_ratio,
+                  .weight_decay = slot->weight_decay};
+    for (size_t i = 0; i < slot->state.size(); ++i) row.state[i] = slot->state[i].device_raw();
+    rows.push_back(row);
+  }
+  const Tensor& on = active[0].slot->parameter;
+  update_on_device({table.rows(std::move(rows), on.device()), on, lr_, steps,
+                    norm.defined() ? norm.device_data<double>() : nullptr});
+  for (const Active& one : active) {
+    if (!recording) ++one.slot->steps;
+    one.slot->parameter.bump_version();
+  }
+}
+
+void Optimizer::update_on_device(const DeviceUpdate& update) const { missing_kernel(update.on); }
+
+void Optimizer::replayed() {
+  for (Slot& slot : slots_) {
+    if (!slot.recorded) continue;
+    ++slot.steps;
+    slot.parameter.bump_version();
+  }
 }
 
 StateDict Optimizer::state_dict() const {
@@ -144,7 +189,7 @@ void Optimizer::load_state_dict(const StateDict& state) {
     slot.state.clear();
     if (slot.steps > 0)
       for (const std::string& name : state_names_)
-        slot.state.push_back(take(key(i, name), slot.parameter).detach().clone());
+        slot.state.push_back(take(key(i, name), slot.parameter).detach().to(slot.parameter.device()).clone());
   }
   check<ConfigError>(given.empty(), "{}: load_state_dict: \"{}\" is unexpected", name_,
                      given.empty() ? "" : given.begin()->first);

@@ -12,13 +12,18 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
   if (a.norm && !isfinite(*a.norm)) return;
   __shared__ Factors shared;
   Factors factors;
+  double last[3] = {-1, -1, -1};  // of the first thread: what the factors were made of
   const auto begin = [&](const TensorRow& row, int64_t) {
     __syncthreads();         // the factors of the chunk before may still be read
-    if (threadIdx.x == 0) {  // powers in f64: for one thread
-      const double lr = (a.scalars ? a.scalars->lr : a.lr) * row.lr_ratio;
-      const int64_t steps =
-          (a.scalars ? static_cast<int64_t>(a.scalars->step) + 1 : a.steps) + row.steps_ahead;
-      shared = a.rule.template factors<T>(lr, row.weight_decay, static_cast<double>(steps));
+    if (threadIdx.x == 0) {  // powers in f64: for one thread, and not for every chunk
+      const double now[3] = {
+          (a.scalars ? a.scalars->lr : a.lr) * row.lr_ratio, row.weight_decay,
+          (a.scalars ? static_cast<double>(a.scalars->step + 1) : static_cast<double>(a.steps)) +
+              static_cast<double>(row.steps_ahead)};
+      if (now[0] != last[0] || now[1] != last[1] || now[2] != last[2])
+        shared = a.rule.template factors<T>(now[0], now[1], now[2]);
+#pragma unroll
+      for (int i = 0; i < 3; ++i) last[i] = now[i];
     }
     __syncthreads();
     factors = shared;

@@ -11,6 +11,7 @@
 
 #include "autograd/tensor.h"
 #include "nn/module.h"
+#include "nn/optim/tensor_table.h"
 
 namespace tandem::nn {
 
@@ -29,8 +30,14 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  // One update from the gradients. A parameter whose gradient is undefined is left alone, its state too.
-  void step();
+  // One update from the gradients. A parameter whose gradient is undefined is left alone, its state too. With
+  // a norm of the gradients (grad_norm_tensor), nothing changes where that is not finite.
+  // On a device the update of all parameters is one launch. While a step is being recorded (StepScalars) the
+  // rate and the number of the update are the step's, and nothing is updated yet: call replayed() after each
+  // replay that changed the parameters. AutogradError when a parameter was never updated before: its state
+  // would be made anew at each replay.
+  void step(const Tensor& norm = {});
+  void replayed();
   void zero_grad();  // gradients become undefined
 
   double lr() const { return lr_; }
@@ -51,10 +58,10 @@ class Optimizer {
   struct Slot {  // a parameter and what the optimizer remembers of it
     Tensor parameter;
     double lr_ratio = 1, weight_decay = 0;
-    int64_t steps = 0;  // updates so far, the current one included
-    Tensors state;      // one for each state name, once there was an update
+    int64_t steps = 0;      // updates so far, the current one included
+    Tensors state;          // one for each state name, once there was an update
+    bool recorded = false;  // updated by the step that was recorded last
   };
-
   // `name` opens error messages; state_names are the tensors kept for each parameter. ConfigError for rates
   // that are negative or not finite and for a parameter that is listed twice; AutogradError for a tensor
   // that is not a contiguous leaf with requires_grad.
@@ -67,11 +74,20 @@ class Optimizer {
   // Updates the elements [begin, end) of a slot; called from several threads.
   virtual void update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin,
                       int64_t end) const = 0;
+  // The same for all elements of the tensors of an update on a device: run_rule (device_update.h).
+  virtual void update_on_device(const DeviceUpdate& update) const;
+  struct Active {
+    Slot* slot;
+    Tensor gradient;
+  };
+  void step_on_cpu(const std::vector<Active>& active);
+  void step_on_device(const std::vector<Active>& active, TensorTable& table, const Tensor& norm);
 
   std::string name_;
   std::vector<std::string> state_names_;
   std::vector<Slot> slots_;
   double lr_;
+  TensorTable tables_[2];  // of f32 and f64
 };
 
 }  // namespace tandem::nn

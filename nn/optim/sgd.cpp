@@ -1,6 +1,7 @@
 #include "nn/optim/sgd.h"
 
 #include "autograd/error.h"
+#include "nn/optim/device_update.h"
 
 namespace tandem::nn {
 
@@ -18,24 +19,33 @@ void SGD::update(const Slot& slot, const Tensor& gradient, double lr, int64_t be
     using C = compute_t<T>;
     T* const p = slot.parameter.data<T>();
     const T* const g = gradient.data<T>();
-    const C rate = static_cast<C>(lr), decay = static_cast<C>(slot.weight_decay);
     if (options_.momentum == 0) {
+      const auto f = SgdRule{}.factors<C>(lr, slot.weight_decay, 0);
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) p[i] = p[i] - rate * (g[i] + decay * p[i]);
+      for (int64_t i = begin; i < end; ++i) {
+        C parameter = p[i];
+        SgdRule::apply<C>(f, g[i], parameter);
+        p[i] = parameter;
+      }
       return;
     }
     T* const b = slot.state[0].data<T>();
-    const C momentum = static_cast<C>(options_.momentum);
-    // The step is a mix of the gradient and the buffer: all buffer, or with Nesterov's momentum g + momentum
-    // * b.
-    const C of_gradient = options_.nesterov ? 1 : 0, of_buffer = options_.nesterov ? momentum : 1;
+    const auto f = MomentumRule{options_.momentum, options_.nesterov}.factors<C>(lr, slot.weight_decay, 0);
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
-      const C slope = g[i] + decay * p[i], buffer = momentum * b[i] + slope;
-      b[i] = buffer;
-      p[i] = p[i] - rate * (of_gradient * slope + of_buffer * buffer);
+      C parameter = p[i], buffer = b[i];
+      MomentumRule::apply<C>(f, g[i], parameter, buffer);
+      p[i] = parameter, b[i] = buffer;
     }
   });
+}
+
+void SGD::update_on_device(const DeviceUpdate& update) const {
+  if (options_.momentum == 0) {
+    run_rule(SgdRule{}, update);
+  } else {
+    run_rule(MomentumRule{options_.momentum, options_.nesterov}, update);
+  }
 }
 
 }  // namespace tandem::nn

@@ -8,6 +8,15 @@
 
 namespace tandem::nn {
 
+// One update of many parameters of a dtype, all on one device.
+struct DeviceUpdate {
+  TensorRows tensors;
+  Tensor on;  // one of the parameters
+  double lr;
+  int64_t steps;       // the number of the update that the rows' steps_ahead adds to
+  const double* norm;  // of the gradients, on the device; or null
+};
+
 class TensorTable {
  public:
   // The rows on the device, of tensors that are there; they are copied only when they are not those of the

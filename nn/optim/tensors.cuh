@@ -11,7 +11,7 @@ namespace tandem::nn {
 template <int V, class Begin, class F, class One>
 __device__ void for_tensor_chunks(const TensorRows& tensors, Begin begin, F f, One one) {
   for (int64_t c = blockIdx.x; c < tensors.chunks; c += gridDim.x) {
-    const TensorRow& row = tensors.rows[tensors.row_of_chunk[c]];
+    const TensorRow row = tensors.rows[tensors.row_of_chunk[c]];
     begin(row, c);
     const int64_t first = (c - row.first_chunk) * kTensorChunk;
     const int count = static_cast<int>(row.numel - first < kTensorChunk ? row.numel - first : kTensorChunk);
