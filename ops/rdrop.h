@@ -45,7 +45,7 @@ LossSums read_loss_sums(const Tensor& device_sums);
 // CE counts once; `passes` (0: those of logits) then tells how many there are, for `correct`.
 // Classes at -inf in all passes are left out of KL and smoothing. One sweep gives the value and the gradient;
 // first derivatives only.
-// While a step is being recorded, an alpha and a divisor above 0 are those of the step's StepScalars.
+// In a recorded step, an alpha and a divisor above 0 keep their proportion to those of its StepScalars.
 // ConfigError: alpha < 0, divisor < 0, smoothing outside of [0, 1), any of them not finite. ShapeError and
 // DTypeError for inputs that do not fit. ValueError: a label out of range, a target or a whole row at -inf, a
 // class at -inf in only some passes, a NaN or +inf logit.

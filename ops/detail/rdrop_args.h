@@ -41,15 +41,17 @@ enum : int {
 };
 }
 
-// alpha and the divisor of a call, where it runs.
+// alpha and the divisor of a call, where it runs. In a recorded step they are so many times those of the
+// step.
 struct RDropWeights {
   double alpha;
-  double divisor;              // 0: that among the sums
-  const StepScalars* scalars;  // in place of both, unless they are 0; null: the step is not being recorded
+  double divisor;               // 0: that among the sums
+  const StepScalars* alpha_of;  // null: `alpha` itself
+  const StepScalars* divisor_of;
 
-  constexpr double alpha_now() const { return scalars && alpha != 0 ? scalars->alpha : alpha; }
+  constexpr double alpha_now() const { return alpha_of ? alpha * alpha_of->alpha : alpha; }
   constexpr double divisor_now(const double* sums) const {
-    return divisor == 0 ? sums[rdrop_slot::divisor] : scalars ? scalars->divisor : divisor;
+    return divisor == 0 ? sums[rdrop_slot::divisor] : divisor_of ? divisor * divisor_of->divisor : divisor;
   }
 };
 

@@ -12,6 +12,17 @@ const uint8_t* valid_of(const RDropUnits& units) {
   return units.mask.defined() ? static_cast<const uint8_t*>(units.mask.device_raw()) : nullptr;
 }
 
+RDropWeights weights_of(const RDropOptions& options, bool step) {
+  RDropWeights weights{options.alpha, options.divisor, nullptr, nullptr};
+  if (!step || !recorded_scalars()) return weights;
+  const StepScalars& now = recorded_values();
+  if (options.alpha != 0 && now.alpha != 0)
+    weights.alpha = options.alpha / now.alpha, weights.alpha_of = recorded_scalars();
+  if (options.divisor != 0)
+    weights.divisor = options.divisor / now.divisor, weights.divisor_of = recorded_scalars();
+  return weights;
+}
+
 }  // namespace
 
 Tensor count_units(RDropCaller caller, const RDropOptions& options, const RDropUnits& units,
@@ -31,7 +42,7 @@ RDropOnDevice::RDropOnDevice(RDropCaller caller, const RDropOptions& options, co
       like_(like),
       count_(count),
       classes_(classes),
-      weights_{options.alpha, options.divisor, step ? recorded_scalars() : nullptr} {
+      weights_(weights_of(options, step)) {
   const Device device = like.device();
   sums_ = options.divisor > 0 ? empty({rdrop_slot::count}, {DType::f64, device})
                               : count_units(caller, options, units, like, count, classes, false);
