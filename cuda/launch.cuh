@@ -11,9 +11,9 @@ namespace tandem::cuda {
 inline constexpr int kThreads = 256;  // of a block, unless a kernel has reasons
 
 // Bytes of shared memory that a launch may ask for, beside a little that a kernel has of its own.
+inline constexpr int64_t kOwnShared = 4096;
 inline int64_t shared_limit() {
-  constexpr int64_t own = 4096;
-  return static_cast<int64_t>(properties().sharedMemPerBlockOptin) - own;
+  return static_cast<int64_t>(properties().sharedMemPerBlockOptin) - kOwnShared;
 }
 
 // Blocks of a grid-stride kernel over `tasks` pieces of work, one a block at a time: at most what is resident
@@ -27,7 +27,7 @@ unsigned resident_blocks(int64_t tasks, int64_t shared_bytes = 0) {
   thread_local Found last;
   if (last.shared_bytes != shared_bytes) {
     const auto* function = reinterpret_cast<const void*>(kernel);
-    if (shared_bytes > 48 * 1024)
+    if (shared_bytes > 48 * 1024 - kOwnShared)  // more than every kernel has without asking
       check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared_bytes)),
             "cudaFuncSetAttribute");

@@ -30,7 +30,8 @@ class Query {
   using C = compute_t<T>;
 
  public:
-  __device__ Query(const Rows<T>& a, int64_t row) : a_(a) {
+  // Not `live`: a row of another team, which may be writing to it already; nothing of it is seen.
+  __device__ Query(const Rows<T>& a, int64_t row, bool live) : a_(a) {
     int64_t rest = row;
     query_ = a.by_queries.divide(rest);
     head_ = a.first_head + a.by_heads.divide(rest);
@@ -38,7 +39,7 @@ class Query {
     rest = item_;
     batch_ = a.by_batch.divide(rest);
     pass_ = rest;
-    visible_ = a.causal && query_ + 1 < a.keys ? query_ + 1 : a.keys;
+    visible_ = !live ? 0 : a.causal && query_ + 1 < a.keys ? query_ + 1 : a.keys;
     if (a.ignored.data) ignored_ = a.ignored.data + pass_ * a.ignored.pass + batch_ * a.ignored.batch;
   }
 
@@ -148,7 +149,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) softmax_rows(Rows<T> a, in
   const DeviceNoise::Draws draws = a.drops ? a.noise.draws() : DeviceNoise::Draws{};
   char* room = cuda::team_room<Team>(room_bytes);
   Team::for_each_row(a.items * a.heads * a.queries, [&](int64_t row, bool live) {
-    const Query<T> query(a, row);
+    const Query<T> query(a, row, live);
     PaddedRow<Form, C> scores(a.scores + row * a.pitch, query, a.scale, -kInf, room);
     const auto each = [&](auto f) { each_score<Form>(query, a.keys, a.scale, scores, f); };
     C max = -kInf, sum = 0;
@@ -193,7 +194,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) softmax_slopes(Rows<T> a, 
   const DeviceNoise::Draws draws = a.drops ? a.noise.draws() : DeviceNoise::Draws{};
   char* room = cuda::team_room<Team>(room_bytes);
   Team::for_each_row(a.items * a.heads * a.queries, [&](int64_t row, bool live) {
-    const Query<T> query(a, row);
+    const Query<T> query(a, row, live);
     PaddedRow<Form, C> scores(a.scores + row * a.pitch, query, a.scale, -kInf, room);
     PaddedRow<Form, C> slopes(a.backward + row * a.pitch, query, C(1), C(0),
                               room ? room + room_bytes / 2 : nullptr);

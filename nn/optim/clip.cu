@@ -76,14 +76,11 @@ void launch_norm(const NormOfSums& args) {
   cuda::check_launch("grad_norm");
 }
 
-const bool registered = [] {
-  device_kernel<SquareSums<float>> = launch_sums<float>;
-  device_kernel<SquareSums<double>> = launch_sums<double>;
-  device_kernel<ScaleGradients<float>> = launch_scale<float>;
-  device_kernel<ScaleGradients<double>> = launch_scale<double>;
-  device_kernel<NormOfSums> = launch_norm;
-  return true;
-}();
+const RegisterKernel<SquareSums<float>> sums_f32{launch_sums<float>};
+const RegisterKernel<SquareSums<double>> sums_f64{launch_sums<double>};
+const RegisterKernel<ScaleGradients<float>> scale_f32{launch_scale<float>};
+const RegisterKernel<ScaleGradients<double>> scale_f64{launch_scale<double>};
+const RegisterKernel<NormOfSums> norm{launch_norm};
 
 }  // namespace
 }  // namespace tandem::nn

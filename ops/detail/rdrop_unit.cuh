@@ -77,7 +77,7 @@ class RDropUnit {
     bool odd = false;  // some logit is not finite
     for (int begin = 0; begin < classes_; begin += tiles_.columns) {
       __syncthreads();
-      odd |= load(begin, true);
+      odd |= load(begin);
       __syncthreads();
       sum_tile(begin);
       __syncthreads();
@@ -98,7 +98,7 @@ class RDropUnit {
     for (int begin = 0; begin < classes_; begin += tiles_.columns) {
       if (tiles_.columns < classes_) {
         __syncthreads();
-        load(begin, false);
+        load_again(begin);
         __syncthreads();
       }
       const int n = min(tiles_.columns, classes_ - begin);
@@ -125,9 +125,9 @@ class RDropUnit {
     }
   }
 
+  // What stands out in a row, or in a thread's part of it (no padding: all of it goes through shared memory).
   struct Top {
-    double total;
-    C max;
+    double total, max;
     int hit, odd;
   };
   struct Higher {
@@ -137,57 +137,59 @@ class RDropUnit {
     }
   };
 
-  __device__ void look(T value, int column, Top& top) const {
-    const C z = static_cast<C>(value);
-    if (z > top.max) top.max = z, top.hit = column;
-    const bool finite = z - z == 0;
-    top.odd |= !finite;
-    if (finite && smoothed()) top.total += z;
-  }
-
-  // Copies pass i of the tile; finds what stands out in it, unless `top` is null.
-  __device__ void copy_pass(int begin, int i, Top* top) {
+  // Copies pass i of the tile; looks for what stands out, if asked.
+  template <bool first>
+  __device__ Top copy_pass(int begin, int i) {
     const int n = min(tiles_.columns, classes_ - begin);
     const T* from = a_.logits.row(i, unit_) + begin;
     T* to = tile_ + static_cast<int64_t>(i) * tiles_.pitch;
+    C total = 0, max = -kInf;
+    int hit = INT_MAX, odd = 0;
+    const bool sums = smoothed();
+    const auto look = [&](T value, int column) {
+      if constexpr (first) {
+        const C z = static_cast<C>(value);
+        if (z > max) max = z, hit = column;
+        const bool finite = z - z == 0;
+        odd |= !finite;
+        if (finite && sums) total += z;
+      }
+    };
     if (tiles_.vectors) {
 #pragma unroll 4
       for (int k = threadIdx.x; k < n / V; k += threads) {
         const auto values = reinterpret_cast<const Vector<T, V>*>(from)[k];
         reinterpret_cast<Vector<T, V>*>(to)[k] = values;
-        if (!top) continue;
 #pragma unroll
-        for (int l = 0; l < V; ++l) look(values.at[l], begin + k * V + l, *top);
+        for (int l = 0; l < V; ++l) look(values.at[l], begin + k * V + l);
       }
     } else {
 #pragma unroll 4
-      for (int c = threadIdx.x; c < n; c += threads) {
-        const T value = from[c];
-        to[c] = value;
-        if (top) look(value, begin + c, *top);
-      }
+      for (int c = threadIdx.x; c < n; c += threads) look(to[c] = from[c], begin + c);
     }
+    return {total, max, hit, odd};
   }
 
-  // Copies a tile; if asked, finds the maxima, and says whether some logit is not finite.
-  __device__ bool load(int begin, bool first) {
+  // Copies the tile a second time.
+  __device__ void load_again(int begin) {
+    for (int i = 0; i < m(); ++i) copy_pass<false>(begin, i);
+  }
+
+  // Copies a tile, finds its maxima, and says whether some logit is not finite.
+  __device__ bool load(int begin) {
     bool odd = false;
     const auto keep = [&](int i, const Top& top) {
       odd |= top.odd != 0;
-      if (threadIdx.x == 0)
-        state_[i].tile_max = top.max, state_[i].tile_hit = top.hit, state_[i].total += top.total;
+      if (threadIdx.x != 0) return;
+      state_[i].tile_max = static_cast<C>(top.max), state_[i].tile_hit = top.hit;
+      state_[i].total += top.total;
     };
-    constexpr Top nothing{0, -kInf, INT_MAX, 0};
     if constexpr (M > 0) {
       struct Tops {
         Top at[M];
       } tops;
 #pragma unroll
-      for (int i = 0; i < M; ++i) {
-        tops.at[i] = nothing;
-        copy_pass(begin, i, first ? &tops.at[i] : nullptr);
-      }
-      if (!first) return false;
+      for (int i = 0; i < M; ++i) tops.at[i] = copy_pass<true>(begin, i);
       tops = block_reduce<threads>(tops, [](const Tops& p, const Tops& q) {
         Tops result;
 #pragma unroll
@@ -197,11 +199,7 @@ class RDropUnit {
 #pragma unroll
       for (int i = 0; i < M; ++i) keep(i, tops.at[i]);
     } else {
-      for (int i = 0; i < m(); ++i) {
-        Top top = nothing;
-        copy_pass(begin, i, first ? &top : nullptr);
-        if (first) keep(i, block_reduce<threads>(top, Higher{}));
-      }
+      for (int i = 0; i < m(); ++i) keep(i, block_reduce<threads>(copy_pass<true>(begin, i), Higher{}));
     }
     return odd;
   }

@@ -2,6 +2,7 @@
 // shared memory and for longer ones.
 #include "autograd/engine.h"
 #include "autograd/step_scalars.h"
+#include "autograd/tensor_impl.h"
 #include "on_device.h"
 #include "ops/detail/rdrop_args.h"
 #include "ops/ops.h"

@@ -75,9 +75,9 @@ TEST_CASE("device optimizers: some steps end where the CPU's end, state included
     const nn::StateDict expected = a->state_dict(), got = b->state_dict();
     REQUIRE(got.size() == expected.size());
     for (size_t i = 0; i < got.size(); ++i) {
-      INFO(expected[i].first);
-      CHECK(got[i].first == expected[i].first);
-      CHECK(close(got[i].second.to(kCpu).to(DType::f64), expected[i].second.to(DType::f64), 1e-6).close);
+      INFO(expected[i].name);
+      CHECK(got[i].name == expected[i].name);
+      CHECK(close(got[i].tensor.to(kCpu).to(DType::f64), expected[i].tensor.to(DType::f64), 1e-6).close);
     }
     // The CPU's state continues on the device.
     const Tensors again = parameters_on(device());
