@@ -1,8 +1,9 @@
-// Training steps whose shapes repeat, each recorded once and then given to the device by one call (a CUDA graph):
-// forward and backward of all passes under any plan, clipping, the optimizer, running statistics.
+// Training steps whose shapes repeat, each recorded once and then given to the device by one call (a CUDA
+// graph): forward and backward of all passes under any plan, clipping, the optimizer, running statistics.
 //
-// What changes from step to step is read from the device's memory: the batch, and the seed, step, sample offset,
-// alpha, divisor and learning rate (StepScalars). So a replay draws the noise that the step would draw by itself.
+// What changes from step to step is read from the device's memory: the batch, and the seed, step, sample
+// offset, alpha, divisor and learning rate (StepScalars). So a replay draws the noise that the step would
+// draw by itself.
 #pragma once
 
 #include <map>
@@ -10,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "autograd/step_scalars.h"
 #include "nn/optim/optimizer.h"
 #include "nn/train/step.h"
 
@@ -21,14 +23,15 @@ class RecordedSteps {
   RecordedSteps(Objective& objective, Optimizer& optimizer, double clip_norm);
   ~RecordedSteps();
 
-  // Runs the step, which ends with the weights changed, by replaying its recording; it is recorded when steps of
-  // these shapes and numbers of passes come for the second time. Nothing at the first time: the caller then
-  // runs it, which is when the device learns what it cannot learn while recording. ValueError as a step's.
+  // Runs the step, which ends with the weights changed, by replaying its recording; it is recorded when steps
+  // of these shapes and numbers of passes come for the second time. Nothing at the first time: the caller
+  // then runs it, which is when the device learns what it cannot learn while recording. ValueError as a
+  // step's.
   std::optional<StepResult> run(const StepBatches& batches, const StepOptions& options, double lr);
 
  private:
   struct Recorded;
-  void record(Recorded& recorded, const StepOptions& options);
+  void record(Recorded& recorded, const StepOptions& options, const StepScalars& values);
   void upload(const StepScalars& scalars);
 
   Objective& objective_;

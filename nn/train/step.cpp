@@ -146,32 +146,48 @@ StepBatches upload(const Objective& objective, Device device, const std::vector<
   return result;
 }
 
-StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
+std::vector<LossParts> backward(Objective& objective, const StepBatches& batches,
                                 const StepOptions& options) {
   check_step_options(options);
-  StepResult result;
-  result.units = options.units;
-  if (result.units == 0) {
-    for (const data::Batch& batch : micro_batches) result.units += objective.valid_units(batch);
-  }
-  check<ValueError>(result.units > 0, "step {}: no unit of the batch counts towards the loss", options.step);
+  check<ValueError>(batches.units > 0, "step {}: no unit of the batch counts towards the loss", options.step);
+  std::vector<LossParts> parts;
   uint64_t sample_offset = options.sample_offset;
-  int64_t correct = 0;
   const Device device = objective.module().device();
-  for (const data::Batch& host : micro_batches) {
-    const data::Batch batch = host.to(device);
-    const LossParts parts =
-        MicroBatch(objective, batch, options, sample_offset, static_cast<double>(result.units)).backward();
+  for (const data::Batch& micro_batch : batches.micro_batches) {
+    const data::Batch batch = micro_batch.to(device);
+    parts.push_back(
+        MicroBatch(objective, batch, options, sample_offset, static_cast<double>(batches.units)).backward());
     sample_offset += batch.size;
-    result.ce += parts.ce;
-    result.kl += parts.kl;
-    correct += parts.correct;
+  }
+  return parts;
+}
+
+StepResult step_result(const Objective& objective, const std::vector<LossParts>& parts, int64_t units,
+                       const StepOptions& options) {
+  StepResult result{.units = units};
+  int64_t correct = 0;
+  for (const LossParts& part : parts) {
+    result.ce += part.ce;
+    result.kl += part.kl;
+    correct += part.correct;
   }
   result.loss = result.ce + options.alpha / 2 * result.kl;
   if (objective.counts_correct()) {
-    result.accuracy = static_cast<double>(correct) / (static_cast<double>(result.units) * options.passes);
+    result.accuracy = static_cast<double>(correct) / (static_cast<double>(units) * options.passes);
   }
   return result;
+}
+
+StepResult accumulate_gradients(Objective& objective, const StepBatches& batches,
+                                const StepOptions& options) {
+  return step_result(objective, backward(objective, batches, options), batches.units, options);
+}
+
+StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
+                                const StepOptions& options) {
+  StepBatches batches{micro_batches};
+  for (const data::Batch& batch : micro_batches) batches.units += objective.valid_units(batch);
+  return accumulate_gradients(objective, batches, options);
 }
 
 }  // namespace tandem::nn

@@ -33,7 +33,6 @@ struct StepOptions {
   uint64_t seed = 0;
   uint64_t step = 0;
   uint64_t sample_offset = 0;  // of the first micro-batch in the global batch
-  int64_t units = 0;  // valid units of all micro-batches; 0: counted from them, which are then on the CPU
 };
 
 // ConfigError naming the option when one is out of its range.
@@ -46,16 +45,23 @@ struct StepResult {
   int64_t units = 0;
 };
 
-// The micro-batches of one step: counted on the host, then on their way to the device of the module.
+// The micro-batches of one step, and how many of their units count.
 struct StepBatches {
   std::vector<data::Batch> micro_batches;
   int64_t units = 0;
 };
+// Counted on the host, then on their way to the device, to be read after backend(device).await_uploads().
 StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches);
 
 // Adds the gradients of the step's loss to .grad of the parameters. The divisor is the number of valid units
 // of all micro-batches, so that 1 x 64 and 4 x 16 are the same step.
+StepResult accumulate_gradients(Objective& objective, const StepBatches& batches, const StepOptions& options);
 StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
                                 const StepOptions& options);
+
+// Its two halves: what each micro-batch's loss says after its backward, and the means over the step.
+std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options);
+StepResult step_result(const Objective& objective, const std::vector<LossParts>& parts, int64_t units,
+                       const StepOptions& options);
 
 }  // namespace tandem::nn

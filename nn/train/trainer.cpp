@@ -64,6 +64,10 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   at_least("average", options_.average, 0);
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
                      options_.clip_norm);
+  check<ConfigError>(!options_.cuda_graph || objective.module().device() != kCpu,
+                     "cuda_graph: the model is on the CPU, expected a device that can record its work");
+  if (options_.cuda_graph)
+    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, options_.clip_norm);
   check<ConfigError>(options_.accumulate <= options_.batch_size,
                      "accumulate: {} micro-batches of a batch of {}", options_.accumulate,
                      options_.batch_size);
@@ -110,10 +114,16 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
 StepResult Trainer::step(const StepBatches& batches) {
   objective_.module().train();
   objective_.module().discard_statistics();  // of a step that failed
+  const double lr = base_lr_ * options_.schedule(state_->step + 1);
+  if (recorded_) {
+    if (const auto result = recorded_->run(batches, step_options(), lr)) {
+      optimizer_.set_lr(lr);
+      ++state_->step;
+      return *result;
+    }
+  }
   optimizer_.zero_grad();
-  StepOptions options = step_options();
-  options.units = batches.units;
-  const StepResult result = accumulate_gradients(objective_, batches.micro_batches, options);
+  const StepResult result = accumulate_gradients(objective_, batches, step_options());
   check<ValueError>(std::isfinite(result.loss),
                     "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
                     state_->step, result.ce, result.kl);
@@ -122,7 +132,7 @@ StepResult Trainer::step(const StepBatches& batches) {
       options_.clip_norm > 0 ? clip_grad_norm(parameters, options_.clip_norm, true) : grad_norm(parameters);
   check<ValueError>(std::isfinite(norm), "gradient: its norm is {} at step {}; the weights were not changed",
                     norm, state_->step);
-  optimizer_.set_lr(base_lr_ * options_.schedule(state_->step + 1));
+  optimizer_.set_lr(lr);
   optimizer_.step();
   objective_.module().commit_statistics();
   ++state_->step;

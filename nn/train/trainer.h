@@ -20,6 +20,7 @@
 #include "nn/optim/optimizer.h"
 #include "nn/optim/schedule.h"
 #include "nn/train/objective.h"
+#include "nn/train/recorded_steps.h"
 #include "nn/train/step.h"
 
 namespace tandem::nn {
@@ -51,7 +52,8 @@ struct TrainerOptions {
   std::vector<double> rates = {};  // a dropout rate per pass, or empty: every layer's own
   double rate_scale = 1;           // multiplies every dropout's own rate; not beside `rates`
   DType precision = DType::f32;    // bf16: mixed precision (StepOptions::precision)
-  int64_t rdrop_every = 1;         // m passes at every k-th step, one plain pass at the others
+  bool cuda_graph = false;  // steps of equal shapes are recorded and replayed (RecordedSteps); on a device
+  int64_t rdrop_every = 1;  // m passes at every k-th step, one plain pass at the others
   Plan plan = Plan::stacked;
   double label_smoothing = 0;
 
@@ -144,6 +146,7 @@ class Trainer {
   TrainerOptions options_;
   double base_lr_;
   std::unique_ptr<State> state_;
+  std::unique_ptr<RecordedSteps> recorded_;
 };
 
 }  // namespace tandem::nn

@@ -141,3 +141,95 @@ TEST_CASE("training on the device: the trainer learns, validates and resumes the
   const nn::FitResult result = trainer.fit(Blobs(96), Blobs(48, DType::f32, 2));
   CHECK(result.best().accuracy > 0.8);  // guessing: 0.25
 }
+
+namespace {
+
+// Trains a ViT by fit(): full batches of 6 and a last one of 2, so two recordings.
+std::vector<double> fitted(bool cuda_graph, nn::TrainerOptions options,
+                           std::vector<double>* losses = nullptr) {
+  const nn::InitScope init({.seed = 7, .device = device()});
+  models::Vit model(kVit);
+  nn::AdamW optimizer(model.parameters(), {.lr = 2e-3});
+  options.epochs = 3, options.batch_size = 6, options.clip_norm = 0.5, options.progress = false;
+  options.schedule = nn::Schedule::parse("cosine", {.warmup = 3, .total = 12});
+  options.cuda_graph = cuda_graph;
+  VitObjective objective(model);
+  nn::Trainer trainer(objective, optimizer, options);
+  trainer.on_step = [&](const nn::Metrics& now) {
+    if (losses) losses->push_back(now.loss);
+  };
+  struct Images final : data::Dataset {
+    data::Batch all = images(20, 8);
+    int64_t size() const override { return 20; }
+    data::Batch batch(std::span<const int64_t> indices, const data::BatchContext&) const override {
+      const Tensor rows =
+          from_values(std::vector<int64_t>(indices.begin(), indices.end()), {std::ssize(indices)});
+      return {
+          {index_select(all.inputs[0], 0, rows)}, index_select(all.target, 0, rows), {}, std::ssize(indices)};
+    }
+  } set;
+  trainer.fit(set, set);
+  return flat_parameters(model);
+}
+
+}  // namespace
+
+TEST_CASE("cuda graph: replayed steps are the steps as they would have run, bit for bit") {
+  std::vector<double> plain_losses, replayed_losses;
+  const nn::TrainerOptions options{
+      .passes = 2, .alpha = 1, .alpha_schedule = nn::AlphaSchedule::warmup, .alpha_warmup = 6};
+  const auto plain = fitted(false, options, &plain_losses),
+             replayed = fitted(true, options, &replayed_losses);
+  CHECK(replayed_losses == plain_losses);
+  CHECK(replayed == plain);
+}
+
+TEST_CASE("cuda graph: every plan, mixed precision, and R-Drop at every second step") {
+  for (nn::TrainerOptions options :
+       {nn::TrainerOptions{.passes = 3, .plan = nn::Plan::replay},
+        nn::TrainerOptions{.plan = nn::Plan::sequential}, nn::TrainerOptions{.precision = DType::bf16},
+        nn::TrainerOptions{.rdrop_every = 2}, nn::TrainerOptions{.accumulate = 2}}) {
+    INFO(std::string(name_of(options.plan)), " ", std::string(name_of(options.precision)), " every ",
+         options.rdrop_every);
+    CHECK(fitted(true, options) == fitted(false, options));
+  }
+}
+
+TEST_CASE("cuda graph: two replays of one step differ by their masks, which are those of their steps") {
+  const nn::InitScope init({.seed = 7, .device = device()});
+  models::Vit model(kVit);
+  VitObjective objective(model);
+  nn::SGD optimizer(model.parameters(), {.lr = 0});  // the weights stay
+  nn::Trainer trainer(objective, optimizer, {.passes = 2, .alpha = 1, .progress = false, .cuda_graph = true});
+  std::vector<double> losses;
+  for (int i = 0; i < 5; ++i) losses.push_back(trainer.step({images(4, 8)}).loss);
+  for (int i = 0; i < 5; ++i) {
+    const nn::StepResult alone = nn::accumulate_gradients(
+        objective, {images(4, 8)}, {.passes = 2, .alpha = 1, .step = static_cast<uint64_t>(i)});
+    CHECK(losses[i] == alone.loss);
+    if (i > 0) CHECK(losses[i] != losses[i - 1]);
+  }
+}
+
+TEST_CASE("cuda graph: a gradient that is not finite changes nothing, and says so") {
+  const nn::InitScope init({.seed = 7, .device = device()});
+  models::Vit model(kVit);
+  VitObjective objective(model);
+  nn::AdamW optimizer(model.parameters(), {.lr = 1e-3});
+  nn::Trainer trainer(objective, optimizer, {.passes = 2, .progress = false, .cuda_graph = true});
+  for (int i = 0; i < 3; ++i) trainer.step({images(4, 8)});
+  const auto before = flat_parameters(model);
+  data::Batch bad = images(4, 8);
+  bad.inputs[0].data<float>()[5] = NAN;
+  CHECK_THROWS_AS(trainer.step({bad}), ValueError);
+  CHECK(flat_parameters(model) == before);
+  CHECK(std::isfinite(trainer.step({images(4, 8)}).loss));
+}
+
+TEST_CASE("cuda graph: on the CPU it is an error that says what was expected") {
+  Mlp model;
+  nn::AdamW optimizer(model.parameters(), {});
+  CHECK_THROWS_WITH_AS(nn::Trainer(model, optimizer, {.cuda_graph = true}),
+                       "cuda_graph: the model is on the CPU, expected a device that can record its work",
+                       ConfigError);
+}

@@ -1,0 +1,137 @@
+#include "nn/train/recorded_steps.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "autograd/grad_mode.h"
+#include "autograd/step_scalars.h"
+#include "nn/optim/clip.h"
+
+namespace tandem::nn {
+
+struct RecordedSteps::Recorded {
+  StepBatches batches;  // the memory that replays read; empty until the step is recorded
+  std::unique_ptr<Recording> work;
+  std::vector<LossParts> parts;
+  Tensor norm;        // of the gradients, f64 []
+  Tensors gradients;  // what the parameters' gradients are after a replay
+};
+
+namespace {
+
+// Steps of one recording have equal signatures: what the host decides, and what shapes decide.
+std::string signature(const StepBatches& batches, const StepOptions& options) {
+  std::string text = fmt::format("{} passes", options.passes);
+  for (const data::Batch& batch : batches.micro_batches) {
+    text += fmt::format("; {}:", batch.size);
+    for (const Tensor& x : batch.inputs) text += " " + std::string(describe(x));
+    text += " " + std::string(describe(batch.target)) + " " + std::string(describe(batch.valid));
+  }
+  return text;
+}
+
+// to[...] = from[...] for every tensor of the batches.
+void copy(const StepBatches& from, const StepBatches& to) {
+  const NoGradGuard no_grad;
+  for (size_t i = 0; i < from.micro_batches.size(); ++i) {
+    const data::Batch &source = from.micro_batches[i], &target = to.micro_batches[i];
+    for (size_t k = 0; k < source.inputs.size(); ++k)
+      if (source.inputs[k].defined()) target.inputs[k].copy_(source.inputs[k]);
+    target.target.copy_(source.target);
+    if (source.valid.defined()) target.valid.copy_(source.valid);
+  }
+}
+
+StepBatches clone(const StepBatches& batches) {
+  StepBatches result = batches;
+  for (data::Batch& batch : result.micro_batches) {
+    for (Tensor& x : batch.inputs)
+      if (x.defined()) x = x.clone();
+    batch.target = batch.target.clone();
+    if (batch.valid.defined()) batch.valid = batch.valid.clone();
+  }
+  return result;
+}
+
+}  // namespace
+
+RecordedSteps::RecordedSteps(Objective& objective, Optimizer& optimizer, double clip_norm)
+    : objective_(objective), optimizer_(optimizer), clip_norm_(clip_norm) {}
+RecordedSteps::~RecordedSteps() = default;
+
+void RecordedSteps::upload(const StepScalars& scalars) {
+  if (!scalars_.defined())
+    scalars_ = empty({static_cast<int64_t>(sizeof(StepScalars))}, {DType::u8, objective_.module().device()});
+  backend(scalars_.device()).copy_from_host(scalars_.device_raw(), &scalars, sizeof scalars);
+}
+
+std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const StepOptions& options,
+                                             double lr) {
+  const auto [entry, is_new] = known_.try_emplace(signature(batches, options));
+  if (is_new) return {};
+  const StepScalars scalars{.seed = options.seed,
+                            .step = options.step,
+                            .sample_offset = options.sample_offset,
+                            .alpha = options.alpha,
+                            .divisor = static_cast<double>(batches.units),
+                            .lr = lr};
+  upload(scalars);
+  if (!entry->second) {
+    auto recorded = std::make_unique<Recorded>();
+    recorded->batches = clone(batches);
+    record(*recorded, options, scalars);
+    entry->second = std::move(recorded);
+  }
+  Recorded& recorded = *entry->second;
+  copy(batches, recorded.batches);
+  recorded.work->replay();
+  std::vector<LossParts> parts = recorded.parts;
+  for (LossParts& part : parts) {
+    const LossSums sums = read_loss_sums(part.device_sums);  // waits for the step
+    part.ce = sums.ce, part.kl = sums.kl, part.valid = sums.valid, part.correct = sums.correct;
+  }
+  const StepResult result = step_result(objective_, parts, batches.units, options);
+  check<ValueError>(std::isfinite(result.loss),
+                    "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
+                    options.step, result.ce, result.kl);
+  const double norm = recorded.norm.to_vector<double>()[0];
+  check<ValueError>(std::isfinite(norm), "gradient: its norm is {} at step {}; the weights were not changed",
+                    norm, options.step);
+  const Tensors parameters = objective_.module().parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    parameters[i].grad() = recorded.gradients[i];
+    parameters[i].bump_version();  // copies in other types are of the weights before
+  }
+  optimizer_.replayed();
+  return result;
+}
+
+void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const StepScalars& values) {
+  Backend& backend = tandem::backend(scalars_.device());
+  const Tensors parameters = objective_.module().parameters();
+  optimizer_.zero_grad();
+  // Copies of weights in another type must be made within the recording, though there may be one that is
+  // right this once.
+  for (const Tensor& parameter : parameters) parameter.bump_version();
+  const RecordedScalars scope(static_cast<const StepScalars*>(scalars_.device_raw()), values);
+  StepOptions relative = options;
+  relative.sample_offset = 0;  // of the step: kernels add the step's own (PassOptions::sample_offset)
+  backend.begin_recording();
+  try {
+    recorded.parts = backward(objective_, recorded.batches, relative);
+    recorded.norm =
+        clip_norm_ > 0 ? clip_grad_norm_tensor(parameters, clip_norm_) : grad_norm_tensor(parameters);
+    optimizer_.step(recorded.norm);
+    objective_.module().commit_statistics();
+    recorded.work = backend.end_recording();
+  } catch (const DeviceError& error) {
+    backend.cancel_recording();
+    raise<DeviceError>("--cuda-graph: this step cannot be recorded: {}", error.what());
+  } catch (...) {
+    backend.cancel_recording();
+    throw;
+  }
+  for (const Tensor& parameter : parameters) recorded.gradients.push_back(parameter.grad());
+}
+
+}  // namespace tandem::nn
