@@ -24,8 +24,8 @@ std::string signature(const StepBatches& batches, const StepOptions& options) {
   std::string text = fmt::format("{} passes", options.passes);
   for (const data::Batch& batch : batches.micro_batches) {
     text += fmt::format("; {}:", batch.size);
-    for (const Tensor& x : batch.inputs) text += " " + std::string(describe(x));
-    text += " " + std::string(describe(batch.target)) + " " + std::string(describe(batch.valid));
+    for (const Tensor& x : batch.inputs) text += fmt::format(" {}", describe(x));
+    text += fmt::format(" {} {}", describe(batch.target), describe(batch.valid));
   }
   return text;
 }

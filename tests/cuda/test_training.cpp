@@ -200,7 +200,7 @@ TEST_CASE("cuda graph: two replays of one step differ by their masks, which are 
   models::Vit model(kVit);
   VitObjective objective(model);
   nn::SGD optimizer(model.parameters(), {.lr = 0});  // the weights stay
-  nn::Trainer trainer(objective, optimizer, {.passes = 2, .alpha = 1, .progress = false, .cuda_graph = true});
+  nn::Trainer trainer(objective, optimizer, {.passes = 2, .alpha = 1, .cuda_graph = true, .progress = false});
   std::vector<double> losses;
   for (int i = 0; i < 5; ++i) losses.push_back(trainer.step({images(4, 8)}).loss);
   for (int i = 0; i < 5; ++i) {
@@ -216,7 +216,7 @@ TEST_CASE("cuda graph: a gradient that is not finite changes nothing, and says s
   models::Vit model(kVit);
   VitObjective objective(model);
   nn::AdamW optimizer(model.parameters(), {.lr = 1e-3});
-  nn::Trainer trainer(objective, optimizer, {.passes = 2, .progress = false, .cuda_graph = true});
+  nn::Trainer trainer(objective, optimizer, {.passes = 2, .cuda_graph = true, .progress = false});
   for (int i = 0; i < 3; ++i) trainer.step({images(4, 8)});
   const auto before = flat_parameters(model);
   data::Batch bad = images(4, 8);
