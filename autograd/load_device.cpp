@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "autograd/device.h"
@@ -26,7 +27,8 @@ std::string start_module(const std::string& name) {
     if (std::filesystem::exists(folder / file, ignored)) found = folder / file;
   }
   if (found.empty()) return "this build has no " + file;
-  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  // Global: kernels of a user's own ops find the module's functions (load_kernels).
+  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
   if (!library) return dlerror();
   // Registers the device's backend; null, or the reason why there is no device.
   const auto start = reinterpret_cast<const char* (*)()>(dlsym(library, "tandem_start_device"));
@@ -36,12 +38,18 @@ std::string start_module(const std::string& name) {
 }
 
 struct Loaded {
-  std::string name;     // of the module that runs; "" before
-  std::string problem;  // of the last one that did not start
+  std::string name;                  // of the module that runs; "" before
+  std::string problem;               // of the last one that did not start
+  std::vector<std::string> waiting;  // libraries of kernels, for when one runs
 };
 Loaded& loaded() {
   static Loaded state;
   return state;
+}
+
+void open_kernels(const std::string& file) {
+  if (dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) return;
+  raise<IoError>("load: {}", dlerror());
 }
 
 bool try_load(const std::string& name) {
@@ -50,11 +58,17 @@ bool try_load(const std::string& name) {
   check<DeviceError>(state.name.empty(), "device '{}': '{}' runs already, and a process has one CUDA device",
                      name, state.name);
   state.problem = start_module(name);
-  if (state.problem.empty()) state.name = name;
-  return state.problem.empty();
+  if (!state.problem.empty()) return false;
+  state.name = name;
+  for (const std::string& file : std::exchange(state.waiting, {})) open_kernels(file);
+  return true;
 }
 
 }  // namespace
+
+void load_kernels(const std::string& file) {
+  loaded().name.empty() ? loaded().waiting.push_back(file) : open_kernels(file);
+}
 
 Device load_device(std::string_view name) {
   if (name == "cpu") return kCpu;

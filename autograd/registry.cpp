@@ -65,6 +65,9 @@ std::vector<std::string> load_ops(const std::string& file) {
   }
   check<ConfigError>(state.error.empty(), "load: '{}': {}", file, state.error);
   check<ConfigError>(!state.names.empty(), "load: '{}' registers no op", file);
+  const std::filesystem::path at(path);
+  const std::filesystem::path kernels = at.parent_path() / (at.stem().string() + "_cuda.so");
+  if (std::filesystem::is_regular_file(kernels, unused)) load_kernels(kernels.string());
   return state.names;
 }
 
