@@ -27,8 +27,6 @@ Device parse_device(std::string_view name);  // ConfigError for any other name
 // which is cuda where there is one and else cpu; "cudasim", a CUDA device simulated on the CPU, for tests.
 // All but cpu come as a shared library beside this one, for the life of the process.
 Device load_device(std::string_view name);
-// Loads a library of kernels for the device of this process, now or once there is one. IoError when it cannot be.
-void load_kernels(const std::string& file);
 std::string why_no_cuda();  // what kept "auto" from cuda; "" when nothing did
 
 // Counts of an allocator, in bytes unless said.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/device.h"
+#include "autograd/load_kernels.h"
 
 namespace tandem {
 namespace {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "autograd/load_kernels.h"
 #include "autograd/noise.h"
 #include "autograd/tensor_impl.h"
 

@@ -80,8 +80,7 @@ struct RegisterOp {
 };
 
 // Loads a shared library of ops, linked against this one, into the process for good: its RegisterOp objects
-// register what it brings, whose names are returned (none when it was loaded before). Kernels for the process's
-// CUDA device come from a library beside it, libmyops_cuda.so for libmyops.so. IoError when the file
+// register what it brings, whose names are returned (none when it was loaded before). IoError when the file
 // cannot be loaded; ConfigError when it registers no op, or one whose name is taken.
 std::vector<std::string> load_ops(const std::string& file);
 
