@@ -168,6 +168,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) softmax_rows(Rows<T> a, in
       }
     });
     sum = Team::sum(sum);
+    Team::sync();  // the result may take the scores' place
     if (!live) return;
     if (Team::rank() == 0) a.log_sums[query.log_sum_at()] = max == -kInf ? kInf : max + log(sum);
     const C scale = max == -kInf ? C(0) : query.kept() / sum;
@@ -226,6 +227,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) softmax_slopes(Rows<T> a, 
       for (int v = 0; v < V; ++v) inner += fabs(s.at[v]) * g.at[v];
     });
     inner = Team::sum(inner);
+    Team::sync();  // the results may take the place of what they are made of
     if (!live) return;
     T *dropped = a.dropped + row * a.out_pitch, *out = a.slopes + row * a.out_pitch;
     each([&](int64_t i, auto& s, auto& g) {
