@@ -29,7 +29,7 @@ unsigned resident_blocks(int64_t tasks, int64_t shared_bytes = 0) {
     const auto* function = reinterpret_cast<const void*>(kernel);
     if (shared_bytes > 48 * 1024 - kOwnShared)  // more than every kernel has without asking
       check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shared_bytes)),
+                                 static_cast<int>(shared_limit())),
             "cudaFuncSetAttribute");
     int per_sm = 0;
     check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, function, threads, shared_bytes),

@@ -130,15 +130,6 @@ struct Team {
 
   __device__ static int rank() { return static_cast<int>(threadIdx.x) % size; }
 
-  // Orders what the team read and wrote until now with what it does next; a shuffle alone orders no memory.
-  __device__ static void sync() {
-    if constexpr (size > kWarp) {
-      __syncthreads();
-    } else {
-      __syncwarp();
-    }
-  }
-
   template <class A, class Combine>
   __device__ static A reduce(A value, Combine combine) {
     if constexpr (size > kWarp) {

@@ -141,6 +141,13 @@ __device__ void each_score(const Q& query, int64_t n, C scale, PaddedRow<Form, C
   }
 }
 
+// All of the team's row has been read, when it may be written over. (Sums wait in a block, but not in a
+// warp.)
+template <class Team>
+__device__ void wait_for_reads() {
+  if constexpr (Team::kSize <= cuda::kWarp) __syncwarp();
+}
+
 template <class T, class Form>
 __global__ void __launch_bounds__(Form::Team::kBlock) softmax_rows(Rows<T> a, int room_bytes) {
   using C = compute_t<T>;
@@ -168,7 +175,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) softmax_rows(Rows<T> a, in
       }
     });
     sum = Team::sum(sum);
-    Team::sync();  // the result may take the scores' place
+    wait_for_reads<Team>();
     if (!live) return;
     if (Team::rank() == 0) a.log_sums[query.log_sum_at()] = max == -kInf ? kInf : max + log(sum);
     const C scale = max == -kInf ? C(0) : query.kept() / sum;
@@ -227,7 +234,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) softmax_slopes(Rows<T> a, 
       for (int v = 0; v < V; ++v) inner += fabs(s.at[v]) * g.at[v];
     });
     inner = Team::sum(inner);
-    Team::sync();  // the results may take the place of what they are made of
+    wait_for_reads<Team>();
     if (!live) return;
     T *dropped = a.dropped + row * a.out_pitch, *out = a.slopes + row * a.out_pitch;
     each([&](int64_t i, auto& s, auto& g) {

@@ -81,7 +81,7 @@ void Optimizer::step(const Tensor& norm) {
   const bool recording = recorded_scalars() != nullptr;
   std::vector<Active> on_cpu, on_device[2];
   for (Slot& slot : slots_) {
-    slot.recorded = recording && slot.parameter.grad().defined();
+    if (recording) slot.recorded = slot.parameter.grad().defined();
     if (!slot.parameter.grad().defined()) continue;
     check<AutogradError>(!recording || !slot.state.empty() || state_names_.empty(),
                          "{}: {} was not updated before it was recorded", name_, describe(slot.parameter));

@@ -49,14 +49,16 @@ class RDropUnit {
     part.unit = a_.first_unit + unit;
     const int64_t label = a_.target[unit];
     if ((a_.valid && a_.valid[unit] == 0) || label == a_.rows.ignore_index) {
-      if (a_.grad.data) clear();
+      fill(T(0));
     } else if (label < 0 || label >= classes_) {
       part.counted = 1;
       part.error = RDropError::label, part.value = static_cast<double>(label);
+      fill(T(NAN));
     } else {
       part.counted = 1;
       label_ = static_cast<int>(label);
-      counted(part);
+      // A step that is recorded goes on after an error: its gradient must not pass for one.
+      if (!counted(part)) fill(T(NAN));
     }
     if (threadIdx.x == 0) a_.parts[unit] = part;
     __syncthreads();  // the next unit takes the memory
@@ -71,7 +73,8 @@ class RDropUnit {
     for (int i = threadIdx.x; i < m(); i += threads) f(state_[i], i);
   }
 
-  __device__ void counted(RDropPart& part) {
+  // False where the unit is wrong, as part.error tells.
+  __device__ bool counted(RDropPart& part) {
     real_classes_ = classes_;
     each_pass([](PassState<C>& s, int) { s = {.max = -kInf, .hit = -1}; });
     bool odd = false;  // some logit is not finite
@@ -84,7 +87,7 @@ class RDropUnit {
       add_tile();
       __syncthreads();
     }
-    if (odd && !exclude(part)) return;
+    if (odd && !exclude(part)) return false;
     combine();
     __syncthreads();
     double fit = 0;
@@ -93,7 +96,7 @@ class RDropUnit {
       part.correct += state_[i].hit == label_;
     }
     part.fit = fit / m();
-    if (m() == 1 && !a_.grad.data) return;
+    if (m() == 1 && !a_.grad.data) return true;
     double distance = 0;
     for (int begin = 0; begin < classes_; begin += tiles_.columns) {
       if (tiles_.columns < classes_) {
@@ -110,17 +113,22 @@ class RDropUnit {
       }
     }
     if (m() > 1) part.distance = block_sum<threads>(distance) / (m() - 1);
+    return true;
   }
 
-  // Zeros for the gradient of a unit that does not count.
-  __device__ void clear() const {
+  // One value for the whole gradient of the unit.
+  __device__ void fill(T value) const {
+    if (!a_.grad.data) return;
+    Vector<T, V> values;
+#pragma unroll
+    for (int v = 0; v < V; ++v) values.at[v] = value;
     for (int i = 0; i < m(); ++i) {
       T* row = a_.grad.row(i, unit_);
       if (tiles_.vectors) {
         for (int k = threadIdx.x; k < classes_ / V; k += threads)
-          reinterpret_cast<Vector<T, V>*>(row)[k] = {};
+          reinterpret_cast<Vector<T, V>*>(row)[k] = values;
       } else {
-        for (int c = threadIdx.x; c < classes_; c += threads) row[c] = T(0);
+        for (int c = threadIdx.x; c < classes_; c += threads) row[c] = value;
       }
     }
   }

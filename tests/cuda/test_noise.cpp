@@ -96,7 +96,7 @@ TEST_CASE("device: a recording draws the noise of the step that its scalars say"
   Tensor out = run(options_of(now));  // once before, so that every kernel was there
   there.begin_recording();
   {
-    const RecordedScalars recorded(scalars);
+    const RecordedScalars recorded(scalars, now);
     // Offsets are relative to the step's; seed and step are the scalars' own.
     out.copy_(run({.seed = 99, .step = 99, .count = 2, .sample_offset = 12}));
   }
