@@ -13,7 +13,8 @@ failures = []
 
 
 def run(*command, **environment):
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **environment})
+    everything = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}  # a build's folders
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**everything, **environment})
 
 
 def check(what, holds, shown=""):
@@ -47,7 +48,7 @@ def explicit_and_auto(what, tandem, reason, prefix=()):
 
 for file in (build / "tools/tandem", build / "libtandem.so"):
     libraries = needed(file)
-    check(f"{file.name} needs no library of CUDA", libraries and not [l for l in libraries if "cu" in l], libraries)
+    check(f"{file.name} needs no library of CUDA", libraries and not [l for l in libraries if re.match("lib(cu|nv)", l)], libraries)
 
 with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
@@ -62,10 +63,13 @@ with tempfile.TemporaryDirectory() as name:
     copied = tandem.parent.parent / module.name
     # As on a machine without them: nothing tells where they are.
     linker = ["/lib64/ld-linux-x86-64.so.2", "--inhibit-rpath", str(copied)]
-    if any(l in run("ldconfig", "-p").stdout for l in libraries):
-        print("skipped: without CUDA's libraries (they are installed for all programs here)")
-    else:
-        explicit_and_auto("without CUDA's libraries", tandem, "cannot open shared object file", linker)
+    if any(l in run("ldconfig", "-p").stdout for l in libraries):  # found by all programs: another stands for them
+        for output, link in ((folder / "libnone.so", []), (copied, ["-Wl,--no-as-needed", f"-L{folder}", "-lnone"])):
+            made = run("c++", "-shared", "-x", "c++", "/dev/null", "-o", output, *link)
+            check(f"a module that needs a library: {output.name}", made.returncode == 0, made.stderr)
+        (folder / "libnone.so").unlink()
+        linker = []
+    explicit_and_auto("without a library of CUDA", tandem, "cannot open shared object file", linker)
 
 if pathlib.Path("/dev/nvidiactl").exists() or pathlib.Path("/proc/driver/nvidia").exists():
     print("skipped: without a driver (there is one here)")

@@ -141,7 +141,6 @@ void train(Recipe& recipe, const CLI::App& command, const std::string& task) {
   check_settings(s, recipe.largest_rate());
   if (s.threads > 0) set_num_threads(s.threads);
   const Device device = load_device(s.device);
-  if (!s.quiet) fmt::print(stderr, "{}\n", device_line(s.device, device));
   recipe.load();
   std::string metric;
   {
@@ -157,8 +156,8 @@ void train(Recipe& recipe, const CLI::App& command, const std::string& task) {
     data::write_file(s.run + "/" + kSettingsFile,
                      to_config(command, {"config", "resume", "overwrite", "profile", "quiet"}));
     if (!s.quiet) {
-      fmt::print(stderr, "{} parameters, {} threads\n{}\n", model->module->num_parameters(), num_threads(),
-                 recipe.summary());
+      fmt::print(stderr, "{}\n{} parameters, {} threads\n{}\n", device_line(s.device, device),
+                 model->module->num_parameters(), num_threads(), recipe.summary());
     }
   }
 
