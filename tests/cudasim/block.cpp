@@ -35,7 +35,9 @@ Block::Block(Launch& owner) : launch(owner) {
   set(BlockRow::dynamic_shared, launch.dynamic_shared);
   set(BlockRow::total_shared, launch.static_shared + launch.dynamic_shared);
   set(BlockRow::zero, 0);
-  warps.resize(count);
+  static auto& pool = *new std::vector<Warp>;  // their memory is used by one launch after another
+  if (pool.size() < count) pool.resize(count);
+  warps = std::span(pool).first(count);
   for (uint32_t i = 0; i < count; ++i) warps[i].prepare(*this, i);
 }
 

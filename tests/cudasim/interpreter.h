@@ -4,14 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "device_memory.h"
 #include "ptx_decoder.h"
 #include "ptx_module.h"
+#include "random.h"
 #include "sim.h"
 
 namespace cudasim {
@@ -39,14 +40,14 @@ struct Launch {
   dim3 grid, block;
   uint32_t static_shared = 0, dynamic_shared = 0;
   std::vector<std::byte> parameters;
-  std::vector<Region> shared;  // layout of a block's shared memory; `begin` is the offset in it
-  uint32_t shared_bytes = 0;   // of the layout, with what separates the arrays
+  std::span<Region> shared;   // layout of a block's shared memory; `begin` is the offset in it
+  uint32_t shared_bytes = 0;  // of the layout, with what separates the arrays
 
   LaunchCounters counters;
   Order order = Order::forward;
   bool check = true;
   uint64_t budget = 0;
-  std::mt19937 random;
+  Random random;
   std::set<std::pair<std::string, const Instruction*>> reported;
 
   uint32_t first_epoch = 0;            // barriers are counted from here
@@ -172,7 +173,7 @@ class Block {
   std::vector<ReadBesideAtomic> reads_beside_atomics;
   std::vector<ConstantChunk> rows;
   std::vector<ConstantChunk> memory;  // shared
-  std::vector<Warp> warps;
+  std::span<Warp> warps;
 
  private:
   void complete(uint32_t id);

@@ -33,6 +33,11 @@ struct Layout {
   std::map<const SharedVariable*, uint32_t> offsets;
 };
 
+std::map<std::pair<const Function*, uint32_t>, Layout>& layouts() {
+  static auto& instance = *new std::map<std::pair<const Function*, uint32_t>, Layout>;
+  return instance;
+}
+
 Layout lay_out(const std::vector<Function*>& functions, uint32_t dynamic) {
   Layout layout;
   uint32_t next = between_arrays;
@@ -70,6 +75,17 @@ Layout lay_out(const std::vector<Function*>& functions, uint32_t dynamic) {
   return layout;
 }
 
+// Layouts are kept from launch to launch: what is known about their bytes takes time to make.
+Layout& layout_of(const Function& kernel, const std::vector<Function*>& functions, uint32_t dynamic) {
+  constexpr size_t most = 64;
+  auto& known = layouts();
+  const auto key = std::make_pair(&kernel, dynamic);
+  const auto it = known.find(key);
+  if (it != known.end()) return it->second;
+  if (known.size() == most) known.clear();
+  return known.emplace(key, lay_out(functions, dynamic)).first->second;
+}
+
 // Writes the addresses of shared arrays into the constants of the functions that use them.
 void fix_up(const Function& kernel, const std::vector<Function*>& functions, const Layout& layout) {
   for (Function* function : functions) {
@@ -103,7 +119,7 @@ struct Request {
 void run(const Request& request) {
   name_work("kernel " + demangled(request.function->name));
   const std::vector<Function*> functions = reachable(*request.function);
-  Layout layout = lay_out(functions, request.shared);
+  Layout& layout = layout_of(*request.function, functions, request.shared);
   fix_up(*request.function, functions, layout);
   Launch launch;
   launch.kernel = request.function;
@@ -111,13 +127,13 @@ void run(const Request& request) {
   launch.block = request.block;
   launch.dynamic_shared = request.shared;
   launch.static_shared = layout.static_bytes;
-  launch.shared = std::move(layout.arrays);
+  launch.shared = layout.arrays;
   launch.shared_bytes = layout.bytes;
   launch.parameters = request.parameters;
   launch.order = options().order;
   launch.check = options().check;
   launch.budget = options().budget;
-  launch.random.seed(static_cast<uint32_t>(options().seed * 7919 + ++launches));
+  launch.random.seed(options().seed << 32 | ++launches);
   launch.counters.grid = request.grid;
   launch.counters.block = request.block;
   launch.counters.static_shared = layout.static_bytes;
@@ -133,7 +149,7 @@ void run(const Request& request) {
 
 uint32_t static_shared_bytes(Kernel& kernel) {
   decode(*kernel.function);
-  return lay_out(reachable(*kernel.function), 0).static_bytes;
+  return layout_of(*kernel.function, reachable(*kernel.function), 0).static_bytes;
 }
 
 cudaError_t launch_kernel(Kernel& kernel, dim3 grid, dim3 block, void** arguments, size_t shared,
@@ -167,6 +183,8 @@ cudaError_t launch_kernel(Kernel& kernel, dim3 grid, dim3 block, void** argument
   }
   return submit(stream, [request] { run(*request); });
 }
+
+void forget_layouts() { layouts().clear(); }
 
 void record_launches(bool on) {
   const Lock lock(device_mutex());

@@ -173,6 +173,7 @@ void __cudaUnregisterFatBinary(void** handle) {
   const Lock lock(device_mutex());
   Registry& r = registry();
   const auto* module = reinterpret_cast<Module*>(handle);
+  forget_layouts();
   std::erase_if(r.kernels, [&](const auto& entry) { return entry.second.module == module; });
   std::erase_if(r.variables, [&](const auto& entry) { return entry.second.module == module; });
   std::erase_if(r.modules, [&](const auto& entry) { return entry.get() == module; });

@@ -40,6 +40,8 @@ uint32_t static_shared_bytes(Kernel& kernel);            // decodes it
 cudaError_t launch_kernel(Kernel& kernel, dim3 grid, dim3 block, void** arguments, size_t shared,
                           cudaStream_t stream);
 
+void forget_layouts();  // of kernels that are going
+
 // ---- streams
 // Puts work behind what the stream has; into its graph if it is captured.
 cudaError_t submit(cudaStream_t stream, std::function<void()> work);

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <map>
-#include <random>
 
 #include "interpreter.h"
+#include "random.h"
 #include "runtime.h"
 
 namespace cudasim {
@@ -13,7 +13,7 @@ namespace {
 struct Streams {
   std::vector<std::shared_ptr<Queue>> queues;
   std::map<cudaStream_t, std::shared_ptr<Queue>> by_handle;
-  std::mt19937 random;
+  Random random;
   uint64_t seed = ~uint64_t{0};
   std::vector<std::pair<size_t, uint64_t>> free_indices;  // of destroyed queues, and how far they had counted
 
@@ -27,7 +27,7 @@ struct Streams {
   }
 
   uint32_t draw() {
-    if (seed != options().seed) random.seed(static_cast<uint32_t>(seed = options().seed));
+    if (seed != options().seed) random.seed(seed = options().seed);
     return random();
   }
 };
