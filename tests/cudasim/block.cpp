@@ -1,6 +1,4 @@
 // A block: the order in which its warps run, its barriers, its shared memory; and the grid of blocks.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -45,23 +43,28 @@ void Block::next_epoch() { epoch = take_epoch(); }
 
 std::string Block::thread_name(uint32_t thread) const {
   const dim3 size = launch.block, at = coordinates;
-  return fmt::format("block ({},{},{}) thread ({},{},{})", at.x, at.y, at.z, thread % size.x,
-                     thread / size.x % size.y, thread / size.x / size.y);
+  std::string text = "block (";
+  for (const uint32_t c : {at.x, at.y, at.z}) text.append(std::to_string(c)).append(",");
+  text.back() = ')';
+  text.append(" thread (");
+  for (const uint32_t c : {thread % size.x, thread / size.x % size.y, thread / size.x / size.y}) {
+    text.append(std::to_string(c)).append(",");
+  }
+  text.back() = ')';
+  return text;
 }
 
+// The next warp in order, from the one at `first_` on.
 Warp* Block::pick() {
   const auto count = static_cast<uint32_t>(warps.size());
-  if (launch.order == Order::random) {
-    const uint32_t first = launch.random() % count;
-    for (uint32_t i = 0; i < count; ++i) {
-      Warp& warp = warps[(first + i) % count];
-      if (warp.runnable()) return &warp;
-    }
-    return nullptr;
-  }
+  if (launch.order == Order::random) first_ = launch.random() % count;
   for (uint32_t i = 0; i < count; ++i) {
-    Warp& warp = warps[launch.order == Order::reverse ? count - 1 - i : i];
-    if (warp.runnable()) return &warp;
+    const uint32_t at = (first_ + i) % count;
+    Warp& warp = warps[launch.order == Order::reverse ? count - 1 - at : at];
+    if (warp.runnable()) {
+      first_ = at;
+      return &warp;
+    }
   }
   return nullptr;
 }
@@ -82,6 +85,7 @@ void Block::run(uint32_t linear_index) {
   launch.block_order.push_back(index);
   fence_pending = acquired = false;
   reads_beside_atomics.clear();
+  first_ = 0;
   for (Region& region : launch.shared) {
     std::fill_n(region.bytes, region.size, poison);
     region.shadow.mark(0, region.size, false);
@@ -96,7 +100,11 @@ void Block::run(uint32_t linear_index) {
       if (pick() == nullptr) deadlock();
       continue;
     }
-    warp->run(launch.order == Order::random ? 1 + (launch.random() & 63) : ~uint64_t{0});
+    // A warp runs until it waits. One that accesses memory again and again may wait for what another writes
+    // there.
+    constexpr uint64_t patience = 1 << 16;
+    warp->run(launch.order == Order::random ? 1 + (launch.random() & 63) : patience);
+    first_ = warp->runnable() ? first_ + 1 : 0;
   }
   report_reads_beside_atomics();
 }
@@ -193,11 +201,12 @@ void Block::deadlock() {
       ++waiting;
     }
   }
-  std::string text = fmt::format("deadlock: {} threads wait, {} have exited", waiting, exited_threads());
+  std::string text = "deadlock: " + std::to_string(waiting) + " threads wait, " +
+                     std::to_string(exited_threads()) + " have exited";
   const std::pair<const Instruction* const, Wait>* worst = nullptr;
   for (const auto& entry : waits) {
     const auto& [in, wait] = entry;
-    text += fmt::format("; {} wait at {}", wait.threads, source_of(*wait.function, *in));
+    text += "; " + std::to_string(wait.threads) + " wait at " + source_of(*wait.function, *in);
     if (wait.collective) text += " for lanes " + hex(wait.lanes);
     if (worst == nullptr || (wait.collective && !worst->second.collective)) worst = &entry;
   }

@@ -131,6 +131,7 @@ class Warp {
   std::vector<std::byte> local_;
   uint32_t local_capacity_ = 0;  // of one lane
   uint64_t slice_ = 0;           // instructions left
+  bool others_first_ = false;    // lanes ran for long and may wait for others of their warp
   std::vector<Place> returns_[warp_size];
 };
 
@@ -183,6 +184,7 @@ class Block {
   Warp* pick();
 
   Barrier barriers_[16];
+  uint32_t first_ = 0;  // where the search for a warp begins
 };
 
 std::string hex(uint64_t value);

@@ -314,6 +314,14 @@ TEST_CASE("good kernels: exchange within a warp by shared memory") {
   });
 }
 
+TEST_CASE("good kernels: warps that wait for each other by atomics") {
+  in_all_orders([&] {
+    const DeviceArray<int> flag(std::vector<int>{0});
+    good::spin(flag.data());
+    CHECK(flag.values()[0] == 18);
+  });
+}
+
 TEST_CASE("good kernels: barriers that count") {
   const std::vector<int> x = random_ints(96, 0, 5);
   in_all_orders([&] {

@@ -46,6 +46,7 @@ void Warp::start() {
   running = present;
   exited = ~present;
   at_barrier = at_collective = 0;
+  others_first_ = false;
   Place begin;
   begin.function = launch->kernel;
   reserve(begin);
@@ -137,8 +138,9 @@ uint32_t Warp::choose(uint32_t& limit) {
     const int lane = std::countr_zero(rest);
     if (place[lane] == *first) continue;
     together = false;
-    if (behind(place[lane], place[best])) best = lane;
+    if (behind(place[lane], place[best]) != others_first_) best = lane;
   }
+  others_first_ = false;
   uint32_t lanes = running;
   const bool random = launch->order == Order::random;
   if (!together) {
@@ -165,7 +167,7 @@ uint32_t Warp::choose(uint32_t& limit) {
     const uint32_t some = lanes & launch->random();
     if (some != 0 && some != lanes) {
       lanes = some;
-      slice_ = std::min<uint64_t>(slice_, launch->random() & 31);
+      slice_ = std::min<uint64_t>(slice_, 1 + (launch->random() & 31));
     }
   }
   enter(where);
@@ -178,7 +180,10 @@ void Warp::run(uint64_t slice) {
     uint32_t limit;
     const uint32_t lanes = choose(limit);
     run_group(lanes, limit);
-    if (slice_ == 0) return;
+    if (slice_ == 0) {
+      others_first_ = true;
+      return;
+    }
   }
 }
 

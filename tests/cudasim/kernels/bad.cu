@@ -185,15 +185,6 @@ __global__ void endless_kernel(const volatile int* flag) {
   }
 }
 
-__global__ void waits_for_other_warp_kernel(int* y) {
-  volatile int* flag = y;
-  if (threadIdx.x == 32) *flag = 1;
-  if (threadIdx.x == 0) {
-    while (*flag == 0) {
-    }
-  }
-}
-
 __global__ void fails_assertion_kernel(int n) { assert(static_cast<int>(threadIdx.x) < n); }
 
 __device__ __noinline__ float descend(int n, float* y) {
@@ -241,7 +232,6 @@ void last_block_without_fence(const float* x, float* partial, unsigned* counter,
   last_block_without_fence_kernel<<<4, 32>>>(x, partial, counter, out);
 }
 void endless(const volatile int* flag) { endless_kernel<<<1, 32>>>(flag); }
-void waits_for_other_warp(int* y) { waits_for_other_warp_kernel<<<1, 64>>>(y); }
 void fails_assertion(int n) { fails_assertion_kernel<<<1, 32>>>(n); }
 void endless_recursion(int n, float* y) { endless_recursion_kernel<<<1, 32>>>(n, y); }
 void write_constant(const float* x) { write_constant_kernel<<<1, 4>>>(const_cast<float*>(x)); }

@@ -31,7 +31,6 @@ void read_of_other_block(float* y);                    // 4
 void last_block_without_fence(const float* x, float* partial, unsigned* counter,
                               float* out);  // 4 * 32 values
 void endless(const volatile int* flag);
-void waits_for_other_warp(int* y);  // 1 int, zero; no barrier
 void fails_assertion(int n);
 void endless_recursion(int n, float* y);
 void write_constant(const float* x);

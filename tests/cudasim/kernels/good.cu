@@ -270,6 +270,29 @@ __global__ void compare_and_swap_kernel(int n, const float* x, float* product) {
   } while (seen != assumed);
 }
 
+// The first and the last warp wait for the one in between, which waits for the first lane.
+__global__ void spin_kernel(int* flag) {
+  const int warp = threadIdx.x / 32;
+  if (threadIdx.x == 0) atomicAdd(flag, 1);
+  if (threadIdx.x == 33) {
+    while (atomicAdd(flag, 0) != 1) {
+    }
+    atomicAdd(flag, 1);
+  }
+  if (warp != 1) {
+    while (atomicAdd(flag, 0) < 2) {
+    }
+  }
+  if (warp == 2) {  // lanes of one warp as well
+    if (threadIdx.x % 2 == 0) {
+      while (atomicAdd(flag, 0) < 18) {
+      }
+    } else {
+      atomicAdd(flag, 1);
+    }
+  }
+}
+
 }  // namespace
 
 void saxpy(int n, float a, const float* x, float* y, cudaStream_t stream) {
@@ -315,6 +338,7 @@ void compare_and_swap(int n, const float* x, float* product) {
   compare_and_swap_kernel<<<grid_for(n, 32), 32>>>(n, x, product);
 }
 
+void spin(int* flag) { spin_kernel<<<1, 96>>>(flag); }
 const void* block_sum_kernel() { return reinterpret_cast<const void*>(&sum_blocks_kernel); }
 
 }  // namespace good

@@ -30,6 +30,8 @@ void constants(int n, const float* x, float* y);       // __constant__ and __dev
 void set_offset(float value);
 void compare_and_swap(int n, const float* x, float* product);  // CAS loop
 
+void spin(int* flag);  // warps wait for each other; a zero
+
 const void* block_sum_kernel();  // of sum_blocks, for the runtime's questions about kernels
 
 }  // namespace good
