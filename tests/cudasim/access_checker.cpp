@@ -226,20 +226,48 @@ void check_write_after_read(Warp& w, uint32_t lane, Region& region, size_t at, c
   }
 }
 
+namespace {
+
+struct Range {
+  uint64_t begin, end;
+};
+std::vector<Range> reused;
+
+}  // namespace
+
+void count_reused(const void* device, size_t bytes) {
+  if (device == nullptr) return reused.clear();
+  const auto begin = reinterpret_cast<uint64_t>(device);
+  reused.push_back({begin, begin + bytes});
+}
+
 void count_global(Warp& w, const uint64_t* addresses, uint32_t lanes, uint32_t bytes, Access access) {
-  std::array<uint64_t, size_t{2} * warp_size> sectors;
+  // The places that the warp accesses, in order: of equal size and aligned, so they are equal or apart.
+  std::array<uint64_t, warp_size> places;
   size_t count = 0;
+  bool ordered = true;
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
-    const uint64_t sector = addresses[std::countr_zero(rest)] / 32;
-    if (count == 0 || sectors[count - 1] != sector)
-      sectors[count++] = sector;  // accesses are aligned: one sector each
+    const uint64_t place = addresses[std::countr_zero(rest)];
+    if (count != 0 && places[count - 1] == place) continue;
+    ordered &= count == 0 || places[count - 1] < place;
+    places[count++] = place;
   }
-  if (!std::is_sorted(sectors.begin(), sectors.begin() + count)) {
-    std::sort(sectors.begin(), sectors.begin() + count);
-    count = static_cast<size_t>(std::unique(sectors.begin(), sectors.begin() + count) - sectors.begin());
+  if (!ordered) {
+    std::sort(places.begin(), places.begin() + count);
+    count = static_cast<size_t>(std::unique(places.begin(), places.begin() + count) - places.begin());
   }
   LaunchCounters& counters = w.launch->counters;
-  const uint64_t asked = uint64_t{bytes} * static_cast<uint32_t>(std::popcount(lanes));
+  const uint64_t asked = uint64_t{bytes} * count;
+  for (const Range& range : reused) {
+    if (access == Access::read && count != 0 && places[0] >= range.begin && places[0] < range.end) {
+      counters.reused_bytes += asked;
+      return;
+    }
+  }
+  // An access is no larger than a sector, and lies in one.
+  count = static_cast<size_t>(std::unique(places.begin(), places.begin() + count,
+                                          [](uint64_t a, uint64_t b) { return a / 32 == b / 32; }) -
+                              places.begin());
   if (access != Access::write) {
     counters.read_bytes += asked;
     counters.read_sectors += count;

@@ -141,6 +141,7 @@ void run(const Request& request) {
   execute(launch);
   if (recording) {
     launch.counters.kernel = demangled(request.function->name);
+    launch.counters.symbol = request.function->name;
     recorded.push_back(launch.counters);
   }
 }

@@ -83,13 +83,16 @@ size_t check_all_kernels();
 
 struct LaunchCounters {
   std::string kernel;  // demangled, without parameters
+  std::string symbol;  // mangled
   dim3 grid, block;
   size_t static_shared = 0, dynamic_shared = 0;
   uint64_t lane_instructions = 0, warp_instructions = 0;  // lanes: those that were active
   uint64_t flops = 0;                                // f32 and f64 arithmetic, a fused multiply-add counts 2
-  uint64_t read_bytes = 0, written_bytes = 0;        // of global memory, as asked for by the instructions
+  // Of global memory, as asked for by the instructions; what several lanes of a warp read at once counts once.
+  uint64_t read_bytes = 0, written_bytes = 0;
   uint64_t distinct_read = 0, distinct_written = 0;  // bytes, each counted once however often it is touched
   uint64_t read_sectors = 0, written_sectors = 0;    // of 32 bytes, per warp instruction
+  uint64_t reused_bytes = 0;                         // reads of count_reused(), which are in no other counter
   uint64_t shared_accesses = 0;                      // warp instructions that access shared memory
   uint64_t bank_conflicts = 0;                       // extra cycles in them
   uint64_t barriers = 0;
@@ -98,5 +101,8 @@ struct LaunchCounters {
 // While on, each launch adds its counters to a list; turning it on empties the list.
 void record_launches(bool on);
 const std::vector<LaunchCounters>& recorded_launches();
+
+// Reads of these bytes are counted apart: an operand that all rows use, and that caches keep. Null forgets all.
+void count_reused(const void* device, size_t bytes);
 
 }  // namespace cudasim

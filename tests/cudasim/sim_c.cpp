@@ -53,6 +53,7 @@ int cudasim_recorded_launch(size_t index, cudasim_launch* launch) {
   if (index >= recorded_launches().size()) return 0;
   const LaunchCounters& c = recorded_launches()[index];
   *launch = {.kernel = c.kernel.c_str(),
+             .symbol = c.symbol.c_str(),
              .grid = {c.grid.x, c.grid.y, c.grid.z},
              .block = {c.block.x, c.block.y, c.block.z},
              .static_shared = c.static_shared,
@@ -66,10 +67,13 @@ int cudasim_recorded_launch(size_t index, cudasim_launch* launch) {
              .distinct_written = c.distinct_written,
              .read_sectors = c.read_sectors,
              .written_sectors = c.written_sectors,
+             .reused_bytes = c.reused_bytes,
              .shared_accesses = c.shared_accesses,
              .bank_conflicts = c.bank_conflicts,
              .barriers = c.barriers};
   return 1;
 }
+
+void cudasim_count_reused(const void* device, size_t bytes) { count_reused(device, bytes); }
 
 }  // extern "C"

@@ -21,12 +21,12 @@ const char* cudasim_live_allocation(size_t index);
 const char* cudasim_check_all_kernels(void);
 
 struct cudasim_launch {
-  const char* kernel;
+  const char *kernel, *symbol;
   uint32_t grid[3], block[3];
   uint64_t static_shared, dynamic_shared;
   uint64_t lane_instructions, warp_instructions, flops;
   uint64_t read_bytes, written_bytes, distinct_read, distinct_written;
-  uint64_t read_sectors, written_sectors;
+  uint64_t read_sectors, written_sectors, reused_bytes;
   uint64_t shared_accesses, bank_conflicts, barriers;
 };
 
@@ -34,6 +34,8 @@ struct cudasim_launch {
 void cudasim_record_launches(int on);
 // Fills in what the n-th launch did (see LaunchCounters in sim.h); 0 behind the last.
 int cudasim_recorded_launch(size_t index, struct cudasim_launch* launch);
+// Reads of these bytes are counted as reused_bytes alone. NULL forgets all.
+void cudasim_count_reused(const void* device, size_t bytes);
 
 #ifdef __cplusplus
 }

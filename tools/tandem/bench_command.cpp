@@ -16,6 +16,7 @@
 #include "tools/bench/workloads.h"
 #include "tools/tandem/command.h"
 #include "tools/tandem/options.h"
+#include "tools/tandem/roofline_command.h"
 
 namespace tandem::command {
 namespace {
@@ -26,6 +27,7 @@ struct Options {
   std::vector<std::string> what;
   int repeat = 7;
   std::string json;
+  RooflineOptions roofline;
 };
 
 // What one run moves and computes, where that is known.
@@ -273,7 +275,18 @@ void add_bench(CLI::App& app) {
       ->check(integer(1, 100'000))
       ->capture_default_str();
   command->add_option("--json", o->json, "also write the measurements to this file");
+  CLI::Option* device =
+      command->add_option("--device", o->roofline.device, "of --roofline: cudasim")->check(device_name());
+  CLI::Option* arch =
+      command->add_option("--roofline", o->roofline.arch, "what kernels move, for this architecture: sm_90")
+          ->needs(device);
+  device->needs(arch);
+  command->add_option("--bandwidth", o->roofline.bandwidth, "of that architecture's memory, GB/s")
+      ->check(positive())
+      ->needs(arch)
+      ->default_val(3350.0);
   command->callback([o] {
+    if (!o->roofline.arch.empty()) return roofline(o->roofline);
     Bench bench(o->repeat);
     fmt::print("{} threads; median of {} runs\n", num_threads(), o->repeat);
     auto wanted = [&](const char* name) {

@@ -1,0 +1,76 @@
+"""What the assembler said of every kernel of the CUDA module: none spills registers.
+
+  test_registers.py ARCHITECTURES OBJECT...
+
+Beside each object lies OBJECT.ptxas (cuda/compile-kernel). The kernels that there must be are those of the PTX
+in the object itself.
+"""
+
+import re
+import sys
+
+# Kernels that may spill, a regular expression of the mangled name: why.
+ALLOWED = {}
+
+SKIPPED = 77
+
+
+def kernels_of(path):
+    with open(path, "rb") as f:
+        return set(re.findall(r"\.entry\s+([\w$]+)\s*\(", f.read().decode("latin-1")))
+
+
+def figures_of(path):
+    """(kernel, architecture): bytes spilled, bytes of stack, registers."""
+    figures, key = {}, None
+    with open(path) as f:
+        for line in f:
+            if entry := re.search(r"Compiling entry function '([^']+)' for '([^']+)'", line):
+                key = entry.groups()
+                figures[key] = {}
+            elif stack := re.search(r"^ *(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
+                if key:
+                    figures[key].setdefault("spilled", int(stack[2]) + int(stack[3]))
+                    figures[key].setdefault("stack", int(stack[1]))
+            elif registers := re.search(r"Used (\d+) registers", line):
+                if key:
+                    figures[key]["registers"] = int(registers[1])
+                key = None
+    return figures
+
+
+def main():
+    architectures, objects = [arch for arch in sys.argv[1].split(",") if arch], sys.argv[2:]
+    if not architectures:
+        print("no architectures (-Dgpu_arch is empty): nothing was assembled")
+        return SKIPPED
+    problems, count, used = [], 0, set()
+    most = {arch: (0, "") for arch in architectures}
+    for path in objects:
+        figures = figures_of(path + ".ptxas")
+        for kernel in sorted(kernels_of(path)):
+            for arch in architectures:
+                count += 1
+                of_kernel = figures.get((kernel, f"sm_{arch}"), {})
+                if {"spilled", "stack", "registers"} - of_kernel.keys():
+                    problems.append(f"{path}.ptxas: says nothing of {kernel} for sm_{arch}")
+                    continue
+                most[arch] = max(most[arch], (of_kernel["registers"], kernel))
+                if of_kernel["spilled"] == 0:
+                    continue
+                reasons = [pattern for pattern in ALLOWED if re.search(pattern, kernel)]
+                used.update(reasons)
+                if not reasons:
+                    problems.append(f"sm_{arch}: {of_kernel['spilled']} bytes spilled by {kernel}")
+    problems += [f"no kernel needs the exception {pattern!r} any more" for pattern in ALLOWED if pattern not in used]
+    if count == 0:
+        problems.append("no kernels were found")
+    for problem in problems:
+        print(problem)
+    for arch, (registers, kernel) in most.items():
+        print(f"sm_{arch}: at most {registers} registers, in {kernel}")
+    print(f"{count} kernels (each once per architecture), {len(problems)} problems")
+    return 1 if problems else 0
+
+
+sys.exit(main())

@@ -1,0 +1,71 @@
+// What kernels read and write, against what they must: counts of the simulated device, so the same in every
+// run.
+#include <doctest/doctest.h>
+
+#include <cuda_occupancy.h>
+
+#include "tests/device.h"
+#include "tools/bench/assembler.h"
+#include "tools/bench/traffic.h"
+
+using namespace tandem;
+using namespace tandem::bench;
+
+TEST_CASE("traffic: kernels read everything once, write it once, and use whole sectors") {
+  int checked = 0;
+  for (const Workload& workload : traffic_workloads(testing::device(), 4)) {
+    const Traffic traffic = measure_traffic(workload);
+    CAPTURE(workload.name);
+    CHECK(traffic.launches > 0);
+    CHECK(traffic.counted > 0.5 * traffic.minimum);  // or else the minimum is of something else
+    if (workload.allowed == 0) continue;
+    ++checked;
+    CHECK(traffic.ratio() <= workload.allowed);
+    CHECK(traffic.sector_use() >= 0.95);
+  }
+  CHECK(checked >= 50);
+}
+
+TEST_CASE("traffic: occupancy is what CUDA's own calculator says") {
+  struct Device {
+    const char* arch;
+    int major, minor, threads;
+    size_t shared;
+  };
+  for (const Device& d : {Device{"sm_80", 8, 0, 2048, 164}, {"sm_90", 9, 0, 2048, 228}, {"sm_120", 12, 0, 1536, 100}}) {
+    cudaOccDeviceProp properties;
+    properties.computeMajor = d.major, properties.computeMinor = d.minor;
+    properties.maxThreadsPerBlock = 1024, properties.maxThreadsPerMultiprocessor = d.threads;
+    properties.regsPerBlock = properties.regsPerMultiprocessor = 65536;
+    properties.warpSize = 32;
+    properties.sharedMemPerBlock = 48 << 10;
+    properties.sharedMemPerMultiprocessor = d.shared << 10;
+    properties.sharedMemPerBlockOptin = (d.shared - 1) << 10;
+    properties.reservedSharedMemPerBlock = 1 << 10;
+    properties.numSms = 132;
+    for (const int threads : {32, 64, 96, 256, 512, 1024})
+      for (const int registers : {16, 32, 40, 64, 72, 128, 168, 255})
+        for (const size_t shared : {0, 1000, 4096, 10'000, 40'000, 90'000}) {
+          CAPTURE(d.arch), CAPTURE(threads), CAPTURE(registers), CAPTURE(shared);
+          cudaOccFuncAttributes function;
+          function.maxThreadsPerBlock = 1024, function.numRegs = registers, function.sharedSizeBytes = 0;
+          function.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN;
+          function.maxDynamicSharedSizeBytes = (d.shared - 1) << 10;
+          const cudaOccDeviceState state;
+          cudaOccResult result;
+          REQUIRE(cudaOccMaxActiveBlocksPerMultiprocessor(&result, &properties, &function, &state, threads,
+                                                          shared) == CUDA_OCC_SUCCESS);
+          const double expected = static_cast<double>(result.activeBlocksPerMultiprocessor) *
+                                  ((threads + 31) / 32 * 32) / d.threads;
+          CHECK(occupancy(d.arch, threads, registers, static_cast<int64_t>(shared)) ==
+                doctest::Approx(expected));
+        }
+  }
+}
+
+TEST_CASE("traffic: an architecture that is not known is named beside those that are") {
+  CHECK_THROWS_WITH_AS(occupancy("sm_12", 32, 32, 0),
+                       "roofline: expected an architecture of sm_80, sm_86, sm_89, sm_90, sm_100, sm_120; got "
+                       "'sm_12'",
+                       ConfigError);
+}

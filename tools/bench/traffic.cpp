@@ -1,0 +1,72 @@
+#include "tools/bench/traffic.h"
+
+#include <algorithm>
+
+#include "autograd/device.h"
+#include "tools/bench/simulation.h"
+
+namespace tandem::bench {
+namespace {
+
+// "tandem::cuda::map_kernel<4, ...>" is "map_kernel".
+std::string short_name(const std::string& kernel) {
+  std::string name = kernel.substr(0, kernel.find_first_of("<(", kernel.starts_with('(') ? 1 : 0));
+  // An anonymous namespace has a parenthesis of its own: the name is behind the last one.
+  if (const size_t at = kernel.rfind("(anonymous namespace)::"); at != std::string::npos) {
+    name = kernel.substr(at + std::string_view("(anonymous namespace)::").size());
+    name = name.substr(0, name.find_first_of("<("));
+  }
+  if (const size_t at = name.rfind("::"); at != std::string::npos) name = name.substr(at + 2);
+  if (const size_t at = name.rfind(' '); at != std::string::npos) name = name.substr(at + 1);
+  return name;
+}
+
+}  // namespace
+
+double Traffic::sector_use() const {
+  double asked = 0;
+  for (const KernelTraffic& k : kernels) asked += static_cast<double>(k.bytes);
+  return sectors == 0 ? 1 : asked / (32.0 * static_cast<double>(sectors));
+}
+
+Traffic measure_traffic(const Workload& workload) {
+  const Simulation& simulation = Simulation::running();
+  const PreparedWork work = workload.prepare();
+  Traffic result{.minimum = work.minimum};
+  simulation.count_reused(nullptr, 0);
+  for (const Tensor& t : work.shared) {
+    const auto bytes = static_cast<size_t>(t.numel() * t.passes()) * size_of(t.dtype());
+    simulation.count_reused(t.device_raw(), bytes);
+    result.counted += static_cast<double>(bytes);
+  }
+  simulation.record_launches(1);
+  work.run();
+  backend(Device{DeviceType::cuda}).synchronize();
+  simulation.record_launches(0);
+  simulation.count_reused(nullptr, 0);
+  cudasim_launch launch;
+  for (size_t i = 0; simulation.recorded_launch(i, &launch) != 0; ++i) {
+    auto kernel = std::find_if(result.kernels.begin(), result.kernels.end(),
+                               [&](const KernelTraffic& k) { return k.symbol == launch.symbol; });
+    if (kernel == result.kernels.end()) {
+      result.kernels.push_back({.name = short_name(launch.kernel), .symbol = launch.symbol});
+      kernel = result.kernels.end() - 1;
+    }
+    kernel->launches += 1;
+    kernel->bytes += launch.read_bytes + launch.written_bytes;
+    kernel->sectors += launch.read_sectors + launch.written_sectors;
+    kernel->conflicts += launch.bank_conflicts;
+    kernel->threads = static_cast<int>(launch.block[0] * launch.block[1] * launch.block[2]);
+    kernel->static_shared = launch.static_shared;
+    kernel->dynamic_shared = std::max(kernel->dynamic_shared, launch.dynamic_shared);
+  }
+  for (const KernelTraffic& k : result.kernels) {
+    result.counted += static_cast<double>(k.bytes);
+    result.sectors += k.sectors;
+    result.conflicts += k.conflicts;
+    result.launches += k.launches;
+  }
+  return result;
+}
+
+}  // namespace tandem::bench

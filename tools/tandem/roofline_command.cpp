@@ -1,0 +1,90 @@
+#include "tools/tandem/roofline_command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "autograd/device.h"
+#include "autograd/error.h"
+#include "tools/bench/assembler.h"
+#include "tools/bench/simulation.h"
+#include "tools/bench/traffic.h"
+
+namespace tandem::command {
+namespace {
+
+using bench::KernelFigures, bench::KernelTraffic, bench::Traffic;
+
+class Table {
+ public:
+  Table(const RooflineOptions& options, std::map<std::string, KernelFigures> figures)
+      : options_(options), figures_(std::move(figures)) {}
+
+  static void header() {
+    fmt::print("{:<39} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6} {:>9} {:>5} {:>5} {:>5} {:>8}\n", "",
+               "launches", "least kB", "count kB", "ratio", "sectors", "needed", "use", "conflicts", "occup",
+               "regs", "spill", "floor us");
+  }
+  void row(const std::string& name, const Traffic& t) const {
+    fmt::print("{:<39} {:>8} {:>9.1f} {:>9.1f} {:>6.3f} {:>8} {:>8.0f} {:>5.1f}% {:>9}{}{:>8.2f}\n", name,
+               t.launches, t.minimum / 1e3, t.counted / 1e3, t.ratio(), t.sectors,
+               t.sector_use() * static_cast<double>(t.sectors), 100 * t.sector_use(), t.conflicts,
+               t.kernels.size() == 1 ? figures(t.kernels[0]) : std::string(19, ' '),
+               t.minimum / options_.bandwidth / 1e3);
+    if (t.kernels.size() == 1) return;
+    for (const KernelTraffic& k : t.kernels) {
+      const double asked = static_cast<double>(k.bytes);
+      fmt::print("  {:<37} {:>8} {:>9} {:>9.1f} {:>6} {:>8} {:>8.0f} {:>5.1f}% {:>9}{}\n", k.name, k.launches,
+                 "", asked / 1e3, "", k.sectors, asked / 32,
+                 k.sectors == 0 ? 100 : 100 * asked / (32 * static_cast<double>(k.sectors)), k.conflicts,
+                 figures(k));
+    }
+  }
+
+ private:
+  std::string figures(const KernelTraffic& k) const {
+    const auto found = figures_.find(k.symbol);
+    if (found == figures_.end()) return fmt::format(" {:>5} {:>5} {:>5} ", "-", "-", "-");
+    const KernelFigures& f = found->second;
+    const double held = bench::occupancy(options_.arch, k.threads, f.registers,
+                                         static_cast<int64_t>(k.static_shared + k.dynamic_shared));
+    return fmt::format(" {:>4.0f}% {:>5} {:>5} ", 100 * held, f.registers, f.spilled);
+  }
+
+  const RooflineOptions& options_;
+  std::map<std::string, KernelFigures> figures_;
+};
+
+}  // namespace
+
+void roofline(const RooflineOptions& options) {
+  check<ConfigError>(options.device == "cudasim",
+                     "roofline: expected --device cudasim, which counts what kernels do; got '{}'",
+                     options.device);
+  bench::occupancy(options.arch, 32, 32, 0);  // is it one that we know?
+  const Device device = load_device(options.device);
+  const bench::Simulation& simulation = bench::Simulation::running();
+  simulation.set_options("check=0");  // mistakes are looked for by the tests
+  auto figures = bench::assembler_figures(simulation.folder + "/../../cuda", options.arch);
+  const bool assembled = !figures.empty();
+  fmt::print("What kernels move: counted on a simulated device; floor: the least bytes at {} GB/s\n\n",
+             options.bandwidth);
+  const Table table(options, std::move(figures));
+  Table::header();
+  std::vector<std::string> missed;
+  for (const bench::Workload& workload : bench::traffic_workloads(device)) {
+    const Traffic traffic = bench::measure_traffic(workload);
+    table.row(workload.name, traffic);
+    std::fflush(stdout);
+    if (workload.allowed > 0 && traffic.ratio() > workload.allowed)
+      missed.push_back(
+          fmt::format("{}: ratio {:.3f}, asked for {}", workload.name, traffic.ratio(), workload.allowed));
+  }
+  if (!assembled)
+    fmt::print("\nregs, spill, occup: this build has no code for {} (-Dgpu_arch)\n", options.arch);
+  if (missed.empty()) return;
+  fmt::print("\nmore than is asked for:\n");
+  for (const std::string& line : missed) fmt::print("  {}\n", line);
+}
+
+}  // namespace tandem::command
