@@ -29,7 +29,7 @@ struct Traffic {
   double minimum = 0, counted = 0;  // bytes
   uint64_t sectors = 0, conflicts = 0;
   int launches = 0;
-  std::vector<KernelTraffic> kernels;
+  std::vector<KernelTraffic> kernels = {};
 
   double ratio() const { return counted / minimum; }
   // Of the bytes of all sectors that were touched, the part that was asked for.
@@ -39,8 +39,8 @@ struct Traffic {
 // Work that is ready to be counted.
 struct PreparedWork {
   std::function<void()> run;
-  double minimum = 0;  // bytes
-  Tensors shared;      // the operands that all rows use
+  double minimum = 0;   // bytes
+  Tensors shared = {};  // the operands that all rows use
 };
 
 struct Workload {
