@@ -2,6 +2,7 @@
 // innermost dimension is dense, or one value, in every operand, a thread takes 16 bytes at a time.
 #pragma once
 
+#include <bit>
 #include <utility>
 
 #include "autograd/device_kernel.h"
@@ -15,6 +16,45 @@ template <class T, int V>
 struct alignas(sizeof(T) * V) Vector {
   T at[V];
 };
+
+// Reads and writes of a vector at an aligned address, as one access. The copy of a struct is split into its
+// elements wherever nvcc does not see that an address is aligned; that of a built-in type never is.
+template <int bytes>
+struct WordOf {
+  struct type {
+    uint4 at[bytes / 16];
+  };
+};
+template <>
+struct WordOf<16> {
+  using type = uint4;
+};
+template <>
+struct WordOf<8> {
+  using type = uint2;
+};
+template <>
+struct WordOf<4> {
+  using type = uint32_t;
+};
+template <>
+struct WordOf<2> {
+  using type = uint16_t;
+};
+template <>
+struct WordOf<1> {
+  using type = uint8_t;
+};
+
+template <int V, class T>
+__device__ Vector<T, V> load_vector(const T* p) {
+  return std::bit_cast<Vector<T, V>>(*reinterpret_cast<const typename WordOf<sizeof(T) * V>::type*>(p));
+}
+template <int V, class T>
+__device__ void store_vector(T* p, const Vector<T, V>& values) {
+  using Word = typename WordOf<sizeof(T) * V>::type;
+  *reinterpret_cast<Word*>(p) = std::bit_cast<Word>(values);
+}
 
 // i = quotient * size + rest; divisions of 64 bits are slow, and mostly not needed.
 __device__ inline int64_t divide(int64_t& i, int64_t size) {
@@ -33,7 +73,7 @@ template <class T, int V>
 __device__ Vector<T, V> load(const void* base, int64_t offset, bool dense) {
   const T* p = static_cast<const T*>(base) + offset;
   if constexpr (V > 1) {
-    if (dense) return *reinterpret_cast<const Vector<T, V>*>(p);
+    if (dense) return load_vector<V>(p);
   }
   Vector<T, V> result;
   const T value = *p;
@@ -68,8 +108,7 @@ __device__ void map_one(const detail::Map<F, O, I...>& map, int64_t i, std::inde
     for (int v = 0; v < V; ++v) out.at[v] = map.f(static_cast<compute_t<I>>(in.at[v])...);
     return out;
   };
-  *reinterpret_cast<Vector<O, V>*>(map.out + at[0]) =
-      values(load<I, V>(map.in[K], at[K + 1], dense[K + 1])...);
+  store_vector<V>(map.out + at[0], values(load<I, V>(map.in[K], at[K + 1], dense[K + 1])...));
 }
 
 template <int V, class F, class O, class... I>

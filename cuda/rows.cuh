@@ -15,18 +15,19 @@ __device__ Vector<compute_t<T>, V> widen(const Vector<T, V>& values) {
 }
 template <class T, int V>
 __device__ Vector<compute_t<T>, V> load_row(const T* x, int64_t i) {
-  return widen<T, V>(*reinterpret_cast<const Vector<T, V>*>(x + i));
+  return widen<T, V>(load_vector<V>(x + i));
 }
 template <class T, int V>
 __device__ void store_row(T* y, int64_t i, const Vector<compute_t<T>, V>& values) {
   Vector<T, V> narrow;
 #pragma unroll
   for (int v = 0; v < V; ++v) narrow.at[v] = values.at[v];
-  *reinterpret_cast<Vector<T, V>*>(y + i) = narrow;
+  store_vector<V>(y + i, narrow);
 }
 
 // How a kernel holds rows: V elements are read and written at once. K > 0: in registers, up to K times V
-// elements in each thread. K = 0: rows of any length, in shared memory where they fit, or else read again.
+// elements in each thread. K = 0: rows of any length, in shared memory as far as they fit, the rest read
+// again.
 template <class TeamOf, int V_, int K_>
 struct RowForm {
   using Team = TeamOf;
@@ -34,12 +35,17 @@ struct RowForm {
   static constexpr bool kRegisters = K > 0;
 };
 
-// One row of n values of T.
+// For __launch_bounds__: blocks on a multiprocessor, at least. 1 keeps the assembler from spilling registers
+// for the sake of more, as it does here; 0 leaves it the choice.
+template <class Form, class T>
+inline constexpr int kLeastBlocks = Form::kRegisters && sizeof(T) < 8 ? 0 : 1;
+
+// One row of n values of T; the first `held` of them have room in shared memory.
 template <class Form, class T, bool registers = Form::kRegisters>
 class HeldRow {
  public:
   using Values = Vector<compute_t<T>, Form::V>;
-  __device__ HeldRow(const T* x, int64_t n, char*) {
+  __device__ HeldRow(const T* x, int64_t n, char*, int64_t) {
 #pragma unroll
     for (int k = 0; k < Form::K; ++k) {
       const int i = (k * Form::Team::kSize + Form::Team::rank()) * Form::V;
@@ -56,21 +62,26 @@ template <class Form, class T>
 class HeldRow<Form, T, false> {
  public:
   using Values = Vector<compute_t<T>, Form::V>;
-  // `room` for n values in shared memory, or null.
-  __device__ HeldRow(const T* x, int64_t n, char* room) : values_(x) {
-    if (!room) return;
-    T* held = reinterpret_cast<T*>(room);
-    values_ = held;
-    using Raw = Vector<T, Form::V>;
-    Form::Team::for_each(n / Form::V, [&](int64_t i) {
-      reinterpret_cast<Raw*>(held)[i] = reinterpret_cast<const Raw*>(x)[i];
-    });
+  __device__ HeldRow(const T* x, int64_t, char* room, int64_t held)
+      : x_(x), room_(reinterpret_cast<T*>(room)), held_(held) {
+    constexpr int V = Form::V;
+    Form::Team::for_each(held / V,
+                         [&](int64_t i) { store_vector<V>(room_ + i * V, load_vector<V>(x + i * V)); });
   }
-  __device__ Values at(int, int64_t i) const { return load_row<T, Form::V>(values_, i); }
+  __device__ Values at(int, int64_t i) const { return load_row<T, Form::V>(i < held_ ? room_ : x_, i); }
 
  private:
-  const T* values_;
+  const T* x_;
+  T* room_;
+  int64_t held_;
 };
+
+// How many of a row's n values of T have room in so many bytes.
+template <class Form, class T>
+__device__ int64_t values_in(int64_t n, int64_t bytes) {
+  const int64_t fit = bytes / static_cast<int64_t>(sizeof(T) * Form::V) * Form::V;
+  return fit < n ? fit : n;
+}
 
 // Calls f(i, values...) for the vectors that this thread holds of some rows, at their first element i.
 template <class Form, class F, class... Row>
@@ -122,12 +133,12 @@ void with_row_form(int64_t n, bool vectors, F&& f) {
 }
 
 // Launches kernel(args, room bytes of a team) over rows for whose holding a team wants `bytes` of shared
-// memory, if there is as much.
+// memory. If there is less: that much if rows may be held `partly`, or else none.
 template <auto kernel, class Form, class Args>
-void launch_rows(const char* name, const Args& args, int64_t rows, int64_t bytes) {
+void launch_rows(const char* name, const Args& args, int64_t rows, int64_t bytes, bool partly = false) {
   using Team = typename Form::Team;
-  bytes = Form::kRegisters ? 0 : (bytes + 15) / 16 * 16;
-  if (bytes * Team::kRows > shared_limit()) bytes = 0;
+  bytes = Form::kRegisters ? 0 : (bytes + 31) / 32 * 32;
+  if (bytes * Team::kRows > shared_limit()) bytes = partly ? shared_limit() / Team::kRows / 32 * 32 : 0;
   const int64_t shared = bytes * Team::kRows;
   const unsigned blocks =
       resident_blocks<kernel, Team::kBlock>((rows + Team::kRows - 1) / Team::kRows, shared);

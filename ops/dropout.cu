@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
       if (i == 0 || a.x_pass != 0) {
         const T* from = a.x + i * a.x_pass + at;
         if constexpr (aligned) {
-          x = *reinterpret_cast<const cuda::Vector<T, V>*>(from);
+          x = cuda::load_vector<V>(from);
         } else {
 #pragma unroll
           for (int v = 0; v < V; ++v) x.at[v] = v < here ? from[v] : T{};
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
       }
       T* to = a.y + i * a.y_pass + at;
       if constexpr (aligned) {
-        *reinterpret_cast<cuda::Vector<T, V>*>(to) = y;
+        cuda::store_vector<V>(to, y);
       } else {
 #pragma unroll
         for (int v = 0; v < V; ++v)

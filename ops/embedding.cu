@@ -18,8 +18,8 @@ __global__ void __launch_bounds__(cuda::kThreads) rows_kernel(TableRows<T> a, cu
     const int64_t column = width.divide(position) * V, row = a.index[position];
     cuda::Vector<T, V> values{};
     if (static_cast<uint64_t>(row) < static_cast<uint64_t>(a.rows) && row != a.zero_row)
-      values = *reinterpret_cast<const cuda::Vector<T, V>*>(a.table + row * a.width + column);
-    *reinterpret_cast<cuda::Vector<T, V>*>(a.out + i * V) = values;
+      values = cuda::load_vector<V>(a.table + row * a.width + column);
+    cuda::store_vector<V>(a.out + i * V, values);
   }
 }
 
@@ -66,7 +66,7 @@ __device__ void store_sums(const TableRowSums<T>& a, int64_t row, int64_t column
   cuda::Vector<T, V> out;
 #pragma unroll
   for (int v = 0; v < V; ++v) out.at[v] = total[v];
-  *reinterpret_cast<cuda::Vector<T, V>*>(a.out + row * a.width + column) = out;
+  cuda::store_vector<V>(a.out + row * a.width + column, out);
 }
 
 template <class T>

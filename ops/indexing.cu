@@ -19,8 +19,8 @@ __global__ void __launch_bounds__(cuda::kThreads)
     const int64_t index = a.index[at.of[2]];
     cuda::Vector<T, V> values{};
     if (static_cast<uint64_t>(index) < static_cast<uint64_t>(a.size))
-      values = *reinterpret_cast<const cuda::Vector<T, V>*>(a.x + at.of[1] + index * a.step);
-    *reinterpret_cast<cuda::Vector<T, V>*>(a.out + at.of[0]) = values;
+      values = cuda::load_vector<V>(a.x + at.of[1] + index * a.step);
+    cuda::store_vector<V>(a.out + at.of[0], values);
   }
 }
 

@@ -14,14 +14,10 @@ using cuda::each_vector;
 using cuda::HeldRow;
 using cuda::Vector;
 
-// V values at p + i, as they are.
+// V values at p + i, to be added to.
 template <int V, class A>
 __device__ Vector<A, V>& vector_at(A* p, int64_t i) {
   return *reinterpret_cast<Vector<A, V>*>(p + i);
-}
-template <int V, class A>
-__device__ const Vector<A, V>& vector_at(const A* p, int64_t i) {
-  return *reinterpret_cast<const Vector<A, V>*>(p + i);
 }
 
 template <class T, class Form>
@@ -32,7 +28,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) norm_kernel(NormRows<T> ar
   const int64_t n = args.n;
   char* room = cuda::team_room<Team>(room_bytes);
   Team::for_each_row(args.passes * args.rows, [&](int64_t row, bool live) {
-    HeldRow<Form, T> x(args.x + row * n, n, room);
+    HeldRow<Form, T> x(args.x + row * n, n, room, cuda::values_in<Form, T>(n, room_bytes));
     A mean = 0, squares = 0;
     if (args.centred) {
       each_vector<Form>(
@@ -54,12 +50,13 @@ __global__ void __launch_bounds__(Form::Team::kBlock) norm_kernel(NormRows<T> ar
     const A rstd = 1 / sqrt(Team::sum(squares) / static_cast<A>(n) + args.eps);
     if (!live) return;
     const int64_t pass = args.passes == 1 ? 0 : row / args.rows;
-    const A *w = args.weight + pass * n, *b = args.bias + pass * n;
+    const A *w = args.weight + pass * n, *b = args.bias ? args.bias + pass * n : nullptr;
     T* y = args.y + row * n;
     each_vector<Form>(
         n,
         [&](int64_t i, auto v) {
-          const Vector<A, V> scale = vector_at<V>(w, i), shift = vector_at<V>(b, i);
+          const Vector<A, V> scale = cuda::load_vector<V>(w + i),
+                             shift = b ? cuda::load_vector<V>(b + i) : Vector<A, V>{};
 #pragma unroll
           for (int l = 0; l < V; ++l) v.at[l] = (v.at[l] - mean) * rstd * scale.at[l] + shift.at[l];
           cuda::store_row<T, V>(y, i, v);
@@ -113,7 +110,7 @@ void launch_norm(const NormRows<T>& args) {
                        cuda::takes_row_vectors<V>(args.n, args.weight, args.bias);
   cuda::with_row_form<T>(args.n, vectors, [&]<class Form>() {
     cuda::launch_rows<norm_kernel<T, Form>, Form>("norm", args, rows,
-                                                  args.n * static_cast<int64_t>(sizeof(T)));
+                                                  args.n * static_cast<int64_t>(sizeof(T)), true);
   });
 }
 
@@ -193,14 +190,14 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
     const int64_t wanted = base + threadIdx.x / Team::kSize;
     const bool live = wanted < last;  // or else a row that is there, for the reductions' sake
     const int64_t row = pass * args.rows + (live ? wanted : last - 1);
-    HeldRow<Form, T> x(args.x + row * n, n, room),
-        g(args.g + row * n, n, room ? room + n * sizeof(T) : nullptr);
+    HeldRow<Form, T> x(args.x + row * n, n, room, room ? n : 0),
+        g(args.g + row * n, n, room ? room + n * sizeof(T) : nullptr, room ? n : 0);
     const A mean = args.mean[row], rstd = args.rstd[row];
     struct Sums {
       A a, dot;  // of a = g w, and of a xhat
     } total = {};
     const auto add = [&](int64_t i, const auto& gs, const auto& xs) {
-      const Vector<A, V> scale = vector_at<V>(w, i);
+      const Vector<A, V> scale = cuda::load_vector<V>(w + i);
 #pragma unroll
       for (int l = 0; l < V; ++l) {
         const A a = gs.at[l] * scale.at[l];
@@ -231,7 +228,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
     each_vector<Form>(
         n,
         [&](int64_t i, auto gs, const auto& xs) {
-          const Vector<A, V> scale = vector_at<V>(w, i);
+          const Vector<A, V> scale = cuda::load_vector<V>(w + i);
 #pragma unroll
           for (int l = 0; l < V; ++l)
             gs.at[l] = rstd * (gs.at[l] * scale.at[l] - shift - (xs.at[l] - mean) * slope);
@@ -243,22 +240,23 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
   if constexpr (!Form::kRegisters) {
     if (!room) return;
     __syncthreads();
-    for (int k = 0; k < 2; ++k)
+    for (int k = 0; k < (args.dbias ? 2 : 1); ++k)
       add_teams<Team>(cuda::block_room() + sums_at + k * n * sizeof(A), room_bytes, n, sums[k]);
   } else if constexpr (Team::kRows == 1) {
     each_vector<Form>(
         n,
         [&](int64_t i, const auto& dws, const auto& dbs) {
-          vector_at<V>(sums[0], i) = dws;
-          vector_at<V>(sums[1], i) = dbs;
+          cuda::store_vector<V>(sums[0] + i, dws);
+          if (args.dbias) cuda::store_vector<V>(sums[1] + i, dbs);
         },
         dw, db);
   } else {
     A* shared = reinterpret_cast<A*>(room);
-    for (int k = 0; k < 2; ++k) {
+    for (int k = 0; k < (args.dbias ? 2 : 1); ++k) {
       __syncthreads();
       each_vector<Form>(
-          n, [&](int64_t i, const auto& values) { vector_at<V>(shared, i) = values; }, k == 0 ? dw : db);
+          n, [&](int64_t i, const auto& values) { cuda::store_vector<V>(shared + i, values); },
+          k == 0 ? dw : db);
       __syncthreads();
       add_teams<Team>(cuda::block_room(), room_bytes, n, sums[k]);
     }
@@ -271,7 +269,7 @@ void launch_norm_grad(const NormRowsGrad<T>& args) {
   using Team = typename Form::Team;
   // Long enough that the sums cost little beside the rows, short enough that many blocks are at work; of the
   // shape alone, so that every device adds in the same order.
-  const int64_t chunk = std::max<int64_t>({16, 4 * Team::kRows, (args.rows + 1023) / 1024}),
+  const int64_t chunk = std::max<int64_t>({32, 4 * Team::kRows, (args.rows + 1023) / 1024}),
                 chunks = (args.rows + chunk - 1) / chunk, sums = args.passes * chunks * args.n;
   const cuda::Scratch scratch(args.dweight ? 2 * sums * static_cast<int64_t>(sizeof(A)) : 1);
   A* const parts = scratch.as<A>();
@@ -285,7 +283,8 @@ void launch_norm_grad(const NormRowsGrad<T>& args) {
     cuda::check_launch("norm_grad");
   }
   if (args.dweight)
-    cuda::column_sums<A>({{parts, parts + sums}, {args.dweight, args.dbias}, args.passes, chunks, args.n}, 2);
+    cuda::column_sums<A>({{parts, parts + sums}, {args.dweight, args.dbias}, args.passes, chunks, args.n},
+                         args.dbias ? 2 : 1);
 }
 
 template <class T>

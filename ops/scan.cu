@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(threads) along_rows(RunningSums<A, O, T> a) {
         cuda::Vector<O, V> out;
 #pragma unroll
         for (int v = 0; v < V; ++v) out.at[v] = start + (a.backwards ? sums[V - 1 - v] : sums[v]);
-        *reinterpret_cast<cuda::Vector<O, V>*>(a.out + at) = out;
+        cuda::store_vector<V>(a.out + at, out);
       }
     }
   }

@@ -76,10 +76,17 @@ __device__ MaxSum<C> max_and_sum(Row& x, int64_t n, Shift shift) {
   return result;
 }
 
+// Shared memory of a team.
+struct Room {
+  char* at;
+  int bytes;
+};
+
 template <class Form, class T>
-__device__ void make_row(SoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, char* room) {
+__device__ void make_row(SoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, Room room) {
   using C = compute_t<T>;
-  HeldRow<Form, T> x(in, n, room);
+  const auto held = cuda::values_in<Form, T>(n, room.bytes);
+  HeldRow<Form, T> x(in, n, room.at, held);
   const MaxSum<C> total = max_and_sum<Form, C, true>(x, n, [](C largest) { return largest; });
   if (!live) return;
   const C scale = 1 / total.sum;
@@ -94,9 +101,10 @@ __device__ void make_row(SoftmaxOfRow, const T* in, const T*, int64_t n, bool li
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, char* room) {
+__device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, Room room) {
   using C = compute_t<T>;
-  HeldRow<Form, T> x(in, n, room);
+  const auto held = cuda::values_in<Form, T>(n, room.bytes);
+  HeldRow<Form, T> x(in, n, room.at, held);
   const MaxSum<C> total = max_and_sum<Form, C, false>(x, n, [](C largest) { return largest; });
   if (!live) return;
   const C log_sum = log(total.sum);
@@ -110,9 +118,10 @@ __device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, int64_t n, bool
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSumExpOfRow, const T* in, const T*, int64_t n, bool live, T* out, char* room) {
+__device__ void make_row(LogSumExpOfRow, const T* in, const T*, int64_t n, bool live, T* out, Room room) {
   using C = compute_t<T>;
-  HeldRow<Form, T> x(in, n, room);
+  const auto held = cuda::values_in<Form, T>(n, room.bytes);
+  HeldRow<Form, T> x(in, n, room.at, held);
   const auto shift = [](C largest) { return infinite(largest) ? C(0) : largest; };
   const MaxSum<C> total = max_and_sum<Form, C, false>(x, n, shift);
   if (live && Form::Team::rank() == 0) *out = log(total.sum) + shift(total.max);
@@ -120,9 +129,10 @@ __device__ void make_row(LogSumExpOfRow, const T* in, const T*, int64_t n, bool 
 
 template <class Form, class T>
 __device__ void make_row(SoftmaxSlope, const T* in, const T* outputs, int64_t n, bool live, T* out,
-                         char* room) {
+                         Room room) {
   using C = compute_t<T>;
-  HeldRow<Form, T> g(in, n, room), y(outputs, n, room ? room + n * sizeof(T) : nullptr);
+  const auto held = cuda::values_in<Form, T>(n, room.bytes / 2);
+  HeldRow<Form, T> g(in, n, room.at, held), y(outputs, n, room.at + room.bytes / 2, held);
   C dot = 0;
   each_vector<Form>(
       n,
@@ -145,9 +155,10 @@ __device__ void make_row(SoftmaxSlope, const T* in, const T* outputs, int64_t n,
 
 template <class Form, class T>
 __device__ void make_row(LogSoftmaxSlope, const T* in, const T* outputs, int64_t n, bool live, T* out,
-                         char* room) {
+                         Room room) {
   using C = compute_t<T>;
-  HeldRow<Form, T> g(in, n, room), y(outputs, n, nullptr);  // y is looked at once
+  const auto held = cuda::values_in<Form, T>(n, room.bytes);
+  HeldRow<Form, T> g(in, n, room.at, held), y(outputs, n, nullptr, 0);  // y is looked at once
   C total = 0;
   each_vector<Form>(
       n,
@@ -168,9 +179,10 @@ __device__ void make_row(LogSoftmaxSlope, const T* in, const T* outputs, int64_t
 }
 
 template <class F, class T, class Form>
-__global__ void __launch_bounds__(Form::Team::kBlock) softmax_kernel(SoftmaxRows<F, T> args, int room_bytes) {
+__global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
+    softmax_kernel(SoftmaxRows<F, T> args, int room_bytes) {
   const int64_t width = std::is_same_v<F, LogSumExpOfRow> ? 1 : args.n;
-  char* room = cuda::team_room<typename Form::Team>(room_bytes);
+  const Room room{cuda::team_room<typename Form::Team>(room_bytes), room_bytes};
   Form::Team::for_each_row(args.rows, [&](int64_t row, bool live) {
     make_row<Form, T>(F{}, args.in[0] + row * args.n, args.in[1] ? args.in[1] + row * args.n : nullptr,
                       args.n, live, args.out + row * width, room);
@@ -185,8 +197,8 @@ void launch_softmax(const SoftmaxRows<F, T>& args) {
                        (std::is_same_v<F, LogSumExpOfRow> || cuda::takes_row_vectors<V>(args.n, args.out));
   const int held = std::is_same_v<F, SoftmaxSlope> ? 2 : 1;
   cuda::with_row_form<T>(args.n, vectors, [&]<class Form>() {
-    cuda::launch_rows<softmax_kernel<F, T, Form>, Form>("softmax", args, args.rows,
-                                                        held * args.n * static_cast<int64_t>(sizeof(T)));
+    cuda::launch_rows<softmax_kernel<F, T, Form>, Form>(
+        "softmax", args, args.rows, held * args.n * static_cast<int64_t>(sizeof(T)), true);
   });
 }
 

@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(cuda::kThreads) square_sums_kernel(SquareSums<
         chunk = c;
       },
       [&](const TensorRow& row, int64_t i) {
-        const cuda::Vector<T, V> values = tensor_vector<T, V>(row.gradient, i);
+        const cuda::Vector<T, V> values = load_tensor<T, V>(row.gradient, i);
 #pragma unroll
         for (T value : values.at) add(value);
       },
@@ -54,11 +54,10 @@ __global__ void __launch_bounds__(cuda::kThreads) scale_kernel(ScaleGradients<T>
   for_tensor_chunks<V>(
       a.tensors, [](const TensorRow&, int64_t) {},
       [&](const TensorRow& row, int64_t i) {
-        cuda::Vector<T, V>& values = tensor_vector<T, V>(row.gradient, i);
-        cuda::Vector<T, V> scaled = values;
+        cuda::Vector<T, V> scaled = load_tensor<T, V>(row.gradient, i);
 #pragma unroll
         for (T& value : scaled.at) value *= factor;
-        values = scaled;
+        store_tensor(row.gradient, i, scaled);
       },
       [&](const TensorRow& row, int64_t i) { static_cast<T*>(row.gradient)[i] *= factor; });
 }

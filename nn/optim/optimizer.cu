@@ -37,10 +37,10 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
       a.tensors, begin,
       [&](const TensorRow& row, int64_t i) {
         using Values = cuda::Vector<T, V>;
-        const Values g = tensor_vector<T, V>(row.gradient, i);
-        Values p = tensor_vector<T, V>(row.parameter, i), s[S + 1];
+        const Values g = load_tensor<T, V>(row.gradient, i);
+        Values p = load_tensor<T, V>(row.parameter, i), s[S + 1];
 #pragma unroll
-        for (int k = 0; k < S; ++k) s[k] = tensor_vector<T, V>(row.state[k], i);
+        for (int k = 0; k < S; ++k) s[k] = load_tensor<T, V>(row.state[k], i);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
           T state[S + 1];
@@ -50,9 +50,9 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
 #pragma unroll
           for (int k = 0; k < S; ++k) s[k].at[v] = state[k];
         }
-        tensor_vector<T, V>(row.parameter, i) = p;
+        store_tensor(row.parameter, i, p);
 #pragma unroll
-        for (int k = 0; k < S; ++k) tensor_vector<T, V>(row.state[k], i) = s[k];
+        for (int k = 0; k < S; ++k) store_tensor(row.state[k], i, s[k]);
       },
       [&](const TensorRow& row, int64_t i) {
         T& p = static_cast<T*>(row.parameter)[i];

@@ -23,8 +23,12 @@ __device__ void for_tensor_chunks(const TensorRows& tensors, Begin begin, F f, O
 }
 
 template <class T, int V>
-__device__ cuda::Vector<T, V>& tensor_vector(void* data, int64_t i) {
-  return *reinterpret_cast<cuda::Vector<T, V>*>(static_cast<T*>(data) + i);
+__device__ cuda::Vector<T, V> load_tensor(const void* data, int64_t i) {
+  return cuda::load_vector<V>(static_cast<const T*>(data) + i);
+}
+template <class T, int V>
+__device__ void store_tensor(void* data, int64_t i, const cuda::Vector<T, V>& values) {
+  cuda::store_vector<V>(static_cast<T*>(data) + i, values);
 }
 
 // Launches one block for every chunk, or as many as run at once.

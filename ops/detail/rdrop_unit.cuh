@@ -166,7 +166,7 @@ class RDropUnit {
     if (tiles_.vectors) {
 #pragma unroll 4
       for (int k = threadIdx.x; k < n / V; k += threads) {
-        const auto values = reinterpret_cast<const Vector<T, V>*>(from)[k];
+        const auto values = load_vector<V>(from + k * V);
         reinterpret_cast<Vector<T, V>*>(to)[k] = values;
 #pragma unroll
         for (int l = 0; l < V; ++l) look(values.at[l], begin + k * V + l);

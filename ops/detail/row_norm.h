@@ -79,8 +79,10 @@ struct RowNorm final : Op {
       using A = accumulate_t<T>;
       const Tensor x = dense_passes(in[0], passes());
       const Tensor w = affine_values(in[1], row_shape, dtype_of<A>, passes(), 1, y.device());
+      const bool biased = Centred || y.device() == kCpu;
       const Tensor b =
-          affine_values(Centred ? in[2] : Tensor(), row_shape, dtype_of<A>, passes(), 0, y.device());
+          biased ? affine_values(Centred ? in[2] : Tensor(), row_shape, dtype_of<A>, passes(), 0, y.device())
+                 : Tensor();
       const Tensor stats = empty({2, passes() * rows}, {dtype_of<A>, y.device()});
       save(in[0]), save(stats);
       if (on_device<T>(y, x, w, b, stats)) return;
@@ -120,8 +122,8 @@ struct RowNorm final : Op {
     const int64_t n = row_shape.numel(), rows = n ? y.numel() / n : 0;
     A* mean = stats.device_data<A>();
     return run_on_device(y, NormRows<T>{passes(), rows, n, Centred, static_cast<A>(eps), x.device_data<T>(),
-                                        w.device_data<A>(), b.device_data<A>(), y.device_data<T>(), mean,
-                                        mean + passes() * rows});
+                                        w.device_data<A>(), b.defined() ? b.device_data<A>() : nullptr,
+                                        y.device_data<T>(), mean, mean + passes() * rows});
   }
 
   // One sweep over the rows of all passes: dx per row, the weights' gradients in partial sums of fixed chunks
@@ -145,7 +147,7 @@ struct RowNorm final : Op {
                                                w.device_data<A>(), mean, mean + m * rows,
                                                dx_wanted ? dx.device_data<T>() : nullptr,
                                                dw_wanted ? dw.device_data<A>() : nullptr,
-                                               dw_wanted ? db.device_data<A>() : nullptr});
+                                               dw_wanted && Centred ? db.device_data<A>() : nullptr});
       return result();
     }
     const int64_t chunk = std::max({int64_t{1}, kGrain / (2 * std::max<int64_t>(1, n)), (rows + 31) / 32});

@@ -15,7 +15,7 @@ struct NormRows {
   bool centred;  // or with mean 0
   A eps;
   const T* x;
-  const A *weight, *bias;
+  const A *weight, *bias;  // bias null: there is none
   T* y;
   A *mean, *rstd;
 };
@@ -28,7 +28,7 @@ struct NormRowsGrad {
   const T *x, *g;
   const A *weight, *mean, *rstd;
   T* dx;               // null: not wanted
-  A *dweight, *dbias;  // null: not wanted
+  A *dweight, *dbias;  // null: not wanted; dbias alone, too
 };
 
 }  // namespace tandem::detail

@@ -32,7 +32,8 @@ TEST_CASE("traffic: occupancy is what CUDA's own calculator says") {
     int major, minor, threads;
     size_t shared;
   };
-  for (const Device& d : {Device{"sm_80", 8, 0, 2048, 164}, {"sm_90", 9, 0, 2048, 228}, {"sm_120", 12, 0, 1536, 100}}) {
+  for (const Device& d :
+       {Device{"sm_80", 8, 0, 2048, 164}, {"sm_90", 9, 0, 2048, 228}, {"sm_120", 12, 0, 1536, 100}}) {
     cudaOccDeviceProp properties;
     properties.computeMajor = d.major, properties.computeMinor = d.minor;
     properties.maxThreadsPerBlock = 1024, properties.maxThreadsPerMultiprocessor = d.threads;
@@ -64,8 +65,9 @@ TEST_CASE("traffic: occupancy is what CUDA's own calculator says") {
 }
 
 TEST_CASE("traffic: an architecture that is not known is named beside those that are") {
-  CHECK_THROWS_WITH_AS(occupancy("sm_12", 32, 32, 0),
-                       "roofline: expected an architecture of sm_80, sm_86, sm_89, sm_90, sm_100, sm_120; got "
-                       "'sm_12'",
-                       ConfigError);
+  CHECK_THROWS_WITH_AS(
+      occupancy("sm_12", 32, 32, 0),
+      "roofline: expected an architecture of sm_80, sm_86, sm_89, sm_90, sm_100, sm_120; got "
+      "'sm_12'",
+      ConfigError);
 }

@@ -87,8 +87,9 @@ struct LaunchCounters {
   dim3 grid, block;
   size_t static_shared = 0, dynamic_shared = 0;
   uint64_t lane_instructions = 0, warp_instructions = 0;  // lanes: those that were active
-  uint64_t flops = 0;                                // f32 and f64 arithmetic, a fused multiply-add counts 2
-  // Of global memory, as asked for by the instructions; what several lanes of a warp read at once counts once.
+  uint64_t flops = 0;  // f32 and f64 arithmetic, a fused multiply-add counts 2
+  // Of global memory, as asked for by the instructions; what several lanes of a warp read at once counts
+  // once.
   uint64_t read_bytes = 0, written_bytes = 0;
   uint64_t distinct_read = 0, distinct_written = 0;  // bytes, each counted once however often it is touched
   uint64_t read_sectors = 0, written_sectors = 0;    // of 32 bytes, per warp instruction
@@ -102,7 +103,8 @@ struct LaunchCounters {
 void record_launches(bool on);
 const std::vector<LaunchCounters>& recorded_launches();
 
-// Reads of these bytes are counted apart: an operand that all rows use, and that caches keep. Null forgets all.
+// Reads of these bytes are counted apart: an operand that all rows use, and that caches keep. Null forgets
+// all.
 void count_reused(const void* device, size_t bytes);
 
 }  // namespace cudasim

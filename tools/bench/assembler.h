@@ -18,8 +18,8 @@ struct KernelFigures {
 // *.ptxas of a folder, which cuda/compile-kernel leaves beside the objects.
 std::map<std::string, KernelFigures> assembler_figures(const std::string& folder, const std::string& arch);
 
-// Of the threads that a multiprocessor can hold, the part that is there when it is given as many blocks as fit;
-// 0 if none fits. ConfigError for an architecture whose limits are not known.
+// Of the threads that a multiprocessor can hold, the part that is there when it is given as many blocks as
+// fit; 0 if none fits. ConfigError for an architecture whose limits are not known.
 double occupancy(const std::string& arch, int threads, int registers, int64_t shared_bytes);
 
 }  // namespace tandem::bench

@@ -19,10 +19,10 @@ namespace tandem::bench {
 struct KernelTraffic {
   std::string name, symbol;  // readable, without types; mangled
   int launches = 0;
-  uint64_t bytes = 0, sectors = 0;                   // of global memory; of 32 bytes
-  uint64_t conflicts = 0;                            // extra cycles of shared memory
-  int threads = 0;                                   // of a block
-  uint64_t static_shared = 0, dynamic_shared = 0;    // of a block, bytes
+  uint64_t bytes = 0, sectors = 0;                 // of global memory; of 32 bytes
+  uint64_t conflicts = 0;                          // extra cycles of shared memory
+  int threads = 0;                                 // of a block
+  uint64_t static_shared = 0, dynamic_shared = 0;  // of a block, bytes
 };
 
 struct Traffic {

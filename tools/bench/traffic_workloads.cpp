@@ -141,7 +141,8 @@ class Maker {
                           : Tensors{normal({n}, 3, DType::f32)};
     };
     const int64_t count = rows(2048);
-    const double kept = 4.0 * saved * static_cast<double>(count), lines = 4.0 * static_cast<double>(n * weights);
+    const double kept = 4.0 * saved * static_cast<double>(count),
+                 lines = 4.0 * static_cast<double>(n * weights);
     add(fmt::format("{} [2048,{}]", name, n), kOnce, [=, this] {
       const Tensor x = normal({count, n}, 1);
       const Tensors w = parameters();
@@ -152,9 +153,8 @@ class Maker {
       Tensors w = parameters();
       for (const Tensor& each : w) each.requires_grad_();
       const Tensor y = f(x, w);
-      return PreparedWork{.run = [=] { y.backward(dy); },
-                          .minimum = bytes_of(x, dy, x) + kept + lines + lines,
-                          .shared = w};
+      return PreparedWork{
+          .run = [=] { y.backward(dy); }, .minimum = bytes_of(x, dy, x) + kept + lines + lines, .shared = w};
     });
   }
   void norms() {
