@@ -149,7 +149,8 @@ __device__ void wait_for_reads() {
 }
 
 template <class T, class Form>
-__global__ void __launch_bounds__(Form::Team::kBlock) softmax_rows(Rows<T> a, int room_bytes) {
+__global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
+    softmax_rows(Rows<T> a, int room_bytes) {
   using C = compute_t<T>;
   using Team = typename Form::Team;
   constexpr C kInf = std::numeric_limits<C>::infinity();
@@ -194,7 +195,8 @@ __global__ void __launch_bounds__(Form::Team::kBlock) softmax_rows(Rows<T> a, in
 }
 
 template <class T, class Form>
-__global__ void __launch_bounds__(Form::Team::kBlock) softmax_slopes(Rows<T> a, int room_bytes) {
+__global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
+    softmax_slopes(Rows<T> a, int room_bytes) {
   using C = compute_t<T>;
   using Team = typename Form::Team;
   constexpr int V = Form::V;

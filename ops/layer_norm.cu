@@ -21,7 +21,8 @@ __device__ Vector<A, V>& vector_at(A* p, int64_t i) {
 }
 
 template <class T, class Form>
-__global__ void __launch_bounds__(Form::Team::kBlock) norm_kernel(NormRows<T> args, int room_bytes) {
+__global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
+    norm_kernel(NormRows<T> args, int room_bytes) {
   using A = accumulate_t<T>;
   using Team = typename Form::Team;
   constexpr int V = Form::V;
@@ -170,7 +171,7 @@ __device__ void add_teams(const char* from, int stride, int64_t n, A* to) {
 }
 
 template <class T, class Form>
-__global__ void __launch_bounds__(Form::Team::kBlock)
+__global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
     norm_grad_kernel(NormRowsGrad<T> args, NormChunks<T> chunks, int room_bytes) {
   using A = accumulate_t<T>;
   using Team = typename Form::Team;

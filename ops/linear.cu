@@ -11,9 +11,11 @@ using cuda::Vector;
 using detail::LinearSweep;
 
 constexpr int kLanes = 32, kRows = 8;  // threads across and down
+template <class T>
+constexpr int kLeastBlocks = sizeof(T) == 8 ? 1 : 0;  // 1: f64 spills no registers for more of them; 0: any
 
 template <class F, int V, class T>
-__global__ void __launch_bounds__(kLanes* kRows)
+__global__ void __launch_bounds__(kLanes* kRows, kLeastBlocks<T>)
     sweep_kernel(LinearSweep<T> sweep, int64_t chunk, accumulate_t<T>* sums, bool accumulate) {
   using A = accumulate_t<T>;
   __shared__ Vector<A, V> shared[kRows][kLanes];
@@ -24,10 +26,9 @@ __global__ void __launch_bounds__(kLanes* kRows)
 #pragma unroll 4
     for (int64_t row = begin + threadIdx.y; row < end; row += kRows) {
       const int64_t at = row * sweep.row_stride + col;
-      const auto g = *reinterpret_cast<const Vector<T, V>*>(sweep.g + at);
+      const auto g = cuda::load_vector<V>(sweep.g + at);
       Vector<T, V> z = g;
-      if constexpr (!std::is_same_v<F, detail::SlopeNone>)
-        z = *reinterpret_cast<const Vector<T, V>*>(sweep.z + at);
+      if constexpr (!std::is_same_v<F, detail::SlopeNone>) z = cuda::load_vector<V>(sweep.z + at);
       Vector<T, V> dz;
 #pragma unroll
       for (int v = 0; v < V; ++v) {
@@ -35,9 +36,7 @@ __global__ void __launch_bounds__(kLanes* kRows)
         dz.at[v] = value;
         sum[v] += value;
       }
-      // Indexed in vectors: nvcc loses sight of the alignment of an address made of elements, and splits the
-      // store.
-      if (sweep.dz) reinterpret_cast<Vector<T, V>*>(sweep.dz)[row * (sweep.cols / V) + col / V] = dz;
+      if (sweep.dz) cuda::store_vector<V>(sweep.dz + row * sweep.cols + col, dz);
     }
   }
   if (!sums) return;

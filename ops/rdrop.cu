@@ -56,7 +56,7 @@ void launch_count(const RDropCount& args) {
   cuda::check_launch("rdrop_count");
 }
 
-__global__ void __launch_bounds__(kSumThreads) finish_kernel(RDropFinish args) {
+__global__ void __launch_bounds__(kSumThreads, 1) finish_kernel(RDropFinish args) {
   struct Total {
     double fit, distance;
     int64_t counted, correct, first;  // first: the part with the error to be told

@@ -69,6 +69,8 @@ def main():
         print(problem)
     for arch, (registers, kernel) in most.items():
         print(f"sm_{arch}: at most {registers} registers, in {kernel}")
+    if any("spilled" in problem for problem in problems):
+        print("__launch_bounds__(threads, 1) keeps the assembler from spilling for the sake of more blocks")
     print(f"{count} kernels (each once per architecture), {len(problems)} problems")
     return 1 if problems else 0
 
