@@ -17,8 +17,7 @@ struct alignas(sizeof(T) * V) Vector {
   T at[V];
 };
 
-// Reads and writes of a vector at an aligned address, as one access. The copy of a struct is split into its
-// elements wherever nvcc does not see that an address is aligned; that of a built-in type never is.
+// Words of the machine that a vector is made of.
 template <int bytes>
 struct WordOf {
   struct type {
@@ -46,14 +45,44 @@ struct WordOf<1> {
   using type = uint8_t;
 };
 
+// The vector at an aligned address, in as few accesses as there can be. (A plain copy of a struct is split
+// into its elements wherever nvcc does not see that the address is aligned.)
 template <int V, class T>
 __device__ Vector<T, V> load_vector(const T* p) {
   return std::bit_cast<Vector<T, V>>(*reinterpret_cast<const typename WordOf<sizeof(T) * V>::type*>(p));
 }
+
+// Words to an aligned address of global memory: nvcc may split a store of uint4 all the same.
+__device__ inline void store_words(void* p, const uint4& words) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "r"(words.x),
+               "r"(words.y), "r"(words.z), "r"(words.w)
+               : "memory");
+}
+__device__ inline void store_words(void* p, const uint2& words) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(p)), "r"(words.x),
+               "r"(words.y)
+               : "memory");
+}
+__device__ inline void store_words(void* p, uint32_t word) {
+  asm volatile("st.global.u32 [%0], %1;" ::"l"(__cvta_generic_to_global(p)), "r"(word) : "memory");
+}
+
+// The same to an address of global memory.
 template <int V, class T>
 __device__ void store_vector(T* p, const Vector<T, V>& values) {
   using Word = typename WordOf<sizeof(T) * V>::type;
-  *reinterpret_cast<Word*>(p) = std::bit_cast<Word>(values);
+  const Word words = std::bit_cast<Word>(values);
+  if constexpr (V == 1) {
+    *p = values.at[0];
+  } else if constexpr (sizeof(Word) > 16) {
+#pragma unroll
+    for (size_t i = 0; i < sizeof(Word) / 16; ++i)
+      store_words(reinterpret_cast<char*>(p) + 16 * i, words.at[i]);
+  } else if constexpr (sizeof(Word) >= 4) {
+    store_words(p, words);
+  } else {
+    *reinterpret_cast<Word*>(p) = words;
+  }
 }
 
 // i = quotient * size + rest; divisions of 64 bits are slow, and mostly not needed.

@@ -65,8 +65,8 @@ class HeldRow<Form, T, false> {
   __device__ HeldRow(const T* x, int64_t, char* room, int64_t held)
       : x_(x), room_(reinterpret_cast<T*>(room)), held_(held) {
     constexpr int V = Form::V;
-    Form::Team::for_each(held / V,
-                         [&](int64_t i) { store_vector<V>(room_ + i * V, load_vector<V>(x + i * V)); });
+    Form::Team::for_each(
+        held / V, [&](int64_t i) { reinterpret_cast<Vector<T, V>*>(room_)[i] = load_vector<V>(x + i * V); });
   }
   __device__ Values at(int, int64_t i) const { return load_row<T, Form::V>(i < held_ ? room_ : x_, i); }
 

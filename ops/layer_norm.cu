@@ -14,7 +14,7 @@ using cuda::each_vector;
 using cuda::HeldRow;
 using cuda::Vector;
 
-// V values at p + i, to be added to.
+// V values at p + i, of shared memory or to be added to.
 template <int V, class A>
 __device__ Vector<A, V>& vector_at(A* p, int64_t i) {
   return *reinterpret_cast<Vector<A, V>*>(p + i);
@@ -256,8 +256,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
     for (int k = 0; k < (args.dbias ? 2 : 1); ++k) {
       __syncthreads();
       each_vector<Form>(
-          n, [&](int64_t i, const auto& values) { cuda::store_vector<V>(shared + i, values); },
-          k == 0 ? dw : db);
+          n, [&](int64_t i, const auto& values) { vector_at<V>(shared, i) = values; }, k == 0 ? dw : db);
       __syncthreads();
       add_teams<Team>(cuda::block_room(), room_bytes, n, sums[k]);
     }

@@ -178,10 +178,12 @@ void launch_cross_entropy(const RDropUnitRows<T>& args) {
 // ---- regression
 // --------------------------------------------------------------------------------------------
 
-template <class T>
+// M: the number of passes, when it is small enough for registers; 0: any.
+template <class T, int M>
 __global__ void __launch_bounds__(kRDropMseUnits) mse_kernel(RDropMseUnits<T> args) {
   const RDropRows& rows = args.rows;
-  const int64_t u = static_cast<int64_t>(blockIdx.x) * kRDropMseUnits + threadIdx.x, m = rows.passes;
+  const int64_t u = static_cast<int64_t>(blockIdx.x) * kRDropMseUnits + threadIdx.x;
+  const int64_t m = M > 0 ? M : rows.passes;
   const double divisor = args.weights.divisor_now(args.sums), passes = static_cast<double>(m);
   const double fit_weight = 2 / (passes * divisor);
   const double weight = m > 1 ? 2 * args.weights.alpha_now() / ((passes - 1) * divisor) : 0;
@@ -195,14 +197,18 @@ __global__ void __launch_bounds__(kRDropMseUnits) mse_kernel(RDropMseUnits<T> ar
     };
     const double target = args.target[u];
     look(RDropError::target_number, 0, target);
-    double mean = 0, fit = 0, spread = 0;
+    double mean = 0, fit = 0, spread = 0, held[M > 0 ? M : 1];
+#pragma unroll
     for (int64_t i = 0; i < m; ++i) {
       const double value = *args.y.row(i, u);
+      if constexpr (M > 0) held[i] = value;
       look(RDropError::prediction, static_cast<int>(i), value);
       mean += value / passes;
     }
+#pragma unroll
     for (int64_t i = 0; i < m; ++i) {
-      const double value = *args.y.row(i, u), error = value - target, deviation = value - mean;
+      const double value = M > 0 ? held[i] : static_cast<double>(*args.y.row(i, u));
+      const double error = value - target, deviation = value - mean;
       fit += error * error;
       spread += deviation * deviation;
       if (args.grad.data)
@@ -226,7 +232,25 @@ template <class T>
 void launch_mse(const RDropMseUnits<T>& args) {
   const int64_t blocks = (args.rows.units + kRDropMseUnits - 1) / kRDropMseUnits;
   if (blocks == 0) return;
-  mse_kernel<T><<<static_cast<unsigned>(blocks), kRDropMseUnits, 0, cuda::stream()>>>(args);
+  const auto run = [&]<int M>() {
+    mse_kernel<T, M><<<static_cast<unsigned>(blocks), kRDropMseUnits, 0, cuda::stream()>>>(args);
+  };
+  switch (args.rows.passes) {
+    case 1:
+      run.template operator()<1>();
+      break;
+    case 2:
+      run.template operator()<2>();
+      break;
+    case 3:
+      run.template operator()<3>();
+      break;
+    case 4:
+      run.template operator()<4>();
+      break;
+    default:
+      run.template operator()<0>();
+  }
   cuda::check_launch("rdrop_mse");
 }
 

@@ -21,9 +21,9 @@ class Table {
       : options_(options), figures_(std::move(figures)) {}
 
   static void header() {
-    fmt::print("{:<39} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6} {:>9} {:>5} {:>5} {:>5} {:>8}\n", "",
-               "launches", "least kB", "count kB", "ratio", "sectors", "needed", "use", "conflicts", "occup",
-               "regs", "spill", "floor us");
+    fmt::print("{:<39} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6} {:>9} {:>5} {:>5} {:>5} {:>8}\n",
+               "work, and its kernels", "launches", "least kB", "count kB", "ratio", "sectors", "needed",
+               "use", "conflicts", "occup", "regs", "spill", "floor us");
   }
   void row(const std::string& name, const Traffic& t) const {
     fmt::print("{:<39} {:>8} {:>9.1f} {:>9.1f} {:>6.3f} {:>8} {:>8.0f} {:>5.1f}% {:>9}{}{:>8.2f}\n", name,
@@ -82,9 +82,10 @@ void roofline(const RooflineOptions& options) {
   }
   if (!assembled)
     fmt::print("\nregs, spill, occup: this build has no code for {} (-Dgpu_arch)\n", options.arch);
-  if (missed.empty()) return;
-  fmt::print("\nmore than is asked for:\n");
-  for (const std::string& line : missed) fmt::print("  {}\n", line);
+  std::string lines;
+  for (const std::string& line : missed) lines += "\n  " + line;
+  check<Error>(missed.empty(), "roofline: {} kinds of work move more than is asked for:{}", missed.size(),
+               lines);
 }
 
 }  // namespace tandem::command

@@ -12,7 +12,8 @@ struct RooflineOptions {
   int64_t scale = 1;     // divides the rows
 };
 
-// Prints the table. ConfigError for another device than the simulated one, or an unknown architecture.
+// Prints the table. ConfigError for another device than the simulated one, or an unknown architecture; Error
+// after the table if some work moves more than is asked for.
 void roofline(const RooflineOptions& options);
 
 }  // namespace tandem::command
