@@ -195,8 +195,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
 }
 
 template <class T, class Form>
-__global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
-    softmax_slopes(Rows<T> a, int room_bytes) {
+__global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_slopes(Rows<T> a, int room_bytes) {
   using C = compute_t<T>;
   using Team = typename Form::Team;
   constexpr int V = Form::V;

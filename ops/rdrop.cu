@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kRDropMseUnits) mse_kernel(RDropMseUnits<T> ar
         *args.grad.row(i, u) = T(static_cast<compute_t<T>>(fit_weight * error + weight * deviation));
     }
     part.fit = fit / passes;
-    if (m > 1) part.distance = 2 * spread / (passes - 1);
+    if (m > 1) part.distance = 2 * spread / (passes - (m > 1));  // 0 is not divided by, also where M is 1
   } else if (u < rows.units && args.grad.data) {
     for (int64_t i = 0; i < m; ++i) *args.grad.row(i, u) = T(0);
   }

@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock) moments_kernel(MomentsArgs
   char* room = cuda::team_room<Team>(room_bytes);
   Team::for_each_row(a.pieces.count(), [&](int64_t piece, bool live) {
     const Pieces::Place place = a.pieces.locate(piece);
-    HeldRow<Form, T> x(a.x + place.start, place.size, room);
+    HeldRow<Form, T> x(a.x + place.start, place.size, room, room ? place.size : 0);
     const auto moments = moments_of<Form, accumulate_t<T>>(x, place.size);
     if (live && Team::rank() == 0) a.out[piece] = moments;
   });
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
   char* room = cuda::team_room<Team>(room_bytes);
   const int64_t members = a.shape.members(), n = members * positions.size;
   Team::for_each_row(a.shape.count(), [&](int64_t group, bool live) {
-    HeldRow<Form, T> x(a.x + group * n, n, room);
+    HeldRow<Form, T> x(a.x + group * n, n, room, room ? n : 0);
     const Moments<A> moments = moments_of<Form, A>(x, n);
     const A var = moments.squares / static_cast<A>(n), rstd = 1 / sqrt(var + static_cast<A>(a.eps));
     if (!live) return;
