@@ -1,11 +1,13 @@
-// Attention as products of cuBLAS with one kernel between them: S = q k^T, A = dropout(softmax(S)), out = A
-// v. The backward makes A again, beside dS. The scores of only some heads exist at a time.
+// Attention by cuDNN where it can be, or as products of cuBLAS with one kernel between them: S = q k^T, A =
+// dropout(softmax(S)), out = A v. The backward makes A again, beside dS. The scores of only some heads exist
+// at a time.
 #include <algorithm>
 
 #include "autograd/error.h"
 #include "autograd/kernel.h"
 #include "cuda/blas.h"
 #include "cuda/context.h"
+#include "cuda/dnn_attention.h"
 #include "ops/detail/attention_args.h"
 
 namespace tandem::cuda {
@@ -213,10 +215,16 @@ class Attention {
 
 template <class T>
 void forward(const detail::AttentionForward<T>& args) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    if (attention_by_library(args)) return;
+  }
   Attention<T>(args.problem).forward(args);
 }
 template <class T>
 void backward(const detail::AttentionBackward<T>& args) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    if (attention_by_library(args)) return;
+  }
   Attention<T>(args.problem).backward(args);
 }
 

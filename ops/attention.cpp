@@ -31,7 +31,7 @@ struct Attention final : Op {
   double scale;
   bool causal;
   Noise noise;  // no rates: no dropout
-  bool masked = false;
+  bool masked = false, keeps_output = false;
   Attention(double scale, bool causal, const Noise& noise) : scale(scale), causal(causal), noise(noise) {}
   const char* name() const override { return "attention"; }
   bool first_order_only() const override { return true; }
@@ -74,6 +74,8 @@ struct Attention final : Op {
     }
     const AttentionProblem p = problem(q, k, v, mask);
     const Tensor out = heads_inside(q, p.queries, p.value_dim);
+    // What a device's library does without mask and dropout, it differentiates with the help of the result.
+    keeps_output = q.device() != kCpu && q.dtype() == DType::bf16 && !masked && !p.noise;
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       using C = compute_t<T>;
       const Tensor log_sums = output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device());
@@ -85,22 +87,23 @@ struct Attention final : Op {
         return;
       detail::attention_forward<T>(p, rows(q), rows(k), rows(v), head_rows<T>(out), sums);
     });
-    return out;
+    return keeps_output ? save_output(out) : out;
   }
 
   Tensors vjp(const Tensor& g) override {
     const Tensor q = saved(0), k = saved(1), v = saved(2), log_sums = saved(masked ? 4 : 3);
+    const Tensor out = keeps_output ? saved(4) : Tensor();
     const AttentionProblem p = problem(q, k, v, masked ? saved(3) : Tensor());
     const Tensor dq = needs(0) ? heads_inside(q) : Tensor(), dk = needs(1) ? heads_inside(k) : Tensor(),
                  dv = needs(2) ? heads_inside(v) : Tensor();
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       const auto rows = head_rows<const T>;
-      const auto out = head_rows<T>;
+      const auto to = head_rows<T>;
       const auto* sums = log_sums.device_data<compute_t<T>>();
-      if (run_on_device(q, detail::AttentionBackward<T>{p, rows(q), rows(k), rows(v), rows(g), sums, out(dq),
-                                                        out(dk), out(dv)}))
+      if (run_on_device(q, detail::AttentionBackward<T>{p, rows(q), rows(k), rows(v), rows(g), rows(out),
+                                                        sums, to(dq), to(dk), to(dv)}))
         return;
-      detail::attention_backward<T>(p, rows(q), rows(k), rows(v), rows(g), sums, out(dq), out(dk), out(dv));
+      detail::attention_backward<T>(p, rows(q), rows(k), rows(v), rows(g), sums, to(dq), to(dk), to(dv));
     });
     return {dq, dk, dv, Tensor()};
   }

@@ -19,6 +19,7 @@ template <class T>
 struct AttentionBackward {
   const AttentionProblem& problem;
   HeadRows<const T> q, k, v, g;
+  HeadRows<const T> out;  // of the forward; null data: it was not kept
   const compute_t<T>* log_sums;
   HeadRows<T> dq, dk, dv;
 };

@@ -251,6 +251,45 @@ TEST_CASE("dnn: a max pool gives the gradient to the first of equal values, and 
     CHECK((here.first[i] == there.first[i] || (std::isnan(here.first[i]) && std::isnan(there.first[i]))));
 }
 
+TEST_CASE("dnn: attention of bf16 without mask and dropout, in the layouts that layers have") {
+  SampleMaker make(11, DType::bf16, kCpu);
+  for (const bool causal : {false, true}) {
+    const auto attend = [causal](const Tensor& q, const Tensor& k, const Tensor& v) {
+      return attention(q, k, v, {.causal = causal});
+    };
+    // One projection for the three, heads beside the columns.
+    CHECK(compare(DType::bf16, {make.normal({2, 7, 3, 4, 8})}, [&](const Tensors& in) {
+            const Tensor heads = in[0].permute({2, 0, 3, 1, 4});
+            return attend(heads.select(0, 0), heads.select(0, 1), heads.select(0, 2));
+          }) == 2);
+    // Dense heads, other keys than queries, values of another size; in passes, some of them shared.
+    const auto q = [&] { return make.normal({2, 3, 5, 16}); };
+    const Tensor k = make.normal({2, 3, 9, 16}), v = make.normal({2, 3, 9, 8});
+    const auto dense = [&](const Tensors& in) { return attend(in[0], in[1], in[2]); };
+    CHECK(compare(DType::bf16, {q(), k, v}, dense) == 2);
+    CHECK(compare(DType::bf16, {in_passes(q, 3), k, v}, dense) == 6);
+    CHECK(compare(DType::bf16,
+                  {make.normal({1, 2, 4, 12}), make.normal({1, 2, 4, 12}), make.normal({1, 2, 4, 8})},
+                  dense) == 0);
+  }
+}
+
+TEST_CASE("dnn: attention's gradient for one of its inputs alone") {
+  SampleMaker make(13, DType::bf16, kCpu);
+  const Tensors all{make.normal({1, 2, 4, 8}), make.normal({1, 2, 6, 8}), make.normal({1, 2, 6, 8})};
+  for (size_t one = 0; one < 3; ++one) {
+    const auto gradient = [&](Device where) {
+      Tensors in;
+      for (const Tensor& x : all) in.push_back(x.to(where).clone());
+      in[one].requires_grad_();
+      const Tensor y = attention(in[0], in[1], in[2]);
+      y.backward(all[0].to(where));
+      return in[one].grad().to(kCpu);
+    };
+    CHECK(relative_distance(gradient(device()), gradient(kCpu)) < tolerance(DType::bf16));
+  }
+}
+
 TEST_CASE("dnn: work of the library is recorded, and done again on what is there then") {
   Backend& backend = tandem::backend(device());
   SampleMaker make(10, DType::f32, kCpu);
