@@ -97,12 +97,12 @@ __global__ void __launch_bounds__(kThreads)
   const PoolAxis &h = windows.h, &w = windows.w;
   each_element(count, grid, [&](int64_t o, int64_t map, int64_t i, int64_t j) {
     const T* source = x + map * h.map * w.map;
-    int64_t winner = h.begin(i) * w.map + w.begin(j);
-    C best = static_cast<C>(source[winner]);
+    int64_t winner = -1;
+    C best = 0;
     for (int64_t row = h.begin(i); row < h.end(i); ++row) {
       for (int64_t k = w.begin(j); k < w.end(j); ++k) {
         const C value = static_cast<C>(source[row * w.map + k]);
-        if (value > best || (value != value && best == best)) {
+        if (winner < 0 || value > best || (value != value && best == best)) {
           best = value;
           winner = row * w.map + k;
         }
