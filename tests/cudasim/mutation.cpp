@@ -87,8 +87,10 @@ std::string_view mutated(std::string_view text, size_t module) {
     std::exit(2);
   }
   const Mutation& m = mutations[index];
+  const bool stop = option.ends_with(".trap");
   static auto& changed = *new std::string;  // modules are views into it
-  changed = std::string(text.substr(0, m.at)) + m.replacement + std::string(text.substr(m.at + m.size));
+  changed = std::string(text.substr(0, m.at)) + (stop ? "trap;" : m.replacement) +
+            std::string(text.substr(m.at + m.size));
   return changed;
 }
 

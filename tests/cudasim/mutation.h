@@ -2,7 +2,8 @@
 // barrier, a guard off by one, a shortened array. Tests that stay silent about one are too weak.
 //
 // CUDASIM="mutate=MODULE.N" makes the N-th mutation of a module, modules by their order of registration.
-// list_mutations prints all there are.
+// "MODULE.N.trap" stops there instead, which tells whether the place is ever reached. list_mutations prints
+// all.
 #pragma once
 #include <cstddef>
 #include <string>

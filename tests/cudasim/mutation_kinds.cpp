@@ -217,6 +217,8 @@ Result sign_dropped(const Statement& s, const Constants&) {
 
 Result term_dropped(const Statement& s, const Constants&) {
   if (of_integers(s)) return {};
+  if (s.operands.size() > 2 && starts_with_any(s.operands.back(), {"0f00000000", "0d0000000000000000"}))
+    return {};
   if (s.opcode.starts_with("fma.rn.f") && s.operands.size() == 4)
     return write(s.guard, "mul.rn." + Text(type_of(s)),
                  {Text(s.operands[0]), Text(s.operands[1]), Text(s.operands[2])});

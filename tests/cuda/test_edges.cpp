@@ -1,0 +1,109 @@
+// Sizes at which kernels change their form, and those around: vectors or single elements, teams of threads,
+// the rests of unrolled loops; in every dtype, since each has kernels of its own.
+#include <doctest/doctest.h>
+
+#include "ops/detail/dnn_use.h"
+#include "ops/ops.h"
+#include "tests/cuda/compare.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+constexpr DType kAll[] = {DType::boolean, DType::u8,  DType::i32, DType::i64,
+                          DType::bf16,    DType::f32, DType::f64};
+constexpr DType kFloats[] = {DType::bf16, DType::f32, DType::f64};
+
+// Lengths of rows: 16 bytes are a piece, and teams grow beyond 16 and 512 pieces (cuda/reduce.cuh).
+std::vector<int64_t> lengths(DType dtype) {
+  const int64_t v = 16 / static_cast<int64_t>(size_of(dtype));
+  std::vector<int64_t> result;
+  for (const int64_t pieces : {1, 3, 15, 16, 17, 33, 65, 100, 257, 512, 513, 850, 1150, 1600})
+    result.push_back(v * pieces);
+  for (const int64_t n : {5, 17, 39, 111, 513, 771, 1101, 1501}) result.push_back(n);
+  return result;
+}
+
+Comparison within(DType dtype) {
+  const double tolerance = !is_floating(dtype)   ? 0
+                           : dtype == DType::f64 ? 1e-12
+                           : dtype == DType::f32 ? 1e-5
+                                                 : 1e-2;
+  return {tolerance, tolerance, true};
+}
+
+// Sums do not cancel, so that a lost term shows.
+Tensor summands(const Shape& shape, DType dtype, uint64_t seed) {
+  const Tensor x = random_values(shape, dtype, seed);
+  return is_floating(dtype) ? (x * 0.3 + 1.0).detach() : x;
+}
+
+void check_along(const Shape& shape, DType dtype, int64_t dim) {
+  const Tensor x = random_values(shape, dtype, 21), positive = summands(shape, dtype, 22);
+  INFO(std::string(describe(x)), " along ", dim);
+  agree(
+      {positive}, [=](const Tensors& in) { return sum(in[0], {dim}); }, within(dtype));
+  agree(
+      {positive}, [=](const Tensors& in) { return cumsum(in[0], dim); }, within(dtype));
+  agree({x}, [=](const Tensors& in) { return argmax(in[0], dim); }, {});
+  agree({x}, [=](const Tensors& in) { return argmin(in[0], dim); }, {});
+}
+
+}  // namespace
+
+TEST_CASE("edges: rows of every length are summed and searched, in every dtype") {
+  for (const DType dtype : kAll)
+    for (const int64_t n : lengths(dtype)) check_along({3, n}, dtype, 1);
+}
+
+TEST_CASE("edges: columns of every length are summed and searched, in every dtype") {
+  for (const DType dtype : kAll)
+    for (const int64_t n : {2, 3, 4, 7, 9, 33, 70})
+      for (const int64_t columns : {2, 3, 8, 24, 33, 264}) check_along({n, columns}, dtype, 0);
+}
+
+TEST_CASE("edges: norms of channels and groups of every length, by our own kernels") {
+  detail::dnn_use() = detail::DnnUse::never;
+  for (const DType dtype : kFloats) {
+    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+    const Tensors weights = {random_values({4}, wide, 31), random_values({4}, wide, 32)};
+    for (const int64_t n : lengths(dtype)) {
+      const Tensor x = random_values({2, 4, n}, dtype, 33);
+      INFO(std::string(describe(x)));
+      const Comparison comparison = within(dtype);
+      agree(
+          {x, weights[0], weights[1]},
+          [](const Tensors& in) { return batch_norm(in[0], {}, in[1], in[2], true, 1e-3); }, comparison);
+      agree(
+          {x, weights[0], weights[1]},
+          [](const Tensors& in) { return group_norm(in[0], 2, in[1], in[2], 1e-3); }, comparison);
+      // Groups that lie at their own alignments.
+      agree(
+          {x}, [](const Tensors& in) { return group_norm(in[0], 4, {}, {}, 1e-3); }, comparison);
+    }
+  }
+  detail::dnn_use() = detail::DnnUse::where_it_pays;
+}
+
+TEST_CASE("edges: rows of every length are normalised, in every dtype") {
+  for (const DType dtype : kFloats) {
+    for (const int64_t n : lengths(dtype)) {
+      const Tensor x = random_values({3, n}, dtype, 41);
+      INFO(std::string(describe(x)));
+      agree(
+          {x}, [](const Tensors& in) { return softmax(in[0], 1); }, within(dtype));
+      agree(
+          {x}, [](const Tensors& in) { return log_softmax(in[0], 1); }, within(dtype));
+      agree(
+          {x}, [](const Tensors& in) { return logsumexp(in[0], {1}); }, within(dtype));
+      if (n < 4) continue;
+      agree(
+          {x, random_values({n}, dtype, 42), random_values({n}, dtype, 43)},
+          [=](const Tensors& in) { return layer_norm(in[0], {n}, in[1], in[2]); }, within(dtype));
+      agree(
+          {x, random_values({n}, dtype, 42)}, [](const Tensors& in) { return rms_norm(in[0], in[1]); },
+          within(dtype));
+    }
+  }
+}
