@@ -6,8 +6,8 @@
 #include "autograd/scope.h"
 #include "cuda/context.h"
 
-// What checks accesses to memory and is loaded with this module defines these: it learns which blocks are in use, and
-// for how many of their bytes. Otherwise they are null.
+// What checks accesses to memory and is loaded with this module defines these: it learns which blocks are in
+// use, and for how many of their bytes. Otherwise they are null.
 extern "C" {
 [[gnu::weak]] void tandem_block_acquired(void* block, size_t bytes, cudaStream_t stream);
 [[gnu::weak]] void tandem_block_released(void* block, cudaStream_t stream);

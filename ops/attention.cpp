@@ -165,8 +165,8 @@ Function with(AttentionOptions options, PassOptions passes = {}) {
   };
 }
 
-Tensor ignored(const std::vector<uint8_t>& values, const Shape& shape) {
-  return from_values(values, shape).to(DType::boolean);
+Tensor ignored(const std::vector<uint8_t>& values, const Shape& shape, Device device) {
+  return from_values(values, shape).to(DType::boolean).to(device);
 }
 
 const RegisterOp registered{
@@ -178,7 +178,7 @@ const RegisterOp registered{
                             make.normal({2, 2, tk, dv})};
            };
            auto masked = [&](Tensors in, const std::vector<uint8_t>& mask) {
-             in.push_back(ignored(mask, {2, in[1].size(2)}));
+             in.push_back(ignored(mask, {2, in[1].size(2)}, make.device()));
              return in;
            };
            return Samples{
@@ -239,7 +239,7 @@ const RegisterOp registered_with_dropout{
                {"one pass", {q, k, v}, with(options, {.seed = 5})},
                {"makes 3 passes", {q, k, v}, with(options, {.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}})},
                {"masked, causal",
-                {q, k, v, ignored({0, 1, 0, 0, 0, 0, 0, 1}, {2, 4})},
+                {q, k, v, ignored({0, 1, 0, 0, 0, 0, 0, 1}, {2, 4}, make.device())},
                 with({.causal = true, .dropout = 0.4}, {.seed = 5, .count = 2})},
                {"two rows of the batch are a sample", {q, k, v}, with(options, {.seed = 5, .batch = 1})},
                {"inactive", {q, k, v}, with(options, {.count = 2, .rates = {0, 0}})}};

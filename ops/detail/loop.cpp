@@ -7,7 +7,7 @@ namespace tandem::detail {
 template <int N>
 Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs) {
   const int m = output.passes(), dims = output.dim();
-  Walk<N> walk{};  // zeros where it is not used: kernels get all of it
+  Walk<N> walk{};                                        // zeros where it is not used: kernels get all of it
   auto stride_at = [&](int operand, int d) -> int64_t {  // d = -1 is the pass dimension
     const Tensor& x = operand == 0 ? output : *inputs[operand - 1];
     if (d < 0) return x.pass_stride();

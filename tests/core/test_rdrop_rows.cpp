@@ -255,8 +255,9 @@ TEST_CASE("at m = 2 the loss is half of the paper's Eq. 4, and its KL Eq. 2") {
   CHECK(got.loss(c.rows) == doctest::Approx((nll + 5 * symmetric) / 2).epsilon(1e-12));
 }
 
-// An error d of the log-normalisers adds d^2 to a KL. The sums of exponentials are taken in lanes, which keeps
-// d below 1e-7; AddressSanitizer keeps the compiler from vectorising, and then they are taken one by one.
+// An error d of the log-normalisers adds d^2 to a KL. The sums of exponentials are taken in lanes, which
+// keeps d below 1e-7; AddressSanitizer keeps the compiler from vectorising, and then they are taken one by
+// one.
 #ifdef __SANITIZE_ADDRESS__
 constexpr double kSumRounding = 1e-6;
 #else

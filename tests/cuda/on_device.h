@@ -1,5 +1,5 @@
-// A function on the device against the same on the CPU, with inputs as they are made: aligned, of any passes, or
-// undefined (compare.h looks at misaligned ones).
+// A function on the device against the same on the CPU, with inputs as they are made: aligned, of any passes,
+// or undefined (compare.h looks at misaligned ones).
 #pragma once
 
 #include <doctest/doctest.h>

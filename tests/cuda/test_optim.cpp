@@ -1,10 +1,10 @@
 // Optimizers, norms and clipping on the device against the CPU; recorded steps against steps one by one.
 #include "autograd/grad_mode.h"
 #include "autograd/step_scalars.h"
-#include "on_device.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/clip.h"
 #include "nn/optim/sgd.h"
+#include "on_device.h"
 
 using namespace tandem;
 using namespace tandem::testing;

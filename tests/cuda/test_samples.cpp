@@ -141,6 +141,39 @@ TEST_CASE("device: every sample of every op whose inputs may be larger does the 
   }
 }
 
+TEST_CASE("device: an input that stayed on the CPU is an error that names the op and both devices") {
+  for (const OpInfo& op : registered_ops()) {
+    SampleMaker make(7, op.dtypes.at(0), kCpu);
+    for (const Sample& sample : op.samples(make)) {
+      for (size_t i = 0; i < sample.inputs.size(); ++i) {
+        Tensors inputs = leaves_on(device(), sample.inputs, false);
+        if (!inputs[i].defined()) continue;
+        inputs[i] = sample.inputs[i];
+        if (std::none_of(inputs.begin(), inputs.end(),
+                         [](const Tensor& x) { return x.defined() && x.device() == device(); }))
+          continue;
+        INFO("op ", op.name, ", sample '", sample.label, "', input ", i);
+        try {
+          sample.function(inputs);
+          FAIL_CHECK("nothing was thrown");
+        } catch (const DeviceError& error) {
+          const std::string message = error.what();
+          INFO(message);
+          // Of an op composed of others, the first of those is named.
+          CHECK((message.ends_with(": inputs on different devices: cuda and cpu") ||
+                 message.ends_with(": inputs on different devices: cpu and cuda")));
+        } catch (const std::exception& error) {
+          FAIL_CHECK(std::string(error.what()));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("device: the simulation executes every instruction of every kernel") {
+  CHECK(cudasim::check_all_kernels() > 1000);
+}
+
 TEST_CASE("device: what is said to be missing is missing") {
   for (const Hole& hole : kHoles) {
     INFO(hole.op, " ", std::string(name_of(hole.dtype)), ": ", hole.reason);

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <random>
 #include <sstream>
 #include <stdexcept>
 
@@ -35,7 +36,9 @@ void set_option(Options& options, const std::string& key, const std::string& val
     else
       wrong(key, value, "forward, reverse or random");
   } else if (key == "seed") {
-    options.seed = number(key, value);
+    options.seed = value == "random" ? std::random_device()() : number(key, value);
+    if (value == "random")
+      std::fprintf(stderr, "cudasim: seed=%llu\n", static_cast<unsigned long long>(options.seed));
   } else if (key == "check") {
     options.check = flag(key, value);
   } else if (key == "deferred") {

@@ -23,7 +23,7 @@ struct Options {
   int driver = 13000;                // version; 0: no driver, calls return cudaErrorInsufficientDriver
   std::string mutate;                // "MODULE.N", see mutation.h
   int multiprocessors = 132;
-  int registers = 32;                // per thread, of kernels that are not in the table
+  int registers = 32;                         // per thread, of kernels that are not in the table
   std::map<std::string, int> register_table;  // by the kernel's mangled name (ptxas knows, the PTX does not)
 };
 

@@ -66,7 +66,8 @@ void declare_run(OptionAdder& to, TrainSettings& s) {
   to.add("--run", s.run, not_empty(), "folder for metrics, checkpoints, settings and curves");
   to.add("--device", s.device, device_name(), kDeviceHelp);
   to.add("--threads", s.threads, integer(0, 1024), "CPU threads; 0: one per core");
-  to.flag("--cuda-graph", s.trainer.cuda_graph, "record steps of equal shapes once and replay them (cuda only)");
+  to.flag("--cuda-graph", s.trainer.cuda_graph,
+          "record steps of equal shapes once and replay them (cuda only)");
   to.flag("--overwrite", s.overwrite, "replace an earlier run in that folder");
   to.flag("--resume", s.resume, "go on where the run in that folder stopped, with its settings");
   to.flag("--profile", s.profile, "print time and bytes of every op");
