@@ -2,11 +2,9 @@
 // rounding.
 #include <doctest/doctest.h>
 
-#include "models/transformer/transformer.h"
 #include "models/vit/cnn.h"
 #include "models/vit/vit.h"
-#include "tests/device.h"
-#include "tests/train/toy.h"
+#include "tests/cuda/same_training.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -20,60 +18,6 @@ data::Batch images(int64_t count, int64_t size) {
   for (int64_t i = 0; i < count; ++i) labels.push_back(i % 3);
   return {
       {from_values(pixels, {count, 1, size, size}).to(DType::f32)}, from_values(labels, {count}), {}, count};
-}
-
-// Sentences of different lengths and their reverse, padded with 0: source, target so far, target.
-data::Batch sentences(int64_t count) {
-  constexpr int64_t longest = 6, bos = 1;
-  std::vector<int64_t> source(count * longest), in(count * longest), out(count * longest);
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t length = 2 + i % 3;
-    in[i * longest] = bos;
-    for (int64_t t = 0; t < length; ++t) {
-      const int64_t word = 2 + (i + 3 * t) % 8;
-      source[i * longest + t] = out[i * longest + length - 1 - t] = in[i * longest + length - t] = word;
-    }
-    out[i * longest + length] = bos;  // the end
-  }
-  return {{from_values(source, {count, longest}), from_values(in, {count, longest})},
-          from_values(out, {count, longest}),
-          {},
-          count};
-}
-
-struct Trained {
-  std::vector<double> losses, gradients, parameters;
-};
-
-// Some steps of AdamW; what the last gradients and the weights are then.
-template <class Model, class Objective, class Config>
-Trained train(Device device, const Config& config, const std::vector<data::Batch>& batches,
-              nn::TrainerOptions options, int steps) {
-  const nn::InitScope init({.seed = 7, .device = device});
-  Model model(config);
-  Objective objective(model);
-  nn::AdamW optimizer(model.parameters(), {.lr = 2e-3});
-  options.progress = false;
-  options.clip_norm = 1;
-  nn::Trainer trainer(objective, optimizer, options);
-  Trained result;
-  for (int i = 0; i < steps; ++i) result.losses.push_back(trainer.step(batches).loss);
-  result.gradients = flat_gradients(model);
-  result.parameters = flat_parameters(model);
-  return result;
-}
-
-template <class Model, class Objective, class Config>
-void check_same_training(const Config& config, const std::vector<data::Batch>& batches,
-                         const nn::TrainerOptions& options, double tolerance, int steps = 3) {
-  const Trained there = train<Model, Objective>(device(), config, batches, options, steps),
-                here = train<Model, Objective>(kCpu, config, batches, options, steps);
-  for (size_t i = 0; i < here.losses.size(); ++i) {
-    INFO("step ", i);
-    CHECK(there.losses[i] == doctest::Approx(here.losses[i]).epsilon(tolerance));
-  }
-  CHECK(distance(there.gradients, here.gradients) < 50 * tolerance);
-  CHECK(distance(there.parameters, here.parameters) < 10 * tolerance);
 }
 
 const models::VitConfig kVit{.image_size = 8,
@@ -112,24 +56,6 @@ TEST_CASE("training on the device: a CNN, with running statistics") {
   const models::CnnConfig config{.image_size = 8, .classes = 3, .width = 4, .dropout = 0.2};
   check_same_training<models::Cnn, nn::Classification<models::Cnn>>(config, {images(6, 8)},
                                                                     {.passes = 2, .alpha = 1}, 1e-4);
-}
-
-TEST_CASE("training on the device: a Transformer with padding, its output layer inside of the loss") {
-  const models::TransformerConfig config{.vocab = 10,
-                                         .dim = 16,
-                                         .heads = 2,
-                                         .mlp_dim = 32,
-                                         .encoder_layers = 1,
-                                         .decoder_layers = 1,
-                                         .max_positions = 8,
-                                         .dropout = 0.2,
-                                         .attention_dropout = 0.2,
-                                         .word_dropout = 0.1};
-  for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::replay}) {
-    INFO("plan ", std::string(name_of(plan)));
-    check_same_training<models::Transformer, models::SequenceToSequence>(
-        config, {sentences(5)}, {.passes = 2, .alpha = 5, .plan = plan, .label_smoothing = 0.1}, 1e-4);
-  }
 }
 
 TEST_CASE("training on the device: the trainer trains and validates there, as on the CPU") {
