@@ -26,7 +26,8 @@ struct DropPath : Layer<DropPath> {
 };
 
 // LayerDrop (Fan, Grave, Joulin 2020, arXiv 1909.11556): a layer left out with probability p in training, one
-// draw for each pass and call; in evaluation every layer is there.
+// draw for each pass and call; in evaluation every layer is there. A layer that all passes leave out is not
+// computed and has no gradient; in a recorded step (TrainerOptions::cuda_graph) it is, and its gradient is 0.
 struct LayerDrop : Layer<LayerDrop> {
   LayerDrop(Module& parent, std::string name, double p);
   // layer(x), and x in the passes that leave the layer out.

@@ -6,6 +6,8 @@
 #include "autograd/grad_mode.h"
 #include "autograd/step_scalars.h"
 #include "nn/optim/clip.h"
+#include "ops/arithmetic.h"
+#include "ops/comparison.h"
 
 namespace tandem::nn {
 
@@ -51,6 +53,15 @@ StepBatches clone(const StepBatches& batches) {
     if (batch.valid.defined()) batch.valid = batch.valid.clone();
   }
   return result;
+}
+
+// Running statistics take in those of the step, or stay as they are where the norm is not finite.
+void commit_statistics_if_finite(Module& module, const Tensor& norm) {
+  const NamedTensors buffers = module.named_buffers(), before = nn::clone(buffers);
+  module.commit_statistics();
+  const Tensor finite = eq(norm - norm, 0).select(0, 0);
+  for (size_t i = 0; i < buffers.size(); ++i)
+    buffers[i].tensor.copy_(where(finite, buffers[i].tensor, before[i].tensor));
 }
 
 }  // namespace
@@ -121,8 +132,11 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
     recorded.parts = backward(objective_, recorded.batches, relative);
     recorded.norm =
         clip_norm_ > 0 ? clip_grad_norm_tensor(parameters, clip_norm_) : grad_norm_tensor(parameters);
+    const NoGradGuard no_grad;
+    for (const LossParts& part : recorded.parts)  // nor is a step taken whose loss is not finite
+      recorded.norm = recorded.norm + (part.loss - part.loss).to(DType::f64);
     optimizer_.step(recorded.norm);
-    objective_.module().commit_statistics();
+    commit_statistics_if_finite(objective_.module(), recorded.norm);
     recorded.work = backend.end_recording();
   } catch (const DeviceError& error) {
     backend.cancel_recording();

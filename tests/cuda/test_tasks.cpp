@@ -193,6 +193,26 @@ TEST_CASE("tasks on the device: the methods that R-Drop is judged beside") {
                                                                        1e-4);
 }
 
+TEST_CASE("tasks on the device: recorded steps drop the layers and words that their steps drop") {
+  const auto run = [](bool cuda_graph) {
+    const nn::InitScope init({.seed = 7, .device = device()});
+    TextEncoder model(encoder(3));
+    TextClassification objective(model);
+    // To which a gradient of 0 is none: a layer that all passes drop has no gradient, and 0 in a recorded
+    // step.
+    nn::SGD optimizer(model.parameters(), {.lr = 0.1});
+    nn::Trainer trainer(objective, optimizer, {.passes = 1, .cuda_graph = cuda_graph, .progress = false});
+    std::vector<double> losses;
+    for (int i = 0; i < 16; ++i) losses.push_back(trainer.step({labelled(5)}).loss);
+    return losses;
+  };
+  const std::vector<double> recorded = run(true), plain = run(false);
+  for (size_t i = 0; i < plain.size(); ++i) {
+    INFO("step ", i);
+    CHECK(recorded[i] == plain[i]);
+  }
+}
+
 TEST_CASE("tasks on the device: beam search and sampling write what they write on the CPU") {
   const auto made = [](Device where, auto make) {
     const nn::InitScope init({.seed = 5, .device = where});

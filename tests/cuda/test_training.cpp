@@ -30,6 +30,7 @@ const models::VitConfig kVit{.image_size = 8,
                              .dropout = 0.2,
                              .attention_dropout = 0.1,
                              .drop_path = 0.1};
+const models::CnnConfig kCnn{.image_size = 8, .classes = 3, .width = 4, .dropout = 0.2};
 using VitObjective = nn::Classification<models::Vit>;
 
 }  // namespace
@@ -53,8 +54,7 @@ TEST_CASE("training on the device: mixed precision") {
 }
 
 TEST_CASE("training on the device: a CNN, with running statistics") {
-  const models::CnnConfig config{.image_size = 8, .classes = 3, .width = 4, .dropout = 0.2};
-  check_same_training<models::Cnn, nn::Classification<models::Cnn>>(config, {images(6, 8)},
+  check_same_training<models::Cnn, nn::Classification<models::Cnn>>(kCnn, {images(6, 8)},
                                                                     {.passes = 2, .alpha = 1}, 1e-4);
 }
 
@@ -74,16 +74,27 @@ TEST_CASE("training on the device: the trainer trains and validates there, as on
 
 namespace {
 
-// Trains a ViT by fit(): full batches of 6 and a last one of 2, so two recordings.
-std::vector<double> fitted(bool cuda_graph, nn::TrainerOptions options,
-                           std::vector<double>* losses = nullptr) {
+// Parameters and buffers.
+std::vector<double> flat_state(const nn::Module& module) {
+  std::vector<double> all = flat_parameters(module);
+  for (const auto& [name, buffer] : module.named_buffers()) {
+    const auto values = buffer.to_vector<double>();
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+// Trains by fit(): full batches of 6 and a last one of 2, so two recordings.
+template <class Model = models::Vit, class Config = models::VitConfig>
+std::vector<double> fitted(bool cuda_graph, nn::TrainerOptions options, std::vector<double>* losses = nullptr,
+                           const Config& config = kVit) {
   const nn::InitScope init({.seed = 7, .device = device()});
-  models::Vit model(kVit);
+  Model model(config);
   nn::AdamW optimizer(model.parameters(), {.lr = 2e-3});
   options.epochs = 3, options.batch_size = 6, options.clip_norm = 0.5, options.progress = false;
   options.schedule = nn::Schedule::parse("cosine", {.warmup = 3, .total = 12});
   options.cuda_graph = cuda_graph;
-  VitObjective objective(model);
+  nn::Classification<Model> objective(model);
   nn::Trainer trainer(objective, optimizer, options);
   trainer.on_step = [&](const nn::Metrics& now) {
     if (losses) losses->push_back(now.loss);
@@ -99,7 +110,7 @@ std::vector<double> fitted(bool cuda_graph, nn::TrainerOptions options,
     }
   } set;
   trainer.fit(set, set);
-  return flat_parameters(model);
+  return flat_state(model);
 }
 
 }  // namespace
@@ -129,6 +140,13 @@ TEST_CASE("cuda graph: every plan, mixed precision, and R-Drop at every second s
   }
 }
 
+TEST_CASE("cuda graph: running statistics") {
+  const auto run = [](bool cuda_graph) {
+    return fitted<models::Cnn>(cuda_graph, {.passes = 2, .alpha = 1}, nullptr, kCnn);
+  };
+  CHECK(run(true) == run(false));
+}
+
 TEST_CASE("cuda graph: two replays of one step differ by their masks, which are those of their steps") {
   const nn::InitScope init({.seed = 7, .device = device()});
   models::Vit model(kVit);
@@ -147,17 +165,25 @@ TEST_CASE("cuda graph: two replays of one step differ by their masks, which are 
 
 TEST_CASE("cuda graph: a gradient that is not finite changes nothing, and says so") {
   const nn::InitScope init({.seed = 7, .device = device()});
-  models::Vit model(kVit);
-  VitObjective objective(model);
+  models::Cnn model(kCnn);
+  nn::Classification objective(model);
   nn::AdamW optimizer(model.parameters(), {.lr = 1e-3});
   nn::Trainer trainer(objective, optimizer, {.passes = 2, .cuda_graph = true, .progress = false});
   for (int i = 0; i < 3; ++i) trainer.step({images(4, 8)});
-  const auto before = flat_parameters(model);
+  const auto before = flat_state(model);
   data::Batch bad = images(4, 8);
   bad.inputs[0].data<float>()[5] = NAN;
   CHECK_THROWS_AS(trainer.step({bad}), ValueError);
-  CHECK(flat_parameters(model) == before);
+  CHECK(flat_state(model) == before);
+  bad = images(4, 8);
+  bad.target.data<int64_t>()[1] = 3;
+  CHECK_THROWS_WITH_AS(
+      trainer.step({bad}),
+      "rdrop_cross_entropy: target is 3 at unit 1, expected a class in [0, 3) or ignore_index -100",
+      ValueError);
+  CHECK(flat_state(model) == before);
   CHECK(std::isfinite(trainer.step({images(4, 8)}).loss));
+  CHECK(flat_state(model) != before);
 }
 
 TEST_CASE("cuda graph: on the CPU it is an error that says what was expected") {
