@@ -130,6 +130,8 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
   backend.begin_recording();
   try {
     recorded.parts = backward(objective_, recorded.batches, relative);
+    for (const LossParts& part : recorded.parts)
+      check<DeviceError>(part.device_sums.defined(), "its loss leaves no device_sums to read (LossParts)");
     recorded.norm =
         clip_norm_ > 0 ? clip_grad_norm_tensor(parameters, clip_norm_) : grad_norm_tensor(parameters);
     const NoGradGuard no_grad;
@@ -140,7 +142,8 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
     recorded.work = backend.end_recording();
   } catch (const DeviceError& error) {
     backend.cancel_recording();
-    raise<DeviceError>("--cuda-graph: this step cannot be recorded: {}", error.what());
+    raise<DeviceError>("--cuda-graph: this step cannot be recorded, the host has a part in it: {}",
+                       error.what());
   } catch (...) {
     backend.cancel_recording();
     throw;

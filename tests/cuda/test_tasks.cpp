@@ -213,6 +213,29 @@ TEST_CASE("tasks on the device: recorded steps drop the layers and words that th
   }
 }
 
+TEST_CASE("tasks on the device: a method in which the host has a part cannot be recorded, and says so") {
+  for (const char* name : {"mixup", "fgm"}) {
+    INFO(name);
+    const nn::InitScope init({.seed = 7, .device = device()});
+    TextEncoder model(encoder(3));
+    const auto objective = nn::make_method(name, hookable(model));
+    nn::AdamW optimizer(model.parameters(), {});
+    nn::Trainer trainer(*objective, optimizer,
+                        {.passes = 1, .alpha = 0, .cuda_graph = true, .progress = false});
+    trainer.step({labelled(5)});
+    const auto before = flat_parameters(model);
+    try {
+      trainer.step({labelled(5)});
+      FAIL_CHECK("nothing was thrown");
+    } catch (const DeviceError& error) {
+      const std::string message = error.what();
+      INFO(message);
+      CHECK(message.starts_with("--cuda-graph: this step cannot be recorded, the host has a part in it: "));
+    }
+    CHECK(flat_parameters(model) == before);
+  }
+}
+
 TEST_CASE("tasks on the device: beam search and sampling write what they write on the CPU") {
   const auto made = [](Device where, auto make) {
     const nn::InitScope init({.seed = 5, .device = where});
