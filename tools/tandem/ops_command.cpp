@@ -12,6 +12,13 @@
 namespace tandem::command {
 namespace {
 
+// "name   ", as wide as the longest name of an op.
+std::string padded(const std::string& name) {
+  size_t width = 0;
+  for (const OpInfo& op : registered_ops()) width = std::max(width, op.name.size());
+  return fmt::format("{:<{}}", name, width);
+}
+
 // Runs a sample there and back: the table is what happens then, not what a list claims. "yes", "-" for a
 // dtype that the op does not take, or "no", and then why not is added to `holes`.
 std::string support(const OpInfo& op, DType dtype, Device device, std::vector<std::string>& holes) {
@@ -35,14 +42,14 @@ void print_table(Device asked) {
   std::vector<Device> devices{kCpu};
   if (asked != kCpu) devices.push_back(asked);
   std::vector<std::string> holes;
-  std::string title = fmt::format("{:<28}", "op");
+  std::string title = padded("op");
   for (const Device device : devices)
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
       title += fmt::format(" {:>9}", fmt::format("{} {}", name_of(device), name_of(dtype)));
   fmt::print("{}   {:<10} {:>7}\n", title, "gradient", "samples");
   for (const OpInfo& op : registered_ops()) {
     SampleMaker make(1, DType::f64, kCpu);
-    std::string row = fmt::format("{:<28}", op.name);
+    std::string row = padded(op.name);
     for (const Device device : devices)
       for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
         row += fmt::format(" {:>9}", support(op, dtype, device, holes));
@@ -111,7 +118,7 @@ bool check_op(const OpInfo& op, Device device) {
   SampleMaker make(7, DType::f64, device);
   const Samples samples = op.samples(make);
   auto row = [&](const char* dtype, const char* check, double error, double allowed, bool passed) {
-    fmt::print("{:<28} {:<5} {:<6} {:>7} {:<11} {:>9.1e} {:>9.0e}  {}\n", op.name, dtype, name_of(device),
+    fmt::print("{} {:<5} {:<6} {:>7} {:<11} {:>9.1e} {:>9.0e}  {}\n", padded(op.name), dtype, name_of(device),
                samples.size(), check, error, allowed, passed ? "ok" : "FAILED");
   };
   bool all = true;
@@ -195,14 +202,14 @@ void add_ops(CLI::App& app) {
     if (ops.empty()) {
       for (const OpInfo& op : registered_ops()) ops.push_back(&op);
     }
-    fmt::print("{:<28} {:<5} {:<6} {:>7} {:<11} {:>9} {:>9}\n", "op", "dtype", "device", "samples", "check",
-               "worst", "allowed");
+    fmt::print("{} {:<5} {:<6} {:>7} {:<11} {:>9} {:>9}\n", padded("op"), "dtype", "device", "samples",
+               "check", "worst", "allowed");
     int failed = 0;
     for (const OpInfo* op : ops) {
       try {
         failed += !check_op(*op, device);
       } catch (const Error& error) {  // a device may lack a kernel: the others are checked all the same
-        fmt::print("{:<28} FAILED: {}\n", op->name, error.what());
+        fmt::print("{} FAILED: {}\n", padded(op->name), error.what());
         ++failed;
       }
     }
