@@ -76,8 +76,8 @@ Tensors ScatterAdd::vjp(const Tensor& g) { return {apply<Gather>({g, saved(0)}, 
 // of out, which differ along dim only, in their order: on one thread.
 template <class Write>
 void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& src) {
-  using O = Write::Out;
-  using T = Write::Value;
+  using O = typename Write::Out;
+  using T = typename Write::Value;
   Shape rest = index.shape();
   const int64_t count = rest[dim];
   if (index.numel() == 0) return;
