@@ -26,7 +26,9 @@ Backend& backend(Device device) {
   return *found;
 }
 
-void Backend::begin_recording() { raise<DeviceError>("{}: it cannot record work", description()); }
+void Backend::begin_recording(const Recording*) {
+  raise<DeviceError>("{}: it cannot record work", description());
+}
 std::unique_ptr<Recording> Backend::end_recording() { return nullptr; }
 
 void register_backend(DeviceType type, Backend* backend) { slot(type) = backend; }

@@ -65,9 +65,10 @@ class Backend {
   virtual void await_uploads() {}
 
   // The work of this thread from begin_recording to end_recording is kept instead of done. Memory that it
-  // uses stays its own. DeviceError on a device that cannot, or when something between them waits for the
-  // device.
-  virtual void begin_recording();
+  // uses stays its own; what it needs only while it runs it may share with `like`, another recording, whose
+  // results then last no longer than until this one runs. Gives cached memory back first. DeviceError on a
+  // device that cannot, or when something between them waits for the device.
+  virtual void begin_recording(const Recording* like = nullptr);
   virtual std::unique_ptr<Recording> end_recording();
   virtual void cancel_recording() noexcept {}  // in place of end_recording, after an error
 };

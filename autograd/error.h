@@ -25,6 +25,9 @@ struct DTypeError : Error {
 struct DeviceError : Error {
   using Error::Error;
 };  // a missing device or kernel
+struct OutOfMemoryError : DeviceError {
+  using DeviceError::DeviceError;
+};  // a device has no more
 struct ValueError : Error {
   using Error::Error;
 };  // a value out of its range (label, rate, index, NaN)

@@ -70,22 +70,22 @@ void* Allocator::from_device(int64_t size) {
     status = cudaMalloc(&data, size);
     ++stats_.system_calls;
   }
-  if (status != cudaSuccess) out_of_memory(size, status);
+  if (status == cudaErrorMemoryAllocation) out_of_memory(size);
+  check(status, "cudaMalloc");
   return data;
 }
 
-void Allocator::out_of_memory(int64_t bytes, cudaError_t status) const {
+void Allocator::out_of_memory(int64_t bytes) const {
   cudaGetLastError();
   size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
-  raise<DeviceError>(
-      "{}: cuda: {}: asked for {:.1f} MiB with {:.1f} MiB held by tensors, {:.1f} MiB cached, {:.1f} of "
-      "{:.1f} MiB "
-      "free; a smaller batch, --accumulate, or --plan replay (one pass's activations for any number of "
-      "passes) need "
-      "less",
-      OpScope::current(), status == cudaErrorMemoryAllocation ? "out of memory" : cudaGetErrorString(status),
-      mebibytes(bytes), mebibytes(stats_.in_use), mebibytes(stats_.cached),
+  raise<OutOfMemoryError>(
+      "{}: cuda: out of memory: asked for {:.1f} MiB with {:.1f} MiB held by tensors, {:.1f} MiB cached, "
+      "{:.1f} of "
+      "{:.1f} MiB free; a smaller batch, --accumulate, or --plan replay (one pass's activations for any "
+      "number "
+      "of passes) need less",
+      OpScope::current(), mebibytes(bytes), mebibytes(stats_.in_use), mebibytes(stats_.cached),
       mebibytes(static_cast<int64_t>(free)), mebibytes(static_cast<int64_t>(total)));
 }
 
@@ -113,9 +113,14 @@ void Allocator::release_cached() {
   free_bin(bins_[0]);
 }
 
-Allocator::Pool Allocator::begin_pool() {
+Allocator::Pool Allocator::make_pool() {
   const std::lock_guard lock(mutex_);
-  return current_ = next_++;
+  return ++made_;
+}
+
+void Allocator::begin_pool(Pool pool) {
+  const std::lock_guard lock(mutex_);
+  current_ = pool;
 }
 
 void Allocator::end_pool() {

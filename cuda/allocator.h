@@ -14,16 +14,18 @@ namespace tandem::cuda {
 
 class Allocator {
  public:
-  void* allocate(int64_t bytes);  // aligned to 256 bytes; DeviceError when the device has no more
+  void* allocate(int64_t bytes);  // aligned to 256 bytes; OutOfMemoryError when the device has no more
   void release(void* data, int64_t bytes) noexcept;
   MemoryStats stats() const;
   void reset_peak();
   void release_cached();  // waits for the device
 
-  // A recorded step writes to its blocks at every replay, so they are nobody else's for as long as it lives:
-  // what is allocated between begin_pool and end_pool comes from, and goes back to, a pool of its own.
+  // A recorded step writes to its blocks at every replay, so they are no other work's for as long as it
+  // lives: what is allocated between begin_pool and end_pool comes from, and goes back to, a pool of its own,
+  // or of recordings that never run at the same time.
   using Pool = int;
-  Pool begin_pool();
+  Pool make_pool();
+  void begin_pool(Pool pool);
   void end_pool();
   void free_pool(Pool pool);  // its free blocks, and those in use once they are released, become common again
 
@@ -32,12 +34,12 @@ class Allocator {
   void* take(Bin& bin, int64_t size);
   void* from_device(int64_t size);
   void free_bin(Bin& bin);
-  [[noreturn]] void out_of_memory(int64_t bytes, cudaError_t status) const;
+  [[noreturn]] void out_of_memory(int64_t bytes) const;
 
   mutable std::mutex mutex_;
   std::map<Pool, Bin> bins_;               // pool 0 is the common one
   std::unordered_map<void*, Pool> owner_;  // of blocks that belong to a pool other than 0
-  Pool current_ = 0, next_ = 1;
+  Pool current_ = 0, made_ = 0;
   MemoryStats stats_;
 };
 

@@ -13,6 +13,8 @@
 namespace tandem::cuda {
 namespace {
 
+constexpr int kOldestArchitecture = 75;  // of the PTX that is in this module (cuda/meson.build)
+
 class CudaBackend final : public Backend {
  public:
   void* allocate(int64_t bytes) override {
@@ -21,7 +23,13 @@ class CudaBackend final : public Backend {
       check(cudaMemsetAsync(data, fill, bytes, stream()), "cudaMemsetAsync");
     return data;
   }
-  void release(void* data, int64_t bytes) noexcept override { allocator().release(data, bytes); }
+  void release(void* data, int64_t bytes) noexcept override {
+    try {
+      staging().before_reuse(data, bytes);
+    } catch (const Error&) {  // of a device that has failed: whoever asks it next is told
+    }
+    allocator().release(data, bytes);
+  }
 
   void copy_to_host(void* host, const void* data, int64_t bytes) override {
     if (bytes == 0) return;
@@ -40,9 +48,9 @@ class CudaBackend final : public Backend {
   void upload(void* data, const void* host, int64_t bytes) override { staging().upload(data, host, bytes); }
   void await_uploads() override { staging().await_uploads(); }
 
-  void begin_recording() override {
+  void begin_recording(const Recording* like) override {
     pending_error();  // memory of its own, which a recording could not get
-    cuda::begin_recording();
+    cuda::begin_recording(like);
   }
   std::unique_ptr<Recording> end_recording() override { return cuda::end_recording(); }
   void cancel_recording() noexcept override { cuda::cancel_recording(); }
@@ -65,6 +73,19 @@ extern "C" const char* tandem_start_device() {
     problem = status != cudaSuccess ? fmt::format("no CUDA device: cudaGetDeviceCount says {} ({})",
                                                   cudaGetErrorString(status), cudaGetErrorName(status))
                                     : "no CUDA device: cudaGetDeviceCount found 0";
+    return problem.c_str();
+  }
+  using namespace tandem::cuda;
+  try {
+    check(cudaFree(nullptr), "cudaFree");  // makes the context, for which a device may be too busy
+    const cudaDeviceProp& p = properties();
+    if (10 * p.major + p.minor < kOldestArchitecture) {
+      problem = fmt::format("the CUDA device {} is of sm_{}{}, expected at least sm_{}", p.name, p.major,
+                            p.minor, kOldestArchitecture);
+      return problem.c_str();
+    }
+  } catch (const tandem::Error& error) {
+    problem = fmt::format("the CUDA device cannot be used: {}", error.what());
     return problem.c_str();
   }
   tandem::register_backend(tandem::DeviceType::cuda, new tandem::cuda::CudaBackend);

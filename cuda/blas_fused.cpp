@@ -116,7 +116,7 @@ void find_algorithm(Plan& plan, const MatmulArgs& p) {
 
 Plan& plan_for(const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogue) {
   const BlasOperand a = blas_operand(p.b), b = blas_operand(p.a);
-  using Key = std::array<int64_t, 14>;
+  using Key = std::array<int64_t, 13>;
   const Key key{p.c.rows,
                 p.c.cols,
                 p.a.cols,
@@ -129,7 +129,6 @@ Plan& plan_for(const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogu
                 static_cast<int64_t>(p.a.dtype) << 8 | static_cast<int64_t>(p.c.dtype),
                 blas_compute_type(p.a.dtype),
                 alignment(p.a.data) | int64_t{alignment(p.b.data)} << 16 | int64_t{alignment(p.c.data)} << 32,
-                alignment(vector_of(p)) | int64_t{alignment(memo.data)} << 16,
                 memo.stride};
   static std::map<Key, Plan> plans;
   if (const auto found = plans.find(key); found != plans.end()) return found->second;
@@ -153,6 +152,10 @@ bool run_fused(const MatmulArgs& p, const Memo& given) {
   if (p.a.dtype == DType::f64 || (p.preactivation && p.epilogue != Epilogue::gelu_tanh)) return false;
   const std::optional<cublasLtEpilogue_t> epilogue = epilogue_of(p, memo);
   if (!epilogue || (p.epilogue == Epilogue::gelu_tanh && memo.data && memo.stride % 8 != 0)) return false;
+  // Libraries have read a bias of less alignment as vectors all the same
+  // (github.com/pytorch/pytorch/issues/194497).
+  for (const void* data : {vector_of(p), static_cast<const void*>(memo.data)})
+    if (data && alignment(data) < 16) return false;
   Blas& library = blas();
   const std::lock_guard lock(library.mutex);
   Plan& plan = plan_for(p, memo, *epilogue);

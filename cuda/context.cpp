@@ -14,8 +14,6 @@ void check(cudaError_t status, const char* call) {
                      cudaGetErrorName(status));
 }
 
-void check_launch(const char* kernel) { check(cudaPeekAtLastError(), kernel); }
-
 const cudaDeviceProp& properties() {
   static const cudaDeviceProp found = [] {
     cudaDeviceProp p;

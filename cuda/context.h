@@ -12,9 +12,6 @@ cudaStream_t stream();
 
 // DeviceError naming the call, CUDA's own words and the running op, unless the status is a success.
 void check(cudaError_t status, const char* call);
-// The same for the launch of a kernel that was just made.
-void check_launch(const char* kernel);
-
 const cudaDeviceProp& properties();
 
 // Memory of the caching allocator for the time of one call; its contents may be read by work that was given

@@ -72,9 +72,7 @@ using Build = std::function<void(DnnGraph&)>;
 // The plan for a problem; null where there is none.
 const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& build) {
   using Key = std::tuple<std::string, DType, bool, int64_t, std::vector<int64_t>>;
-  static std::mutex mutex;
   static auto& plans = *new std::map<Key, std::optional<DnnPlan>>;  // they outlive the driver otherwise
-  const std::lock_guard lock(mutex);
   Key key{problem.name, problem.dtype, problem.tf32, alignment, problem.sizes.values};
   if (const auto found = plans.find(key); found != plans.end())
     return found->second ? &*found->second : nullptr;
@@ -86,9 +84,15 @@ const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& b
   return made ? &*made : nullptr;
 }
 
+std::mutex& in_use() {  // the handle and the plans are one thread's at a time
+  static std::mutex mutex;
+  return mutex;
+}
+
 template <class... P>
 bool run(const Problem& problem, const Build& build, P*... pointers) {
   if (dnn_use() == DnnUse::never) return false;
+  const std::lock_guard lock(in_use());
   try {
     const std::vector<void*> tensors{const_cast<void*>(static_cast<const void*>(pointers))...};
     const DnnPlan* plan = plan_of(problem, alignment_of(tensors), build);

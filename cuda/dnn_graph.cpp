@@ -41,6 +41,8 @@ std::string excluded(const DnnDescriptor& engine, const DnnPolicy& policy) {
     return std::find(notes, notes + count, note) != notes + count;
   };
   if (!policy.nondeterministic && has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return "not deterministic";
+  if (has(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return "adds in less than f32";
+  if (has(CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13)) return "loses digits to its transform";
   if (!policy.tensor_cores &&
       (has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) || has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)))
     return "rounds its inputs to TF32";
@@ -77,9 +79,7 @@ void find(const DnnGraph& graph, const DnnTarget& target, const DnnPolicy& polic
         search.plan.emplace(graph, std::move(plan), engines[0].get_int(CUDNN_ATTR_ENGINE_GLOBAL_INDEX));
         search.reason.clear();
         return;
-      } catch (const DnnFailure& failure) {
-        // The next one may do. Without a device, that goes for an engine which asks the driver for more too.
-        if (!failure.unsupported() && target.handle) throw;
+      } catch (const DnnFailure& failure) {  // to compile it, say; the next one may do
         search.reason = failure.what();
       }
     }

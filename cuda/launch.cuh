@@ -8,6 +8,9 @@
 
 namespace tandem::cuda {
 
+// The launch that was just made. Inline: a library of its own has a CUDA runtime of its own, with its errors.
+inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+
 inline constexpr int kThreads = 256;  // of a block, unless a kernel has reasons
 
 // Bytes of shared memory that a launch may ask for, beside a little that a kernel has of its own.

@@ -19,29 +19,25 @@ struct Slot {
   }
 };
 
-Slot*& slot() {
-  static Slot* instance = nullptr;
-  return instance;
+// Made at the first use, which is not within a recording: CudaBackend::begin_recording.
+Slot& slot() {
+  static Slot* instance = new Slot;
+  return *instance;
 }
 
 }  // namespace
 
-PendingError* pending_error() {
-  if (!slot()) slot() = new Slot;
-  return slot()->on_device;
-}
+PendingError* pending_error() { return slot().on_device; }
 
 void synchronize() {
-  Slot* errors = slot();
-  if (errors) {
-    check(cudaMemcpyAsync(errors->seen, errors->on_device, sizeof(PendingError), cudaMemcpyDeviceToHost,
-                          stream()),
-          "cudaMemcpyAsync");
-  }
+  Slot& errors = slot();
+  check(
+      cudaMemcpyAsync(errors.seen, errors.on_device, sizeof(PendingError), cudaMemcpyDeviceToHost, stream()),
+      "cudaMemcpyAsync");
   check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
-  if (!errors || !errors->seen->raise) return;
-  const PendingError error = *errors->seen;
-  errors->clear();
+  if (!errors.seen->raise) return;
+  const PendingError error = *errors.seen;
+  errors.clear();
   error.raise(error);
 }
 

@@ -7,7 +7,8 @@
 
 namespace tandem::cuda {
 
-void begin_recording();
+// As Backend's.
+void begin_recording(const Recording* like);
 std::unique_ptr<Recording> end_recording();
 void cancel_recording() noexcept;
 

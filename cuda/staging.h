@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace tandem::cuda {
@@ -19,18 +20,27 @@ class Staging {
   // it is given later, until it is told to wait for all uploads.
   void upload(void* device, const void* host, int64_t bytes);
   void await_uploads();
+  // The device's block is about to have another use: an upload to it that nothing waited for is waited for.
+  void before_reuse(const void* device, int64_t bytes);
 
- private:
   struct Block {
     void* data;
     int64_t size;
     cudaEvent_t done;
-    bool recorded;  // by a step that is replayed: it is read at every replay, so never used again
   };
-  Block& block(int64_t bytes);
+  using Blocks = std::vector<Block>;
+  // What copies were recorded from since the last time: a replay reads it again, so it is the recording's.
+  Blocks take_recorded();
+  void give_back(Blocks blocks);
+
+ private:
+  void copy_piece(void* device, const void* host, int64_t bytes, cudaStream_t to);
+  Block take_block(int64_t bytes);
 
   std::mutex mutex_;
-  std::vector<Block> blocks_;
+  Blocks blocks_, recorded_;
+  int64_t pinned_ = 0;                                      // bytes of all blocks ever made
+  std::vector<std::pair<const char*, int64_t>> under_way_;  // where uploads go that nothing waits for yet
   cudaStream_t uploads_ = nullptr;
   cudaEvent_t given_ = nullptr, uploaded_ = nullptr;
 };

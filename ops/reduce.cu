@@ -1,7 +1,7 @@
 // Sums. Where the elements that lie side by side in memory belong to one sum, a team of threads takes a sum
 // ("rows"). Where they belong to sums side by side, a block takes a tile of sums, its threads in W columns of
 // sums and R rows of terms ("columns"). Few sums of many terms are cut into parts, whose sums are summed by
-// the same kernels. How they are cut depends on the sizes alone, so every device gives the same bits.
+// the same kernels. How they are cut depends on the sizes alone, so the order is the same on every device.
 #include <algorithm>
 #include <bit>
 #include <utility>

@@ -11,6 +11,9 @@
 
 namespace tandem::nn {
 
+// Each keeps gradients and a batch of its own; steps of further shapes run as if there were no recordings.
+constexpr int kMostRecordings = 32;
+
 struct RecordedSteps::Recorded {
   StepBatches batches;  // the memory that replays read; empty until the step is recorded
   std::unique_ptr<Recording> work;
@@ -79,7 +82,7 @@ void RecordedSteps::upload(const StepScalars& scalars) {
 std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const StepOptions& options,
                                              double lr) {
   const auto [entry, is_new] = known_.try_emplace(signature(batches, options));
-  if (is_new) return {};
+  if (is_new || (!entry->second && recordings_ == kMostRecordings)) return {};
   const StepScalars scalars{.seed = options.seed,
                             .step = options.step,
                             .sample_offset = options.sample_offset,
@@ -92,6 +95,8 @@ std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const S
     recorded->batches = clone(batches);
     record(*recorded, options, scalars);
     entry->second = std::move(recorded);
+    latest_ = entry->second.get();
+    ++recordings_;
   }
   Recorded& recorded = *entry->second;
   copy(batches, recorded.batches);
@@ -127,7 +132,7 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
   const RecordedScalars scope(static_cast<const StepScalars*>(scalars_.device_raw()), values);
   StepOptions relative = options;
   relative.sample_offset = 0;  // of the step: kernels add the step's own (PassOptions::sample_offset)
-  backend.begin_recording();
+  backend.begin_recording(latest_ ? latest_->work.get() : nullptr);  // which never run at the same time
   try {
     recorded.parts = backward(objective_, recorded.batches, relative);
     for (const LossParts& part : recorded.parts)
@@ -140,6 +145,9 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
     optimizer_.step(recorded.norm);
     commit_statistics_if_finite(objective_.module(), recorded.norm);
     recorded.work = backend.end_recording();
+  } catch (const OutOfMemoryError&) {
+    backend.cancel_recording();
+    throw;
   } catch (const DeviceError& error) {
     backend.cancel_recording();
     raise<DeviceError>("--cuda-graph: this step cannot be recorded, the host has a part in it: {}",

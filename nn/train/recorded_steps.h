@@ -24,9 +24,9 @@ class RecordedSteps {
   ~RecordedSteps();
 
   // Runs the step, which ends with the weights changed, by replaying its recording; it is recorded when steps
-  // of these shapes and numbers of passes come for the second time. Nothing at the first time: the caller
-  // then runs it, which is when the device learns what it cannot learn while recording. ValueError as a
-  // step's.
+  // of these shapes and numbers of passes come for the second time. Nothing at the first time, or when there
+  // are many recordings: the caller then runs it, which is when the device learns what it cannot learn while
+  // recording. ValueError as a step's.
   std::optional<StepResult> run(const StepBatches& batches, const StepOptions& options, double lr);
 
  private:
@@ -39,6 +39,8 @@ class RecordedSteps {
   double clip_norm_;
   Tensor scalars_;  // StepScalars as bytes, on the device
   std::map<std::string, std::unique_ptr<Recorded>> known_;
+  const Recorded* latest_ = nullptr;
+  int recordings_ = 0;
 };
 
 }  // namespace tandem::nn

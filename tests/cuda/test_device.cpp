@@ -96,6 +96,53 @@ TEST_CASE("device: waiting for the device while recording is an error, and leave
   CHECK((x + 1.0).to_vector<float>() == std::vector<float>{2, 3, 4});
 }
 
+TEST_CASE("device: a recording has the memory that was cached, and shares its own with the next one") {
+  Backend& backend = tandem::backend(device());
+  const auto work = [](const Tensor& x) { return ((x + 1.0) * 2.0 + x).sum(); };  // 3 MiB at once
+  const Tensor x = ones({1 << 18}, {DType::f32, device()});
+  work(x);
+  backend.release_cached();
+  const int64_t before = backend.stats().cached;
+  work(x);
+  const int64_t needed = backend.stats().cached - before;
+  CHECK(needed > 0);
+  std::vector<std::unique_ptr<Recording>> recordings;
+  Tensors sums;
+  for (int i = 0; i < 4; ++i) {
+    backend.begin_recording(i == 0 ? nullptr : recordings[0].get());
+    sums.push_back(work(x));
+    recordings.push_back(backend.end_recording());
+    CHECK(backend.stats().cached - before <= needed);
+  }
+  for (int i = 3; i >= 0; --i) {
+    recordings[i]->replay();
+    CHECK(sums[i].item() == 5.0 * (1 << 18));
+  }
+  recordings.clear();
+  backend.release_cached();
+  CHECK(backend.stats().cached == before);
+}
+
+TEST_CASE("device: an upload that nobody waited for is over before its memory has another use") {
+  Backend& backend = tandem::backend(device());
+  for (int i = 0; i < 20; ++i) {
+    const std::vector<float> data(1000, 3);
+    {
+      const Tensor dropped = empty({1000}, {DType::f32, device()});
+      backend.upload(dropped.device_raw(), data.data(), 4000);
+    }
+    const Tensor next = ones({1000}, {DType::f32, device()});
+    CHECK(next.sum().item() == 1000);
+  }
+}
+
+TEST_CASE("device: large tensors go there in pieces, and come back whole") {
+  const int64_t n = (int64_t{40} << 20) + 12345;
+  Tensor x = empty({n}, {DType::u8});
+  for (int64_t i = 0; i < n; ++i) x.data<uint8_t>()[i] = static_cast<uint8_t>(i * 7 + (i >> 20));
+  CHECK(x.to(device()).to_vector<uint8_t>() == x.to_vector<uint8_t>());
+}
+
 TEST_CASE("device: an upload beside other work is there for the work that comes later") {
   Backend& backend = tandem::backend(device());
   Tensor slot = zeros({4}, {DType::f32, device()});

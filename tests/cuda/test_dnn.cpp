@@ -314,6 +314,7 @@ TEST_CASE("dnn: work of the library is recorded, and done again on what is there
 TEST_CASE("dnn: an error of the library names the op, the call and the sizes") {
   const Tensor x = zeros({2, 3, 6, 6}, {DType::f32, device()}),
                w = zeros({4, 3, 3, 3}, {DType::f32, device()});
+  conv2d(x, w);  // its plan and its memory are there from now on
   backend(device()).synchronize();
   const bool printed = std::exchange(cudasim::options().print, false);
   cudasim::report("test", "a device that is broken from here on");

@@ -339,7 +339,8 @@ TEST_CASE("device losses: a recorded loss reads alpha and the divisor at each re
     body();
   }
   const std::unique_ptr<Recording> recording = backend.end_recording();
-  for (const auto& [alpha, divisor] : {std::pair{2.0, 5.0}, {0.5, 9.0}}) {
+  for (const auto& values : {std::pair{2.0, 5.0}, {0.5, 9.0}}) {
+    const double alpha = values.first, divisor = values.second;  // clang 14 captures no structured binding
     INFO(alpha, " ", divisor);
     set({.alpha = alpha, .divisor = divisor});
     recording->replay();
