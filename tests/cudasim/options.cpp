@@ -55,6 +55,8 @@ void set_option(Options& options, const std::string& key, const std::string& val
     options.devices = static_cast<int>(number(key, value));
   } else if (key == "driver") {
     options.driver = static_cast<int>(number(key, value));
+  } else if (key == "arch") {
+    options.arch = static_cast<int>(number(key, value));
   } else if (key == "multiprocessors") {
     options.multiprocessors = static_cast<int>(number(key, value));
   } else if (key == "mutate") {
@@ -65,7 +67,7 @@ void set_option(Options& options, const std::string& key, const std::string& val
     throw std::invalid_argument(
         "CUDASIM: no option '" + key +
         "'; there are order, seed, check, deferred, print, max_reports, budget, memory, devices, "
-        "driver, multiprocessors, mutate and registers");
+        "driver, arch, multiprocessors, mutate and registers");
   }
 }
 

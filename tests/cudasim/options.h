@@ -22,6 +22,7 @@ struct Options {
   int devices = 1;                   // cudaGetDeviceCount; 0: every call returns cudaErrorNoDevice
   int driver = 13000;                // version; 0: no driver, calls return cudaErrorInsufficientDriver
   std::string mutate;                // "MODULE.N", see mutation.h
+  int arch = 90;                     // 10 x major + minor of the compute capability that it says it has
   int multiprocessors = 132;
   int registers = 32;                         // per thread, of kernels that are not in the table
   std::map<std::string, int> register_table;  // by the kernel's mangled name (ptxas knows, the PTX does not)

@@ -161,8 +161,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   p.maxGridSize[0] = 2147483647;
   p.maxGridSize[1] = p.maxGridSize[2] = 65535;
   p.totalConstMem = 65536;
-  p.major = 9;
-  p.minor = 0;
+  p.major = options().arch / 10;
+  p.minor = options().arch % 10;
   p.multiProcessorCount = options().multiprocessors;
   p.maxThreadsPerMultiProcessor = threads_per_multiprocessor;
   p.maxBlocksPerMultiProcessor = blocks_per_multiprocessor;
