@@ -29,6 +29,7 @@ FIRST_TESTS = {
     "channel_norm.cu": ("dnn: batch norm*,dnn: group norm*,edges: norms*", "batch_norm,group_norm"),
     "channel_norm_grad.cu": ("dnn: batch norm*,dnn: group norm*,edges: norms*", "batch_norm,group_norm"),
     "check_index.cu": ("device: an index*,device: gather*,device: embedding*", "embedding,gather"),
+    "clip.cu": ("device norm*,device clipping*", "none"),
     "conv2d.cu": ("dnn: conv2d*", "conv2d"),
     "drop_path.cu": ("device: dropout*,device: a recording draws*", "drop_path"),
     "dropout.cu": ("device: dropout*,device: what is dropped*,device: a recording draws*", "dropout"),
@@ -37,7 +38,10 @@ FIRST_TESTS = {
     "indexing.cu": ("device: gather*,device: scatter*,device: indices*", "gather,scatter*,index_select"),
     "layer_norm.cu": ("rows: *norm*,dnn: layer norm*,edges: rows of every length are n*", "layer_norm,rms_norm"),
     "linear.cu": ("device linear*,device feed_forward*", "linear,feed_forward"),
+    "optimizer.cu": ("device optimizers*", "none"),
     "pooling.cu": ("dnn: *pool*", "*pool2d"),
+    "rdrop.cu": ("device losses: any number*,device losses: smoothing*,device losses: regression*,device losses: units*,"
+                 "device losses: classes*,device losses: in place*", "*rdrop*"),
     "reduce.cu": ("device: sums*,device: few sums*,edges: rows of every length are s*,edges: columns*", "sum,mean"),
     "scan.cu": ("device: running*,edges: rows of every length are s*,edges: columns*", "cumsum"),
     "softmax.cu": ("rows: *softmax*,rows: *inf*,edges: rows of every length are n*", "*softmax,logsumexp"),
