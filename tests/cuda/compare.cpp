@@ -9,6 +9,15 @@
 namespace tandem::testing {
 namespace {
 
+// Numbers of bf16 whose bits differ. Sums in another order round to another neighbour now and then, while a
+// rounding that is wrong, or left out, does so for a good part.
+int64_t rounded_otherwise(const Tensor& a, const Tensor& b) {
+  const auto x = a.to(DType::f32).to_vector<float>(), y = b.to(DType::f32).to_vector<float>();
+  int64_t count = 0;
+  for (size_t i = 0; i < x.size(); ++i) count += x[i] != y[i] && (x[i] == x[i] || y[i] == y[i]);
+  return count;
+}
+
 void check_close(const char* what, const Tensor& there, const Tensor& expected, double tolerance) {
   CHECK(there.device() == device());
   const Tensor result = there.to(kCpu);
@@ -19,6 +28,8 @@ void check_close(const char* what, const Tensor& there, const Tensor& expected, 
   }
   const Closeness c = close(result, expected, tolerance);
   CHECK_MESSAGE(c.close, c.message);
+  if (expected.dtype() == DType::bf16)
+    CHECK(rounded_otherwise(result, expected) <= 2 + expected.numel() / 50);
 }
 
 }  // namespace
@@ -32,21 +43,27 @@ void agree(const Tensors& inputs, const Function& f, const Comparison& compariso
     host.back().requires_grad_();
     there.back().requires_grad_();
   }
-  const Tensor expected = f(host), y = f(there);
-  check_close("result", y, expected, comparison.tolerance);
-  const Tensor aligned = f([&] {
-    Tensors copies;
-    for (const Tensor& x : there) copies.push_back(x.detach().clone());
-    return copies;
-  }());
-  check_close("result, aligned", aligned, expected, comparison.tolerance);
-  if (!y.requires_grad()) return;
-  const Tensor v = cotangent_like(expected, 8);
-  expected.backward(v);
-  y.backward(v.to(device()));
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!host[i].grad().defined()) continue;
-    check_close("gradient", there[i].grad(), host[i].grad(), comparison.gradient_tolerance);
+  const Tensor expected = f(host);
+  const bool differentiable = expected.requires_grad();
+  const Tensor v = differentiable ? cotangent_like(expected, 8) : Tensor();
+  if (differentiable) expected.backward(v);
+  for (const bool aligned : {false, true}) {
+    INFO((aligned ? "aligned" : "misaligned"));
+    if (aligned) {
+      for (Tensor& x : there) {
+        const bool leaf = x.requires_grad();
+        x = x.detach().clone();
+        if (leaf) x.requires_grad_();
+      }
+    }
+    const Tensor y = f(there);
+    check_close("result", y, expected, comparison.tolerance);
+    if (!differentiable) continue;
+    y.backward(v.to(device()));
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (!host[i].grad().defined()) continue;
+      check_close("gradient", there[i].grad(), host[i].grad(), comparison.gradient_tolerance);
+    }
   }
 }
 

@@ -99,6 +99,7 @@ TEST_CASE("dnn: conv2d with strides, padding, dilation and groups") {
     check({2, 6, 5, 5}, {4, 3, 2, 2}, {.stride = {1, 2}, .groups = 2});
     check({2, 4, 6, 6}, {4, 1, 3, 3}, {.padding = {1, 1}, .groups = 4});
     check({2, 5, 1, 1}, {3, 5, 1, 1}, {});
+    check({3, 2, 14, 15}, {7, 2, 2, 3}, {.padding = {1, 1}});  // more positions than a block has threads
     check({0, 2, 3, 3}, {2, 2, 2, 2}, {});
   }
 }
@@ -233,6 +234,24 @@ TEST_CASE("dnn: pools of sliding and adaptive windows") {
     }
     for (const Shape& size : {Shape{1, 1}, Shape{2, 3}, Shape{9, 8}, Shape{11, 10}})
       check(0, [&](const Tensor& t) { return adaptive_avg_pool2d(t, size); });
+  }
+}
+
+TEST_CASE("dnn: wide pools of many windows, and the second derivative of max pools") {
+  for (const DType dtype : kFloats) {
+    SampleMaker make(12, dtype, kCpu);
+    const Tensor x = make.distinct({2, 3, 12, 17});
+    for (const auto& [window, stride] : {std::pair{Shape{5, 9}, Shape{1, 1}}, {Shape{3, 2}, Shape{2, 1}}}) {
+      compare(dtype, {x}, [&, w = window, s = stride](const Tensors& in) { return max_pool2d(in[0], w, s); });
+      compare(dtype, {x}, [&, w = window, s = stride](const Tensors& in) { return avg_pool2d(in[0], w, s); });
+      // The gradient in the direction of the pool's own, so that its gradient is that of max_pool2d twice.
+      compare(dtype, {x}, [&, w = window, s = stride](const Tensors& in) {
+        const Tensor y = square(max_pool2d(in[0], w, s));
+        return grad(y, {in[0]}, y.detach(), {.create_graph = true})[0];
+      });
+    }
+    for (const Shape& size : {Shape{1, 1}, Shape{1, 17}, Shape{7, 11}, Shape{30, 40}})
+      compare(dtype, {x}, [&](const Tensors& in) { return adaptive_avg_pool2d(in[0], size); });
   }
 }
 

@@ -15,13 +15,14 @@ constexpr DType kAll[] = {DType::boolean, DType::u8,  DType::i32, DType::i64,
                           DType::bf16,    DType::f32, DType::f64};
 constexpr DType kFloats[] = {DType::bf16, DType::f32, DType::f64};
 
-// Lengths of rows: 16 bytes are a piece, and teams grow beyond 16 and 512 pieces (cuda/reduce.cuh).
+// Lengths of rows: 16 bytes are a piece; teams grow beyond 16 and 512 pieces (cuda/reduce.cuh), those that
+// hold rows in registers beyond 32, 128, 256 and 1024 (cuda/rows.cuh).
 std::vector<int64_t> lengths(DType dtype) {
   const int64_t v = 16 / static_cast<int64_t>(size_of(dtype));
   std::vector<int64_t> result;
-  for (const int64_t pieces : {1, 3, 15, 16, 17, 33, 65, 100, 257, 512, 513, 850, 1150, 1600})
+  for (const int64_t pieces : {1, 3, 15, 17, 33, 100, 128, 129, 256, 300, 513, 1150})
     result.push_back(v * pieces);
-  for (const int64_t n : {5, 17, 39, 111, 513, 771, 1101, 1501}) result.push_back(n);
+  for (const int64_t n : {5, 17, 39, 111, 513, 771, 1101}) result.push_back(n);
   return result;
 }
 
@@ -61,6 +62,54 @@ TEST_CASE("edges: columns of every length are summed and searched, in every dtyp
   for (const DType dtype : kAll)
     for (const int64_t n : {2, 3, 4, 7, 9, 33, 70})
       for (const int64_t columns : {2, 3, 8, 24, 33, 264}) check_along({n, columns}, dtype, 0);
+}
+
+TEST_CASE("edges: sums over two dimensions, in every dtype") {
+  for (const DType dtype : kAll) {
+    // Vectors along the rows, and single elements, by teams of each size.
+    for (const Shape& shape : {Shape{3, 2, 16}, Shape{9, 2, 112}, Shape{20, 3, 27}, Shape{40, 2, 320}}) {
+      INFO(std::string(name_of(dtype)), " ", to_string(shape));
+      agree(
+          {summands(shape, dtype, 23)},
+          [](const Tensors& in) {
+            return sum(in[0], {0, 2});
+          },
+          within(dtype));
+    }
+  }
+}
+
+TEST_CASE("edges: the largest and the smallest of values that differ in their last bits alone") {
+  for (const DType dtype : {DType::f32, DType::f64, DType::i64}) {
+    for (const int64_t n : {8, 30, 64, 500, 1200}) {
+      // 1 + k ulp for k < 8 or so; integers beyond 32 bits.
+      const double step = dtype == DType::f32 ? 0x1p-23 : 0x1p-52;
+      const Tensor k = random_index({4, n}, 7, n);
+      const Tensor x = dtype == DType::i64 ? k + 1e12 : (k.to(DType::f64) * step + 1.0).to(dtype);
+      for (const int64_t dim : {0, 1}) {
+        INFO(std::string(describe(x)), " along ", dim);
+        agree({x}, [=](const Tensors& in) { return argmax(in[0], dim); }, {});
+        agree({x}, [=](const Tensors& in) { return argmin(in[0], dim); }, {});
+      }
+    }
+  }
+}
+
+TEST_CASE("edges: batch norm of many samples and of many channels, by the library and by our own kernels") {
+  for (const detail::DnnUse use : {detail::DnnUse::always, detail::DnnUse::never}) {
+    detail::dnn_use() = use;
+    for (const DType dtype : kFloats) {
+      const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+      for (const Shape& shape : {Shape{64, 8, 3}, Shape{150, 8, 5}, Shape{3, 1304, 1}}) {
+        INFO(std::string(name_of(dtype)), " ", to_string(shape));
+        agree(
+            {random_values(shape, dtype, 34), random_values({shape[1]}, wide, 31),
+             random_values({shape[1]}, wide, 32)},
+            [](const Tensors& in) { return batch_norm(in[0], {}, in[1], in[2], true, 1e-2); }, within(dtype));
+      }
+    }
+  }
+  detail::dnn_use() = detail::DnnUse::where_it_pays;
 }
 
 TEST_CASE("edges: norms of channels and groups of every length, by our own kernels") {

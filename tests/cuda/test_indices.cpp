@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "ops/detail/index.h"
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
 
@@ -29,6 +30,7 @@ TEST_CASE("device: rows of every length and dtype are sorted, equal values in th
     const Tensor x = random_values({3, 150}, dtype, 21);
     agree({x}, sorted(1, false), {});
     agree({x}, sorted(0, true), {});
+    agree({random_values({2, 2100}, dtype, 22)}, sorted(1, true), {});  // several tiles
   }
   for (const DType dtype : {DType::f32, DType::i64}) {
     for (const int64_t n : {1, 2, 3, 31, 32, 33, 511, 512, 513, 1023, 1024, 1025, 2048, 2049, 5000}) {
@@ -129,6 +131,43 @@ TEST_CASE("device: embedding and its gradient, for rows of many positions and of
   const Tensor passes = several_passes(random_values({5, 8}, DType::f32, 35), 2, 36);
   agree({passes, random_index({7}, 5, 37)}, [](const Tensors& in) { return embedding(in[0], in[1]); },
         {0, 1e-5, true});
+}
+
+TEST_CASE("device: embedding's gradient where all rows are long, and where the positions are many tiles") {
+  for (const DType dtype : kFloats) {
+    const Comparison comparison{0, tolerance_of(dtype), true};
+    const auto look_up = [](const Tensors& in) { return embedding(in[0], in[1]); };
+    for (const int64_t width : {64, 264}) {
+      INFO(std::string(name_of(dtype)), " x ", width);
+      agree({random_values({3, width}, dtype, 38), random_index({500}, 3, 39)}, look_up, comparison);
+    }
+    agree({random_values({3000, 2}, dtype, 40), random_index({4300}, 3000, 41)}, look_up, comparison);
+    agree(
+        {random_values({700, 2}, dtype, 40), random_index({4300}, 700, 41)},
+        [](const Tensors& in) { return index_select(in[0], 0, in[1]); }, comparison);
+  }
+}
+
+TEST_CASE("device: the first bad index is found at any place, by one block and by many") {
+  const int64_t most = 530 * (int64_t{1} << 14);  // for more than 512 blocks
+  const Tensor index = zeros({most}, {DType::i64, device()});
+  // Index `value` at `place`, and a later one that is not the first.
+  const auto check = [&](int64_t n, int64_t place, int64_t value) {
+    INFO("index ", value, " at ", place, " of ", n);
+    const Tensor these = index.slice(0, 0, n);
+    these.select(0, place).fill_(static_cast<double>(value));
+    if (place + 1 < n) these.select(0, n - 1).fill_(-77);
+    detail::checked_index("test", these, 9);
+    CHECK_THROWS_WITH_AS(backend(device()).synchronize(),
+                         fmt::format("test: index {} is out of range for size 9", value).c_str(), ValueError);
+    these.select(0, place).fill_(0), these.select(0, n - 1).fill_(0);
+  };
+  int64_t value = 9;  // the first that is out of range
+  for (const int64_t n : {1, 33, 1100, 9000, 16384})
+    for (const int64_t place : {0, 1, 2, 5, 9, 17, 32, 67, 130, 258, 516, 1000, 1023, 1025, 3000, 5000, 8000})
+      if (place < n) check(n, place, value), value = value < 20 ? value + 1 : 9;
+  for (const int64_t block : {0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512})
+    check((block + 2) << 14, (block << 14) + 37 * block, 9);
 }
 
 TEST_CASE("device: an index out of range is thrown when the host waits for the device, and no later") {

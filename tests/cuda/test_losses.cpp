@@ -3,80 +3,11 @@
 #include "autograd/engine.h"
 #include "autograd/step_scalars.h"
 #include "autograd/tensor_impl.h"
-#include "on_device.h"
+#include "loss_cases.h"
 #include "ops/detail/rdrop_args.h"
-#include "ops/ops.h"
 
 using namespace tandem;
 using namespace tandem::testing;
-
-namespace {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-
-struct Case {
-  Tensor logits, target, mask;
-  RDropOptions options;
-};
-
-Case random_case(int m, int64_t units, int64_t classes, DType dtype, RDropOptions options = {.alpha = 1.5}) {
-  SampleMaker make(classes + m, DType::f64, kCpu);
-  return {
-      random_tensor({units, classes}, dtype, m, m).mul_(2), make.integers({units}, 0, classes), {}, options};
-}
-
-LossParts run(const Case& c, Device where, Tensor& grad, const Tensor& cotangent = {}) {
-  const Tensor x = c.logits.detach().to(where).clone().requires_grad_();
-  const LossParts parts =
-      rdrop_cross_entropy(x, c.target.to(where), c.options, c.mask.defined() ? c.mask.to(where) : Tensor());
-  CHECK(parts.loss.device() == where);
-  if (parts.loss.requires_grad()) parts.loss.backward(cotangent.defined() ? cotangent.to(where) : Tensor());
-  grad = x.grad().to(kCpu);
-  return parts;
-}
-
-void check_parts(const LossParts& got, const LossParts& expected, double tolerance) {
-  const auto near = [&](double a, double b) { CHECK(std::abs(a - b) <= tolerance * (std::abs(b) + 1e-3)); };
-  near(got.loss.item(), expected.loss.item());
-  near(got.ce, expected.ce);
-  near(got.kl, expected.kl);
-  CHECK(got.valid == expected.valid);
-  CHECK(got.correct == expected.correct);
-}
-
-void check_case(const Case& c, double tolerance = 0, const Tensor& cotangent = {}) {
-  if (tolerance == 0) tolerance = c.logits.dtype() == DType::f64 ? 1e-11 : 3e-5;
-  Tensor host, there;
-  const LossParts expected = run(c, kCpu, host, cotangent), got = run(c, device(), there, cotangent);
-  check_parts(got, expected, tolerance);
-  const Closeness close_enough = close(there, host, c.logits.dtype() == DType::bf16 ? 2e-2 : tolerance);
-  CHECK_MESSAGE(close_enough.close, close_enough.message);
-}
-
-std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const ValueError& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
-// The message of the CPU, thrown for the device's tensors.
-void check_error(const Case& c, const std::string& part) {
-  const auto on = [&](Device where) {
-    return error_of([&] {
-      Tensor grad;
-      run(c, where, grad);
-    });
-  };
-  const std::string expected = on(kCpu);
-  INFO(expected);
-  CHECK(expected.find(part) != std::string::npos);
-  CHECK(on(device()) == expected);
-}
-
-}  // namespace
 
 TEST_CASE("device losses: any number of passes, few classes and many, all dtypes") {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
@@ -90,8 +21,8 @@ TEST_CASE("device losses: any number of passes, few classes and many, all dtypes
 }
 
 TEST_CASE("device losses: smoothing, ignored and masked units, divisor, a cotangent of its own") {
-  Case c = random_case(3, 9, 40, DType::f32,
-                       {.alpha = 0.7, .label_smoothing = 0.1, .ignore_index = -1, .divisor = 11});
+  LossCase c = random_case(3, 9, 40, DType::f32,
+                           {.alpha = 0.7, .label_smoothing = 0.1, .ignore_index = -1, .divisor = 11});
   c.target.select(0, 2).fill_(-1);
   c.mask = from_values(std::vector<uint8_t>{1, 1, 1, 0, 1, 1, 1, 1, 0}, {9});
   check_case(c);
@@ -118,7 +49,7 @@ TEST_CASE("device losses: units that do not fit into shared memory, vectors or n
 
 TEST_CASE("device losses: a KL near 0 is not lost to cancellation") {
   for (const int m : {2, 3, 5}) {
-    Case c = random_case(1, 4, 3000, DType::f32);
+    LossCase c = random_case(1, 4, 3000, DType::f32);
     Tensors passes;
     for (int i = 0; i < m; ++i)
       passes.push_back(c.logits + random_tensor({4, 3000}, DType::f32, 50 + i) * 1e-3);
@@ -131,7 +62,7 @@ TEST_CASE("device losses: a KL near 0 is not lost to cancellation") {
 }
 
 TEST_CASE("device losses: the first of equal logits is the prediction") {
-  Case c{zeros({4, 600}), from_values(std::vector<int64_t>{0, 1, 599, 300}, {4}), {}, {}};
+  LossCase c{zeros({4, 600}), from_values(std::vector<int64_t>{0, 1, 599, 300}, {4}), {}, {}};
   c.logits[2].select(0, 599).fill_(1);
   c.logits[3].select(0, 299).fill_(1), c.logits[3].select(0, 300).fill_(1);
   Tensor grad;
@@ -142,7 +73,7 @@ TEST_CASE("device losses: classes at -inf in all passes take no part") {
   for (const int m : {1, 2, 5}) {
     for (const int64_t classes : {30, 70, 40000}) {
       INFO(m, " passes, ", classes, " classes");
-      Case c = random_case(m, 3, classes, DType::f32, {.alpha = 1, .label_smoothing = 0.2});
+      LossCase c = random_case(m, 3, classes, DType::f32, {.alpha = 1, .label_smoothing = 0.2});
       const int64_t first = classes / 2, last = classes - 1;
       const Tensor all = make_view(c.logits, {m, 3, classes}, {3 * classes, classes, 1}, 0, 1, 0);
       all.slice(2, first, last).slice(1, 0, 2).fill_(-kInf);
@@ -153,8 +84,8 @@ TEST_CASE("device losses: classes at -inf in all passes take no part") {
 }
 
 TEST_CASE("device losses: every error of the CPU, with its message") {
-  const auto with = [](int m, int64_t classes, const std::function<void(Case&, const Tensor&)>& spoil) {
-    Case c = random_case(m, 6, classes, DType::f32);
+  const auto with = [](int m, int64_t classes, const std::function<void(LossCase&, const Tensor&)>& spoil) {
+    LossCase c = random_case(m, 6, classes, DType::f32);
     spoil(c, make_view(c.logits, {m, 6, classes}, {6 * classes, classes, 1}, 0, 1, 0));
     return c;
   };
@@ -162,26 +93,27 @@ TEST_CASE("device losses: every error of the CPU, with its message") {
     for (const int m : {1, 2, 5}) {
       INFO(m, " passes, ", classes, " classes");
       check_error(
-          with(m, classes, [&](Case& c, const Tensor&) { c.target.select(0, 4).fill_(double(classes)); }),
+          with(m, classes, [&](LossCase& c, const Tensor&) { c.target.select(0, 4).fill_(double(classes)); }),
           "at unit 4, expected a class in [0, ");
-      check_error(with(m, classes, [](Case& c, const Tensor&) { c.target.select(0, 1).fill_(-7); }),
+      check_error(with(m, classes, [](LossCase& c, const Tensor&) { c.target.select(0, 1).fill_(-7); }),
                   "target is -7 at unit 1");
       const auto one = [&](double value, int64_t unit, int64_t at) {
-        return with(m, classes, [=](Case&, const Tensor& x) { x[m - 1][unit].select(0, at).fill_(value); });
+        return with(m, classes,
+                    [=](LossCase&, const Tensor& x) { x[m - 1][unit].select(0, at).fill_(value); });
       };
       check_error(one(std::nan(""), 3, classes - 1), "logit is nan at unit 3");
       check_error(one(kInf, 5, 7), "logit is inf at unit 5, class 7");
-      check_error(with(m, classes, [m](Case&, const Tensor& x) { x[m - 1][2].fill_(-kInf); }),
+      check_error(with(m, classes, [m](LossCase&, const Tensor& x) { x[m - 1][2].fill_(-kInf); }),
                   "all logits are -inf at unit 2");
       check_error(with(m, classes,
-                       [m](Case& c, const Tensor& x) {
+                       [m](LossCase& c, const Tensor& x) {
                          c.target.select(0, 1).fill_(9);
                          x[m - 1][1].select(0, 9).fill_(-kInf);
                        }),
                   "the target's logit is -inf at unit 1, class 9");
       if (m > 1)
         check_error(with(m, classes,
-                         [m](Case& c, const Tensor& x) {
+                         [m](LossCase& c, const Tensor& x) {
                            c.target.fill_(0);
                            x[m - 1][3].select(0, 5).fill_(-kInf);
                            x[0][4].select(0, 2).fill_(-kInf);
@@ -191,7 +123,7 @@ TEST_CASE("device losses: every error of the CPU, with its message") {
   }
   // A wrong label comes first, then the first unit.
   check_error(with(2, 20,
-                   [](Case& c, const Tensor& x) {
+                   [](LossCase& c, const Tensor& x) {
                      x[0][0].select(0, 3).fill_(kInf);
                      c.target.select(0, 5).fill_(20);
                    }),
@@ -317,7 +249,7 @@ TEST_CASE("device losses: the gradient itself goes on where the cotangent is the
 
 TEST_CASE("device losses: a recorded loss reads alpha and the divisor at each replay, and leaves its sums") {
   Backend& backend = tandem::backend(device());
-  const Case c = random_case(2, 5, 40, DType::f32, {.alpha = 2, .divisor = 5});
+  const LossCase c = random_case(2, 5, 40, DType::f32, {.alpha = 2, .divisor = 5});
   const Tensor x = c.logits.to(device()), target = c.target.to(device());
   const Tensor memory = zeros({int64_t{sizeof(StepScalars)}}, {DType::u8, device()});
   const auto set = [&](const StepScalars& values) {
@@ -344,7 +276,7 @@ TEST_CASE("device losses: a recorded loss reads alpha and the divisor at each re
     INFO(alpha, " ", divisor);
     set({.alpha = alpha, .divisor = divisor});
     recording->replay();
-    Case now = c;
+    LossCase now = c;
     now.options.alpha = alpha, now.options.divisor = divisor;
     Tensor expected;
     const LossParts host = run(now, kCpu, expected);

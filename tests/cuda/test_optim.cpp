@@ -13,7 +13,7 @@ namespace {
 
 using MakeOptimizer = std::function<std::unique_ptr<nn::Optimizer>(const std::vector<nn::ParameterGroup>&)>;
 
-// Sizes around vectors and chunks; one that is a view at an odd offset, one empty, one f64.
+// Sizes around vectors and chunks; one that is a view at an odd offset, one empty, two of f64.
 Tensors parameters_on(Device where) {
   Tensors all;
   for (const int64_t n : {1, 3, 4, 500, 8192, 8193, 20001})
@@ -21,6 +21,7 @@ Tensors parameters_on(Device where) {
   all.push_back(random_tensor({1002}, DType::f32, 5).to(where).slice(0, 1, 1001));
   all.push_back(empty({0}, {DType::f32, where}));
   all.push_back(random_tensor({77}, DType::f64, 6).to(where));
+  all.push_back(random_tensor({2603}, DType::f64, 7).to(where));
   for (Tensor& x : all) x = x.detach().requires_grad_();
   return all;
 }
@@ -118,6 +119,21 @@ TEST_CASE("device norm: that of the CPU, in f64, and the same bits twice") {
   CHECK(nn::grad_norm_tensor(there).to_vector<double>() == std::vector<double>{nn::grad_norm(there), 1});
   there[0].grad() = random_tensor({1}, DType::f32, 3).to(device()).expand({1});
   CHECK(nn::grad_norm({}) == 0);
+}
+
+TEST_CASE("device norm: of more tensors than a block has threads, each of them counts") {
+  Tensors host, there;
+  for (int i = 0; i < 1100; ++i) {
+    const DType dtype = i % 3 == 0 ? DType::f64 : DType::f32;
+    host.push_back(zeros({1}, {dtype})), there.push_back(zeros({1}, {dtype, device()}));
+    host[i].grad() = random_tensor({1}, dtype, i), there[i].grad() = host[i].grad().to(device());
+  }
+  CHECK(nn::grad_norm(there) == doctest::Approx(nn::grad_norm(host)).epsilon(1e-12));
+  // Of chunks that a block has one of.
+  for (const int count : {1, 2, 3, 5, 9, 17, 33, 65, 129, 257, 513}) {
+    const Tensors some(there.begin(), there.begin() + count), same(host.begin(), host.begin() + count);
+    CHECK(nn::grad_norm(some) == doctest::Approx(nn::grad_norm(same)).epsilon(1e-12));
+  }
 }
 
 TEST_CASE(

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/engine.h"
 #include "ops/join.h"
+#include "ops/ops.h"
 #include "tests/cudasim/sim.h"
 #include "tests/device.h"
 #include "tests/ops/op_suite.h"
@@ -42,7 +44,40 @@ double tolerance(const OpInfo& op, DType dtype) {
   return dtype == DType::f64 ? 1e-11 : dtype == DType::f32 ? op.f32_tolerance : op.bf16_tolerance;
 }
 
-void compare(const OpInfo& op, DType dtype, const Sample& sample) {
+// The gradients of a product with the gradients; none where these do not depend on the inputs.
+Tensors second_gradients(const Sample& sample, const Tensors& leaves) {
+  Tensors wanted;
+  for (const Tensor& x : leaves)
+    if (is_float(x)) wanted.push_back(x);
+  const Tensor y = sample.function(leaves);
+  const Tensors first =
+      grad(y, wanted, cotangent_like(y.detach().to(kCpu), 8).to(y.device()), {.create_graph = true});
+  Tensor product;
+  for (size_t i = 0; i < first.size(); ++i) {
+    if (!first[i].requires_grad()) continue;
+    const Tensor v = cotangent_like(first[i].detach().to(kCpu), 20 + i).to(y.device());
+    const Tensor term = sum(first[i] * v).passes_as_batch().sum();
+    product = product.defined() ? product + term : term;
+  }
+  if (!product.defined()) return {};
+  return grad(product, wanted);
+}
+
+void compare_second(const OpInfo& op, DType dtype, const Sample& sample) {
+  const Tensors host = second_gradients(sample, leaves_on(kCpu, sample.inputs, true)),
+                there = second_gradients(sample, leaves_on(device(), sample.inputs, true));
+  REQUIRE(host.size() == there.size());
+  double total = 0;
+  for (const Tensor& g : host)
+    for (const double value : g.to_vector<double>()) total += value * value;
+  for (size_t i = 0; i < host.size(); ++i) {
+    const Closeness c =
+        close(there[i].to(kCpu), host[i], 2 * tolerance(op, dtype), std::max(1e-3, 1e-2 * std::sqrt(total)));
+    CHECK_MESSAGE(c.close, "second gradient ", i, ": ", c.message);
+  }
+}
+
+void compare(const OpInfo& op, DType dtype, const Sample& sample, bool second = true) {
   const bool differentiable =
       op.differentiable && std::any_of(sample.inputs.begin(), sample.inputs.end(), is_float);
   const Tensors host = leaves_on(kCpu, sample.inputs, differentiable),
@@ -69,6 +104,7 @@ void compare(const OpInfo& op, DType dtype, const Sample& sample) {
                               std::max(1e-3, 1e-3 * std::sqrt(total)));
     CHECK_MESSAGE(c.close, "gradient of input ", i, ": ", c.message);
   }
+  if (second && op.second_order) compare_second(op, dtype, sample);
 }
 
 }  // namespace
@@ -129,7 +165,7 @@ TEST_CASE("device: every sample of every op whose inputs may be larger does the 
               break;  // this sample's attributes fit its shapes alone
             }
             try {
-              compare(op, dtype, larger);
+              compare(op, dtype, larger, times == 16);  // smaller samples are no vectors
             } catch (const Error& error) {
               FAIL_CHECK(std::string(error.what()));
               cudasim::reset_reports();

@@ -1,0 +1,74 @@
+// R-Drop losses on the device against those of the CPU: values, parts, gradients, and errors' messages.
+#pragma once
+
+#include "on_device.h"
+#include "ops/ops.h"
+
+namespace tandem::testing {
+
+inline constexpr double kInf = std::numeric_limits<double>::infinity();
+
+struct LossCase {
+  Tensor logits, target, mask;
+  RDropOptions options;
+};
+
+inline LossCase random_case(int m, int64_t units, int64_t classes, DType dtype,
+                            RDropOptions options = {.alpha = 1.5}) {
+  SampleMaker make(classes + m, DType::f64, kCpu);
+  return {
+      random_tensor({units, classes}, dtype, m, m).mul_(2), make.integers({units}, 0, classes), {}, options};
+}
+
+inline LossParts run(const LossCase& c, Device where, Tensor& grad, const Tensor& cotangent = {}) {
+  const Tensor x = c.logits.detach().to(where).clone().requires_grad_();
+  const LossParts parts =
+      rdrop_cross_entropy(x, c.target.to(where), c.options, c.mask.defined() ? c.mask.to(where) : Tensor());
+  CHECK(parts.loss.device() == where);
+  if (parts.loss.requires_grad()) parts.loss.backward(cotangent.defined() ? cotangent.to(where) : Tensor());
+  grad = x.grad().to(kCpu);
+  return parts;
+}
+
+inline void check_parts(const LossParts& got, const LossParts& expected, double tolerance) {
+  const auto near = [&](double a, double b) { CHECK(std::abs(a - b) <= tolerance * (std::abs(b) + 1e-3)); };
+  near(got.loss.item(), expected.loss.item());
+  near(got.ce, expected.ce);
+  near(got.kl, expected.kl);
+  CHECK(got.valid == expected.valid);
+  CHECK(got.correct == expected.correct);
+}
+
+inline void check_case(const LossCase& c, double tolerance = 0, const Tensor& cotangent = {}) {
+  if (tolerance == 0) tolerance = c.logits.dtype() == DType::f64 ? 1e-11 : 3e-5;
+  Tensor host, there;
+  const LossParts expected = run(c, kCpu, host, cotangent), got = run(c, device(), there, cotangent);
+  check_parts(got, expected, tolerance);
+  const Closeness close_enough = close(there, host, c.logits.dtype() == DType::bf16 ? 2e-2 : tolerance);
+  CHECK_MESSAGE(close_enough.close, close_enough.message);
+}
+
+inline std::string error_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const ValueError& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+// The message of the CPU, thrown for the device's tensors.
+inline void check_error(const LossCase& c, const std::string& part) {
+  const auto on = [&](Device where) {
+    return error_of([&] {
+      Tensor grad;
+      run(c, where, grad);
+    });
+  };
+  const std::string expected = on(kCpu);
+  INFO(expected);
+  CHECK(expected.find(part) != std::string::npos);
+  CHECK(on(device()) == expected);
+}
+
+}  // namespace tandem::testing

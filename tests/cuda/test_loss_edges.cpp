@@ -1,0 +1,96 @@
+// The R-Drop losses on the device in each form that their kernels have: passes, dtypes, units of one tile and
+// of several; and errors at units that any thread of the block that looks for the first may have.
+#include "autograd/tensor_impl.h"
+#include "loss_cases.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+constexpr DType kFloats[] = {DType::bf16, DType::f32, DType::f64};
+
+// Classes of which a unit of m passes is too large for shared memory, at most 227 KiB.
+int64_t classes_beyond(int m, DType dtype) {
+  return 228 * 1024 / (m * static_cast<int64_t>(size_of(dtype))) + 72;
+}
+
+// Classes at -inf in all passes, and in those of unit 1 alone.
+LossCase excluding_case(int m, int64_t classes, DType dtype) {
+  LossCase c = random_case(m, 3, classes, dtype, {.alpha = 1, .label_smoothing = 0.2});
+  const Tensor all = make_view(c.logits, {m, 3, classes}, {3 * classes, classes, 1}, 0, 1, 0);
+  all.slice(2, classes / 2, classes - 1).slice(1, 0, 2).fill_(-kInf);
+  all.slice(2, 1, 2).slice(1, 1, 2).fill_(-kInf);
+  c.target = from_values(std::vector<int64_t>{0, classes - 1, classes / 2}, {3});
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("device losses: units of one tile and of several, in every dtype and number of passes") {
+  for (const DType dtype : kFloats) {
+    for (const int m : {1, 2, 3, 4, 5}) {
+      for (const int64_t more : {0, 1}) {  // vectors, or not
+        const int64_t classes = classes_beyond(m, dtype) / 8 * 8 + more;
+        INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
+        if (more == 0 || m % 2 == 0)
+          check_case(random_case(m, 2, classes, dtype, {.alpha = 2, .label_smoothing = 0.1}),
+                     dtype == DType::f64 ? 1e-10 : 1e-4);
+      }
+    }
+  }
+}
+
+TEST_CASE("device losses: classes that take no part, in every dtype and number of passes") {
+  for (const DType dtype : kFloats) {
+    for (const int m : {1, 2, 3, 4, 5}) {
+      for (const int64_t classes : {30, 72, 700, 2000}) {
+        INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
+        check_case(excluding_case(m, classes, dtype), 1e-4);
+      }
+    }
+  }
+}
+
+TEST_CASE("device losses: regression of any number of passes, whose means lie close together") {
+  for (const DType dtype : kFloats) {
+    for (const int m : {1, 2, 3, 4, 5}) {
+      INFO(m, " passes of ", std::string(name_of(dtype)));
+      check_on_device([&](const Tensors& in) { return rdrop_mse(in[0], in[1], {.alpha = 2}).loss; },
+                      {random_tensor({700}, dtype, 1, m), random_tensor({700}, dtype, 2)},
+                      dtype == DType::bf16 ? 2e-2 : 2e-6);
+    }
+  }
+}
+
+TEST_CASE("device losses: the first error of many units is told, wherever it is") {
+  const int64_t units = 1100;
+  const auto same_error = [](const std::function<void(Device)>& work) {
+    const std::string expected = error_of([&] { work(kCpu); });
+    INFO(expected);
+    CHECK(expected != "nothing was thrown");
+    CHECK(error_of([&] { work(device()); }) == expected);
+  };
+  for (const int64_t unit : {0, 1, 5, 17, 33, 66, 130, 257, 515, 1023, 1024, 1098}) {
+    INFO("unit ", unit);
+    // Labels: looked at first of all by linear_rdrop.
+    const Tensor target = zeros({units}, {DType::i64});
+    target.select(0, unit).fill_(3), target.select(0, units - 1).fill_(-5);
+    same_error([&](Device where) {
+      linear_rdrop_cross_entropy(zeros({units, 1}).to(where), zeros({3, 1}).to(where), {}, target.to(where));
+    });
+    same_error([&](Device where) { rdrop_cross_entropy(zeros({units, 3}).to(where), target.to(where)); });
+    // Logits; and predictions of a regression, which has its units' parts in blocks.
+    const Tensor x = zeros({units, 3}), y = zeros({units});
+    x[unit].select(0, 1).fill_(kInf), x[units - 1].select(0, 0).fill_(std::nan(""));
+    y.select(0, unit).fill_(-kInf), y.select(0, units - 1).fill_(kInf);
+    same_error([&](Device where) { rdrop_cross_entropy(x.to(where), zeros({units}, {DType::i64, where})); });
+    for (const int m : {1, 3}) {
+      same_error([&](Device where) {
+        Tensors passes(m, zeros({units}, {DType::f32, where}));
+        passes.back() = y.to(where);
+        rdrop_mse(m == 1 ? passes[0] : stack_passes(passes), zeros({units}, {DType::f32, where}));
+      });
+    }
+  }
+}
