@@ -1,6 +1,7 @@
 // R-Drop losses on the device against those of the CPU: values, parts, gradients, and errors' messages.
 #pragma once
 
+#include "autograd/grad_mode.h"
 #include "on_device.h"
 #include "ops/ops.h"
 
@@ -26,7 +27,7 @@ inline LossParts run(const LossCase& c, Device where, Tensor& grad, const Tensor
       rdrop_cross_entropy(x, c.target.to(where), c.options, c.mask.defined() ? c.mask.to(where) : Tensor());
   CHECK(parts.loss.device() == where);
   if (parts.loss.requires_grad()) parts.loss.backward(cotangent.defined() ? cotangent.to(where) : Tensor());
-  grad = x.grad().to(kCpu);
+  if (x.grad().defined()) grad = x.grad().to(kCpu);
   return parts;
 }
 
@@ -46,6 +47,14 @@ inline void check_case(const LossCase& c, double tolerance = 0, const Tensor& co
   check_parts(got, expected, tolerance);
   const Closeness close_enough = close(there, host, c.logits.dtype() == DType::bf16 ? 2e-2 : tolerance);
   CHECK_MESSAGE(close_enough.close, close_enough.message);
+}
+
+// The loss alone, by the sweep that makes no gradient.
+inline void check_loss(const LossCase& c, double tolerance) {
+  const NoGradGuard no_grad;
+  Tensor none;
+  const LossParts expected = run(c, kCpu, none);
+  check_parts(run(c, device(), none), expected, tolerance);
 }
 
 inline std::string error_of(const std::function<void()>& f) {

@@ -49,6 +49,15 @@ TEST_CASE("device attention: rows in shared memory, and longer than that") {
   check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 1, 2, 60000, 1, DType::bf16), 3e-2);
 }
 
+TEST_CASE("device attention: rows held in registers by teams of each size") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    for (const int64_t keys : {300, 700, 2000, 4000}) {
+      INFO(keys, " ", std::string(name_of(dtype)));
+      check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 2, 3, keys, 2, dtype), tolerance(dtype));
+    }
+  }
+}
+
 TEST_CASE("device attention: padding inside and behind, no key for a sample, no key for some queries") {
   const Tensor mask =
       from_values(std::vector<uint8_t>{0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1}, {3, 6})

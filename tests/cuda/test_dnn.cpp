@@ -104,6 +104,17 @@ TEST_CASE("dnn: conv2d with strides, padding, dilation and groups") {
   }
 }
 
+TEST_CASE("dnn: conv2d adds its bias itself where the library does not") {
+  cudasim::dnn_fuses_bias() = false;
+  for (const DType dtype : kFloats) {
+    SampleMaker make(1, dtype, kCpu);
+    const auto conv = [](const Tensors& in) { return conv2d(in[0], in[1], in[2], {.padding = {1, 1}}); };
+    CHECK(compare(dtype, {make.normal({3, 2, 13, 15}), make.normal({7, 2, 2, 3}), make.normal({7})}, conv) ==
+          3);
+  }
+  cudasim::dnn_fuses_bias() = true;
+}
+
 TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
   SampleMaker make(2, DType::f32, kCpu);
   const Tensor x = make.normal({2, 3, 6, 6}).to(DType::bf16), w = make.normal({4, 3, 3, 3}),

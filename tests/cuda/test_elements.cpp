@@ -35,6 +35,14 @@ const Layout kLayouts[] = {
      [](const Tensor& x) {
        return x.slice(0, 1, 2).slice(2, 2, 3).expand({3, 3, 6, 32});
      }},
+    {"eight dimensions",
+     [](const Tensor& x) {
+       return x.reshape({3, 3, 2, 3, 2, 2, 2, 4}).permute({7, 6, 5, 4, 3, 2, 1, 0});
+     }},
+    {"eight dimensions, vectors",
+     [](const Tensor& x) {
+       return x.reshape({3, 3, 2, 3, 1, 2, 2, 8}).permute({6, 5, 4, 3, 2, 1, 0, 7});
+     }},
     {"an element repeated",
      [](const Tensor& x) {
        return x.slice(3, 2, 3).expand({3, 3, 6, 32});
@@ -60,6 +68,29 @@ void check_layouts(const Tensors& inputs, const Function& f, double tolerance) {
     };
     agree(inputs, mixed, {tolerance, 0, false});
   }
+  // The passes are a dimension, too.
+  Tensors passes = inputs;
+  passes.back() = stack_passes({inputs.back(), flip(inputs.back(), {3})});
+  agree(passes,
+        [&](const Tensors& in) {
+          Tensors views;
+          for (const Tensor& x : in) views.push_back(x.permute({2, 3, 0, 1}));
+          return f(views);
+        },
+        {tolerance, 0, false});
+}
+
+// x of 2048 elements as so many dimensions that do not merge, the last of them dense: vectors where x is
+// aligned.
+Tensor in_dims(const Tensor& x, int dims) {
+  if (dims == 1) return x;
+  if (dims == 2) return x.reshape({128, 16}).slice(1, 0, 8);
+  Shape sizes, order;
+  for (int d = 0; d < dims - 2; ++d) sizes.push_back(2);
+  sizes.push_back(2048 / 8 >> (dims - 2)), sizes.push_back(8);
+  for (int d = dims - 2; d >= 0; --d) order.push_back(d);
+  order.push_back(dims - 1);
+  return x.reshape(sizes).permute(order);
 }
 
 double tolerance_of(DType dtype) { return dtype == DType::f64 ? 1e-13 : dtype == DType::f32 ? 2e-6 : 1e-2; }
@@ -133,5 +164,47 @@ TEST_CASE("elements: in place, in every dtype and layout") {
     in_place([](const Tensor& x, const Tensor& y) { x.add_(y); });
     in_place([](const Tensor& x, const Tensor& y) { x.add_(y, 2); });
     in_place([](const Tensor& x, const Tensor&) { x.mul_(2); });
+  }
+}
+
+TEST_CASE("elements: functions and their derivatives of both orders, in one dimension to eight") {
+  using Unary = Tensor (*)(const Tensor&);
+  const Unary functions[] = {abs,
+                             square,
+                             reciprocal,
+                             exp,
+                             expm1,
+                             log,
+                             log1p,
+                             sqrt,
+                             rsqrt,
+                             sin,
+                             cos,
+                             erf,
+                             relu,
+                             [](const Tensor& x) { return leaky_relu(x); },
+                             [](const Tensor& x) { return elu(x); },
+                             tanh,
+                             sigmoid,
+                             silu,
+                             softplus,
+                             [](const Tensor& x) { return gelu(x); },
+                             [](const Tensor& x) { return gelu(x, Approximate::tanh); }};
+  for (const DType dtype : kFloats) {
+    const Tensor x = (abs(random_values({2048}, dtype, 8)) + 0.5).detach(),
+                 v = random_values({2048}, dtype, 9);
+    for (size_t k = 0; k < std::size(functions); ++k) {
+      for (int dims = 1; dims <= 8; ++dims) {
+        INFO("function ", k, " of ", std::string(name_of(dtype)), " in ", dims, " dimensions");
+        agree({x, v},
+              [&](const Tensors& in) {
+                const Tensor view = in_dims(in[0], dims), y = functions[k](view);
+                const Tensor slope =
+                    grad(y, {view}, in_dims(in[1].detach(), dims), {.create_graph = true})[0];
+                return concat({y.flatten(), slope.flatten()});
+              },
+              {tolerance_of(dtype), 4 * tolerance_of(dtype), true});
+      }
+    }
   }
 }

@@ -33,9 +33,9 @@ TEST_CASE("device losses: units of one tile and of several, in every dtype and n
       for (const int64_t more : {0, 1}) {  // vectors, or not
         const int64_t classes = classes_beyond(m, dtype) / 8 * 8 + more;
         INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
-        if (more == 0 || m % 2 == 0)
-          check_case(random_case(m, 2, classes, dtype, {.alpha = 2, .label_smoothing = 0.1}),
-                     dtype == DType::f64 ? 1e-10 : 1e-4);
+        const LossCase c = random_case(m, 2, classes, dtype, {.alpha = 2, .label_smoothing = 0.1});
+        const double tolerance = dtype == DType::f64 ? 1e-10 : 1e-4;
+        more == 0 ? check_case(c, tolerance) : check_loss(c, tolerance);
       }
     }
   }
@@ -63,6 +63,46 @@ TEST_CASE("device losses: regression of any number of passes, whose means lie cl
   }
 }
 
+TEST_CASE("device losses: predictions, wherever they are, in every dtype and number of passes") {
+  for (const DType dtype : kFloats) {
+    for (const int m : {1, 2, 3, 4, 5}) {
+      for (const int64_t classes : {40, 700}) {
+        INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
+        // The label has the largest logit, but an equal one in the last pass of some units.
+        LossCase c = random_case(m, 16, classes, dtype);
+        const Tensor all = make_view(c.logits, {m, 16, classes}, {16 * classes, classes, 1}, 0, 1, 0);
+        std::vector<int64_t> labels;
+        for (int64_t unit = 0; unit < 16; ++unit) {
+          labels.push_back((unit * 29 + 5) % classes);
+          for (int i = 0; i < m; ++i) all[i][unit].select(0, labels.back()).fill_(20);
+          if (unit % 3 == 0) all[m - 1][unit].select(0, (labels.back() + 13 * unit) % classes).fill_(20);
+        }
+        c.target = from_values(labels, {16});
+        check_case(c);
+      }
+    }
+  }
+}
+
+TEST_CASE("device losses: a number that is not finite is found at any thread and pass") {
+  for (const DType dtype : kFloats) {
+    for (const int m : {1, 2, 3, 4, 5}) {
+      for (const int64_t classes : {40, 700}) {
+        for (int pass = 0; pass < m; ++pass) {
+          for (const int64_t place : {2, 19, 37}) {
+            LossCase c = random_case(m, 1, classes, dtype);
+            c.target.fill_(0);
+            const Tensor all = make_view(c.logits, {m, 1, classes}, {classes, classes, 1}, 0, 1, 0);
+            all[pass][0].select(0, place + classes - 40).fill_(std::nan(""));
+            INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)), ", pass ", pass);
+            check_error(c, "logit is nan at unit 0");
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("device losses: the first error of many units is told, wherever it is") {
   const int64_t units = 1100;
   const auto same_error = [](const std::function<void(Device)>& work) {
@@ -80,17 +120,20 @@ TEST_CASE("device losses: the first error of many units is told, wherever it is"
       linear_rdrop_cross_entropy(zeros({units, 1}).to(where), zeros({3, 1}).to(where), {}, target.to(where));
     });
     same_error([&](Device where) { rdrop_cross_entropy(zeros({units, 3}).to(where), target.to(where)); });
+    same_error([&](Device where) { nll_loss(zeros({units, 3}).to(where), target.to(where)); });
     // Logits; and predictions of a regression, which has its units' parts in blocks.
     const Tensor x = zeros({units, 3}), y = zeros({units});
     x[unit].select(0, 1).fill_(kInf), x[units - 1].select(0, 0).fill_(std::nan(""));
     y.select(0, unit).fill_(-kInf), y.select(0, units - 1).fill_(kInf);
     same_error([&](Device where) { rdrop_cross_entropy(x.to(where), zeros({units}, {DType::i64, where})); });
-    for (const int m : {1, 3}) {
-      same_error([&](Device where) {
-        Tensors passes(m, zeros({units}, {DType::f32, where}));
-        passes.back() = y.to(where);
-        rdrop_mse(m == 1 ? passes[0] : stack_passes(passes), zeros({units}, {DType::f32, where}));
-      });
+    for (const DType dtype : kFloats) {
+      for (const int m : {1, 3}) {
+        same_error([&](Device where) {
+          Tensors passes(m, zeros({units}, {dtype, where}));
+          passes.back() = y.to(dtype).to(where);
+          rdrop_mse(m == 1 ? passes[0] : stack_passes(passes), zeros({units}, {dtype, where}));
+        });
+      }
     }
   }
 }

@@ -13,7 +13,7 @@ namespace {
 
 using MakeOptimizer = std::function<std::unique_ptr<nn::Optimizer>(const std::vector<nn::ParameterGroup>&)>;
 
-// Sizes around vectors and chunks; one that is a view at an odd offset, one empty, two of f64.
+// Sizes around vectors and chunks; one that is a view at an odd offset, one empty, some of f64.
 Tensors parameters_on(Device where) {
   Tensors all;
   for (const int64_t n : {1, 3, 4, 500, 8192, 8193, 20001})
@@ -22,15 +22,21 @@ Tensors parameters_on(Device where) {
   all.push_back(empty({0}, {DType::f32, where}));
   all.push_back(random_tensor({77}, DType::f64, 6).to(where));
   all.push_back(random_tensor({2603}, DType::f64, 7).to(where));
+  all.push_back(random_tensor({2607}, DType::f64, 8).to(where).slice(0, 1, 2606));
   for (Tensor& x : all) x = x.detach().requires_grad_();
   return all;
+}
+
+// For the i-th parameter; some at odd offsets.
+Tensor gradient_of(const Tensor& p, size_t i, int step) {
+  const int64_t n = p.numel(), odd = i >= 7 ? 1 : 0;
+  return random_tensor({n + odd}, p.dtype(), 100 * step + i).to(p.device()).slice(0, odd, n + odd);
 }
 
 void set_gradients(const Tensors& parameters, int step) {
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Tensor& p = parameters[i];
-    p.grad() = step % 2 == 1 && i == 3 ? Tensor()
-                                       : random_tensor(p.shape(), p.dtype(), 100 * step + i).to(p.device());
+    p.grad() = step % 2 == 1 && i == 3 ? Tensor() : gradient_of(p, i, step);
   }
 }
 
@@ -201,9 +207,7 @@ TEST_CASE("device optimizers: a recorded step, replayed, is a step; its rate and
   for (int i = 0; i < 3; ++i) {
     const double lr = 5e-3 * (1 - 0.3 * i);
     scalars(7 + i, lr);
-    for (size_t k = 0; k < there.size(); ++k)
-      there[k].grad().copy_(
-          random_tensor(there[k].shape(), there[k].dtype(), 200 * (i + 1) + k).to(device()));
+    for (size_t k = 0; k < there.size(); ++k) there[k].grad().copy_(gradient_of(there[k], k, 2 * (i + 1)));
     recording->replay();
     b.replayed();
     host_step(2 * (i + 1), lr);

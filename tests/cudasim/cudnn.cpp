@@ -151,6 +151,11 @@ void execute(cudnnHandle_t handle, const Descriptor& plan, const Descriptor& pac
 
 uint64_t cudasim::dnn_executions() { return executions; }
 
+bool& cudasim::dnn_fuses_bias() {
+  static bool fuses = true;
+  return fuses;
+}
+
 extern "C" {
 
 size_t cudnnGetVersion() { return CUDNN_VERSION; }

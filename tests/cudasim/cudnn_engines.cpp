@@ -4,6 +4,7 @@
 // f32 inputs to TF32.
 #include <algorithm>
 
+#include "cudnn_count.h"
 #include "cudnn_graph.h"
 
 namespace cudasim {
@@ -34,6 +35,7 @@ bool convolution_supported(const Descriptor& graph, const Descriptor& operation)
                     operation.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR &&
                     operations[1]->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR;
   if (!bias) dnn_not_simulated("convolutions fused with other operations than a bias");
+  if (!dnn_fuses_bias()) return false;
   return true;
 }
 
