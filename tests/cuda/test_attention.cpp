@@ -47,6 +47,8 @@ TEST_CASE("device attention: rows in shared memory, and longer than that") {
   check_on_device(with({.causal = true, .dropout = 0.2}, {.seed = 3}), qkv(1, 1, 2, 60000, 1, DType::f32),
                   2e-5);
   check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 1, 2, 60000, 1, DType::bf16), 3e-2);
+  check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 1, 2, 30000, 1, DType::f32), 2e-5);
+  check_on_device(with({.causal = true}), qkv(1, 1, 7, 30000, 2, DType::f32), 2e-5);
 }
 
 TEST_CASE("device attention: rows held in registers by teams of each size") {
@@ -54,6 +56,19 @@ TEST_CASE("device attention: rows held in registers by teams of each size") {
     for (const int64_t keys : {300, 700, 2000, 4000}) {
       INFO(keys, " ", std::string(name_of(dtype)));
       check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 2, 3, keys, 2, dtype), tolerance(dtype));
+    }
+  }
+}
+
+TEST_CASE("device attention: one score is far above the others, wherever it is") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    for (const int64_t keys : {8, 40, 200, 300, 700, 2000, 5000}) {
+      INFO(keys, " ", std::string(name_of(dtype)));
+      Tensors in = qkv(1, 8, 1, keys, 2, dtype);
+      in[0].fill_(100), in[1].fill_(0);
+      for (int64_t head = 0; head < 8; ++head)
+        in[1][0][head].select(0, (head * 77 + head / 4) % keys).fill_(100);
+      check_on_device(with({}), in, tolerance(dtype));
     }
   }
 }

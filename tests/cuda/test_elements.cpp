@@ -16,6 +16,11 @@ constexpr DType kAll[] = {DType::boolean, DType::u8,  DType::i32, DType::i64,
 constexpr DType kNumbers[] = {DType::u8, DType::i32, DType::i64, DType::bf16, DType::f32, DType::f64};
 constexpr DType kFloats[] = {DType::bf16, DType::f32, DType::f64};
 
+// x in eight dimensions, none of which merge.
+Tensor reversed(const Tensor& x) {
+  return x.reshape({3, 3, 2, 3, 2, 2, 2, 4}).permute({7, 6, 5, 4, 3, 2, 1, 0});
+}
+
 // Ways in which x [3, 3, 6, 32] lies in memory when it is looked at.
 struct Layout {
   const char* name;
@@ -35,10 +40,7 @@ const Layout kLayouts[] = {
      [](const Tensor& x) {
        return x.slice(0, 1, 2).slice(2, 2, 3).expand({3, 3, 6, 32});
      }},
-    {"eight dimensions",
-     [](const Tensor& x) {
-       return x.reshape({3, 3, 2, 3, 2, 2, 2, 4}).permute({7, 6, 5, 4, 3, 2, 1, 0});
-     }},
+    {"eight dimensions", reversed},
     {"eight dimensions, vectors",
      [](const Tensor& x) {
        return x.reshape({3, 3, 2, 3, 1, 2, 2, 8}).permute({6, 5, 4, 3, 2, 1, 0, 7});
@@ -49,6 +51,9 @@ const Layout kLayouts[] = {
      }},
 };
 const Shape kShape{3, 3, 6, 32};
+
+// x and another pass.
+Tensor two_passes(const Tensor& x) { return stack_passes({x, flip(x, {3})}); }
 
 // f of every layout of all inputs, and of the first input in it beside others that are dense.
 void check_layouts(const Tensors& inputs, const Function& f, double tolerance) {
@@ -70,11 +75,11 @@ void check_layouts(const Tensors& inputs, const Function& f, double tolerance) {
   }
   // The passes are a dimension, too.
   Tensors passes = inputs;
-  passes.back() = stack_passes({inputs.back(), flip(inputs.back(), {3})});
+  passes.back() = two_passes(inputs.back());
   agree(passes,
         [&](const Tensors& in) {
           Tensors views;
-          for (const Tensor& x : in) views.push_back(x.permute({2, 3, 0, 1}));
+          for (const Tensor& x : in) views.push_back(reversed(x));
           return f(views);
         },
         {tolerance, 0, false});
@@ -157,6 +162,13 @@ TEST_CASE("elements: in place, in every dtype and layout") {
               },
               {0, 0, false});
       }
+      agree({two_passes(a), two_passes(b)},
+            [&](const Tensors& in) {
+              const Tensor target = in[0].clone();
+              work(reversed(target), reversed(in[1]));
+              return target;
+            },
+            {0, 0, false});
     };
     in_place([](const Tensor& x, const Tensor&) { x.fill_(1); });
     in_place([](const Tensor& x, const Tensor& y) { x.copy_(y); });

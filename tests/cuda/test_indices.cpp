@@ -168,6 +168,8 @@ TEST_CASE("device: the first bad index is found at any place, by one block and b
       if (place < n) check(n, place, value), value = value < 20 ? value + 1 : 9;
   for (const int64_t block : {0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512})
     check((block + 2) << 14, (block << 14) + 37 * block, 9);
+  for (const int64_t more : {1, 700, 1500, 2600, 5000})  // the last block has less than others
+    check((3 << 14) + more, (3 << 14) + more / 2, 9);
 }
 
 TEST_CASE("device: an index out of range is thrown when the host waits for the device, and no later") {
