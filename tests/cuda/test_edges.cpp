@@ -64,6 +64,13 @@ TEST_CASE("edges: columns of every length are summed and searched, in every dtyp
       for (const int64_t columns : {2, 3, 8, 24, 33, 264}) check_along({n, columns}, dtype, 0);
 }
 
+TEST_CASE("edges: short columns of two rows of threads, some tasks for a block") {
+  for (const DType dtype : kAll) {
+    const int64_t v = std::min<int64_t>(8, 16 / static_cast<int64_t>(size_of(dtype)));
+    check_along({5, 3, 100 * v}, dtype, 1);
+  }
+}
+
 TEST_CASE("edges: sums over two dimensions, in every dtype") {
   for (const DType dtype : kAll) {
     // Vectors along the rows, and single elements, by teams of each size.
