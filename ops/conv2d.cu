@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads)
 // Element (row, column) of x goes into output (p, q) by the weight (i, j) where p stride = row + pad - i
 // dilation, and likewise for columns.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     conv_data_kernel(ConvShape s, ConvWalk walk, const T* dy, const T* weight, T* dx) {
   using A = accumulate_t<T>;
   const int64_t inputs = walk.inputs.size, outputs = s.o > 0 ? walk.outputs.size : 0, out_h = s.out_h(),

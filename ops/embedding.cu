@@ -122,7 +122,7 @@ __device__ void sum_by_block(const TableRowSums<T>& a, const cuda::Places& place
 // Every block looks for its rows among those that are gridDim.x apart: the frequent ones are often
 // neighbours.
 template <class T, int V>
-__global__ void __launch_bounds__(cuda::kThreads) sum_many(TableRowSums<T> a, cuda::Places places) {
+__global__ void __launch_bounds__(cuda::kThreads, 1) sum_many(TableRowSums<T> a, cuda::Places places) {
   __shared__ bool is_many[cuda::kThreads];
   for (int64_t base = blockIdx.x; base < a.rows; base += static_cast<int64_t>(gridDim.x) * cuda::kThreads) {
     const int64_t own = base + static_cast<int64_t>(gridDim.x) * threadIdx.x;
