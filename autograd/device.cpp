@@ -22,7 +22,7 @@ Device parse_device(std::string_view name) {
 Backend& backend(Device device) {
   Backend* found = slot(device.type);
   if (!found) [[unlikely]]
-    raise<DeviceError>("device '{}': no backend is loaded", name_of(device));
+    raise<DeviceError>("device '{0}': no backend is loaded; load_device(\"{0}\") does that", name_of(device));
   return *found;
 }
 

@@ -7,7 +7,8 @@ namespace {
 
 const std::string kNoPath;
 thread_local const std::string* current_path = &kNoPath;
-thread_local const char* current_op = "tensor";
+constexpr const char* no_op = "tensor";
+thread_local const char* current_op = no_op;
 
 std::string with_scope(const std::string& message) {
   if (current_path->empty()) return message;
@@ -31,5 +32,6 @@ const std::string& Scope::current() { return *current_path; }
 OpScope::OpScope(const char* op) : outer_(current_op) { current_op = op; }
 OpScope::~OpScope() { current_op = outer_; }
 const char* OpScope::current() { return current_op; }
+bool OpScope::none() { return current_op == no_op; }
 
 }  // namespace tandem

@@ -28,14 +28,15 @@ std::string start_module(const std::string& name) {
     if (std::filesystem::exists(folder / file, ignored)) found = folder / file;
   }
   if (found.empty()) return "this build has no " + file;
-  // Global: kernels of a user's own ops find the module's functions (load_kernels).
-  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
+  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library) return dlerror();
   // Registers the device's backend; null, or the reason why there is no device.
   const auto start = reinterpret_cast<const char* (*)()>(dlsym(library, "tandem_start_device"));
   if (!start) return found.string() + " is not a device module: it has no tandem_start_device";
-  const char* problem = start();
-  return problem ? problem : "";
+  if (const char* problem = start()) return problem;
+  // One that runs is global: kernels of a user's own ops find its functions (load_kernels).
+  dlopen(found.c_str(), RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
+  return "";
 }
 
 struct Loaded {

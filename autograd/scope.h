@@ -30,6 +30,7 @@ class OpScope {
 
   // The innermost op; "tensor" outside of every op.
   static const char* current();
+  static bool none();  // outside of every op
 
  private:
   const char* outer_;

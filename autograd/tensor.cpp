@@ -46,8 +46,12 @@ bool Tensor::is_contiguous() const {
 }
 
 void* Tensor::raw() const {
-  if (device() != kCpu) [[unlikely]]
+  if (device() != kCpu) [[unlikely]] {
+    check<DeviceError>(!OpScope::none(),
+                       "data: the tensor's memory is on {}, expected cpu; to_vector() and to(kCpu) copy it",
+                       name_of(device()));
     missing_kernel(*this);
+  }
   return device_raw();
 }
 

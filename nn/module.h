@@ -62,6 +62,9 @@ class Module {
   NamedTensors named_buffers() const;
   int64_t num_parameters() const;  // their elements
   Device device() const;           // of the first parameter; the CPU where there is none
+  // Moves parameters, their gradients and buffers, in place. Optimizers are made afterwards: their state
+  // stays where it is. DeviceError for a device that load_device has not made ready.
+  void to(Device device);
 
   // A tensor of this module that the optimizer learns: a leaf of f32 or f64, which gets requires_grad.
   // Returns it. ConfigError as for the name of a child.

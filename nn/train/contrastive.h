@@ -34,6 +34,7 @@ class UnsupervisedSimCse final : public Objective {
   LossParts loss(const Tensor& embeddings, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;
   int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
+  bool recordable() const override { return false; }
 
  private:
   Module& module_;
@@ -51,6 +52,7 @@ class SupervisedSimCse final : public Objective {
   LossParts loss(const Tensor& embeddings, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;
   int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
+  bool recordable() const override { return false; }
 
  private:
   Module& module_;

@@ -71,6 +71,8 @@ class Mixup final : public Method {
     check<ConfigError>(a > 0 && std::isfinite(a), "mixup_alpha: expected a number above 0, got {}", a);
   }
 
+  bool recordable() const override { return false; }
+
  protected:
   Tensor run(const data::Batch& batch) override {
     mixing_ = draw_mixing(PassContext::require("mixup").options(), batch, a_, levels_);
@@ -102,6 +104,8 @@ class Fgm final : public Method {
     check<ConfigError>(epsilon > 0 && std::isfinite(epsilon),
                        "fgm_epsilon: expected a number above 0, got {}", epsilon);
   }
+
+  bool recordable() const override { return false; }
 
  protected:
   // Both logits, [2B, classes]. The second forward has the noise of the first: it is the same function, at a

@@ -28,6 +28,10 @@ class Objective {
 
   // Reported as "accuracy" (fraction of valid units that are right) when true.
   virtual bool counts_correct() const { return true; }
+
+  // Whether a step can be recorded (TrainerOptions::cuda_graph): the host neither decides nor computes
+  // anything in forward and loss, and the loss leaves LossParts::device_sums.
+  virtual bool recordable() const { return true; }
 };
 
 // Targets are labels [B]; model.forward(x) gives logits [B, classes].

@@ -40,6 +40,14 @@ void at_least(const char* name, int64_t value, int64_t low) {
   check<ConfigError>(value >= low, "{}: expected at least {}, got {}", name, low, value);
 }
 
+// Kept where memory is plenty, and where checkpoints put it when they are read.
+StateDict host_copy(const Module& module) {
+  StateDict copy;
+  for (const auto& [name, tensor] : module.state_dict())
+    copy.push_back({name, tensor.device() == kCpu ? tensor.clone() : tensor.to(kCpu)});
+  return copy;
+}
+
 }  // namespace
 
 Trainer::Trainer(std::unique_ptr<Objective> objective, Optimizer& optimizer, TrainerOptions options)
@@ -65,7 +73,9 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
                      options_.clip_norm);
   check<ConfigError>(!options_.cuda_graph || objective.module().device() != kCpu,
-                     "cuda_graph: the model is on the CPU, expected a device that can record its work");
+                     "--cuda-graph: the model is on the CPU, expected a device that can record its work");
+  check<ConfigError>(!options_.cuda_graph || objective.recordable(),
+                     "--cuda-graph: in this method's steps the host has a part, so they cannot be recorded");
   if (options_.cuda_graph)
     recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, options_.clip_norm);
   check<ConfigError>(options_.accumulate <= options_.batch_size,
@@ -303,10 +313,10 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
     const auto last = static_cast<int64_t>(result.valid.size()) - 1;
     if (last == 0 || better(measured, result.best())) {
       result.best_epoch = last;
-      state_->best = clone(objective_.module().state_dict());
+      state_->best = host_copy(objective_.module());
     }
     if (options_.average > 0) {
-      state_->recent.push_back(clone(objective_.module().state_dict()));
+      state_->recent.push_back(host_copy(objective_.module()));
       if (static_cast<int64_t>(state_->recent.size()) > options_.average)
         state_->recent.erase(state_->recent.begin());
     }
@@ -330,7 +340,7 @@ void Trainer::try_average(const data::Dataset& valid) {
   const Metrics measured = validate(valid);
   if (!better(measured, state_->result.best())) return;
   state_->result.averaged = measured;
-  state_->best = clone(objective_.module().state_dict());
+  state_->best = host_copy(objective_.module());
   if (options_.progress) {
     fmt::print(stderr, "{}\n", epoch_line(state_->result.train.back(), measured, true));
   }

@@ -234,6 +234,8 @@ def main():
 
     every = chosen(all_mutants(options.lister, options.library), options.others)
     mutants = [m for m in every if options.only in m.name]
+    if not mutants:
+        sys.exit(f"no mutant's name has '{options.only}'")
     caught, survivors, equivalent, stale = collections.Counter(), [], [], []
     width = max((len(m.name) for m in mutants), default=0)
     width = min(width, 150)

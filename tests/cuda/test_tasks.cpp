@@ -214,26 +214,43 @@ TEST_CASE("tasks on the device: recorded steps drop the layers and words that th
 }
 
 TEST_CASE("tasks on the device: a method in which the host has a part cannot be recorded, and says so") {
-  for (const char* name : {"mixup", "fgm"}) {
+  const nn::InitScope init({.seed = 7, .device = device()});
+  TextEncoder model(encoder(3));
+  nn::AdamW optimizer(model.parameters(), {});
+  const nn::TrainerOptions options{.passes = 1, .alpha = 0, .cuda_graph = true, .progress = false};
+  for (const char* name : {"mixup", "manifold-mixup", "fgm"}) {
     INFO(name);
-    const nn::InitScope init({.seed = 7, .device = device()});
-    TextEncoder model(encoder(3));
     const auto objective = nn::make_method(name, hookable(model));
-    nn::AdamW optimizer(model.parameters(), {});
-    nn::Trainer trainer(*objective, optimizer,
-                        {.passes = 1, .alpha = 0, .cuda_graph = true, .progress = false});
-    trainer.step({labelled(5)});
-    const auto before = flat_parameters(model);
-    try {
-      trainer.step({labelled(5)});
-      FAIL_CHECK("nothing was thrown");
-    } catch (const DeviceError& error) {
-      const std::string message = error.what();
-      INFO(message);
-      CHECK(message.starts_with("--cuda-graph: this step cannot be recorded, the host has a part in it: "));
-    }
-    CHECK(flat_parameters(model) == before);
+    CHECK_THROWS_WITH_AS(
+        nn::Trainer(*objective, optimizer, options),
+        "--cuda-graph: in this method's steps the host has a part, so they cannot be recorded", ConfigError);
   }
+  // One that does not say so is found out before anything is changed.
+  struct Careless final : nn::Objective {
+    explicit Careless(TextEncoder& model) : inner(model) {}
+    nn::Module& module() override { return inner.module(); }
+    Tensor forward(const data::Batch& batch) override {
+      const Tensor logits = inner.forward(batch);
+      return logits * (logits.sum().item() > 0 ? 1.0 : 2.0);
+    }
+    LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                   int passes) override {
+      return inner.loss(logits, batch, options, passes);
+    }
+    TextClassification inner;
+  } careless(model);
+  nn::Trainer trainer(careless, optimizer, options);
+  trainer.step({labelled(5)});
+  const auto before = flat_parameters(model);
+  try {
+    trainer.step({labelled(5)});
+    FAIL_CHECK("nothing was thrown");
+  } catch (const DeviceError& error) {
+    const std::string message = error.what();
+    INFO(message);
+    CHECK(message.starts_with("--cuda-graph: this step cannot be recorded, the host has a part in it: "));
+  }
+  CHECK(flat_parameters(model) == before);
 }
 
 TEST_CASE("tasks on the device: beam search and sampling write what they write on the CPU") {

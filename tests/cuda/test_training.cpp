@@ -2,8 +2,11 @@
 // rounding.
 #include <doctest/doctest.h>
 
+#include <filesystem>
+
 #include "models/vit/cnn.h"
 #include "models/vit/vit.h"
+#include "nn/data/files.h"
 #include "tests/cuda/same_training.h"
 
 using namespace tandem;
@@ -72,6 +75,52 @@ TEST_CASE("training on the device: the trainer trains and validates there, as on
   CHECK(std::abs(there - best(kCpu)) <= 1.0 / 48 + 1e-9);
 }
 
+TEST_CASE("training on the device: a model that is moved there is one that was made there") {
+  const auto trained = [](bool moved) {
+    const nn::InitScope init({.seed = 7, .device = moved ? kCpu : device()});
+    models::Cnn model(kCnn);
+    if (moved) {
+      const Tensor weight = model.parameters()[0], before = weight.detach().clone();
+      weight.grad() = ones_like(before);
+      model.to(device());
+      CHECK(model.device() == device());
+      CHECK(weight.device() == device());
+      CHECK(weight.grad().device() == device());
+      CHECK(weight.to_vector<float>() == before.to_vector<float>());
+      for (const auto& [name, buffer] : model.named_buffers()) CHECK(buffer.device() == device());
+    }
+    nn::Classification objective(model);
+    nn::AdamW optimizer(model.parameters(), {.lr = 1e-3});
+    nn::Trainer trainer(objective, optimizer, {.passes = 2, .progress = false});
+    for (int i = 0; i < 2; ++i) trainer.step({images(4, 8)});
+    model.to(kCpu);
+    return flat_parameters(model);
+  };
+  CHECK(trained(true) == trained(false));
+}
+
+TEST_CASE("training on the device: resumed, with the mean of epochs before and after") {
+  const data::TemporaryFolder folder(std::filesystem::temp_directory_path());
+  const auto run = [&](const char* name, int64_t epochs, bool resume) {
+    const nn::InitScope init({.seed = 3, .device = device()});
+    Mlp model;
+    nn::AdamW optimizer(model.parameters(), {.lr = 1e-2});
+    nn::Trainer trainer(model, optimizer,
+                        {.passes = 2,
+                         .epochs = epochs,
+                         .batch_size = 16,
+                         .average = 3,
+                         .run_dir = folder.path() + "/" + name,
+                         .progress = false});
+    const Blobs train(48), valid(24, DType::f32, 2);
+    resume ? trainer.resume(train, valid) : trainer.fit(train, valid);
+    return flat_parameters(model);
+  };
+  const auto whole = run("whole", 3, false);
+  run("parts", 2, false);
+  CHECK(run("parts", 3, true) == whole);
+}
+
 namespace {
 
 // Parameters and buffers.
@@ -133,7 +182,8 @@ TEST_CASE("cuda graph: every plan, mixed precision, and R-Drop at every second s
   for (nn::TrainerOptions options :
        {nn::TrainerOptions{.passes = 3, .plan = nn::Plan::replay},
         nn::TrainerOptions{.plan = nn::Plan::sequential}, nn::TrainerOptions{.precision = DType::bf16},
-        nn::TrainerOptions{.rdrop_every = 2}, nn::TrainerOptions{.accumulate = 2}}) {
+        nn::TrainerOptions{.rdrop_every = 2}, nn::TrainerOptions{.precision = DType::bf16, .rdrop_every = 2},
+        nn::TrainerOptions{.accumulate = 2}}) {
     INFO(std::string(name_of(options.plan)), " ", std::string(name_of(options.precision)), " every ",
          options.rdrop_every);
     CHECK(fitted(true, options) == fitted(false, options));
@@ -190,6 +240,6 @@ TEST_CASE("cuda graph: on the CPU it is an error that says what was expected") {
   Mlp model;
   nn::AdamW optimizer(model.parameters(), {});
   CHECK_THROWS_WITH_AS(nn::Trainer(model, optimizer, {.cuda_graph = true}),
-                       "cuda_graph: the model is on the CPU, expected a device that can record its work",
+                       "--cuda-graph: the model is on the CPU, expected a device that can record its work",
                        ConfigError);
 }

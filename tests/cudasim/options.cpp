@@ -13,10 +13,13 @@ namespace {
   throw std::invalid_argument("CUDASIM: " + key + "=" + value + ", expected " + expected);
 }
 
-uint64_t number(const std::string& key, const std::string& value) {
+uint64_t number(const std::string& key, const std::string& value, uint64_t least = 0,
+                uint64_t most = UINT64_MAX) {
   char* end = nullptr;
   const uint64_t result = std::strtoull(value.c_str(), &end, 0);
   if (value.empty() || *end != 0 || value[0] == '-') wrong(key, value, "a number");
+  if (result < least || result > most)
+    wrong(key, value, ("a number from " + std::to_string(least) + " to " + std::to_string(most)).c_str());
   return result;
 }
 
@@ -48,7 +51,7 @@ void set_option(Options& options, const std::string& key, const std::string& val
   } else if (key == "max_reports") {
     options.max_reports = static_cast<int>(number(key, value));
   } else if (key == "budget") {
-    options.budget = number(key, value);
+    options.budget = number(key, value, 1);
   } else if (key == "memory") {
     options.memory = number(key, value);
   } else if (key == "devices") {
@@ -56,13 +59,13 @@ void set_option(Options& options, const std::string& key, const std::string& val
   } else if (key == "driver") {
     options.driver = static_cast<int>(number(key, value));
   } else if (key == "arch") {
-    options.arch = static_cast<int>(number(key, value));
+    options.arch = static_cast<int>(number(key, value, 50, 130));
   } else if (key == "multiprocessors") {
-    options.multiprocessors = static_cast<int>(number(key, value));
+    options.multiprocessors = static_cast<int>(number(key, value, 1, 1024));
   } else if (key == "mutate") {
     options.mutate = value;
   } else if (key == "registers") {
-    options.registers = static_cast<int>(number(key, value));
+    options.registers = static_cast<int>(number(key, value, 1, 255));
   } else {
     throw std::invalid_argument(
         "CUDASIM: no option '" + key +

@@ -54,7 +54,7 @@ extern "C" void tandem_block_released(void* block, cudaStream_t stream) {
   // use it are wrong.
   const bool before_capture = capture_of(stream) != 0 && captures()[block] != capture_of(stream);
   // What a recording leaves is gone, too, once another one has run that shares its memory.
-  const bool recorded_result = capture_of(stream) == 0 && captures()[block] != 0;
+  const bool recorded_result = captures()[block] != 0 && captures()[block] != capture_of(stream);
   const auto work = [=] {
     Region& region = block_of(block, "tandem_block_released");
     if (region.pooled) {

@@ -92,7 +92,9 @@ TEST_CASE("devices: tensors move to another device and back, passes included") {
     const Tensor passes = stack_passes({x, x * 2.0}).to(kOther);
     CHECK(passes.passes() == 2);
     CHECK(passes.to(kCpu).pass(1).to_vector<float>() == (x * 2.0).to_vector<float>());
-    CHECK_THROWS_WITH_AS(there.data<float>(), "tensor: no kernel for cuda f32", DeviceError);
+    CHECK_THROWS_WITH_AS(
+        there.data<float>(),
+        "data: the tensor's memory is on cuda, expected cpu; to_vector() and to(kCpu) copy it", DeviceError);
     CHECK_THROWS_WITH_AS(there + x, "add: inputs on different devices: cuda and cpu", DeviceError);
   }
   CHECK(other().stats().in_use == before);
