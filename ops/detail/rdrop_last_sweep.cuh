@@ -31,8 +31,8 @@ struct RDropTile {
   }
 };
 
-// M: the number of passes, when it is small; 0: any. Threads take neighbouring classes, so that their stores
-// fill whole sectors of memory for every alignment of the rows.
+// M: the number of passes, when it is small; 0: any. Threads take neighbouring classes. The gradient may take
+// the logits' place: a thread has read a class of all passes, or of one pass, before it writes it.
 template <class T, int M, int threads>
 struct RDropLastSweep {
   using C = compute_t<T>;

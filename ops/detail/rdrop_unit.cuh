@@ -106,14 +106,31 @@ class RDropUnit {
       }
       const int n = min(tiles_.columns, classes_ - begin);
       sweep_.label = label_ - begin;
-      if (a_.grad.data) {
-        distance += sweep_.template run<true>(n, a_.grad.row(0, unit_) + begin, a_.grad.pass_stride);
-      } else {
+      if (!a_.grad.data) {
         distance += sweep_.template run<false>(n, nullptr, 0);
+        continue;
       }
+      // Narrow elements go into the place of the logits, from where they are written as vectors.
+      const bool staged = sizeof(T) < 4 && tiles_.vectors;
+      T* to = staged ? tile_ : a_.grad.row(0, unit_) + begin;
+      distance += sweep_.template run<true>(n, to, staged ? tiles_.pitch : a_.grad.pass_stride);
+      if (!staged) continue;
+      __syncthreads();
+      write_tile(begin, n);
     }
     if (m() > 1) part.distance = block_sum<threads>(distance) / (m() - 1);
     return true;
+  }
+
+  // Copies the tile to the gradient.
+  __device__ void write_tile(int begin, int n) const {
+    for (int i = 0; i < m(); ++i) {
+      const T* from = tile_ + static_cast<int64_t>(i) * tiles_.pitch;
+      T* row = a_.grad.row(i, unit_) + begin;
+#pragma unroll 1  // unrolled, it takes registers that more blocks have a use for
+      for (int k = threadIdx.x; k < n / V; k += threads)
+        store_vector<V>(row + k * V, reinterpret_cast<const Vector<T, V>*>(from)[k]);
+    }
   }
 
   // One value for the whole gradient of the unit.
