@@ -19,15 +19,28 @@ constexpr int kAux = 128, kBiasGradient = 16;
 
 // Elements, from and to memory.
 
+// The i-th T, at any alignment: what a library does not take at some addresses is checked elsewhere.
+template <class T>
+T element(const void* data, int64_t i) {
+  T value;
+  std::memcpy(&value, static_cast<const char*>(data) + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  return value;
+}
+
+template <class T>
+void set_element(void* data, int64_t i, T value) {
+  std::memcpy(static_cast<char*>(data) + i * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
+}
+
 template <class A>
 A load(const void* data, int64_t i, cudaDataType type) {
   switch (type) {
     case CUDA_R_32F:
-      return static_cast<A>(static_cast<const float*>(data)[i]);
+      return static_cast<A>(element<float>(data, i));
     case CUDA_R_64F:
-      return static_cast<A>(static_cast<const double*>(data)[i]);
+      return static_cast<A>(element<double>(data, i));
     default:
-      return static_cast<A>(std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(data)[i]} << 16));
+      return static_cast<A>(std::bit_cast<float>(uint32_t{element<uint16_t>(data, i)} << 16));
   }
 }
 
@@ -46,13 +59,11 @@ template <class A>
 void store(void* data, int64_t i, cudaDataType type, A value) {
   switch (type) {
     case CUDA_R_32F:
-      static_cast<float*>(data)[i] = static_cast<float>(value);
-      break;
+      return set_element(data, i, static_cast<float>(value));
     case CUDA_R_64F:
-      static_cast<double*>(data)[i] = static_cast<double>(value);
-      break;
+      return set_element(data, i, static_cast<double>(value));
     default:
-      static_cast<uint16_t*>(data)[i] = to_bf16(static_cast<float>(value));
+      return set_element(data, i, to_bf16(static_cast<float>(value)));
   }
 }
 
