@@ -75,8 +75,8 @@ class Tensor {
   Device device() const;
   bool is_contiguous() const;  // rows dense, passes dense
 
-  // Memory, for kernels of the CPU: the first element. DTypeError when T is not dtype(); DeviceError naming
-  // the running op where the memory is another device's, for which the op has then no kernel.
+  // Memory, for kernels of the CPU: the first element. DTypeError when T is not dtype(); DeviceError where
+  // the memory is another device's, naming the running op, which then has no kernel for it.
   void* raw() const;
   void* device_raw() const;  // the address alone, wherever it is: for what a device's kernel is told
   template <class T>
