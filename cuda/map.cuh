@@ -1,4 +1,4 @@
-// Kernels of elementwise work (ops/detail/map.h): the functors of the CPU's loops over any strides. Where the
+// Kernels of elementwise work (ops/loops/map.h): the functors of the CPU's loops over any strides. Where the
 // innermost dimension is dense, or one value, in every operand, a thread takes 16 bytes at a time.
 #pragma once
 
@@ -7,7 +7,7 @@
 
 #include "autograd/device_kernel.h"
 #include "cuda/launch.cuh"
-#include "ops/detail/map.h"
+#include "ops/loops/map.h"
 
 namespace tandem::cuda {
 

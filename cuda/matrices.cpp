@@ -6,8 +6,8 @@
 #include "ops/detail/arithmetic.h"
 #include "ops/detail/copy.h"
 #include "ops/detail/gelu.h"
-#include "ops/detail/map.h"
-#include "ops/detail/pointwise_parts.h"
+#include "ops/loops/map.h"
+#include "ops/loops/pointwise_parts.h"
 
 namespace tandem::cuda {
 namespace {

@@ -1,8 +1,8 @@
-// The kernels of pointwise functions F (ops/detail/pointwise.h), of all three orders.
+// The kernels of pointwise functions F (ops/loops/pointwise_op.h), of all three orders.
 #pragma once
 
 #include "cuda/map.cuh"
-#include "ops/detail/pointwise_parts.h"
+#include "ops/loops/pointwise_parts.h"
 
 namespace tandem::cuda {
 

@@ -3,7 +3,7 @@
 
 #include "autograd/limits.h"
 #include "cuda/divisor.cuh"
-#include "ops/detail/map.h"
+#include "ops/loops/map.h"
 
 namespace tandem::cuda {
 

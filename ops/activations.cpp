@@ -2,7 +2,7 @@
 #include "ops/activations.h"
 
 #include "ops/detail/activations.h"
-#include "ops/detail/pointwise.h"
+#include "ops/loops/pointwise_op.h"
 
 namespace tandem {
 using namespace detail;

@@ -4,7 +4,7 @@
 #include "autograd/registry.h"
 #include "ops/comparison.h"
 #include "ops/detail/arithmetic.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 #include "ops/pointwise.h"
 
 namespace tandem {

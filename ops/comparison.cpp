@@ -4,7 +4,7 @@
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/detail/comparison.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 
 namespace tandem {
 namespace {

@@ -7,7 +7,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/detail/dropout.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 
 namespace tandem {
 namespace {

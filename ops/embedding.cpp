@@ -8,8 +8,8 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/detail/embedding.h"
-#include "ops/detail/index.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/index.h"
+#include "ops/loops/loop.h"
 #include "ops/views.h"
 
 namespace tandem {

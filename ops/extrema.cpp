@@ -7,8 +7,8 @@
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
 #include "ops/detail/extrema.h"
-#include "ops/detail/gather.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/gather.h"
+#include "ops/loops/loop.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
 

@@ -2,7 +2,7 @@
 // by tanh. The scalar functions are in ops/detail/gelu.h, since linear has them fused.
 #include "ops/detail/gelu.h"
 #include "ops/activations.h"
-#include "ops/detail/pointwise.h"
+#include "ops/loops/pointwise_op.h"
 
 namespace tandem {
 

@@ -8,10 +8,10 @@
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
-#include "ops/detail/gather.h"
-#include "ops/detail/index.h"
+#include "ops/loops/gather.h"
+#include "ops/loops/index.h"
 #include "ops/detail/indexing.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 #include "ops/views.h"
 
 namespace tandem {

@@ -2,7 +2,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "ops/detail/copy.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 
 namespace tandem {
 namespace {

@@ -8,7 +8,7 @@
 #include "autograd/registry.h"
 #include "ops/detail/cached_cast.h"
 #include "ops/detail/linear_sweep.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 #include "ops/detail/matrix.h"
 #include "ops/detail/rdrop_device.h"
 #include "ops/rdrop.h"

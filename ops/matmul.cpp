@@ -8,7 +8,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 #include "ops/detail/matrix.h"
 #include "ops/views.h"
 

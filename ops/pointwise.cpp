@@ -1,6 +1,6 @@
 #include "ops/pointwise.h"
 
-#include "ops/detail/pointwise.h"
+#include "ops/loops/pointwise_op.h"
 #include "ops/detail/pointwise_functions.h"
 
 namespace tandem {

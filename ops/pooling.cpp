@@ -5,7 +5,7 @@
 #include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 #include "ops/detail/pool_args.h"
 
 namespace tandem {

@@ -7,8 +7,8 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/detail/gather.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/gather.h"
+#include "ops/loops/loop.h"
 #include "ops/detail/sort.h"
 #include "ops/views.h"
 

@@ -12,7 +12,7 @@
 #include "autograd/parallel.h"
 #include "autograd/tensor_impl.h"
 #include "nn/optim/tensor_table.h"
-#include "ops/detail/reduce.h"
+#include "ops/loops/row_reduce.h"
 
 namespace tandem::nn {
 namespace {

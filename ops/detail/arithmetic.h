@@ -1,7 +1,7 @@
 // The scalar functions of arithmetic, of two values and of a value and a number.
 #pragma once
 
-#include "ops/detail/math.h"
+#include "ops/loops/math.h"
 
 namespace tandem::detail {
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "ops/detail/attention_kernel.h"
-#include "ops/detail/device_noise.h"
+#include "ops/loops/device_noise.h"
 
 namespace tandem::detail {
 

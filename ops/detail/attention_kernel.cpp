@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "autograd/parallel.h"
-#include "ops/detail/reduce.h"
-#include "ops/detail/scratch.h"
+#include "ops/loops/row_reduce.h"
+#include "ops/loops/scratch.h"
 #include "ops/detail/tile_gemm.h"
 
 namespace tandem::detail {

@@ -5,8 +5,8 @@
 #include "autograd/op.h"
 #include "ops/detail/channel_norm_args.h"
 #include "ops/detail/norm.h"
-#include "ops/detail/reduce.h"
-#include "ops/detail/rows.h"
+#include "ops/loops/row_reduce.h"
+#include "ops/loops/rows.h"
 #include "ops/views.h"
 
 namespace tandem::detail {

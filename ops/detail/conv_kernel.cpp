@@ -10,7 +10,7 @@
 #include "ops/detail/conv_loop.h"
 #include "ops/detail/matmul_kernel.h"
 #include "ops/detail/onednn.h"
-#include "ops/detail/scratch.h"
+#include "ops/loops/scratch.h"
 
 namespace tandem::detail {
 namespace {

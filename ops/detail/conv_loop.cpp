@@ -4,7 +4,7 @@
 
 #include "autograd/parallel.h"
 #include "ops/detail/gemm_loop.h"
-#include "ops/detail/scratch.h"
+#include "ops/loops/scratch.h"
 
 namespace tandem::detail {
 namespace {

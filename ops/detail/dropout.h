@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "autograd/dtype.h"
-#include "ops/detail/device_noise.h"
+#include "ops/loops/device_noise.h"
 
 namespace tandem::detail {
 

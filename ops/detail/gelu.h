@@ -3,7 +3,7 @@
 //   tanh:   gelu(x) = x (1 + tanh u) / 2,  u = c (x + 0.044715 x^3),  c = sqrt(2 / pi)
 #pragma once
 
-#include "ops/detail/math.h"
+#include "ops/loops/math.h"
 
 namespace tandem::detail {
 

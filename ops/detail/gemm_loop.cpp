@@ -6,7 +6,7 @@
 #include <numbers>
 
 #include "autograd/parallel.h"
-#include "ops/detail/scratch.h"
+#include "ops/loops/scratch.h"
 
 namespace tandem::detail {
 namespace {

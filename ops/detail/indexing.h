@@ -1,7 +1,7 @@
 // gather and scatter as a device's kernels are told of them.
 #pragma once
 
-#include "ops/detail/map.h"
+#include "ops/loops/map.h"
 
 namespace tandem::detail {
 

@@ -3,7 +3,7 @@
 #include "autograd/parallel.h"
 #include "ops/detail/cached_cast.h"
 #include "ops/detail/linear_sweep.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 #include "ops/matmul.h"
 
 namespace tandem::detail {

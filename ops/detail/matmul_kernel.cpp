@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "ops/detail/onednn.h"
-#include "ops/detail/scratch.h"
+#include "ops/loops/scratch.h"
 
 namespace tandem::detail {
 namespace {

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "autograd/parallel.h"
-#include "ops/detail/scratch.h"
+#include "ops/loops/scratch.h"
 
 namespace tandem::detail {
 

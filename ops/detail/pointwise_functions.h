@@ -1,7 +1,7 @@
 // The scalar functions of ops/pointwise.cpp: value, first and second derivative.
 #pragma once
 
-#include "ops/detail/math.h"
+#include "ops/loops/math.h"
 
 namespace tandem::detail {
 

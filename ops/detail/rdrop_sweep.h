@@ -15,7 +15,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "ops/detail/math.h"
+#include "ops/loops/math.h"
 #include "ops/detail/rdrop_gap.h"
 
 namespace tandem::detail {

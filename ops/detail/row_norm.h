@@ -5,9 +5,9 @@
 #include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "ops/detail/norm.h"
-#include "ops/detail/reduce.h"
+#include "ops/loops/row_reduce.h"
 #include "ops/detail/row_norm_args.h"
-#include "ops/detail/rows.h"
+#include "ops/loops/rows.h"
 
 namespace tandem::detail {
 

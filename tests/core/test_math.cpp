@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "ops/detail/math.h"
+#include "ops/loops/math.h"
 
 using namespace tandem;
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "ops/detail/reduce.h"
+#include "ops/loops/row_reduce.h"
 
 using namespace tandem;
 

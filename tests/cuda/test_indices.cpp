@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "ops/detail/index.h"
+#include "ops/loops/index.h"
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
 

@@ -10,7 +10,7 @@
 #include "autograd/registry.h"
 #include "ops/detail/arithmetic.h"
 #include "ops/detail/copy.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 #include "ops/ops.h"
 
 namespace tandem {

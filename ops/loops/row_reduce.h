@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "autograd/dtype.h"
-#include "ops/detail/math.h"
+#include "ops/loops/math.h"
 
 namespace tandem {
 

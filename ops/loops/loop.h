@@ -8,7 +8,7 @@
 
 #include "autograd/kernel.h"
 #include "autograd/parallel.h"
-#include "ops/detail/map.h"
+#include "ops/loops/map.h"
 
 namespace tandem::detail {
 

@@ -5,8 +5,8 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
-#include "ops/detail/loop.h"
-#include "ops/detail/pointwise_parts.h"
+#include "ops/loops/loop.h"
+#include "ops/loops/pointwise_parts.h"
 
 namespace tandem::detail {
 

@@ -1,4 +1,4 @@
-#include "ops/detail/device_noise.h"
+#include "ops/loops/device_noise.h"
 
 #include "autograd/error.h"
 #include "autograd/pass_context.h"

@@ -1,4 +1,4 @@
-#include "ops/detail/scratch.h"
+#include "ops/loops/scratch.h"
 
 #include <array>
 #include <memory>

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "autograd/kernel.h"
-#include "ops/detail/check_index.h"
+#include "ops/loops/check_index.h"
 
 namespace tandem::detail {
 

@@ -1,4 +1,4 @@
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 
 #include <algorithm>
 

@@ -5,7 +5,7 @@
 
 #include "autograd/parallel.h"
 #include "autograd/tensor_impl.h"
-#include "ops/detail/loop.h"
+#include "ops/loops/loop.h"
 
 namespace tandem::detail {
 

@@ -1,7 +1,7 @@
 #include "cuda/pending_error.cuh"
 #include "cuda/pending_error.h"
 #include "cuda/reduce.cuh"
-#include "ops/detail/check_index.h"
+#include "ops/loops/check_index.h"
 
 namespace tandem {
 namespace {
