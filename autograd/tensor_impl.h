@@ -18,7 +18,7 @@ struct Storage {
   int64_t version = 0;
   int64_t one_at = -1;  // at this version every element is known to be 1, wherever the memory is
 
-  // All of this memory in another dtype, as it was at `version` (ops/detail/cached_cast.h).
+  // All of this memory in another dtype, as it was at `version` (ops/products/cached_cast.h).
   struct Cast {
     std::shared_ptr<Storage> storage;
     DType from, to;

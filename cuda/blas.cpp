@@ -11,7 +11,7 @@
 #include "autograd/scope.h"
 #include "cuda/matrices.h"
 #include "ops/detail/linear_sweep.h"
-#include "ops/detail/matmul_kernel.h"
+#include "ops/products/matmul_kernel.h"
 #include "ops/matmul.h"
 
 namespace tandem::cuda {

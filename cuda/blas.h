@@ -9,7 +9,7 @@
 #include <mutex>
 
 #include "cuda/context.h"
-#include "ops/detail/matmul_args.h"
+#include "ops/products/matmul_args.h"
 
 namespace tandem::cuda {
 

@@ -12,7 +12,7 @@
 #include "autograd/scope.h"
 #include "cuda/context.h"
 #include "cuda/dnn_ops.h"
-#include "ops/detail/dnn_use.h"
+#include "ops/products/dnn_use.h"
 #include "ops/matmul.h"
 
 namespace tandem::cuda {

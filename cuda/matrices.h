@@ -1,7 +1,7 @@
 // Elementwise work on batches of matrices of any strides, by the kernels of the elementwise ops.
 #pragma once
 
-#include "ops/detail/matmul_args.h"
+#include "ops/products/matmul_args.h"
 
 namespace tandem::cuda {
 

@@ -9,8 +9,8 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/activations.h"
-#include "ops/detail/cached_cast.h"
-#include "ops/detail/linear_parts.h"
+#include "ops/products/cached_cast.h"
+#include "ops/products/linear_parts.h"
 #include "ops/matmul.h"
 
 namespace tandem {

@@ -6,10 +6,10 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/detail/cached_cast.h"
+#include "ops/products/cached_cast.h"
 #include "ops/detail/linear_sweep.h"
 #include "ops/loops/loop.h"
-#include "ops/detail/matrix.h"
+#include "ops/products/matrix.h"
 #include "ops/detail/rdrop_device.h"
 #include "ops/rdrop.h"
 

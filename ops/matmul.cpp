@@ -9,7 +9,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/loops/loop.h"
-#include "ops/detail/matrix.h"
+#include "ops/products/matrix.h"
 #include "ops/views.h"
 
 namespace tandem {

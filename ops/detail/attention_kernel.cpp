@@ -6,7 +6,7 @@
 #include "autograd/parallel.h"
 #include "ops/loops/row_reduce.h"
 #include "ops/loops/scratch.h"
-#include "ops/detail/tile_gemm.h"
+#include "ops/products/tile_gemm.h"
 
 namespace tandem::detail {
 namespace {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "ops/detail/gelu.h"
-#include "ops/detail/matmul_args.h"
+#include "ops/products/matmul_args.h"
 
 namespace tandem::detail {
 

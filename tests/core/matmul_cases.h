@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "ops/detail/matmul_args.h"
+#include "ops/products/matmul_args.h"
 
 namespace tandem::detail {
 

@@ -7,7 +7,7 @@
 
 #include "autograd/dispatch.h"
 #include "autograd/parallel.h"
-#include "ops/detail/conv_kernel.h"
+#include "ops/products/conv_kernel.h"
 
 using namespace tandem;
 using namespace tandem::detail;

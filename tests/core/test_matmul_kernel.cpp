@@ -8,7 +8,7 @@
 
 #include "autograd/dispatch.h"
 #include "autograd/parallel.h"
-#include "ops/detail/matmul_kernel.h"
+#include "ops/products/matmul_kernel.h"
 #include "tests/core/matmul_cases.h"
 
 using namespace tandem;

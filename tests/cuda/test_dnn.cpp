@@ -7,7 +7,7 @@
 
 #include "autograd/engine.h"
 #include "autograd/registry.h"
-#include "ops/detail/dnn_use.h"
+#include "ops/products/dnn_use.h"
 #include "ops/ops.h"
 #include "tests/cudasim/cudnn_count.h"
 #include "tests/cudasim/sim.h"

@@ -2,7 +2,7 @@
 // the rests of unrolled loops; in every dtype, since each has kernels of its own.
 #include <doctest/doctest.h>
 
-#include "ops/detail/dnn_use.h"
+#include "ops/products/dnn_use.h"
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
 

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "autograd/grad_mode.h"
-#include "ops/detail/cached_cast.h"
+#include "ops/products/cached_cast.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"

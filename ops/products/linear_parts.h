@@ -2,7 +2,7 @@
 // is recorded. All rows of all passes and samples are one matrix.
 #pragma once
 
-#include "ops/detail/matrix.h"
+#include "ops/products/matrix.h"
 #include "ops/linear.h"
 
 namespace tandem::detail {

@@ -1,7 +1,7 @@
 // The way of an f32 or bf16 product: collapse the batch where one matrix will do, bring every operand into a
 // layout that oneDNN has an optimised implementation for (copying only then), run a cached primitive. Where
 // there is no such implementation: bf16 is converted to f32, f32 takes our own loop.
-#include "ops/detail/matmul_kernel.h"
+#include "ops/products/matmul_kernel.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "ops/detail/onednn.h"
+#include "ops/products/onednn.h"
 #include "ops/loops/scratch.h"
 
 namespace tandem::detail {

@@ -1,4 +1,4 @@
-#include "ops/detail/cached_cast.h"
+#include "ops/products/cached_cast.h"
 
 #include <mutex>
 

@@ -1,9 +1,9 @@
-#include "ops/detail/conv_loop.h"
+#include "ops/products/conv_loop.h"
 
 #include <algorithm>
 
 #include "autograd/parallel.h"
-#include "ops/detail/gemm_loop.h"
+#include "ops/products/gemm_loop.h"
 #include "ops/loops/scratch.h"
 
 namespace tandem::detail {

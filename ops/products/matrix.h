@@ -1,8 +1,8 @@
-// Tensors as the matrices of ops/detail/matmul_kernel.h.
+// Tensors as the matrices of ops/products/matmul_kernel.h.
 #pragma once
 
 #include "autograd/kernel.h"
-#include "ops/detail/matmul_kernel.h"
+#include "ops/products/matmul_kernel.h"
 
 namespace tandem::detail {
 

@@ -3,7 +3,7 @@
 #include <type_traits>
 
 #include "autograd/parallel.h"
-#include "ops/detail/matmul_kernel.h"
+#include "ops/products/matmul_kernel.h"
 
 namespace tandem::detail {
 namespace {

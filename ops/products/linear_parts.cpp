@@ -1,7 +1,7 @@
-#include "ops/detail/linear_parts.h"
+#include "ops/products/linear_parts.h"
 
 #include "autograd/parallel.h"
-#include "ops/detail/cached_cast.h"
+#include "ops/products/cached_cast.h"
 #include "ops/detail/linear_sweep.h"
 #include "ops/loops/loop.h"
 #include "ops/matmul.h"

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "ops/detail/gemm_loop.h"
-#include "ops/detail/matmul_args.h"
+#include "ops/products/gemm_loop.h"
+#include "ops/products/matmul_args.h"
 
 namespace tandem::detail {
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "ops/detail/matmul_args.h"
+#include "ops/products/matmul_args.h"
 
 namespace tandem::detail {
 

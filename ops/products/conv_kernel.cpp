@@ -1,15 +1,15 @@
 // oneDNN picks the layouts it likes (blocked ones mostly); operands are reordered into them around the call.
 // Where it has nothing optimised: bf16 is converted to f32, f32 takes our own loops.
-#include "ops/detail/conv_kernel.h"
+#include "ops/products/conv_kernel.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <string>
 
-#include "ops/detail/conv_loop.h"
-#include "ops/detail/matmul_kernel.h"
-#include "ops/detail/onednn.h"
+#include "ops/products/conv_loop.h"
+#include "ops/products/matmul_kernel.h"
+#include "ops/products/onednn.h"
 #include "ops/loops/scratch.h"
 
 namespace tandem::detail {

@@ -2,7 +2,7 @@
 // The same bits for any number of threads.
 #pragma once
 
-#include "ops/detail/conv_kernel.h"
+#include "ops/products/conv_kernel.h"
 
 namespace tandem::detail {
 

@@ -1,4 +1,4 @@
-#include "ops/detail/dnn_use.h"
+#include "ops/products/dnn_use.h"
 
 namespace tandem::detail {
 

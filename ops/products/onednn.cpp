@@ -1,4 +1,4 @@
-#include "ops/detail/onednn.h"
+#include "ops/products/onednn.h"
 
 #include <omp.h>
 

@@ -1,4 +1,4 @@
-#include "ops/detail/gemm_loop.h"
+#include "ops/products/gemm_loop.h"
 
 #include <algorithm>
 #include <cmath>
