@@ -16,7 +16,7 @@
 #include "ops/linear.h"
 #include "ops/losses.h"
 #include "ops/matmul.h"
-#include "ops/norms.h"
+#include "ops/norms/norms.h"
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"

@@ -1,8 +1,8 @@
-// Layers of normalisation (ops/norms.h has the formulas). Scales start at 1, shifts at 0.
+// Layers of normalisation (ops/norms/norms.h has the formulas). Scales start at 1, shifts at 0.
 #pragma once
 
 #include "nn/module.h"
-#include "ops/norms.h"
+#include "ops/norms/norms.h"
 
 namespace tandem::nn {
 

@@ -11,7 +11,7 @@
 #include "ops/join.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
-#include "ops/norms.h"
+#include "ops/norms/norms.h"
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"

@@ -7,7 +7,7 @@
 #include "autograd/engine.h"
 #include "autograd/parallel.h"
 #include "ops/arithmetic.h"
-#include "ops/norms.h"
+#include "ops/norms/norms.h"
 #include "ops/softmax.h"
 #include "tests/ops/op_suite.h"
 

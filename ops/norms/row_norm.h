@@ -4,9 +4,9 @@
 #include "autograd/grad_mode.h"
 #include "autograd/kernel.h"
 #include "autograd/op.h"
-#include "ops/detail/norm.h"
+#include "ops/norms/affine.h"
 #include "ops/loops/row_reduce.h"
-#include "ops/detail/row_norm_args.h"
+#include "ops/norms/row_norm_args.h"
 #include "ops/loops/rows.h"
 
 namespace tandem::detail {

@@ -1,4 +1,4 @@
-#include "ops/detail/channel_norm.h"
+#include "ops/norms/channel_norm.h"
 
 #include "autograd/kernel.h"
 

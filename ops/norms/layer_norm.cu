@@ -4,7 +4,7 @@
 #include "cuda/columns.cuh"
 #include "cuda/dnn.h"
 #include "cuda/rows.cuh"
-#include "ops/detail/row_norm_args.h"
+#include "ops/norms/row_norm_args.h"
 
 namespace tandem {
 namespace {

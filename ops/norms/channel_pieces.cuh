@@ -1,10 +1,10 @@
-// Pieces of the segments of group norm and batch norm (ops/detail/channel_norm_args.h): what their sums are
+// Pieces of the segments of group norm and batch norm (ops/norms/channel_norm_args.h): what their sums are
 // made over first, and the way from a piece to its group and its weight.
 #pragma once
 
 #include "cuda/divisor.cuh"
 #include "cuda/rows.cuh"
-#include "ops/detail/channel_norm_args.h"
+#include "ops/norms/channel_norm_args.h"
 
 namespace tandem::detail {
 

@@ -3,8 +3,8 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
-#include "ops/detail/channel_norm_args.h"
-#include "ops/detail/norm.h"
+#include "ops/norms/channel_norm_args.h"
+#include "ops/norms/affine.h"
 #include "ops/loops/row_reduce.h"
 #include "ops/loops/rows.h"
 #include "ops/views.h"

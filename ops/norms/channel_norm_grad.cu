@@ -2,7 +2,7 @@
 // g xhat. They add up, weighted, to what dx needs of a group and, as they are, to the gradients of weight and
 // bias of a channel.
 #include "cuda/dnn.h"
-#include "ops/detail/channel_pieces.cuh"
+#include "ops/norms/channel_pieces.cuh"
 
 namespace tandem {
 namespace {

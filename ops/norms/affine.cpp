@@ -1,4 +1,4 @@
-#include "ops/detail/norm.h"
+#include "ops/norms/affine.h"
 
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"

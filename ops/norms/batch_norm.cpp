@@ -1,8 +1,8 @@
 #include "autograd/grad_mode.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
-#include "ops/detail/channel_norm.h"
-#include "ops/norms.h"
+#include "ops/norms/channel_norm.h"
+#include "ops/norms/norms.h"
 #include "ops/pointwise.h"
 
 namespace tandem {

@@ -2,7 +2,7 @@
 // channels of batch norm are spread over the batch: pieces of segments are summed up first, then the pieces
 // of a group, always in the same order, and a second sweep applies the result.
 #include "cuda/dnn.h"
-#include "ops/detail/channel_pieces.cuh"
+#include "ops/norms/channel_pieces.cuh"
 
 namespace tandem {
 namespace {

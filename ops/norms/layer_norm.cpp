@@ -1,6 +1,6 @@
 #include "autograd/registry.h"
-#include "ops/detail/row_norm.h"
-#include "ops/norms.h"
+#include "ops/norms/row_norm.h"
+#include "ops/norms/norms.h"
 
 namespace tandem {
 
