@@ -13,7 +13,7 @@
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
-#include "ops/detail/rdrop_device.h"
+#include "ops/rdrop/device.h"
 #include "ops/indexing.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"

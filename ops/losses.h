@@ -1,5 +1,5 @@
 // Losses with torch's meaning, each pass on its own: m passes of predictions give m losses. What trains with
-// R-Drop calls the losses of ops/rdrop.h instead.
+// R-Drop calls the losses of ops/rdrop/rdrop.h instead.
 #pragma once
 
 #include "autograd/tensor.h"

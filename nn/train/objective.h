@@ -4,7 +4,7 @@
 
 #include "nn/data/dataset.h"
 #include "nn/module.h"
-#include "ops/rdrop.h"
+#include "ops/rdrop/rdrop.h"
 
 namespace tandem::nn {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "autograd/error.h"
-#include "ops/detail/rdrop_rows.h"
+#include "ops/rdrop/cpu.h"
 
 using namespace tandem;
 using namespace tandem::detail;

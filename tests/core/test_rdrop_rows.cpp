@@ -8,7 +8,7 @@
 
 #include "autograd/error.h"
 #include "autograd/parallel.h"
-#include "ops/detail/rdrop_rows.h"
+#include "ops/rdrop/cpu.h"
 
 using namespace tandem;
 using namespace tandem::detail;

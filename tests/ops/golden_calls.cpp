@@ -15,7 +15,7 @@
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"
-#include "ops/rdrop.h"
+#include "ops/rdrop/rdrop.h"
 #include "ops/reduce.h"
 #include "ops/scan.h"
 #include "ops/softmax.h"

@@ -8,7 +8,7 @@
 #include "ops/linear.h"
 #include "ops/losses.h"
 #include "ops/pointwise.h"
-#include "ops/rdrop.h"
+#include "ops/rdrop/rdrop.h"
 #include "ops/softmax.h"
 #include "tests/ops/op_suite.h"
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "autograd/step_scalars.h"
-#include "ops/detail/rdrop_error.h"
-#include "ops/detail/rdrop_rows.h"
+#include "ops/rdrop/error.h"
+#include "ops/rdrop/cpu.h"
 
 namespace tandem::detail {
 

@@ -1,4 +1,4 @@
-#include "ops/detail/rdrop_error.h"
+#include "ops/rdrop/error.h"
 
 #include "autograd/error.h"
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "autograd/tensor.h"
-#include "ops/detail/rdrop_rows.h"
-#include "ops/rdrop.h"
+#include "ops/rdrop/cpu.h"
+#include "ops/rdrop/rdrop.h"
 
 namespace tandem::detail {
 

@@ -16,7 +16,7 @@
 #include <type_traits>
 
 #include "ops/loops/math.h"
-#include "ops/detail/rdrop_gap.h"
+#include "ops/rdrop/gap.h"
 
 namespace tandem::detail {
 

@@ -1,4 +1,4 @@
-#include "ops/detail/rdrop_units.h"
+#include "ops/rdrop/inputs.h"
 
 #include <cmath>
 

@@ -1,6 +1,6 @@
-// The formulas are in ops/detail/rdrop_rows.h, whose kernels give the value and the gradient in one call. The
+// The formulas are in ops/rdrop/cpu.h, whose kernels give the value and the gradient in one call. The
 // forward keeps the gradient (where one will be asked for), and the vjp multiplies it by the cotangent.
-#include "ops/rdrop.h"
+#include "ops/rdrop/rdrop.h"
 
 #include <cmath>
 #include <limits>
@@ -10,7 +10,7 @@
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
-#include "ops/detail/rdrop_device.h"
+#include "ops/rdrop/device.h"
 #include "ops/views.h"
 
 namespace tandem {

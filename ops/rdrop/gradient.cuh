@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "cuda/map.cuh"
-#include "ops/detail/rdrop_args.h"
-#include "ops/detail/rdrop_gap.h"
+#include "ops/rdrop/kernel.h"
+#include "ops/rdrop/gap.h"
 
 namespace tandem::cuda {
 

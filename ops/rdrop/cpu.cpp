@@ -1,4 +1,4 @@
-#include "ops/detail/rdrop_rows.h"
+#include "ops/rdrop/cpu.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "autograd/error.h"
 #include "autograd/parallel.h"
-#include "ops/detail/rdrop_worker.h"
+#include "ops/rdrop/cpu_unit.h"
 
 namespace tandem::detail {
 namespace {

@@ -27,7 +27,7 @@ struct LossParts {
   int64_t valid = 0;    // counted units
   int64_t correct = 0;  // (pass, unit) pairs whose largest logit is the target's: at most passes * valid
   // On a device: where it left ce, kl, valid, correct, and what it found wrong (f64,
-  // ops/detail/rdrop_args.h). While a step is being recorded nothing is computed yet and the numbers above
+  // ops/rdrop/kernel.h). While a step is being recorded nothing is computed yet and the numbers above
   // are 0: they are read from here, by read_loss_sums, after a replay.
   Tensor device_sums = {};
 };

@@ -1,4 +1,4 @@
-#include "ops/detail/rdrop_device.h"
+#include "ops/rdrop/device.h"
 
 #include "autograd/kernel.h"
 

@@ -9,9 +9,9 @@
 #include <optional>
 #include <vector>
 
-#include "ops/detail/rdrop_error.h"
-#include "ops/detail/rdrop_rows.h"
-#include "ops/detail/rdrop_sweep.h"
+#include "ops/rdrop/error.h"
+#include "ops/rdrop/cpu.h"
+#include "ops/rdrop/cpu_blocks.h"
 
 namespace tandem::detail {
 

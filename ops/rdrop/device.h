@@ -1,8 +1,8 @@
-// The R-Drop losses on a device: launches of the kernels of ops/rdrop.cu, and their sums on the host.
+// The R-Drop losses on a device: launches of the kernels of ops/rdrop/rdrop.cu, and their sums on the host.
 #pragma once
 
-#include "ops/detail/rdrop_args.h"
-#include "ops/detail/rdrop_units.h"
+#include "ops/rdrop/kernel.h"
+#include "ops/rdrop/inputs.h"
 
 namespace tandem::detail {
 

@@ -1,10 +1,10 @@
-// The R-Drop losses. Every unit leaves a part behind (ops/detail/rdrop_args.h), and one block adds the parts
+// The R-Drop losses. Every unit leaves a part behind (ops/rdrop/kernel.h), and one block adds the parts
 // in their order, so that the loss has the same bits in every run and for every number of blocks.
 #include <cmath>
 
 #include "autograd/error.h"
 #include "cuda/reduce.cuh"
-#include "ops/detail/rdrop_unit.cuh"
+#include "ops/rdrop/unit.cuh"
 
 namespace tandem {
 namespace {

@@ -6,7 +6,7 @@
 #include <climits>
 
 #include "cuda/reduce.cuh"
-#include "ops/detail/rdrop_last_sweep.cuh"
+#include "ops/rdrop/gradient.cuh"
 
 namespace tandem::cuda {
 

@@ -10,8 +10,8 @@
 #include "ops/detail/linear_sweep.h"
 #include "ops/loops/loop.h"
 #include "ops/products/matrix.h"
-#include "ops/detail/rdrop_device.h"
-#include "ops/rdrop.h"
+#include "ops/rdrop/device.h"
+#include "ops/rdrop/rdrop.h"
 
 namespace tandem {
 namespace {
