@@ -8,7 +8,7 @@
 #include "cuda/blas.h"
 #include "cuda/context.h"
 #include "cuda/dnn_attention.h"
-#include "ops/detail/attention_args.h"
+#include "ops/attention_kernel.h"
 
 namespace tandem::cuda {
 namespace {

@@ -10,7 +10,7 @@
 #include "autograd/kernel.h"
 #include "autograd/scope.h"
 #include "cuda/matrices.h"
-#include "ops/detail/linear_sweep.h"
+#include "ops/linear_kernel.h"
 #include "ops/products/matmul_kernel.h"
 #include "ops/matmul.h"
 

@@ -11,7 +11,7 @@
 
 #include "autograd/dtype.h"
 #include "cuda/dnn_shapes.h"
-#include "ops/detail/conv_args.h"
+#include "ops/conv2d_kernel.h"
 
 namespace tandem::cuda {
 

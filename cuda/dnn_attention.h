@@ -2,7 +2,7 @@
 // False, and nothing done, for whatever else, and where the library has no plan (cuda/dnn.h).
 #pragma once
 
-#include "ops/detail/attention_args.h"
+#include "ops/attention_kernel.h"
 
 namespace tandem::cuda {
 

@@ -2,10 +2,10 @@
 
 #include "autograd/device_kernel.h"
 #include "autograd/dispatch.h"
-#include "ops/detail/activations.h"
-#include "ops/detail/arithmetic.h"
-#include "ops/detail/copy.h"
-#include "ops/detail/gelu.h"
+#include "ops/activations_kernel.h"
+#include "ops/arithmetic_kernel.h"
+#include "ops/inplace_kernel.h"
+#include "ops/gelu_kernel.h"
 #include "ops/loops/map.h"
 #include "ops/loops/pointwise_parts.h"
 

@@ -1,7 +1,7 @@
 // Activations whose derivatives are one-liners; gelu, which has two forms, is in gelu.cpp.
 #include "ops/activations.h"
 
-#include "ops/detail/activations.h"
+#include "ops/activations_kernel.h"
 #include "ops/loops/pointwise_op.h"
 
 namespace tandem {

@@ -1,6 +1,6 @@
 #include "cuda/pointwise.cuh"
-#include "ops/detail/activations.h"
-#include "ops/detail/gelu.h"
+#include "ops/activations_kernel.h"
+#include "ops/gelu_kernel.h"
 
 namespace tandem {
 namespace {

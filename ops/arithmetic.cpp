@@ -3,7 +3,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/comparison.h"
-#include "ops/detail/arithmetic.h"
+#include "ops/arithmetic_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/pointwise.h"
 

@@ -1,5 +1,5 @@
 #include "cuda/map.cuh"
-#include "ops/detail/arithmetic.h"
+#include "ops/arithmetic_kernel.h"
 
 namespace tandem {
 namespace {

@@ -10,7 +10,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
-#include "ops/detail/attention_args.h"
+#include "ops/attention_kernel.h"
 #include "ops/views.h"
 
 namespace tandem {

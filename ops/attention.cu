@@ -4,7 +4,7 @@
 
 #include "cuda/divisor.cuh"
 #include "cuda/rows.cuh"
-#include "ops/detail/attention_args.h"
+#include "ops/attention_kernel.h"
 
 namespace tandem {
 namespace {

@@ -3,7 +3,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
-#include "ops/detail/comparison.h"
+#include "ops/comparison_kernel.h"
 #include "ops/loops/loop.h"
 
 namespace tandem {

@@ -1,5 +1,5 @@
 #include "cuda/map.cuh"
-#include "ops/detail/comparison.h"
+#include "ops/comparison_kernel.h"
 
 namespace tandem {
 namespace {

@@ -5,7 +5,7 @@
 #include "cuda/dnn.h"
 #include "cuda/pointwise.cuh"
 #include "cuda/reduce.cuh"
-#include "ops/detail/conv_args.h"
+#include "ops/conv2d_kernel.h"
 
 namespace tandem {
 namespace {

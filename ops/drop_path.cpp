@@ -6,7 +6,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/detail/dropout.h"
+#include "ops/dropout_kernel.h"
 #include "ops/loops/loop.h"
 
 namespace tandem {

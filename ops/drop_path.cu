@@ -1,6 +1,6 @@
 // A team of threads takes a sample for all passes; a sample that no pass keeps is not read.
 #include "cuda/reduce.cuh"
-#include "ops/detail/dropout.h"
+#include "ops/dropout_kernel.h"
 
 namespace tandem {
 namespace {

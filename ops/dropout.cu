@@ -2,7 +2,7 @@
 // words.
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
-#include "ops/detail/dropout.h"
+#include "ops/dropout_kernel.h"
 
 namespace tandem {
 namespace {

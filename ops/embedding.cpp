@@ -7,7 +7,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/detail/embedding.h"
+#include "ops/embedding_kernel.h"
 #include "ops/loops/index.h"
 #include "ops/loops/loop.h"
 #include "ops/views.h"

@@ -3,7 +3,7 @@
 #include "autograd/error.h"
 #include "cuda/reduce.cuh"
 #include "cuda/sort.cuh"
-#include "ops/detail/embedding.h"
+#include "ops/embedding_kernel.h"
 
 namespace tandem {
 namespace {

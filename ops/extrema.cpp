@@ -6,7 +6,7 @@
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
-#include "ops/detail/extrema.h"
+#include "ops/extrema_kernel.h"
 #include "ops/loops/gather.h"
 #include "ops/loops/loop.h"
 #include "ops/reduce.h"

@@ -4,7 +4,7 @@
 
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
-#include "ops/detail/extrema.h"
+#include "ops/extrema_kernel.h"
 
 namespace tandem {
 namespace {

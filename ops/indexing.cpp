@@ -10,7 +10,7 @@
 #include "ops/comparison.h"
 #include "ops/loops/gather.h"
 #include "ops/loops/index.h"
-#include "ops/detail/indexing.h"
+#include "ops/indexing_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/views.h"
 

@@ -2,7 +2,7 @@
 #include "cuda/map.cuh"
 #include "cuda/sort.cuh"
 #include "cuda/walk.cuh"
-#include "ops/detail/indexing.h"
+#include "ops/indexing_kernel.h"
 
 namespace tandem {
 namespace {

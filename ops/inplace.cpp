@@ -1,7 +1,7 @@
 // The in-place writes of Tensor, and the unrecorded copy they share with the views.
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
-#include "ops/detail/copy.h"
+#include "ops/inplace_kernel.h"
 #include "ops/loops/loop.h"
 
 namespace tandem {

@@ -1,5 +1,5 @@
 #include "cuda/map.cuh"
-#include "ops/detail/copy.h"
+#include "ops/inplace_kernel.h"
 
 namespace tandem {
 namespace {

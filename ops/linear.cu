@@ -2,7 +2,7 @@
 // need no atomics. Chunks are fixed by the shape, and their sums are added in order: the same bits in every
 // run.
 #include "cuda/map.cuh"
-#include "ops/detail/linear_sweep.h"
+#include "ops/linear_kernel.h"
 
 namespace tandem {
 namespace {

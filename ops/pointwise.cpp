@@ -1,7 +1,7 @@
 #include "ops/pointwise.h"
 
 #include "ops/loops/pointwise_op.h"
-#include "ops/detail/pointwise_functions.h"
+#include "ops/pointwise_kernel.h"
 
 namespace tandem {
 using namespace detail;

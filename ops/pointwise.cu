@@ -1,5 +1,5 @@
 #include "cuda/pointwise.cuh"
-#include "ops/detail/pointwise_functions.h"
+#include "ops/pointwise_kernel.h"
 
 namespace tandem {
 namespace {

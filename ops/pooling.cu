@@ -4,7 +4,7 @@
 #include "cuda/divisor.cuh"
 #include "cuda/dnn.h"
 #include "cuda/reduce.cuh"
-#include "ops/detail/pool_args.h"
+#include "ops/pooling_kernel.h"
 
 namespace tandem {
 namespace {

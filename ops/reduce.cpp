@@ -9,7 +9,7 @@
 #include "ops/arithmetic.h"
 #include "ops/loops/loop.h"
 #include "ops/loops/row_reduce.h"
-#include "ops/detail/sum.h"
+#include "ops/reduce_kernel.h"
 #include "ops/pointwise.h"
 #include "ops/views.h"
 

@@ -8,7 +8,7 @@
 
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
-#include "ops/detail/sum.h"
+#include "ops/reduce_kernel.h"
 
 namespace tandem {
 namespace {

@@ -6,7 +6,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/loops/loop.h"
-#include "ops/detail/scan.h"
+#include "ops/scan_kernel.h"
 
 namespace tandem {
 namespace {

@@ -2,7 +2,7 @@
 // what is before them. Along another dimension every column is one thread's.
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
-#include "ops/detail/scan.h"
+#include "ops/scan_kernel.h"
 
 namespace tandem {
 namespace {

@@ -12,7 +12,7 @@
 #include "ops/arithmetic.h"
 #include "ops/loops/row_reduce.h"
 #include "ops/loops/rows.h"
-#include "ops/detail/softmax_rows.h"
+#include "ops/softmax_kernel.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
 #include "ops/views.h"

@@ -1,6 +1,6 @@
 // A team of threads holds a row, so that memory is read and written once; see cuda/rows.cuh. The loops are
 // those of softmax.cpp.
-#include "ops/detail/softmax_rows.h"
+#include "ops/softmax_kernel.h"
 
 #include <cmath>
 #include <limits>

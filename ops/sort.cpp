@@ -9,7 +9,7 @@
 #include "autograd/registry.h"
 #include "ops/loops/gather.h"
 #include "ops/loops/loop.h"
-#include "ops/detail/sort.h"
+#include "ops/sort_kernel.h"
 #include "ops/views.h"
 
 namespace tandem {

@@ -2,7 +2,7 @@
 
 #include "autograd/error.h"
 #include "cuda/map.cuh"
-#include "ops/detail/sort.h"
+#include "ops/sort_kernel.h"
 
 namespace tandem {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "autograd/dtype.h"
-#include "ops/detail/conv_args.h"
+#include "ops/conv2d_kernel.h"
 
 namespace tandem::detail {
 

@@ -2,7 +2,7 @@
 
 #include "autograd/parallel.h"
 #include "ops/products/cached_cast.h"
-#include "ops/detail/linear_sweep.h"
+#include "ops/linear_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/matmul.h"
 

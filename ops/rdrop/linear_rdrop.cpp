@@ -7,7 +7,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/products/cached_cast.h"
-#include "ops/detail/linear_sweep.h"
+#include "ops/linear_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/products/matrix.h"
 #include "ops/rdrop/device.h"

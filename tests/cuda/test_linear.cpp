@@ -8,7 +8,7 @@
 #include "autograd/device_kernel.h"
 #include "autograd/engine.h"
 #include "autograd/grad_mode.h"
-#include "ops/detail/linear_sweep.h"
+#include "ops/linear_kernel.h"
 #include "ops/ops.h"
 #include "tests/cudasim/cublas_gemm.h"
 #include "tests/device.h"

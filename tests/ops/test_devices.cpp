@@ -8,8 +8,8 @@
 
 #include "autograd/pass_context.h"
 #include "autograd/registry.h"
-#include "ops/detail/arithmetic.h"
-#include "ops/detail/copy.h"
+#include "ops/arithmetic_kernel.h"
+#include "ops/inplace_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/ops.h"
 

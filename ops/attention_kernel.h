@@ -2,7 +2,7 @@
 // (cuda/blas.h) and of AttentionRows: what happens to the scores between two of them.
 #pragma once
 
-#include "ops/detail/attention_kernel.h"
+#include "ops/attention_cpu.h"
 #include "ops/loops/device_noise.h"
 
 namespace tandem::detail {

@@ -2,7 +2,7 @@
 //   dz = g f'(z),  sums (+)= the sums of dz's columns, which are the bias' gradient
 #pragma once
 
-#include "ops/detail/gelu.h"
+#include "ops/gelu_kernel.h"
 #include "ops/products/matmul_args.h"
 
 namespace tandem::detail {

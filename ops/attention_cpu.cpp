@@ -1,4 +1,4 @@
-#include "ops/detail/attention_kernel.h"
+#include "ops/attention_cpu.h"
 
 #include <cmath>
 #include <limits>
