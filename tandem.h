@@ -14,7 +14,7 @@
 #include "autograd/registry.h"
 #include "autograd/scope.h"
 #include "autograd/tensor.h"
-#include "models/vit/cnn.h"
+#include "models/cnn/cnn.h"
 #include "models/vit/vit.h"
 #include "nn/nn.h"
 #include "ops/ops.h"

@@ -1,6 +1,6 @@
 #include "models/transformer/language_model.h"
 
-#include "models/transformer/presets.h"
+#include "models/presets.h"
 #include "ops/ops.h"
 
 namespace tandem::models {

@@ -1,7 +1,7 @@
 #include "models/transformer/text_encoder.h"
 
 #include "autograd/grad_mode.h"
-#include "models/transformer/presets.h"
+#include "models/presets.h"
 #include "ops/ops.h"
 
 namespace tandem::models {

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "models/transformer/language_model.h"
-#include "models/transformer/presets.h"
+#include "models/presets.h"
 #include "ops/ops.h"
 
 namespace tandem::models {

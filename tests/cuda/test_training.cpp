@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "models/vit/cnn.h"
+#include "models/cnn/cnn.h"
 #include "models/vit/vit.h"
 #include "nn/data/files.h"
 #include "tests/cuda/same_training.h"

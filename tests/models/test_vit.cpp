@@ -5,7 +5,7 @@
 
 #include "autograd/pass_context.h"
 #include "autograd/profiler.h"
-#include "models/vit/cnn.h"
+#include "models/cnn/cnn.h"
 #include "nn/data/image_dataset.h"
 #include "nn/nn.h"
 #include "nn/train/trainer.h"

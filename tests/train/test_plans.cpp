@@ -1,7 +1,7 @@
 // stacked = sequential = replay, and 1 x 64 = 4 x 16: the same loss and gradients, to rounding.
 #include <doctest/doctest.h>
 
-#include "models/vit/cnn.h"
+#include "models/cnn/cnn.h"
 #include "models/vit/vit.h"
 #include "tests/train/toy.h"
 

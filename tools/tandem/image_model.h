@@ -7,7 +7,7 @@
 #include <string>
 #include <variant>
 
-#include "models/vit/cnn.h"
+#include "models/cnn/cnn.h"
 #include "models/vit/vit.h"
 #include "nn/data/image_dataset.h"
 #include "nn/train/objective.h"

@@ -1,4 +1,4 @@
-#include "models/vit/cnn.h"
+#include "models/cnn/cnn.h"
 
 #include "ops/ops.h"
 
