@@ -9,5 +9,5 @@
 #include "nn/optim/clip.h"
 #include "nn/optim/schedule.h"
 #include "nn/optim/sgd.h"
-#include "nn/serialize/safetensors.h"
+#include "nn/io/safetensors.h"
 #include "nn/train/trainer.h"

@@ -11,9 +11,9 @@
 #include <string_view>
 
 #include "autograd/error.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 #include "nn/data/process.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 
 namespace tandem::data {
 namespace {

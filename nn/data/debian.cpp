@@ -8,9 +8,9 @@
 #include <sstream>
 
 #include "autograd/error.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 #include "nn/data/process.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 
 namespace tandem::data {
 namespace {

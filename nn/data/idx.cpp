@@ -10,7 +10,7 @@
 #include <span>
 
 #include "autograd/error.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 
 namespace tandem::data {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "autograd/error.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 
 namespace tandem::data {
 namespace {

@@ -7,8 +7,8 @@
 #include <set>
 
 #include "autograd/error.h"
-#include "nn/data/files.h"
-#include "nn/data/text.h"
+#include "nn/io/files.h"
+#include "nn/io/text.h"
 
 namespace tandem::data {
 namespace {

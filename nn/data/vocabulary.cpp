@@ -8,7 +8,7 @@
 
 #include "autograd/error.h"
 #include "autograd/noise.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 
 namespace tandem::data {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "autograd/engine.h"
 #include "autograd/grad_mode.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 #include "ops/ops.h"
 
 namespace tandem::nn {

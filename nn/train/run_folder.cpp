@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 
 namespace tandem::nn {
 namespace {

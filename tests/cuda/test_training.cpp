@@ -6,7 +6,7 @@
 
 #include "models/cnn/cnn.h"
 #include "models/vit/vit.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 #include "tests/cuda/same_training.h"
 
 using namespace tandem;

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "autograd/error.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 
 namespace tandem::data {
 

@@ -2,7 +2,7 @@
 #include <filesystem>
 
 #include "../data/util.h"
-#include "nn/serialize/safetensors.h"
+#include "nn/io/safetensors.h"
 #include "util.h"
 
 namespace tandem::nn {

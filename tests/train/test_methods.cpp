@@ -7,7 +7,7 @@
 #include "autograd/engine.h"
 #include "models/transformer/text_encoder.h"
 #include "models/vit/vit.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 #include "tests/nn/util.h"
 #include "tests/train/toy.h"
 

@@ -6,10 +6,10 @@
 #include <fstream>
 
 #include "autograd/grad_mode.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
-#include "nn/serialize/safetensors.h"
+#include "nn/io/safetensors.h"
 #include "nn/train/run_folder.h"
 #include "tests/train/toy.h"
 

@@ -11,7 +11,7 @@
 #include "autograd/engine.h"
 #include "autograd/parallel.h"
 #include "autograd/registry.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 #include "ops/ops.h"
 #include "tools/bench/workloads.h"
 #include "tools/tandem/command.h"

@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "autograd/error.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 #include "tools/tandem/options.h"
 
 namespace tandem::command {

@@ -5,7 +5,7 @@
 
 #include "nn/data/fashion_mnist.h"
 #include "nn/data/image_folder.h"
-#include "nn/serialize/safetensors.h"
+#include "nn/io/safetensors.h"
 #include "nn/train/run_folder.h"
 
 namespace tandem::models {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "autograd/error.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 #include "nn/train/contrastive.h"
 
 namespace tandem::command {

@@ -10,7 +10,7 @@
 #include <functional>
 #include <optional>
 
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 
 namespace tandem::command {
 namespace {

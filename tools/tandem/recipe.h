@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "nn/serialize/safetensors.h"
+#include "nn/io/safetensors.h"
 #include "tools/tandem/train_settings.h"
 
 namespace tandem::command {

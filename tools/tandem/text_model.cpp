@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "autograd/grad_mode.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
 #include "nn/train/progress.h"

@@ -11,7 +11,7 @@
 #include "models/transformer/text_encoder.h"
 #include "models/transformer/transformer.h"
 #include "nn/data/vocabulary.h"
-#include "nn/serialize/safetensors.h"
+#include "nn/io/safetensors.h"
 
 namespace tandem::command {
 

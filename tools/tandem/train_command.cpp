@@ -7,7 +7,7 @@
 #include "autograd/parallel.h"
 #include "autograd/profiler.h"
 #include "nn/data/curves.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 #include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"
 #include "tools/tandem/command.h"

@@ -5,8 +5,8 @@
 
 #include "autograd/error.h"
 #include "nn/data/corpora/unicode.h"
-#include "nn/data/files.h"
-#include "nn/data/text.h"
+#include "nn/io/files.h"
+#include "nn/io/text.h"
 #include "nn/data/text_files.h"
 
 namespace tandem::data {

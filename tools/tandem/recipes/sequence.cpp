@@ -3,8 +3,8 @@
 
 #include <filesystem>
 
-#include "nn/data/files.h"
-#include "nn/data/text.h"
+#include "nn/io/files.h"
+#include "nn/io/text.h"
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
 #include "nn/metrics/bleu.h"

@@ -7,7 +7,7 @@
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "nn/data/corpora/corpus.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 
 namespace tandem::command {
 

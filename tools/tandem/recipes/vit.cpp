@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "autograd/noise.h"
-#include "nn/data/text.h"
+#include "nn/io/text.h"
 #include "tools/tandem/image_model.h"
 #include "tools/tandem/method_choice.h"
 #include "tools/tandem/recipe.h"

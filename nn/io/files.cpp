@@ -1,4 +1,4 @@
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 
 #include <unistd.h>
 

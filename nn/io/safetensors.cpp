@@ -1,4 +1,4 @@
-#include "nn/serialize/safetensors.h"
+#include "nn/io/safetensors.h"
 
 #include <algorithm>
 #include <bit>
@@ -11,7 +11,7 @@
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
 #include "autograd/tensor_impl.h"
-#include "nn/data/files.h"
+#include "nn/io/files.h"
 
 namespace tandem::nn {
 namespace {
