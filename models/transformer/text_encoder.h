@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "nn/layers.h"
-#include "nn/train/hidden_hook.h"
+#include "nn/methods/hidden_hook.h"
 #include "nn/train/objective.h"
 
 namespace tandem::models {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "nn/layers.h"
-#include "nn/train/hidden_hook.h"
+#include "nn/methods/hidden_hook.h"
 
 namespace tandem::models {
 

@@ -5,8 +5,8 @@
 #include "models/transformer/decoding.h"
 #include "models/transformer/masked_language_modeling.h"
 #include "models/transformer/text_encoder.h"
-#include "nn/train/contrastive.h"
-#include "nn/train/methods.h"
+#include "nn/methods/contrastive.h"
+#include "nn/methods/methods.h"
 #include "tests/cuda/same_training.h"
 
 using namespace tandem;

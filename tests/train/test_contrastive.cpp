@@ -1,5 +1,5 @@
 // SimCSE: the loss against its formula, its gradient, its two views, and that it learns to tell texts apart.
-#include "nn/train/contrastive.h"
+#include "nn/methods/contrastive.h"
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
 // The methods beside R-Drop: each loss by hand, its gradient, its noise, and that it learns.
-#include "nn/train/methods.h"
+#include "nn/methods/methods.h"
 
 #include <cmath>
 #include <filesystem>

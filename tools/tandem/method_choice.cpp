@@ -4,7 +4,7 @@
 
 #include "autograd/error.h"
 #include "nn/io/text.h"
-#include "nn/train/contrastive.h"
+#include "nn/methods/contrastive.h"
 
 namespace tandem::command {
 

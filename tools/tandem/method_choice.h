@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "models/transformer/text_encoder.h"
-#include "nn/train/methods.h"
+#include "nn/methods/methods.h"
 #include "tools/tandem/train_settings.h"
 
 namespace tandem::command {

@@ -7,7 +7,7 @@
 
 #include "nn/data/text_files.h"
 #include "nn/metrics/scores.h"
-#include "nn/train/contrastive.h"
+#include "nn/methods/contrastive.h"
 #include "tools/tandem/method_choice.h"
 #include "tools/tandem/recipes/text_encoder.h"
 

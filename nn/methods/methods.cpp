@@ -1,4 +1,4 @@
-#include "nn/train/methods.h"
+#include "nn/methods/methods.h"
 
 #include <cmath>
 

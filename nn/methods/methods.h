@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "autograd/pass_context.h"
-#include "nn/train/hidden_hook.h"
+#include "nn/methods/hidden_hook.h"
 #include "nn/train/objective.h"
 
 namespace tandem::nn {

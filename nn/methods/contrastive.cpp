@@ -1,4 +1,4 @@
-#include "nn/train/contrastive.h"
+#include "nn/methods/contrastive.h"
 
 #include <cmath>
 

@@ -12,7 +12,7 @@ namespace tandem::nn {
 // dropout, level i the i-th layer. Written for one pass, as models are.
 using HiddenHook = std::function<Tensor(int64_t level, const Tensor& hidden)>;
 
-// A classifier as the methods of nn/train/methods.h see it; models/ makes one of each of its encoders.
+// A classifier as the methods of nn/methods/methods.h see it; models/ makes one of each of its encoders.
 struct Hookable {
   Module& module;
   int64_t levels;                                                              // the hook's: 0 to levels - 1
