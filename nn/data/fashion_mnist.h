@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "nn/data/debian.h"
+#include "tools/corpora/debian.h"
 #include "nn/data/images.h"
 
 namespace tandem::data {

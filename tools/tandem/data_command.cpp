@@ -2,8 +2,8 @@
 
 #include <filesystem>
 
-#include "nn/data/corpora/corpus.h"
-#include "nn/data/corpora/unicode.h"
+#include "tools/corpora/corpus.h"
+#include "tools/corpora/unicode.h"
 #include "nn/data/fashion_mnist.h"
 #include "nn/data/text_files.h"
 #include "nn/data/vocabulary.h"

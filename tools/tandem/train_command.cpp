@@ -6,7 +6,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/parallel.h"
 #include "autograd/profiler.h"
-#include "nn/data/curves.h"
+#include "tools/tandem/curves.h"
 #include "nn/io/files.h"
 #include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"

@@ -6,7 +6,7 @@
 
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
-#include "nn/data/corpora/corpus.h"
+#include "tools/corpora/corpus.h"
 #include "nn/io/text.h"
 
 namespace tandem::command {

@@ -7,7 +7,7 @@
 #include <map>
 
 #include "autograd/error.h"
-#include "nn/data/corpora/corpus.h"
+#include "tools/corpora/corpus.h"
 
 namespace tandem::data {
 namespace {

@@ -1,4 +1,4 @@
-#include "nn/data/debian.h"
+#include "tools/corpora/debian.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -9,7 +9,7 @@
 
 #include "autograd/error.h"
 #include "nn/io/files.h"
-#include "nn/data/process.h"
+#include "tools/corpora/process.h"
 #include "nn/io/text.h"
 
 namespace tandem::data {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/data/debian.h"
+#include "tools/corpora/debian.h"
 
 namespace tandem::data {
 

@@ -1,10 +1,10 @@
-#include "nn/data/corpora/corpus.h"
+#include "tools/corpora/corpus.h"
 
 #include <algorithm>
 #include <filesystem>
 
 #include "autograd/error.h"
-#include "nn/data/corpora/unicode.h"
+#include "tools/corpora/unicode.h"
 #include "nn/io/files.h"
 #include "nn/io/text.h"
 #include "nn/data/text_files.h"

@@ -7,8 +7,8 @@
 
 #include "autograd/error.h"
 #include "autograd/noise.h"
-#include "nn/data/corpora/corpus.h"
-#include "nn/data/corpora/unicode.h"
+#include "tools/corpora/corpus.h"
+#include "tools/corpora/unicode.h"
 
 namespace tandem::data {
 namespace {

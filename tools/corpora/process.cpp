@@ -1,4 +1,4 @@
-#include "nn/data/process.h"
+#include "tools/corpora/process.h"
 
 #include <fcntl.h>
 #include <spawn.h>

@@ -1,4 +1,4 @@
-#include "nn/data/corpora/unicode.h"
+#include "tools/corpora/unicode.h"
 
 #include <fmt/format.h>
 #include <openssl/evp.h>

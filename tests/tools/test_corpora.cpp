@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <set>
 
-#include "nn/data/corpora/corpus.h"
-#include "nn/data/corpora/unicode.h"
+#include "tools/corpora/corpus.h"
+#include "tools/corpora/unicode.h"
 #include "tests/data/util.h"
 
 namespace tandem::data {

@@ -8,8 +8,8 @@
 #include <unordered_set>
 
 #include "autograd/error.h"
-#include "nn/data/corpora/corpus.h"
-#include "nn/data/corpora/unicode.h"
+#include "tools/corpora/corpus.h"
+#include "tools/corpora/unicode.h"
 
 namespace tandem::data {
 namespace {

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "nn/data/debian.h"
-#include "nn/data/process.h"
+#include "tools/corpora/debian.h"
+#include "tools/corpora/process.h"
 #include "tests/data/util.h"
 
 namespace tandem::data {

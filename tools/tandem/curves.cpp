@@ -1,4 +1,4 @@
-#include "nn/data/curves.h"
+#include "tools/tandem/curves.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@
 
 #include "autograd/error.h"
 #include "nn/io/files.h"
-#include "nn/data/process.h"
+#include "tools/corpora/process.h"
 #include "nn/io/text.h"
 
 namespace tandem::data {

@@ -1,8 +1,8 @@
 #include <cstdlib>
 
-#include "nn/data/curves.h"
+#include "tools/tandem/curves.h"
 #include "nn/data/png.h"
-#include "nn/data/process.h"
+#include "tools/corpora/process.h"
 #include "tests/data/util.h"
 
 namespace tandem::data {
