@@ -6,7 +6,7 @@
 #include "autograd/device.h"
 #include "autograd/device_kernel.h"
 #include "autograd/scope.h"
-#include "tests/core/matmul_cases.h"
+#include "tests/ops/matmul_cases.h"
 #include "tests/cudasim/sim.h"
 #include "tests/device.h"
 

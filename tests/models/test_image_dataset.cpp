@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "tests/core/util.h"
+#include "tests/autograd/util.h"
 
 using namespace tandem;
 using namespace tandem::data;

@@ -12,7 +12,7 @@
 #include "ops/arithmetic.h"
 #include "ops/pointwise.h"
 #include "ops/views.h"
-#include "tests/core/util.h"
+#include "tests/autograd/util.h"
 
 using namespace tandem;
 using namespace tandem::testing;

@@ -9,7 +9,7 @@
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
-#include "tests/core/util.h"
+#include "tests/autograd/util.h"
 
 using namespace tandem;
 using namespace tandem::testing;

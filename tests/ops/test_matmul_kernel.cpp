@@ -9,7 +9,7 @@
 #include "autograd/dispatch.h"
 #include "autograd/parallel.h"
 #include "ops/products/matmul_kernel.h"
-#include "tests/core/matmul_cases.h"
+#include "tests/ops/matmul_cases.h"
 
 using namespace tandem;
 using namespace tandem::detail;

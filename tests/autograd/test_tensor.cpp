@@ -5,7 +5,7 @@
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
 #include "ops/views.h"
-#include "tests/core/util.h"
+#include "tests/autograd/util.h"
 
 using namespace tandem;
 using namespace tandem::testing;

@@ -10,7 +10,7 @@
 #include "ops/arithmetic.h"
 #include "ops/dropout.h"
 #include "ops/views.h"
-#include "tests/core/util.h"
+#include "tests/autograd/util.h"
 
 using namespace tandem;
 using namespace tandem::testing;
