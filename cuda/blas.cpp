@@ -11,8 +11,8 @@
 #include "autograd/scope.h"
 #include "cuda/matrices.h"
 #include "ops/linear_kernel.h"
-#include "ops/products/matmul_kernel.h"
 #include "ops/matmul.h"
+#include "ops/products/matmul_kernel.h"
 
 namespace tandem::cuda {
 namespace {

@@ -12,8 +12,8 @@
 #include "autograd/scope.h"
 #include "cuda/context.h"
 #include "cuda/dnn_ops.h"
-#include "ops/products/dnn_use.h"
 #include "ops/matmul.h"
+#include "ops/products/dnn_use.h"
 
 namespace tandem::cuda {
 namespace {

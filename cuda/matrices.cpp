@@ -4,8 +4,8 @@
 #include "autograd/dispatch.h"
 #include "ops/activations_kernel.h"
 #include "ops/arithmetic_kernel.h"
-#include "ops/inplace_kernel.h"
 #include "ops/gelu_kernel.h"
+#include "ops/inplace_kernel.h"
 #include "ops/loops/map.h"
 #include "ops/loops/pointwise_parts.h"
 

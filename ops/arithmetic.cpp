@@ -2,8 +2,8 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/comparison.h"
 #include "ops/arithmetic_kernel.h"
+#include "ops/comparison.h"
 #include "ops/loops/loop.h"
 #include "ops/pointwise.h"
 

@@ -8,9 +8,9 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
+#include "ops/linear.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/conv_kernel.h"
-#include "ops/linear.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
 

@@ -9,9 +9,9 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/activations.h"
+#include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
-#include "ops/matmul.h"
 
 namespace tandem {
 namespace {

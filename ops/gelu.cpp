@@ -1,7 +1,7 @@
 // GELU (Hendrycks & Gimpel 2016, arXiv 1606.08415): gelu(x) = x Phi(x), Phi the normal distribution; exact or
 // by tanh. The scalar functions are in ops/gelu_kernel.h, since linear has them fused.
-#include "ops/gelu_kernel.h"
 #include "ops/activations.h"
+#include "ops/gelu_kernel.h"
 #include "ops/loops/pointwise_op.h"
 
 namespace tandem {

@@ -8,9 +8,9 @@
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
+#include "ops/indexing_kernel.h"
 #include "ops/loops/gather.h"
 #include "ops/loops/index.h"
-#include "ops/indexing_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/views.h"
 

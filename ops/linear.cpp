@@ -11,9 +11,9 @@
 #include "autograd/registry.h"
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
+#include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
-#include "ops/matmul.h"
 
 namespace tandem {
 namespace {

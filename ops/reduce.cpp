@@ -9,8 +9,8 @@
 #include "ops/arithmetic.h"
 #include "ops/loops/loop.h"
 #include "ops/loops/row_reduce.h"
-#include "ops/reduce_kernel.h"
 #include "ops/pointwise.h"
+#include "ops/reduce_kernel.h"
 #include "ops/views.h"
 
 namespace tandem {

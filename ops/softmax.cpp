@@ -12,9 +12,9 @@
 #include "ops/arithmetic.h"
 #include "ops/loops/row_reduce.h"
 #include "ops/loops/rows.h"
-#include "ops/softmax_kernel.h"
 #include "ops/pointwise.h"
 #include "ops/reduce.h"
+#include "ops/softmax_kernel.h"
 #include "ops/views.h"
 
 namespace tandem {

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "models/transformer/language_model.h"
 #include "models/presets.h"
+#include "models/transformer/language_model.h"
 #include "ops/ops.h"
 
 namespace tandem::models {

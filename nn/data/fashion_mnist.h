@@ -2,18 +2,22 @@
 // clothing, grey, 28x28, 10 balanced classes.
 #pragma once
 
+#include <array>
 #include <string>
 
-#include "tools/corpora/debian.h"
 #include "nn/data/images.h"
 
 namespace tandem::data {
 
-// Reads {train,t10k}-{images-idx3,labels-idx1}-ubyte, plain or .gz, from `dir`. Where they are not all there,
-// from Debian's package dataset-fashion-mnist: as installed on this machine, or else fetched into `dir` (made
-// if need be) without root. IoError as in read_idx and fetch_debian_files.
-ImageSplits fashion_mnist_sources(const std::string& dir, const std::string& cache = cache_folder(),
-                                  const Notice& notice = print_notice);
+inline constexpr std::array kFashionMnistFiles{"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+                                               "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
+// Where Debian's package dataset-fashion-mnist has them.
+inline constexpr const char* kFashionMnistInstalled = "/usr/share/datasets/fashion-mnist";
+
+// Reads {train,t10k}-{images-idx3,labels-idx1}-ubyte, plain or .gz, from `dir`; where they are not all there,
+// from Debian's package if that is installed. IoError otherwise (it names the command
+// that gets them), and as in read_idx.
+ImageSplits fashion_mnist_sources(const std::string& dir);
 
 // Whether the four files are in `dir`, plain or as .gz.
 bool has_fashion_mnist(const std::string& dir);

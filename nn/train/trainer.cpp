@@ -7,8 +7,8 @@
 #include <filesystem>
 
 #include "autograd/grad_mode.h"
-#include "nn/optim/clip.h"
 #include "nn/io/safetensors.h"
+#include "nn/optim/clip.h"
 #include "nn/train/progress.h"
 #include "nn/train/run_folder.h"
 

@@ -3,10 +3,10 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
-#include "ops/norms/channel_norm_args.h"
-#include "ops/norms/affine.h"
 #include "ops/loops/row_reduce.h"
 #include "ops/loops/rows.h"
+#include "ops/norms/affine.h"
+#include "ops/norms/channel_norm_args.h"
 #include "ops/views.h"
 
 namespace tandem::detail {

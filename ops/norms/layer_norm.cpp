@@ -1,6 +1,6 @@
 #include "autograd/registry.h"
-#include "ops/norms/row_norm.h"
 #include "ops/norms/norms.h"
+#include "ops/norms/row_norm.h"
 
 namespace tandem {
 

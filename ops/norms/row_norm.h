@@ -4,10 +4,10 @@
 #include "autograd/grad_mode.h"
 #include "autograd/kernel.h"
 #include "autograd/op.h"
-#include "ops/norms/affine.h"
 #include "ops/loops/row_reduce.h"
-#include "ops/norms/row_norm_args.h"
 #include "ops/loops/rows.h"
+#include "ops/norms/affine.h"
+#include "ops/norms/row_norm_args.h"
 
 namespace tandem::detail {
 

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <string>
 
+#include "ops/loops/scratch.h"
 #include "ops/products/conv_loop.h"
 #include "ops/products/matmul_kernel.h"
 #include "ops/products/onednn.h"
-#include "ops/loops/scratch.h"
 
 namespace tandem::detail {
 namespace {

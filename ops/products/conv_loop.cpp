@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "autograd/parallel.h"
-#include "ops/products/gemm_loop.h"
 #include "ops/loops/scratch.h"
+#include "ops/products/gemm_loop.h"
 
 namespace tandem::detail {
 namespace {

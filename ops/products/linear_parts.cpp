@@ -1,10 +1,10 @@
 #include "ops/products/linear_parts.h"
 
 #include "autograd/parallel.h"
-#include "ops/products/cached_cast.h"
 #include "ops/linear_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/matmul.h"
+#include "ops/products/cached_cast.h"
 
 namespace tandem::detail {
 namespace {

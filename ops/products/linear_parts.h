@@ -2,8 +2,8 @@
 // is recorded. All rows of all passes and samples are one matrix.
 #pragma once
 
-#include "ops/products/matrix.h"
 #include "ops/linear.h"
+#include "ops/products/matrix.h"
 
 namespace tandem::detail {
 

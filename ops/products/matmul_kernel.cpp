@@ -9,8 +9,8 @@
 #include <string>
 #include <utility>
 
-#include "ops/products/onednn.h"
 #include "ops/loops/scratch.h"
+#include "ops/products/onednn.h"
 
 namespace tandem::detail {
 namespace {

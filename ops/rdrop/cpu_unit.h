@@ -9,9 +9,9 @@
 #include <optional>
 #include <vector>
 
-#include "ops/rdrop/error.h"
 #include "ops/rdrop/cpu.h"
 #include "ops/rdrop/cpu_blocks.h"
+#include "ops/rdrop/error.h"
 
 namespace tandem::detail {
 

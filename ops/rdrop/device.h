@@ -1,8 +1,8 @@
 // The R-Drop losses on a device: launches of the kernels of ops/rdrop/rdrop.cu, and their sums on the host.
 #pragma once
 
-#include "ops/rdrop/kernel.h"
 #include "ops/rdrop/inputs.h"
+#include "ops/rdrop/kernel.h"
 
 namespace tandem::detail {
 

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "cuda/map.cuh"
-#include "ops/rdrop/kernel.h"
 #include "ops/rdrop/gap.h"
+#include "ops/rdrop/kernel.h"
 
 namespace tandem::cuda {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "autograd/step_scalars.h"
-#include "ops/rdrop/error.h"
 #include "ops/rdrop/cpu.h"
+#include "ops/rdrop/error.h"
 
 namespace tandem::detail {
 

@@ -6,9 +6,9 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/products/cached_cast.h"
 #include "ops/linear_kernel.h"
 #include "ops/loops/loop.h"
+#include "ops/products/cached_cast.h"
 #include "ops/products/matrix.h"
 #include "ops/rdrop/device.h"
 #include "ops/rdrop/rdrop.h"

@@ -3,7 +3,7 @@
   mutants.py LIST_MUTATIONS LIBRARY TEST_CUDA [--only TEXT] [--others N] [--jobs N] [--first] [--verbose]
              [-- ARGUMENTS OF TEST_CUDA]
 
-The simulated device makes the mistake in a kernel's PTX as it loads it (tests/cudasim/mutation.h), so nothing is
+The simulated device makes the mistake in a kernel's PTX as it loads it (tests/cudasim/ptx/mutation.h), so nothing is
 compiled again. In each family of kernels there is one mutant of each of several kinds, chosen by hashes of names: never
 by whether it is noticed. Noticed means that test_cuda fails. EQUIVALENT has those that no test can notice, with
 the reason; of the others at least 95 % must be.

@@ -6,9 +6,9 @@
 #include "autograd/device.h"
 #include "autograd/device_kernel.h"
 #include "autograd/scope.h"
-#include "tests/ops/matmul_cases.h"
 #include "tests/cudasim/sim.h"
 #include "tests/device.h"
+#include "tests/ops/matmul_cases.h"
 
 using namespace tandem;
 using namespace tandem::detail;

@@ -7,9 +7,9 @@
 
 #include "autograd/engine.h"
 #include "autograd/registry.h"
-#include "ops/products/dnn_use.h"
 #include "ops/ops.h"
-#include "tests/cudasim/cudnn_count.h"
+#include "ops/products/dnn_use.h"
+#include "tests/cudasim/libraries/cudnn_count.h"
 #include "tests/cudasim/sim.h"
 #include "tests/device.h"
 

@@ -2,8 +2,8 @@
 // the rests of unrolled loops; in every dtype, since each has kernels of its own.
 #include <doctest/doctest.h>
 
-#include "ops/products/dnn_use.h"
 #include "ops/ops.h"
+#include "ops/products/dnn_use.h"
 #include "tests/cuda/compare.h"
 
 using namespace tandem;

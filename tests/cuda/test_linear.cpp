@@ -10,7 +10,7 @@
 #include "autograd/grad_mode.h"
 #include "ops/linear_kernel.h"
 #include "ops/ops.h"
-#include "tests/cudasim/cublas_gemm.h"
+#include "tests/cudasim/libraries/cublas_gemm.h"
 #include "tests/device.h"
 
 using namespace tandem;

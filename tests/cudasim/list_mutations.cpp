@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <map>
 
-#include "mutation.h"
-#include "ptx_module.h"
+#include "ptx/module.h"
+#include "ptx/mutation.h"
 
 namespace {
 

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "options.h"
+#include "runtime/options.h"
 
 namespace cudasim {
 

@@ -10,8 +10,8 @@
 #include <random>
 
 #include "device_array.h"
-#include "half.h"
 #include "kernels/functions.h"
+#include "ptx/half.h"
 #include "sim.h"
 
 using functions::Function;

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/good.h"
-#include "pool_blocks.h"
+#include "memory/pool_blocks.h"
 #include "test_util.h"
 
 TEST_CASE("graphs: captured work runs at launches, with another stream's part in order") {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "kernels/bad.h"
-#include "pool_blocks.h"
+#include "memory/pool_blocks.h"
 #include "test_util.h"
 
 namespace {

@@ -119,12 +119,20 @@ TEST_CASE("fashion_mnist_sources: files of a folder come first") {
   write_gzip(dir + "/train-labels-idx1-ubyte.gz", kLabels);
   write_gzip(dir + "/t10k-images-idx3-ubyte.gz", kImages);
   write_file(dir + "/t10k-labels-idx1-ubyte", kLabels);
-  const ImageSplits splits = fashion_mnist_sources(dir, scratch.file("cache"));
+  const ImageSplits splits = fashion_mnist_sources(dir);
   CHECK(splits.train.count == 3);
   CHECK(splits.test.labels == std::vector<int64_t>{2, 0, 1});
   CHECK(splits.train.classes.size() == 10);
   CHECK(splits.train.classes.front() == "T-shirt/top");
   CHECK(splits.train.classes.back() == "Ankle boot");
+}
+
+TEST_CASE("fashion_mnist_sources: where files are missing, the error names them and the command") {
+  if (has_fashion_mnist(kFashionMnistInstalled)) return;
+  Scratch scratch;
+  const std::string dir = scratch.folder("empty"), message = io_error([&] { fashion_mnist_sources(dir); });
+  CHECK_MESSAGE(contains(message, "t10k-labels-idx1-ubyte"), message);
+  CHECK_MESSAGE(contains(message, "tandem data fashion-mnist " + dir), message);
 }
 
 }  // namespace

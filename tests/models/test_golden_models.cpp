@@ -1,7 +1,7 @@
 // Whole models against an independent framework: logits, loss, every gradient, running statistics, evaluation
 // and a few steps of training, in f64.
-#include "models/transformer/transformer.h"
 #include "models/cnn/cnn.h"
+#include "models/transformer/transformer.h"
 #include "models/vit/vit.h"
 #include "nn/optim/adam.h"
 #include "ops/ops.h"

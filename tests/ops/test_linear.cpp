@@ -3,10 +3,10 @@
 #include <doctest/doctest.h>
 
 #include "autograd/grad_mode.h"
-#include "ops/products/cached_cast.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
+#include "ops/products/cached_cast.h"
 #include "tests/ops/op_suite.h"
 
 using namespace tandem;

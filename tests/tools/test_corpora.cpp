@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <set>
 
+#include "tests/data/util.h"
 #include "tools/corpora/corpus.h"
 #include "tools/corpora/unicode.h"
-#include "tests/data/util.h"
 
 namespace tandem::data {
 namespace {

@@ -1,9 +1,9 @@
 #include <cstdlib>
 
-#include "tools/tandem/curves.h"
 #include "nn/data/png.h"
-#include "tools/corpora/process.h"
 #include "tests/data/util.h"
+#include "tools/corpora/process.h"
+#include "tools/tandem/curves.h"
 
 namespace tandem::data {
 namespace {

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "tests/data/util.h"
 #include "tools/corpora/debian.h"
 #include "tools/corpora/process.h"
-#include "tests/data/util.h"
 
 namespace tandem::data {
 namespace {

@@ -7,9 +7,9 @@
 
 #include "autograd/grad_mode.h"
 #include "nn/io/files.h"
+#include "nn/io/safetensors.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
-#include "nn/io/safetensors.h"
 #include "nn/train/run_folder.h"
 #include "tests/train/toy.h"
 

@@ -4,10 +4,10 @@
 #include <filesystem>
 
 #include "autograd/error.h"
-#include "tools/corpora/unicode.h"
+#include "nn/data/text_files.h"
 #include "nn/io/files.h"
 #include "nn/io/text.h"
-#include "nn/data/text_files.h"
+#include "tools/corpora/unicode.h"
 
 namespace tandem::data {
 namespace {

@@ -12,8 +12,8 @@
 
 #include "autograd/error.h"
 #include "nn/io/files.h"
-#include "tools/corpora/process.h"
 #include "nn/io/text.h"
+#include "tools/corpora/process.h"
 
 namespace tandem::data {
 namespace {

@@ -2,11 +2,11 @@
 
 #include <filesystem>
 
-#include "tools/corpora/corpus.h"
-#include "tools/corpora/unicode.h"
-#include "nn/data/fashion_mnist.h"
 #include "nn/data/text_files.h"
 #include "nn/data/vocabulary.h"
+#include "tools/corpora/corpus.h"
+#include "tools/corpora/fashion_mnist.h"
+#include "tools/corpora/unicode.h"
 #include "tools/tandem/command.h"
 #include "tools/tandem/options.h"
 
@@ -19,7 +19,7 @@ void add_fashion_mnist(CLI::App& data) {
   fashion->add_option("dir", *dir, "folder for the four IDX files, where Debian's package is not installed")
       ->capture_default_str();
   fashion->callback([dir] {
-    const data::ImageSplits splits = data::fashion_mnist_sources(*dir);
+    const data::ImageSplits splits = data::get_fashion_mnist(*dir);
     fmt::print("{:<8} {:>8} {:>8} {:>9}\n", "split", "images", "classes", "size");
     for (const auto& [name, set] : {std::pair{"train", &splits.train}, std::pair{"test", &splits.test}}) {
       fmt::print("{:<8} {:>8} {:>8} {:>9}\n", name, set->count, set->classes.size(),

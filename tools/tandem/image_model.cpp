@@ -3,10 +3,10 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "nn/data/fashion_mnist.h"
 #include "nn/data/image_folder.h"
 #include "nn/io/safetensors.h"
 #include "nn/train/run_folder.h"
+#include "tools/corpora/fashion_mnist.h"
 
 namespace tandem::models {
 
@@ -143,7 +143,7 @@ LoadedModel load_image_model(const std::string& run) {
 }
 
 data::ImageSplits read_images(const std::string& data) {
-  if (data == "fashion-mnist") return data::fashion_mnist_sources("data/fashion-mnist");
+  if (data == "fashion-mnist") return data::get_fashion_mnist("data/fashion-mnist");
   check<ConfigError>(std::filesystem::is_directory(data),
                      "--data: expected fashion-mnist or a folder, got '{}'", data);
   if (data::has_image_splits(data)) return data::read_image_splits(data);
@@ -153,7 +153,7 @@ data::ImageSplits read_images(const std::string& data) {
                        "--data: '{}' lacks some of the IDX files train- and t10k-images-idx3-ubyte, "
                        "-labels-idx1-ubyte (or .gz)",
                        data);
-    return data::fashion_mnist_sources(data);
+    return data::get_fashion_mnist(data);
   }
   raise<ConfigError>(
       "--data: expected train/ and test/ with one folder of PNG files per class, or IDX files, in '{}'",

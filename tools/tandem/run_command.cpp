@@ -5,8 +5,8 @@
 
 #include "autograd/grad_mode.h"
 #include "nn/data/png.h"
-#include "nn/io/text.h"
 #include "nn/io/safetensors.h"
+#include "nn/io/text.h"
 #include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"
 #include "ops/ops.h"

@@ -8,9 +8,9 @@
 #include <optional>
 
 #include "autograd/grad_mode.h"
-#include "nn/io/text.h"
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
+#include "nn/io/text.h"
 #include "nn/train/progress.h"
 #include "nn/train/run_folder.h"
 #include "ops/ops.h"

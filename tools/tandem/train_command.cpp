@@ -6,12 +6,12 @@
 #include "autograd/grad_mode.h"
 #include "autograd/parallel.h"
 #include "autograd/profiler.h"
-#include "tools/tandem/curves.h"
 #include "nn/io/files.h"
 #include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"
 #include "tools/tandem/command.h"
 #include "tools/tandem/config_file.h"
+#include "tools/tandem/curves.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/text_model.h"
 

@@ -3,10 +3,10 @@
 
 #include <filesystem>
 
-#include "nn/io/files.h"
-#include "nn/io/text.h"
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
+#include "nn/io/files.h"
+#include "nn/io/text.h"
 #include "nn/metrics/bleu.h"
 #include "nn/metrics/chrf.h"
 #include "nn/metrics/rouge.h"

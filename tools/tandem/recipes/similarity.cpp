@@ -6,8 +6,8 @@
 #include <set>
 
 #include "nn/data/text_files.h"
-#include "nn/metrics/scores.h"
 #include "nn/methods/contrastive.h"
+#include "nn/metrics/scores.h"
 #include "tools/tandem/method_choice.h"
 #include "tools/tandem/recipes/text_encoder.h"
 

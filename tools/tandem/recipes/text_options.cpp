@@ -6,8 +6,8 @@
 
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
-#include "tools/corpora/corpus.h"
 #include "nn/io/text.h"
+#include "tools/corpora/corpus.h"
 
 namespace tandem::command {
 
