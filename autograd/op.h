@@ -2,12 +2,15 @@
 // forward kernel, what the backward needs, and the derivative rule. Every op has exactly one output.
 //
 //   struct Exp final : Op {
-//     static constexpr bool batches_passes = true;  // the kernel takes a leading pass dimension itself
 //     const char* name() const override { return "exp"; }
 //     Tensor forward(const Tensors& in) override { return save_output(exp_kernel(in[0])); }
 //     Tensors vjp(const Tensor& cotangent) override { return {cotangent * saved(0)}; }
 //   };
 //   Tensor exp(const Tensor& x) { return apply<Exp>({x}); }
+//
+// Inputs and output have their passes in front in memory, so a kernel that works along other dimensions takes
+// all passes at once. An op whose kernel cannot says so, and is applied to each pass on its own:
+//   static constexpr bool one_pass_at_a_time = true;
 #pragma once
 
 #include <memory>
@@ -55,7 +58,6 @@ class Op : public std::enable_shared_from_this<Op> {
   friend class Engine;
   friend class Tensor;
   friend Tensor record(std::shared_ptr<Op> op, const Tensors& inputs);
-  friend struct Wiring;
 
   struct Edge {                        // to the maker of one input
     std::shared_ptr<Op> op;            // null for a leaf
@@ -86,12 +88,11 @@ int common_passes(const char* op, const Tensors& inputs);
 // Runs op->forward and, where a gradient will be asked for, puts it on the tape.
 Tensor record(std::shared_ptr<Op> op, const Tensors& inputs);
 
-// Applies an operator O made from `attributes`. An O whose kernel does not know passes (the default) is
-// applied to each pass on its own.
+// Applies an operator O made from `attributes`: to all passes at once, or to each on its own where O says so.
 template <class O, class... Attributes>
 Tensor apply(const Tensors& inputs, const Attributes&... attributes) {
   auto op = std::make_shared<O>(attributes...);
-  if constexpr (!requires { O::batches_passes; }) {
+  if constexpr (requires { O::one_pass_at_a_time; }) {
     const int m = common_passes(op->name(), inputs);
     if (m > 1) {
       Tensors outputs;

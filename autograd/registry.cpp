@@ -36,7 +36,20 @@ const OpInfo& find_op(const std::string& name) {
   raise<ConfigError>("op: '{}' is not registered; `tandem ops` lists those that are", name);
 }
 
-RegisterOp::RegisterOp(OpInfo info) {
+Samples OpInfo::samples(const SampleMaker& make) const {
+  OpCases made(make);
+  if (cases) cases(made);
+  return std::move(made.samples);
+}
+
+ErrorSamples OpInfo::errors() const {
+  OpCases made(SampleMaker(1, DType::f64, kCpu));
+  if (cases) cases(made);
+  return std::move(made.errors);
+}
+
+RegisterOp::RegisterOp(std::string name, Cases cases, OpTraits traits) {
+  OpInfo info{std::move(traits), std::move(name), std::move(cases)};
   auto& ops = registry();
   const auto at = std::lower_bound(ops.begin(), ops.end(), info.name,
                                    [](const OpInfo& op, const std::string& name) { return op.name < name; });

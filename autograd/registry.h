@@ -1,9 +1,10 @@
 // The registry of operators. Registering an op enters it into the gradient checks, the error tests, the
 // device comparison, the benchmarks and the op table: no list elsewhere names it.
 //
-//   const RegisterOp registered{{.name = "exp",
-//       .samples = [](SampleMaker& make) { return Samples{{"3x4", {make.normal({3, 4})}, call(exp)}}; },
-//       .errors = ...}};
+//   const RegisterOp registered{"exp", [](OpCases& c) {
+//     c.sample("3x4", {c.normal({3, 4})}, call(exp));
+//     c.fails<DTypeError>("i64", "exp: expected a floating dtype", [] { exp(zeros({2}, {DType::i64})); });
+//   }};
 #pragma once
 
 #include <functional>
@@ -52,16 +53,29 @@ struct ErrorSample {
 };
 using ErrorSamples = std::vector<ErrorSample>;
 
-template <class Exception>
-ErrorSample fails(std::string label, std::string message, std::function<void()> call) {
-  return {std::move(label), std::move(call), std::move(message),
-          [](const std::exception& e) { return dynamic_cast<const Exception*>(&e) != nullptr; }};
-}
+// What a registration states of its op: samples, whose tensors it makes, and calls that must fail.
+class OpCases : public SampleMaker {
+ public:
+  explicit OpCases(const SampleMaker& make) : SampleMaker(make) {}
 
-struct OpInfo {
-  std::string name;
-  std::function<Samples(SampleMaker&)> samples;
-  std::function<ErrorSamples()> errors;
+  // `function` applies the op to `inputs` with this sample's attributes.
+  void sample(std::string label, Tensors inputs, Function function) {
+    samples.push_back({std::move(label), std::move(inputs), std::move(function)});
+  }
+  // `call` must throw an E with a message that contains `message`.
+  template <class E>
+  void fails(std::string label, std::string message, std::function<void()> call) {
+    errors.push_back({std::move(label), std::move(call), std::move(message),
+                      [](const std::exception& e) { return dynamic_cast<const E*>(&e) != nullptr; }});
+  }
+
+  Samples samples;
+  ErrorSamples errors;
+};
+using Cases = std::function<void(OpCases&)>;
+
+// How the suite treats an op.
+struct OpTraits {
   bool differentiable = true;   // false: the output is an index or a truth value
   bool second_order = true;     // false: the vjp is a fused kernel
   bool crosses_passes = false;  // true for losses, which compare passes; all others are applied per pass
@@ -71,12 +85,43 @@ struct OpInfo {
   double bf16_tolerance = 3e-2;
 };
 
+struct OpInfo : OpTraits {
+  std::string name;
+  Cases cases;
+
+  Samples samples(const SampleMaker& make) const;
+  ErrorSamples errors() const;
+};
+
 // All registered ops, by name. A ConfigError naming the op when it is unknown or registered twice.
 const std::vector<OpInfo>& registered_ops();
 const OpInfo& find_op(const std::string& name);
 
+// To go: registrations as nested lists.
+struct OldOpInfo {
+  std::string name;
+  std::function<Samples(SampleMaker&)> samples;
+  std::function<ErrorSamples()> errors;
+  bool differentiable = true, second_order = true, crosses_passes = false, draws_noise = false;
+  std::vector<DType> dtypes = {DType::f64, DType::f32, DType::bf16};
+  double f32_tolerance = 2e-5, bf16_tolerance = 3e-2;
+};
+template <class Exception>
+ErrorSample fails(std::string label, std::string message, std::function<void()> call) {
+  return {std::move(label), std::move(call), std::move(message),
+          [](const std::exception& e) { return dynamic_cast<const Exception*>(&e) != nullptr; }};
+}
+
 struct RegisterOp {
-  explicit RegisterOp(OpInfo info);
+  explicit RegisterOp(OldOpInfo o)
+      : RegisterOp(o.name,
+                   [o](OpCases& c) {
+                     if (o.samples) c.samples = o.samples(c);
+                     if (o.errors) c.errors = o.errors();
+                   },
+                   {o.differentiable, o.second_order, o.crosses_passes, o.draws_noise, o.dtypes,
+                    o.f32_tolerance, o.bf16_tolerance}) {}
+  RegisterOp(std::string name, Cases cases, OpTraits traits = {});
 };
 
 // Loads a shared library of ops, linked against this one, into the process for good: its RegisterOp objects

@@ -20,7 +20,6 @@ struct Promoted {
 // An elementwise op of two tensors of one dtype; F has the name, the scalar function and the derivative.
 template <class F>
 struct Binary final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return F::name; }
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(broadcast(F::name, in[0].shape(), in[1].shape()), in[0]);
@@ -118,7 +117,6 @@ struct Minimum : detail::MinimumValue {
 };
 
 struct Affine final : Op {
-  static constexpr bool batches_passes = true;
   double factor, shift;
   Affine(double factor, double shift) : factor(factor), shift(shift) {}
   const char* name() const override { return "affine"; }
@@ -137,7 +135,6 @@ struct Affine final : Op {
 };
 
 struct PowScalar final : Op {
-  static constexpr bool batches_passes = true;
   double exponent;
   explicit PowScalar(double exponent) : exponent(exponent) {}
   const char* name() const override { return "pow_scalar"; }
@@ -192,7 +189,7 @@ ErrorSamples broadcast_errors(const char* name, Two f) {
 }
 
 template <class Left, class Right>
-OpInfo binary_info(const char* name, Two f, Left left, Right right) {
+OldOpInfo binary_info(const char* name, Two f, Left left, Right right) {
   return {.name = name,
           .samples =
               [=](SampleMaker& make) {

@@ -27,7 +27,6 @@ HeadRows<T> head_rows(const Tensor& x) {
 }
 
 struct Attention final : Op {
-  static constexpr bool batches_passes = true;
   double scale;
   bool causal;
   Noise noise;  // no rates: no dropout

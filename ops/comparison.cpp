@@ -12,7 +12,6 @@ namespace {
 // F has the name and the scalar predicate. Bool tensors compare as 0 and 1.
 template <class F>
 struct Comparison final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return F::name; }
   Tensor forward(const Tensors& in) override {
     const Tensor out =
@@ -36,7 +35,6 @@ Tensor compare(const Tensor& a, double b) {
 }
 
 struct Where final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "where"; }
   Tensor forward(const Tensors& in) override {
     const Tensor out =
@@ -95,7 +93,7 @@ namespace {
 
 using Two = Tensor (*)(const Tensor&, const Tensor&);
 
-OpInfo comparison_info(const char* name, Two f) {
+OldOpInfo comparison_info(const char* name, Two f) {
   return {.name = name,
           .samples =
               [f](SampleMaker& make) {

@@ -31,7 +31,6 @@ Tensor weight_grad(const Tensor& x, const Tensor& g, const ConvShape& shape, DTy
 
 // `dtype` is that of the kernel: x and g are of it already, the weight may be wider.
 struct Conv2d final : Op {
-  static constexpr bool batches_passes = true;
   ConvShape shape;
   DType dtype;
   Conv2d(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
@@ -61,7 +60,6 @@ struct Conv2d final : Op {
 };
 
 struct Conv2dInputGrad final : Op {
-  static constexpr bool batches_passes = true;
   ConvShape shape;
   DType dtype;
   Conv2dInputGrad(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
@@ -84,7 +82,6 @@ struct Conv2dInputGrad final : Op {
 };
 
 struct Conv2dWeightGrad final : Op {
-  static constexpr bool batches_passes = true;
   ConvShape shape;
   DType dtype;
   Conv2dWeightGrad(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}

@@ -13,7 +13,6 @@ namespace tandem {
 namespace {
 
 struct DropPath final : Op {
-  static constexpr bool batches_passes = true;
   Noise noise;
   explicit DropPath(const Noise& noise) : noise(noise) {}
   const char* name() const override { return "drop_path"; }

@@ -11,7 +11,6 @@ namespace tandem {
 namespace {
 
 struct Dropout final : Op {
-  static constexpr bool batches_passes = true;
   Noise noise;
   explicit Dropout(const Noise& noise) : noise(noise) {}
   const char* name() const override { return "dropout"; }

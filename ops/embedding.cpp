@@ -19,7 +19,6 @@ Tensor gather_rows(const Tensor& weight, const Tensor& indices, int64_t padding,
 Tensor scatter_rows(const Tensor& g, const Tensor& indices, int64_t rows, int64_t padding);
 
 struct Embedding final : Op {
-  static constexpr bool batches_passes = true;  // of the indices; the table is the same for all
   int64_t rows, padding;
   bool padding_is_zero;  // in the second derivative, where the padding row got nothing
   Embedding(int64_t rows, int64_t padding, bool padding_is_zero)
@@ -62,7 +61,6 @@ struct Embedding final : Op {
 
 // The gradient of the table; linear in g.
 struct EmbeddingGrad final : Op {
-  static constexpr bool batches_passes = true;
   int64_t rows, padding;
   EmbeddingGrad(int64_t rows, int64_t padding) : rows(rows), padding(padding) {}
   const char* name() const override { return "embedding_grad"; }

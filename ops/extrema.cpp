@@ -17,7 +17,6 @@ namespace {
 
 template <bool largest>
 struct ArgExtreme final : Op {
-  static constexpr bool batches_passes = true;
   int dim;
   explicit ArgExtreme(int dim) : dim(dim) {}
   const char* name() const override { return largest ? "argmax" : "argmin"; }
@@ -95,7 +94,6 @@ Tensor arg_extreme(const Tensor& x, int dim, const char* op) {  // keeps dim
 
 template <bool largest>
 struct Extreme final : Op {  // over the last dimension
-  static constexpr bool batches_passes = true;
   const char* name() const override { return largest ? "amax" : "amin"; }
   Tensor forward(const Tensors& in) override {
     save(in[0]);
@@ -171,7 +169,7 @@ Tensor argmin(const Tensor& x) { return argmin(x.detach().reshape({-1}), 0); }
 namespace {
 
 template <class F>
-OpInfo over_dims_info(const char* name, F f) {
+OldOpInfo over_dims_info(const char* name, F f) {
   auto over = [f](Shape dims, bool keepdim) {
     return [=](const Tensors& in) { return f(in[0], dims, keepdim); };
   };
@@ -199,7 +197,7 @@ OpInfo over_dims_info(const char* name, F f) {
 
 // f(x, dim, keepdim): the values, or the index.
 template <class F>
-OpInfo along_dim_info(const char* name, bool differentiable, F f) {
+OldOpInfo along_dim_info(const char* name, bool differentiable, F f) {
   auto along = [f](int64_t dim, bool keepdim) {
     return [=](const Tensors& in) { return f(in[0], dim, keepdim); };
   };

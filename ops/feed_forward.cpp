@@ -34,7 +34,6 @@ Tensor composed(const Tensors& in, Activation activation) {
 }
 
 struct FeedForward final : Op {
-  static constexpr bool batches_passes = true;
   enum Saved { kX, kWeight1, kBias1, kWeight2, kBias2, kHidden, kMemo };
   Activation activation;
   DType dtype;         // of both products

@@ -19,7 +19,6 @@ namespace {
 
 // Zeros of `shape`, or in[2] where it is given, with in[0] added at the positions of in[1].
 struct ScatterAdd final : Op {
-  static constexpr bool batches_passes = true;
   int dim;
   Shape shape;
   ScatterAdd(int dim, const Shape& shape) : dim(dim), shape(shape) {}
@@ -29,7 +28,6 @@ struct ScatterAdd final : Op {
 };
 
 struct Gather final : Op {
-  static constexpr bool batches_passes = true;
   int dim;
   Shape from;
   explicit Gather(int dim) : dim(dim) {}
@@ -139,7 +137,6 @@ Tensor ScatterAdd::forward(const Tensors& in) {
 
 // in[0] with in[2] written at the positions of in[1].
 struct Scatter final : Op {
-  static constexpr bool batches_passes = true;
   int dim;
   explicit Scatter(int dim) : dim(dim) {}
   const char* name() const override { return "scatter"; }
@@ -268,7 +265,7 @@ const RegisterOp gather_op{
 
 using Writer = Tensor (*)(const Tensor&, int64_t, const Tensor&, const Tensor&);
 
-OpInfo scatter_info(const char* name, Writer f) {
+OldOpInfo scatter_info(const char* name, Writer f) {
   return {
       .name = name,
       .samples =

@@ -14,7 +14,6 @@ namespace tandem {
 namespace {
 
 struct Cat final : Op {
-  static constexpr bool batches_passes = true;
   int dim;
   std::vector<int64_t> sizes;  // along dim
   explicit Cat(int dim) : dim(dim) {}

@@ -32,7 +32,6 @@ Tensor activate(const Tensor& z, Activation activation) {
 }
 
 struct Linear final : Op {
-  static constexpr bool batches_passes = true;
   Activation activation;
   DType dtype;  // of the product
   bool has_bias = false;

@@ -50,6 +50,7 @@ detail::RDropUnits labelled(RDropCaller caller, const Tensor& x, const Tensor& t
 }
 
 struct CrossEntropy final : Op {
+  static constexpr bool one_pass_at_a_time = true;
   RDropOptions options;
   detail::RDropUnits units;
   Tensor divisor;  // f64 []
@@ -221,7 +222,7 @@ const RegisterOp nll_op{{.name = "nll_loss",
 
 // mse_loss, binary_cross_entropy_with_logits, kl_div: two tensors of one shape.
 template <class F>
-OpInfo pairwise(const char* name, F f, std::function<Tensor(SampleMaker&)> target) {
+OldOpInfo pairwise(const char* name, F f, std::function<Tensor(SampleMaker&)> target) {
   auto with = [f](Reduction reduction) {
     return [=](const Tensors& in) { return f(in[0], in[1], reduction); };
   };

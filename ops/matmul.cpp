@@ -55,7 +55,6 @@ MatrixBatch matrices(const Tensor& x, int64_t offset, int64_t batch_stride) {
 }
 
 struct Matmul final : Op {
-  static constexpr bool batches_passes = true;
   DType result;
   explicit Matmul(DType result) : result(result) {}
   const char* name() const override { return "matmul"; }

@@ -14,7 +14,6 @@ namespace tandem {
 namespace {
 
 struct Pad final : Op {
-  static constexpr bool batches_passes = true;
   Shape before, shape, from;  // elements in front, of the result, of x
   double value;
   Pad(const Shape& before, const Shape& shape, double value) : before(before), shape(shape), value(value) {}
@@ -35,7 +34,6 @@ struct Pad final : Op {
 };
 
 struct Flip final : Op {
-  static constexpr bool batches_passes = true;
   Shape dims;
   explicit Flip(const Shape& dims) : dims(dims) {}
   const char* name() const override { return "flip"; }
@@ -191,7 +189,7 @@ const RegisterOp roll_op{
          }}};
 
 template <class F>
-OpInfo triangle_info(const char* name, F f) {
+OldOpInfo triangle_info(const char* name, F f) {
   return {.name = name,
           .samples =
               [f](SampleMaker& make) {

@@ -7,7 +7,6 @@ namespace tandem {
 namespace {
 
 struct PassesAsBatch final : Op {
-  static constexpr bool batches_passes = true;
   int m = 1;
   const char* name() const override { return "passes_as_batch"; }
   Tensor forward(const Tensors& in) override {
@@ -18,7 +17,6 @@ struct PassesAsBatch final : Op {
 };
 
 struct BatchAsPasses final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "batch_as_passes"; }
   Tensor forward(const Tensors& in) override {
     const Tensor& x = in[0];
@@ -32,7 +30,6 @@ struct BatchAsPasses final : Op {
 Tensors PassesAsBatch::vjp(const Tensor& g) { return {m == 1 ? select(g, 0, 0) : apply<BatchAsPasses>({g})}; }
 
 struct StackPasses final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "stack_passes"; }
   Tensor forward(const Tensors& in) override {
     set_passes(static_cast<int>(in.size()));

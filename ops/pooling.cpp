@@ -71,7 +71,6 @@ Tensor scatter_winners(const Tensor& g, const Tensor& winners, const PoolWindows
 
 // One mean a window.
 struct AvgPool final : Op {
-  static constexpr bool batches_passes = true;
   PoolWindows windows;
   explicit AvgPool(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "avg_pool2d"; }
@@ -104,7 +103,6 @@ struct AvgPool final : Op {
 
 // Its transpose: every element gets its share of each window it is in.
 struct AvgPoolGrad final : Op {
-  static constexpr bool batches_passes = true;
   PoolWindows windows;
   explicit AvgPoolGrad(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "avg_pool2d_grad"; }
@@ -141,7 +139,6 @@ Tensor spread_mean(const Tensor& g, const PoolWindows& windows) { return apply<A
 // The elements of c at the winners' places in their maps: what the gradient of a max pool is differentiated
 // to.
 struct GatherWinners final : Op {
-  static constexpr bool batches_passes = true;
   PoolWindows windows;
   explicit GatherWinners(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "max_pool2d_gather"; }
@@ -166,7 +163,6 @@ struct GatherWinners final : Op {
 };
 
 struct ScatterWinners final : Op {
-  static constexpr bool batches_passes = true;
   PoolWindows windows;
   explicit ScatterWinners(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "max_pool2d_grad"; }
@@ -198,7 +194,6 @@ Tensor scatter_winners(const Tensor& g, const Tensor& winners, const PoolWindows
 }
 
 struct MaxPool final : Op {
-  static constexpr bool batches_passes = true;
   PoolWindows windows;
   explicit MaxPool(const PoolWindows& windows) : windows(windows) {}
   const char* name() const override { return "max_pool2d"; }

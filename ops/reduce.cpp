@@ -106,7 +106,6 @@ void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
 }
 
 struct Sum final : Op {
-  static constexpr bool batches_passes = true;
   std::vector<bool> summed;  // per dimension of x
   bool over_passes;
   Shape kept;  // the shape with 1 in place of summed dimensions
@@ -233,7 +232,7 @@ Tensor Tensor::mean(const Shape& dims, bool keepdim) const { return tandem::mean
 namespace {
 
 template <class F>
-OpInfo reduction_info(const char* name, F f) {
+OldOpInfo reduction_info(const char* name, F f) {
   auto over = [f](Shape dims, bool keepdim) {
     return [f, dims, keepdim](const Tensors& in) { return f(in[0], dims, keepdim); };
   };

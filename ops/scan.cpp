@@ -12,7 +12,6 @@ namespace tandem {
 namespace {
 
 struct Cumsum final : Op {
-  static constexpr bool batches_passes = true;
   int dim;
   bool backwards;
   Cumsum(int dim, bool backwards) : dim(dim), backwards(backwards) {}

@@ -36,7 +36,6 @@ bool on_device(const Tensor& out, const Tensor& a, const Tensor& b = {}) {
 
 // y (g - g.y) of inputs g, y.
 struct SoftmaxGrad final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "softmax"; }
   Tensor forward(const Tensors& in) override {
     const Tensor g = detail::dense_passes(in[0], passes()), y = detail::dense_passes(in[1], passes());
@@ -65,7 +64,6 @@ struct SoftmaxGrad final : Op {
 };
 
 struct Softmax final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "softmax"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]), y = output(x.shape(), x);
@@ -97,7 +95,6 @@ struct Softmax final : Op {
 
 // g - e^y sum(g) of inputs g, y.
 struct LogSoftmaxGrad final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "log_softmax"; }
   Tensor forward(const Tensors& in) override {
     const Tensor g = detail::dense_passes(in[0], passes()), y = detail::dense_passes(in[1], passes());
@@ -126,7 +123,6 @@ struct LogSoftmaxGrad final : Op {
 };
 
 struct LogSoftmax final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "log_softmax"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]), y = output(x.shape(), x);
@@ -151,7 +147,6 @@ struct LogSoftmax final : Op {
 
 // [..., n] to [..., 1]
 struct LogSumExp final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "logsumexp"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]);
@@ -221,7 +216,7 @@ Tensor near_1000(SampleMaker& make) {
   return make.normal({2, 4}) + tensor({1000, 1000, 999, -1000}).to(make.dtype()).to(make.device());
 }
 
-OpInfo softmax_info(const char* name, Tensor (*f)(const Tensor&, int64_t)) {
+OldOpInfo softmax_info(const char* name, Tensor (*f)(const Tensor&, int64_t)) {
   return {.name = name,
           .samples =
               [=](SampleMaker& make) {

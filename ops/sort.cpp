@@ -23,7 +23,6 @@ struct Order {
 
 // The indices of the first k of each row (the last dimension) in the wanted order.
 struct ArgSort final : Op {
-  static constexpr bool batches_passes = true;
   Order order;
   explicit ArgSort(const Order& order) : order(order) {}
   const char* name() const override { return "argsort"; }
@@ -105,7 +104,7 @@ ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim, bool largest, bool s
 namespace {
 
 template <class F>
-OpInfo sort_info(const char* name, bool differentiable, F f) {
+OldOpInfo sort_info(const char* name, bool differentiable, F f) {
   auto along = [f](int64_t dim, bool descending) {
     return [=](const Tensors& in) { return f(in[0], dim, descending); };
   };

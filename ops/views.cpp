@@ -55,7 +55,6 @@ Shape resolved(const Tensor& x, const Shape& shape) {
 }
 
 struct Reshape final : Op {
-  static constexpr bool batches_passes = true;
   Shape shape, from;
   explicit Reshape(const Shape& shape) : shape(shape) {}
   const char* name() const override { return "reshape"; }
@@ -69,7 +68,6 @@ struct Reshape final : Op {
 };
 
 struct Permute final : Op {
-  static constexpr bool batches_passes = true;
   Shape dims;
   explicit Permute(const Shape& dims) : dims(dims) {}
   const char* name() const override { return "permute"; }
@@ -89,7 +87,6 @@ struct Permute final : Op {
 };
 
 struct Expand final : Op {
-  static constexpr bool batches_passes = true;
   Shape shape;
   explicit Expand(const Shape& shape) : shape(shape) {}
   const char* name() const override { return "expand"; }
@@ -107,7 +104,6 @@ struct Expand final : Op {
 Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start, int64_t step);
 
 struct SliceOp final : Op {
-  static constexpr bool batches_passes = true;
   int dim;
   int64_t start, count, step;
   Shape from;
@@ -127,7 +123,6 @@ struct SliceOp final : Op {
 
 // Zeros of `shape` with g in the place of the slice.
 struct SliceScatter final : Op {
-  static constexpr bool batches_passes = true;
   Shape shape;
   int dim;
   int64_t start, step, count = 0;
@@ -150,7 +145,6 @@ Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start
 }
 
 struct Copy final : Op {  // a dense copy, perhaps of another dtype
-  static constexpr bool batches_passes = true;
   DType dtype, from = DType::f32;
   explicit Copy(DType dtype) : dtype(dtype) {}
   const char* name() const override { return "copy"; }
@@ -164,7 +158,6 @@ struct Copy final : Op {  // a dense copy, perhaps of another dtype
 };
 
 struct ToDevice final : Op {  // one of the two is the CPU
-  static constexpr bool batches_passes = true;
   Device device, from = kCpu;
   explicit ToDevice(Device device) : device(device) {}
   const char* name() const override { return "to_device"; }

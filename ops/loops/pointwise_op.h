@@ -13,7 +13,6 @@ namespace tandem::detail {
 // g * f''(x): the end of the line, it has no derivative of its own.
 template <class F>
 struct PointwiseSecond final : Op {
-  static constexpr bool batches_passes = true;
   F f;
   explicit PointwiseSecond(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
@@ -32,7 +31,6 @@ struct PointwiseSecond final : Op {
 // g * f'(x).
 template <class F>
 struct PointwiseGrad final : Op {
-  static constexpr bool batches_passes = true;
   F f;
   explicit PointwiseGrad(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
@@ -53,7 +51,6 @@ struct PointwiseGrad final : Op {
 
 template <class F>
 struct Pointwise final : Op {
-  static constexpr bool batches_passes = true;
   F f;
   explicit Pointwise(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
@@ -75,7 +72,7 @@ Tensor pointwise(const Tensor& x, const F& f = {}) {
 }
 
 // The registration of a pointwise function: `input` makes a sample away from kinks and poles.
-inline OpInfo pointwise_info(const char* name, Tensor (*f)(const Tensor&),
+inline OldOpInfo pointwise_info(const char* name, Tensor (*f)(const Tensor&),
                              Tensor (*input)(SampleMaker&, const Shape&)) {
   return {
       .name = name,

@@ -33,7 +33,6 @@ void channel_statistics(const ChannelGroups& shape, const T* x, A* mean, A* var)
 
 // Inputs x, weight, bias. Derived adds its name and, for batch norm, hands out the statistics.
 struct ChannelNorm : Op {
-  static constexpr bool batches_passes = true;
   int64_t groups;
   double eps;
   bool weighted = false;

@@ -65,7 +65,6 @@ void norm_row_grad(const T* g, const T* x, const A* w, int64_t n, A mean, A rstd
 // Inputs x, weight, bias (bias only when Centred); weights have the shape of the trailing dimensions.
 template <bool Centred>
 struct RowNorm final : Op {
-  static constexpr bool batches_passes = true;
   Shape row_shape;
   double eps;
   bool weighted = false;

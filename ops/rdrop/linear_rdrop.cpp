@@ -27,7 +27,6 @@ constexpr int64_t kChunkBytes = int64_t{4} << 20, kDeviceChunkBytes = int64_t{64
 constexpr int64_t kChunkRows = 256;  // at least, of all passes: each chunk reads the weight and adds to dW
 
 struct LinearRDrop final : Op {
-  static constexpr bool batches_passes = true;
   RDropOptions options;
   RDropUnits units;
   int copies;             // passes for which one of hidden stands

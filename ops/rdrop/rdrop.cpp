@@ -32,7 +32,6 @@ PassRows<T> pass_rows(const Tensor& x, int64_t row) {
 
 // `outcome` receives the parts during forward(); `copies`: passes for which one of the logits stands.
 struct RDropLoss : Op {
-  static constexpr bool batches_passes = true;
   RDropOptions options;
   RDropUnits units;
   int copies;

@@ -37,7 +37,6 @@ void on_a_small_stack(const std::function<void()>& body) {
 
 // An op that gives its input back unchanged, and counts.
 struct Same final : Op {
-  static constexpr bool batches_passes = true;
   int* forwards;
   explicit Same(int* forwards) : forwards(forwards) {}
   const char* name() const override { return "same"; }
@@ -50,7 +49,6 @@ struct Same final : Op {
 
 // e^x by its own value: an op whose backward needs its output.
 struct OwnExp final : Op {
-  static constexpr bool batches_passes = true;
   const char* name() const override { return "own_exp"; }
   Tensor forward(const Tensors& in) override { return save_output(exp(in[0])); }
   Tensors vjp(const Tensor& g) override { return {g * saved(0)}; }

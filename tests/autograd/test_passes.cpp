@@ -25,7 +25,6 @@ struct Count {
 
 // x + 1, counting; it takes all passes at once, or not.
 struct CountingBatched final : Op {
-  static constexpr bool batches_passes = true;
   Count* count;
   explicit CountingBatched(Count* count) : count(count) {}
   const char* name() const override { return "counting"; }
@@ -36,6 +35,7 @@ struct CountingBatched final : Op {
   Tensors vjp(const Tensor& g) override { return {g}; }
 };
 struct CountingSingle final : Op {
+  static constexpr bool one_pass_at_a_time = true;
   Count* count;
   explicit CountingSingle(Count* count) : count(count) {}
   const char* name() const override { return "counting_single"; }

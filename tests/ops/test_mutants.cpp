@@ -27,7 +27,6 @@ using Vjp = std::function<Tensors(const Tensor& g, const Tensors& inputs)>;
 
 // An op of any forward with any derivative rule.
 struct Custom final : Op {
-  static constexpr bool batches_passes = true;
   Forward f;
   Vjp rule;
   size_t count = 0;

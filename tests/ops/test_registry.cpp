@@ -11,27 +11,30 @@ TEST_CASE("an op without samples, without error samples or with one label twice 
   CHECK(registration_defects(whole) == "");
 
   OpInfo op = whole;
-  op.samples = nullptr;
+  op.cases = nullptr;
   CHECK(registration_defects(op) == "add: has no samples");
-  op.samples = [](SampleMaker&) { return Samples{}; };
+  op.cases = [&](OpCases& c) {
+    whole.cases(c);
+    c.samples.clear();
+  };
   CHECK(registration_defects(op) == "add: has no samples");
 
-  op = whole;
-  op.errors = nullptr;
+  op.cases = [&](OpCases& c) {
+    whole.cases(c);
+    c.errors.clear();
+  };
   CHECK(registration_defects(op) == "add: has no error samples");
 
-  op = whole;
-  op.samples = [&](SampleMaker& make) {
-    Samples samples = whole.samples(make);
-    samples.push_back(samples.front());
-    return samples;
+  op.cases = [&](OpCases& c) {
+    whole.cases(c);
+    c.samples.push_back(c.samples.front());
   };
   CHECK(registration_defects(op) == "add: has two samples 'equal'");
 }
 
 TEST_CASE("an op is registered once") {
   const size_t count = registered_ops().size();
-  CHECK_THROWS_WITH_AS(RegisterOp(find_op("add")), "op: 'add' is registered twice", ConfigError);
+  CHECK_THROWS_WITH_AS(RegisterOp("add", find_op("add").cases), "op: 'add' is registered twice", ConfigError);
   CHECK(registered_ops().size() == count);
 }
 
