@@ -31,7 +31,7 @@ inline constexpr int kPhiloxRounds = 10;
 
 // One block of Philox4x32-10.
 constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> c, std::array<uint32_t, 2> key) {
-  // As constants of the function's own: a device's compiler does not see elements of the arrays.
+  // Local constants: nvcc turns a namespace's array elements, read in a kernel, into a trap.
   constexpr uint32_t m0 = kPhiloxMultiplier[0], m1 = kPhiloxMultiplier[1];
   constexpr uint32_t w0 = kPhiloxWeyl[0], w1 = kPhiloxWeyl[1];
   for (int round = 0; round < kPhiloxRounds; ++round) {

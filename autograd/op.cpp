@@ -15,20 +15,20 @@ std::atomic<uint64_t> next_sequence{1};
 
 // Dropping the last owner of an op drops its edges, and so on along the chain: done with a list, so that a
 // graph of any length is freed in a bounded stack.
-thread_local std::vector<std::shared_ptr<Op>>* falling = nullptr;
+thread_local std::vector<std::shared_ptr<Op>>* releasing = nullptr;
 
 void release(std::shared_ptr<Op>&& op) {
   if (!op || op.use_count() > 1) return op.reset();
-  if (falling) return falling->push_back(std::move(op));
+  if (releasing) return releasing->push_back(std::move(op));
   std::vector<std::shared_ptr<Op>> list;
-  falling = &list;
+  releasing = &list;
   list.push_back(std::move(op));
   while (!list.empty()) {
     auto last = std::move(list.back());
     list.pop_back();
     last.reset();
   }
-  falling = nullptr;
+  releasing = nullptr;
 }
 
 }  // namespace

@@ -52,8 +52,8 @@ struct Index {
 
 struct BackwardOptions {
   bool retain_graph = false;  // keep what the ops saved, for another backward
-  // Record the backward itself, for second derivatives; keeps the graph, too. With grad() rather than with
-  // backward(): a .grad that leads back to its leaf keeps both alive until it is reset.
+  // Record the backward itself, for second derivatives; keeps the graph, too. Use grad(), not backward(): a
+  // .grad whose history contains its own leaf is a reference cycle.
   bool create_graph = false;
 };
 
@@ -62,7 +62,7 @@ class Tensor {
   Tensor() = default;  // undefined
   explicit Tensor(std::shared_ptr<TensorImpl> impl) : impl_(std::move(impl)) {}
 
-  // What it is.
+  // Description.
   bool defined() const { return impl_ != nullptr; }
   const Shape& shape() const;    // of one pass
   const Shape& strides() const;  // in elements, beside shape()
@@ -78,7 +78,7 @@ class Tensor {
   // Memory, for kernels of the CPU: the first element. DTypeError when T is not dtype(); DeviceError where
   // the memory is another device's, naming the running op, which then has no kernel for it.
   void* raw() const;
-  void* device_raw() const;  // the address alone, wherever it is: for what a device's kernel is told
+  void* device_raw() const;  // the address on any device: an argument of that device's kernels
   template <class T>
   T* data() const {
     check_dtype(dtype_of<T>);
@@ -89,7 +89,7 @@ class Tensor {
     check_dtype(dtype_of<T>);
     return static_cast<T*>(device_raw());
   }
-  double item() const;  // the only element as a number; ShapeError when there are more
+  double item() const;  // the only element as a number; ShapeError unless there is exactly one
   template <class T>
   std::vector<T> to_vector() const;  // all elements of all passes in row-major order, converted to T
 
@@ -150,9 +150,8 @@ class Tensor {
   std::shared_ptr<TensorImpl> impl_;
 };
 
-// "f32[2,3]", or "f32[2,3] x 4 passes".
-// Made where it is printed: as an argument of check() it costs nothing until the check fails. Lives no longer
-// than the tensor.
+// "f32[2,3]", or "f32[2,3] x 4 passes". Formatted lazily, so free as an argument of check(); must not outlive
+// the tensor.
 struct Description {
   const Tensor& tensor;
   operator std::string() const;

@@ -1,5 +1,7 @@
 #include "nn/data/fashion_mnist.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <optional>
 
