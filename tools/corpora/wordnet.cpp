@@ -110,79 +110,95 @@ Splits supersense(const std::string& nouns, const std::string& verbs) {
   return splits;
 }
 
-// "score<TAB>gloss<TAB>gloss": five times the Wu-Palmer similarity (Wu, Palmer, ACL 1994) of two nouns with
-// glosses of 4 words and more, as many pairs in each fifth of the range. Noun a is drawn by lot; b too in
-// three of ten cases, otherwise among the nouns below one of those above a. The splits share no gloss. The
-// similarity is of the graph, not of people's judgement: this is no STS-B.
-Splits gloss_similarity(const std::string& nouns, const std::string& verbs) {
-  const Synsets synsets = read_wordnet(nouns, verbs);
-  std::map<std::string, Above> known;
-  Splits names;  // of the nouns
-  std::map<std::string, int> split_of;
-  std::map<std::string, std::vector<std::string>> below;
-  std::map<std::string, int64_t> depth;
-  for (const auto& [key, synset] : synsets) {
-    if (key[0] != 'n') continue;
-    int64_t deepest = 0;
-    for (const auto& [ancestor, distance] : above(key, synsets, known)) deepest = std::max(deepest, distance);
-    depth[key] = deepest + 1;
-    const std::string words = collapse_spaces(synset.gloss);
-    if (std::count(words.begin(), words.end(), ' ') < 3) continue;
-    std::vector<std::string>& split = names.of(synset.gloss);
-    split.push_back(key);
-    split_of[key] = &split == &names.train ? 0 : &split == &names.valid ? 1 : 2;
-    for (const auto& [ancestor, distance] : above(key, synsets, known)) below[ancestor].push_back(key);
+namespace {
+
+// The nouns' hypernyms as a graph, and the nouns that pairs are made of: those with glosses of 4 words and
+// more.
+struct NounGraph {
+  explicit NounGraph(const Synsets& synsets) {
+    for (const auto& [key, synset] : synsets) {
+      if (key[0] != 'n') continue;
+      const Above& ancestors = above(key, synsets, known);
+      for (const auto& [ancestor, distance] : ancestors) depth[key] = std::max(depth[key], distance + 1);
+      const std::string words = collapse_spaces(synset.gloss);
+      if (std::count(words.begin(), words.end(), ' ') < 3) continue;
+      std::vector<std::string>& split = names.of(synset.gloss);
+      split.push_back(key);
+      split_of[key] = &split;
+      for (const auto& [ancestor, distance] : ancestors) below[ancestor].push_back(key);
+    }
   }
-  const auto similarity = [&](const std::string& a, const std::string& b) {
-    const Above &x = known.at(a), &y = known.at(b);
-    int64_t best = 0, apart = 0;  // of the deepest thing above both
-    for (const auto& [ancestor, distance] : x) {
-      const auto other = y.find(ancestor);
-      if (other == y.end()) continue;
+
+  // Wu and Palmer's: 2 d / (distance + 2 d), d the depth of the deepest ancestor of both; 0 without one.
+  double similarity(const std::string& a, const std::string& b) const {
+    const Above& of_b = known.at(b);
+    int64_t best = 0, apart = 0;
+    for (const auto& [ancestor, distance] : known.at(a)) {
+      const auto other = of_b.find(ancestor);
+      if (other == of_b.end()) continue;
       const int64_t deep = depth.at(ancestor), sum = distance + other->second;
       if (deep > best || (deep == best && sum < apart)) best = deep, apart = sum;
     }
     return best == 0 ? 0.0 : 2.0 * static_cast<double>(best) / static_cast<double>(apart + 2 * best);
-  };
-  Splits splits;
-  constexpr int kBins = 5, kMostDraws = 3'000'000;
-  const std::array parts{std::pair{&names.train, &splits.train}, std::pair{&names.valid, &splits.valid},
-                         std::pair{&names.test, &splits.test}};
-  for (size_t s = 0; s < parts.size(); ++s) {
-    const std::vector<std::string>& keys = *parts[s].first;
-    if (keys.empty()) continue;
-    const int64_t wanted = s == 0 ? 4000 : 300;  // of each bin
-    const NoiseKey key = noise_key(s, 0, site_hash("gloss-similarity"), 0, Purpose::shuffle);
-    std::array<int64_t, kBins> have{};
-    std::set<std::pair<std::string, std::string>> drawn;
-    std::vector<std::string> lines;
-    for (uint64_t draw = 0; draw < kMostDraws && static_cast<int64_t>(lines.size()) < kBins * wanted;
-         ++draw) {
-      const auto pick = [&](uint64_t position, const auto& from) -> const auto& {
-        return from[bounded(key, draw, position, from.size())];
-      };
-      const std::string& a = pick(0, keys);
-      std::string b;
-      if (uniform(key, draw, 1) < 0.3) {
-        b = pick(2, keys);
-      } else {
-        std::vector<std::string> ancestors;
-        for (const auto& [ancestor, distance] : known.at(a)) ancestors.push_back(ancestor);
-        b = pick(3, below.at(pick(2, ancestors)));
-      }
-      if (a == b || split_of.at(b) != static_cast<int>(s) || drawn.contains({a, b})) continue;
-      const double value = similarity(a, b);
-      const int bin = std::min(kBins - 1, static_cast<int>(value * kBins));
-      if (have[bin] == wanted) continue;
-      ++have[bin];
-      drawn.insert({a, b});
-      lines.push_back(fmt::format("{:.2f}\t{}\t{}", 5 * value, synsets.at(a).gloss, synsets.at(b).gloss));
-    }
-    const NoiseKey order = noise_key(s, 1, site_hash("gloss-similarity"), 0, Purpose::shuffle);
-    for (int64_t i : permutation(order, static_cast<int64_t>(lines.size())))
-      parts[s].second->push_back(lines[i]);
   }
-  return splits;
+
+  Splits names;
+  std::map<std::string, Above> known;  // by key, as the maps below
+  std::map<std::string, int64_t> depth;
+  std::map<std::string, std::vector<std::string>> below;  // nouns under a synset
+  std::map<std::string, const std::vector<std::string>*> split_of;
+};
+
+// The pairs of one split, `wanted` in each fifth of the range where there are as many, in random order.
+std::vector<std::string> gloss_pairs(const NounGraph& graph, const Synsets& synsets,
+                                     const std::vector<std::string>& keys, uint64_t seed, int64_t wanted) {
+  constexpr int kBins = 5, kMostDraws = 3'000'000;
+  if (keys.empty()) return {};
+  const uint64_t site = site_hash("gloss-similarity");
+  const NoiseKey key = noise_key(seed, 0, site, 0, Purpose::shuffle);
+  std::array<int64_t, kBins> have{};
+  std::set<std::pair<std::string, std::string>> drawn;
+  std::vector<std::string> lines;
+  for (uint64_t draw = 0; draw < kMostDraws && std::ssize(lines) < kBins * wanted; ++draw) {
+    const auto pick = [&](uint64_t position, const auto& from) -> const auto& {
+      return from[bounded(key, draw, position, from.size())];
+    };
+    const std::string& a = pick(0, keys);
+    std::string b;
+    if (uniform(key, draw, 1) < 0.3) {
+      b = pick(2, keys);
+    } else {
+      std::vector<std::string> ancestors;
+      for (const auto& [ancestor, distance] : graph.known.at(a)) ancestors.push_back(ancestor);
+      b = pick(3, graph.below.at(pick(2, ancestors)));
+    }
+    if (a == b || graph.split_of.at(b) != &keys || drawn.contains({a, b})) continue;
+    const double value = graph.similarity(a, b);
+    const int bin = std::min(kBins - 1, static_cast<int>(value * kBins));
+    if (have[bin] == wanted) continue;
+    ++have[bin];
+    drawn.insert({a, b});
+    lines.push_back(fmt::format("{:.2f}\t{}\t{}", 5 * value, synsets.at(a).gloss, synsets.at(b).gloss));
+  }
+  std::vector<std::string> shuffled;
+  for (int64_t i : permutation(noise_key(seed, 1, site, 0, Purpose::shuffle), std::ssize(lines))) {
+    shuffled.push_back(lines[i]);
+  }
+  return shuffled;
+}
+
+}  // namespace
+
+// "score<TAB>gloss<TAB>gloss": five times the Wu-Palmer similarity (Wu, Palmer, ACL 1994) of two nouns with
+// glosses of 4 words and more, as many pairs in each fifth of the range. Noun a is chosen at random; b too in
+// three of ten cases, otherwise among the nouns below an ancestor of a. The splits share no gloss. The
+// similarity is of the graph, not of people's judgement: this is no STS-B.
+Splits gloss_similarity(const std::string& nouns, const std::string& verbs) {
+  const Synsets synsets = read_wordnet(nouns, verbs);
+  const NounGraph graph(synsets);
+  return {.train = gloss_pairs(graph, synsets, graph.names.train, 0, 4000),
+          .valid = gloss_pairs(graph, synsets, graph.names.valid, 1, 300),
+          .test = gloss_pairs(graph, synsets, graph.names.test, 2, 300)};
 }
 
 }  // namespace tandem::data
