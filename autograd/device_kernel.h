@@ -4,9 +4,13 @@
 //   template <class T> struct SoftmaxRows { const T* x; T* y; int64_t rows, n; };
 //
 // The op fills it and asks run_on_device(x, args) (autograd/kernel.h). The device's part (ops/softmax.cu)
-// makes the kernel and sets the pointer below, once, when it is loaded:
+// has the kernel, and registers the function that launches it:
 //
-//   const RegisterKernel<SoftmaxRows<float>> softmax_f32{launch<float>};
+//   template <class T> void launch(const SoftmaxRows<T>& args) { ... }
+//   const RegisterKernels registered{[] {
+//     register_kernel(launch<float>);
+//     register_kernel(launch<double>);
+//   }};
 #pragma once
 
 namespace tandem {
@@ -18,6 +22,20 @@ using DeviceKernel = void (*)(const Args& args);
 template <class Args>
 inline DeviceKernel<Args> device_kernel = nullptr;
 
+template <class Args>
+void register_kernel(void (*kernel)(const Args& args)) {
+  device_kernel<Args> = kernel;
+}
+
+// Calls a function that registers kernels, when the library that has this object is loaded.
+struct RegisterKernels {
+  template <class F>
+  explicit RegisterKernels(F register_them) {
+    register_them();
+  }
+};
+
+// To go.
 template <class Args>
 struct RegisterKernel {
   explicit RegisterKernel(DeviceKernel<Args> kernel) { device_kernel<Args> = kernel; }

@@ -228,13 +228,12 @@ void backward(const detail::AttentionBackward<T>& args) {
   Attention<T>(args.problem).backward(args);
 }
 
-template <class T>
-bool add() {
-  device_kernel<detail::AttentionForward<T>> = forward<T>;
-  device_kernel<detail::AttentionBackward<T>> = backward<T>;
-  return true;
+template <class... T>
+void register_attention() {
+  (register_kernel(forward<T>), ...);
+  (register_kernel(backward<T>), ...);
 }
-const bool registered = add<bf16>() && add<float>() && add<double>();
+const RegisterKernels registered{register_attention<bf16, float, double>};
 
 }  // namespace
 }  // namespace tandem::cuda

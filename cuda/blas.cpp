@@ -190,8 +190,10 @@ void matmul_if_fused(const detail::FusedMatmul& fused) {
   *fused.done = run_fused(p, {fused.memo, stride, fused.backward});
 }
 
-const RegisterKernel<MatmulArgs> registered{matmul};
-const RegisterKernel<detail::FusedMatmul> registered_fused{matmul_if_fused};
+const RegisterKernels registered{[] {
+  register_kernel(matmul);
+  register_kernel(matmul_if_fused);
+}};
 
 }  // namespace
 

@@ -44,8 +44,7 @@ void column_sums(const ColumnSums<A>& sums, int outputs) {
   if (sums.n == 0 || sums.groups == 0) return;
   const dim3 grid(static_cast<unsigned>((sums.n + kColumnTile - 1) / kColumnTile),
                   static_cast<unsigned>(sums.groups), static_cast<unsigned>(outputs));
-  column_sums_kernel<A><<<grid, kColumnTile * kColumnTile, 0, stream()>>>(sums);
-  check_launch("column_sums");
+  launch<column_sums_kernel<A>>("column_sums", Grid{grid, kColumnTile * kColumnTile}, sums);
 }
 
 }  // namespace tandem::cuda

@@ -1,4 +1,6 @@
 // How kernels are launched: on the one stream, with as many blocks as the device can run at once.
+//
+//   cuda::launch<dropout_kernel<float>>("dropout", cuda::threads_for(count), args, per_row);
 #pragma once
 
 #include <algorithm>
@@ -8,9 +10,6 @@
 
 namespace tandem::cuda {
 
-// The launch that was just made. Inline: a library of its own has a CUDA runtime of its own, with its errors.
-inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-
 inline constexpr int kThreads = 256;  // of a block, unless a kernel has reasons
 
 // Bytes of shared memory that a launch may ask for, beside a little that a kernel has of its own.
@@ -19,8 +18,38 @@ inline int64_t shared_limit() {
   return static_cast<int64_t>(properties().sharedMemPerBlockOptin) - kOwnShared;
 }
 
-// Blocks of a grid-stride kernel over `tasks` pieces of work, one a block at a time: at most what is resident
-// at once by the occupancy calculator. Lets the kernel have the shared memory that it will be launched with.
+// Lets a kernel be launched with so much dynamic shared memory.
+template <auto kernel>
+void allow_shared(int64_t bytes) {
+  if (bytes <= 48 * 1024 - kOwnShared) return;  // every kernel may, without asking
+  static const bool allowed = [] {
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_limit())),
+          "cudaFuncSetAttribute");
+    return true;
+  }();
+  static_cast<void>(allowed);
+}
+
+// Exactly these blocks.
+struct Grid {
+  dim3 blocks, threads;
+  int64_t shared_bytes = 0;  // of dynamic shared memory, for each block
+};
+
+// Blocks that loop over `tasks` pieces of work, one at a time: as many as are resident at once by the
+// occupancy calculator, or fewer where there is less work.
+template <int threads = kThreads>
+struct ResidentBlocks {
+  int64_t tasks;
+  int64_t shared_bytes = 0;
+};
+
+inline ResidentBlocks<> blocks_for(int64_t tasks, int64_t shared_bytes = 0) { return {tasks, shared_bytes}; }
+// The same where a task is a thread's: for kernels of grid_stride_loop().
+inline ResidentBlocks<> threads_for(int64_t tasks) { return {(tasks + kThreads - 1) / kThreads}; }
+
+// How many blocks that is; at least 1.
 template <auto kernel, int threads = kThreads>
 unsigned resident_blocks(int64_t tasks, int64_t shared_bytes = 0) {
   struct Found {
@@ -29,20 +58,42 @@ unsigned resident_blocks(int64_t tasks, int64_t shared_bytes = 0) {
   };
   thread_local Found last;
   if (last.shared_bytes != shared_bytes) {
-    const auto* function = reinterpret_cast<const void*>(kernel);
-    if (shared_bytes > 48 * 1024 - kOwnShared)  // more than every kernel has without asking
-      check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shared_limit())),
-            "cudaFuncSetAttribute");
+    allow_shared<kernel>(shared_bytes);
     int per_sm = 0;
-    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, function, threads, shared_bytes),
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, reinterpret_cast<const void*>(kernel),
+                                                        threads, shared_bytes),
           "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
     last = {shared_bytes, std::max(1, per_sm) * properties().multiProcessorCount};
   }
   return static_cast<unsigned>(std::clamp<int64_t>(tasks, 1, last.blocks));
 }
 
-// The same for one thread a piece of work.
+// Launches the kernel on stream(); DeviceError naming `what` and the running op when it cannot be launched.
+template <auto kernel, class... Args>
+void launch(const char* what, const Grid& grid, const Args&... args) {
+  allow_shared<kernel>(grid.shared_bytes);
+  kernel<<<grid.blocks, grid.threads, grid.shared_bytes, stream()>>>(args...);
+  // Inline: a library of its own has a CUDA runtime of its own, with its errors.
+  check(cudaGetLastError(), what);
+}
+
+// The same; nothing is launched for no work.
+template <auto kernel, int threads, class... Args>
+void launch(const char* what, const ResidentBlocks<threads>& blocks, const Args&... args) {
+  if (blocks.tasks == 0) return;
+  const unsigned count = resident_blocks<kernel, threads>(blocks.tasks, blocks.shared_bytes);
+  launch<kernel>(what, Grid{count, threads, blocks.shared_bytes}, args...);
+}
+
+// Calls body(i) for i < count, one thread each, in a grid of any number of blocks.
+template <class Body>
+__device__ void grid_stride_loop(int64_t count, Body body) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) body(i);
+}
+
+// To go.
+inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
 template <auto kernel, int threads = kThreads>
 unsigned resident_blocks_of_threads(int64_t tasks) {
   return resident_blocks<kernel, threads>((tasks + threads - 1) / threads);

@@ -142,9 +142,8 @@ __device__ void map_one(const detail::Map<F, O, I...>& map, int64_t i, std::inde
 
 template <int V, class F, class O, class... I>
 __global__ void __launch_bounds__(kThreads) map_kernel(detail::Map<F, O, I...> map) {
-  const int64_t count = map.walk.numel / V, step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step)
-    map_one<V>(map, i, std::index_sequence_for<I...>{});
+  grid_stride_loop(map.walk.numel / V,
+                   [&](int64_t i) { map_one<V>(map, i, std::index_sequence_for<I...>{}); });
 }
 
 // Whether V elements at a time are aligned in every operand, and never cross the end of a row.
@@ -172,39 +171,37 @@ void launch_map(const detail::Map<F, O, I...>& map) {
   const void* bases[N] = {map.out};
   for (int k = 1; k < N; ++k) bases[k] = map.in[k - 1];
   if (V > 1 && takes_vectors<V>(map.walk, bases, sizes)) {
-    constexpr auto kernel = map_kernel<V, F, O, I...>;
-    kernel<<<resident_blocks_of_threads<kernel>(map.walk.numel / V), kThreads, 0, stream()>>>(map);
+    launch<map_kernel<V, F, O, I...>>("map", threads_for(map.walk.numel / V), map);
   } else {
-    constexpr auto kernel = map_kernel<1, F, O, I...>;
-    kernel<<<resident_blocks_of_threads<kernel>(map.walk.numel), kThreads, 0, stream()>>>(map);
+    launch<map_kernel<1, F, O, I...>>("map", threads_for(map.walk.numel), map);
   }
-  check_launch("map");
 }
 
 template <class F, class O, class... I>
 void register_map() {
-  device_kernel<detail::Map<F, O, I...>> = launch_map<F, O, I...>;
+  register_kernel(launch_map<F, O, I...>);
 }
 
-// Runs f.operator()<T>() for the types of a list, at the start of the module.
-template <class... T>
-struct Types {
-  template <class F>
-  explicit Types(F f) {
-    (f.template operator()<T>(), ...);
-  }
-};
+// Calls f.operator()<T>() for each of some types: registers a kernel for every dtype.
+template <class... T, class F>
+void for_types(F f) {
+  (f.template operator()<T>(), ...);
+}
 template <class F>
-struct ForFloats {
-  explicit ForFloats(F f) { Types<bf16, float, double> all(f); }
-};
+void for_floats(F f) {
+  for_types<bf16, float, double>(f);
+}
 template <class F>
-struct ForNumbers {
-  explicit ForNumbers(F f) { Types<uint8_t, int32_t, int64_t, bf16, float, double> all(f); }
-};
+void for_numbers(F f) {
+  for_types<uint8_t, int32_t, int64_t, bf16, float, double>(f);
+}
 template <class F>
-struct ForAll {
-  explicit ForAll(F f) { Types<bool, uint8_t, int32_t, int64_t, bf16, float, double> all(f); }
-};
+void for_all_types(F f) {
+  for_types<bool, uint8_t, int32_t, int64_t, bf16, float, double>(f);
+}
+template <class F>  // to go
+void ForFloats(F f) {
+  for_floats(f);
+}
 
 }  // namespace tandem::cuda

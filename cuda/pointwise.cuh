@@ -9,7 +9,7 @@ namespace tandem::cuda {
 template <class... F>
 void register_pointwise() {
   const auto one = []<class G>() {
-    ForFloats floats([]<class T>() {
+    for_floats([]<class T>() {
       using C = compute_t<T>;
       register_map<detail::ValueOf<G, C>, T, T>();
       register_map<detail::TimesDerivative<G, C>, T, T, T>();

@@ -169,8 +169,11 @@ struct Team {
     for (int64_t i = rank(); i < n; i += size) body(i);
   }
 
-  // Blocks for so many rows.
-  template <auto kernel>
+  // Blocks of kBlock threads that loop over rows.
+  static ResidentBlocks<kBlock> blocks_for(int64_t rows, int64_t shared_bytes = 0) {
+    return {(rows + kRows - 1) / kRows, shared_bytes};
+  }
+  template <auto kernel>  // to go
   static unsigned blocks(int64_t rows, int shared_bytes = 0) {
     return resident_blocks<kernel, kBlock>((rows + kRows - 1) / kRows, shared_bytes);
   }

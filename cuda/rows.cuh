@@ -139,11 +139,7 @@ void launch_rows(const char* name, const Args& args, int64_t rows, int64_t bytes
   using Team = typename Form::Team;
   bytes = Form::kRegisters ? 0 : (bytes + 31) / 32 * 32;
   if (bytes * Team::kRows > shared_limit()) bytes = partly ? shared_limit() / Team::kRows / 32 * 32 : 0;
-  const int64_t shared = bytes * Team::kRows;
-  const unsigned blocks =
-      resident_blocks<kernel, Team::kBlock>((rows + Team::kRows - 1) / Team::kRows, shared);
-  kernel<<<blocks, Team::kBlock, shared, stream()>>>(args, static_cast<int>(bytes));
-  check_launch(name);
+  launch<kernel>(name, Team::blocks_for(rows, bytes * Team::kRows), args, static_cast<int>(bytes));
 }
 
 }  // namespace tandem::cuda

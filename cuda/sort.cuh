@@ -99,9 +99,7 @@ __global__ void __launch_bounds__(kSortTile / 2) sort_runs(int64_t rows, int64_t
 template <class Item, class Store>
 __global__ void __launch_bounds__(kThreads)
     merge_runs(const Item* items, int64_t rows, Divisor n, int64_t run, Store store) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < rows * n.size;
-       at += step) {
+  grid_stride_loop(rows * n.size, [&](int64_t at) {
     int64_t row = at;
     const int64_t i = n.divide(row), pair = i & ~(2 * run - 1);
     const bool second = (i & run) != 0;
@@ -118,7 +116,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     store(row, pair + (i & (run - 1)) + (low - first), item);
-  }
+  });
 }
 
 // Stores rows of items in memory, for the next step.
@@ -139,20 +137,15 @@ void sort_rows(int64_t rows, int64_t n, const Load& load, const Store& store) {
   const int64_t run = int64_t{1} << power;
   const int64_t runs = (n + run - 1) / run, tiles = (rows * runs + kSortTile / run - 1) / (kSortTile / run);
   const auto sort = [&]<class S>(const S& to) {
-    constexpr auto kernel = sort_runs<Item, Load, S>;
-    kernel<<<resident_blocks<kernel, kSortTile / 2>(tiles), kSortTile / 2, 0, stream()>>>(
-        rows, n, Divisor(runs), power, load, to);
-    check_launch("sort");
+    launch<sort_runs<Item, Load, S>>("sort", ResidentBlocks<kSortTile / 2>{tiles}, rows, n, Divisor(runs),
+                                     power, load, to);
   };
   if (runs == 1) return sort(store);
   const Scratch memory(2 * rows * n * static_cast<int64_t>(sizeof(Item)));
   Item *from = memory.as<Item>(), *to = from + rows * n;
   sort(StoreItem<Item>{from, n});
   const auto merge = [&]<class S>(int64_t length, const S& into) {
-    constexpr auto kernel = merge_runs<Item, S>;
-    kernel<<<resident_blocks_of_threads<kernel>(rows * n), kThreads, 0, stream()>>>(from, rows, Divisor(n),
-                                                                                    length, into);
-    check_launch("sort");
+    launch<merge_runs<Item, S>>("sort", threads_for(rows * n), from, rows, Divisor(n), length, into);
   };
   for (int64_t length = run; length < n; length *= 2) {
     if (2 * length >= n) return merge(length, store);
@@ -166,9 +159,7 @@ void sort_rows(int64_t rows, int64_t n, const Load& load, const Store& store) {
 template <class Item>
 __global__ void __launch_bounds__(kThreads)
     find_keys(const Item* items, int64_t rows, int64_t n, Divisor keys, uint32_t* first) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < rows * keys.size;
-       at += step) {
+  grid_stride_loop(rows * keys.size, [&](int64_t at) {
     int64_t row = at;
     const auto key = static_cast<uint64_t>(keys.divide(row));
     const Item* line = items + row * n;
@@ -182,7 +173,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     first[at] = static_cast<uint32_t>(low);
-  }
+  });
 }
 
 // Places by key: sorted items (a key and a position) of rows of n, and where the positions of each key begin.
@@ -206,10 +197,8 @@ void with_places(int64_t rows, int64_t n, int64_t keys, const Load& load, Use us
   const Scratch items(rows * n * static_cast<int64_t>(sizeof(uint64_t))),
       first(rows * (keys + 1) * static_cast<int64_t>(sizeof(uint32_t)));
   sort_rows<uint64_t>(rows, n, load, StoreItem<uint64_t>{items.as<uint64_t>(), n});
-  constexpr auto find = find_keys<uint64_t>;
-  find<<<resident_blocks_of_threads<find>(rows * (keys + 1)), kThreads, 0, stream()>>>(
-      items.as<uint64_t>(), rows, n, Divisor(keys + 1), first.as<uint32_t>());
-  check_launch("sort");
+  launch<find_keys<uint64_t>>("sort", threads_for(rows * (keys + 1)), items.as<uint64_t>(), rows, n,
+                              Divisor(keys + 1), first.as<uint32_t>());
   use(Places{items.as<uint64_t>(), first.as<uint32_t>(), n, keys});
 }
 

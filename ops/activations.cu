@@ -7,10 +7,9 @@ namespace {
 
 using namespace detail;
 
-const bool registered = [] {
+const RegisterKernels registered{[] {
   cuda::register_pointwise<Relu, LeakyRelu, Elu, Tanh, Sigmoid, Silu, Softplus, GeluExact, GeluTanh>();
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem

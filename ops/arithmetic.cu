@@ -14,18 +14,17 @@ struct ForBinary {
   }
 };
 
-const bool registered = [] {
-  cuda::ForNumbers(ForBinary<AddValue>{});
-  cuda::ForNumbers(ForBinary<SubValue>{});
-  cuda::ForNumbers(ForBinary<MulValue>{});
-  cuda::ForNumbers(ForBinary<MaximumValue>{});
-  cuda::ForNumbers(ForBinary<MinimumValue>{});
-  cuda::ForFloats(ForBinary<DivValue>{});
-  cuda::ForFloats(ForBinary<PowValue>{});
-  cuda::ForNumbers([]<class T>() { cuda::register_map<AffineValue<compute_t<T>>, T, T>(); });
-  cuda::ForFloats([]<class T>() { cuda::register_map<PowScalarValue<compute_t<T>>, T, T>(); });
-  return true;
-}();
+const RegisterKernels registered{[] {
+  cuda::for_numbers(ForBinary<AddValue>{});
+  cuda::for_numbers(ForBinary<SubValue>{});
+  cuda::for_numbers(ForBinary<MulValue>{});
+  cuda::for_numbers(ForBinary<MaximumValue>{});
+  cuda::for_numbers(ForBinary<MinimumValue>{});
+  cuda::for_floats(ForBinary<DivValue>{});
+  cuda::for_floats(ForBinary<PowValue>{});
+  cuda::for_numbers([]<class T>() { cuda::register_map<AffineValue<compute_t<T>>, T, T>(); });
+  cuda::for_floats([]<class T>() { cuda::register_map<PowScalarValue<compute_t<T>>, T, T>(); });
+}};
 
 }  // namespace
 }  // namespace tandem

@@ -271,10 +271,7 @@ void launch(const AttentionRows<T>& args) {
   });
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() { device_kernel<AttentionRows<T>> = launch<T>; });
-  return true;
-}();
+const RegisterKernels registered{[] { cuda::for_floats([]<class T>() { register_kernel(launch<T>); }); }};
 
 }  // namespace
 }  // namespace tandem

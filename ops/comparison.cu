@@ -8,14 +8,13 @@ using namespace detail;
 
 template <class... F>
 void register_predicates() {
-  cuda::ForAll([]<class T>() { (cuda::register_map<Holds<F, compute_t<T>>, bool, T, T>(), ...); });
+  cuda::for_all_types([]<class T>() { (cuda::register_map<Holds<F, compute_t<T>>, bool, T, T>(), ...); });
 }
 
-const bool registered = [] {
+const RegisterKernels registered{[] {
   register_predicates<Eq, Ne, Lt, Le, Gt, Ge, And, Or>();
-  cuda::ForAll([]<class T>() { cuda::register_map<Choose<compute_t<T>>, T, bool, T, T>(); });
-  return true;
-}();
+  cuda::for_all_types([]<class T>() { cuda::register_map<Choose<compute_t<T>>, T, bool, T, T>(); });
+}};
 
 }  // namespace
 }  // namespace tandem

@@ -23,13 +23,12 @@ struct ConvWalk {
 
 template <class T, class Body>
 __device__ void each_output(int64_t count, const ConvWalk& walk, T* out, Body body) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+  cuda::grid_stride_loop(count, [&](int64_t i) {
     int64_t n = i;
     const int64_t column = walk.columns.divide(n), row = walk.rows.divide(n),
                   channel = walk.channels.divide(n);
     out[i] = body(n, channel, row, column);
-  }
+  });
 }
 
 template <class T>
@@ -113,13 +112,12 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     add_bias_kernel(int64_t count, Divisor positions, Divisor channels, const T* bias, T* y) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+  cuda::grid_stride_loop(count, [&](int64_t i) {
     int64_t rest = i;
     positions.divide(rest);
     const int64_t channel = channels.divide(rest);
     y[i] = static_cast<compute_t<T>>(y[i]) + static_cast<compute_t<T>>(bias[channel]);
-  }
+  });
 }
 
 // A group without channels is never divided by.
@@ -147,17 +145,12 @@ void launch_conv(const Conv2dArgs& args) {
   if (s.c > 0) {
     if (cuda::dnn_conv_forward(s, args.dtype, x, weight, bias, y)) return;
     if (bias && cuda::dnn_conv_forward(s, args.dtype, x, weight, nullptr, y)) {
-      constexpr auto kernel = add_bias_kernel<T>;
-      kernel<<<cuda::resident_blocks_of_threads<kernel>(count), kThreads, 0, cuda::stream()>>>(
-          count, Divisor(s.out_h() * s.out_w()), Divisor(s.o), bias, y);
-      return cuda::check_launch("conv2d: bias");
+      return cuda::launch<add_bias_kernel<T>>("conv2d: bias", cuda::threads_for(count), count,
+                                              Divisor(s.out_h() * s.out_w()), Divisor(s.o), bias, y);
     }
   }
-  constexpr auto kernel = conv_kernel<T>;
-  const ConvWalk walk = walk_over_outputs(s);
-  kernel<<<cuda::resident_blocks_of_threads<kernel>(count), kThreads, 0, cuda::stream()>>>(s, walk, x, weight,
-                                                                                           bias, y);
-  cuda::check_launch("conv2d");
+  cuda::launch<conv_kernel<T>>("conv2d", cuda::threads_for(count), s, walk_over_outputs(s), x, weight, bias,
+                               y);
 }
 
 template <class T>
@@ -168,12 +161,10 @@ void launch_conv_data(const Conv2dDataArgs& args) {
   T* dx = static_cast<T*>(args.dx);
   if (count == 0) return;
   if (s.o > 0 && cuda::dnn_conv_data(s, args.dtype, dy, weight, dx)) return;
-  constexpr auto kernel = conv_data_kernel<T>;
   ConvWalk walk = walk_over_outputs(s);
   walk.rows = Divisor(s.h), walk.columns = Divisor(s.w), walk.channels = Divisor(s.c);
-  kernel<<<cuda::resident_blocks_of_threads<kernel>(count), kThreads, 0, cuda::stream()>>>(s, walk, dy,
-                                                                                           weight, dx);
-  cuda::check_launch("conv2d: data gradient");
+  cuda::launch<conv_data_kernel<T>>("conv2d: data gradient", cuda::threads_for(count), s, walk, dy, weight,
+                                    dx);
 }
 
 template <class T>
@@ -184,20 +175,24 @@ void launch_conv_weights(const Conv2dWeightsArgs& args) {
   T* dweight = static_cast<T*>(args.dweight);
   if (count == 0) return;
   if (s.n > 0 && cuda::dnn_conv_weights(s, args.dtype, x, dy, dweight, args.exact)) return;
-  constexpr auto kernel = conv_weights_kernel<T>;
-  const ConvWalk walk = walk_over_outputs(s);
-  kernel<<<cuda::resident_blocks<kernel>(count), kThreads, 0, cuda::stream()>>>(s, walk, x, dy, dweight);
-  cuda::check_launch("conv2d: weight gradient");
+  cuda::launch<conv_weights_kernel<T>>("conv2d: weight gradient", cuda::blocks_for(count), s,
+                                       walk_over_outputs(s), x, dy, dweight);
 }
 
-const RegisterKernel<Conv2dArgs> forward{[](const Conv2dArgs& args) {
+void conv(const Conv2dArgs& args) {
   dispatch_floating("conv2d", args.dtype, [&]<class T>() { launch_conv<T>(args); });
-}};
-const RegisterKernel<Conv2dDataArgs> data{[](const Conv2dDataArgs& args) {
+}
+void conv_data(const Conv2dDataArgs& args) {
   dispatch_floating("conv2d", args.dtype, [&]<class T>() { launch_conv_data<T>(args); });
-}};
-const RegisterKernel<Conv2dWeightsArgs> weights{[](const Conv2dWeightsArgs& args) {
+}
+void conv_weights(const Conv2dWeightsArgs& args) {
   args.dtype == DType::f64 ? launch_conv_weights<double>(args) : launch_conv_weights<float>(args);
+}
+
+const RegisterKernels registered{[] {
+  register_kernel(conv);
+  register_kernel(conv_data);
+  register_kernel(conv_weights);
 }};
 
 }  // namespace

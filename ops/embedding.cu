@@ -12,25 +12,22 @@ using namespace detail;
 
 template <class T, int V>
 __global__ void __launch_bounds__(cuda::kThreads) rows_kernel(TableRows<T> a, cuda::Divisor width) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * cuda::kThreads, count = a.count * width.size;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < count; i += step) {
+  cuda::grid_stride_loop(a.count * width.size, [&](int64_t i) {
     int64_t position = i;
     const int64_t column = width.divide(position) * V, row = a.index[position];
     cuda::Vector<T, V> values{};
     if (static_cast<uint64_t>(row) < static_cast<uint64_t>(a.rows) && row != a.zero_row)
       values = cuda::load_vector<V>(a.table + row * a.width + column);
     cuda::store_vector<V>(a.out + i * V, values);
-  }
+  });
 }
 
 template <class T>
 void copy_rows(const TableRows<T>& a) {
   if (a.count * a.width == 0) return;
   const auto run = [&]<int V>() {
-    constexpr auto kernel = rows_kernel<T, V>;
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(a.count * a.width / V), cuda::kThreads, 0,
-             cuda::stream()>>>(a, cuda::Divisor(a.width / V));
-    cuda::check_launch("embedding");
+    cuda::launch<rows_kernel<T, V>>("embedding", cuda::threads_for(a.count * a.width / V), a,
+                                    cuda::Divisor(a.width / V));
   };
   constexpr int V = 16 / sizeof(T);
   cuda::takes_row_vectors<V>(a.width, a.table, static_cast<const T*>(a.out)) ? run.template operator()<V>()
@@ -144,26 +141,21 @@ void sum_rows(const TableRowSums<T>& a) {
                     a.rows);
   cuda::with_places(1, a.count, a.rows, LoadRow{a.index, a.rows}, [&](const cuda::Places& places) {
     const auto run = [&]<int V>() {
-      using Team = cuda::Team<cuda::kWarp>;
-      constexpr auto few = sum_few<T, V>, many = sum_many<T, V>;
-      few<<<Team::blocks<few>(a.rows), Team::kBlock, 0, cuda::stream()>>>(a, places);
-      if (a.count >= kMany)
-        many<<<cuda::resident_blocks<many>(a.rows), cuda::kThreads, 0, cuda::stream()>>>(a, places);
+      cuda::launch<sum_few<T, V>>("embedding", cuda::Team<cuda::kWarp>::blocks_for(a.rows), a, places);
+      if (a.count >= kMany) cuda::launch<sum_many<T, V>>("embedding", cuda::blocks_for(a.rows), a, places);
     };
     constexpr int V = 16 / sizeof(T);
     cuda::takes_row_vectors<V>(a.width, a.g, static_cast<const T*>(a.out)) ? run.template operator()<V>()
                                                                            : run.template operator()<1>();
-    cuda::check_launch("embedding");
   });
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() {
-    device_kernel<TableRows<T>> = copy_rows<T>;
-    device_kernel<TableRowSums<T>> = sum_rows<T>;
+const RegisterKernels registered{[] {
+  cuda::for_floats([]<class T>() {
+    register_kernel(copy_rows<T>);
+    register_kernel(sum_rows<T>);
   });
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem

@@ -90,12 +90,13 @@ __global__ void __launch_bounds__(cuda::kThreads) along_columns(ArgExtremes<larg
   }
 }
 
+template <bool largest>
+constexpr const char* name_of = largest ? "argmax" : "argmin";
+
 template <bool largest, class T, int V>
 void launch_rows(const ArgExtremes<largest, T>& a) {
   cuda::with_team(a.n / V, [&]<int size>() {
-    using Team = cuda::Team<size>;
-    constexpr auto kernel = along_rows<largest, T, V, size>;
-    kernel<<<Team::template blocks<kernel>(a.outer), Team::kBlock, 0, cuda::stream()>>>(a);
+    cuda::launch<along_rows<largest, T, V, size>>(name_of<largest>, cuda::Team<size>::blocks_for(a.outer), a);
   });
 }
 
@@ -111,20 +112,17 @@ void launch(const ArgExtremes<largest, T>& a) {
         cuda::kThreads / static_cast<int>(a.n >= 8 ? 8 : std::bit_floor(static_cast<uint64_t>(a.n)));
     if (a.inner < tiles.width) tiles.width = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(a.inner)));
     tiles.count = cuda::Divisor((a.inner + tiles.width - 1) / tiles.width);
-    constexpr auto kernel = along_columns<largest, T>;
-    kernel<<<cuda::resident_blocks<kernel>(a.outer * tiles.count.size), cuda::kThreads, 0, cuda::stream()>>>(
-        a, tiles);
+    cuda::launch<along_columns<largest, T>>(name_of<largest>, cuda::blocks_for(a.outer * tiles.count.size), a,
+                                            tiles);
   }
-  cuda::check_launch(largest ? "argmax" : "argmin");
 }
 
-const bool registered = [] {
-  cuda::ForAll([]<class T>() {
-    device_kernel<ArgExtremes<true, T>> = launch<true, T>;
-    device_kernel<ArgExtremes<false, T>> = launch<false, T>;
+const RegisterKernels registered{[] {
+  cuda::for_all_types([]<class T>() {
+    register_kernel(launch<true, T>);
+    register_kernel(launch<false, T>);
   });
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem

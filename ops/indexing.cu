@@ -12,16 +12,14 @@ using namespace detail;
 template <class T, int V>
 __global__ void __launch_bounds__(cuda::kThreads)
     gather_kernel(GatherAlong<T> a, const __grid_constant__ cuda::Walker<3> walk) {
-  const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < walk.numel;
-       i += grid) {
+  cuda::grid_stride_loop(walk.numel, [&](int64_t i) {
     const auto at = walk.at(i);
     const int64_t index = a.index[at.of[2]];
     cuda::Vector<T, V> values{};
     if (static_cast<uint64_t>(index) < static_cast<uint64_t>(a.size))
       values = cuda::load_vector<V>(a.x + at.of[1] + index * a.step);
     cuda::store_vector<V>(a.out + at.of[0], values);
-  }
+  });
 }
 
 template <class T>
@@ -29,11 +27,8 @@ void gather(const GatherAlong<T>& a) {
   if (a.walk.numel == 0) return;
   constexpr int V = 16 / sizeof(T);
   const auto run = [&]<int v>() {
-    constexpr auto kernel = gather_kernel<T, v>;
     const cuda::Walker<3> walk(a.walk, v);
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(walk.numel), cuda::kThreads, 0, cuda::stream()>>>(a,
-                                                                                                        walk);
-    cuda::check_launch("gather");
+    cuda::launch<gather_kernel<T, v>>("gather", cuda::threads_for(walk.numel), a, walk);
   };
   // Vectors where neighbours in out are neighbours in x: one index for all of them.
   const int last = a.walk.dims - 1;
@@ -50,16 +45,14 @@ void gather(const GatherAlong<T>& a) {
 template <class Write>
 __global__ void __launch_bounds__(cuda::kThreads)
     write_lines(WriteAlong<Write> a, const __grid_constant__ cuda::Walker<3> walk) {
-  const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < walk.numel;
-       i += grid) {
+  cuda::grid_stride_loop(walk.numel, [&](int64_t i) {
     const auto at = walk.at(i);
     for (int64_t j = 0; j < a.count; ++j) {
       const int64_t index = a.index[at.of[1] + j * a.index_stride];
       if (static_cast<uint64_t>(index) >= static_cast<uint64_t>(a.size)) continue;
       Write{}(a.out[at.of[0] + index * a.out_stride], a.src[at.of[2] + j * a.src_stride]);
     }
-  }
+  });
 }
 
 // The positions of long lines are sorted by index first. Those out of range come last.
@@ -80,18 +73,16 @@ template <class Write>
 __global__ void __launch_bounds__(cuda::kThreads)
     write_elements(WriteAlong<Write> a, const __grid_constant__ cuda::Walker<4> elements,
                    cuda::Places places) {
-  const int64_t grid = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < elements.numel;
-       i += grid) {
+  cuda::grid_stride_loop(elements.numel, [&](int64_t i) {
     const auto at = elements.at(i);
     const int64_t along = at.of[2], line = at.of[3], count = places.count(line, along);
-    if (count == 0) continue;
+    if (count == 0) return;
     const uint64_t* items = places.begin(line, along);
     auto value = a.out[at.of[0]];
     for (int64_t j = Write::last_only ? count - 1 : 0; j < count; ++j)
       Write{}(value, a.src[at.of[1] + cuda::index_of(items[j]) * a.src_stride]);
     a.out[at.of[0]] = value;
-  }
+  });
 }
 
 template <class Write>
@@ -111,9 +102,8 @@ void write_by_elements(const WriteAlong<Write>& a, bool one_line) {
   cuda::with_places(one_line ? 1 : walk.numel, a.count, a.size,
                     LoadPlace{cuda::Walker<3>(walk), a.index, a.index_stride, a.size},
                     [&](const cuda::Places& places) {
-                      constexpr auto kernel = write_elements<Write>;
-                      kernel<<<cuda::resident_blocks_of_threads<kernel>(elements.numel), cuda::kThreads, 0,
-                               cuda::stream()>>>(a, elements, places);
+                      cuda::launch<write_elements<Write>>("scatter", cuda::threads_for(elements.numel), a,
+                                                          elements, places);
                     });
 }
 
@@ -131,22 +121,18 @@ void write(const WriteAlong<Write>& a) {
         a.size);
     write_by_elements(a, one_line);
   } else {
-    constexpr auto kernel = write_lines<Write>;
     const cuda::Walker<3> walk(a.walk);
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(walk.numel), cuda::kThreads, 0, cuda::stream()>>>(a,
-                                                                                                        walk);
+    cuda::launch<write_lines<Write>>("scatter", cuda::threads_for(walk.numel), a, walk);
   }
-  cuda::check_launch("scatter");
 }
 
-const bool registered = [] {
-  cuda::ForAll([]<class T>() {
-    device_kernel<GatherAlong<T>> = gather<T>;
-    device_kernel<WriteAlong<Assign<T>>> = write<Assign<T>>;
+const RegisterKernels registered{[] {
+  cuda::for_all_types([]<class T>() {
+    register_kernel(gather<T>);
+    register_kernel(write<Assign<T>>);
   });
-  cuda::ForNumbers([]<class T>() { device_kernel<WriteAlong<Accumulate<T>>> = write<Accumulate<T>>; });
-  return true;
-}();
+  cuda::for_numbers([]<class T>() { register_kernel(write<Accumulate<T>>); });
+}};
 
 }  // namespace
 }  // namespace tandem

@@ -14,19 +14,18 @@ struct FromAll {
   }
 };
 
-const bool registered = [] {
-  cuda::ForAll([]<class O>() {
-    cuda::ForAll(FromAll<O>{});
+const RegisterKernels registered{[] {
+  cuda::for_all_types([]<class O>() {
+    cuda::for_all_types(FromAll<O>{});
     cuda::register_map<Constant<compute_t<O>>, O>();
   });
-  cuda::ForNumbers([]<class T>() {
+  cuda::for_numbers([]<class T>() {
     using C = compute_t<T>;
     cuda::register_map<Plus<C>, T, T, T>();
     cuda::register_map<PlusScaled<C>, T, T, T>();
     cuda::register_map<Times<C>, T, T>();
   });
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem

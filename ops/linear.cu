@@ -75,18 +75,17 @@ void launch(const LinearSweep<T>& sweep) {
   const int64_t wanted = std::clamp<int64_t>((sweep.rows + 31) / 32, 1, std::min<int64_t>(most, 65535));
   const int64_t chunk = std::max<int64_t>(1, (sweep.rows + wanted - 1) / wanted);
   const int64_t chunks = std::max<int64_t>(1, (sweep.rows + chunk - 1) / chunk);
-  const dim3 grid(static_cast<unsigned>(columns), static_cast<unsigned>(chunks)), block(kLanes, kRows);
-  if (!sweep.sums || chunks == 1) {
-    sweep_kernel<F, V><<<grid, block, 0, cuda::stream()>>>(sweep, chunk, sweep.sums, sweep.accumulate);
-    return cuda::check_launch("linear_sweep");
-  }
+  const auto run = [&](A* sums, bool accumulate) {
+    const dim3 blocks(static_cast<unsigned>(columns), static_cast<unsigned>(chunks));
+    cuda::launch<sweep_kernel<F, V, T>>("linear_sweep", cuda::Grid{blocks, {kLanes, kRows}}, sweep, chunk,
+                                        sums, accumulate);
+  };
+  if (!sweep.sums || chunks == 1) return run(sweep.sums, sweep.accumulate);
   const cuda::Scratch scratch(chunks * sweep.cols * static_cast<int64_t>(sizeof(A)));
-  sweep_kernel<F, V><<<grid, block, 0, cuda::stream()>>>(sweep, chunk, scratch.as<A>(), false);
-  cuda::check_launch("linear_sweep");
-  const int64_t blocks = (sweep.cols + cuda::kThreads - 1) / cuda::kThreads;
-  finish_kernel<A><<<static_cast<unsigned>(blocks), cuda::kThreads, 0, cuda::stream()>>>(
-      scratch.as<A>(), sweep.sums, chunks, sweep.cols, sweep.accumulate);
-  cuda::check_launch("linear_sweep_sums");
+  run(scratch.as<A>(), false);
+  const auto blocks = static_cast<unsigned>((sweep.cols + cuda::kThreads - 1) / cuda::kThreads);
+  cuda::launch<finish_kernel<A>>("linear_sweep_sums", cuda::Grid{blocks, cuda::kThreads}, scratch.as<A>(),
+                                 sweep.sums, chunks, sweep.cols, sweep.accumulate);
 }
 
 template <class F, class T>
@@ -113,9 +112,7 @@ void run(const LinearSweep<T>& sweep) {
   }
 }
 
-const RegisterKernel<LinearSweep<bf16>> sweep_bf16{run};
-const RegisterKernel<LinearSweep<float>> sweep_f32{run};
-const RegisterKernel<LinearSweep<double>> sweep_f64{run};
+const RegisterKernels registered{[] { cuda::for_floats([]<class T>() { register_kernel(run<T>); }); }};
 
 }  // namespace
 }  // namespace tandem

@@ -6,10 +6,9 @@ namespace {
 
 using namespace detail;
 
-const bool registered = [] {
+const RegisterKernels registered{[] {
   cuda::register_pointwise<Abs, Square, Reciprocal, Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Sin, Cos, Erf>();
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem

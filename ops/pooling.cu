@@ -27,12 +27,11 @@ struct PoolGrid {
 // Calls body(i, map, row, column) for every element, spread over the threads.
 template <class Body>
 __device__ void each_element(int64_t count, const PoolGrid& grid, Body body) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+  cuda::grid_stride_loop(count, [&](int64_t i) {
     int64_t row, column;
     const int64_t map = grid.locate(i, row, column);
     body(i, map, row, column);
-  }
+  });
 }
 
 template <class T>
@@ -116,12 +115,11 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 __global__ void __launch_bounds__(kThreads) gather_kernel(int64_t map_size, Divisor windows, int64_t count,
                                                           const T* c, const int32_t* winners, T* y) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+  cuda::grid_stride_loop(count, [&](int64_t i) {
     int64_t map = i;
     windows.divide(map);
     y[i] = c[map * map_size + winners[i]];
-  }
+  });
 }
 
 // An element looks at the windows that it is in, and takes g of those that it wins.
@@ -160,62 +158,69 @@ bool as_sliding(const PoolMaps& all, cuda::PoolShape& shape, cuda::Pool& pool) {
   return true;
 }
 
-template <auto kernel, class... A>
-void launch(const char* name, int64_t count, A... args) {
-  if (count == 0) return;
-  kernel<<<cuda::resident_blocks_of_threads<kernel>(count), kThreads, 0, cuda::stream()>>>(args...);
-  cuda::check_launch(name);
-}
-
-const RegisterKernel<AvgPoolArgs> avg{[](const AvgPoolArgs& a) {
+void avg_pool(const AvgPoolArgs& a) {
   cuda::PoolShape shape;
   cuda::Pool pool;
   if (as_sliding(a, shape, pool) && cuda::dnn_pool_forward(shape, a.dtype, pool, a.x, a.y)) return;
+  const int64_t count = windows_of(a);
+  if (count == 0) return;
   dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {
-    const int64_t count = windows_of(a),
-                  of_one = a.windows.h.map * a.windows.w.map * a.maps / (count ? count : 1);
-    const T* x = static_cast<const T*>(a.x);
-    T* y = static_cast<T*>(a.y);
-    if (of_one < cuda::kWarp)
-      return launch<avg_kernel<T>>("avg_pool2d", count, a.windows, over_windows(a), count, x, y);
-    if (count == 0) return;
-    constexpr auto kernel = avg_warp_kernel<T>;
-    kernel<<<cuda::Team<cuda::kWarp>::blocks<kernel>(count), kThreads, 0, cuda::stream()>>>(
-        a.windows, over_windows(a), count, x, y);
-    cuda::check_launch("avg_pool2d");
+    const auto run = [&]<auto kernel>(const auto& blocks) {
+      cuda::launch<kernel>("avg_pool2d", blocks, a.windows, over_windows(a), count,
+                           static_cast<const T*>(a.x), static_cast<T*>(a.y));
+    };
+    if (elements_of(a) / count < cuda::kWarp) {
+      run.template operator()<avg_kernel<T>>(cuda::threads_for(count));
+    } else {
+      run.template operator()<avg_warp_kernel<T>>(cuda::Team<cuda::kWarp>::blocks_for(count));
+    }
   });
-}};
+}
 
-const RegisterKernel<AvgPoolGradArgs> avg_grad{[](const AvgPoolGradArgs& a) {
+void avg_pool_grad(const AvgPoolGradArgs& a) {
   cuda::PoolShape shape;
   cuda::Pool pool;
   if (as_sliding(a, shape, pool) && cuda::dnn_pool_backward(shape, a.dtype, pool, a.g, a.dx)) return;
+  const int64_t count = elements_of(a);
+  if (count == 0) return;
   dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {
-    launch<avg_grad_kernel<T>>("avg_pool2d_grad", elements_of(a), a.windows, over_elements(a), elements_of(a),
-                               static_cast<const T*>(a.g), static_cast<T*>(a.dx));
+    cuda::launch<avg_grad_kernel<T>>("avg_pool2d_grad", cuda::threads_for(count), a.windows, over_elements(a),
+                                     count, static_cast<const T*>(a.g), static_cast<T*>(a.dx));
   });
-}};
+}
 
-const RegisterKernel<MaxPoolArgs> max{[](const MaxPoolArgs& a) {
+void max_pool(const MaxPoolArgs& a) {
+  const int64_t count = windows_of(a);
   dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
-    launch<max_kernel<T>>("max_pool2d", windows_of(a), a.windows, over_windows(a), windows_of(a),
-                          static_cast<const T*>(a.x), static_cast<T*>(a.y), a.winners);
+    cuda::launch<max_kernel<T>>("max_pool2d", cuda::threads_for(count), a.windows, over_windows(a), count,
+                                static_cast<const T*>(a.x), static_cast<T*>(a.y), a.winners);
   });
-}};
+}
 
-const RegisterKernel<GatherWinnersArgs> gather{[](const GatherWinnersArgs& a) {
+void gather_winners(const GatherWinnersArgs& a) {
+  const int64_t count = windows_of(a);
   dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
-    launch<gather_kernel<T>>("max_pool2d_gather", windows_of(a), a.windows.h.map * a.windows.w.map,
-                             Divisor(a.windows.h.windows * a.windows.w.windows), windows_of(a),
-                             static_cast<const T*>(a.c), a.winners, static_cast<T*>(a.y));
+    cuda::launch<gather_kernel<T>>("max_pool2d_gather", cuda::threads_for(count),
+                                   a.windows.h.map * a.windows.w.map,
+                                   Divisor(a.windows.h.windows * a.windows.w.windows), count,
+                                   static_cast<const T*>(a.c), a.winners, static_cast<T*>(a.y));
   });
-}};
+}
 
-const RegisterKernel<ScatterWinnersArgs> scatter{[](const ScatterWinnersArgs& a) {
+void scatter_winners(const ScatterWinnersArgs& a) {
+  const int64_t count = elements_of(a);
   dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
-    launch<scatter_kernel<T>>("max_pool2d_grad", elements_of(a), a.windows, over_elements(a), elements_of(a),
-                              static_cast<const T*>(a.g), a.winners, static_cast<T*>(a.dx));
+    cuda::launch<scatter_kernel<T>>("max_pool2d_grad", cuda::threads_for(count), a.windows, over_elements(a),
+                                    count, static_cast<const T*>(a.g), a.winners, static_cast<T*>(a.dx));
   });
+}
+
+const RegisterKernels registered{[] {
+  register_kernel(avg_pool);
+  register_kernel(avg_pool_grad);
+  register_kernel(max_pool);
+  register_kernel(gather_winners);
+  register_kernel(scatter_winners);
 }};
 
 }  // namespace

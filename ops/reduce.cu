@@ -120,19 +120,15 @@ __global__ void __launch_bounds__(cuda::kThreads) sum_columns(const __grid_const
 template <class O, class T, int V>
 void run(const Plan<T>& p, bool by_columns, O* out) {
   if (by_columns) {
-    constexpr auto kernel = sum_columns<O, T, V>;
-    kernel<<<cuda::resident_blocks<kernel>(p.tiles.size * p.kept.numel * p.parts.size), cuda::kThreads, 0,
-             cuda::stream()>>>(p, out);
+    cuda::launch<sum_columns<O, T, V>>("sum", cuda::blocks_for(p.tiles.size * p.kept.numel * p.parts.size), p,
+                                       out);
   } else if constexpr (std::is_same_v<O, T> ||
                        std::is_same_v<O, accumulate_t<T>>) {  // sums of parts are columns
     cuda::with_team(p.summed.numel, [&]<int size>() {
-      using Team = cuda::Team<size>;
-      constexpr auto kernel = sum_rows<O, T, V, size>;
-      kernel<<<Team::template blocks<kernel>(p.kept.numel * p.parts.size), Team::kBlock, 0, cuda::stream()>>>(
-          p, out);
+      cuda::launch<sum_rows<O, T, V, size>>("sum", cuda::Team<size>::blocks_for(p.kept.numel * p.parts.size),
+                                            p, out);
     });
   }
-  cuda::check_launch("sum");
 }
 
 // Whether V elements of an operand along dimension `fast` are aligned, wherever they begin.
@@ -234,12 +230,10 @@ void launch(const SumAlong<O, T>& sum) {
   }
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() { device_kernel<SumAlong<T, T>> = launch<T, T>; });
-  cuda::Types<bool, uint8_t, int32_t, int64_t> integers(
-      []<class T>() { device_kernel<SumAlong<int64_t, T>> = launch<int64_t, T>; });
-  return true;
-}();
+const RegisterKernels registered{[] {
+  cuda::for_floats([]<class T>() { register_kernel(launch<T, T>); });
+  cuda::for_types<bool, uint8_t, int32_t, int64_t>([]<class T>() { register_kernel(launch<int64_t, T>); });
+}};
 
 }  // namespace
 }  // namespace tandem

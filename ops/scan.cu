@@ -43,8 +43,7 @@ __global__ void __launch_bounds__(threads) along_rows(RunningSums<A, O, T> a) {
 
 template <class A, class O, class T>
 __global__ void __launch_bounds__(cuda::kThreads) along_columns(RunningSums<A, O, T> a, cuda::Divisor inner) {
-  const int64_t columns = a.outer * a.inner, step = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; i < columns; i += step) {
+  cuda::grid_stride_loop(a.outer * a.inner, [&](int64_t i) {
     int64_t outer = i;
     const int64_t column = inner.divide(outer);
     int64_t at = outer * a.n * a.inner + column, next = a.inner;
@@ -55,14 +54,13 @@ __global__ void __launch_bounds__(cuda::kThreads) along_columns(RunningSums<A, O
       total += static_cast<A>(static_cast<compute_t<T>>(a.x[at]));
       a.out[at] = total;
     }
-  }
+  });
 }
 
 template <class A, class O, class T, int V>
 void launch_rows(const RunningSums<A, O, T>& a) {
   const auto run = [&]<int threads>() {
-    constexpr auto kernel = along_rows<A, O, T, V, threads>;
-    kernel<<<cuda::resident_blocks<kernel, threads>(a.outer), threads, 0, cuda::stream()>>>(a);
+    cuda::launch<along_rows<A, O, T, V, threads>>("cumsum", cuda::ResidentBlocks<threads>{a.outer}, a);
   };
   a.n / V <= 2 * cuda::kWarp ? run.template operator()<cuda::kWarp>()
                              : run.template operator()<cuda::kThreads>();
@@ -73,24 +71,20 @@ void launch(const RunningSums<A, O, T>& a) {
   if (a.outer * a.n * a.inner == 0) return;
   constexpr int V = 16 / std::max(sizeof(T), sizeof(O));
   if (a.inner > 1) {
-    constexpr auto kernel = along_columns<A, O, T>;
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(a.outer * a.inner), cuda::kThreads, 0,
-             cuda::stream()>>>(a, cuda::Divisor(a.inner));
+    cuda::launch<along_columns<A, O, T>>("cumsum", cuda::threads_for(a.outer * a.inner), a,
+                                         cuda::Divisor(a.inner));
   } else if (cuda::takes_row_vectors<V>(a.n, a.x, static_cast<const O*>(a.out))) {
     launch_rows<A, O, T, V>(a);
   } else {
     launch_rows<A, O, T, 1>(a);
   }
-  cuda::check_launch("cumsum");
 }
 
-const bool registered = [] {
-  cuda::ForFloats(
-      []<class T>() { device_kernel<RunningSums<accumulate_t<T>, T, T>> = launch<accumulate_t<T>, T, T>; });
-  cuda::Types<bool, uint8_t, int32_t, int64_t> integers(
-      []<class T>() { device_kernel<RunningSums<int64_t, int64_t, T>> = launch<int64_t, int64_t, T>; });
-  return true;
-}();
+const RegisterKernels registered{[] {
+  cuda::for_floats([]<class T>() { register_kernel(launch<accumulate_t<T>, T, T>); });
+  cuda::for_types<bool, uint8_t, int32_t, int64_t>(
+      []<class T>() { register_kernel(launch<int64_t, int64_t, T>); });
+}};
 
 }  // namespace
 }  // namespace tandem

@@ -37,10 +37,7 @@ void launch(const SortedIndices<T>& a) {
   cuda::sort_rows<Item>(a.rows, a.n, LoadItem<T>{a.x, a.n, a.descending}, StoreIndex{a.out, a.k});
 }
 
-const bool registered = [] {
-  cuda::ForAll([]<class T>() { device_kernel<SortedIndices<T>> = launch<T>; });
-  return true;
-}();
+const RegisterKernels registered{[] { cuda::for_all_types([]<class T>() { register_kernel(launch<T>); }); }};
 
 }  // namespace
 }  // namespace tandem

@@ -64,22 +64,23 @@ __global__ void __launch_bounds__(cuda::kThreads) scale_kernel(ScaleGradients<T>
 
 template <class T>
 void launch_sums(const SquareSums<T>& args) {
-  launch_tensors<square_sums_kernel<T>>("grad_norm", args);
+  cuda::launch<square_sums_kernel<T>>("grad_norm", cuda::blocks_for(args.tensors.chunks), args);
 }
 template <class T>
 void launch_scale(const ScaleGradients<T>& args) {
-  launch_tensors<scale_kernel<T>>("clip_grad_norm", args);
+  cuda::launch<scale_kernel<T>>("clip_grad_norm", cuda::blocks_for(args.tensors.chunks), args);
 }
 void launch_norm(const NormOfSums& args) {
-  norm_kernel<<<1, kNormThreads, 0, cuda::stream()>>>(args);
-  cuda::check_launch("grad_norm");
+  cuda::launch<norm_kernel>("grad_norm", cuda::Grid{1, kNormThreads}, args);
 }
 
-const RegisterKernel<SquareSums<float>> sums_f32{launch_sums<float>};
-const RegisterKernel<SquareSums<double>> sums_f64{launch_sums<double>};
-const RegisterKernel<ScaleGradients<float>> scale_f32{launch_scale<float>};
-const RegisterKernel<ScaleGradients<double>> scale_f64{launch_scale<double>};
-const RegisterKernel<NormOfSums> norm{launch_norm};
+const RegisterKernels registered{[] {
+  cuda::for_types<float, double>([]<class T>() {
+    register_kernel(launch_sums<T>);
+    register_kernel(launch_scale<T>);
+  });
+  register_kernel(launch_norm);
+}};
 
 }  // namespace
 }  // namespace tandem::nn

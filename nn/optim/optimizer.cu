@@ -67,19 +67,15 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
 
 template <class Rule, class T>
 void launch(const OptimizerStep<Rule, T>& args) {
-  launch_tensors<update_kernel<Rule, T>>("optimizer", args);
+  cuda::launch<update_kernel<Rule, T>>("optimizer", cuda::blocks_for(args.tensors.chunks), args);
 }
 
-template <class... Rule>
-void register_rules() {
-  ((device_kernel<OptimizerStep<Rule, float>> = launch<Rule, float>), ...);
-  ((device_kernel<OptimizerStep<Rule, double>> = launch<Rule, double>), ...);
-}
-
-const bool registered = [] {
-  register_rules<AdamRule, SgdRule, MomentumRule>();
-  return true;
-}();
+const RegisterKernels registered{[] {
+  cuda::for_types<AdamRule, SgdRule, MomentumRule>([]<class Rule>() {
+    register_kernel(launch<Rule, float>);
+    register_kernel(launch<Rule, double>);
+  });
+}};
 
 }  // namespace
 }  // namespace tandem::nn

@@ -31,12 +31,4 @@ __device__ void store_tensor(void* data, int64_t i, const cuda::Vector<T, V>& va
   cuda::store_vector<V>(static_cast<T*>(data) + i, values);
 }
 
-// Launches one block for every chunk, or as many as run at once.
-template <auto kernel, class Args>
-void launch_tensors(const char* name, const Args& args) {
-  if (args.tensors.chunks == 0) return;
-  kernel<<<cuda::resident_blocks<kernel>(args.tensors.chunks), cuda::kThreads, 0, cuda::stream()>>>(args);
-  cuda::check_launch(name);
-}
-
 }  // namespace tandem::nn

@@ -52,17 +52,18 @@ void launch(const CheckIndex& a) {
   if (a.n == 0) return;
   PendingError* slot = cuda::pending_error();
   if (a.n <= kPerBlock) {
-    check_few<<<1, kBlock, 0, cuda::stream()>>>(a, slot);
+    cuda::launch<check_few>("check_index", cuda::Grid{1, kBlock}, a, slot);
   } else {
-    const int blocks = static_cast<int>((a.n + kPerBlock - 1) / kPerBlock);
-    const cuda::Scratch positions(blocks * static_cast<int64_t>(sizeof(int64_t)));
-    check_part<<<blocks, kBlock, 0, cuda::stream()>>>(a, positions.as<int64_t>());
-    check_parts<<<1, kBlock, 0, cuda::stream()>>>(a, positions.as<int64_t>(), blocks, slot);
+    const auto blocks = static_cast<unsigned>((a.n + kPerBlock - 1) / kPerBlock);
+    const cuda::Scratch scratch(blocks * static_cast<int64_t>(sizeof(int64_t)));
+    auto* const positions = scratch.as<int64_t>();
+    cuda::launch<check_part>("check_index", cuda::Grid{blocks, kBlock}, a, positions);
+    cuda::launch<check_parts>("check_index", cuda::Grid{1, kBlock}, a, positions, static_cast<int>(blocks),
+                              slot);
   }
-  cuda::check_launch("check_index");
 }
 
-const RegisterKernel<CheckIndex> registered{launch};
+const RegisterKernels registered{[] { register_kernel(launch); }};
 
 }  // namespace
 }  // namespace tandem

@@ -138,11 +138,10 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
 
 template <class A>
 __global__ void __launch_bounds__(kThreads) var_kernel(int64_t count, A eps, const A* rstd, A* var) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) {
+  cuda::grid_stride_loop(count, [&](int64_t i) {
     const A v = 1 / (rstd[i] * rstd[i]) - eps;
     var[i] = v > 0 ? v : A(0);
-  }
+  });
 }
 template <class T>
 bool forward_by_library(const ChannelNormArgs<T>& a) {
@@ -160,8 +159,8 @@ bool forward_by_library(const ChannelNormArgs<T>& a) {
                                         a.mean + c, rstd.as<float>() + c))
         return false;
     }
-    launch_elements<var_kernel<float>>(s.count(), static_cast<float>(a.eps),
-                                       static_cast<const float*>(rstd.as<float>()), a.var);
+    cuda::launch<var_kernel<float>>("batch_norm: statistics", cuda::threads_for(s.count()), s.count(),
+                                    static_cast<float>(a.eps), rstd.as<float>(), a.var);
     return true;
   }
 }
@@ -174,15 +173,11 @@ void launch_groups(const ChannelNormArgs<T>& a) {
   const bool vectors = s.positions % V == 0 && cuda::takes_row_vectors<V>(n, a.x, a.y);
   cuda::with_row_form<T>(n, vectors, [&]<class Form>() {
     using Team = typename Form::Team;
-    constexpr auto kernel = group_kernel<T, Form>;
     int64_t room = Form::kRegisters ? 0 : (n * static_cast<int64_t>(sizeof(T)) + 15) / 16 * 16;
     if (room * Team::kRows > cuda::shared_limit()) room = 0;
-    const int64_t shared = room * Team::kRows;
-    const unsigned blocks =
-        cuda::resident_blocks<kernel, Team::kBlock>((s.count() + Team::kRows - 1) / Team::kRows, shared);
-    kernel<<<blocks, Team::kBlock, shared, cuda::stream()>>>(a, Divisor(s.positions), Divisor(s.groups),
-                                                             Divisor(s.samples), static_cast<int>(room));
-    cuda::check_launch("group_norm");
+    cuda::launch<group_kernel<T, Form>>("group_norm", Team::blocks_for(s.count(), room * Team::kRows), a,
+                                        Divisor(s.positions), Divisor(s.groups), Divisor(s.samples),
+                                        static_cast<int>(room));
   });
 }
 
@@ -203,26 +198,20 @@ void launch_forward(const ChannelNormArgs<T>& a) {
         "batch_norm: moments", MomentsArgs<T>{pieces, a.x, moments.as<Moments<A>>()}, pieces.count(),
         pieces.length * static_cast<int64_t>(sizeof(T)));
   });
-  constexpr auto join = join_kernel<A>;
-  join<<<cuda::Team<cuda::kWarp>::blocks<join>(s.count()), kThreads, 0, cuda::stream()>>>(
-      pieces, moments.as<Moments<A>>(), static_cast<A>(a.eps), a.weight, a.mean, a.var, scales.as<A>());
-  cuda::check_launch("batch_norm: join");
+  cuda::launch<join_kernel<A>>("batch_norm: join", cuda::Team<cuda::kWarp>::blocks_for(s.count()), pieces,
+                               moments.as<Moments<A>>(), static_cast<A>(a.eps), a.weight, a.mean, a.var,
+                               scales.as<A>());
   const auto apply = [&]<int W>() {
     cuda::with_team(pieces.length / W, [&]<int size>() {
-      using Team = cuda::Team<size>;
-      constexpr auto kernel = apply_kernel<T, W, size>;
-      kernel<<<Team::template blocks<kernel>(pieces.count()), Team::kBlock, 0, cuda::stream()>>>(
-          a, pieces, scales.as<A>());
-      cuda::check_launch("batch_norm");
+      cuda::launch<apply_kernel<T, W, size>>("batch_norm", cuda::Team<size>::blocks_for(pieces.count()), a,
+                                             pieces, scales.as<A>());
     });
   };
   vectors ? apply.template operator()<V>() : apply.template operator()<1>();
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() { device_kernel<ChannelNormArgs<T>> = launch_forward<T>; });
-  return true;
-}();
+const RegisterKernels registered{
+    [] { cuda::for_floats([]<class T>() { register_kernel(launch_forward<T>); }); }};
 
 }  // namespace
 }  // namespace tandem

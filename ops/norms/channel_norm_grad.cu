@@ -104,9 +104,7 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock)
 
 template <class A>
 __global__ void __launch_bounds__(kThreads) rstd_kernel(int64_t count, A eps, const A* var, A* rstd) {
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step)
-    rstd[i] = 1 / sqrt(var[i] + eps);
+  cuda::grid_stride_loop(count, [&](int64_t i) { rstd[i] = 1 / sqrt(var[i] + eps); });
 }
 template <class T>
 bool backward_by_library(const ChannelNormGradArgs<T>& a) {
@@ -116,7 +114,8 @@ bool backward_by_library(const ChannelNormGradArgs<T>& a) {
   } else {
     if (s.groups || !a.dx || !a.dweight) return false;  // the library computes all three
     const cuda::Scratch rstd(s.count() * static_cast<int64_t>(sizeof(float)));
-    launch_elements<rstd_kernel<float>>(s.count(), static_cast<float>(a.eps), a.var, rstd.as<float>());
+    cuda::launch<rstd_kernel<float>>("batch_norm: statistics", cuda::threads_for(s.count()), s.count(),
+                                     static_cast<float>(a.eps), a.var, rstd.as<float>());
     const int64_t of_pass = s.samples * s.channels * s.positions;
     for (int64_t p = 0; p < s.passes; ++p) {
       const int64_t c = p * s.channels;
@@ -156,39 +155,27 @@ void launch_backward(const ChannelNormGradArgs<T>& a) {
     vectors ? with.template operator()<V>() : with.template operator()<1>();
   };
   over_pieces([&]<int W, int size>() {
-    using Team = cuda::Team<size>;
-    constexpr auto kernel = sums_kernel<T, W, size>;
-    kernel<<<Team::template blocks<kernel>(pieces.count()), Team::kBlock, 0, cuda::stream()>>>(a, pieces, eps,
-                                                                                               sums);
-    cuda::check_launch("channel_norm_grad: sums");
+    cuda::launch<sums_kernel<T, W, size>>("channel_norm_grad: sums",
+                                          cuda::Team<size>::blocks_for(pieces.count()), a, pieces, eps, sums);
   });
   using Warp = cuda::Team<cuda::kWarp>;
   if (a.dweight) {
     ChannelGroups by_channels = s;
     by_channels.groups = 0;
-    constexpr auto kernel = channel_sums_kernel<A>;
-    kernel<<<Warp::blocks<kernel>(by_channels.count()), kThreads, 0, cuda::stream()>>>(
-        Pieces(by_channels, pieces.length), sums, a.dweight, a.dbias);
-    cuda::check_launch("channel_norm_grad: weights");
+    cuda::launch<channel_sums_kernel<A>>("channel_norm_grad: weights", Warp::blocks_for(by_channels.count()),
+                                         Pieces(by_channels, pieces.length), sums, a.dweight, a.dbias);
   }
   if (!a.dx) return;
-  constexpr auto group_means = group_means_kernel<A>;
-  group_means<<<Warp::blocks<group_means>(s.count()), kThreads, 0, cuda::stream()>>>(pieces, sums, a.weight,
-                                                                                     means);
-  cuda::check_launch("channel_norm_grad: means");
+  cuda::launch<group_means_kernel<A>>("channel_norm_grad: means", Warp::blocks_for(s.count()), pieces, sums,
+                                      a.weight, means);
   over_pieces([&]<int W, int size>() {
-    using Team = cuda::Team<size>;
-    constexpr auto kernel = grad_kernel<T, W, size>;
-    kernel<<<Team::template blocks<kernel>(pieces.count()), Team::kBlock, 0, cuda::stream()>>>(a, pieces, eps,
-                                                                                               means);
-    cuda::check_launch("channel_norm_grad");
+    cuda::launch<grad_kernel<T, W, size>>("channel_norm_grad", cuda::Team<size>::blocks_for(pieces.count()),
+                                          a, pieces, eps, means);
   });
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() { device_kernel<ChannelNormGradArgs<T>> = launch_backward<T>; });
-  return true;
-}();
+const RegisterKernels registered{
+    [] { cuda::for_floats([]<class T>() { register_kernel(launch_backward<T>); }); }};
 
 }  // namespace
 }  // namespace tandem

@@ -77,10 +77,4 @@ __device__ void map_piece(const Pieces::Place& place, T* out, F f, const In*... 
     cuda::store_row<T, V>(out + place.start, k * V, f(cuda::load_row<In, V>(in + place.start, k * V)...));
 }
 
-template <auto kernel, class... Args>
-void launch_elements(int64_t count, Args... args) {
-  kernel<<<cuda::resident_blocks_of_threads<kernel>(count), kThreads, 0, cuda::stream()>>>(count, args...);
-  cuda::check_launch("batch_norm: statistics");
-}
-
 }  // namespace tandem::detail

@@ -276,11 +276,9 @@ void launch_norm_grad(const NormRowsGrad<T>& args) {
   if (chunks * args.passes > 0 && args.n > 0) {
     int64_t unused = 0, room = grad_room<Form, T>(args.n, &unused);
     if (room * Team::kRows > cuda::shared_limit()) room = 0;
-    constexpr auto kernel = norm_grad_kernel<T, Form>;
-    cuda::resident_blocks<kernel, Team::kBlock>(1, room * Team::kRows);
-    kernel<<<static_cast<unsigned>(args.passes * chunks), Team::kBlock, room * Team::kRows, cuda::stream()>>>(
-        args, {chunk, chunks, {parts, parts + sums}}, static_cast<int>(room));
-    cuda::check_launch("norm_grad");
+    const cuda::Grid grid{static_cast<unsigned>(args.passes * chunks), Team::kBlock, room * Team::kRows};
+    cuda::launch<norm_grad_kernel<T, Form>>(
+        "norm_grad", grid, args, NormChunks<T>{chunk, chunks, {parts, parts + sums}}, static_cast<int>(room));
   }
   if (args.dweight)
     cuda::column_sums<A>({{parts, parts + sums}, {args.dweight, args.dbias}, args.passes, chunks, args.n},
@@ -307,13 +305,12 @@ void choose_norm_grad(const NormRowsGrad<T>& args) {
   });
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() {
-    device_kernel<NormRows<T>> = launch_norm<T>;
-    device_kernel<NormRowsGrad<T>> = choose_norm_grad<T>;
+const RegisterKernels registered{[] {
+  cuda::for_floats([]<class T>() {
+    register_kernel(launch_norm<T>);
+    register_kernel(choose_norm_grad<T>);
   });
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem
