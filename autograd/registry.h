@@ -1,10 +1,10 @@
 // The registry of operators. Registering an op enters it into the gradient checks, the error tests, the
 // device comparison, the benchmarks and the op table: no list elsewhere names it.
 //
-//   const RegisterOp registered{"exp", [](OpCases& c) {
+//   const RegisterOp exp_op("exp", [](OpCases& c) {
 //     c.sample("3x4", {c.normal({3, 4})}, call(exp));
 //     c.fails<DTypeError>("i64", "exp: expected a floating dtype", [] { exp(zeros({2}, {DType::i64})); });
-//   }};
+//   });
 #pragma once
 
 #include <functional>

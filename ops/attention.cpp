@@ -168,98 +168,77 @@ Tensor ignored(const std::vector<uint8_t>& values, const Shape& shape, Device de
   return from_values(values, shape).to(DType::boolean).to(device);
 }
 
-const RegisterOp registered{
-    {.name = "attention",
-     .samples =
-         [](SampleMaker& make) {
-           auto qkv = [&](int64_t tq, int64_t tk, int64_t d, int64_t dv) {
-             return Tensors{make.normal({2, 2, tq, d}), make.normal({2, 2, tk, d}),
-                            make.normal({2, 2, tk, dv})};
-           };
-           auto masked = [&](Tensors in, const std::vector<uint8_t>& mask) {
-             in.push_back(ignored(mask, {2, in[1].size(2)}, make.device()));
-             return in;
-           };
-           return Samples{
-               {"plain", qkv(3, 4, 3, 2), with({})},
-               {"scaled", qkv(2, 3, 2, 3), with({.scale = 1.3})},
-               {"causal", qkv(4, 4, 2, 2), with({.causal = true})},
-               {"causal, fewer keys", qkv(4, 2, 2, 2), with({.causal = true})},
-               {"masked inside and behind", masked(qkv(2, 4, 2, 3), {0, 1, 0, 1, 0, 0, 0, 0}), with({})},
-               {"no key for a sample", masked(qkv(2, 2, 2, 2), {1, 1, 0, 0}), with({})},
-               {"no key for some queries", masked(qkv(3, 3, 2, 2), {1, 1, 0, 0, 1, 0}),
-                with({.causal = true})},
-               {"wider than a vector",
-                {make.normal({1, 1, 2, 1}), make.normal({1, 1, 19, 1}), make.normal({1, 1, 19, 1})},
-                with({})},
-               {"no queries", qkv(0, 2, 2, 2), with({})},
-               {"no keys", qkv(2, 0, 2, 2), with({})},
-           };
-         },
-     .errors =
-         [] {
-           const auto f = [](Shape q, Shape k, Shape v, AttentionOptions options = {}, Tensor mask = {}) {
-             return [=] { attention(zeros(q), zeros(k), zeros(v), options, mask); };
-           };
-           return ErrorSamples{
-               fails<ShapeError>("rank", "attention: expected [batch, heads, length, dim], got f32[2,3]",
-                                 f({2, 3}, {2, 3}, {2, 3})),
-               fails<ShapeError>("heads", "attention: expected batch 1, heads 2 and at most 2^20 positions",
-                                 f({1, 2, 3, 4}, {1, 1, 3, 4}, {1, 1, 3, 4})),
-               fails<ShapeError>("dim", "attention: dimensions of q and k differ",
-                                 f({1, 2, 3, 4}, {1, 2, 3, 5}, {1, 2, 3, 4})),
-               fails<ShapeError>("length", "attention: lengths of k and v differ",
-                                 f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 2, 4})),
-               fails<ShapeError>(
-                   "mask", "attention: key_padding_mask is bool[3,1], expected [batch, keys] = [1,3]",
-                   f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {}, zeros({3, 1}, {DType::boolean}))),
-               fails<DTypeError>("mask's dtype", "attention: key_padding_mask is f32[1,3], expected bool",
-                                 f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {}, zeros({1, 3}))),
-               fails<DTypeError>("dtypes", "attention: q, k and v of one dtype expected",
-                                 [] {
-                                   const Tensor x = zeros({1, 1, 2, 2});
-                                   attention(x, x, x.to(DType::bf16));
-                                 }),
-               fails<ConfigError>("scale", "attention: scale is -1",
-                                  f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {.scale = -1})),
-               fails<AutogradError>("no context", "attention: noise outside of a PassContext",
-                                    f({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, {.dropout = 0.1}))};
-         },
-     .second_order = false}};
+void attention_cases(OpCases& c) {
+  const auto qkv = [&](int64_t tq, int64_t tk, int64_t d, int64_t dv) {
+    return Tensors{c.normal({2, 2, tq, d}), c.normal({2, 2, tk, d}), c.normal({2, 2, tk, dv})};
+  };
+  const auto masked = [&](Tensors in, const std::vector<uint8_t>& mask) {
+    in.push_back(ignored(mask, {2, in[1].size(2)}, c.device()));
+    return in;
+  };
+  c.sample("plain", qkv(3, 4, 3, 2), with({}));
+  c.sample("scaled", qkv(2, 3, 2, 3), with({.scale = 1.3}));
+  c.sample("causal", qkv(4, 4, 2, 2), with({.causal = true}));
+  c.sample("causal, fewer keys", qkv(4, 2, 2, 2), with({.causal = true}));
+  c.sample("masked inside and behind", masked(qkv(2, 4, 2, 3), {0, 1, 0, 1, 0, 0, 0, 0}), with({}));
+  c.sample("no key for a sample", masked(qkv(2, 2, 2, 2), {1, 1, 0, 0}), with({}));
+  c.sample("no key for some queries", masked(qkv(3, 3, 2, 2), {1, 1, 0, 0, 1, 0}), with({.causal = true}));
+  c.sample("wider than a vector", {c.normal({1, 1, 2, 1}), c.normal({1, 1, 19, 1}), c.normal({1, 1, 19, 1})},
+           with({}));
+  c.sample("no queries", qkv(0, 2, 2, 2), with({}));
+  c.sample("no keys", qkv(2, 0, 2, 2), with({}));
 
-const RegisterOp registered_with_dropout{
-    {.name = "attention_dropout",
-     .samples =
-         [](SampleMaker& make) {
-           const Tensor q = make.normal({2, 2, 3, 2}), k = make.normal({2, 2, 4, 2}),
-                        v = make.normal({2, 2, 4, 3});
-           const AttentionOptions options{.dropout = 0.4};
-           return Samples{
-               {"one pass", {q, k, v}, with(options, {.seed = 5})},
-               {"makes 3 passes", {q, k, v}, with(options, {.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}})},
-               {"masked, causal",
-                {q, k, v, ignored({0, 1, 0, 0, 0, 0, 0, 1}, {2, 4}, make.device())},
-                with({.causal = true, .dropout = 0.4}, {.seed = 5, .count = 2})},
-               {"two rows of the batch are a sample", {q, k, v}, with(options, {.seed = 5, .batch = 1})},
-               {"inactive", {q, k, v}, with(options, {.count = 2, .rates = {0, 0}})}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ConfigError>("rate", "dropout: expected a rate in [0, 1), got 1",
-                                  [] {
-                                    PassContext context({});
-                                    const Tensor x = zeros({1, 1, 2, 2});
-                                    attention(x, x, x, {.dropout = 1});
-                                  }),
-               fails<ShapeError>("batch", "attention: 3 elements are not divisible among the 2 samples", [] {
-                 PassContext context({.batch = 2});
-                 const Tensor x = zeros({3, 1, 2, 2});
-                 attention(x, x, x, {.dropout = 0.5});
-               })};
-         },
-     .second_order = false,
-     .draws_noise = true}};
+  const auto call = [](Shape q, Shape k, Shape v, AttentionOptions options = {}, Tensor mask = {}) {
+    return [=] { attention(zeros(q), zeros(k), zeros(v), options, mask); };
+  };
+  const auto call_with = [=](AttentionOptions options, Tensor mask = {}) {
+    return call({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, options, mask);
+  };
+  c.fails<ShapeError>("rank", "attention: expected [batch, heads, length, dim], got f32[2,3]",
+                      call({2, 3}, {2, 3}, {2, 3}));
+  c.fails<ShapeError>("heads", "attention: expected batch 1, heads 2 and at most 2^20 positions",
+                      call({1, 2, 3, 4}, {1, 1, 3, 4}, {1, 1, 3, 4}));
+  c.fails<ShapeError>("dim", "attention: dimensions of q and k differ",
+                      call({1, 2, 3, 4}, {1, 2, 3, 5}, {1, 2, 3, 4}));
+  c.fails<ShapeError>("length", "attention: lengths of k and v differ",
+                      call({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 2, 4}));
+  c.fails<ShapeError>("mask", "attention: key_padding_mask is bool[3,1], expected [batch, keys] = [1,3]",
+                      call_with({}, zeros({3, 1}, {DType::boolean})));
+  c.fails<DTypeError>("mask's dtype", "attention: key_padding_mask is f32[1,3], expected bool",
+                      call_with({}, zeros({1, 3})));
+  c.fails<DTypeError>("dtypes", "attention: q, k and v of one dtype expected", [] {
+    const Tensor x = zeros({1, 1, 2, 2});
+    attention(x, x, x.to(DType::bf16));
+  });
+  c.fails<ConfigError>("scale", "attention: scale is -1", call_with({.scale = -1}));
+  c.fails<AutogradError>("no context", "attention: noise outside of a PassContext",
+                         call_with({.dropout = 0.1}));
+}
+const RegisterOp attention_op("attention", attention_cases, {.second_order = false});
+
+void attention_dropout_cases(OpCases& c) {
+  const Tensor q = c.normal({2, 2, 3, 2}), k = c.normal({2, 2, 4, 2}), v = c.normal({2, 2, 4, 3});
+  const AttentionOptions options{.dropout = 0.4};
+  c.sample("one pass", {q, k, v}, with(options, {.seed = 5}));
+  c.sample("makes 3 passes", {q, k, v}, with(options, {.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}}));
+  c.sample("masked, causal", {q, k, v, ignored({0, 1, 0, 0, 0, 0, 0, 1}, {2, 4}, c.device())},
+           with({.causal = true, .dropout = 0.4}, {.seed = 5, .count = 2}));
+  c.sample("two rows of the batch are a sample", {q, k, v}, with(options, {.seed = 5, .batch = 1}));
+  c.sample("inactive", {q, k, v}, with(options, {.count = 2, .rates = {0, 0}}));
+
+  const auto drop = [](double rate, int64_t batch, PassOptions passes) {
+    return [=] {
+      const PassContext context(passes);
+      const Tensor x = zeros({batch, 1, 2, 2});
+      attention(x, x, x, {.dropout = rate});
+    };
+  };
+  c.fails<ConfigError>("rate", "dropout: expected a rate in [0, 1), got 1", drop(1, 1, {}));
+  c.fails<ShapeError>("batch", "attention: 3 elements are not divisible among the 2 samples",
+                      drop(0.5, 3, {.batch = 2}));
+}
+const RegisterOp attention_dropout_op("attention_dropout", attention_dropout_cases,
+                                      {.second_order = false, .draws_noise = true});
 
 }  // namespace
 }  // namespace tandem

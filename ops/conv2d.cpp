@@ -189,59 +189,39 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 
 namespace {
 
-Samples samples(SampleMaker& make) {
-  auto with = [](Conv2dOptions options) {
-    return [options](const Tensors& in) {
+const RegisterOp conv2d_op("conv2d", [](OpCases& c) {
+  const auto sample = [&](const char* label, Shape x, Shape weight, bool bias, Conv2dOptions options = {}) {
+    Tensors in{c.normal(x), c.normal(weight)};
+    if (bias) in.push_back(c.normal({weight[0]}));
+    c.sample(label, in, [options](const Tensors& in) {
       return conv2d(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), options);
-    };
+    });
   };
-  return {
-      {"3x3", {make.normal({2, 2, 4, 4}), make.normal({2, 2, 3, 3}), make.normal({2})}, with({})},
-      {"no bias", {make.normal({1, 2, 4, 3}), make.normal({3, 2, 2, 2})}, with({})},
-      {"1x1", {make.normal({2, 3, 2, 2}), make.normal({2, 3, 1, 1}), make.normal({2})}, with({})},
-      {"stride, padding",
-       {make.normal({1, 2, 5, 4}), make.normal({2, 2, 3, 2}), make.normal({2})},
-       with({.stride = {2, 1}, .padding = {1, 1}})},
-      {"dilation",
-       {make.normal({1, 1, 5, 5}), make.normal({2, 1, 3, 2})},
-       with({.padding = {1, 0}, .dilation = {2, 3}})},
-      {"groups",
-       {make.normal({1, 4, 3, 3}), make.normal({4, 2, 2, 2}), make.normal({4})},
-       with({.padding = {1, 1}, .groups = 2})},
-      {"depthwise", {make.normal({1, 3, 3, 3}), make.normal({3, 1, 2, 2})}, with({.groups = 3})},
-      {"patches",
-       {make.normal({2, 1, 4, 4}), make.normal({3, 1, 2, 2}), make.normal({3})},
-       with({.stride = {2, 2}})},
-      {"no samples", {make.normal({0, 2, 3, 3}), make.normal({2, 2, 2, 2}), make.normal({2})}, with({})},
-  };
-}
+  sample("3x3", {2, 2, 4, 4}, {2, 2, 3, 3}, true);
+  sample("no bias", {1, 2, 4, 3}, {3, 2, 2, 2}, false);
+  sample("1x1", {2, 3, 2, 2}, {2, 3, 1, 1}, true);
+  sample("stride, padding", {1, 2, 5, 4}, {2, 2, 3, 2}, true, {.stride = {2, 1}, .padding = {1, 1}});
+  sample("dilation", {1, 1, 5, 5}, {2, 1, 3, 2}, false, {.padding = {1, 0}, .dilation = {2, 3}});
+  sample("groups", {1, 4, 3, 3}, {4, 2, 2, 2}, true, {.padding = {1, 1}, .groups = 2});
+  sample("depthwise", {1, 3, 3, 3}, {3, 1, 2, 2}, false, {.groups = 3});
+  sample("patches", {2, 1, 4, 4}, {3, 1, 2, 2}, true, {.stride = {2, 2}});
+  sample("no samples", {0, 2, 3, 3}, {2, 2, 2, 2}, true);
 
-const RegisterOp registered{
-    {.name = "conv2d", .samples = samples, .errors = [] {
-       return ErrorSamples{
-           fails<ShapeError>("rank", "conv2d: expected x [N, C, H, W] and weight [O, C / groups, KH, KW]",
-                             [] {
-                               conv2d(zeros({3, 4, 4}), zeros({2, 3, 3, 3}));
-                             }),
-           fails<ShapeError>("channels",
-                             "conv2d: channels differ: x f32[1,3,4,4] vs weight f32[2,2,3,3] (x.size(1)=3, "
-                             "weight.size(1)=2 x 1 groups)",
-                             [] {
-                               conv2d(zeros({1, 3, 4, 4}), zeros({2, 2, 3, 3}));
-                             }),
-           fails<ShapeError>("kernel", "conv2d: ",
-                             [] {
-                               conv2d(zeros({1, 1, 2, 2}), zeros({1, 1, 3, 3}));
-                             }),
-           fails<ShapeError>("bias", "conv2d: bias f32[3] does not fit weight f32[2,1,2,2], expected [2]",
-                             [] {
-                               conv2d(zeros({1, 1, 2, 2}), zeros({2, 1, 2, 2}), zeros({3}));
-                             }),
-           fails<DTypeError>("i64", "conv2d: expected floating dtypes (bf16, f32, f64), got x i64[1,1,2,2]",
-                             [] {
-                               conv2d(zeros({1, 1, 2, 2}, {DType::i64}), zeros({1, 1, 2, 2}));
-                             })};
-     }}};
+  const auto call = [](Shape x, Shape weight, Tensor bias = {}, DType dtype = DType::f32) {
+    return [=] { conv2d(zeros(x, {dtype}), zeros(weight), bias); };
+  };
+  c.fails<ShapeError>("rank", "conv2d: expected x [N, C, H, W] and weight [O, C / groups, KH, KW]",
+                      call({3, 4, 4}, {2, 3, 3, 3}));
+  c.fails<ShapeError>("channels",
+                      "conv2d: channels differ: x f32[1,3,4,4] vs weight f32[2,2,3,3] (x.size(1)=3, "
+                      "weight.size(1)=2 x 1 groups)",
+                      call({1, 3, 4, 4}, {2, 2, 3, 3}));
+  c.fails<ShapeError>("kernel", "conv2d: ", call({1, 1, 2, 2}, {1, 1, 3, 3}));
+  c.fails<ShapeError>("bias", "conv2d: bias f32[3] does not fit weight f32[2,1,2,2], expected [2]",
+                      call({1, 1, 2, 2}, {2, 1, 2, 2}, zeros({3})));
+  c.fails<DTypeError>("i64", "conv2d: expected floating dtypes (bf16, f32, f64), got x i64[1,1,2,2]",
+                      call({1, 1, 2, 2}, {1, 1, 2, 2}, {}, DType::i64));
+});
 
 }  // namespace
 }  // namespace tandem

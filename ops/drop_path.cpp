@@ -72,35 +72,24 @@ Tensor drop_path(const Tensor& x, double p) {
 
 namespace {
 
-const RegisterOp registered{
-    {.name = "drop_path",
-     .samples =
-         [](SampleMaker& make) {
-           auto f = [](PassOptions options) {
-             return [options](const Tensors& in) {
-               PassContext context(options);
-               return drop_path(in[0], 0.4);
-             };
-           };
-           return Samples{{"one pass", {make.normal({12, 3})}, f({.seed = 5})},
-                          {"makes 3 passes",
-                           {make.normal({8, 2, 2})},
-                           f({.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}})},
-                          {"two rows of a sample", {make.normal({12, 3})}, f({.seed = 5, .batch = 6})},
-                          {"no samples", {make.normal({0, 3})}, f({.seed = 5})},
-                          {"inactive", {make.normal({3, 5})}, f({.seed = 5, .count = 2, .rates = {0, 0}})}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<AutogradError>("no context", "drop_path: noise outside of a PassContext",
-                                    [] { drop_path(zeros({2}), 0.1); }),
-               fails<ShapeError>("batch", "drop_path: 5 elements are not divisible among the 2 samples", [] {
-                 PassContext context({.batch = 2});
-                 drop_path(zeros({5}), 0.5);
-               })};
-         },
-     .draws_noise = true}};
+void drop_path_cases(OpCases& c) {
+  const auto f = [](PassOptions options) {
+    return [options](const Tensors& in) {
+      const PassContext context(options);
+      return drop_path(in[0], 0.4);
+    };
+  };
+  c.sample("one pass", {c.normal({12, 3})}, f({.seed = 5}));
+  c.sample("makes 3 passes", {c.normal({8, 2, 2})}, f({.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}}));
+  c.sample("two rows of a sample", {c.normal({12, 3})}, f({.seed = 5, .batch = 6}));
+  c.sample("no samples", {c.normal({0, 3})}, f({.seed = 5}));
+  c.sample("inactive", {c.normal({3, 5})}, f({.seed = 5, .count = 2, .rates = {0, 0}}));
+  c.fails<AutogradError>("no context", "drop_path: noise outside of a PassContext",
+                         [] { drop_path(zeros({2}), 0.1); });
+  c.fails<ShapeError>("batch", "drop_path: 5 elements are not divisible among the 2 samples",
+                      [=] { f({.batch = 2})({zeros({5})}); });
+}
+const RegisterOp drop_path_op("drop_path", drop_path_cases, {.draws_noise = true});
 
 }  // namespace
 }  // namespace tandem

@@ -65,37 +65,26 @@ Tensor dropout(const Tensor& x, double p) {
 
 namespace {
 
-const RegisterOp registered{
-    {.name = "dropout",
-     .samples =
-         [](SampleMaker& make) {
-           auto f = [](PassOptions options) {
-             return [options](const Tensors& in) {
-               PassContext context(options);
-               return dropout(in[0], 0.4);
-             };
-           };
-           return Samples{
-               {"one pass", {make.normal({3, 50})}, f({.seed = 5})},
-               {"makes 3 passes", {make.normal({3, 50})}, f({.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}})},
-               {"inactive", {make.normal({3, 5})}, f({.seed = 5, .count = 2, .rates = {0, 0}})}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<AutogradError>("no context", "dropout: noise outside of a PassContext",
-                                    [] { dropout(zeros({2}), 0.1); }),
-               fails<ConfigError>("rate 1", "dropout: expected a rate in [0, 1), got 1",
-                                  [] {
-                                    PassContext context({});
-                                    dropout(zeros({2}), 1.0);
-                                  }),
-               fails<ShapeError>("batch", "dropout: 5 elements are not divisible among the 2 samples", [] {
-                 PassContext context({.batch = 2});
-                 dropout(zeros({5}), 0.5);
-               })};
-         },
-     .draws_noise = true}};
+void dropout_cases(OpCases& c) {
+  const auto f = [](PassOptions options) {
+    return [options](const Tensors& in) {
+      const PassContext context(options);
+      return dropout(in[0], 0.4);
+    };
+  };
+  c.sample("one pass", {c.normal({3, 50})}, f({.seed = 5}));
+  c.sample("makes 3 passes", {c.normal({3, 50})}, f({.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}}));
+  c.sample("inactive", {c.normal({3, 5})}, f({.seed = 5, .count = 2, .rates = {0, 0}}));
+  c.fails<AutogradError>("no context", "dropout: noise outside of a PassContext",
+                         [] { dropout(zeros({2}), 0.1); });
+  c.fails<ConfigError>("rate 1", "dropout: expected a rate in [0, 1), got 1", [] {
+    const PassContext context({});
+    dropout(zeros({2}), 1.0);
+  });
+  c.fails<ShapeError>("batch", "dropout: 5 elements are not divisible among the 2 samples",
+                      [=] { f({.batch = 2})({zeros({5})}); });
+}
+const RegisterOp dropout_op("dropout", dropout_cases, {.draws_noise = true});
 
 }  // namespace
 }  // namespace tandem

@@ -137,45 +137,28 @@ Tensor embedding(const Tensor& weight, const Tensor& indices, int64_t padding_id
 
 namespace {
 
-const RegisterOp registered{
-    {.name = "embedding",
-     .samples =
-         [](SampleMaker& make) {
-           auto with = [](int64_t padding) {
-             return [padding](const Tensors& in) { return embedding(in[0], in[1], padding); };
-           };
-           return Samples{
-               {"some rows twice", {make.normal({4, 3}), make.integers({2, 5}, 0, 4)}, with(-1)},
-               // The gradient of a padding row is 0 by decree, so no difference quotient agrees where one is
-               // read.
-               {"padding, unread", {make.normal({4, 3}), make.integers({8}, 0, 3)}, with(3)},
-               {"one index, i32", {make.normal({4, 3}), make.integers({}, 0, 4).to(DType::i32)}, with(-1)},
-               {"no index", {make.normal({4, 3}), make.integers({0, 2}, 0, 4)}, with(-1)}};
-         },
-     .errors =
-         [] {
-           const auto indices = [](std::vector<int64_t> values) {
-             return from_values(values, {static_cast<int64_t>(values.size())});
-           };
-           return ErrorSamples{
-               fails<ValueError>("too large", "embedding: index 4 is out of range for size 4",
-                                 [=] {
-                                   embedding(zeros({4, 3}), indices({0, 4}));
-                                 }),
-               fails<ValueError>("negative", "embedding: index -1 is out of range for size 4",
-                                 [=] {
-                                   embedding(zeros({4, 3}), indices({-1}));
-                                 }),
-               fails<ValueError>("padding", "embedding: padding_idx 4 is out of range for 4 rows",
-                                 [=] {
-                                   embedding(zeros({4, 3}), indices({0}), 4);
-                                 }),
-               fails<ShapeError>("weight", "embedding: expected a weight [V, D], got f32[4]",
-                                 [=] { embedding(zeros({4}), indices({0})); }),
-               fails<DTypeError>("float indices", "embedding: expected an index dtype (i32, i64)", [] {
-                 embedding(zeros({4, 3}), zeros({2}));
-               })};
-         }}};
+const RegisterOp embedding_op("embedding", [](OpCases& c) {
+  const auto with = [](int64_t padding) {
+    return [padding](const Tensors& in) { return embedding(in[0], in[1], padding); };
+  };
+  c.sample("some rows twice", {c.normal({4, 3}), c.integers({2, 5}, 0, 4)}, with(-1));
+  // The gradient of a padding row is defined as 0, so differences disagree where one is read.
+  c.sample("padding, unread", {c.normal({4, 3}), c.integers({8}, 0, 3)}, with(3));
+  c.sample("one index, i32", {c.normal({4, 3}), c.integers({}, 0, 4).to(DType::i32)}, with(-1));
+  c.sample("no index", {c.normal({4, 3}), c.integers({0, 2}, 0, 4)}, with(-1));
+
+  const auto call = [](Shape weight, std::vector<int64_t> indices, int64_t padding = -1) {
+    const Shape count{static_cast<int64_t>(indices.size())};
+    return [=] { embedding(zeros(weight), from_values(indices, count), padding); };
+  };
+  c.fails<ValueError>("too large", "embedding: index 4 is out of range for size 4", call({4, 3}, {0, 4}));
+  c.fails<ValueError>("negative", "embedding: index -1 is out of range for size 4", call({4, 3}, {-1}));
+  c.fails<ValueError>("padding", "embedding: padding_idx 4 is out of range for 4 rows", call({4, 3}, {0}, 4));
+  c.fails<ShapeError>("weight", "embedding: expected a weight [V, D], got f32[4]", call({4}, {0}));
+  c.fails<DTypeError>("float indices", "embedding: expected an index dtype (i32, i64)", [] {
+    embedding(zeros({4, 3}), zeros({2}));
+  });
+});
 
 }  // namespace
 }  // namespace tandem

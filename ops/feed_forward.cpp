@@ -145,7 +145,7 @@ Tensor feed_forward(const Tensor& x, const Tensor& weight1, const Tensor& bias1,
 
 namespace {
 
-Samples samples(SampleMaker& make) {
+const RegisterOp feed_forward_op("feed_forward", [](OpCases& c) {
   const auto with = [](Activation activation) {
     return [activation](const Tensors& in) {
       const bool biases = in.size() == 5;
@@ -154,45 +154,35 @@ Samples samples(SampleMaker& make) {
     };
   };
   // relu's samples stay away from its kink: |x W^T| < 0.12 beside |bias| > 0.2.
-  const auto small = [&](const Shape& shape) { return make.uniform(shape, -0.2, 0.2); };
-  return {
-      {"relu",
-       {small({2, 3}), small({8, 3}), make.away_from_zero({8}), make.normal({2, 8}), make.normal({2})},
-       with(Activation::relu)},
-      {"relu, sequence",
-       {small({2, 2, 3}), small({4, 3}), make.away_from_zero({4}), make.normal({3, 4}), make.normal({3})},
-       with(Activation::relu)},
-      {"gelu_tanh",
-       {make.normal({2, 3}), make.normal({8, 3}), make.normal({8}), make.normal({2, 8}), make.normal({2})},
-       with(Activation::gelu_tanh)},
-      {"gelu_tanh, odd",
-       {make.normal({2, 3}), make.normal({5, 3}), make.normal({5}), make.normal({2, 5}), make.normal({2})},
-       with(Activation::gelu_tanh)},
-      {"gelu_tanh without biases",
-       {make.normal({2, 3}), make.normal({8, 3}), make.normal({2, 8})},
-       with(Activation::gelu_tanh)},
-      {"gelu",
-       {make.normal({2, 3}), make.normal({4, 3}), make.normal({4}), make.normal({2, 4}), make.normal({2})},
-       with(Activation::gelu)},
-      {"empty",
-       {make.normal({0, 3}), make.normal({4, 3}), make.normal({4}), make.normal({2, 4}), make.normal({2})},
-       with(Activation::gelu_tanh)},
+  const auto away_from_kink = [&](const char* label, Shape x, int64_t hidden, int64_t outputs) {
+    c.sample(label,
+             {c.uniform(x, -0.2, 0.2), c.uniform({hidden, 3}, -0.2, 0.2), c.away_from_zero({hidden}),
+              c.normal({outputs, hidden}), c.normal({outputs})},
+             with(Activation::relu));
   };
-}
+  const auto sample = [&](const char* label, int64_t rows, int64_t hidden, Activation activation) {
+    c.sample(label,
+             {c.normal({rows, 3}), c.normal({hidden, 3}), c.normal({hidden}), c.normal({2, hidden}),
+              c.normal({2})},
+             with(activation));
+  };
+  away_from_kink("relu", {2, 3}, 8, 2);
+  away_from_kink("relu, sequence", {2, 2, 3}, 4, 3);
+  sample("gelu_tanh", 2, 8, Activation::gelu_tanh);
+  sample("gelu_tanh, odd", 2, 5, Activation::gelu_tanh);
+  c.sample("gelu_tanh without biases", {c.normal({2, 3}), c.normal({8, 3}), c.normal({2, 8})},
+           with(Activation::gelu_tanh));
+  sample("gelu", 2, 4, Activation::gelu);
+  sample("empty", 0, 4, Activation::gelu_tanh);
 
-const RegisterOp registered{
-    {.name = "feed_forward", .samples = samples, .errors = [] {
-       return ErrorSamples{
-           fails<ShapeError>(
-               "inputs", "linear: x f32[2,3] does not fit weight f32[4,5], expected x [..., 5]",
-               [] {
-                 feed_forward(zeros({2, 3}), zeros({4, 5}), {}, zeros({2, 4}), {}, Activation::relu);
-               }),
-           fails<ShapeError>(
-               "hidden", "linear: x f32[2,4] does not fit weight f32[2,3], expected x [..., 3]", [] {
-                 feed_forward(zeros({2, 3}), zeros({4, 3}), {}, zeros({2, 3}), {}, Activation::relu);
-               })};
-     }}};
+  const auto call = [](Shape weight1, Shape weight2) {
+    return [=] { feed_forward(zeros({2, 3}), zeros(weight1), {}, zeros(weight2), {}, Activation::relu); };
+  };
+  c.fails<ShapeError>("inputs", "linear: x f32[2,3] does not fit weight f32[4,5], expected x [..., 5]",
+                      call({4, 5}, {2, 4}));
+  c.fails<ShapeError>("hidden", "linear: x f32[2,4] does not fit weight f32[2,3], expected x [..., 3]",
+                      call({4, 3}, {2, 3}));
+});
 
 }  // namespace
 }  // namespace tandem

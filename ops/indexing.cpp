@@ -233,113 +233,70 @@ Tensor index_of(std::vector<int64_t> values) {
   return index_of(values, {static_cast<int64_t>(values.size())});
 }
 
-const RegisterOp gather_op{
-    {.name = "gather",
-     .samples =
-         [](SampleMaker& make) {
-           auto along = [](int64_t dim, Tensor index) {
-             return [dim, index](const Tensors& in) { return gather(in[0], dim, index.to(in[0].device())); };
-           };
-           return Samples{
-               {"repeats", {make.normal({2, 4})}, along(1, index_of({3, 0, 3, 1, 1, 2}, {2, 3}))},
-               {"smaller", {make.normal({4, 3})}, along(0, index_of({3, 0, 0, 2, 1, 0, 3, 3, 0, 1}, {5, 2}))},
-               {"middle", {make.normal({2, 3, 2})}, along(-2, index_of({2, 0, 1, 1}, {2, 1, 2}))},
-               {"i32", {make.normal({3})}, along(0, index_of({2, 2}).to(DType::i32))},
-               {"empty", {make.normal({2, 3})}, along(1, zeros({2, 0}, {DType::i64}))}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ValueError>("range", "gather: index 3 is out of range for size 3",
-                                                 [] {
-                                                   gather(zeros({3}), 0, index_of({0, 3}));
-                                                 }),
-                               fails<ValueError>("negative", "gather: index -1 is out of range for size 3",
-                                                 [] { gather(zeros({3}), 0, index_of({-1})); }),
-                               fails<ShapeError>("shape", "gather: the index i64[1] does not fit f32[3,2]",
-                                                 [] {
-                                                   gather(zeros({3, 2}), 0, index_of({0}));
-                                                 }),
-                               fails<DTypeError>("float", "gather: expected an index dtype",
-                                                 [] { gather(zeros({3}), 0, zeros({1})); })};
-         }}};
+const RegisterOp gather_op("gather", [](OpCases& c) {
+  const auto along = [](int64_t dim, Tensor index) {
+    return [dim, index](const Tensors& in) { return gather(in[0], dim, index.to(in[0].device())); };
+  };
+  c.sample("repeats", {c.normal({2, 4})}, along(1, index_of({3, 0, 3, 1, 1, 2}, {2, 3})));
+  c.sample("smaller", {c.normal({4, 3})}, along(0, index_of({3, 0, 0, 2, 1, 0, 3, 3, 0, 1}, {5, 2})));
+  c.sample("middle", {c.normal({2, 3, 2})}, along(-2, index_of({2, 0, 1, 1}, {2, 1, 2})));
+  c.sample("i32", {c.normal({3})}, along(0, index_of({2, 2}).to(DType::i32)));
+  c.sample("empty", {c.normal({2, 3})}, along(1, zeros({2, 0}, {DType::i64})));
+  const auto first = [](Shape x, Tensor index) { return [=] { gather(zeros(x), 0, index); }; };
+  c.fails<ValueError>("range", "gather: index 3 is out of range for size 3", first({3}, index_of({0, 3})));
+  c.fails<ValueError>("negative", "gather: index -1 is out of range for size 3", first({3}, index_of({-1})));
+  c.fails<ShapeError>("shape", "gather: the index i64[1] does not fit f32[3,2]",
+                      first({3, 2}, index_of({0})));
+  c.fails<DTypeError>("float", "gather: expected an index dtype", first({3}, zeros({1})));
+});
 
 using Writer = Tensor (*)(const Tensor&, int64_t, const Tensor&, const Tensor&);
 
-OldOpInfo scatter_info(const char* name, Writer f) {
-  return {
-      .name = name,
-      .samples =
-          [f](SampleMaker& make) {
-            auto along = [f](int64_t dim, Tensor index) {
-              return [f, dim, index](const Tensors& in) {
-                return f(in[0], dim, index.to(in[0].device()), in[1]);
-              };
-            };
-            return Samples{
-                {"repeats",
-                 {make.normal({2, 4}), make.normal({2, 3})},
-                 along(1, index_of({3, 0, 3, 1, 1, 2}, {2, 3}))},
-                {"smaller",
-                 {make.normal({4, 3}), make.normal({5, 2})},
-                 along(0, index_of({3, 0, 0, 2, 1, 0, 3, 3, 0, 1}, {5, 2}))},
-                {"middle",
-                 {make.normal({2, 3, 2}), make.normal({2, 1, 2})},
-                 along(-2, index_of({2, 0, 1, 1}, {2, 1, 2}))},
-                {"empty", {make.normal({2, 3}), make.normal({2, 0})}, along(1, zeros({2, 0}, {DType::i64}))}};
-          },
-      .errors =
-          [name = std::string(name), f] {
-            return ErrorSamples{fails<ValueError>("range", name + ": index 3 is out of range for size 3",
-                                                  [f] { f(zeros({3}), 0, index_of({3}), zeros({1})); }),
-                                fails<ShapeError>("src", name + ": src f32[2] beside the index i64[1]",
-                                                  [f] { f(zeros({3}), 0, index_of({0}), zeros({2})); })};
-          }};
+void scatter_cases(OpCases& c, const std::string& name, Writer f) {
+  const auto along = [f](int64_t dim, Tensor index) {
+    return [=](const Tensors& in) { return f(in[0], dim, index.to(in[0].device()), in[1]); };
+  };
+  c.sample("repeats", {c.normal({2, 4}), c.normal({2, 3})}, along(1, index_of({3, 0, 3, 1, 1, 2}, {2, 3})));
+  c.sample("smaller", {c.normal({4, 3}), c.normal({5, 2})},
+           along(0, index_of({3, 0, 0, 2, 1, 0, 3, 3, 0, 1}, {5, 2})));
+  c.sample("middle", {c.normal({2, 3, 2}), c.normal({2, 1, 2})},
+           along(-2, index_of({2, 0, 1, 1}, {2, 1, 2})));
+  c.sample("empty", {c.normal({2, 3}), c.normal({2, 0})}, along(1, zeros({2, 0}, {DType::i64})));
+  c.fails<ValueError>("range", name + ": index 3 is out of range for size 3",
+                      [f] { f(zeros({3}), 0, index_of({3}), zeros({1})); });
+  c.fails<ShapeError>("src", name + ": src f32[2] beside the index i64[1]",
+                      [f] { f(zeros({3}), 0, index_of({0}), zeros({2})); });
 }
 
-const RegisterOp scatter_op{scatter_info("scatter", scatter)};
-const RegisterOp scatter_add_op{scatter_info("scatter_add", scatter_add)};
+const RegisterOp scatter_op("scatter", [](OpCases& c) { scatter_cases(c, "scatter", scatter); });
+const RegisterOp scatter_add_op("scatter_add",
+                                [](OpCases& c) { scatter_cases(c, "scatter_add", scatter_add); });
 
-const RegisterOp index_select_op{
-    {.name = "index_select",
-     .samples =
-         [](SampleMaker& make) {
-           auto along = [](int64_t dim, Tensor indices) {
-             return [dim, indices](const Tensors& in) {
-               return index_select(in[0], dim, indices.to(in[0].device()));
-             };
-           };
-           return Samples{{"rows", {make.normal({4, 3})}, along(0, index_of({3, 1, 3}))},
-                          {"middle", {make.normal({2, 3, 2})}, along(1, index_of({2, 0, 0, 1}))},
-                          {"columns", {make.normal({3, 4})}, along(-1, index_of({1, 1}))},
-                          {"none", {make.normal({3, 4})}, along(0, index_of({}))}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ValueError>("range", "index_select: index 4 is out of range for size 3",
-                                 [] { index_select(zeros({3}), 0, index_of({4})); }),
-               fails<ShapeError>("dimensions",
-                                 "index_select: expected indices of one dimension, got i64[1,1]", [] {
-                                   index_select(zeros({3}), 0, index_of({0}, {1, 1}));
-                                 })};
-         }}};
+const RegisterOp index_select_op("index_select", [](OpCases& c) {
+  const auto along = [](int64_t dim, Tensor indices) {
+    return [=](const Tensors& in) { return index_select(in[0], dim, indices.to(in[0].device())); };
+  };
+  c.sample("rows", {c.normal({4, 3})}, along(0, index_of({3, 1, 3})));
+  c.sample("middle", {c.normal({2, 3, 2})}, along(1, index_of({2, 0, 0, 1})));
+  c.sample("columns", {c.normal({3, 4})}, along(-1, index_of({1, 1})));
+  c.sample("none", {c.normal({3, 4})}, along(0, index_of({})));
+  c.fails<ValueError>("range", "index_select: index 4 is out of range for size 3",
+                      [] { index_select(zeros({3}), 0, index_of({4})); });
+  c.fails<ShapeError>("dimensions", "index_select: expected indices of one dimension, got i64[1,1]", [] {
+    index_select(zeros({3}), 0, zeros({1, 1}, {DType::i64}));
+  });
+});
 
-const RegisterOp one_hot_op{
-    {.name = "one_hot",
-     .samples =
-         [](SampleMaker& make) {
-           auto f = [](const Tensors& in) { return one_hot(in[0], 4); };
-           return Samples{{"2x3", {make.integers({2, 3}, 0, 4)}, f},
-                          {"number", {make.integers({}, 0, 4)}, f}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ValueError>("range", "one_hot: index 4 is out of range for size 4",
-                                                 [] { one_hot(index_of({4}), 4); }),
-                               fails<ValueError>("classes", "one_hot: expected at least one class, got 0",
-                                                 [] { one_hot(index_of({}), 0); })};
-         },
-     .differentiable = false}};
+void one_hot_cases(OpCases& c) {
+  const auto f = [](const Tensors& in) { return one_hot(in[0], 4); };
+  c.sample("2x3", {c.integers({2, 3}, 0, 4)}, f);
+  c.sample("number", {c.integers({}, 0, 4)}, f);
+  c.fails<ValueError>("range", "one_hot: index 4 is out of range for size 4",
+                      [] { one_hot(index_of({4}), 4); });
+  c.fails<ValueError>("classes", "one_hot: expected at least one class, got 0",
+                      [] { one_hot(index_of({}), 0); });
+}
+const RegisterOp one_hot_op("one_hot", one_hot_cases, {.differentiable = false});
 
 }  // namespace
 }  // namespace tandem

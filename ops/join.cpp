@@ -116,81 +116,51 @@ Tensors unbind(const Tensor& x, int64_t dim) {
 
 namespace {
 
-const RegisterOp cat_op{
-    {.name = "cat",
-     .samples =
-         [](SampleMaker& make) {
-           auto along = [](int64_t dim) { return [dim](const Tensors& in) { return cat(in, dim); }; };
-           return Samples{
-               {"last", {make.normal({2, 3}), make.normal({2, 1}), make.normal({2, 2})}, along(-1)},
-               {"first", {make.normal({1, 2, 3}), make.normal({2, 2, 3})}, along(0)},
-               {"middle", {make.normal({2, 1, 3}), make.normal({2, 4, 3})}, along(1)},
-               {"an empty part", {make.normal({2, 3}), make.normal({0, 3}), make.normal({1, 3})}, along(0)},
-               {"one", {make.normal({2, 3})}, along(0)}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ValueError>("none", "cat: no tensors were given", [] { cat({}); }),
-               fails<ShapeError>("sizes", "cat: f32[2,4] beside f32[2,3]: sizes may differ in dim 0 only",
-                                 [] {
-                                   cat({zeros({2, 3}), zeros({2, 4})});
-                                 }),
-               fails<ShapeError>("dim", "cat: dim 1 is out of range", [] { cat({zeros({2})}, 1); })};
-         }}};
+const RegisterOp cat_op("cat", [](OpCases& c) {
+  const auto along = [](int64_t dim) { return [dim](const Tensors& in) { return cat(in, dim); }; };
+  c.sample("last", {c.normal({2, 3}), c.normal({2, 1}), c.normal({2, 2})}, along(-1));
+  c.sample("first", {c.normal({1, 2, 3}), c.normal({2, 2, 3})}, along(0));
+  c.sample("middle", {c.normal({2, 1, 3}), c.normal({2, 4, 3})}, along(1));
+  c.sample("an empty part", {c.normal({2, 3}), c.normal({0, 3}), c.normal({1, 3})}, along(0));
+  c.sample("one", {c.normal({2, 3})}, along(0));
+  c.fails<ValueError>("none", "cat: no tensors were given", [] { cat({}); });
+  c.fails<ShapeError>("sizes", "cat: f32[2,4] beside f32[2,3]: sizes may differ in dim 0 only", [along] {
+    along(0)({zeros({2, 3}), zeros({2, 4})});
+  });
+  c.fails<ShapeError>("dim", "cat: dim 1 is out of range", [] { cat({zeros({2})}, 1); });
+});
 
-const RegisterOp stack_op{
-    {.name = "stack",
-     .samples =
-         [](SampleMaker& make) {
-           auto along = [](int64_t dim) { return [dim](const Tensors& in) { return stack(in, dim); }; };
-           return Samples{
-               {"first", {make.normal({2, 3}), make.normal({2, 3})}, along(0)},
-               {"last", {make.normal({2, 3}), make.normal({2, 3}), make.normal({2, 3})}, along(-1)},
-               {"numbers", {make.normal({}), make.normal({})}, along(0)}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ValueError>("none", "stack: no tensors were given", [] { stack({}); }),
-                               fails<ShapeError>("shapes", "stack: f32[3] beside f32[2]", [] {
-                                 stack({zeros({2}), zeros({3})});
-                               })};
-         }}};
+const RegisterOp stack_op("stack", [](OpCases& c) {
+  const auto along = [](int64_t dim) { return [dim](const Tensors& in) { return stack(in, dim); }; };
+  c.sample("first", {c.normal({2, 3}), c.normal({2, 3})}, along(0));
+  c.sample("last", {c.normal({2, 3}), c.normal({2, 3}), c.normal({2, 3})}, along(-1));
+  c.sample("numbers", {c.normal({}), c.normal({})}, along(0));
+  c.fails<ValueError>("none", "stack: no tensors were given", [] { stack({}); });
+  c.fails<ShapeError>("shapes", "stack: f32[3] beside f32[2]", [along] {
+    along(0)({zeros({2}), zeros({3})});
+  });
+});
 
-// A part alone, and parts of different weight, so that each one's place shows.
-const RegisterOp split_op{
-    {.name = "split",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{
-               {"size 2, joined backwards",
-                {make.normal({5, 3})},
-                [](const Tensors& in) {
-                  const Tensors parts = split(in[0], 2, 0);
-                  return cat({parts[2], parts[1], parts[0]}, 0);
-                }},
-               {"sizes, one used",
-                {make.normal({2, 6})},
-                [](const Tensors& in) {
-                  return split(in[0], {1, 3, 2}, 1)[1];
-                }},
-               {"chunks", {make.normal({2, 5})}, [](const Tensors& in) { return chunk(in[0], 3, -1)[2]; }},
-               {"unbind", {make.normal({2, 3})}, [](const Tensors& in) {
-                  const Tensors parts = unbind(in[0], 1);
-                  return stack({parts[2], parts[0], parts[2]});
-                }}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ShapeError>("sum", "split: sizes [1,3] of dim 0 of f32[5]: expected",
-                                                 [] {
-                                                   split(zeros({5}), std::vector<int64_t>{1, 3});
-                                                 }),
-                               fails<ValueError>("size", "split: expected a size of at least 1, got 0",
-                                                 [] { split(zeros({5}), 0); }),
-                               fails<ValueError>("chunks", "chunk: expected at least one chunk, got 0",
-                                                 [] { chunk(zeros({5}), 0); })};
-         }}};
+// One part alone, and parts joined in another order, so that the place of each shows.
+const RegisterOp split_op("split", [](OpCases& c) {
+  c.sample("size 2, joined backwards", {c.normal({5, 3})}, [](const Tensors& in) {
+    const Tensors parts = split(in[0], 2, 0);
+    return cat({parts[2], parts[1], parts[0]}, 0);
+  });
+  c.sample("sizes, one used", {c.normal({2, 6})}, [](const Tensors& in) {
+    return split(in[0], {1, 3, 2}, 1)[1];
+  });
+  c.sample("chunks", {c.normal({2, 5})}, [](const Tensors& in) { return chunk(in[0], 3, -1)[2]; });
+  c.sample("unbind", {c.normal({2, 3})}, [](const Tensors& in) {
+    const Tensors parts = unbind(in[0], 1);
+    return stack({parts[2], parts[0], parts[2]});
+  });
+  c.fails<ShapeError>("sum", "split: sizes [1,3] of dim 0 of f32[5]: expected", [] {
+    split(zeros({5}), std::vector<int64_t>{1, 3});
+  });
+  c.fails<ValueError>("size", "split: expected a size of at least 1, got 0", [] { split(zeros({5}), 0); });
+  c.fails<ValueError>("chunks", "chunk: expected at least one chunk, got 0", [] { chunk(zeros({5}), 0); });
+});
 
 }  // namespace
 }  // namespace tandem

@@ -115,53 +115,43 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
 
 namespace {
 
-Samples samples(SampleMaker& make) {
-  auto with = [](Activation activation) {
+const RegisterOp linear_op("linear", [](OpCases& c) {
+  const auto with = [](Activation activation) {
     return [activation](const Tensors& in) {
       return linear(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), activation);
     };
   };
-  // relu's sample stays away from its kink: |x W^T| < 0.12 beside |bias| > 0.2.
-  return {
-      {"rows", {make.normal({2, 3}), make.normal({4, 3}), make.normal({4})}, with(Activation::none)},
-      {"no bias", {make.normal({2, 3}), make.normal({4, 3})}, with(Activation::none)},
-      {"vector", {make.normal({3}), make.normal({4, 3}), make.normal({4})}, with(Activation::none)},
-      {"sequence", {make.normal({2, 2, 3}), make.normal({2, 3}), make.normal({2})}, with(Activation::none)},
-      {"empty", {make.normal({0, 3}), make.normal({4, 3}), make.normal({4})}, with(Activation::none)},
-      {"no inputs", {make.normal({2, 0}), make.normal({3, 0}), make.normal({3})}, with(Activation::gelu)},
-      {"relu",
-       {make.uniform({2, 3}, -0.2, 0.2), make.uniform({4, 3}, -0.2, 0.2), make.away_from_zero({4})},
-       with(Activation::relu)},
-      {"gelu", {make.normal({2, 2, 3}), make.normal({4, 3}), make.normal({4})}, with(Activation::gelu)},
-      {"gelu without bias", {make.normal({2, 3}), make.normal({4, 3})}, with(Activation::gelu)},
-      {"gelu_tanh",
-       {make.normal({2, 3}), make.normal({4, 3}), make.normal({4})},
-       with(Activation::gelu_tanh)},
-      {"transposed",
-       {make.normal({3, 2}), make.normal({3, 4}), make.normal({4})},
-       [](const Tensors& in) { return linear(in[0].t(), in[1].t(), in[2]); }},
+  const auto sample = [&](const char* label, Shape x, Shape weight, bool bias, Activation activation) {
+    Tensors in{c.normal(x), c.normal(weight)};
+    if (bias) in.push_back(c.normal({weight[0]}));
+    c.sample(label, in, with(activation));
   };
-}
+  sample("rows", {2, 3}, {4, 3}, true, Activation::none);
+  sample("no bias", {2, 3}, {4, 3}, false, Activation::none);
+  sample("vector", {3}, {4, 3}, true, Activation::none);
+  sample("sequence", {2, 2, 3}, {2, 3}, true, Activation::none);
+  sample("empty", {0, 3}, {4, 3}, true, Activation::none);
+  sample("no inputs", {2, 0}, {3, 0}, true, Activation::gelu);
+  // Away from relu's kink: |x W^T| < 0.12 beside |bias| > 0.2.
+  c.sample("relu", {c.uniform({2, 3}, -0.2, 0.2), c.uniform({4, 3}, -0.2, 0.2), c.away_from_zero({4})},
+           with(Activation::relu));
+  sample("gelu", {2, 2, 3}, {4, 3}, true, Activation::gelu);
+  sample("gelu without bias", {2, 3}, {4, 3}, false, Activation::gelu);
+  sample("gelu_tanh", {2, 3}, {4, 3}, true, Activation::gelu_tanh);
+  c.sample("transposed", {c.normal({3, 2}), c.normal({3, 4}), c.normal({4})},
+           [](const Tensors& in) { return linear(in[0].t(), in[1].t(), in[2]); });
 
-const RegisterOp registered{
-    {.name = "linear", .samples = samples, .errors = [] {
-       return ErrorSamples{
-           fails<ShapeError>("inner", "linear: x f32[2,3] does not fit weight f32[4,5], expected x [..., 5]",
-                             [] {
-                               linear(zeros({2, 3}), zeros({4, 5}));
-                             }),
-           fails<ShapeError>("bias", "linear: bias f32[3] does not fit weight f32[4,3], expected [4]",
-                             [] {
-                               linear(zeros({2, 3}), zeros({4, 3}), zeros({3}));
-                             }),
-           fails<ShapeError>("weight", "linear: expected a weight [out, in], got f32[3]",
-                             [] {
-                               linear(zeros({2, 3}), zeros({3}));
-                             }),
-           fails<DTypeError>("i64", "linear: expected floating dtypes (bf16, f32, f64), got x i64[2,3]", [] {
-             linear(zeros({2, 3}, {DType::i64}), zeros({4, 3}));
-           })};
-     }}};
+  const auto call = [](Shape x, Shape weight, Tensor bias = {}, DType dtype = DType::f32) {
+    return [=] { linear(zeros(x, {dtype}), zeros(weight), bias); };
+  };
+  c.fails<ShapeError>("inner", "linear: x f32[2,3] does not fit weight f32[4,5], expected x [..., 5]",
+                      call({2, 3}, {4, 5}));
+  c.fails<ShapeError>("bias", "linear: bias f32[3] does not fit weight f32[4,3], expected [4]",
+                      call({2, 3}, {4, 3}, zeros({3})));
+  c.fails<ShapeError>("weight", "linear: expected a weight [out, in], got f32[3]", call({2, 3}, {3}));
+  c.fails<DTypeError>("i64", "linear: expected floating dtypes (bf16, f32, f64), got x i64[2,3]",
+                      call({2, 3}, {4, 3}, {}, DType::i64));
+});
 
 }  // namespace
 }  // namespace tandem

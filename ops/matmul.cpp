@@ -134,59 +134,42 @@ bool allow_tf32() { return tf32; }
 
 namespace {
 
-Samples samples(SampleMaker& make) {
-  Samples result;
-  auto add = [&](const char* label, const Shape& a, const Shape& b) {
-    result.push_back({label, {make.normal(a), make.normal(b)}, call(matmul)});
+const RegisterOp matmul_op("matmul", [](OpCases& c) {
+  const auto sample = [&](const char* label, const Shape& a, const Shape& b) {
+    c.sample(label, {c.normal(a), c.normal(b)}, call(matmul));
   };
-  add("2x3 @ 3x4", {2, 3}, {3, 4});
-  add("dot", {3}, {3});
-  add("vector @ matrix", {3}, {3, 2});
-  add("matrix @ vector", {2, 3}, {3});
-  add("vector @ batch", {3}, {2, 3, 2});
-  add("batch @ vector", {2, 2, 3}, {3});
-  add("batch", {3, 2, 3}, {3, 3, 2});
-  add("shared b", {3, 2, 3}, {3, 4});
-  add("shared a", {2, 3}, {3, 3, 2});
-  add("broadcast", {2, 1, 2, 3}, {3, 3, 2});
-  add("broadcast inside", {2, 1, 2, 2, 2}, {3, 1, 2, 2});
-  add("one element", {1, 1}, {1, 1});
-  add("no rows", {0, 3}, {3, 2});
-  add("no inner", {2, 0}, {0, 3});
-  add("no batch", {0, 2, 3}, {3, 2});
-  result.push_back({"transposed", {make.normal({3, 2}), make.normal({4, 3})}, [](const Tensors& in) {
-                      return matmul(in[0].t(), in[1].t());
-                    }});
-  result.push_back(
-      {"split heads", {make.normal({2, 3, 2, 2}), make.normal({2, 3, 2, 2})}, [](const Tensors& in) {
-         return matmul(in[0].transpose(1, 2), in[1].permute({0, 2, 3, 1}));
-       }});
-  return result;
-}
+  sample("2x3 @ 3x4", {2, 3}, {3, 4});
+  sample("dot", {3}, {3});
+  sample("vector @ matrix", {3}, {3, 2});
+  sample("matrix @ vector", {2, 3}, {3});
+  sample("vector @ batch", {3}, {2, 3, 2});
+  sample("batch @ vector", {2, 2, 3}, {3});
+  sample("batch", {3, 2, 3}, {3, 3, 2});
+  sample("shared b", {3, 2, 3}, {3, 4});
+  sample("shared a", {2, 3}, {3, 3, 2});
+  sample("broadcast", {2, 1, 2, 3}, {3, 3, 2});
+  sample("broadcast inside", {2, 1, 2, 2, 2}, {3, 1, 2, 2});
+  sample("one element", {1, 1}, {1, 1});
+  sample("no rows", {0, 3}, {3, 2});
+  sample("no inner", {2, 0}, {0, 3});
+  sample("no batch", {0, 2, 3}, {3, 2});
+  c.sample("transposed", {c.normal({3, 2}), c.normal({4, 3})},
+           [](const Tensors& in) { return matmul(in[0].t(), in[1].t()); });
+  c.sample("split heads", {c.normal({2, 3, 2, 2}), c.normal({2, 3, 2, 2})}, [](const Tensors& in) {
+    return matmul(in[0].transpose(1, 2), in[1].permute({0, 2, 3, 1}));
+  });
 
-const RegisterOp registered{
-    {.name = "matmul", .samples = samples, .errors = [] {
-       return ErrorSamples{
-           fails<ShapeError>("inner",
-                             "matmul: inner dimensions differ: a f32[2,3] vs b f32[4,5] (a.size(-1)=3, "
-                             "b.size(-2)=4)",
-                             [] {
-                               matmul(zeros({2, 3}), zeros({4, 5}));
-                             }),
-           fails<ShapeError>("vector", "(a.size(-1)=3, b.size(0)=4)",
-                             [] {
-                               matmul(zeros({2, 3}), zeros({4}));
-                             }),
-           fails<ShapeError>("batch", "matmul: shapes [2] and [3] do not broadcast",
-                             [] {
-                               matmul(zeros({2, 2, 3}), zeros({3, 3, 2}));
-                             }),
-           fails<ShapeError>("number", "matmul: a tensor without dimensions: a f32[] vs b f32[3]",
-                             [] { matmul(zeros({}), zeros({3})); }),
-           fails<DTypeError>("i64", "matmul: expected floating dtypes (bf16, f32, f64), got a i64[2,2]", [] {
-             matmul(zeros({2, 2}, {DType::i64}), zeros({2, 2}));
-           })};
-     }}};
+  const auto product = [](Shape a, Shape b) { return [=] { matmul(zeros(a), zeros(b)); }; };
+  c.fails<ShapeError>(
+      "inner", "matmul: inner dimensions differ: a f32[2,3] vs b f32[4,5] (a.size(-1)=3, b.size(-2)=4)",
+      product({2, 3}, {4, 5}));
+  c.fails<ShapeError>("vector", "(a.size(-1)=3, b.size(0)=4)", product({2, 3}, {4}));
+  c.fails<ShapeError>("batch", "matmul: shapes [2] and [3] do not broadcast", product({2, 2, 3}, {3, 3, 2}));
+  c.fails<ShapeError>("number", "matmul: a tensor without dimensions: a f32[] vs b f32[3]", product({}, {3}));
+  c.fails<DTypeError>("i64", "matmul: expected floating dtypes (bf16, f32, f64), got a i64[2,2]", [] {
+    matmul(zeros({2, 2}, {DType::i64}), zeros({2, 2}));
+  });
+});
 
 }  // namespace
 }  // namespace tandem

@@ -121,92 +121,42 @@ Tensor causal_mask(int64_t queries, int64_t keys, Device device) { return above(
 
 namespace {
 
-Function with(std::function<Tensor(const Tensor&)> f) {
-  return [f](const Tensors& in) { return f(in[0]); };
+const RegisterOp pad_op("pad", [](OpCases& c) {
+  c.sample("last", {c.normal({2, 3})}, [](auto& in) { return pad(in[0], {1, 2}); });
+  c.sample("two dimensions", {c.normal({2, 3, 2})}, [](auto& in) { return pad(in[0], {1, 0, 2, 1}, 0.5); });
+  c.sample("nothing", {c.normal({3})}, [](auto& in) { return pad(in[0], {0, 0}); });
+  c.sample("empty", {c.normal({2, 0})}, [](auto& in) { return pad(in[0], {1, 1}, -1); });
+  c.fails<ShapeError>("odd", "pad: 3 sizes for f32[2,3]", [] { pad(zeros({2, 3}), {1, 2, 3}); });
+  c.fails<ValueError>("negative", "pad: sizes are at least 0, got -1 and 2", [] {
+    pad(zeros({2, 3}), {-1, 2});
+  });
+});
+
+const RegisterOp flip_op("flip", [](OpCases& c) {
+  const auto over = [](Shape dims) { return [dims](const Tensors& in) { return flip(in[0], dims); }; };
+  c.sample("outer two", {c.normal({2, 3, 4})}, over({0, -1}));
+  c.sample("middle", {c.normal({2, 3, 4})}, over({1}));
+  c.sample("empty", {c.normal({0, 3})}, over({0}));
+  c.fails<ShapeError>("twice", "flip: dim 1 appears twice in [1,-1]", [] { flip(zeros({2, 3}), {1, -1}); });
+});
+
+const RegisterOp roll_op("roll", [](OpCases& c) {
+  c.sample("both", {c.normal({3, 4})}, [](auto& in) { return roll(in[0], {1, -1}, {0, 1}); });
+  c.sample("more than once around", {c.normal({5})}, [](auto& in) { return roll(in[0], {12}, {0}); });
+  c.fails<ShapeError>("count", "roll: 2 shifts for 1 dims", [] { roll(zeros({2, 3}), {1, 2}, {0}); });
+});
+
+void triangle_cases(OpCases& c, const std::string& name, Tensor (*f)(const Tensor&, int64_t)) {
+  const auto from = [f](int64_t diagonal) { return [=](const Tensors& in) { return f(in[0], diagonal); }; };
+  c.sample("square", {c.normal({4, 4})}, from(0));
+  c.sample("below", {c.normal({2, 3, 4})}, from(-1));
+  c.sample("above", {c.normal({4, 3})}, from(1));
+  c.fails<ShapeError>("dimensions", name + ": expected at least 2 dimensions, got f32[3]",
+                      [f] { f(zeros({3}), 0); });
 }
 
-const RegisterOp pad_op{
-    {.name = "pad",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"last", {make.normal({2, 3})}, with([](auto& x) {
-                             return pad(x, {1, 2});
-                           })},
-                          {"two dimensions", {make.normal({2, 3, 2})}, with([](auto& x) {
-                             return pad(x, {1, 0, 2, 1}, 0.5);
-                           })},
-                          {"nothing", {make.normal({3})}, with([](auto& x) {
-                             return pad(x, {0, 0});
-                           })},
-                          {"empty", {make.normal({2, 0})}, with([](auto& x) {
-                             return pad(x, {1, 1}, -1);
-                           })}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ShapeError>("odd", "pad: 3 sizes for f32[2,3]",
-                                                 [] {
-                                                   pad(zeros({2, 3}), {1, 2, 3});
-                                                 }),
-                               fails<ValueError>("negative", "pad: sizes are at least 0, got -1 and 2", [] {
-                                 pad(zeros({2, 3}), {-1, 2});
-                               })};
-         }}};
-
-const RegisterOp flip_op{
-    {.name = "flip",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"outer two", {make.normal({2, 3, 4})}, with([](auto& x) {
-                             return flip(x, {0, -1});
-                           })},
-                          {"middle", {make.normal({2, 3, 4})}, with([](auto& x) { return flip(x, {1}); })},
-                          {"empty", {make.normal({0, 3})}, with([](auto& x) { return flip(x, {0}); })}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ShapeError>("twice", "flip: dim 1 appears twice in [1,-1]", [] {
-             flip(zeros({2, 3}), {1, -1});
-           })};
-         }}};
-
-const RegisterOp roll_op{
-    {.name = "roll",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"both", {make.normal({3, 4})}, with([](auto& x) {
-                             return roll(x, {1, -1}, {0, 1});
-                           })},
-                          {"more than once around", {make.normal({5})}, with([](auto& x) {
-                             return roll(x, {12}, {0});
-                           })}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ShapeError>("count", "roll: 2 shifts for 1 dims", [] {
-             roll(zeros({2, 3}), {1, 2}, {0});
-           })};
-         }}};
-
-template <class F>
-OldOpInfo triangle_info(const char* name, F f) {
-  return {.name = name,
-          .samples =
-              [f](SampleMaker& make) {
-                return Samples{{"square", {make.normal({4, 4})}, with([f](auto& x) { return f(x, 0); })},
-                               {"below", {make.normal({2, 3, 4})}, with([f](auto& x) { return f(x, -1); })},
-                               {"above", {make.normal({4, 3})}, with([f](auto& x) { return f(x, 1); })}};
-              },
-          .errors =
-              [name = std::string(name), f] {
-                return ErrorSamples{fails<ShapeError>("dimensions",
-                                                      name + ": expected at least 2 dimensions, got f32[3]",
-                                                      [f] { f(zeros({3}), 0); })};
-              }};
-}
-
-const RegisterOp tril_op{triangle_info("tril", [](const Tensor& x, int64_t d) { return tril(x, d); })};
-const RegisterOp triu_op{triangle_info("triu", [](const Tensor& x, int64_t d) { return triu(x, d); })};
+const RegisterOp tril_op("tril", [](OpCases& c) { triangle_cases(c, "tril", tril); });
+const RegisterOp triu_op("triu", [](OpCases& c) { triangle_cases(c, "triu", triu); });
 
 }  // namespace
 }  // namespace tandem

@@ -260,84 +260,59 @@ Tensor adaptive_avg_pool2d(const Tensor& x, const Shape& size) {
 
 namespace {
 
-template <class F>
-Samples sliding_samples(SampleMaker& make, F f) {
-  auto with = [f](Shape kernel, Shape stride, Shape padding) {
-    return [=](const Tensors& in) { return f(in[0], kernel, stride, padding); };
+using Pool = Tensor (*)(const Tensor&, const Shape& kernel, const Shape& stride, const Shape& padding);
+
+// What both pools with sliding windows are checked with.
+void sliding_cases(OpCases& c, const std::string& name, Pool pool) {
+  const auto with = [pool](Shape kernel, Shape stride, Shape padding) {
+    return [=](const Tensors& in) { return pool(in[0], kernel, stride, padding); };
   };
-  return {{"2x2", {make.distinct({2, 1, 4, 4})}, with({2, 2}, {}, {0, 0})},
-          {"overlapping, padding", {make.distinct({1, 2, 5, 4})}, with({3, 2}, {2, 1}, {1, 1})},
-          {"one map", {make.distinct({3, 3})}, with({3, 2}, {1, 1}, {0, 0})},
-          {"no samples", {make.distinct({0, 1, 4, 4})}, with({2, 2}, {}, {0, 0})}};
+  c.sample("2x2", {c.distinct({2, 1, 4, 4})}, with({2, 2}, {}, {0, 0}));
+  c.sample("overlapping, padding", {c.distinct({1, 2, 5, 4})}, with({3, 2}, {2, 1}, {1, 1}));
+  c.sample("one map", {c.distinct({3, 3})}, with({3, 2}, {1, 1}, {0, 0}));
+  c.sample("no samples", {c.distinct({0, 1, 4, 4})}, with({2, 2}, {}, {0, 0}));
+
+  const auto call = [pool](Tensor x, Shape kernel, Shape padding) {
+    return [=] { pool(x, kernel, {}, padding); };
+  };
+  const Tensor x = zeros({1, 1, 4, 4});
+  c.fails<ShapeError>("kernel", name + ": the kernel 5 is larger than the padded map of f32[1,1,4,4]",
+                      call(x, {5, 2}, {0, 0}));
+  c.fails<ShapeError>("padding", name + ": kernel 2, stride 2, padding 2: expected", call(x, {2, 2}, {2, 0}));
+  c.fails<ShapeError>("pair", name + ": kernel [2], stride [2] and padding [0,0] must be pairs",
+                      call(x, {2}, {0, 0}));
+  c.fails<ShapeError>("rank", name + ": expected [..., H, W], got f32[4]", call(zeros({4}), {2, 2}, {0, 0}));
+  c.fails<DTypeError>("i64", name + ": expected a floating dtype",
+                      call(zeros({1, 4, 4}, {DType::i64}), {2, 2}, {0, 0}));
 }
 
-template <class F>
-ErrorSamples sliding_errors(const std::string& name, F f) {
-  return {fails<ShapeError>("kernel", name + ": the kernel 5 is larger than the padded map of f32[1,1,4,4]",
-                            [f] {
-                              f(zeros({1, 1, 4, 4}), Shape{5, 2}, Shape{}, Shape{0, 0});
-                            }),
-          fails<ShapeError>("padding", name + ": kernel 2, stride 2, padding 2: expected",
-                            [f] {
-                              f(zeros({1, 1, 4, 4}), Shape{2, 2}, Shape{}, Shape{2, 0});
-                            }),
-          fails<ShapeError>("pair", name + ": kernel [2], stride [2] and padding [0,0] must be pairs",
-                            [f] {
-                              f(zeros({1, 1, 4, 4}), Shape{2}, Shape{}, Shape{0, 0});
-                            }),
-          fails<ShapeError>("rank", name + ": expected [..., H, W], got f32[4]",
-                            [f] {
-                              f(zeros({4}), Shape{2, 2}, Shape{}, Shape{0, 0});
-                            }),
-          fails<DTypeError>("i64", name + ": expected a floating dtype", [f] {
-            f(zeros({1, 4, 4}, {DType::i64}), Shape{2, 2}, Shape{}, Shape{0, 0});
-          })};
-}
+const RegisterOp max_pool2d_op("max_pool2d", [](OpCases& c) { sliding_cases(c, "max_pool2d", max_pool2d); });
 
-Tensor average(const Tensor& x, const Shape& kernel, const Shape& stride, const Shape& padding) {
-  return avg_pool2d(x, kernel, stride, padding);
-}
+const RegisterOp avg_pool2d_op("avg_pool2d", [](OpCases& c) {
+  sliding_cases(c, "avg_pool2d",
+                [](const Tensor& x, const Shape& kernel, const Shape& stride, const Shape& padding) {
+                  return avg_pool2d(x, kernel, stride, padding);
+                });
+  c.sample("padding not counted", {c.normal({1, 5, 4})}, [](auto& in) {
+    return avg_pool2d(in[0], {3, 3}, {2, 2}, {1, 1}, false);
+  });
+});
 
-const RegisterOp max_op{{.name = "max_pool2d",
-                         .samples = [](SampleMaker& make) { return sliding_samples(make, max_pool2d); },
-                         .errors = [] { return sliding_errors("max_pool2d", max_pool2d); }}};
-
-const RegisterOp avg_op{{.name = "avg_pool2d",
-                         .samples =
-                             [](SampleMaker& make) {
-                               Samples samples = sliding_samples(make, average);
-                               samples.push_back(
-                                   {"padding not counted", {make.normal({1, 5, 4})}, [](auto& in) {
-                                      return avg_pool2d(in[0], {3, 3}, {2, 2}, {1, 1}, false);
-                                    }});
-                               return samples;
-                             },
-                         .errors = [] { return sliding_errors("avg_pool2d", average); }}};
-
-const RegisterOp adaptive_op{
-    {.name = "adaptive_avg_pool2d",
-     .samples =
-         [](SampleMaker& make) {
-           auto to = [](Shape size) {
-             return [size](const Tensors& in) { return adaptive_avg_pool2d(in[0], size); };
-           };
-           return Samples{{"global", {make.normal({2, 2, 3, 4})}, to({1, 1})},
-                          {"uneven", {make.normal({1, 5, 7})}, to({3, 2})},
-                          {"more windows than rows", {make.normal({1, 2, 3})}, to({3, 3})}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ShapeError>(
-                   "no windows",
-                   "adaptive_avg_pool2d: expected sizes of at least 1, got 0 windows for f32[1,4,4]",
-                   [] {
-                     adaptive_avg_pool2d(zeros({1, 4, 4}), {0, 1});
-                   }),
-               fails<ShapeError>("pair", "adaptive_avg_pool2d: expected [..., H, W] and a pair of sizes", [] {
-                 adaptive_avg_pool2d(zeros({1, 4, 4}), {1});
-               })};
-         }}};
+const RegisterOp adaptive_avg_pool2d_op("adaptive_avg_pool2d", [](OpCases& c) {
+  const auto to = [](Shape size) {
+    return [size](const Tensors& in) { return adaptive_avg_pool2d(in[0], size); };
+  };
+  c.sample("global", {c.normal({2, 2, 3, 4})}, to({1, 1}));
+  c.sample("uneven", {c.normal({1, 5, 7})}, to({3, 2}));
+  c.sample("more windows than rows", {c.normal({1, 2, 3})}, to({3, 3}));
+  const Tensor x = zeros({1, 4, 4});
+  c.fails<ShapeError>("no windows",
+                      "adaptive_avg_pool2d: expected sizes of at least 1, got 0 windows for f32[1,4,4]", [=] {
+                        to({0, 1})({x});
+                      });
+  c.fails<ShapeError>("pair", "adaptive_avg_pool2d: expected [..., H, W] and a pair of sizes",
+                      [=] { to({1})({x}); });
+});
 
 }  // namespace
 }  // namespace tandem

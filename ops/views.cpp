@@ -328,100 +328,46 @@ Tensor Tensor::index(const std::vector<Index>& indices) const {
 
 namespace {
 
-Function with(std::function<Tensor(const Tensor&)> f) {
-  return [f](const Tensors& in) { return f(in[0]); };
-}
+const RegisterOp reshape_op("reshape", [](OpCases& c) {
+  c.sample("split", {c.normal({4, 6})}, [](auto& in) { return reshape(in[0], {2, 2, -1}); });
+  c.sample("merge transposed", {c.normal({4, 6})}, [](auto& in) { return reshape(in[0].t(), {24}); });
+  c.sample("empty", {c.normal({0, 6})}, [](auto& in) { return reshape(in[0], {3, 0}); });
+  c.fails<ShapeError>("size", "reshape: f32[2,3] does not fit shape [4,2]", [] {
+    reshape(zeros({2, 3}), {4, 2});
+  });
+  c.fails<ShapeError>("two -1", "reshape: more than one size is -1", [] {
+    reshape(zeros({2, 3}), {-1, -1});
+  });
+  c.fails<ShapeError>("view", "view: f32[3,2]", [] { zeros({2, 3}).t().view({6}); });
+});
 
-const RegisterOp reshape_op{
-    {.name = "reshape",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"split", {make.normal({4, 6})}, with([](auto& x) {
-                             return reshape(x, {2, 2, -1});
-                           })},
-                          {"merge transposed", {make.normal({4, 6})}, with([](auto& x) {
-                             return reshape(x.t(), {24});
-                           })},
-                          {"empty", {make.normal({0, 6})}, with([](auto& x) {
-                             return reshape(x, {3, 0});
-                           })}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ShapeError>("size", "reshape: f32[2,3] does not fit shape [4,2]",
-                                                 [] {
-                                                   reshape(zeros({2, 3}), {4, 2});
-                                                 }),
-                               fails<ShapeError>("two -1", "reshape: more than one size is -1",
-                                                 [] {
-                                                   reshape(zeros({2, 3}), {-1, -1});
-                                                 }),
-                               fails<ShapeError>("view", "view: f32[3,2]", [] {
-                                 zeros({2, 3}).t().view({6});
-                               })};
-         }}};
+const RegisterOp permute_op("permute", [](OpCases& c) {
+  c.sample("120", {c.normal({2, 3, 4})}, [](auto& in) { return permute(in[0], {1, 2, 0}); });
+  c.sample("transpose", {c.normal({2, 3, 4})}, [](auto& in) { return transpose(in[0], -1, 0); });
+  c.fails<ShapeError>("twice", "permute: dim 0 appears twice", [] { permute(zeros({2, 3}), {0, 0}); });
+  c.fails<ShapeError>("count", "permute: 1 dims for f32[2,3]", [] { permute(zeros({2, 3}), {0}); });
+});
 
-const RegisterOp permute_op{
-    {.name = "permute",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{
-               {"120", {make.normal({2, 3, 4})}, with([](auto& x) {
-                  return permute(x, {1, 2, 0});
-                })},
-               {"transpose", {make.normal({2, 3, 4})}, with([](auto& x) { return transpose(x, -1, 0); })}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ShapeError>("twice", "permute: dim 0 appears twice",
-                                                 [] {
-                                                   permute(zeros({2, 3}), {0, 0});
-                                                 }),
-                               fails<ShapeError>("count", "permute: 1 dims for f32[2,3]", [] {
-                                 permute(zeros({2, 3}), {0});
-                               })};
-         }}};
+const RegisterOp expand_op("expand", [](OpCases& c) {
+  c.sample("both", {c.normal({3, 1})}, [](auto& in) { return expand(in[0], {2, -1, 4}); });
+  c.fails<ShapeError>("size", "expand: f32[2] does not stretch to [3]", [] { expand(zeros({2}), {3}); });
+});
 
-const RegisterOp expand_op{{.name = "expand",
-                            .samples =
-                                [](SampleMaker& make) {
-                                  return Samples{{"both", {make.normal({3, 1})}, with([](auto& x) {
-                                                    return expand(x, {2, -1, 4});
-                                                  })}};
-                                },
-                            .errors =
-                                [] {
-                                  return ErrorSamples{
-                                      fails<ShapeError>("size", "expand: f32[2] does not stretch to [3]",
-                                                        [] { expand(zeros({2}), {3}); })};
-                                }}};
+const RegisterOp slice_op("slice", [](OpCases& c) {
+  c.sample("step 2", {c.normal({3, 7})}, [](auto& in) { return slice(in[0], 1, 1, 6, 2); });
+  c.sample("select", {c.normal({3, 7})}, [](auto& in) { return select(in[0], 0, -1); });
+  c.sample("empty", {c.normal({3, 7})}, [](auto& in) { return slice(in[0], 1, 5, 5); });
+  c.fails<ValueError>("step", "slice: step must be at least 1, got 0", [] { slice(zeros({3}), 0, 0, 3, 0); });
+  c.fails<ValueError>("index", "select: index 3 is out of range for size 3",
+                      [] { select(zeros({3}), 0, 3); });
+  c.fails<ShapeError>("dim", "slice: dim 2 is out of range", [] { slice(zeros({3}), 2, 0, 1); });
+});
 
-const RegisterOp slice_op{
-    {.name = "slice",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{
-               {"step 2", {make.normal({3, 7})}, with([](auto& x) { return slice(x, 1, 1, 6, 2); })},
-               {"select", {make.normal({3, 7})}, with([](auto& x) { return select(x, 0, -1); })},
-               {"empty", {make.normal({3, 7})}, with([](auto& x) { return slice(x, 1, 5, 5); })}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ValueError>("step", "slice: step must be at least 1, got 0",
-                                 [] { slice(zeros({3}), 0, 0, 3, 0); }),
-               fails<ValueError>("index", "select: index 3 is out of range for size 3",
-                                 [] { select(zeros({3}), 0, 3); }),
-               fails<ShapeError>("dim", "slice: dim 2 is out of range", [] { slice(zeros({3}), 2, 0, 1); })};
-         }}};
-
-const RegisterOp copy_op{
-    {.name = "copy",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"clone", {make.normal({3, 4})}, with([](auto& x) { return x.t().clone(); })}};
-         },
-     .errors = [] { return ErrorSamples{}; }}};
+const RegisterOp copy_op("copy", [](OpCases& c) {
+  c.sample("clone", {c.normal({3, 4})}, [](auto& in) { return in[0].t().clone(); });
+  c.fails<ShapeError>("shapes", "copy: shapes [2] and [3] do not broadcast",
+                      [] { zeros({2}).copy_(zeros({3})); });
+});
 
 }  // namespace
 }  // namespace tandem

@@ -92,58 +92,40 @@ Function evaluation() {
   return [](const Tensors& in) { return batch_norm(in[0], {in[3], in[4]}, in[1], in[2], false); };
 }
 
-const RegisterOp registered{
-    {.name = "batch_norm",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{
-               {"vectors", {make.normal({5, 3}), make.normal({3}), make.normal({3})}, training()},
-               {"sequences", {make.normal({3, 2, 4}), make.normal({2}), make.normal({2})}, training()},
-               {"images, eps 0.1",
-                {make.normal({2, 3, 2, 2}), make.normal({3}), make.normal({3})},
-                training(0.1)},
-               {"one sample", {make.normal({1, 2, 4}), make.normal({2}), make.normal({2})}, training()},
-               {"x alone", {make.normal({4, 2}), {}, {}}, training()},
-               {"weight alone", {make.normal({2, 2, 3}), make.normal({2}), {}}, training()},
-               {"evaluation",
-                {make.normal({2, 3, 2}), make.normal({3}), make.normal({3}), make.normal({3}),
-                 make.uniform({3}, 0.5, 2)},
-                evaluation()},
-               {"evaluation, x alone",
-                {make.normal({2, 3}), {}, {}, make.normal({3}), make.uniform({3}, 0.5, 2)},
-                evaluation()}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ValueError>(
-                   "one value",
-                   "batch_norm: expected more than 1 value per channel in training, got f32[1,3]",
-                   [] {
-                     batch_norm(zeros({1, 3}), {}, {}, {}, true);
-                   }),
-               fails<ValueError>("no running", "batch_norm: evaluation needs the running mean and variance",
-                                 [] {
-                                   batch_norm(zeros({2, 3}), {}, {}, {}, false);
-                                 }),
-               fails<ShapeError>("running shape", "batch_norm: running var is f32[2], expected shape [3]",
-                                 [] {
-                                   batch_norm(zeros({2, 3}), {zeros({3}), zeros({2})}, {}, {}, false);
-                                 }),
-               fails<ShapeError>("vector", "batch_norm: expected [N, C] or [N, C, ...], got f32[3]",
-                                 [] { batch_norm(zeros({3}), {}, {}, {}, true); }),
-               fails<ShapeError>("weight", "batch_norm: weight is f32[2], expected shape [3]",
-                                 [] {
-                                   batch_norm(zeros({2, 3}), {}, zeros({2}), {}, true);
-                                 }),
-               fails<DTypeError>("i64", "batch_norm: expected a floating dtype",
-                                 [] {
-                                   batch_norm(zeros({2, 3}, {DType::i64}), {}, {}, {}, true);
-                                 }),
-               fails<ShapeError>("update", "update_running: f32[3] from f32[2]", [] {
-                 update_running({zeros({3}), zeros({3})}, {zeros({2}), zeros({2})});
-               })};
-         }}};
+const RegisterOp batch_norm_op("batch_norm", [](OpCases& c) {
+  c.sample("vectors", {c.normal({5, 3}), c.normal({3}), c.normal({3})}, training());
+  c.sample("sequences", {c.normal({3, 2, 4}), c.normal({2}), c.normal({2})}, training());
+  c.sample("images, eps 0.1", {c.normal({2, 3, 2, 2}), c.normal({3}), c.normal({3})}, training(0.1));
+  c.sample("one sample", {c.normal({1, 2, 4}), c.normal({2}), c.normal({2})}, training());
+  c.sample("x alone", {c.normal({4, 2}), {}, {}}, training());
+  c.sample("weight alone", {c.normal({2, 2, 3}), c.normal({2}), {}}, training());
+  c.sample("evaluation",
+           {c.normal({2, 3, 2}), c.normal({3}), c.normal({3}), c.normal({3}), c.uniform({3}, 0.5, 2)},
+           evaluation());
+  c.sample("evaluation, x alone", {c.normal({2, 3}), {}, {}, c.normal({3}), c.uniform({3}, 0.5, 2)},
+           evaluation());
+
+  const auto call = [](Tensor x, bool training, BatchStatistics running = {}, Tensor weight = {}) {
+    return [=] { batch_norm(x, running, weight, {}, training); };
+  };
+  const Tensor x = zeros({2, 3});
+  c.fails<ValueError>("one value",
+                      "batch_norm: expected more than 1 value per channel in training, got f32[1,3]",
+                      call(zeros({1, 3}), true));
+  c.fails<ValueError>("no running", "batch_norm: evaluation needs the running mean and variance",
+                      call(x, false));
+  c.fails<ShapeError>("running shape", "batch_norm: running var is f32[2], expected shape [3]",
+                      call(x, false, {zeros({3}), zeros({2})}));
+  c.fails<ShapeError>("vector", "batch_norm: expected [N, C] or [N, C, ...], got f32[3]",
+                      call(zeros({3}), true));
+  c.fails<ShapeError>("weight", "batch_norm: weight is f32[2], expected shape [3]",
+                      call(x, true, {}, zeros({2})));
+  c.fails<DTypeError>("i64", "batch_norm: expected a floating dtype",
+                      call(zeros({2, 3}, {DType::i64}), true));
+  c.fails<ShapeError>("update", "update_running: f32[3] from f32[2]", [] {
+    update_running({zeros({3}), zeros({3})}, {zeros({2}), zeros({2})});
+  });
+});
 
 }  // namespace
 }  // namespace tandem

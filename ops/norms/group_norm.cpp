@@ -24,47 +24,31 @@ Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const T
 
 namespace {
 
-Function in_groups(int64_t groups, double eps = 1e-5) {
-  return [=](const Tensors& in) { return group_norm(in[0], groups, in[1], in[2], eps); };
-}
-
-const RegisterOp registered{
-    {.name = "group_norm",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{
-               {"2 groups", {make.normal({2, 4, 3}), make.normal({4}), make.normal({4})}, in_groups(2)},
-               {"images, eps 0.1",
-                {make.normal({2, 3, 2, 2}), make.normal({3}), make.normal({3})},
-                in_groups(3, 0.1)},
-               {"one group of vectors",
-                {make.normal({3, 4}), make.normal({4}), make.normal({4})},
-                in_groups(1)},
-               {"x alone", {make.normal({2, 4, 2}), {}, {}}, in_groups(2)},
-               {"bias alone", {make.normal({2, 2, 3}), {}, make.normal({2})}, in_groups(2)},
-               {"no samples", {make.normal({0, 4, 3}), make.normal({4}), make.normal({4})}, in_groups(2)}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ValueError>("groups", "group_norm: 3 groups do not divide the channels of f32[2,4]",
-                                 [] {
-                                   group_norm(zeros({2, 4}), 3);
-                                 }),
-               fails<ValueError>("no groups", "group_norm: 0 groups do not divide",
-                                 [] {
-                                   group_norm(zeros({2, 4}), 0);
-                                 }),
-               fails<ShapeError>("vector", "group_norm: expected [N, C, ...], got f32[4]",
-                                 [] { group_norm(zeros({4}), 2); }),
-               fails<ShapeError>("weight", "group_norm: weight is f32[2], expected shape [4]",
-                                 [] {
-                                   group_norm(zeros({2, 4}), 2, zeros({2}));
-                                 }),
-               fails<DTypeError>("i64", "group_norm: expected a floating dtype", [] {
-                 group_norm(zeros({2, 4}, {DType::i64}), 2);
-               })};
-         }}};
+const RegisterOp group_norm_op("group_norm", [](OpCases& c) {
+  const auto in_groups = [](int64_t groups, double eps = 1e-5) {
+    return [=](const Tensors& in) { return group_norm(in[0], groups, in[1], in[2], eps); };
+  };
+  c.sample("2 groups", {c.normal({2, 4, 3}), c.normal({4}), c.normal({4})}, in_groups(2));
+  c.sample("images, eps 0.1", {c.normal({2, 3, 2, 2}), c.normal({3}), c.normal({3})}, in_groups(3, 0.1));
+  c.sample("one group of vectors", {c.normal({3, 4}), c.normal({4}), c.normal({4})}, in_groups(1));
+  c.sample("x alone", {c.normal({2, 4, 2}), {}, {}}, in_groups(2));
+  c.sample("bias alone", {c.normal({2, 2, 3}), {}, c.normal({2})}, in_groups(2));
+  c.sample("no samples", {c.normal({0, 4, 3}), c.normal({4}), c.normal({4})}, in_groups(2));
+  c.fails<ValueError>("groups", "group_norm: 3 groups do not divide the channels of f32[2,4]", [] {
+    group_norm(zeros({2, 4}), 3);
+  });
+  c.fails<ValueError>("no groups", "group_norm: 0 groups do not divide", [] {
+    group_norm(zeros({2, 4}), 0);
+  });
+  c.fails<ShapeError>("vector", "group_norm: expected [N, C, ...], got f32[4]",
+                      [] { group_norm(zeros({4}), 2); });
+  c.fails<ShapeError>("weight", "group_norm: weight is f32[2], expected shape [4]", [] {
+    group_norm(zeros({2, 4}), 2, zeros({2}));
+  });
+  c.fails<DTypeError>("i64", "group_norm: expected a floating dtype", [] {
+    group_norm(zeros({2, 4}, {DType::i64}), 2);
+  });
+});
 
 }  // namespace
 }  // namespace tandem

@@ -13,39 +13,29 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 
 namespace {
 
-Function with_eps(double eps) {
-  return [=](const Tensors& in) { return rms_norm(in[0], in[1], eps); };
-}
-
-const RegisterOp registered{
-    {.name = "rms_norm",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"2x3x5", {make.normal({2, 3, 5}), make.normal({5})}, with_eps(1e-6)},
-                          {"eps 0.1", {make.normal({2, 4}), make.normal({4})}, with_eps(0.1)},
-                          {"long row", {make.normal({2, 37}), make.normal({37})}, with_eps(1e-6)},
-                          {"x alone", {make.normal({3, 4}), {}}, with_eps(1e-6)},
-                          {"one value", {make.away_from_zero({3, 1}), make.normal({1})}, with_eps(0.1)},
-                          {"one row", {make.normal({4}), make.normal({4})}, with_eps(1e-6)},
-                          {"no rows", {make.normal({0, 4}), make.normal({4})}, with_eps(1e-6)}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ShapeError>("weight", "rms_norm: weight is f32[2], expected shape [3]",
-                                 [] {
-                                   rms_norm(zeros({2, 3}), zeros({2}));
-                                 }),
-               fails<ShapeError>("number", "rms_norm: expected at least 1 dimension, got f32[]",
-                                 [] { rms_norm(scalar(1)); }),
-               fails<DTypeError>("weight f64", "rms_norm: weight is f64[3], expected the dtype of x",
-                                 [] {
-                                   rms_norm(zeros({2, 3}), zeros({3}, {DType::f64}));
-                                 }),
-               fails<DTypeError>("i64", "rms_norm: expected a floating dtype", [] {
-                 rms_norm(zeros({2, 3}, {DType::i64}));
-               })};
-         }}};
+const RegisterOp rms_norm_op("rms_norm", [](OpCases& c) {
+  const auto with_eps = [](double eps) {
+    return [=](const Tensors& in) { return rms_norm(in[0], in[1], eps); };
+  };
+  c.sample("2x3x5", {c.normal({2, 3, 5}), c.normal({5})}, with_eps(1e-6));
+  c.sample("eps 0.1", {c.normal({2, 4}), c.normal({4})}, with_eps(0.1));
+  c.sample("long row", {c.normal({2, 37}), c.normal({37})}, with_eps(1e-6));
+  c.sample("x alone", {c.normal({3, 4}), {}}, with_eps(1e-6));
+  c.sample("one value", {c.away_from_zero({3, 1}), c.normal({1})}, with_eps(0.1));
+  c.sample("one row", {c.normal({4}), c.normal({4})}, with_eps(1e-6));
+  c.sample("no rows", {c.normal({0, 4}), c.normal({4})}, with_eps(1e-6));
+  c.fails<ShapeError>("weight", "rms_norm: weight is f32[2], expected shape [3]", [] {
+    rms_norm(zeros({2, 3}), zeros({2}));
+  });
+  c.fails<ShapeError>("number", "rms_norm: expected at least 1 dimension, got f32[]",
+                      [] { rms_norm(scalar(1)); });
+  c.fails<DTypeError>("weight f64", "rms_norm: weight is f64[3], expected the dtype of x", [] {
+    rms_norm(zeros({2, 3}), zeros({3}, {DType::f64}));
+  });
+  c.fails<DTypeError>("i64", "rms_norm: expected a floating dtype", [] {
+    rms_norm(zeros({2, 3}, {DType::i64}));
+  });
+});
 
 }  // namespace
 }  // namespace tandem
