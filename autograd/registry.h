@@ -78,11 +78,13 @@ using Cases = std::function<void(OpCases&)>;
 struct OpTraits {
   bool differentiable = true;   // false: the output is an index or a truth value
   bool second_order = true;     // false: the vjp is a fused kernel
-  bool crosses_passes = false;  // true for losses, which compare passes; all others are applied per pass
+  bool crosses_passes = false;  // true for losses, which compare passes, and for what makes passes of
+                                // tensors and back; all others mean the same in every pass
   bool draws_noise = false;     // needs a PassContext
   std::vector<DType> dtypes = {DType::f64, DType::f32, DType::bf16};  // of the floating inputs
   double f32_tolerance = 2e-5;  // against f64, relative to the norm of the result
   double bf16_tolerance = 3e-2;
+  std::string no_errors = {};  // why there are no error samples; without a reason there must be some
 };
 
 struct OpInfo : OpTraits {
@@ -119,8 +121,14 @@ struct RegisterOp {
                      if (o.samples) c.samples = o.samples(c);
                      if (o.errors) c.errors = o.errors();
                    },
-                   {o.differentiable, o.second_order, o.crosses_passes, o.draws_noise, o.dtypes,
-                    o.f32_tolerance, o.bf16_tolerance}) {}
+                   {o.differentiable,
+                    o.second_order,
+                    o.crosses_passes,
+                    o.draws_noise,
+                    o.dtypes,
+                    o.f32_tolerance,
+                    o.bf16_tolerance,
+                    {}}) {}
   RegisterOp(std::string name, Cases cases, OpTraits traits = {});
 };
 

@@ -1,5 +1,6 @@
-// From passes to data and back: the only ops, beside noise and losses, that see passes.
+// Ops that convert between the pass dimension and an ordinary one; declared in autograd/tensor.h.
 #include "autograd/op.h"
+#include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
 #include "ops/views.h"
 
@@ -67,4 +68,43 @@ Tensor Tensor::pass(int index) const {
   return passes() == 1 ? *this : passes_as_batch().select(0, index);
 }
 
+namespace {
+
+void stack_passes_cases(OpCases& c) {
+  c.sample("2", {c.normal({3}), c.normal({3})}, stack_passes);
+  c.sample("3 matrices", {c.normal({2, 2}), c.normal({2, 2}), c.normal({2, 2})}, stack_passes);
+  c.sample("one", {c.normal({3})}, stack_passes);
+  c.sample("the same in every pass", {c.normal({3})}, [](auto& in) {
+    return stack_passes({in[0], in[0], in[0]});
+  });
+  c.sample("empty", {c.normal({0, 2}), c.normal({0, 2})}, stack_passes);
+  const Tensor x = zeros({2});
+  const auto beside = [x](Tensor other) { return [=] { stack_passes({x, other}); }; };
+  c.fails<ShapeError>("none", "stack_passes: no passes were given", [] { stack_passes({}); });
+  c.fails<ShapeError>("shapes", "stack_passes: f32[3] beside f32[2]", beside(zeros({3})));
+  c.fails<ShapeError>("dtypes", "stack_passes: f64[2] beside f32[2]", beside(zeros({2}, {DType::f64})));
+  c.fails<ShapeError>("passes", "stack_passes: f32[2] x 2 passes beside f32[2]",
+                      beside(stack_passes({x, x})));
+}
+const RegisterOp stack_passes_op("stack_passes", stack_passes_cases, {.crosses_passes = true});
+
+void passes_as_batch_cases(OpCases& c) {
+  const auto passes = [&](int m, Shape shape) {
+    Tensors all;
+    for (int i = 0; i < m; ++i) all.push_back(c.normal(shape));
+    return stack_passes(all);
+  };
+  const auto as_batch = [](const Tensors& in) { return in[0].passes_as_batch(); };
+  c.sample("one", {c.normal({3})}, as_batch);
+  c.sample("3", {passes(3, {2, 2})}, as_batch);
+  c.sample("numbers", {passes(2, {})}, as_batch);
+  c.sample("empty", {passes(2, {0, 2})}, as_batch);
+  c.sample("the middle of 3", {passes(3, {2})}, [](auto& in) { return in[0].pass(1); });
+  c.fails<ValueError>("index", "pass: index 2 of 2 passes", [] {
+    stack_passes({zeros({2}), zeros({2})}).pass(2);
+  });
+}
+const RegisterOp passes_as_batch_op("passes_as_batch", passes_as_batch_cases, {.crosses_passes = true});
+
+}  // namespace
 }  // namespace tandem

@@ -144,37 +144,6 @@ Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start
   return apply<SliceScatter>({g}, shape, dim, start, step);
 }
 
-struct Copy final : Op {  // a dense copy, perhaps of another dtype
-  DType dtype, from = DType::f32;
-  explicit Copy(DType dtype) : dtype(dtype) {}
-  const char* name() const override { return "copy"; }
-  Tensor forward(const Tensors& in) override {
-    from = in[0].dtype();
-    const Tensor out = output(in[0].shape(), dtype, in[0].device());
-    copy_elements(out, in[0]);
-    return out;
-  }
-  Tensors vjp(const Tensor& g) override { return {to_dtype(g, from)}; }
-};
-
-struct ToDevice final : Op {  // one of the two is the CPU
-  Device device, from = kCpu;
-  explicit ToDevice(Device device) : device(device) {}
-  const char* name() const override { return "to_device"; }
-  Tensor forward(const Tensors& in) override {
-    from = in[0].device();
-    const Tensor x = dense(in[0]), out = output(x.shape(), x.dtype(), device);
-    const int64_t bytes = x.numel() * x.passes() * size_of(x.dtype());
-    if (device == kCpu) {
-      backend(from).copy_to_host(out.raw(), x.device_raw(), bytes);
-    } else {
-      backend(device).copy_from_host(out.device_raw(), x.raw(), bytes);
-    }
-    return out;
-  }
-  Tensors vjp(const Tensor& g) override { return {g.to(from)}; }
-};
-
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
@@ -235,95 +204,12 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
   return reshape(slice(x, d, i, i + 1), rest);
 }
 
-Tensor contiguous(const Tensor& x) { return x.is_contiguous() ? x : x.clone(); }
-Tensor to_dtype(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : apply<Copy>({x}, dtype); }
-
-// The chained forms of Tensor.
-Tensor Tensor::reshape(const Shape& shape) const { return tandem::reshape(*this, shape); }
-Tensor Tensor::permute(const Shape& dims) const { return tandem::permute(*this, dims); }
-Tensor Tensor::transpose(int64_t a, int64_t b) const { return tandem::transpose(*this, a, b); }
-Tensor Tensor::expand(const Shape& shape) const { return tandem::expand(*this, shape); }
-Tensor Tensor::select(int64_t dim, int64_t index) const { return tandem::select(*this, dim, index); }
-Tensor Tensor::contiguous() const { return tandem::contiguous(*this); }
-Tensor Tensor::clone() const { return apply<Copy>({*this}, dtype()); }
-Tensor Tensor::to(DType dtype) const { return to_dtype(*this, dtype); }
-Tensor Tensor::to(Device device) const {
-  return device == this->device() ? *this : apply<ToDevice>({*this}, device);
-}
-
-Tensor Tensor::slice(int64_t dim, int64_t start, int64_t end, int64_t step) const {
-  return tandem::slice(*this, dim, start, end, step);
-}
-
-Tensor Tensor::t() const {
-  check<ShapeError>(dim() == 2, "t: expected 2 dimensions, got {}", describe(*this));
-  return transpose(0, 1);
-}
-
 Tensor Tensor::view(const Shape& shape) const {
   const Shape target = resolved(*this, shape);
   check<ShapeError>(numel() == 0 || reshaped_strides(*this, target).has_value(),
                     "view: {} with strides {} cannot be seen as {} without a copy; use reshape",
                     describe(*this), strides(), target);
   return tandem::reshape(*this, target);
-}
-
-Tensor Tensor::flatten(int64_t start_dim, int64_t end_dim) const {
-  if (dim() == 0) return reshape({1});
-  const int first = wrap_dim("flatten", start_dim, dim()), last = wrap_dim("flatten", end_dim, dim());
-  check<ShapeError>(first <= last, "flatten: start_dim {} is after end_dim {}", start_dim, end_dim);
-  Shape flat;
-  int64_t merged = 1;
-  for (int i = 0; i < dim(); ++i) {
-    if (i >= first && i <= last) merged *= shape()[i];
-    if (i < first || i > last) flat.push_back(shape()[i]);
-    if (i == last) flat.push_back(merged);
-  }
-  return reshape(flat);
-}
-
-Tensor Tensor::squeeze(int64_t dim) const {
-  const int d = wrap_dim("squeeze", dim, this->dim());
-  if (shape()[d] != 1) return *this;
-  Shape rest = shape();
-  rest.erase(d);
-  return reshape(rest);
-}
-
-Tensor Tensor::unsqueeze(int64_t dim) const {
-  Shape wider = shape();
-  wider.insert(wrap_dim("unsqueeze", dim, this->dim() + 1), 1);
-  return reshape(wider);
-}
-
-Tensor Tensor::index(const std::vector<Index>& indices) const {
-  Tensor x = *this;
-  int64_t used = 0, ellipses = 0;
-  for (const Index& i : indices) {
-    used += i.kind == Index::Kind::integer || i.kind == Index::Kind::slice;
-    ellipses += i.kind == Index::Kind::ellipsis;
-  }
-  check<ShapeError>(used <= dim(), "index: {} indices for {}", used, describe(*this));
-  check<ShapeError>(ellipses <= 1, "index: more than one ellipsis");
-  int64_t d = 0;
-  for (const Index& i : indices) {
-    switch (i.kind) {
-      case Index::Kind::integer:
-        x = x.select(d, i.integer);
-        break;
-      case Index::Kind::new_axis:
-        x = x.unsqueeze(d++);
-        break;
-      case Index::Kind::ellipsis:
-        d += dim() - used;
-        break;
-      case Index::Kind::slice:
-        x = x.slice(d, i.slice.start.value_or(0), i.slice.end.value_or(x.shape()[static_cast<int>(d)]),
-                    i.slice.step);
-        ++d;
-    }
-  }
-  return x;
 }
 
 namespace {
@@ -361,12 +247,6 @@ const RegisterOp slice_op("slice", [](OpCases& c) {
   c.fails<ValueError>("index", "select: index 3 is out of range for size 3",
                       [] { select(zeros({3}), 0, 3); });
   c.fails<ShapeError>("dim", "slice: dim 2 is out of range", [] { slice(zeros({3}), 2, 0, 1); });
-});
-
-const RegisterOp copy_op("copy", [](OpCases& c) {
-  c.sample("clone", {c.normal({3, 4})}, [](auto& in) { return in[0].t().clone(); });
-  c.fails<ShapeError>("shapes", "copy: shapes [2] and [3] do not broadcast",
-                      [] { zeros({2}).copy_(zeros({3})); });
 });
 
 }  // namespace

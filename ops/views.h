@@ -13,7 +13,5 @@ Tensor expand(const Tensor& x, const Shape& shape);  // stride 0 along stretched
 Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t end,
              int64_t step = 1);  // clipped to the size
 Tensor select(const Tensor& x, int64_t dim, int64_t index);
-Tensor contiguous(const Tensor& x);             // x itself when it is dense
-Tensor to_dtype(const Tensor& x, DType dtype);  // x itself when it has that dtype
 
 }  // namespace tandem

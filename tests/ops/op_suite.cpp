@@ -40,7 +40,8 @@ Samples samples_of(const OpInfo& op, DType dtype, uint64_t seed) {
 std::string registration_defects(const OpInfo& op) {
   const Samples samples = samples_of(op);
   if (samples.empty()) return op.name + ": has no samples";
-  if (op.errors().empty()) return op.name + ": has no error samples";
+  if (op.errors().empty() && op.no_errors.empty()) return op.name + ": has no error samples";
+  if (!op.errors().empty() && !op.no_errors.empty()) return op.name + ": has error samples after all";
   std::set<std::string> labels;
   for (const Sample& sample : samples) {
     if (!labels.insert(sample.label).second) return op.name + ": has two samples '" + sample.label + "'";
