@@ -38,11 +38,10 @@ BatchNorm2d::BatchNorm2d(Module& parent, std::string name, int64_t channels, Bat
 
 Tensor BatchNorm2d::forward(const Tensor& x) {
   check<ShapeError>(x.dim() == 4, "BatchNorm2d: expected [N, C, H, W], got {}", describe(x));
-  BatchStatistics batch;
-  const Tensor y =
-      batch_norm(x, {running_mean, running_var}, weight, bias, is_training(), options.eps, &batch);
+  if (!is_training()) return batch_norm(x, {running_mean, running_var}, weight, bias, false, options.eps);
+  const auto [y, batch] = batch_norm_training(x, weight, bias, options.eps);
   const PassContext* context = PassContext::current();
-  if (!is_training() || (context && !context->options().updates_statistics)) return y;
+  if (context && !context->options().updates_statistics) return y;
   if (pending_count_ == 0) pending_ = {zeros_like(running_mean), zeros_like(running_var)};
   const NoGradGuard no_grad;
   for (int i = 0; i < batch.mean.passes(); ++i) {

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "autograd/grad_mode.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
@@ -9,23 +11,28 @@ namespace tandem {
 namespace {
 
 struct BatchNorm final : detail::ChannelNorm {
-  BatchStatistics* batch;
-  int64_t values;  // per channel
-  BatchNorm(double eps, int64_t values, BatchStatistics* batch)
-      : ChannelNorm(0, eps), batch(batch), values(values) {}
+  Tensor statistics;  // of the forward, until its caller takes them
+  explicit BatchNorm(double eps) : ChannelNorm(0, eps) {}
   const char* name() const override { return "batch_norm"; }
-
-  void took(const Tensor& statistics) override {
-    if (!batch) return;
-    const int64_t channels = statistics.numel() / (2 * passes());
-    auto of_passes = [&](int64_t row) {
-      return make_view(statistics, {channels}, {1}, row * channels * passes(), passes(),
-                       passes() > 1 ? channels : 0);
-    };
-    batch->mean = of_passes(0).clone();
-    batch->var = affine(of_passes(1), static_cast<double>(values) / static_cast<double>(values - 1), 0);
+  Tensor forward(const Tensors& in) override {
+    Result result = normalise(in);
+    statistics = result.statistics;
+    return result.y;
   }
 };
+
+// Applied to x [N, C, positions...] of `values` values per channel.
+NormalisedBatch normalise_batch(const Tensors& in, double eps, int64_t values) {
+  const auto op = std::make_shared<BatchNorm>(eps);
+  const Tensor y = record(op, in), statistics = std::exchange(op->statistics, {});
+  const int64_t channels = in[0].shape()[1];
+  const int m = y.passes();
+  const auto of_passes = [&](int64_t row) {
+    return make_view(statistics, {channels}, {1}, row * channels * m, m, m > 1 ? channels : 0);
+  };
+  const double unbiased = static_cast<double>(values) / static_cast<double>(values - 1);
+  return {y, {of_passes(0).clone(), affine(of_passes(1), unbiased, 0)}};
+}
 
 // [C] beside x [N, C, ...].
 Tensor along_channels(const Tensor& v, const Tensor& x) {
@@ -44,31 +51,39 @@ Tensor by_running(const Tensor& x, const BatchStatistics& running, const Tensor&
   return (x * along_channels(scale, x) + along_channels(shift, x)).to(x.dtype());
 }
 
+void check_inputs(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check<DTypeError>(is_floating(x.dtype()), "batch_norm: expected a floating dtype, got {}", describe(x));
+  check<ShapeError>(x.dim() >= 2, "batch_norm: expected [N, C] or [N, C, ...], got {}", describe(x));
+  detail::check_affine("batch_norm", "weight", weight, {x.shape()[1]}, x);
+  detail::check_affine("batch_norm", "bias", bias, {x.shape()[1]}, x);
+}
+
 }  // namespace
 
 Tensor batch_norm(const Tensor& x, const BatchStatistics& running, const Tensor& weight, const Tensor& bias,
-                  bool training, double eps, BatchStatistics* batch) {
-  check<DTypeError>(is_floating(x.dtype()), "batch_norm: expected a floating dtype, got {}", describe(x));
-  check<ShapeError>(x.dim() >= 2, "batch_norm: expected [N, C] or [N, C, ...], got {}", describe(x));
-  const int64_t channels = x.shape()[1];
-  detail::check_affine("batch_norm", "weight", weight, {channels}, x);
-  detail::check_affine("batch_norm", "bias", bias, {channels}, x);
-  if (!training) {
-    check<ValueError>(running.mean.defined() && running.var.defined(),
-                      "batch_norm: evaluation needs the running mean and variance");
-    detail::check_affine("batch_norm", "running mean", running.mean, {channels}, x);
-    detail::check_affine("batch_norm", "running var", running.var, {channels}, x);
-    return by_running(x, running, weight, bias, eps);
-  }
+                  bool training, double eps) {
+  if (training) return batch_norm_training(x, weight, bias, eps).y;
+  check_inputs(x, weight, bias);
+  check<ValueError>(running.mean.defined() && running.var.defined(),
+                    "batch_norm: evaluation needs the running mean and variance");
+  detail::check_affine("batch_norm", "running mean", running.mean, {x.shape()[1]}, x);
+  detail::check_affine("batch_norm", "running var", running.var, {x.shape()[1]}, x);
+  return by_running(x, running, weight, bias, eps);
+}
+
+NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+  check_inputs(x, weight, bias);
   int64_t values = x.shape()[0];
   for (int d = 2; d < x.dim(); ++d) values *= x.shape()[d];
   check<ValueError>(values > 1, "batch_norm: expected more than 1 value per channel in training, got {}",
                     describe(x));
-  if (x.dim() > 2) return apply<BatchNorm>({x, weight, bias}, eps, values, batch);
+  if (x.dim() > 2) return normalise_batch({x, weight, bias}, eps, values);
   // The kernel wants a channel's values dense: the batch takes the place of the positions.
+  const int64_t channels = x.shape()[1];
   const Tensor rows = reshape(transpose(x, 0, 1), {1, channels, values});
-  const Tensor y = apply<BatchNorm>({rows, weight, bias}, eps, values, batch);
-  return transpose(reshape(y, {channels, values}), 0, 1);
+  NormalisedBatch result = normalise_batch({rows, weight, bias}, eps, values);
+  result.y = transpose(reshape(result.y, {channels, values}), 0, 1);
+  return result;
 }
 
 void update_running(const BatchStatistics& running, const BatchStatistics& batch, double momentum) {

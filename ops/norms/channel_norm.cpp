@@ -3,6 +3,88 @@
 #include "autograd/kernel.h"
 
 namespace tandem::detail {
+namespace {
+
+template <class T>
+void normalise_on_cpu(const ChannelNormArgs<T>& a) {
+  using A = accumulate_t<T>;
+  channel_statistics(a.shape, a.x, a.mean, a.var);
+  const int64_t s = a.shape.positions;
+  for_each_row(a.shape.segments(), s, [&a, s, e = static_cast<A>(a.eps)](int64_t i) {
+    const int64_t q = a.shape.group_of(i), c = a.shape.weight_of(i);
+    const A scale = a.weight[c] / math::sqrt(a.var[q] + e), m = a.mean[q], shift = a.bias[c];
+    const T* x = a.x + i * s;
+    T* y = a.y + i * s;
+#pragma omp simd
+    for (int64_t k = 0; k < s; ++k) y[k] = (static_cast<A>(x[k]) - m) * scale + shift;
+  });
+}
+
+// Of g and of g xhat: sums over a segment, or means over a group, weighted.
+template <class A>
+struct Sums {
+  A g, g_xhat;
+};
+
+template <class T, class A>
+std::vector<Sums<A>> segment_sums(const ChannelNormGradArgs<T>& a, A eps) {
+  const int64_t s = a.shape.positions;
+  std::vector<Sums<A>> sums(a.shape.segments());
+  for_each_row(a.shape.segments(), s, [&](int64_t i) {
+    const int64_t q = a.shape.group_of(i);
+    const A m = a.mean[q], rstd = 1 / math::sqrt(a.var[q] + eps);
+    const A dot = reduce_rows(
+        s, A(0), plus, [m](A gk, A xk) { return gk * (xk - m); }, a.g + i * s, a.x + i * s);
+    sums[i] = {row_sum(a.g + i * s, s), dot * rstd};
+  });
+  return sums;
+}
+
+template <class T, class A>
+void input_gradient(const ChannelNormGradArgs<T>& a, A eps, const std::vector<Sums<A>>& sums) {
+  const ChannelGroups& shape = a.shape;
+  const int64_t s = shape.positions;
+  std::vector<Sums<A>> means(shape.count());
+  for_each_row(shape.count(), shape.members(), [&](int64_t q) {
+    Sums<A> total = {};
+    for (int64_t k = 0; k < shape.members(); ++k) {
+      const int64_t i = shape.first(q) + k * shape.step();
+      const A weight = a.weight[shape.weight_of(i)];
+      total.g += weight * sums[i].g, total.g_xhat += weight * sums[i].g_xhat;
+    }
+    const A n = static_cast<A>(shape.members() * s);
+    means[q] = {total.g / n, total.g_xhat / n};
+  });
+  for_each_row(shape.segments(), s, [&](int64_t i) {
+    const int64_t q = shape.group_of(i);
+    const A m = a.mean[q], rstd = 1 / math::sqrt(a.var[q] + eps), weight = a.weight[shape.weight_of(i)];
+    const A shift = means[q].g, scale = means[q].g_xhat * rstd;
+    const T *g = a.g + i * s, *x = a.x + i * s;
+    T* dx = a.dx + i * s;
+#pragma omp simd
+    for (int64_t k = 0; k < s; ++k)
+      dx[k] = rstd * (static_cast<A>(g[k]) * weight - shift - (static_cast<A>(x[k]) - m) * scale);
+  });
+}
+
+// Two sums per segment give everything: those of g and of g xhat. Weighted, they add up to what dx needs per
+// group and, as they are, to the gradients of weight and bias per channel.
+template <class T>
+void gradient_on_cpu(const ChannelNormGradArgs<T>& a) {
+  using A = accumulate_t<T>;
+  const auto eps = static_cast<A>(a.eps);
+  const std::vector<Sums<A>> sums = segment_sums(a, eps);
+  if (a.dx) input_gradient(a, eps, sums);
+  if (!a.dweight) return;
+  const int64_t weights = a.shape.passes * a.shape.channels;
+  std::fill_n(a.dweight, weights, A(0)), std::fill_n(a.dbias, weights, A(0));
+  for (int64_t i = 0; i < a.shape.segments(); ++i) {
+    const int64_t c = a.shape.weight_of(i);
+    a.dweight[c] += sums[i].g_xhat, a.dbias[c] += sums[i].g;
+  }
+}
+
+}  // namespace
 
 ChannelGroups ChannelNorm::shape_of(const Shape& x) const {
   int64_t positions = 1;
@@ -10,40 +92,31 @@ ChannelGroups ChannelNorm::shape_of(const Shape& x) const {
   return {passes(), x[0], x[1], positions, groups};
 }
 
-Tensor ChannelNorm::forward(const Tensors& in) {
+ChannelNorm::Result ChannelNorm::normalise(const Tensors& in) {
   const Tensor y = output(in[0].shape(), in[0]);
   const ChannelGroups shape = shape_of(y.shape());
-  const int64_t s = shape.positions;
+  Tensor statistics;
   dispatch_floating(name(), y.dtype(), [&]<class T>() {
     using A = accumulate_t<T>;
     const Tensor x = dense_passes(in[0], passes());
     const Tensor w = affine_values(in[1], {shape.channels}, dtype_of<A>, passes(), 1, y.device());
     const Tensor b = affine_values(in[2], {shape.channels}, dtype_of<A>, passes(), 0, y.device());
-    const Tensor statistics = empty({2, shape.count()}, {dtype_of<A>, y.device()});
-    save(in[0]), save(statistics);
-    A* means = statistics.device_data<A>();
-    if (run_on_device(
-            y, ChannelNormArgs<T>{shape, eps, x.device_data<T>(), w.device_data<A>(), b.device_data<A>(),
-                                  y.device_data<T>(), means, means + shape.count()}))
-      return took(statistics);
-    const T* xs = x.data<T>();
-    T* ys = y.data<T>();
-    const A *ws = w.data<A>(), *bs = b.data<A>();
-    A *mean = statistics.data<A>(), *var = mean + shape.count();
-    channel_statistics(shape, xs, mean, var);
-    for_each_row(shape.segments(), s, [=, e = static_cast<A>(eps)](int64_t i) {
-      const int64_t q = shape.group_of(i), c = shape.weight_of(i);
-      const A scale = ws[c] / math::sqrt(var[q] + e), m = mean[q], shift = bs[c];
-      const T* xr = xs + i * s;
-      T* out = ys + i * s;
-#pragma omp simd
-      for (int64_t k = 0; k < s; ++k) out[k] = (static_cast<A>(xr[k]) - m) * scale + shift;
-    });
-    took(statistics);
+    statistics = empty({2, shape.count()}, {dtype_of<A>, y.device()});
+    A* mean = statistics.device_data<A>();
+    const ChannelNormArgs<T> args{shape,
+                                  eps,
+                                  x.device_data<T>(),
+                                  w.device_data<A>(),
+                                  b.device_data<A>(),
+                                  y.device_data<T>(),
+                                  mean,
+                                  mean + shape.count()};
+    if (!run_on_device(y, args)) normalise_on_cpu(args);
   });
+  save(in[0]), save(statistics);
   weighted = in[1].defined();
   if (weighted) save(in[1]);
-  return y;
+  return {y, statistics};
 }
 
 Tensors ChannelNorm::vjp(const Tensor& g) {
@@ -67,83 +140,30 @@ Tensors ChannelNorm::composed(const Tensor& g) {
 }
 
 template <class T>
-Tensors ChannelNorm::fused_on_device(const Tensor& g, const Tensor& x, const Tensor& w,
-                                     const Tensor& statistics) {
+Tensors ChannelNorm::fused(const Tensor& cotangent) {
   using A = accumulate_t<T>;
-  const Device device = g.device();
-  const ChannelGroups shape = shape_of(saved(0).shape());
+  const Device device = cotangent.device();
+  const ChannelGroups shape = shape_of(cotangent.shape());
+  const Tensor x = dense_passes(saved(0), passes()), g = dense_passes(cotangent, passes());
+  const Tensor statistics = saved(1);
+  const Tensor w =
+      affine_values(weighted ? saved(2) : Tensor(), {shape.channels}, dtype_of<A>, passes(), 1, device);
   const bool weights = needs(1) || needs(2);
-  const Tensor dx = needs(0) ? empty(saved(0).shape(), {dtype_of<T>, device}, passes()) : Tensor();
+  const Tensor dx = needs(0) ? empty(cotangent.shape(), {dtype_of<T>, device}, passes()) : Tensor();
   const Tensor dw = weights ? empty({shape.channels}, {dtype_of<A>, device}, passes()) : Tensor();
   const Tensor db = weights ? empty({shape.channels}, {dtype_of<A>, device}, passes()) : Tensor();
   const A* mean = statistics.device_data<A>();
-  run_on_device(x, ChannelNormGradArgs<T>{
-                       shape, eps, x.device_data<T>(), g.device_data<T>(), w.device_data<A>(), mean,
-                       mean + shape.count(), needs(0) ? dx.device_data<T>() : nullptr,
-                       weights ? dw.device_data<A>() : nullptr, weights ? db.device_data<A>() : nullptr});
-  return {dx, dw, db};
-}
-
-// Two sums per segment give everything: those of g and of g xhat. They add up, weighted, to what dx needs
-// per group and, as they are, to the gradients of weight and bias per channel.
-template <class T>
-Tensors ChannelNorm::fused(const Tensor& cotangent) {
-  using A = accumulate_t<T>;
-  const ChannelGroups shape = shape_of(cotangent.shape());
-  const int64_t s = shape.positions;
-  const Tensor x = dense_passes(saved(0), passes()), g = dense_passes(cotangent, passes());
-  const Tensor statistics = saved(1);
-  const Tensor w = affine_values(weighted ? saved(2) : Tensor(), {shape.channels}, dtype_of<A>, passes(), 1,
-                                 cotangent.device());
-  if (cotangent.device() != kCpu) return fused_on_device<T>(g, x, w, statistics);
-  const T *xs = x.data<T>(), *gs = g.data<T>();
-  const A *ws = w.data<A>(), *mean = statistics.data<A>(), *var = mean + shape.count();
-  struct Sums {
-    A g, g_xhat;
-  };
-  std::vector<Sums> sums(shape.segments());
-  for_each_row(shape.segments(), s, [&, e = static_cast<A>(eps)](int64_t i) {
-    const int64_t q = shape.group_of(i);
-    const A m = mean[q], rstd = 1 / math::sqrt(var[q] + e);
-    const A dot = reduce_rows(
-        s, A(0), plus, [m](A gk, A xk) { return gk * (xk - m); }, gs + i * s, xs + i * s);
-    sums[i] = {row_sum(gs + i * s, s), dot * rstd};
-  });
-  Tensor dx, dw, db;
-  if (needs(0)) {
-    std::vector<Sums> means(shape.count());  // of g w and of g w xhat
-    for_each_row(shape.count(), shape.members(), [&](int64_t q) {
-      Sums total = {};
-      for (int64_t k = 0; k < shape.members(); ++k) {
-        const int64_t i = shape.first(q) + k * shape.step();
-        const A weight = ws[shape.weight_of(i)];
-        total.g += weight * sums[i].g, total.g_xhat += weight * sums[i].g_xhat;
-      }
-      const A n = static_cast<A>(shape.members() * s);
-      means[q] = {total.g / n, total.g_xhat / n};
-    });
-    dx = empty(cotangent.shape(), {dtype_of<T>}, passes());
-    T* dxs = dx.data<T>();
-    for_each_row(shape.segments(), s, [&, e = static_cast<A>(eps)](int64_t i) {
-      const int64_t q = shape.group_of(i);
-      const A m = mean[q], rstd = 1 / math::sqrt(var[q] + e), weight = ws[shape.weight_of(i)];
-      const A shift = means[q].g, slope = means[q].g_xhat * rstd;
-      const T *gr = gs + i * s, *xr = xs + i * s;
-      T* out = dxs + i * s;
-#pragma omp simd
-      for (int64_t k = 0; k < s; ++k) {
-        out[k] = rstd * (static_cast<A>(gr[k]) * weight - shift - (static_cast<A>(xr[k]) - m) * slope);
-      }
-    });
-  }
-  if (needs(1) || needs(2)) {
-    dw = empty({shape.channels}, {dtype_of<A>}, passes()).zero_(), db = zeros_like(dw);
-    A *dws = dw.data<A>(), *dbs = db.data<A>();
-    for (int64_t i = 0; i < shape.segments(); ++i) {
-      const int64_t c = shape.weight_of(i);
-      dws[c] += sums[i].g_xhat, dbs[c] += sums[i].g;
-    }
-  }
+  const ChannelNormGradArgs<T> args{shape,
+                                    eps,
+                                    x.device_data<T>(),
+                                    g.device_data<T>(),
+                                    w.device_data<A>(),
+                                    mean,
+                                    mean + shape.count(),
+                                    needs(0) ? dx.device_data<T>() : nullptr,
+                                    weights ? dw.device_data<A>() : nullptr,
+                                    weights ? db.device_data<A>() : nullptr};
+  if (!run_on_device(x, args)) gradient_on_cpu(args);
   return {dx, dw, db};
 }
 

@@ -31,17 +31,18 @@ void channel_statistics(const ChannelGroups& shape, const T* x, A* mean, A* var)
   });
 }
 
-// Inputs x, weight, bias. Derived adds its name and, for batch norm, hands out the statistics.
+// Inputs x, weight, bias. Derived has a name and a forward, which calls normalise().
 struct ChannelNorm : Op {
-  int64_t groups;
+  int64_t groups;  // of channels; 0: batch norm's
   double eps;
   bool weighted = false;
   ChannelNorm(int64_t groups, double eps) : groups(groups), eps(eps) {}
 
-  // Mean and biased variance of every group, [2, count] of doubles or floats.
-  virtual void took(const Tensor& statistics) { (void)statistics; }
-
-  Tensor forward(const Tensors& in) override;
+  struct Result {
+    Tensor y;
+    Tensor statistics;  // mean and biased variance of every group, [2, count] of doubles or floats
+  };
+  Result normalise(const Tensors& in);
   Tensors vjp(const Tensor& g) override;
 
  private:
@@ -49,8 +50,6 @@ struct ChannelNorm : Op {
   Tensors composed(const Tensor& g);
   template <class T>
   Tensors fused(const Tensor& g);
-  template <class T>
-  Tensors fused_on_device(const Tensor& g, const Tensor& x, const Tensor& w, const Tensor& statistics);
 };
 
 }  // namespace tandem::detail

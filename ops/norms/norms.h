@@ -33,11 +33,19 @@ struct BatchStatistics {
 };
 
 // x [N, C] or [N, C, ...]: over the samples and positions of a channel; weight and bias [C].
-// In training by the statistics of the batch, each pass by its own; `batch`, if given, receives them.
-// ValueError when there is but one value per channel. In evaluation by `running`, value by value.
-// Ioffe & Szegedy 2015, arXiv 1502.03167.
+// In training by the statistics of the batch, each pass by its own: ValueError when there is but one value
+// per channel. In evaluation by `running`, value by value: ValueError when it is undefined. Ioffe & Szegedy
+// 2015, arXiv 1502.03167.
 Tensor batch_norm(const Tensor& x, const BatchStatistics& running, const Tensor& weight, const Tensor& bias,
-                  bool training, double eps = 1e-5, BatchStatistics* batch = nullptr);
+                  bool training, double eps = 1e-5);
+
+// Batch norm in training, and the statistics it normalised by.
+struct NormalisedBatch {
+  Tensor y;
+  BatchStatistics batch;
+};
+NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {},
+                                    double eps = 1e-5);
 
 // running = (1 - momentum) * running + momentum * batch, where the passes of a batch count as one: by their
 // average. In place; not recorded.

@@ -119,9 +119,10 @@ Tensors golden_group_norm(const Json& args, const Tensors& in) {
 Tensors golden_batch_norm(const Json& args, const Tensors& in) {
   const bool training = args["training"].get<bool>();
   const BatchStatistics running{in[3].clone(), in[4].clone()};
-  BatchStatistics batch;
-  const Tensor y = batch_norm(in[0], running, in[1], in[2], training, number(args["eps"]), &batch);
-  if (training) update_running(running, batch, number(args["momentum"]));
+  const double eps = number(args["eps"]);
+  if (!training) return {batch_norm(in[0], running, in[1], in[2], false, eps), running.mean, running.var};
+  const auto [y, batch] = batch_norm_training(in[0], in[1], in[2], eps);
+  update_running(running, batch, number(args["momentum"]));
   return {y, running.mean, running.var};
 }
 
