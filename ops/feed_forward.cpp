@@ -8,7 +8,6 @@
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/activations.h"
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
@@ -27,10 +26,10 @@ bool needs_gradient(const Tensors& in, size_t begin, size_t end) {
 Tensor composed(const Tensors& in, Activation activation) {
   // The same bits whichever inputs need a gradient: a CPU's gelu within a product is not quite that of a
   // recorded layer.
-  const bool alone = !needs_gradient(in, 0, 3) && needs_gradient(in, 3, 5) && activation >= Activation::gelu;
+  const bool alone =
+      !needs_gradient(in, 0, 3) && needs_gradient(in, 3, 5) && derivative_needs_input(activation);
   const Tensor z = linear(in[0], in[1], in[2], alone ? Activation::none : activation);
-  const auto approximate = activation == Activation::gelu_tanh ? Approximate::tanh : Approximate::none;
-  return linear(alone ? gelu(z, approximate) : z, in[3], in[4]);
+  return linear(alone ? detail::activate(z, activation) : z, in[3], in[4]);
 }
 
 struct FeedForward final : Op {
@@ -59,7 +58,7 @@ struct FeedForward final : Op {
   Tensor make_hidden(const Tensors& in, const Tensor& hidden) {
     const bool relu = activation == Activation::relu;
     detail::LinearProduct product = detail::linear_product(in[0], in[1], in[2], hidden);
-    product.args.epilogue = detail::epilogue_of(activation);
+    product.args.epilogue = activation;
     if (recording()) {
       const int64_t rows = product.args.c.rows, cols = product.args.c.cols;
       const Tensor memo =
@@ -96,11 +95,11 @@ struct FeedForward final : Op {
     detail::MatmulArgs args{.a = detail::as_matrix(detail::fold_rows(g)),
                             .b = detail::as_matrix(weight),
                             .c = detail::as_matrix(detail::fold_rows(dz)),
-                            .epilogue = detail::epilogue_of(activation)};
+                            .epilogue = activation};
     bool done = false;
     if (fused) run_on_device(dz, FusedMatmul{args, memo.device_raw(), true, &done});
     if (done) return dz;
-    const detail::Epilogue f = std::exchange(args.epilogue, detail::Epilogue::none);
+    const Activation f = std::exchange(args.epilogue, Activation::none);
     detail::matmul_on(dz, args);
     if (needs(kBias1)) dbias1 = detail::empty_sums(dz);
     detail::linear_sweep(f, dz, activation == Activation::relu ? hidden : memo, dz, dbias1);

@@ -9,7 +9,6 @@
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
-#include "ops/activations.h"
 #include "ops/arithmetic.h"
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
@@ -17,19 +16,6 @@
 
 namespace tandem {
 namespace {
-
-Tensor activate(const Tensor& z, Activation activation) {
-  switch (activation) {
-    case Activation::relu:
-      return relu(z);
-    case Activation::gelu:
-      return gelu(z);
-    case Activation::gelu_tanh:
-      return gelu(z, Approximate::tanh);
-    default:
-      return z;
-  }
-}
 
 struct Linear final : Op {
   Activation activation;
@@ -43,19 +29,19 @@ struct Linear final : Op {
     Shape shape = x.shape();
     shape[x.dim() - 1] = weight.shape()[0];
     const Tensor y = output(shape, dtype, x.device());
-    const bool keeps_z = recording() && activation >= Activation::gelu;
+    const bool keeps_z = recording() && derivative_needs_input(activation);
     // A device's product can write z beside y; it knows the one gelu only.
     const bool writes_both = keeps_z && activation == Activation::gelu_tanh && y.device() != kCpu;
     const Tensor z = writes_both ? empty_like(y) : y;
     detail::LinearProduct product = detail::linear_product(x, weight, in[2], y);
-    if (!keeps_z || writes_both) product.args.epilogue = detail::epilogue_of(activation);
+    if (!keeps_z || writes_both) product.args.epilogue = activation;
     if (writes_both) product.args.preactivation = z.device_raw();
     detail::matmul_on(y, product.args);
     save(x), save(weight);
     has_bias = in[2].defined();
     if (has_bias) save(in[2]);
     if (writes_both) return save(z), y;
-    if (keeps_z) return activate(save(z), activation);
+    if (keeps_z) return detail::activate(save(z), activation);
     return activation == Activation::relu ? save_output(y) : y;
   }
 
@@ -68,7 +54,7 @@ struct Linear final : Op {
       dz = empty_like(cotangent);
       if (needs(2)) dbias = detail::empty_sums(dz);
       const Tensor z = saved(2 + has_bias).detach();
-      detail::linear_sweep(detail::epilogue_of(activation), cotangent, z, dz, dbias);
+      detail::linear_sweep(activation, cotangent, z, dz, dbias);
     }
     const detail::LinearGradients gradients =
         detail::linear_gradients(dz, x, weight, needs(1), needs(2) && !dbias.defined());
@@ -81,7 +67,7 @@ struct Linear final : Op {
     Tensor dz = g;
     if (activation != Activation::none) {
       const Tensor z = linear(x, weight, has_bias ? saved(2) : Tensor());
-      dz = grad(activate(z, activation), {z}, g, {.create_graph = true})[0];
+      dz = grad(detail::activate(z, activation), {z}, g, {.create_graph = true})[0];
     }
     return {needs(0) ? matmul(dz, weight.to(dtype)) : Tensor(),
             needs(1) ? matmul(detail::fold_rows(dz).t(), detail::fold_rows(x.to(dtype)), weight.dtype())
@@ -108,7 +94,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activat
   const DType dtype = detail::linear_dtype(x.dtype(), weight, bias);
   if (weight.passes() > 1 || (bias.defined() && bias.passes() > 1)) {
     const Tensor z = matmul(x.to(dtype), weight.to(dtype).t());
-    return activate(bias.defined() ? z + bias.to(dtype) : z, activation);
+    return detail::activate(bias.defined() ? z + bias.to(dtype) : z, activation);
   }
   return apply<Linear>({x, weight, bias}, activation, dtype);
 }

@@ -28,11 +28,11 @@ __global__ void __launch_bounds__(kLanes* kRows, kLeastBlocks<T>)
       const int64_t at = row * sweep.row_stride + col;
       const auto g = cuda::load_vector<V>(sweep.g + at);
       Vector<T, V> z = g;
-      if constexpr (!std::is_same_v<F, detail::SlopeNone>) z = cuda::load_vector<V>(sweep.z + at);
+      if constexpr (!std::is_same_v<F, detail::NoActivation>) z = cuda::load_vector<V>(sweep.z + at);
       Vector<T, V> dz;
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        const A value = static_cast<A>(g.at[v]) * F::slope(static_cast<A>(z.at[v]));
+        const A value = static_cast<A>(g.at[v]) * F::derivative(static_cast<A>(z.at[v]));
         dz.at[v] = value;
         sum[v] += value;
       }
@@ -100,16 +100,7 @@ void launch_wide(const LinearSweep<T>& sweep) {
 template <class T>
 void run(const LinearSweep<T>& sweep) {
   if (sweep.cols == 0) return;
-  switch (sweep.activation) {
-    case detail::Epilogue::none:
-      return launch_wide<detail::SlopeNone>(sweep);
-    case detail::Epilogue::relu:
-      return launch_wide<detail::SlopeRelu>(sweep);
-    case detail::Epilogue::gelu:
-      return launch_wide<detail::SlopeGelu<detail::GeluExact>>(sweep);
-    case detail::Epilogue::gelu_tanh:
-      return launch_wide<detail::SlopeGelu<detail::GeluTanh>>(sweep);
-  }
+  detail::with_activation(sweep.activation, [&]<class F>() { launch_wide<F>(sweep); });
 }
 
 const RegisterKernels registered{[] { cuda::for_floats([]<class T>() { register_kernel(run<T>); }); }};

@@ -2,10 +2,9 @@
 #pragma once
 
 #include "autograd/tensor.h"
+#include "ops/products/activation.h"
 
 namespace tandem {
-
-enum class Activation { none, relu, gelu, gelu_tanh };
 
 // activation(x weight^T + bias): x [..., in], weight [out, in], bias [out] or undefined; gives [..., out].
 // The dtype of the result is the widest of the three, but bf16 for bf16 x beside f32 parameters (mixed

@@ -1,15 +1,17 @@
-// The backward of a linear layer's bias and activation as a kernel is told of it:
+// Arguments of the kernel for the backward of a linear layer's bias and activation f, compiled by host and
+// device:
 //   dz = g f'(z),  sums (+)= the sums of dz's columns, which are the bias' gradient
 #pragma once
 
+#include "ops/activations_kernel.h"
 #include "ops/gelu_kernel.h"
-#include "ops/products/matmul_args.h"
+#include "ops/products/activation.h"
 
 namespace tandem::detail {
 
 template <class T>
 struct LinearSweep {
-  Epilogue activation = Epilogue::none;
+  Activation activation = Activation::none;
   const T* g = nullptr;  // [rows, cols], rows row_stride apart
   const T* z = nullptr;  // like g; for relu it may be the output, whose sign is that of z; unused for none
   T* dz = nullptr;       // dense, or null
@@ -18,25 +20,26 @@ struct LinearSweep {
   int64_t rows = 0, cols = 0, row_stride = 0;
 };
 
-// f'(z), or for relu f' from y.
-struct SlopeNone {
+struct NoActivation {
   template <class T>
-  static constexpr T slope(T) {
+  static constexpr T derivative(T) {
     return 1;
   }
 };
-struct SlopeRelu {
-  template <class T>
-  static constexpr T slope(T y) {
-    return y > 0 ? T(1) : T(0);
+
+// body.operator()<F>() with the functor of an activation, of which derivative(z) is f'(z).
+template <class Body>
+decltype(auto) with_activation(Activation f, Body&& body) {
+  switch (f) {
+    case Activation::relu:
+      return body.template operator()<Relu>();
+    case Activation::gelu:
+      return body.template operator()<GeluExact>();
+    case Activation::gelu_tanh:
+      return body.template operator()<GeluTanh>();
+    default:
+      return body.template operator()<NoActivation>();
   }
-};
-template <class Gelu>
-struct SlopeGelu {
-  template <class T>
-  static constexpr T slope(T z) {
-    return Gelu::derivative(z);
-  }
-};
+}
 
 }  // namespace tandem::detail

@@ -3,6 +3,7 @@
 #include "autograd/parallel.h"
 #include "ops/linear_kernel.h"
 #include "ops/loops/loop.h"
+#include "ops/loops/pointwise_op.h"
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
 
@@ -13,19 +14,19 @@ namespace {
 template <class F, class T, class A>
 [[gnu::noinline, gnu::flatten]] void sweep_row(const T* g, const T* z, T* dz, A* sums, int64_t cols) {
   using C = compute_t<T>;
-  if constexpr (std::is_same_v<F, SlopeNone>) {
+  if constexpr (std::is_same_v<F, NoActivation>) {
 #pragma omp simd
     for (int64_t j = 0; j < cols; ++j) sums[j] += static_cast<C>(g[j]);
   } else if (sums) {
 #pragma omp simd
     for (int64_t j = 0; j < cols; ++j) {
-      const C value = static_cast<C>(g[j]) * F::slope(static_cast<C>(z[j]));
+      const C value = static_cast<C>(g[j]) * F::derivative(static_cast<C>(z[j]));
       dz[j] = value;
       sums[j] += value;
     }
   } else {
 #pragma omp simd
-    for (int64_t j = 0; j < cols; ++j) dz[j] = static_cast<C>(g[j]) * F::slope(static_cast<C>(z[j]));
+    for (int64_t j = 0; j < cols; ++j) dz[j] = static_cast<C>(g[j]) * F::derivative(static_cast<C>(z[j]));
   }
 }
 
@@ -61,17 +62,14 @@ void sweep(const LinearSweep<T>& args) {
 
 }  // namespace
 
-Epilogue epilogue_of(Activation activation) {
-  switch (activation) {
-    case Activation::relu:
-      return Epilogue::relu;
-    case Activation::gelu:
-      return Epilogue::gelu;
-    case Activation::gelu_tanh:
-      return Epilogue::gelu_tanh;
-    default:
-      return Epilogue::none;
-  }
+Tensor activate(const Tensor& z, Activation activation) {
+  return with_activation(activation, [&]<class F>() {
+    if constexpr (std::is_same_v<F, NoActivation>) {
+      return z;
+    } else {
+      return pointwise<F>(z);
+    }
+  });
 }
 
 DType linear_dtype(DType x, const Tensor& weight, const Tensor& bias) {
@@ -94,7 +92,7 @@ LinearProduct linear_product(const Tensor& x, const Tensor& weight, const Tensor
   return product;
 }
 
-void linear_sweep(Epilogue f, const Tensor& g, const Tensor& z, const Tensor& dz, const Tensor& sums) {
+void linear_sweep(Activation f, const Tensor& g, const Tensor& z, const Tensor& dz, const Tensor& sums) {
   const int64_t cols = g.shape().back(), rows = cols ? g.numel() / cols * g.passes() : 0;
   dispatch_floating("linear", g.dtype(), [&]<class T>() {
     const LinearSweep<T> args{.activation = f,
@@ -106,16 +104,7 @@ void linear_sweep(Epilogue f, const Tensor& g, const Tensor& z, const Tensor& dz
                               .cols = cols,
                               .row_stride = cols};
     if (run_on_device(g, args)) return;
-    switch (f) {
-      case Epilogue::none:
-        return sweep<SlopeNone>(args);
-      case Epilogue::relu:
-        return sweep<SlopeRelu>(args);
-      case Epilogue::gelu:
-        return sweep<SlopeGelu<GeluExact>>(args);
-      case Epilogue::gelu_tanh:
-        return sweep<SlopeGelu<GeluTanh>>(args);
-    }
+    with_activation(f, [&]<class F>() { sweep<F>(args); });
   });
 }
 
@@ -139,7 +128,7 @@ LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, const Tensor
                               .row_sums = result.bias.device_raw()});
     return result;
   }
-  if (needs_bias) linear_sweep(Epilogue::none, dense(dz), {}, {}, result.bias);
+  if (needs_bias) linear_sweep(Activation::none, dense(dz), {}, {}, result.bias);
   if (needs_weight) result.weight = matmul(fold_rows(dz).t(), fold_rows(x.to(dz.dtype())), weight.dtype());
   return result;
 }

@@ -1,5 +1,5 @@
-// The affine map y = f(x W^T + b) and its gradients in pieces, for the ops that are made of it. Nothing here
-// is recorded. All rows of all passes and samples are one matrix.
+// y = f(x W^T + b) and its gradients in parts, for linear, feed_forward and the heads of losses. Nothing here
+// is recorded, but activate(). All rows of all passes and samples are one matrix.
 #pragma once
 
 #include "ops/linear.h"
@@ -7,8 +7,8 @@
 
 namespace tandem::detail {
 
-Epilogue epilogue_of(Activation activation);
-// Of the product: the widest of the three, but bf16 for bf16 x beside f32 parameters.
+Tensor activate(const Tensor& z, Activation activation);  // f(z)
+// The dtype of the product: the widest of the three, but bf16 for bf16 x beside f32 parameters.
 DType linear_dtype(DType x, const Tensor& weight, const Tensor& bias);
 
 struct LinearProduct {
@@ -19,7 +19,7 @@ LinearProduct linear_product(const Tensor& x, const Tensor& weight, const Tensor
 
 // dz = g f'(z), and the sums of dz's columns, in one sweep over memory; for relu z may be y. All dense, g may
 // be dz; dz undefined: only sums; sums undefined: only dz.
-void linear_sweep(Epilogue f, const Tensor& g, const Tensor& z, const Tensor& dz, const Tensor& sums);
+void linear_sweep(Activation f, const Tensor& g, const Tensor& z, const Tensor& dz, const Tensor& sums);
 Tensor empty_sums(const Tensor& dz);  // what they are summed in: f32 for f32 and bf16
 
 struct LinearGradients {

@@ -1,4 +1,4 @@
-// A matrix product as a kernel is told of it, on the CPU (matmul_kernel.h) and on a device (cuda/blas.h).
+// Arguments of a matrix product, for the CPU (matmul_kernel.h) and for CUDA (cuda/blas.h).
 #pragma once
 
 #include <algorithm>
@@ -6,10 +6,11 @@
 #include <utility>
 
 #include "autograd/dtype.h"
+#include "ops/products/activation.h"
 
 namespace tandem::detail {
 
-enum class Epilogue { none, relu, gelu, gelu_tanh };
+using Epilogue = Activation;
 
 // A batch of matrices; strides count elements. batch_stride 0: one matrix shared by the whole batch.
 struct MatrixBatch {
