@@ -42,30 +42,19 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock)
   });
 }
 
-template <class T, int V>
-void launch_vectors(const DropPathPasses<T>& a) {
-  cuda::with_team(a.row / V, [&]<int size>() {
-    using Team = cuda::Team<size>;
-    constexpr auto kernel = drop_path_kernel<T, V, size>;
-    kernel<<<Team::template blocks<kernel>(a.samples), Team::kBlock, 0, cuda::stream()>>>(a);
-  });
-  cuda::check_launch("drop_path");
-}
-
 template <class T>
 void launch(const DropPathPasses<T>& a) {
+  const auto in_vectors = [&]<int V>() {
+    cuda::with_team(a.row / V, [&]<int size>() {
+      cuda::launch<drop_path_kernel<T, V, size>>("drop_path", cuda::Team<size>::blocks_for(a.samples), a);
+    });
+  };
   constexpr int V = 16 / sizeof(T);
-  if (cuda::takes_row_vectors<V>(a.row, a.x, static_cast<const T*>(a.y))) {
-    launch_vectors<T, V>(a);
-  } else {
-    launch_vectors<T, 1>(a);
-  }
+  const bool whole = cuda::takes_row_vectors<V>(a.row, a.x, static_cast<const T*>(a.y));
+  whole ? in_vectors.template operator()<V>() : in_vectors.template operator()<1>();
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() { device_kernel<DropPathPasses<T>> = launch<T>; });
-  return true;
-}();
+const RegisterKernels registered{[] { cuda::for_floats([]<class T>() { register_kernel(launch<T>); }); }};
 
 }  // namespace
 }  // namespace tandem

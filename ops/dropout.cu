@@ -19,10 +19,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
   using C = compute_t<T>;
   constexpr int V = kPerThread<T>;
   const DeviceNoise::Draws draws = a.noise.draws();
-  const int64_t count = a.samples * per_row.size;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * cuda::kThreads;
-  for (int64_t task = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x; task < count;
-       task += step) {
+  cuda::grid_stride_loop(a.samples * per_row.size, [&](int64_t task) {
     int64_t sample = task;
     const int64_t group = per_row.divide(sample), at = sample * a.row + group * V;
     const int here = aligned ? V : static_cast<int>(a.row - group * V < V ? a.row - group * V : V);
@@ -61,30 +58,22 @@ __global__ void __launch_bounds__(cuda::kThreads)
           if (v < here) to[v] = y.at[v];
       }
     }
-  }
+  });
 }
 
 template <class T>
 void launch(const DropoutPasses<T>& a) {
   constexpr int V = kPerThread<T>;
   const cuda::Divisor per_row((a.row + V - 1) / V);
-  const int64_t count = a.samples * per_row.size;
+  const auto threads = cuda::threads_for(a.samples * per_row.size);
   if (cuda::takes_row_vectors<V>(a.row, a.x, static_cast<const T*>(a.y))) {
-    constexpr auto kernel = dropout_kernel<T, true>;
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a,
-                                                                                                   per_row);
+    cuda::launch<dropout_kernel<T, true>>("dropout", threads, a, per_row);
   } else {
-    constexpr auto kernel = dropout_kernel<T, false>;
-    kernel<<<cuda::resident_blocks_of_threads<kernel>(count), cuda::kThreads, 0, cuda::stream()>>>(a,
-                                                                                                   per_row);
+    cuda::launch<dropout_kernel<T, false>>("dropout", threads, a, per_row);
   }
-  cuda::check_launch("dropout");
 }
 
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() { device_kernel<DropoutPasses<T>> = launch<T>; });
-  return true;
-}();
+const RegisterKernels registered{[] { cuda::for_floats([]<class T>() { register_kernel(launch<T>); }); }};
 
 }  // namespace
 }  // namespace tandem
