@@ -52,71 +52,88 @@ void plan_reorder(Side& side, const memory::desc& wanted, bool is_output) {
   side.reorder = dnnl::reorder(desc);
 }
 
-Primitive make_primitive(const ConvShape& s, Pass pass, DType dtype, bool with_bias) {
-  using dnnl::algorithm;
-  using dnnl::prop_kind;
+// What oneDNN is asked for: a convolution of operands in layouts of its own choice.
+struct Request {
+  memory::desc x, weight, weight_grad, y, bias;
+  memory::dims strides, dilations, before, after;  // padding
+};
+
+memory::dims weight_dims(const ConvShape& s) {
+  return s.groups == 1 ? memory::dims{s.o, s.c, s.kh, s.kw}
+                       : memory::dims{s.groups, s.o / s.groups, s.c / s.groups, s.kh, s.kw};
+}
+
+Request request_of(const ConvShape& s, DType dtype) {
   using tag = memory::format_tag;
   const auto type = onednn_dtype(dtype), wide = memory::data_type::f32;
-  const auto weight_type = pass == Pass::weights ? wide : type;
-  const memory::dims x_dims{s.n, s.c, s.h, s.w}, y_dims{s.n, s.o, s.out_h(), s.out_w()};
-  const memory::dims weight_dims = s.groups == 1
-                                       ? memory::dims{s.o, s.c, s.kh, s.kw}
-                                       : memory::dims{s.groups, s.o / s.groups, s.c / s.groups, s.kh, s.kw};
-  const memory::dims strides{s.stride_h, s.stride_w}, dilations{s.dilation_h - 1, s.dilation_w - 1};
-  // The padding after the end is what makes exactly out_h x out_w: a stride may leave a rest unread.
-  const memory::dims before{s.pad_h, s.pad_w};
-  const memory::dims after{(s.out_h() - 1) * s.stride_h + s.dilation_h * (s.kh - 1) + 1 - s.h - s.pad_h,
-                           (s.out_w() - 1) * s.stride_w + s.dilation_w * (s.kw - 1) + 1 - s.w - s.pad_w};
-  Primitive made;
-  made.x.plain = {x_dims, type, tag::nchw};
-  made.weight.plain = {weight_dims, weight_type, s.groups == 1 ? tag::oihw : tag::goihw};
-  made.y.plain = {y_dims, type, tag::nchw};
-  if (with_bias) made.bias = {{s.o}, wide, tag::x};
-  const memory::desc x(x_dims, type, tag::any), weight(weight_dims, type, tag::any),
-      y(y_dims, type, tag::any);
+  return {.x = {{s.n, s.c, s.h, s.w}, type, tag::any},
+          .weight = {weight_dims(s), type, tag::any},
+          .weight_grad = {weight_dims(s), wide, tag::any},
+          .y = {{s.n, s.o, s.out_h(), s.out_w()}, type, tag::any},
+          .bias = {{s.o}, wide, tag::x},
+          .strides = {s.stride_h, s.stride_w},
+          .dilations = {s.dilation_h - 1, s.dilation_w - 1},
+          .before = {s.pad_h, s.pad_w},
+          // What makes exactly out_h x out_w: a stride may leave a rest unread.
+          .after = {(s.out_h() - 1) * s.stride_h + s.dilation_h * (s.kh - 1) + 1 - s.h - s.pad_h,
+                    (s.out_w() - 1) * s.stride_w + s.dilation_w * (s.kw - 1) + 1 - s.w - s.pad_w}};
+}
+
+// Found is a description of the primitive P, which has x, weight and y in these layouts.
+template <class P, class Found>
+void adopt(Primitive& made, Pass pass, const Found& found, const memory::desc& x, const memory::desc& weight,
+           const memory::desc& y) {
+  if (!is_optimised(found.impl_info_str())) return;
+  made.scratch = found.scratchpad_desc();
+  plan_reorder(made.x, x, pass == Pass::data);
+  plan_reorder(made.weight, weight, pass == Pass::weights);
+  plan_reorder(made.y, y, pass == Pass::forward);
+  made.primitive = P(found);
+  made.usable = true;
+}
+
+void choose(Primitive& made, const Request& r, Pass pass, bool with_bias) {
+  using Forward = dnnl::convolution_forward;
+  using Data = dnnl::convolution_backward_data;
+  using Weights = dnnl::convolution_backward_weights;
+  const auto direct = dnnl::algorithm::convolution_direct;
+  const auto kind = dnnl::prop_kind::forward_training;
   const auto attributes = onednn_attributes();
-  const auto finish = [&](const auto& found, auto&& make, const memory::desc& wx, const memory::desc& ww,
-                          const memory::desc& wy) {
-    if (!is_optimised(found.impl_info_str())) return;
-    made.scratch = found.scratchpad_desc();
-    plan_reorder(made.x, wx, pass == Pass::data);
-    plan_reorder(made.weight, ww, pass == Pass::weights);
-    plan_reorder(made.y, wy, pass == Pass::forward);
-    made.primitive = make(found);
-    made.usable = true;
-  };
+  const auto& engine = onednn_engine();
+  const Forward::primitive_desc forward(
+      with_bias && pass == Pass::forward
+          ? Forward::desc(kind, direct, r.x, r.weight, r.bias, r.y, r.strides, r.dilations, r.before, r.after)
+          : Forward::desc(kind, direct, r.x, r.weight, r.y, r.strides, r.dilations, r.before, r.after),
+      attributes, engine);
+  if (pass == Pass::forward) {
+    adopt<Forward>(made, pass, forward, forward.src_desc(), forward.weights_desc(), forward.dst_desc());
+  } else if (pass == Pass::data) {
+    const Data::primitive_desc found(
+        Data::desc(direct, r.x, r.weight, r.y, r.strides, r.dilations, r.before, r.after), attributes, engine,
+        forward);
+    adopt<Data>(made, pass, found, found.diff_src_desc(), found.weights_desc(), found.diff_dst_desc());
+  } else {
+    const Weights::primitive_desc found(
+        with_bias ? Weights::desc(direct, r.x, r.weight_grad, r.bias, r.y, r.strides, r.dilations, r.before,
+                                  r.after)
+                  : Weights::desc(direct, r.x, r.weight_grad, r.y, r.strides, r.dilations, r.before, r.after),
+        attributes, engine, forward);
+    adopt<Weights>(made, pass, found, found.src_desc(), found.diff_weights_desc(), found.diff_dst_desc());
+  }
+}
+
+Primitive make_primitive(const ConvShape& s, Pass pass, DType dtype, bool with_bias) {
+  using tag = memory::format_tag;
+  const Request request = request_of(s, dtype);
+  const auto type = onednn_dtype(dtype);
+  Primitive made;
+  made.x.plain = {{s.n, s.c, s.h, s.w}, type, tag::nchw};
+  made.weight.plain = {weight_dims(s), pass == Pass::weights ? memory::data_type::f32 : type,
+                       s.groups == 1 ? tag::oihw : tag::goihw};
+  made.y.plain = {{s.n, s.o, s.out_h(), s.out_w()}, type, tag::nchw};
+  if (with_bias) made.bias = request.bias;
   try {
-    const auto direct = algorithm::convolution_direct;
-    const auto kind = prop_kind::forward_training;
-    using Forward = dnnl::convolution_forward;
-    const bool forward_bias = with_bias && pass == Pass::forward;
-    const Forward::desc forward_desc =
-        forward_bias ? Forward::desc(kind, direct, x, weight, made.bias, y, strides, dilations, before, after)
-                     : Forward::desc(kind, direct, x, weight, y, strides, dilations, before, after);
-    const Forward::primitive_desc forward(forward_desc, attributes, onednn_engine());
-    if (pass == Pass::forward) {
-      finish(
-          forward, [](const auto& d) { return Forward(d); }, forward.src_desc(), forward.weights_desc(),
-          forward.dst_desc());
-    } else if (pass == Pass::data) {
-      using Backward = dnnl::convolution_backward_data;
-      const Backward::primitive_desc found(
-          Backward::desc(direct, x, weight, y, strides, dilations, before, after), attributes,
-          onednn_engine(), forward);
-      finish(
-          found, [](const auto& d) { return Backward(d); }, found.diff_src_desc(), found.weights_desc(),
-          found.diff_dst_desc());
-    } else {
-      using Backward = dnnl::convolution_backward_weights;
-      const memory::desc wide_weight(weight_dims, weight_type, tag::any);
-      const Backward::desc desc =
-          with_bias ? Backward::desc(direct, x, wide_weight, made.bias, y, strides, dilations, before, after)
-                    : Backward::desc(direct, x, wide_weight, y, strides, dilations, before, after);
-      const Backward::primitive_desc found(desc, attributes, onednn_engine(), forward);
-      finish(
-          found, [](const auto& d) { return Backward(d); }, found.src_desc(), found.diff_weights_desc(),
-          found.diff_dst_desc());
-    }
+    choose(made, request, pass, with_bias);
   } catch (const dnnl::error& error) {
     if (error.status != dnnl_unimplemented && error.status != dnnl_invalid_arguments) throw;
     made.usable = false;
