@@ -11,7 +11,7 @@
 namespace tandem::detail {
 namespace {
 
-constexpr int64_t kTileElements = 16384;  // scores of a tile of queries: half of a second level cache's share
+constexpr int64_t kTileElements = 16384;  // scores of a tile of queries: half of a core's L2 cache
 constexpr int64_t kCausalRows = 24;       // short tiles skip more of the keys that no row can see
 constexpr int64_t kChunkProducts = int64_t{1} << 22;
 

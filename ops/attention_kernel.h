@@ -1,5 +1,5 @@
-// Attention on a device. The op asks for AttentionForward and AttentionBackward, which are made of products
-// (cuda/blas.h) and of AttentionRows: what happens to the scores between two of them.
+// Arguments of attention on a device. AttentionForward and AttentionBackward are made of products
+// (cuda/blas.h) and of AttentionRows, the kernel for the scores between two of them.
 #pragma once
 
 #include "ops/attention_cpu.h"
@@ -7,7 +7,7 @@
 
 namespace tandem::detail {
 
-// As attention_forward and attention_backward of attention_kernel.h.
+// As attention_forward and attention_backward of attention_cpu.h.
 template <class T>
 struct AttentionForward {
   const AttentionProblem& problem;

@@ -97,7 +97,7 @@ struct Conv2dWeightGrad final : Op {
       detail::conv2d_backward_weights(all, dtype, x.raw(), g.raw(), out.raw(), nullptr);
     return out;
   }
-  // There the sums are of the type of x and g, so that these are made as wide as the result.
+  // There sums have the type of x and g, so these are converted to that of the result.
   bool on_device(const ConvShape& all, const Tensor& narrow_x, const Tensor& narrow_g, const Tensor& out) {
     if (out.device() == kCpu) return false;
     const Tensor x = narrow_x.to(out.dtype()), g = narrow_g.to(out.dtype());
@@ -113,7 +113,7 @@ struct Conv2dWeightGrad final : Op {
 Tensor input_grad(const Tensor& g, const Tensor& weight, const ConvShape& shape, DType dtype) {
   return apply<Conv2dInputGrad>({g, weight}, shape, dtype);
 }
-// x and g have the same passes, unless only one of the two ever met noise.
+// x and g have the same passes, unless noise came into only one of the two.
 Tensor weight_grad(const Tensor& x, const Tensor& g, const ConvShape& shape, DType dtype) {
   const int m = std::max(x.passes(), g.passes());
   auto in_all = [m](const Tensor& t) { return t.passes() == m ? t : stack_passes(Tensors(m, t)); };

@@ -1,4 +1,5 @@
-// A 2-d convolution and its gradients on dense NCHW memory, as a device's kernel is told of them.
+// Arguments of the kernels for 2-d convolution and its gradients, on dense NCHW memory; compiled by host and
+// device.
 #pragma once
 
 #include <cstdint>

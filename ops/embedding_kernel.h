@@ -1,5 +1,5 @@
-// Rows of a table by index, and their gradient, as a device's kernels are told of them. Indices outside of
-// [0, rows) give zeros, and no gradient.
+// Arguments of the embedding kernels, compiled by host and device. Indices outside of [0, rows) give zeros,
+// and no gradient.
 #pragma once
 
 #include <cstdint>

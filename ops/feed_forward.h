@@ -5,9 +5,10 @@
 
 namespace tandem {
 
-// linear(linear(x, weight1, bias1, activation), weight2, bias2), as one op where a device's products can take
-// the activation's derivative along: its backward then makes one pass over the hidden tensor less. Biases may
-// be undefined. Throws as linear.
+// linear(linear(x, weight1, bias1, activation), weight2, bias2), as one op where a device's products can
+// apply the activation's derivative: the backward then goes over the hidden tensor once less. x [..., in],
+// weight1 [hidden, in], weight2 [out, hidden]; biases [hidden] and [out] or undefined; gives [..., out].
+// Throws as linear.
 Tensor feed_forward(const Tensor& x, const Tensor& weight1, const Tensor& bias1, const Tensor& weight2,
                     const Tensor& bias2, Activation activation);
 

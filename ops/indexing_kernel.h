@@ -1,4 +1,4 @@
-// gather and scatter as a device's kernels are told of them.
+// Arguments of the gather and scatter kernels, compiled by host and device.
 #pragma once
 
 #include "ops/loops/map.h"

@@ -30,7 +30,7 @@ struct Linear final : Op {
     shape[x.dim() - 1] = weight.shape()[0];
     const Tensor y = output(shape, dtype, x.device());
     const bool keeps_z = recording() && derivative_needs_input(activation);
-    // A device's product can write z beside y; it knows the one gelu only.
+    // A device's product can write z beside y, for the tanh form of gelu only.
     const bool writes_both = keeps_z && activation == Activation::gelu_tanh && y.device() != kCpu;
     const Tensor z = writes_both ? empty_like(y) : y;
     detail::LinearProduct product = detail::linear_product(x, weight, in[2], y);

@@ -136,8 +136,7 @@ struct AvgPoolGrad final : Op {
 
 Tensor spread_mean(const Tensor& g, const PoolWindows& windows) { return apply<AvgPoolGrad>({g}, windows); }
 
-// The elements of c at the winners' places in their maps: what the gradient of a max pool is differentiated
-// to.
+// The elements of c at the winners' places in their maps: the derivative of max pool's gradient.
 struct GatherWinners final : Op {
   PoolWindows windows;
   explicit GatherWinners(const PoolWindows& windows) : windows(windows) {}

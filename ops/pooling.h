@@ -5,8 +5,8 @@
 
 namespace tandem {
 
-// Windows: H' = (H + 2 padding - kernel) / stride + 1, the same for W. An undefined stride (empty) is the
-// kernel. ShapeError when a window would lie in padding alone or sizes do not fit.
+// Windows: H' = (H + 2 padding - kernel) / stride + 1, the same for W. An empty stride is the size of
+// the kernel. ShapeError when a window would lie in padding alone or sizes do not fit.
 
 // The largest value of every window; the gradient goes to the first of equal ones, and NaN wins.
 Tensor max_pool2d(const Tensor& x, const Shape& kernel, const Shape& stride = {},

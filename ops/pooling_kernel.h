@@ -1,4 +1,4 @@
-// Windows over maps, and pooling by them as a device's kernel is told of it.
+// Windows over maps, and the arguments of the pooling kernels; compiled by host and device.
 #pragma once
 
 #include <cstdint>

@@ -12,8 +12,8 @@ namespace {
 
 // The strides that show x as `shape` (of as many elements, at least one) without a copy, or nothing.
 std::optional<Shape> reshaped_strides(const Tensor& x, const Shape& shape) {
-  // Stretches of x that are walked densely: they may be split and merged freely. The stride of a dimension
-  // of size 1 means nothing.
+  // Groups of dimensions that are dense in memory, which may be split and merged freely. The stride of a
+  // dimension of size 1 means nothing.
   Shape sizes, steps;
   for (int d = 0; d < x.dim(); ++d) {
     const int64_t size = x.shape()[d], step = x.strides()[d];
@@ -26,9 +26,9 @@ std::optional<Shape> reshaped_strides(const Tensor& x, const Shape& shape) {
     }
   }
   Shape strides = shape;
-  int64_t left = 1, step = 1;  // of the stretch that is being split
-  for (int i = 0, stretch = 0; i < shape.size(); ++i) {
-    if (left == 1 && shape[i] != 1) left = sizes[stretch], step = steps[stretch++];
+  int64_t left = 1, step = 1;  // of the group that is being split
+  for (int i = 0, group = 0; i < shape.size(); ++i) {
+    if (left == 1 && shape[i] != 1) left = sizes[group], step = steps[group++];
     if (left % shape[i] != 0) return {};
     left /= shape[i];
     strides[i] = left * step;

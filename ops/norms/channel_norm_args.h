@@ -1,6 +1,6 @@
-// Group norm and batch norm as a device's kernel is told of them. x [N, C, ...] is read as segments, the
-// positions of one channel of one sample, which lie densely; a group of segments is normalised together, and
-// the weights belong to channels.
+// Arguments of the group and batch norm kernels, compiled by host and device. x [N, C, ...] is read as
+// segments, the positions of one channel of one sample, which lie densely; a group of segments is normalised
+// together, and the weights belong to channels.
 #pragma once
 
 #include <cstdint>

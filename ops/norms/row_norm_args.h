@@ -1,5 +1,5 @@
-// Layer norm and RMS norm on dense rows, as a device's kernel is told of them; see row_norm.h. Rows of all
-// passes lie one behind the other, `rows` of each; the weights, and their gradients, are [passes, n].
+// Arguments of the layer and RMS norm kernels on dense rows (row_norm.h), compiled by host and device. Rows
+// of all passes lie one behind the other, `rows` of each; the weights, and their gradients, are [passes, n].
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// oneDNN picks the layouts it likes (blocked ones mostly); operands are reordered into them around the call.
-// Where it has nothing optimised: bf16 is converted to f32, f32 takes our own loops.
+// oneDNN chooses the layouts, mostly blocked ones; operands are reordered into them around the call. Where it
+// has nothing optimised, bf16 is converted to f32, and f32 takes our own loops.
 #include "ops/products/conv_kernel.h"
 
 #include <fmt/format.h>
@@ -55,7 +55,7 @@ void plan_reorder(Side& side, const memory::desc& wanted, bool is_output) {
 // What oneDNN is asked for: a convolution of operands in layouts of its own choice.
 struct Request {
   memory::desc x, weight, weight_grad, y, bias;
-  memory::dims strides, dilations, before, after;  // padding
+  memory::dims strides, dilations, before, after;  // before and after: padding
 };
 
 memory::dims weight_dims(const ConvShape& s) {
@@ -212,7 +212,7 @@ void check_dtype(DType dtype) {
   if (!is_floating(dtype))
     raise<DTypeError>("conv2d: expected a floating dtype (bf16, f32, f64), got {}", name_of(dtype));
 }
-// Empty products are the loops' business: they fill what has to be filled.
+// Empty products go to the loops, which fill the result.
 bool has_work(const ConvShape& s) { return s.n > 0 && s.c > 0 && s.o > 0; }
 
 }  // namespace
