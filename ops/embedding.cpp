@@ -18,6 +18,10 @@ namespace {
 Tensor gather_rows(const Tensor& weight, const Tensor& indices, int64_t padding, bool padding_is_zero);
 Tensor scatter_rows(const Tensor& g, const Tensor& indices, int64_t rows, int64_t padding);
 
+int64_t rows_of_a_task(int64_t width) {
+  return std::max<int64_t>(1, detail::kGrain / std::max<int64_t>(1, width));
+}
+
 struct Embedding final : Op {
   int64_t rows, padding;
   bool padding_is_zero;  // in the second derivative, where the padding row got nothing
@@ -44,16 +48,15 @@ struct Embedding final : Op {
     const int64_t bytes = width * size_of(weight.dtype());
     const char* table = static_cast<const char*>(weight.raw());
     char* target = static_cast<char*>(out.raw());
-    parallel_for(count, std::max<int64_t>(1, detail::kGrain / std::max<int64_t>(1, width)),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i) {
-                     if (padding_is_zero && index[i] == padding) {
-                       std::memset(target + i * bytes, 0, bytes);
-                     } else {
-                       std::memcpy(target + i * bytes, table + index[i] * bytes, bytes);
-                     }
-                   }
-                 });
+    parallel_for(count, rows_of_a_task(width), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        if (padding_is_zero && index[i] == padding) {
+          std::memset(target + i * bytes, 0, bytes);
+        } else {
+          std::memcpy(target + i * bytes, table + index[i] * bytes, bytes);
+        }
+      }
+    });
     return out;
   }
   Tensors vjp(const Tensor& g) override { return {scatter_rows(g, saved(0), rows, padding)}; }
@@ -88,19 +91,18 @@ struct EmbeddingGrad final : Op {
       using A = accumulate_t<T>;
       const T* source = g.data<T>();
       T* target = out.data<T>();
-      parallel_for(rows, std::max<int64_t>(1, detail::kGrain / std::max<int64_t>(1, width)),
-                   [&](int64_t begin, int64_t end) {
-                     std::vector<A> sum(width);
-                     for (int64_t v = begin; v < end; ++v) {
-                       std::fill(sum.begin(), sum.end(), A(0));
-                       for (int64_t p = first[v]; v != padding && p < first[v + 1]; ++p) {
-                         const T* row = source + positions[p] * width;
+      parallel_for(rows, rows_of_a_task(width), [&](int64_t begin, int64_t end) {
+        std::vector<A> sum(width);
+        for (int64_t v = begin; v < end; ++v) {
+          std::fill(sum.begin(), sum.end(), A(0));
+          for (int64_t p = first[v]; v != padding && p < first[v + 1]; ++p) {
+            const T* row = source + positions[p] * width;
 #pragma omp simd
-                         for (int64_t j = 0; j < width; ++j) sum[j] += static_cast<A>(row[j]);
-                       }
-                       for (int64_t j = 0; j < width; ++j) target[v * width + j] = sum[j];
-                     }
-                   });
+            for (int64_t j = 0; j < width; ++j) sum[j] += static_cast<A>(row[j]);
+          }
+          for (int64_t j = 0; j < width; ++j) target[v * width + j] = sum[j];
+        }
+      });
     });
     return out;
   }

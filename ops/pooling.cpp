@@ -82,7 +82,9 @@ struct AvgPool final : Op {
     if (run_on_device(x, detail::AvgPoolArgs{all, x.device_raw(), out.device_raw()})) return out;
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
-      for_each_map(all, [&, from = x.data<T>(), to = out.data<T>()](int64_t map) {
+      const T* from = x.data<T>();
+      T* to = out.data<T>();
+      for_each_map(all, [&](int64_t map) {
         const T* source = from + map * h.map * w.map;
         T* target = to + map * h.windows * w.windows;
         for (int64_t i = 0; i < h.windows; ++i) {
@@ -114,7 +116,9 @@ struct AvgPoolGrad final : Op {
     if (run_on_device(g, detail::AvgPoolGradArgs{all, g.device_raw(), out.device_raw()})) return out;
     dispatch_floating(name(), g.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
-      for_each_map(all, [&, from = g.data<T>(), to = out.data<T>()](int64_t map) {
+      const T* from = g.data<T>();
+      T* to = out.data<T>();
+      for_each_map(all, [&](int64_t map) {
         const T* source = from + map * h.windows * w.windows;
         T* target = to + map * h.map * w.map;
         std::vector<A> sums(h.map * w.map, A(0));
@@ -150,11 +154,12 @@ struct GatherWinners final : Op {
       return out;
     const int64_t per_map = windows.h.windows * windows.w.windows, size = windows.h.map * windows.w.map;
     dispatch_floating(name(), c.dtype(), [&]<class T>() {
-      for_each_map(all,
-                   [&, from = c.data<T>(), at = winners.data<int32_t>(), to = out.data<T>()](int64_t map) {
-                     for (int64_t i = map * per_map; i < (map + 1) * per_map; ++i)
-                       to[i] = from[map * size + at[i]];
-                   });
+      const T* from = c.data<T>();
+      const int32_t* at = winners.data<int32_t>();
+      T* to = out.data<T>();
+      for_each_map(all, [&](int64_t map) {
+        for (int64_t i = map * per_map; i < (map + 1) * per_map; ++i) to[i] = from[map * size + at[i]];
+      });
     });
     return out;
   }
@@ -175,13 +180,14 @@ struct ScatterWinners final : Op {
     const int64_t per_map = windows.h.windows * windows.w.windows, size = windows.h.map * windows.w.map;
     dispatch_floating(name(), g.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
-      for_each_map(all,
-                   [&, from = g.data<T>(), at = winners.data<int32_t>(), to = out.data<T>()](int64_t map) {
-                     std::vector<A> sums(size, A(0));  // an element may win in several windows
-                     for (int64_t i = map * per_map; i < (map + 1) * per_map; ++i)
-                       sums[at[i]] += static_cast<A>(from[i]);
-                     for (int64_t i = 0; i < size; ++i) to[map * size + i] = sums[i];
-                   });
+      const T* from = g.data<T>();
+      const int32_t* at = winners.data<int32_t>();
+      T* to = out.data<T>();
+      for_each_map(all, [&](int64_t map) {
+        std::vector<A> sums(size, A(0));  // an element may win in several windows
+        for (int64_t i = map * per_map; i < (map + 1) * per_map; ++i) sums[at[i]] += static_cast<A>(from[i]);
+        for (int64_t i = 0; i < size; ++i) to[map * size + i] = sums[i];
+      });
     });
     return out;
   }
@@ -208,28 +214,27 @@ struct MaxPool final : Op {
       return out;
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      for_each_map(all,
-                   [&, from = x.data<T>(), to = out.data<T>(), at = winners.data<int32_t>()](int64_t map) {
-                     const T* source = from + map * h.map * w.map;
-                     int64_t o = map * h.windows * w.windows;
-                     for (int64_t i = 0; i < h.windows; ++i) {
-                       for (int64_t j = 0; j < w.windows; ++j, ++o) {
-                         int64_t winner = h.begin(i) * w.map + w.begin(j);
-                         C best = source[winner];
-                         for (int64_t y = h.begin(i); y < h.end(i); ++y) {
-                           for (int64_t k = w.begin(j); k < w.end(j); ++k) {
-                             const C value = source[y * w.map + k];
-                             if (value > best || (value != value && best == best)) {
-                               best = value;
-                               winner = y * w.map + k;
-                             }
-                           }
-                         }
-                         to[o] = best;
-                         at[o] = static_cast<int32_t>(winner);
-                       }
-                     }
-                   });
+      const T* from = x.data<T>();
+      T* to = out.data<T>();
+      int32_t* at = winners.data<int32_t>();
+      for_each_map(all, [&](int64_t map) {
+        const T* source = from + map * h.map * w.map;
+        int64_t o = map * h.windows * w.windows;
+        for (int64_t i = 0; i < h.windows; ++i) {
+          for (int64_t j = 0; j < w.windows; ++j, ++o) {
+            int64_t winner = h.begin(i) * w.map + w.begin(j);
+            C best = source[winner];
+            for (int64_t y = h.begin(i); y < h.end(i); ++y) {
+              for (int64_t k = w.begin(j); k < w.end(j); ++k) {
+                const C value = source[y * w.map + k];
+                if (value > best || (value != value && best == best)) best = value, winner = y * w.map + k;
+              }
+            }
+            to[o] = best;
+            at[o] = static_cast<int32_t>(winner);
+          }
+        }
+      });
     });
     return out;
   }
