@@ -78,7 +78,7 @@ void conv_loop_forward(const ConvShape& s, const T* x, const T* weight, const T*
       for (int64_t o = 0; o < g.outputs; ++o)
         std::fill(out + o * g.pixels, out + (o + 1) * g.pixels, bias ? bias[group * g.outputs + o] : T(0));
       gemm_loop<T>(1, g.outputs, g.pixels, g.depth, weight + group * g.outputs * g.depth, {g.depth, 1, 0},
-                   columns, {g.pixels, 1, 0}, out, {g.pixels, 1, 0}, nullptr, Epilogue::none, true);
+                   columns, {g.pixels, 1, 0}, out, {g.pixels, 1, 0}, nullptr, Activation::none, true);
     }
 }
 
@@ -90,7 +90,7 @@ void conv_loop_backward_data(const ConvShape& s, const T* dy, const T* weight, T
     for (int64_t group = 0; group < s.groups; ++group) {
       gemm_loop<T>(1, g.depth, g.pixels, g.outputs, weight + group * g.outputs * g.depth, {1, g.depth, 0},
                    dy + (image * s.o + group * g.outputs) * g.pixels, {g.pixels, 1, 0}, columns,
-                   {g.pixels, 1, 0}, nullptr, Epilogue::none, false);
+                   {g.pixels, 1, 0}, nullptr, Activation::none, false);
       col2im(s, columns, dx + (image * s.c + group * g.inputs) * s.h * s.w);
     }
 }
@@ -106,7 +106,7 @@ void conv_loop_backward_weights(const ConvShape& s, const T* x, const T* dy, T* 
       const T* out = dy + (image * s.o + group * g.outputs) * g.pixels;
       im2col(s, x + (image * s.c + group * g.inputs) * s.h * s.w, columns);
       gemm_loop<T>(1, g.outputs, g.depth, g.pixels, out, {g.pixels, 1, 0}, columns, {1, g.pixels, 0},
-                   dweight + group * g.outputs * g.depth, {g.depth, 1, 0}, nullptr, Epilogue::none, true);
+                   dweight + group * g.outputs * g.depth, {g.depth, 1, 0}, nullptr, Activation::none, true);
       if (!dbias) continue;
       for (int64_t o = 0; o < g.outputs; ++o) {
         T sum = 0;

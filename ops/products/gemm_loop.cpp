@@ -73,15 +73,15 @@ void micro_kernel(int64_t depth, const T* a, const T* b, T* tile, int64_t tile_s
 }
 
 template <class T>
-T activate(Epilogue epilogue, T x) {
-  switch (epilogue) {
-    case Epilogue::none:
+T activate(Activation f, T x) {
+  switch (f) {
+    case Activation::none:
       return x;
-    case Epilogue::relu:
+    case Activation::relu:
       return x < T(0) ? T(0) : x;  // NaN passes
-    case Epilogue::gelu:
+    case Activation::gelu:
       return T(0.5) * x * std::erfc(-x * T(std::numbers::sqrt2 / 2));
-    case Epilogue::gelu_tanh: {
+    case Activation::gelu_tanh: {
       const T inner = T(std::numbers::sqrt2 * std::numbers::inv_sqrtpi) * (x + T(0.044715) * x * x * x);
       return T(0.5) * x * (T(1) + std::tanh(inner));
     }
@@ -93,7 +93,7 @@ T activate(Epilogue epilogue, T x) {
 
 template <class T>
 void gemm_loop(int64_t batch, int64_t m, int64_t n, int64_t k, const T* a, Strides as, const T* b, Strides bs,
-               T* c, Strides cs, const T* bias, Epilogue epilogue, bool accumulate) {
+               T* c, Strides cs, const T* bias, Activation epilogue, bool accumulate) {
   using K = Tiling<T>;
   if (batch <= 0 || m <= 0 || n <= 0) return;
   const int64_t blocks_m = (m + K::kBlockM - 1) / K::kBlockM, blocks_n = (n + K::kBlockN - 1) / K::kBlockN;
@@ -133,8 +133,8 @@ void gemm_loop(int64_t batch, int64_t m, int64_t n, int64_t k, const T* a, Strid
 }
 
 template void gemm_loop<float>(int64_t, int64_t, int64_t, int64_t, const float*, Strides, const float*,
-                               Strides, float*, Strides, const float*, Epilogue, bool);
+                               Strides, float*, Strides, const float*, Activation, bool);
 template void gemm_loop<double>(int64_t, int64_t, int64_t, int64_t, const double*, Strides, const double*,
-                                Strides, double*, Strides, const double*, Epilogue, bool);
+                                Strides, double*, Strides, const double*, Activation, bool);
 
 }  // namespace tandem::detail

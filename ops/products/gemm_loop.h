@@ -17,12 +17,12 @@ struct Strides {
 // bias [n] or null. c must not overlap a or b. Blocks of c are computed whole, each by one thread.
 template <class T>
 void gemm_loop(int64_t batch, int64_t m, int64_t n, int64_t k, const T* a, Strides as, const T* b, Strides bs,
-               T* c, Strides cs, const T* bias, Epilogue epilogue, bool accumulate);
+               T* c, Strides cs, const T* bias, Activation epilogue, bool accumulate);
 
 extern template void gemm_loop<float>(int64_t, int64_t, int64_t, int64_t, const float*, Strides, const float*,
-                                      Strides, float*, Strides, const float*, Epilogue, bool);
+                                      Strides, float*, Strides, const float*, Activation, bool);
 extern template void gemm_loop<double>(int64_t, int64_t, int64_t, int64_t, const double*, Strides,
-                                       const double*, Strides, double*, Strides, const double*, Epilogue,
+                                       const double*, Strides, double*, Strides, const double*, Activation,
                                        bool);
 
 }  // namespace tandem::detail

@@ -10,7 +10,7 @@
 
 namespace tandem::detail {
 
-using Epilogue = Activation;
+using Epilogue = Activation;  // to go: a name that cuda/ and tests/ still use
 
 // A batch of matrices; strides count elements. batch_stride 0: one matrix shared by the whole batch.
 struct MatrixBatch {
@@ -30,7 +30,7 @@ struct MatmulArgs {
   int64_t batch = 1;
   const void* bias = nullptr;
   DType bias_dtype = DType::f32;
-  Epilogue epilogue = Epilogue::none;
+  Activation epilogue = Activation::none;
   bool accumulate = false;
   // By-products of one product (batch 1, not accumulated), on devices only; each null or
   void* preactivation = nullptr;  // receives a @ b + bias, in c's dtype and strides

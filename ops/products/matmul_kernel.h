@@ -13,7 +13,7 @@ namespace tandem::detail {
 // rounding. Throws as check_matmul, and DeviceError when the library fails.
 void matmul_kernel(const MatrixBatch& a, const MatrixBatch& b, const MatrixBatch& c, int64_t batch,
                    const void* bias = nullptr, DType bias_dtype = DType::f32,
-                   Epilogue epilogue = Epilogue::none, bool accumulate = false);
+                   Activation epilogue = Activation::none, bool accumulate = false);
 
 // ShapeError for sizes that do not fit, DTypeError for types that do not go together.
 void check_matmul(const MatmulArgs& args);
