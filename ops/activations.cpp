@@ -16,15 +16,17 @@ Tensor elu(const Tensor& x, double alpha) { return pointwise(x, Elu{alpha}); }
 
 namespace {
 
-const RegisterOp relu_op{pointwise_info("relu", relu, nonzero_input)};
-const RegisterOp silu_op{pointwise_info("silu", silu, any_input)};
-const RegisterOp tanh_op{pointwise_info("tanh", tanh, any_input)};
-const RegisterOp sigmoid_op{pointwise_info("sigmoid", sigmoid, any_input)};
-const RegisterOp softplus_op{pointwise_info("softplus", softplus, any_input)};
-const RegisterOp leaky_relu_op{pointwise_info(
-    "leaky_relu", [](const Tensor& x) { return leaky_relu(x, 0.3); }, nonzero_input)};
-const RegisterOp elu_op{pointwise_info(
-    "elu", [](const Tensor& x) { return elu(x, 0.7); }, nonzero_input)};
+constexpr auto nonzero = &SampleMaker::away_from_zero;  // not at the kink
+
+const RegisterOp relu_op = register_pointwise("relu", relu, nonzero);
+const RegisterOp silu_op = register_pointwise("silu", silu);
+const RegisterOp tanh_op = register_pointwise("tanh", tanh);
+const RegisterOp sigmoid_op = register_pointwise("sigmoid", sigmoid);
+const RegisterOp softplus_op = register_pointwise("softplus", softplus);
+const RegisterOp leaky_relu_op = register_pointwise(
+    "leaky_relu", [](const Tensor& x) { return leaky_relu(x, 0.3); }, nonzero);
+const RegisterOp elu_op = register_pointwise(
+    "elu", [](const Tensor& x) { return elu(x, 0.7); }, nonzero);
 
 }  // namespace
 }  // namespace tandem

@@ -168,81 +168,60 @@ Tensor operator/(double s, const Tensor& x) { return affine(reciprocal(x), s, 0)
 
 namespace {
 
-using Two = Tensor (*)(const Tensor&, const Tensor&);
+using Make = std::function<Tensor(SampleMaker&, const Shape&)>;
 
-// Every way in which two shapes meet: equal, a row, a column, a number, both stretched, empty.
-Samples broadcast_samples(Two f, const std::function<Tensor(const Shape&)>& left,
-                          const std::function<Tensor(const Shape&)>& right) {
-  return {
-      {"equal", {left({3, 4}), right({3, 4})}, call(f)},   {"row", {left({3, 4}), right({4})}, call(f)},
-      {"column", {left({3, 1}), right({3, 4})}, call(f)},  {"number", {left({3, 4}), right({})}, call(f)},
-      {"both", {left({2, 1, 3}), right({4, 1})}, call(f)}, {"empty", {left({0, 3}), right({3})}, call(f)}};
+// Samples of every way in which two shapes meet: equal, a row, a column, a number, both stretched, empty.
+RegisterOp register_binary(const char* name, Tensor (*f)(const Tensor&, const Tensor&), const Make& left,
+                           const Make& right) {
+  return RegisterOp(name, [=](OpCases& c) {
+    const auto sample = [&](const char* label, const Shape& a, const Shape& b) {
+      c.sample(label, {left(c, a), right(c, b)}, call(f));
+    };
+    sample("equal", {3, 4}, {3, 4});
+    sample("row", {3, 4}, {4});
+    sample("column", {3, 1}, {3, 4});
+    sample("number", {3, 4}, {});
+    sample("both", {2, 1, 3}, {4, 1});
+    sample("empty", {0, 3}, {3});
+    c.fails<ShapeError>("shapes", std::string(name) + ": shapes [2,3] and [4] do not broadcast", [f] {
+      f(zeros({2, 3}), zeros({4}));
+    });
+    c.fails<DTypeError>("bool", std::string(name) + ": expected a",
+                        [f] { f(zeros({2}, {DType::boolean}), zeros({2}, {DType::boolean})); });
+  });
 }
 
-ErrorSamples broadcast_errors(const char* name, Two f) {
-  return {fails<ShapeError>("shapes", std::string(name) + ": shapes [2,3] and [4] do not broadcast",
-                            [f] {
-                              f(zeros({2, 3}), zeros({4}));
-                            }),
-          fails<DTypeError>("bool", std::string(name) + ": expected a",
-                            [f] { f(zeros({2}, {DType::boolean}), zeros({2}, {DType::boolean})); })};
-}
+constexpr auto any = &SampleMaker::normal;
+constexpr auto nonzero = &SampleMaker::away_from_zero;
+constexpr auto far_apart = &SampleMaker::distinct;
+constexpr auto positive = [](SampleMaker& make, const Shape& shape) { return make.uniform(shape, 0.3, 2); };
 
-template <class Left, class Right>
-OldOpInfo binary_info(const char* name, Two f, Left left, Right right) {
-  return {.name = name,
-          .samples =
-              [=](SampleMaker& make) {
-                return broadcast_samples(
-                    f, [&](const Shape& s) { return left(make, s); },
-                    [&](const Shape& s) { return right(make, s); });
-              },
-          .errors = [=] { return broadcast_errors(name, f); }};
-}
+const RegisterOp add_op = register_binary("add", add, any, any);
+const RegisterOp sub_op = register_binary("sub", sub, any, any);
+const RegisterOp mul_op = register_binary("mul", mul, any, any);
+const RegisterOp div_op = register_binary("div", div, any, nonzero);
+const RegisterOp pow_op = register_binary("pow", pow, positive, any);
+const RegisterOp maximum_op = register_binary("maximum", maximum, far_apart, far_apart);
+const RegisterOp minimum_op = register_binary("minimum", minimum, far_apart, far_apart);
 
-const auto any = [](SampleMaker& make, const Shape& s) { return make.normal(s); };
-const auto nonzero = [](SampleMaker& make, const Shape& s) { return make.away_from_zero(s); };
-const auto positive = [](SampleMaker& make, const Shape& s) { return make.uniform(s, 0.3, 2); };
-const auto far_apart = [](SampleMaker& make, const Shape& s) { return make.distinct(s); };
+const RegisterOp affine_op("affine", [](OpCases& c) {
+  const Function f = [](const Tensors& in) { return affine(in[0], -2, 3); };
+  c.sample("-2x+3", {c.normal({3, 4})}, f);
+  c.sample("empty", {c.normal({0})}, f);
+  c.fails<DTypeError>("bool", "affine: expected a numeric dtype, got bool",
+                      [] { affine(zeros({2}, {DType::boolean}), 2, 1); });
+  c.fails<DTypeError>("half of an integer", "affine: 0.5 with a tensor of i64",
+                      [] { zeros({2}, {DType::i64}) / 2; });
+});
 
-const RegisterOp add_op{binary_info("add", add, any, any)};
-const RegisterOp sub_op{binary_info("sub", sub, any, any)};
-const RegisterOp mul_op{binary_info("mul", mul, any, any)};
-const RegisterOp div_op{binary_info("div", div, any, nonzero)};
-const RegisterOp pow_op{binary_info("pow", pow, positive, any)};
-const RegisterOp maximum_op{binary_info("maximum", maximum, far_apart, far_apart)};
-const RegisterOp minimum_op{binary_info("minimum", minimum, far_apart, far_apart)};
-
-const RegisterOp affine_op{
-    {.name = "affine",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{
-               {"-2x+3", {make.normal({3, 4})}, [](const Tensors& in) { return affine(in[0], -2, 3); }},
-               {"empty", {make.normal({0})}, [](const Tensors& in) { return affine(in[0], -2, 3); }}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<DTypeError>("bool", "affine: expected a numeric dtype, got bool",
-                                                 [] { affine(zeros({2}, {DType::boolean}), 2, 1); }),
-                               fails<DTypeError>("half of an integer", "affine: 0.5 with a tensor of i64",
-                                                 [] { zeros({2}, {DType::i64}) / 2; })};
-         }}};
-
-const RegisterOp pow_scalar_op{
-    {.name = "pow_scalar",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{
-               {"x^2.5", {make.uniform({3, 4}, 0.3, 2)}, [](const Tensors& in) { return pow(in[0], 2.5); }},
-               {"x^-1", {make.away_from_zero({5})}, [](const Tensors& in) { return pow(in[0], -1); }},
-               {"x^0", {make.normal({5})}, [](const Tensors& in) { return pow(in[0], 0); }}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<DTypeError>("i64", "pow_scalar: expected a floating dtype",
-                                                 [] { pow(zeros({2}, {DType::i64}), 2); })};
-         }}};
+const RegisterOp pow_scalar_op("pow_scalar", [](OpCases& c) {
+  const auto to_the = [](double exponent) { return [=](const Tensors& in) { return pow(in[0], exponent); }; };
+  c.sample("x^2.5", {c.uniform({3, 4}, 0.3, 2)}, to_the(2.5));
+  c.sample("x^-1", {c.away_from_zero({5})}, to_the(-1));
+  c.sample("x^0", {c.normal({5})}, to_the(0));
+  c.fails<DTypeError>("i64", "pow_scalar: expected a floating dtype",
+                      [] { pow(zeros({2}, {DType::i64}), 2); });
+});
 
 }  // namespace
 }  // namespace tandem

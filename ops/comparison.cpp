@@ -91,76 +91,48 @@ Tensor clamp(const Tensor& x, double low, double high) {
 
 namespace {
 
-using Two = Tensor (*)(const Tensor&, const Tensor&);
-
-OldOpInfo comparison_info(const char* name, Two f) {
-  return {.name = name,
-          .samples =
-              [f](SampleMaker& make) {
-                return Samples{{"row", {make.normal({3, 4}), make.normal({4})}, call(f)},
-                               {"empty", {make.normal({0, 4}), make.normal({4})}, call(f)}};
-              },
-          .errors =
-              [name, f] {
-                return ErrorSamples{
-                    fails<ShapeError>("shapes", std::string(name) + ": shapes [2] and [3] do not broadcast",
-                                      [f] { f(zeros({2}), zeros({3})); })};
-              },
-          .differentiable = false};
+RegisterOp register_comparison(const char* name, Tensor (*f)(const Tensor&, const Tensor&)) {
+  const auto cases = [=](OpCases& c) {
+    c.sample("row", {c.normal({3, 4}), c.normal({4})}, call(f));
+    c.sample("empty", {c.normal({0, 4}), c.normal({4})}, call(f));
+    c.fails<ShapeError>("shapes", std::string(name) + ": shapes [2] and [3] do not broadcast",
+                        [f] { f(zeros({2}), zeros({3})); });
+  };
+  return RegisterOp(name, cases, {.differentiable = false});
 }
 
-const RegisterOp eq_op{comparison_info("eq", eq)};
-const RegisterOp ne_op{comparison_info("ne", ne)};
-const RegisterOp lt_op{comparison_info("lt", lt)};
-const RegisterOp le_op{comparison_info("le", le)};
-const RegisterOp gt_op{comparison_info("gt", gt)};
-const RegisterOp ge_op{comparison_info("ge", ge)};
-const RegisterOp and_op{comparison_info("logical_and", logical_and)};
-const RegisterOp or_op{comparison_info("logical_or", logical_or)};
+const RegisterOp eq_op = register_comparison("eq", eq);
+const RegisterOp ne_op = register_comparison("ne", ne);
+const RegisterOp lt_op = register_comparison("lt", lt);
+const RegisterOp le_op = register_comparison("le", le);
+const RegisterOp gt_op = register_comparison("gt", gt);
+const RegisterOp ge_op = register_comparison("ge", ge);
+const RegisterOp and_op = register_comparison("logical_and", logical_and);
+const RegisterOp or_op = register_comparison("logical_or", logical_or);
 
-const RegisterOp where_op{
-    {.name = "where",
-     .samples =
-         [](SampleMaker& make) {
-           const Tensor mask = make.mask({3, 4});
-           auto f = [mask](const Tensors& in) { return where(mask.to(in[0].device()), in[0], in[1]); };
-           return Samples{{"equal", {make.normal({3, 4}), make.normal({3, 4})}, f},
-                          {"broadcast", {make.normal({4}), make.normal({})}, f}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<DTypeError>("condition", "where: the condition must be bool, got f32[2]",
-                                                 [] { where(zeros({2}), zeros({2}), zeros({2})); })};
-         }}};
+const RegisterOp where_op("where", [](OpCases& c) {
+  const auto f = [mask = c.mask({3, 4})](const Tensors& in) {
+    return where(mask.to(in[0].device()), in[0], in[1]);
+  };
+  c.sample("equal", {c.normal({3, 4}), c.normal({3, 4})}, f);
+  c.sample("broadcast", {c.normal({4}), c.normal({})}, f);
+  c.fails<DTypeError>("condition", "where: the condition must be bool, got f32[2]",
+                      [] { where(zeros({2}), zeros({2}), zeros({2})); });
+});
 
-const RegisterOp masked_fill_op{
-    {.name = "masked_fill",
-     .samples =
-         [](SampleMaker& make) {
-           const Tensor mask = make.mask({4});
-           return Samples{{"row", {make.normal({3, 4})}, [mask](const Tensors& in) {
-                             return masked_fill(in[0], mask.to(in[0].device()), -7);
-                           }}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<DTypeError>("mask", "masked_fill: the mask must be bool, got f32[2]",
-                                                 [] { masked_fill(zeros({2}), zeros({2}), 1); })};
-         }}};
+const RegisterOp masked_fill_op("masked_fill", [](OpCases& c) {
+  const auto f = [mask = c.mask({4})](const Tensors& in) {
+    return masked_fill(in[0], mask.to(in[0].device()), -7);
+  };
+  c.sample("row", {c.normal({3, 4})}, f);
+  c.fails<DTypeError>("mask", "masked_fill: the mask must be bool, got f32[2]",
+                      [] { masked_fill(zeros({2}), zeros({2}), 1); });
+});
 
-const RegisterOp clamp_op{
-    {.name = "clamp",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"0 to 1", {make.away_from_zero({3, 4})}, [](const Tensors& in) {
-                             return clamp(in[0], 0, 1.04321);
-                           }}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{
-               fails<ValueError>("order", "clamp: low 1 is above high 0", [] { clamp(zeros({2}), 1, 0); })};
-         }}};
+const RegisterOp clamp_op("clamp", [](OpCases& c) {
+  c.sample("0 to 1", {c.away_from_zero({3, 4})}, [](const Tensors& in) { return clamp(in[0], 0, 1.04321); });
+  c.fails<ValueError>("order", "clamp: low 1 is above high 0", [] { clamp(zeros({2}), 1, 0); });
+});
 
 }  // namespace
 }  // namespace tandem

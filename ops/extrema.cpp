@@ -168,73 +168,54 @@ Tensor argmin(const Tensor& x) { return argmin(x.detach().reshape({-1}), 0); }
 
 namespace {
 
-template <class F>
-OldOpInfo over_dims_info(const char* name, F f) {
-  auto over = [f](Shape dims, bool keepdim) {
-    return [=](const Tensors& in) { return f(in[0], dims, keepdim); };
-  };
-  return {.name = name,
-          .samples =
-              [over](SampleMaker& make) {
-                return Samples{{"all", {make.distinct({3, 4})}, over({}, false)},
-                               {"last", {make.distinct({3, 4})}, over({-1}, false)},
-                               {"outer two", {make.distinct({2, 3, 4})}, over({0, 2}, false)},
-                               {"middle, kept", {make.distinct({2, 3, 4})}, over({1}, true)},
-                               {"number", {make.distinct({})}, over({}, false)},
-                               {"empty result", {make.distinct({0, 3})}, over({1}, false)}};
-              },
-          .errors =
-              [name = std::string(name), f] {
-                return ErrorSamples{fails<ShapeError>("empty", name + ": dims [1] of f32[2,0] are empty",
-                                                      [f] {
-                                                        f(zeros({2, 0}), Shape{1}, false);
-                                                      }),
-                                    fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,-2]", [f] {
-                                      f(zeros({2, 3}), Shape{0, -2}, false);
-                                    })};
-              }};
+// f(x, dims, keepdim).
+using OverDims = Tensor (*)(const Tensor&, const Shape&, bool);
+RegisterOp register_over_dims(const std::string& name, OverDims f) {
+  return RegisterOp(name, [=](OpCases& c) {
+    const auto over = [f](const Shape& dims, bool keepdim) {
+      return [=](const Tensors& in) { return f(in[0], dims, keepdim); };
+    };
+    c.sample("all", {c.distinct({3, 4})}, over({}, false));
+    c.sample("last", {c.distinct({3, 4})}, over({-1}, false));
+    c.sample("outer two", {c.distinct({2, 3, 4})}, over({0, 2}, false));
+    c.sample("middle, kept", {c.distinct({2, 3, 4})}, over({1}, true));
+    c.sample("number", {c.distinct({})}, over({}, false));
+    c.sample("empty result", {c.distinct({0, 3})}, over({1}, false));
+    c.fails<ShapeError>("empty", name + ": dims [1] of f32[2,0] are empty", [f] {
+      f(zeros({2, 0}), {1}, false);
+    });
+    c.fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,-2]", [f] {
+      f(zeros({2, 3}), {0, -2}, false);
+    });
+  });
 }
 
 // f(x, dim, keepdim): the values, or the index.
-template <class F>
-OldOpInfo along_dim_info(const char* name, bool differentiable, F f) {
-  auto along = [f](int64_t dim, bool keepdim) {
-    return [=](const Tensors& in) { return f(in[0], dim, keepdim); };
+using AlongDim = Tensor (*)(const Tensor&, int64_t, bool);
+RegisterOp register_along_dim(const std::string& name, bool differentiable, AlongDim f) {
+  const auto cases = [=](OpCases& c) {
+    const auto along = [f](int64_t dim, bool keepdim) {
+      return [=](const Tensors& in) { return f(in[0], dim, keepdim); };
+    };
+    c.sample("last", {c.distinct({3, 4})}, along(-1, false));
+    c.sample("first, kept", {c.distinct({3, 4})}, along(0, true));
+    c.sample("middle", {c.distinct({2, 5, 3})}, along(1, false));
+    c.sample("size 1", {c.distinct({3, 1})}, along(1, false));
+    c.sample("empty result", {c.distinct({0, 3})}, along(1, false));
+    c.fails<ShapeError>("empty", name + ": dim 1 of f32[2,0] is empty", [f] { f(zeros({2, 0}), 1, false); });
+    c.fails<ShapeError>("dim", name + ": dim 2 is out of range", [f] { f(zeros({2, 3}), 2, false); });
   };
-  return {.name = name,
-          .samples =
-              [along](SampleMaker& make) {
-                return Samples{{"last", {make.distinct({3, 4})}, along(-1, false)},
-                               {"first, kept", {make.distinct({3, 4})}, along(0, true)},
-                               {"middle", {make.distinct({2, 5, 3})}, along(1, false)},
-                               {"size 1", {make.distinct({3, 1})}, along(1, false)},
-                               {"empty result", {make.distinct({0, 3})}, along(1, false)}};
-              },
-          .errors =
-              [name = std::string(name), f] {
-                return ErrorSamples{fails<ShapeError>("empty", name + ": dim 1 of f32[2,0] is empty",
-                                                      [f] {
-                                                        f(zeros({2, 0}), 1, false);
-                                                      }),
-                                    fails<ShapeError>("dim", name + ": dim 2 is out of range", [f] {
-                                      f(zeros({2, 3}), 2, false);
-                                    })};
-              },
-          .differentiable = differentiable};
+  return RegisterOp(name, cases, {.differentiable = differentiable});
 }
 
-const RegisterOp amax_op{
-    over_dims_info("amax", [](const Tensor& x, const Shape& dims, bool k) { return amax(x, dims, k); })};
-const RegisterOp amin_op{
-    over_dims_info("amin", [](const Tensor& x, const Shape& dims, bool k) { return amin(x, dims, k); })};
-const RegisterOp max_op{
-    along_dim_info("max", true, [](const Tensor& x, int64_t d, bool k) { return max(x, d, k).values; })};
-const RegisterOp min_op{
-    along_dim_info("min", true, [](const Tensor& x, int64_t d, bool k) { return min(x, d, k).values; })};
-const RegisterOp argmax_op{
-    along_dim_info("argmax", false, [](const Tensor& x, int64_t d, bool k) { return argmax(x, d, k); })};
-const RegisterOp argmin_op{
-    along_dim_info("argmin", false, [](const Tensor& x, int64_t d, bool k) { return argmin(x, d, k); })};
+const RegisterOp amax_op = register_over_dims("amax", amax);
+const RegisterOp amin_op = register_over_dims("amin", amin);
+const RegisterOp max_op = register_along_dim(
+    "max", true, [](const Tensor& x, int64_t dim, bool keepdim) { return max(x, dim, keepdim).values; });
+const RegisterOp min_op = register_along_dim(
+    "min", true, [](const Tensor& x, int64_t dim, bool keepdim) { return min(x, dim, keepdim).values; });
+const RegisterOp argmax_op = register_along_dim("argmax", false, argmax);
+const RegisterOp argmin_op = register_along_dim("argmin", false, argmin);
 
 }  // namespace
 }  // namespace tandem

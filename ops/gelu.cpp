@@ -13,10 +13,9 @@ Tensor gelu(const Tensor& x, Approximate approximate) {
 
 namespace {
 
-const RegisterOp exact{detail::pointwise_info(
-    "gelu", [](const Tensor& x) { return gelu(x); }, detail::any_input)};
-const RegisterOp tanh_form{detail::pointwise_info(
-    "gelu_tanh", [](const Tensor& x) { return gelu(x, Approximate::tanh); }, detail::any_input)};
+const RegisterOp gelu_op = detail::register_pointwise("gelu", [](const Tensor& x) { return gelu(x); });
+const RegisterOp gelu_tanh_op =
+    detail::register_pointwise("gelu_tanh", [](const Tensor& x) { return gelu(x, Approximate::tanh); });
 
 }  // namespace
 }  // namespace tandem

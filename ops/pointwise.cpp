@@ -21,18 +21,21 @@ Tensor erf(const Tensor& x) { return pointwise<Erf>(x); }
 
 namespace {
 
-const RegisterOp abs_op{pointwise_info("abs", abs, nonzero_input)};
-const RegisterOp square_op{pointwise_info("square", square, any_input)};
-const RegisterOp reciprocal_op{pointwise_info("reciprocal", reciprocal, nonzero_input)};
-const RegisterOp exp_op{pointwise_info("exp", exp, any_input)};
-const RegisterOp expm1_op{pointwise_info("expm1", expm1, any_input)};
-const RegisterOp log_op{pointwise_info("log", log, positive_input)};
-const RegisterOp log1p_op{pointwise_info("log1p", log1p, positive_input)};
-const RegisterOp sqrt_op{pointwise_info("sqrt", sqrt, positive_input)};
-const RegisterOp rsqrt_op{pointwise_info("rsqrt", rsqrt, positive_input)};
-const RegisterOp sin_op{pointwise_info("sin", sin, any_input)};
-const RegisterOp cos_op{pointwise_info("cos", cos, any_input)};
-const RegisterOp erf_op{pointwise_info("erf", erf, any_input)};
+constexpr auto nonzero = &SampleMaker::away_from_zero;
+constexpr auto positive = [](SampleMaker& make, const Shape& shape) { return make.uniform(shape, 0.3, 2.5); };
+
+const RegisterOp abs_op = register_pointwise("abs", abs, nonzero);
+const RegisterOp square_op = register_pointwise("square", square);
+const RegisterOp reciprocal_op = register_pointwise("reciprocal", reciprocal, nonzero);
+const RegisterOp exp_op = register_pointwise("exp", exp);
+const RegisterOp expm1_op = register_pointwise("expm1", expm1);
+const RegisterOp log_op = register_pointwise("log", log, positive);
+const RegisterOp log1p_op = register_pointwise("log1p", log1p, positive);
+const RegisterOp sqrt_op = register_pointwise("sqrt", sqrt, positive);
+const RegisterOp rsqrt_op = register_pointwise("rsqrt", rsqrt, positive);
+const RegisterOp sin_op = register_pointwise("sin", sin);
+const RegisterOp cos_op = register_pointwise("cos", cos);
+const RegisterOp erf_op = register_pointwise("erf", erf);
 
 }  // namespace
 }  // namespace tandem

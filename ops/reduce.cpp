@@ -231,45 +231,33 @@ Tensor Tensor::mean(const Shape& dims, bool keepdim) const { return tandem::mean
 
 namespace {
 
-template <class F>
-OldOpInfo reduction_info(const char* name, F f) {
-  auto over = [f](Shape dims, bool keepdim) {
-    return [f, dims, keepdim](const Tensors& in) { return f(in[0], dims, keepdim); };
-  };
-  return {.name = name,
-          .samples =
-              [over](SampleMaker& make) {
-                // The first sum is not near 0, where all digits but rounding cancel.
-                return Samples{{"all", {make.uniform({3, 4}, -1, 2)}, over({}, false)},
-                               {"last", {make.normal({3, 4})}, over({-1}, false)},
-                               {"first, kept", {make.normal({3, 4})}, over({0}, true)},
-                               {"middle", {make.normal({2, 3, 4})}, over({1}, false)},
-                               {"outer two", {make.normal({2, 3, 40})}, over({0, 2}, false)}};
-              },
-          .errors =
-              [name, f] {
-                return ErrorSamples{
-                    fails<ShapeError>(
-                        "dim", std::string(name) + ": dim 2 is out of range for a tensor of 2 dimensions",
-                        [f] {
-                          f(zeros({2, 3}), Shape{2}, false);
-                        }),
-                    fails<ShapeError>("twice", std::string(name) + ": dim 0 appears twice in [0,0]", [f] {
-                      f(zeros({2, 3}), Shape{0, 0}, false);
-                    })};
-              }};
+RegisterOp register_reduction(const std::string& name, Tensor (*f)(const Tensor&, const Shape&, bool)) {
+  return RegisterOp(name, [=](OpCases& c) {
+    const auto over = [f](const Shape& dims, bool keepdim) {
+      return [=](const Tensors& in) { return f(in[0], dims, keepdim); };
+    };
+    // The first sum is not near 0, where all digits but rounding cancel.
+    c.sample("all", {c.uniform({3, 4}, -1, 2)}, over({}, false));
+    c.sample("last", {c.normal({3, 4})}, over({-1}, false));
+    c.sample("first, kept", {c.normal({3, 4})}, over({0}, true));
+    c.sample("middle", {c.normal({2, 3, 4})}, over({1}, false));
+    c.sample("outer two", {c.normal({2, 3, 40})}, over({0, 2}, false));
+    c.fails<ShapeError>("dim", name + ": dim 2 is out of range for a tensor of 2 dimensions", [f] {
+      f(zeros({2, 3}), {2}, false);
+    });
+    c.fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,0]", [f] {
+      f(zeros({2, 3}), {0, 0}, false);
+    });
+  });
 }
 
-const RegisterOp sum_op{
-    reduction_info("sum", [](const Tensor& x, const Shape& dims, bool k) { return sum(x, dims, k); })};
-const RegisterOp mean_op{
-    reduction_info("mean", [](const Tensor& x, const Shape& dims, bool k) { return mean(x, dims, k); })};
-const RegisterOp var_op{
-    reduction_info("var", [](const Tensor& x, const Shape& dims, bool k) { return var(x, dims, 1, k); })};
-const RegisterOp stddev_op{reduction_info(
-    "stddev", [](const Tensor& x, const Shape& dims, bool k) { return stddev(x, dims, 1, k); })};
-const RegisterOp prod_op{
-    reduction_info("prod", [](const Tensor& x, const Shape& dims, bool k) { return prod(x, dims, k); })};
+const RegisterOp sum_op = register_reduction("sum", sum);
+const RegisterOp mean_op = register_reduction("mean", mean);
+const RegisterOp prod_op = register_reduction("prod", prod);
+const RegisterOp var_op = register_reduction(
+    "var", [](const Tensor& x, const Shape& dims, bool keepdim) { return var(x, dims, 1, keepdim); });
+const RegisterOp stddev_op = register_reduction(
+    "stddev", [](const Tensor& x, const Shape& dims, bool keepdim) { return stddev(x, dims, 1, keepdim); });
 
 }  // namespace
 }  // namespace tandem

@@ -207,72 +207,48 @@ Tensor logsumexp(const Tensor& x, const Shape& dims, bool keepdim) {
 
 namespace {
 
-Function along_dim(Tensor (*f)(const Tensor&, int64_t), int64_t dim) {
-  return [=](const Tensors& in) { return f(in[0], dim); };
-}
-
 // Rows with values near 1000 and -1000, whose exponentials are beyond every dtype.
 Tensor near_1000(SampleMaker& make) {
   return make.normal({2, 4}) + tensor({1000, 1000, 999, -1000}).to(make.dtype()).to(make.device());
 }
 
-OldOpInfo softmax_info(const char* name, Tensor (*f)(const Tensor&, int64_t)) {
-  return {.name = name,
-          .samples =
-              [=](SampleMaker& make) {
-                return Samples{{"last", {make.normal({3, 5})}, along_dim(f, -1)},
-                               {"middle", {make.normal({2, 3, 4})}, along_dim(f, 1)},
-                               {"first", {make.normal({3, 4})}, along_dim(f, 0)},
-                               {"long row", {make.normal({2, 37})}, along_dim(f, -1)},
-                               {"one value", {make.normal({4, 1})}, along_dim(f, -1)},
-                               {"large values", {near_1000(make)}, along_dim(f, -1)},
-                               {"no rows", {make.normal({0, 3})}, along_dim(f, -1)},
-                               {"no values", {make.normal({3, 0})}, along_dim(f, -1)}};
-              },
-          .errors =
-              [=] {
-                return ErrorSamples{
-                    fails<ShapeError>("dim", std::string(name) + ": dim 2 is out of range",
-                                      [f] {
-                                        f(zeros({2, 3}), 2);
-                                      }),
-                    fails<DTypeError>("i64", std::string(name) + ": expected a floating dtype",
-                                      [f] { f(zeros({2}, {DType::i64}), 0); })};
-              }};
+RegisterOp register_softmax(const std::string& name, Tensor (*f)(const Tensor&, int64_t)) {
+  return RegisterOp(name, [=](OpCases& c) {
+    const auto along = [f](int64_t dim) { return [=](const Tensors& in) { return f(in[0], dim); }; };
+    c.sample("last", {c.normal({3, 5})}, along(-1));
+    c.sample("middle", {c.normal({2, 3, 4})}, along(1));
+    c.sample("first", {c.normal({3, 4})}, along(0));
+    c.sample("long row", {c.normal({2, 37})}, along(-1));
+    c.sample("one value", {c.normal({4, 1})}, along(-1));
+    c.sample("large values", {near_1000(c)}, along(-1));
+    c.sample("no rows", {c.normal({0, 3})}, along(-1));
+    c.sample("no values", {c.normal({3, 0})}, along(-1));
+    c.fails<ShapeError>("dim", name + ": dim 2 is out of range", [f] { f(zeros({2, 3}), 2); });
+    c.fails<DTypeError>("i64", name + ": expected a floating dtype", [f] { f(zeros({2}, {DType::i64}), 0); });
+  });
 }
 
-const RegisterOp softmax_op{softmax_info("softmax", softmax)};
-const RegisterOp log_softmax_op{softmax_info("log_softmax", log_softmax)};
+const RegisterOp softmax_op = register_softmax("softmax", softmax);
+const RegisterOp log_softmax_op = register_softmax("log_softmax", log_softmax);
 
-Function over(Shape dims, bool keepdim) {
-  return [=](const Tensors& in) { return logsumexp(in[0], dims, keepdim); };
-}
-
-const RegisterOp logsumexp_op{
-    {.name = "logsumexp",
-     .samples =
-         [](SampleMaker& make) {
-           return Samples{{"last", {make.normal({3, 5})}, over({-1}, false)},
-                          {"all", {make.normal({3, 4})}, over({}, false)},
-                          {"two, kept", {make.normal({2, 3, 4})}, over({0, 2}, true)},
-                          {"one value", {make.normal({3, 1})}, over({1}, false)},
-                          {"number", {make.normal({})}, over({}, false)},
-                          {"large values", {near_1000(make)}, over({1}, false)},
-                          {"no rows", {make.normal({0, 3})}, over({-1}, false)}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ShapeError>("dim", "logsumexp: dim -3 is out of range",
-                                                 [] {
-                                                   logsumexp(zeros({2, 3}), {-3});
-                                                 }),
-                               fails<ShapeError>("twice", "logsumexp: dim 1 appears twice in [1,1]",
-                                                 [] {
-                                                   logsumexp(zeros({2, 3}), {1, 1});
-                                                 }),
-                               fails<DTypeError>("bool", "logsumexp: expected a floating dtype",
-                                                 [] { logsumexp(zeros({2}, {DType::boolean})); })};
-         }}};
+const RegisterOp logsumexp_op("logsumexp", [](OpCases& c) {
+  const auto over = [](const Shape& dims, bool keepdim) {
+    return [=](const Tensors& in) { return logsumexp(in[0], dims, keepdim); };
+  };
+  c.sample("last", {c.normal({3, 5})}, over({-1}, false));
+  c.sample("all", {c.normal({3, 4})}, over({}, false));
+  c.sample("two, kept", {c.normal({2, 3, 4})}, over({0, 2}, true));
+  c.sample("one value", {c.normal({3, 1})}, over({1}, false));
+  c.sample("number", {c.normal({})}, over({}, false));
+  c.sample("large values", {near_1000(c)}, over({1}, false));
+  c.sample("no rows", {c.normal({0, 3})}, over({-1}, false));
+  c.fails<ShapeError>("dim", "logsumexp: dim -3 is out of range", [] { logsumexp(zeros({2, 3}), {-3}); });
+  c.fails<ShapeError>("twice", "logsumexp: dim 1 appears twice in [1,1]", [] {
+    logsumexp(zeros({2, 3}), {1, 1});
+  });
+  c.fails<DTypeError>("bool", "logsumexp: expected a floating dtype",
+                      [] { logsumexp(zeros({2}, {DType::boolean})); });
+});
 
 }  // namespace
 }  // namespace tandem

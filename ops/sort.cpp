@@ -103,52 +103,39 @@ ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim, bool largest, bool s
 
 namespace {
 
+// f(x, dim, descending): the values, or the index.
 template <class F>
-OldOpInfo sort_info(const char* name, bool differentiable, F f) {
-  auto along = [f](int64_t dim, bool descending) {
-    return [=](const Tensors& in) { return f(in[0], dim, descending); };
+RegisterOp register_sort(const std::string& name, bool differentiable, F f) {
+  const auto cases = [=](OpCases& c) {
+    const auto along = [f](int64_t dim, bool descending) {
+      return [=](const Tensors& in) { return f(in[0], dim, descending); };
+    };
+    c.sample("last", {c.distinct({3, 4})}, along(-1, false));
+    c.sample("first, descending", {c.distinct({4, 3})}, along(0, true));
+    c.sample("middle", {c.distinct({2, 5, 3})}, along(1, false));
+    c.sample("empty", {c.distinct({2, 0})}, along(1, false));
+    c.fails<ShapeError>("dim", name + ": dim 1 is out of range for a tensor of 1 dimensions",
+                        [f] { f(zeros({3}), 1, false); });
   };
-  return {.name = name,
-          .samples =
-              [along](SampleMaker& make) {
-                return Samples{{"last", {make.distinct({3, 4})}, along(-1, false)},
-                               {"first, descending", {make.distinct({4, 3})}, along(0, true)},
-                               {"middle", {make.distinct({2, 5, 3})}, along(1, false)},
-                               {"empty", {make.distinct({2, 0})}, along(1, false)}};
-              },
-          .errors =
-              [name = std::string(name), f] {
-                return ErrorSamples{
-                    fails<ShapeError>("dim", name + ": dim 1 is out of range for a tensor of 1 dimensions",
-                                      [f] { f(zeros({3}), 1, false); })};
-              },
-          .differentiable = differentiable};
+  return RegisterOp(name, cases, {.differentiable = differentiable});
 }
 
-const RegisterOp sort_op{
-    sort_info("sort", true, [](const Tensor& x, int64_t d, bool down) { return sort(x, d, down).values; })};
-const RegisterOp argsort_op{
-    sort_info("argsort", false, [](const Tensor& x, int64_t d, bool down) { return argsort(x, d, down); })};
+const RegisterOp sort_op = register_sort(
+    "sort", true, [](const Tensor& x, int64_t dim, bool down) { return sort(x, dim, down).values; });
+const RegisterOp argsort_op = register_sort("argsort", false, argsort);
 
-const RegisterOp topk_op{
-    {.name = "topk",
-     .samples =
-         [](SampleMaker& make) {
-           auto first = [](int64_t k, int64_t dim, bool largest, bool sorted) {
-             return [=](const Tensors& in) { return topk(in[0], k, dim, largest, sorted).values; };
-           };
-           return Samples{{"largest", {make.distinct({3, 5})}, first(2, -1, true, true)},
-                          {"smallest, first dim", {make.distinct({4, 3})}, first(3, 0, false, true)},
-                          {"unsorted", {make.distinct({2, 6})}, first(3, 1, true, false)},
-                          {"all", {make.distinct({4})}, first(4, 0, true, true)},
-                          {"none", {make.distinct({4})}, first(0, 0, true, true)}};
-         },
-     .errors =
-         [] {
-           return ErrorSamples{fails<ValueError>("k", "topk: k = 4 of dim 0 of f32[3]: expected 0 to 3",
-                                                 [] { topk(zeros({3}), 4); }),
-                               fails<ValueError>("negative", "topk: k = -1", [] { topk(zeros({3}), -1); })};
-         }}};
+const RegisterOp topk_op("topk", [](OpCases& c) {
+  const auto first = [](int64_t k, int64_t dim, bool largest, bool sorted) {
+    return [=](const Tensors& in) { return topk(in[0], k, dim, largest, sorted).values; };
+  };
+  c.sample("largest", {c.distinct({3, 5})}, first(2, -1, true, true));
+  c.sample("smallest, first dim", {c.distinct({4, 3})}, first(3, 0, false, true));
+  c.sample("unsorted", {c.distinct({2, 6})}, first(3, 1, true, false));
+  c.sample("all", {c.distinct({4})}, first(4, 0, true, true));
+  c.sample("none", {c.distinct({4})}, first(0, 0, true, true));
+  c.fails<ValueError>("k", "topk: k = 4 of dim 0 of f32[3]: expected 0 to 3", [] { topk(zeros({3}), 4); });
+  c.fails<ValueError>("negative", "topk: k = -1", [] { topk(zeros({3}), -1); });
+});
 
 }  // namespace
 }  // namespace tandem

@@ -71,28 +71,18 @@ Tensor pointwise(const Tensor& x, const F& f = {}) {
   return apply<Pointwise<F>>({x}, f);
 }
 
-// The registration of a pointwise function: `input` makes a sample away from kinks and poles.
-inline OldOpInfo pointwise_info(const char* name, Tensor (*f)(const Tensor&),
-                             Tensor (*input)(SampleMaker&, const Shape&)) {
-  return {
-      .name = name,
-      .samples =
-          [=](SampleMaker& make) {
-            return Samples{
-                {"3x5", {input(make, {3, 5})}, call(f)},
-                {"number", {input(make, {})}, call(f)},
-                {"empty", {input(make, {0, 2})}, call(f)},
-                {"transposed", {input(make, {3, 4})}, [f](const Tensors& in) { return f(in[0].t()); }}};
-          },
-      .errors =
-          [=] {
-            return ErrorSamples{fails<DTypeError>("i64", std::string(name) + ": expected a floating dtype",
-                                                  [f] { f(zeros({2}, {DType::i64})); })};
-          }};
+// Registers the op of a pointwise function; `input` makes its samples' inputs, away from kinks and poles.
+inline RegisterOp register_pointwise(
+    const char* name, Tensor (*f)(const Tensor&),
+    const std::function<Tensor(SampleMaker&, const Shape&)>& input = &SampleMaker::normal) {
+  return RegisterOp(name, [=](OpCases& c) {
+    c.sample("3x5", {input(c, {3, 5})}, call(f));
+    c.sample("number", {input(c, {})}, call(f));
+    c.sample("empty", {input(c, {0, 2})}, call(f));
+    c.sample("transposed", {input(c, {3, 4})}, [f](const Tensors& in) { return f(in[0].t()); });
+    c.fails<DTypeError>("i64", std::string(name) + ": expected a floating dtype",
+                        [f] { f(zeros({2}, {DType::i64})); });
+  });
 }
-
-inline Tensor any_input(SampleMaker& make, const Shape& shape) { return make.normal(shape); }
-inline Tensor positive_input(SampleMaker& make, const Shape& shape) { return make.uniform(shape, 0.3, 2.5); }
-inline Tensor nonzero_input(SampleMaker& make, const Shape& shape) { return make.away_from_zero(shape); }
 
 }  // namespace tandem::detail
