@@ -10,11 +10,9 @@
 #include "autograd/profiler.h"
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
+#include "autograd/used_ops.h"
 
 namespace tandem {
-
-Tensor add(const Tensor& a, const Tensor& b);  // ops/arithmetic
-
 namespace {
 
 Tensor run_hooks(const std::vector<GradHook>& hooks, Tensor gradient) {

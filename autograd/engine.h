@@ -16,7 +16,4 @@ void backward(const Tensor& root, const Tensor& cotangent, BackwardOptions optio
 Tensors grad(const Tensor& root, const Tensors& inputs, const Tensor& cotangent = {},
              BackwardOptions options = {});
 
-// x summed over the dimensions (and passes) along which `shape` and `passes` were broadcast to x.
-Tensor sum_to(const Tensor& x, const Shape& shape, int passes);
-
 }  // namespace tandem

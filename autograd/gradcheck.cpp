@@ -5,12 +5,9 @@
 #include "autograd/engine.h"
 #include "autograd/grad_mode.h"
 #include "autograd/noise.h"
+#include "autograd/used_ops.h"
 
 namespace tandem {
-
-Tensor mul(const Tensor& a, const Tensor& b);  // ops/arithmetic
-Tensor add(const Tensor& a, const Tensor& b);
-
 namespace {
 
 using Values = std::vector<double>;

@@ -9,6 +9,7 @@
 #include "ops/extrema_kernel.h"
 #include "ops/loops/gather.h"
 #include "ops/loops/loop.h"
+#include "ops/loops/reduced_dims.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
 
@@ -109,25 +110,10 @@ struct Extreme final : Op {  // over the last dimension
 template <bool largest>
 Tensor extreme(const Tensor& x, const Shape& dims, bool keepdim) {
   static constexpr const char* name = largest ? "amax" : "amin";
-  std::vector<bool> reduced(x.dim(), dims.empty());
-  for (int64_t dim : dims) {
-    const int d = wrap_dim(name, dim, x.dim());
-    check<ShapeError>(!reduced[d], "{}: dim {} appears twice in {}", name, d, dims);
-    reduced[d] = true;
-  }
-  // The reduced dimensions as one, the last.
-  Shape order, kept, result;
-  for (int i = 0; i < x.dim(); ++i) {
-    if (!reduced[i]) order.push_back(i), kept.push_back(x.shape()[i]);
-    if (!reduced[i] || keepdim) result.push_back(reduced[i] ? 1 : x.shape()[i]);
-  }
-  int64_t n = 1;
-  for (int i = 0; i < x.dim(); ++i) {
-    if (reduced[i]) order.push_back(i), n *= x.shape()[i];
-  }
-  check<ShapeError>(n > 0, "{}: dims {} of {} are empty", name, dims, describe(x));
-  kept.push_back(n);
-  return apply<Extreme<largest>>({x.permute(order).reshape(kept)}).reshape(result);
+  const std::vector<bool> reduced = detail::reduced_dims(name, x, dims);
+  const Tensor rows = detail::reduced_last(x, reduced);
+  check<ShapeError>(rows.size(-1) > 0, "{}: dims {} of {} are empty", name, dims, describe(x));
+  return apply<Extreme<largest>>({rows}).reshape(detail::reduced_shape(x, reduced, keepdim));
 }
 
 Tensor without(const Tensor& x, int dim, bool keepdim) { return keepdim ? x : x.squeeze(dim); }

@@ -1,13 +1,15 @@
+// sum is the kernel; the other reductions are composed with it, and prod of products of halves.
 #include "ops/reduce.h"
 
 #include <cmath>
 #include <limits>
 
-#include "autograd/engine.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
+#include "autograd/used_ops.h"
 #include "ops/arithmetic.h"
 #include "ops/loops/loop.h"
+#include "ops/loops/reduced_dims.h"
 #include "ops/loops/row_reduce.h"
 #include "ops/pointwise.h"
 #include "ops/reduce_kernel.h"
@@ -108,14 +110,12 @@ void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
 struct Sum final : Op {
   std::vector<bool> summed;  // per dimension of x
   bool over_passes;
-  Shape kept;  // the shape with 1 in place of summed dimensions
   Sum(const std::vector<bool>& summed, bool over_passes) : summed(summed), over_passes(over_passes) {}
   const char* name() const override { return "sum"; }
 
   Tensor forward(const Tensors& in) override {
     const Tensor& x = in[0];
-    kept = x.shape();
-    for (int i = 0; i < x.dim(); ++i) kept[i] = summed[i] ? 1 : kept[i];
+    const Shape kept = detail::reduced_shape(x, summed, true);
     const bool integral = !is_floating(x.dtype());
     if (over_passes) set_passes(1);
     Tensor result;
@@ -139,22 +139,8 @@ Tensor sum_keepdim(const Tensor& x, const std::vector<bool>& summed, bool over_p
   return apply<Sum>({x}, summed, over_passes);
 }
 
-std::vector<bool> chosen(const char* op, const Tensor& x, const Shape& dims) {
-  std::vector<bool> summed(x.dim(), dims.empty());
-  for (int64_t d : dims) {
-    const int i = wrap_dim(op, d, x.dim());
-    check<ShapeError>(!summed[i], "{}: dim {} appears twice in {}", op, d, dims);
-    summed[i] = true;
-  }
-  return summed;
-}
-
 Tensor without(const Tensor& x, const std::vector<bool>& dropped) {
-  Shape shape;
-  for (int i = 0; i < x.dim(); ++i) {
-    if (!dropped[i]) shape.push_back(x.shape()[i]);
-  }
-  return reshape(x, shape);
+  return reshape(x, detail::reduced_shape(x, dropped, false));
 }
 
 int64_t count(const Tensor& x, const std::vector<bool>& summed) {
@@ -179,49 +165,49 @@ Tensor sum_to(const Tensor& x, const Shape& shape, int passes) {
 }
 
 Tensor sum(const Tensor& x, const Shape& dims, bool keepdim) {
-  const std::vector<bool> summed = chosen("sum", x, dims);
+  const std::vector<bool> summed = detail::reduced_dims("sum", x, dims);
   const Tensor result = sum_keepdim(x, summed, false);
   return keepdim ? result : without(result, summed);
 }
 
 Tensor mean(const Tensor& x, const Shape& dims, bool keepdim) {
   check<DTypeError>(is_floating(x.dtype()), "mean: expected a floating dtype, got {}", describe(x));
-  const int64_t n = count(x, chosen("mean", x, dims));
+  const int64_t n = count(x, detail::reduced_dims("mean", x, dims));
   return affine(sum(x, dims, keepdim), n ? 1.0 / n : std::numeric_limits<double>::quiet_NaN(), 0);
 }
 
 Tensor var(const Tensor& x, const Shape& dims, double correction, bool keepdim) {
   check<DTypeError>(is_floating(x.dtype()), "var: expected a floating dtype, got {}", describe(x));
-  const double divisor = count(x, chosen("var", x, dims)) - correction;
+  const double divisor = count(x, detail::reduced_dims("var", x, dims)) - correction;
   const Tensor total = sum(square(x - mean(x, dims, true)), dims, keepdim);
   return affine(total, divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN(), 0);
 }
 
 Tensor stddev(const Tensor& x, const Shape& dims, double correction, bool keepdim) {
   check<DTypeError>(is_floating(x.dtype()), "stddev: expected a floating dtype, got {}", describe(x));
-  chosen("stddev", x, dims);  // so that errors name this op
+  detail::reduced_dims("stddev", x, dims);  // so that errors name this op
   return sqrt(var(x, dims, correction, keepdim));
 }
 
 // Halves are multiplied until one value is left. No division, so zeros need no care.
 Tensor prod(const Tensor& x, const Shape& dims, bool keepdim) {
-  const std::vector<bool> gone = chosen("prod", x, dims);
+  const std::vector<bool> reduced = detail::reduced_dims("prod", x, dims);
   Tensor y = x;
   for (int d = 0; d < x.dim(); ++d) {
-    if (!gone[d]) continue;
+    if (!reduced[d]) continue;
     if (y.shape()[d] == 0) y = sum(y, {d}, true) + 1.0;  // 1, and still on the tape
-    Tensor odd;
+    Tensor rest;                                         // the last of an odd number
     while (y.shape()[d] > 1) {
       const int64_t n = y.shape()[d], half = n / 2;
       if (n % 2) {
         const Tensor last = slice(y, d, n - 1, n);
-        odd = odd.defined() ? odd * last : last;
+        rest = rest.defined() ? rest * last : last;
       }
       y = slice(y, d, 0, half) * slice(y, d, half, 2 * half);
     }
-    if (odd.defined()) y = y * odd;
+    if (rest.defined()) y = y * rest;
   }
-  return keepdim ? y : without(y, gone);
+  return keepdim ? y : without(y, reduced);
 }
 
 Tensor Tensor::sum() const { return tandem::sum(*this); }

@@ -7,6 +7,7 @@
 #include "autograd/pass_context.h"
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
+#include "autograd/used_ops.h"
 #include "ops/arithmetic.h"
 #include "ops/dropout.h"
 #include "ops/views.h"
