@@ -1,15 +1,17 @@
-// Softmax along the last dimension: one sweep over memory per row, which stays in cache between the maximum,
+// Softmax along the last dimension: each row is read from memory once and stays in cache between the maximum,
 // the sum and the division. Other dimensions are transposed to the end.
 //   y = softmax(x):      dx = y (g - g.y)          y = log_softmax(x): dx = g - e^y sum(g)
 // The gradients are ops of their own, fused as well; their vjps are composed, which gives second derivatives.
 #include "ops/softmax.h"
 
 #include <cmath>
+#include <utility>
 
 #include "autograd/kernel.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
+#include "ops/loops/reduced_dims.h"
 #include "ops/loops/row_reduce.h"
 #include "ops/loops/rows.h"
 #include "ops/pointwise.h"
@@ -23,38 +25,47 @@ namespace {
 // The sum over the last dimension, kept.
 Tensor row_total(const Tensor& x) { return sum(x, {-1}, true); }
 
-// Runs the device's kernel on the last dimension of the inputs, which are dense; false on the CPU.
-template <class F, class T>
-bool on_device(const Tensor& out, const Tensor& a, const Tensor& b = {}) {
-  if (out.device() == kCpu) return false;
-  return run_on_device(
-      out, detail::SoftmaxRows<F, T>{detail::rows_of(a),
-                                     a.shape().back(),
-                                     out.device_data<T>(),
-                                     {a.device_data<T>(), b.defined() ? b.device_data<T>() : nullptr}});
-}
-
-// y (g - g.y) of inputs g, y.
-struct SoftmaxGrad final : Op {
-  const char* name() const override { return "softmax"; }
-  Tensor forward(const Tensors& in) override {
-    const Tensor g = detail::dense_passes(in[0], passes()), y = detail::dense_passes(in[1], passes());
-    const Tensor dx = output(in[1].shape(), in[1]);
-    const int64_t n = in[1].shape().back();
-    dispatch_floating(name(), y.dtype(), [&]<class T>() {
-      if (on_device<detail::SoftmaxSlope, T>(dx, g, y)) return;
-      const T *gs = g.data<T>(), *ys = y.data<T>();
-      T* target = dx.data<T>();
-      detail::for_each_row(detail::rows_of(dx), n, [=](int64_t row) {
-        const T *gr = gs + row * n, *yr = ys + row * n;
-        T* out = target + row * n;
-        const auto dot = row_dot(gr, yr, n);
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) out[i] = yr[i] * (gr[i] - dot);
+// An op that makes each row of its output, along the last dimension, from the same row of one or two inputs:
+// Formula::row(a, b, n, out) does on the CPU, the kernel of F on a device.
+template <class Formula, class F>
+class RowOp : public Op {
+ protected:
+  // `width` values from each row of `a` and of `b`, which has the shape of `a` or is undefined.
+  Tensor make_rows(int64_t width, const Tensor& a, const Tensor& b = {}) const {
+    Shape shape = a.shape();
+    const int64_t n = std::exchange(shape[a.dim() - 1], width);
+    const Tensor out = output(shape, a), x = dense_rows(a), y = b.defined() ? dense_rows(b) : b;
+    const int64_t rows = detail::rows_of(out);
+    dispatch_floating(name(), out.dtype(), [&]<class T>() {
+      const detail::SoftmaxRows<F, T> args{
+          rows, n, out.device_data<T>(), {x.device_data<T>(), y.defined() ? y.device_data<T>() : nullptr}};
+      if (run_on_device(out, args)) return;
+      detail::for_each_row(rows, n, [=](int64_t row) {
+        const int64_t at = row * n;
+        Formula::row(args.in[0] + at, args.in[1] ? args.in[1] + at : nullptr, n, args.out + row * width);
       });
     });
+    return out;
+  }
+
+ private:
+  Tensor dense_rows(const Tensor& x) const {
+    return x.passes() == passes() ? dense(x) : detail::dense_passes(x, passes());
+  }
+};
+
+// y (g - g.y) of inputs g, y.
+struct SoftmaxGrad final : RowOp<SoftmaxGrad, detail::SoftmaxGradOfRow> {
+  const char* name() const override { return "softmax"; }
+  Tensor forward(const Tensors& in) override {
     save(in[0]), save(in[1]);
-    return dx;
+    return make_rows(in[0].size(-1), in[0], in[1]);
+  }
+  template <class T>
+  static void row(const T* g, const T* y, int64_t n, T* out) {
+    const auto dot = row_dot(g, y, n);
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) out[i] = y[i] * (g[i] - dot);
   }
   Tensors vjp(const Tensor& c) override {
     const Tensor g = saved(0), y = saved(1);
@@ -63,58 +74,39 @@ struct SoftmaxGrad final : Op {
   }
 };
 
-struct Softmax final : Op {
+struct Softmax final : RowOp<Softmax, detail::SoftmaxOfRow> {
   const char* name() const override { return "softmax"; }
-  Tensor forward(const Tensors& in) override {
-    const Tensor x = dense(in[0]), y = output(x.shape(), x);
-    const int64_t n = x.shape().back();
-    dispatch_floating(name(), x.dtype(), [&]<class T>() {
-      if (on_device<detail::SoftmaxOfRow, T>(y, x)) return;
-      using A = accumulate_t<T>;
-      const T* source = x.data<T>();
-      T* target = y.data<T>();
-      detail::for_each_row(detail::rows_of(x), n, [=](int64_t row) {
-        const T* xr = source + row * n;
-        T* out = target + row * n;
-        const A shift = row_max(xr, n);
-        if constexpr (std::is_same_v<T, A>) {
-          const A scale = 1 / row_sum_exp(xr, n, shift, out);
+  Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
+  template <class T>
+  static void row(const T* x, const T*, int64_t n, T* out) {
+    using A = accumulate_t<T>;
+    const A shift = row_max(x, n);
+    if constexpr (std::is_same_v<T, A>) {
+      const A scale = 1 / row_sum_exp(x, n, shift, out);
 #pragma omp simd
-          for (int64_t i = 0; i < n; ++i) out[i] = out[i] * scale;
-        } else {  // rounded once: the exponentials are computed again rather than read back
-          const A scale = 1 / row_sum_exp(xr, n, shift);
+      for (int64_t i = 0; i < n; ++i) out[i] = out[i] * scale;
+    } else {  // rounded once: the exponentials are computed again rather than read back
+      const A scale = 1 / row_sum_exp(x, n, shift);
 #pragma omp simd
-          for (int64_t i = 0; i < n; ++i) out[i] = math::exp(static_cast<A>(xr[i]) - shift) * scale;
-        }
-      });
-    });
-    return save_output(y);
+      for (int64_t i = 0; i < n; ++i) out[i] = math::exp(static_cast<A>(x[i]) - shift) * scale;
+    }
   }
   Tensors vjp(const Tensor& g) override { return {apply<SoftmaxGrad>({g, saved(0)})}; }
 };
 
 // g - e^y sum(g) of inputs g, y.
-struct LogSoftmaxGrad final : Op {
+struct LogSoftmaxGrad final : RowOp<LogSoftmaxGrad, detail::LogSoftmaxGradOfRow> {
   const char* name() const override { return "log_softmax"; }
   Tensor forward(const Tensors& in) override {
-    const Tensor g = detail::dense_passes(in[0], passes()), y = detail::dense_passes(in[1], passes());
-    const Tensor dx = output(in[1].shape(), in[1]);
-    const int64_t n = in[1].shape().back();
-    dispatch_floating(name(), y.dtype(), [&]<class T>() {
-      if (on_device<detail::LogSoftmaxSlope, T>(dx, g, y)) return;
-      using A = accumulate_t<T>;
-      const T *gs = g.data<T>(), *ys = y.data<T>();
-      T* target = dx.data<T>();
-      detail::for_each_row(detail::rows_of(dx), n, [=](int64_t row) {
-        const T *gr = gs + row * n, *yr = ys + row * n;
-        T* out = target + row * n;
-        const A total = row_sum(gr, n);
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) out[i] = gr[i] - math::exp(static_cast<A>(yr[i])) * total;
-      });
-    });
     save(in[0]), save(in[1]);
-    return dx;
+    return make_rows(in[0].size(-1), in[0], in[1]);
+  }
+  template <class T>
+  static void row(const T* g, const T* y, int64_t n, T* out) {
+    using A = accumulate_t<T>;
+    const A total = row_sum(g, n);
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) out[i] = g[i] - math::exp(static_cast<A>(y[i])) * total;
   }
   Tensors vjp(const Tensor& c) override {
     const Tensor p = exp(saved(1));
@@ -122,51 +114,27 @@ struct LogSoftmaxGrad final : Op {
   }
 };
 
-struct LogSoftmax final : Op {
+struct LogSoftmax final : RowOp<LogSoftmax, detail::LogSoftmaxOfRow> {
   const char* name() const override { return "log_softmax"; }
-  Tensor forward(const Tensors& in) override {
-    const Tensor x = dense(in[0]), y = output(x.shape(), x);
-    const int64_t n = x.shape().back();
-    dispatch_floating(name(), x.dtype(), [&]<class T>() {
-      if (on_device<detail::LogSoftmaxOfRow, T>(y, x)) return;
-      using A = accumulate_t<T>;
-      const T* source = x.data<T>();
-      T* target = y.data<T>();
-      detail::for_each_row(detail::rows_of(x), n, [=](int64_t row) {
-        const T* xr = source + row * n;
-        T* out = target + row * n;
-        const A shift = row_max(xr, n), log_sum = math::log(row_sum_exp(xr, n, shift));
+  Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
+  template <class T>
+  static void row(const T* x, const T*, int64_t n, T* out) {
+    using A = accumulate_t<T>;
+    const A shift = row_max(x, n), log_sum = math::log(row_sum_exp(x, n, shift));
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) out[i] = (static_cast<A>(xr[i]) - shift) - log_sum;
-      });
-    });
-    return save_output(y);
+    for (int64_t i = 0; i < n; ++i) out[i] = (static_cast<A>(x[i]) - shift) - log_sum;
   }
   Tensors vjp(const Tensor& g) override { return {apply<LogSoftmaxGrad>({g, saved(0)})}; }
 };
 
-// [..., n] to [..., 1]
-struct LogSumExp final : Op {
+struct LogSumExp final : RowOp<LogSumExp, detail::LogSumExpOfRow> {  // [..., n] to [..., 1]
   const char* name() const override { return "logsumexp"; }
-  Tensor forward(const Tensors& in) override {
-    const Tensor x = dense(in[0]);
-    const int64_t n = x.shape().back();
-    Shape shape = x.shape();
-    shape[x.dim() - 1] = 1;
-    const Tensor y = output(shape, x);
-    dispatch_floating(name(), x.dtype(), [&]<class T>() {
-      if (on_device<detail::LogSumExpOfRow, T>(y, x)) return;
-      using A = accumulate_t<T>;
-      const T* source = x.data<T>();
-      T* target = y.data<T>();
-      detail::for_each_row(detail::rows_of(x), n, [=](int64_t row) {
-        const T* xr = source + row * n;
-        const A largest = row_max(xr, n), shift = std::isinf(largest) ? A(0) : largest;
-        target[row] = math::log(row_sum_exp(xr, n, shift)) + shift;
-      });
-    });
-    save(in[0]);
-    return y;
+  Tensor forward(const Tensors& in) override { return make_rows(1, save(in[0])); }
+  template <class T>
+  static void row(const T* x, const T*, int64_t n, T* out) {
+    using A = accumulate_t<T>;
+    const A largest = row_max(x, n), shift = std::isinf(largest) ? A(0) : largest;
+    *out = math::log(row_sum_exp(x, n, shift)) + shift;
   }
   Tensors vjp(const Tensor& g) override { return {g * softmax(saved(0), -1)}; }
 };
@@ -183,26 +151,9 @@ Tensor softmax(const Tensor& x, int64_t dim) { return along<Softmax>("softmax", 
 Tensor log_softmax(const Tensor& x, int64_t dim) { return along<LogSoftmax>("log_softmax", x, dim); }
 
 Tensor logsumexp(const Tensor& x, const Shape& dims, bool keepdim) {
-  bool reduced[kMaxDims] = {};
-  for (int64_t d : dims) {
-    const int i = wrap_dim("logsumexp", d, x.dim());
-    check<ShapeError>(!reduced[i], "logsumexp: dim {} appears twice in {}", d, dims);
-    reduced[i] = true;
-  }
-  // The dimensions that stay, then one of all the others.
-  Shape order, rows, shape;
-  int64_t n = 1;
-  for (int i = 0; i < x.dim(); ++i) {
-    const bool gone = dims.empty() || reduced[i];
-    if (!gone) order.push_back(i), rows.push_back(x.shape()[i]);
-    if (gone) n *= x.shape()[i];
-    if (!gone || keepdim) shape.push_back(gone ? 1 : x.shape()[i]);
-  }
-  for (int i = 0; i < x.dim(); ++i) {
-    if (dims.empty() || reduced[i]) order.push_back(i);
-  }
-  rows.push_back(n);
-  return reshape(apply<LogSumExp>({reshape(permute(x, order), rows)}), shape);
+  const std::vector<bool> reduced = detail::reduced_dims("logsumexp", x, dims);
+  const Tensor result = apply<LogSumExp>({detail::reduced_last(x, reduced)});
+  return reshape(result, detail::reduced_shape(x, reduced, keepdim));
 }
 
 namespace {

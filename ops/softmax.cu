@@ -76,116 +76,107 @@ __device__ MaxSum<C> max_and_sum(Row& x, int64_t n, Shift shift) {
   return result;
 }
 
-// Shared memory of a team.
-struct Room {
-  char* at;
-  int bytes;
+// out = f(x...) for the values of held rows.
+template <class Form, class T, class F, class... Row>
+__device__ void write_row(T* out, int64_t n, F f, Row&... x) {
+  each_vector<Form>(
+      n,
+      [&](int64_t i, auto v, const auto&... more) {
+#pragma unroll
+        for (int l = 0; l < Form::V; ++l) v.at[l] = f(v.at[l], more.at[l]...);
+        store_row<T, Form::V>(out, i, v);
+      },
+      x...);
+}
+
+// The sum of f(x...).
+template <class Form, class C, class F, class... Row>
+__device__ C sum_row(int64_t n, F f, Row&... x) {
+  C sum = 0;
+  each_vector<Form>(
+      n,
+      [&](int64_t, const auto& v, const auto&... more) {
+#pragma unroll
+        for (int l = 0; l < Form::V; ++l) sum += f(v.at[l], more.at[l]...);
+      },
+      x...);
+  return Form::Team::sum(sum);
+}
+
+// A row of the output, where it is live, from n values; the team's shared memory.
+template <class T>
+struct Row {
+  int64_t n;
+  bool live;
+  T* out;
+  char* room;
+  int room_bytes;
 };
 
 template <class Form, class T>
-__device__ void make_row(SoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, Room room) {
+__device__ void make_row(SoftmaxOfRow, const T* in, const T*, const Row<T>& row) {
   using C = compute_t<T>;
-  const auto held = cuda::values_in<Form, T>(n, room.bytes);
-  HeldRow<Form, T> x(in, n, room.at, held);
-  const MaxSum<C> total = max_and_sum<Form, C, true>(x, n, [](C largest) { return largest; });
-  if (!live) return;
+  HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
+  const MaxSum<C> total = max_and_sum<Form, C, true>(x, row.n, [](C largest) { return largest; });
+  if (!row.live) return;
   const C scale = 1 / total.sum;
-  each_vector<Form>(
-      n,
-      [&](int64_t i, auto v) {
-#pragma unroll
-        for (C& value : v.at) value = (Form::kRegisters ? value : exp(value - total.max)) * scale;
-        store_row<T, Form::V>(out, i, v);
-      },
-      x);
+  write_row<Form>(
+      row.out, row.n, [&](C v) { return (Form::kRegisters ? v : exp(v - total.max)) * scale; }, x);
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, int64_t n, bool live, T* out, Room room) {
+__device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, const Row<T>& row) {
   using C = compute_t<T>;
-  const auto held = cuda::values_in<Form, T>(n, room.bytes);
-  HeldRow<Form, T> x(in, n, room.at, held);
-  const MaxSum<C> total = max_and_sum<Form, C, false>(x, n, [](C largest) { return largest; });
-  if (!live) return;
+  HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
+  const MaxSum<C> total = max_and_sum<Form, C, false>(x, row.n, [](C largest) { return largest; });
+  if (!row.live) return;
   const C log_sum = log(total.sum);
-  each_vector<Form>(
-      n,
-      [&](int64_t i, auto v) {
-        for (C& value : v.at) value = (value - total.max) - log_sum;
-        store_row<T, Form::V>(out, i, v);
-      },
-      x);
+  write_row<Form>(
+      row.out, row.n, [&](C v) { return (v - total.max) - log_sum; }, x);
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSumExpOfRow, const T* in, const T*, int64_t n, bool live, T* out, Room room) {
+__device__ void make_row(LogSumExpOfRow, const T* in, const T*, const Row<T>& row) {
   using C = compute_t<T>;
-  const auto held = cuda::values_in<Form, T>(n, room.bytes);
-  HeldRow<Form, T> x(in, n, room.at, held);
+  HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
   const auto shift = [](C largest) { return infinite(largest) ? C(0) : largest; };
-  const MaxSum<C> total = max_and_sum<Form, C, false>(x, n, shift);
-  if (live && Form::Team::rank() == 0) *out = log(total.sum) + shift(total.max);
+  const MaxSum<C> total = max_and_sum<Form, C, false>(x, row.n, shift);
+  if (row.live && Form::Team::rank() == 0) *row.out = log(total.sum) + shift(total.max);
 }
 
 template <class Form, class T>
-__device__ void make_row(SoftmaxSlope, const T* in, const T* outputs, int64_t n, bool live, T* out,
-                         Room room) {
+__device__ void make_row(SoftmaxGradOfRow, const T* in, const T* outputs, const Row<T>& row) {
   using C = compute_t<T>;
-  const auto held = cuda::values_in<Form, T>(n, room.bytes / 2);
-  HeldRow<Form, T> g(in, n, room.at, held), y(outputs, n, room.at + room.bytes / 2, held);
-  C dot = 0;
-  each_vector<Form>(
-      n,
-      [&](int64_t, const auto& a, const auto& b) {
-#pragma unroll
-        for (int l = 0; l < Form::V; ++l) dot += a.at[l] * b.at[l];
-      },
-      g, y);
-  dot = Form::Team::sum(dot);
-  if (!live) return;
-  each_vector<Form>(
-      n,
-      [&](int64_t i, auto a, const auto& b) {
-#pragma unroll
-        for (int l = 0; l < Form::V; ++l) a.at[l] = b.at[l] * (a.at[l] - dot);
-        store_row<T, Form::V>(out, i, a);
-      },
-      g, y);
+  const int half = row.room_bytes / 2;
+  const auto held = cuda::values_in<Form, T>(row.n, half);
+  HeldRow<Form, T> g(in, row.n, row.room, held), y(outputs, row.n, row.room + half, held);
+  const C dot = sum_row<Form, C>(
+      row.n, [](C gi, C yi) { return gi * yi; }, g, y);
+  if (!row.live) return;
+  write_row<Form>(
+      row.out, row.n, [&](C gi, C yi) { return yi * (gi - dot); }, g, y);
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSoftmaxSlope, const T* in, const T* outputs, int64_t n, bool live, T* out,
-                         Room room) {
+__device__ void make_row(LogSoftmaxGradOfRow, const T* in, const T* outputs, const Row<T>& row) {
   using C = compute_t<T>;
-  const auto held = cuda::values_in<Form, T>(n, room.bytes);
-  HeldRow<Form, T> g(in, n, room.at, held), y(outputs, n, nullptr, 0);  // y is looked at once
-  C total = 0;
-  each_vector<Form>(
-      n,
-      [&](int64_t, const auto& a) {
-        for (C value : a.at) total += value;
-      },
-      g);
-  total = Form::Team::sum(total);
-  if (!live) return;
-  each_vector<Form>(
-      n,
-      [&](int64_t i, auto a, const auto& b) {
-#pragma unroll
-        for (int l = 0; l < Form::V; ++l) a.at[l] -= exp(b.at[l]) * total;
-        store_row<T, Form::V>(out, i, a);
-      },
-      g, y);
+  HeldRow<Form, T> g(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
+  HeldRow<Form, T> y(outputs, row.n, nullptr, 0);  // y is looked at once
+  const C total = sum_row<Form, C>(
+      row.n, [](C gi) { return gi; }, g);
+  if (!row.live) return;
+  write_row<Form>(
+      row.out, row.n, [&](C gi, C yi) { return gi - exp(yi) * total; }, g, y);
 }
 
 template <class F, class T, class Form>
 __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
     softmax_kernel(SoftmaxRows<F, T> args, int room_bytes) {
   const int64_t width = std::is_same_v<F, LogSumExpOfRow> ? 1 : args.n;
-  const Room room{cuda::team_room<typename Form::Team>(room_bytes), room_bytes};
+  char* room = cuda::team_room<typename Form::Team>(room_bytes);
   Form::Team::for_each_row(args.rows, [&](int64_t row, bool live) {
     make_row<Form, T>(F{}, args.in[0] + row * args.n, args.in[1] ? args.in[1] + row * args.n : nullptr,
-                      args.n, live, args.out + row * width, room);
+                      {args.n, live, args.out + row * width, room, room_bytes});
   });
 }
 
@@ -195,7 +186,7 @@ void launch_softmax(const SoftmaxRows<F, T>& args) {
   constexpr int V = 16 / sizeof(T);
   const bool vectors = cuda::takes_row_vectors<V>(args.n, args.in[0], args.in[1]) &&
                        (std::is_same_v<F, LogSumExpOfRow> || cuda::takes_row_vectors<V>(args.n, args.out));
-  const int held = std::is_same_v<F, SoftmaxSlope> ? 2 : 1;
+  const int held = std::is_same_v<F, SoftmaxGradOfRow> ? 2 : 1;
   cuda::with_row_form<T>(args.n, vectors, [&]<class Form>() {
     cuda::launch_rows<softmax_kernel<F, T, Form>, Form>(
         "softmax", args, args.rows, held * args.n * static_cast<int64_t>(sizeof(T)), true);
@@ -208,7 +199,7 @@ void register_softmax() {
 }
 
 const bool registered = [] {
-  register_softmax<SoftmaxOfRow, SoftmaxSlope, LogSoftmaxOfRow, LogSoftmaxSlope, LogSumExpOfRow>();
+  register_softmax<SoftmaxOfRow, SoftmaxGradOfRow, LogSoftmaxOfRow, LogSoftmaxGradOfRow, LogSumExpOfRow>();
   return true;
 }();
 

@@ -106,8 +106,8 @@ EQUIVALENT = {
     "reduce sum_rows / shuffle dropped / sum_rows<long, unsigned char, 8, 32> 10: shfl.sync.bfly.b32 %r|%p, %r, %r, "
     "%r, %r;":
         "the upper half of a sum, 0 in all: teams of 32 add at most 4096 bytes",
-    "softmax softmax_kernel / condition negated / softmax_kernel<SoftmaxSlope, float, RowForm<Team<32>, 1, 0> > 35: "
-    "@%p bra _;":
+    "softmax softmax_kernel / condition negated / softmax_kernel<SoftmaxGradOfRow, float, RowForm<Team<32>, 1, 0> > "
+    "35: @%p bra _;":
         "in the form without a second input, which gradients always have",
 }
 
