@@ -2,13 +2,11 @@
 #pragma once
 
 #include "autograd/tensor.h"
+#include "ops/gelu.h"
 
 namespace tandem {
 
-enum class Approximate { none, tanh };
-
 Tensor relu(const Tensor& x);  // max(x, 0); gradient 0 at 0
-Tensor gelu(const Tensor& x, Approximate approximate = Approximate::none);
 Tensor silu(const Tensor& x);  // x sigmoid(x)
 Tensor tanh(const Tensor& x);
 Tensor sigmoid(const Tensor& x);

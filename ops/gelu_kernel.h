@@ -1,12 +1,13 @@
-// The scalar functions of GELU, for ops/gelu.cpp and for the ops that have it fused.
-//   exact:  Phi(x) = (1 + erf(x / sqrt 2)) / 2,  gelu' = Phi + x phi,  gelu'' = phi (2 - x^2)
-//   tanh:   gelu(x) = x (1 + tanh u) / 2,  u = c (x + 0.044715 x^3),  c = sqrt(2 / pi)
+// The scalar functions of GELU, compiled by host and device; linear and feed_forward have them fused. In both
+// forms f is `value`, f' is `derivative` and f'' is `second`.
 #pragma once
 
 #include "ops/loops/math.h"
 
 namespace tandem::detail {
 
+// f = x Phi,  f' = Phi + x phi,  f'' = phi (2 - x^2),  of the normal distribution's
+// Phi(x) = (1 + erf(x / sqrt 2)) / 2  and its density  phi(x) = e^(-x^2 / 2) / sqrt(2 pi).
 struct GeluExact {
   static constexpr const char* name = "gelu";
   template <class T>
@@ -31,6 +32,8 @@ struct GeluExact {
   }
 };
 
+// f = x (1 + t) / 2  of  t = tanh u  and  u = c (x + 0.044715 x^3),  c = sqrt(2 / pi).
+// f' = (1 + t) / 2 + x s u' / 2,  f'' = s u' + x s (u'' - 2 t u'^2) / 2,  where  s = dt/du = 1 - t^2.
 struct GeluTanh {
   static constexpr const char* name = "gelu_tanh";
   template <class T>
@@ -56,7 +59,7 @@ struct GeluTanh {
   }
   template <class T>
   static constexpr T second(T x) {
-    const T t = math::tanh(u(x)), s = 1 - t * t;  // s = dt/du
+    const T t = math::tanh(u(x)), s = 1 - t * t;
     return s * du(x) + T(0.5) * x * s * (d2u(x) - 2 * t * du(x) * du(x));
   }
 };

@@ -11,6 +11,7 @@
 #include "ops/embedding.h"
 #include "ops/extrema.h"
 #include "ops/feed_forward.h"
+#include "ops/gelu.h"
 #include "ops/indexing.h"
 #include "ops/join.h"
 #include "ops/linear.h"
