@@ -75,7 +75,7 @@ struct Tanh {
 
 // s (1 - s) by way of e^-|x|: 1 - s loses all digits where s is near 1.
 template <class T>
-constexpr T sigmoid_slope(T x) {
+constexpr T sigmoid_derivative(T x) {
   const T e = math::exp(x < 0 ? x : -x);
   return e / ((1 + e) * (1 + e));
 }
@@ -88,11 +88,11 @@ struct Sigmoid {
   }
   template <class T>
   static constexpr T derivative(T x) {
-    return sigmoid_slope(x);
+    return sigmoid_derivative(x);
   }
   template <class T>
   static constexpr T second(T x) {
-    return sigmoid_slope(x) * (1 - 2 * math::sigmoid(x));
+    return sigmoid_derivative(x) * (1 - 2 * math::sigmoid(x));
   }
 };
 
@@ -104,11 +104,11 @@ struct Silu {  // x s(x): s + x s', 2 s' + x s''
   }
   template <class T>
   static constexpr T derivative(T x) {
-    return math::sigmoid(x) + x * sigmoid_slope(x);
+    return math::sigmoid(x) + x * sigmoid_derivative(x);
   }
   template <class T>
   static constexpr T second(T x) {
-    return sigmoid_slope(x) * (2 + x * (1 - 2 * math::sigmoid(x)));
+    return sigmoid_derivative(x) * (2 + x * (1 - 2 * math::sigmoid(x)));
   }
 };
 
@@ -124,7 +124,7 @@ struct Softplus {  // log(1 + e^x) = max(x, 0) + log(1 + e^-|x|), which does not
   }
   template <class T>
   static constexpr T second(T x) {
-    return sigmoid_slope(x);
+    return sigmoid_derivative(x);
   }
 };
 

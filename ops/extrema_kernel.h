@@ -1,4 +1,4 @@
-// The index of an extreme value, as a device's kernel is told of it.
+// Arguments of the kernels that find extreme values, compiled by host and device.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Sums as a device's kernels are told of them.
+// Arguments of the sum kernels, compiled by host and device.
 #pragma once
 
 #include "ops/loops/map.h"

@@ -1,4 +1,4 @@
-// Running sums as a device's kernel is told of them.
+// Arguments of the kernels of running sums, compiled by host and device.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Sorting as a device's kernel is told of it.
+// Arguments of the sort kernels, compiled by host and device.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Elementwise work as a device's kernel is told of it; see loop.h.
+// Arguments of the elementwise kernels, compiled by host and device; see loop.h.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// What the loops of a pointwise function F call, by name: a device's part makes kernels of the same types.
+// The functors f(x), g f'(x) and g f''(x) of a pointwise function F: named types, so that host and device
+// instantiate the same kernels.
 #pragma once
 
 namespace tandem::detail {

@@ -239,7 +239,7 @@ TEST_CASE("mutant: a derivative that is NaN") {
 
 TEST_CASE("mutant: a right first derivative whose own derivative misses a term") {
   const Forward cube = [](const Tensors& in) { return in[0] * square(in[0]); };
-  const Forward slope = [](const Tensors& in) { return in[0] * square(in[1]) * 3; };  // g, x -> 3 g x^2
+  const Forward gradient = [](const Tensors& in) { return in[0] * square(in[1]) * 3; };  // g, x -> 3 g x^2
   const Vjp whole = [](const Tensor& c, const Tensors& in) {
     return Tensors{c * square(in[1]) * 3, c * in[0] * in[1] * 6};
   };
@@ -248,7 +248,7 @@ TEST_CASE("mutant: a right first derivative whose own derivative misses a term")
   };
   auto with = [&](const Vjp& second) {
     return custom(cube, [=](const Tensor& g, const Tensors& in) {
-      return Tensors{custom(slope, second)({g, in[0]})};
+      return Tensors{custom(gradient, second)({g, in[0]})};
     });
   };
   const Tensors inputs{normal({4})};
