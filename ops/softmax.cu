@@ -182,7 +182,6 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
 
 template <class F, class T>
 void launch_softmax(const SoftmaxRows<F, T>& args) {
-  if (args.rows == 0) return;
   constexpr int V = 16 / sizeof(T);
   const bool vectors = cuda::takes_row_vectors<V>(args.n, args.in[0], args.in[1]) &&
                        (std::is_same_v<F, LogSumExpOfRow> || cuda::takes_row_vectors<V>(args.n, args.out));
@@ -195,13 +194,12 @@ void launch_softmax(const SoftmaxRows<F, T>& args) {
 
 template <class... F>
 void register_softmax() {
-  cuda::ForFloats([]<class T>() { ((device_kernel<SoftmaxRows<F, T>> = launch_softmax<F, T>), ...); });
+  cuda::for_floats([]<class T>() { (register_kernel(launch_softmax<F, T>), ...); });
 }
 
-const bool registered = [] {
+const RegisterKernels registered{[] {
   register_softmax<SoftmaxOfRow, SoftmaxGradOfRow, LogSoftmaxOfRow, LogSoftmaxGradOfRow, LogSumExpOfRow>();
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem
