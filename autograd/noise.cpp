@@ -50,7 +50,7 @@ struct Stream {
 };
 
 Stream stream_of(NoiseKey key, uint32_t pass, uint64_t sample) {
-  check<ValueError>(pass < (1u << 16) && sample < (uint64_t{1} << 48),
+  check<ValueError>(pass < kMaxPasses && sample < (uint64_t{1} << 48),
                     "noise: pass {} or sample {} out of range, expected pass < 2^16 and sample < 2^48", pass,
                     sample);
   return {{static_cast<uint32_t>(key.value), static_cast<uint32_t>(key.value >> 32)},

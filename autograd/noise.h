@@ -10,7 +10,7 @@
 // The counter of one Philox block (four u32 words; `position` p is word p % 4 of block p / 4):
 //   counter[0] = low 32 bits of p / 4        counter[2] = low 32 bits of the sample
 //   counter[1] = high 32 bits of p / 4       counter[3] = pass | (sample >> 32) << 16
-// Hence pass < 2^16 and sample < 2^48; anything larger is a ValueError.
+// Hence pass < kMaxPasses and sample < 2^48; anything larger is a ValueError.
 //
 // Philox: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
@@ -24,6 +24,8 @@
 #include "autograd/dtype.h"
 
 namespace tandem {
+
+inline constexpr int kMaxPasses = 1 << 16;  // of a step: what a counter has room for
 
 inline constexpr uint32_t kPhiloxMultiplier[2] = {0xD2511F53u, 0xCD9E8D57u};
 inline constexpr uint32_t kPhiloxWeyl[2] = {0x9E3779B9u, 0xBB67AE85u};

@@ -30,7 +30,6 @@ int64_t Noise::per_sample(const char* op, int64_t numel, int64_t size0) const {
 }
 
 PassContext::PassContext(PassOptions options) : options_(std::move(options)), outer_(innermost) {
-  constexpr int kMaxPasses = 1 << 16;  // what a noise counter can hold
   check<ConfigError>(options_.count >= 1 && options_.first >= 0 && options_.first < kMaxPasses &&
                          options_.count <= kMaxPasses - options_.first,
                      "passes: expected 1 to {} of them, got {} from {}", kMaxPasses, options_.count,

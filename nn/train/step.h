@@ -19,8 +19,6 @@ enum class Plan { stacked, sequential, replay };
 Plan parse_plan(std::string_view name);  // ConfigError for an unknown one
 std::string_view name_of(Plan plan);
 
-inline constexpr int kMaxPasses = 1 << 16;  // what a noise counter can hold
-
 struct StepOptions {
   int passes = 2;    // m, from 1 to kMaxPasses
   double alpha = 1;  // the paper's units

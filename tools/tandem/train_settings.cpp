@@ -15,7 +15,7 @@ namespace tandem::command {
 
 void declare_passes(OptionAdder& to, TrainSettings& s) {
   to.group("R-Drop");
-  to.add("--passes", s.trainer.passes, integer(1, nn::kMaxPasses),
+  to.add("--passes", s.trainer.passes, integer(1, kMaxPasses),
          "m, the forward passes of each batch; 1: plain training");
   to.add("--alpha", s.trainer.alpha, non_negative(), "weight of the KL term, in the paper's units");
   to.add("--alpha-schedule", s.alpha_schedule, one_of({"constant", "warmup", "lr"}),
