@@ -10,8 +10,6 @@
 #include "autograd/grad_mode.h"
 #include "autograd/kernel.h"
 #include "autograd/parallel.h"
-#include "autograd/tensor_impl.h"
-#include "nn/optim/tensor_table.h"
 #include "ops/loops/row_reduce.h"
 
 namespace tandem::nn {
@@ -20,8 +18,7 @@ namespace {
 constexpr int64_t kGrain = 32768;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double sum_of_squares(const Tensor& gradient) {
-  const Tensor x = dense(gradient);
+double sum_of_squares(const Tensor& x) {
   const int64_t n = x.numel();
   std::vector<double> parts(static_cast<size_t>((n + kGrain - 1) / kGrain));
   dispatch_floating("grad_norm", x.dtype(), [&]<class T>() {
@@ -37,8 +34,16 @@ double sum_of_squares(const Tensor& gradient) {
   return std::accumulate(parts.begin(), parts.end(), 0.0);
 }
 
-// Dense gradients of one device; `replace`: one that was not takes the place of its parameter's.
+double norm_on_cpu(const Tensors& gradients) {
+  double total = 0;
+  for (const Tensor& gradient : gradients) total += sum_of_squares(gradient);
+  return std::sqrt(total);
+}
+
+// Dense gradients of one device; with `replace` one that was not dense takes the place of its parameter's,
+// since elements of an expanded gradient share memory.
 Tensors dense_gradients(const Tensors& parameters, bool replace) {
+  const NoGradGuard no_grad;
   Tensors gradients;
   for (const Tensor& parameter : parameters) {
     Tensor& gradient = parameter.grad();
@@ -46,20 +51,32 @@ Tensors dense_gradients(const Tensors& parameters, bool replace) {
     check<DeviceError>(gradients.empty() || gradients[0].device() == gradient.device(),
                        "grad_norm: gradients on {} and on {}", name_of(gradient.device()),
                        name_of(gradients.empty() ? kCpu : gradients[0].device()));
-    gradients.push_back(dense(gradient));
-    if (replace) gradient = gradients.back();  // an expanded one shares elements
+    gradients.push_back(gradient.contiguous());
+    if (replace) gradient = gradients.back();
   }
   return gradients;
 }
 
-// The gradients of one dtype as a table, kept from call to call.
+void check_max_norm(double max_norm) {
+  check<ConfigError>(max_norm >= 0, "clip_grad_norm: max_norm is {}, expected at least 0", max_norm);
+}
+
+bool on_a_device(const Tensors& gradients) { return !gradients.empty() && gradients[0].device() != kCpu; }
+
+double factor_of(double norm, double max_norm) { return max_norm / (norm + 1e-6); }
+
+void scale(const Tensors& gradients, double factor) {
+  const NoGradGuard no_grad;
+  for (const Tensor& gradient : gradients) gradient.mul_(factor);
+}
+
+// The gradients of one dtype as a table on their device.
 struct GradientTable {
   Tensor like;  // one of them; undefined: there are none
   TensorRows rows;
 };
 template <class T>
-GradientTable table_of(const Tensors& gradients) {
-  thread_local TensorTable table;
+GradientTable table_of(const Tensors& gradients, TensorTable& table) {
   GradientTable result;
   std::vector<TensorRow> rows;
   for (const Tensor& g : gradients) {
@@ -71,10 +88,12 @@ GradientTable table_of(const Tensors& gradients) {
   return result;
 }
 
-// The norm and the factor of clipping on the gradients' device.
-Tensor norm_on_device(const Tensors& gradients, double max_norm, bool clips) {
+}  // namespace
+
+Tensor GradientNorm::on_device(const Tensors& gradients, double max_norm, bool clips) {
   const Device device = gradients[0].device();
-  const GradientTable narrow = table_of<float>(gradients), wide = table_of<double>(gradients);
+  const GradientTable narrow = table_of<float>(gradients, tables_[0]),
+                      wide = table_of<double>(gradients, tables_[1]);
   const int64_t first = narrow.rows.chunks, count = first + wide.rows.chunks;
   const Tensor sums = empty({std::max<int64_t>(1, count)}, {DType::f64, device}),
                norm = empty({2}, {DType::f64, device});
@@ -90,48 +109,37 @@ Tensor norm_on_device(const Tensors& gradients, double max_norm, bool clips) {
   return norm;
 }
 
-bool on_device(const Tensors& gradients) { return !gradients.empty() && gradients[0].device() != kCpu; }
-
-double factor_of(double norm, double max_norm) { return std::min(1.0, max_norm / (norm + 1e-6)); }
-
-}  // namespace
-
-double grad_norm(const Tensors& parameters) {
+Tensor GradientNorm::norm_tensor(const Tensors& parameters) {
   const Tensors gradients = dense_gradients(parameters, false);
-  if (on_device(gradients)) return norm_on_device(gradients, kInfinity, false).to_vector<double>()[0];
-  double total = 0;
-  for (const Tensor& gradient : gradients) total += sum_of_squares(gradient);
-  return std::sqrt(total);
+  if (on_a_device(gradients)) return on_device(gradients, kInfinity, false);
+  return from_values(std::vector<double>{norm_on_cpu(gradients), 1}, {2});
 }
 
-double clip_grad_norm(const Tensors& parameters, double max_norm, bool error_if_nonfinite) {
-  check<ConfigError>(max_norm >= 0, "clip_grad_norm: max_norm is {}, expected at least 0", max_norm);
+Tensor GradientNorm::clip_tensor(const Tensors& parameters, double max_norm) {
+  check_max_norm(max_norm);
   const Tensors gradients = dense_gradients(parameters, true);
-  const bool device = on_device(gradients);
-  const double norm =
-      device ? norm_on_device(gradients, max_norm, true).to_vector<double>()[0] : grad_norm(parameters);
-  check<ValueError>(!error_if_nonfinite || std::isfinite(norm),
+  if (on_a_device(gradients)) return on_device(gradients, max_norm, true);
+  const double norm = norm_on_cpu(gradients), factor = std::min(1.0, factor_of(norm, max_norm));
+  if (std::isfinite(norm) && factor < 1) scale(gradients, factor);
+  return from_values(std::vector<double>{norm, factor}, {2});
+}
+
+double GradientNorm::norm(const Tensors& parameters) {
+  return norm_tensor(parameters).to_vector<double>()[0];
+}
+
+double GradientNorm::clip(const Tensors& parameters, double max_norm, bool error_if_nonfinite) {
+  const double norm = clip_tensor(parameters, max_norm).to_vector<double>()[0];
+  if (std::isfinite(norm)) return norm;
+  check<ValueError>(!error_if_nonfinite,
                     "clip_grad_norm: the norm of the gradients is {}, expected a finite number", norm);
-  if (max_norm / (norm + 1e-6) >= 1 || (device && std::isfinite(norm))) return norm;
-  const NoGradGuard no_grad;
-  for (const Tensor& gradient : gradients) gradient.mul_(max_norm / (norm + 1e-6));
+  scale(dense_gradients(parameters, true), factor_of(norm, max_norm));
   return norm;
 }
 
-Tensor grad_norm_tensor(const Tensors& parameters) {
-  const Tensors gradients = dense_gradients(parameters, false);
-  if (on_device(gradients)) return norm_on_device(gradients, kInfinity, false);
-  return from_values(std::vector<double>{grad_norm(parameters), 1}, {2});
-}
-
-Tensor clip_grad_norm_tensor(const Tensors& parameters, double max_norm) {
-  check<ConfigError>(max_norm >= 0, "clip_grad_norm: max_norm is {}, expected at least 0", max_norm);
-  const Tensors gradients = dense_gradients(parameters, true);
-  if (on_device(gradients)) return norm_on_device(gradients, max_norm, true);
-  const double norm = grad_norm(parameters);
-  if (!std::isfinite(norm)) return from_values(std::vector<double>{norm, norm}, {2});
-  clip_grad_norm(parameters, max_norm);
-  return from_values(std::vector<double>{norm, factor_of(norm, max_norm)}, {2});
+double grad_norm(const Tensors& parameters) { return GradientNorm().norm(parameters); }
+double clip_grad_norm(const Tensors& parameters, double max_norm, bool error_if_nonfinite) {
+  return GradientNorm().clip(parameters, max_norm, error_if_nonfinite);
 }
 
 }  // namespace tandem::nn

@@ -30,12 +30,12 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  // One update from the gradients. A parameter whose gradient is undefined is left alone, its state too. With
-  // a norm of the gradients (grad_norm_tensor), nothing changes where that is not finite.
-  // On a device the update of all parameters is one launch. While a step is being recorded (StepScalars) the
-  // rate and the number of the update are the step's, and nothing is updated yet: call replayed() after each
-  // replay that changed the parameters. AutogradError when a parameter was never updated before: its state
-  // would be made anew at each replay.
+  // One update from the gradients; a parameter whose gradient is undefined is skipped, with its state. With a
+  // norm of the gradients (GradientNorm), nothing changes unless that is finite.
+  // On a device the update of all parameters is one launch. While a step is being recorded (StepScalars)
+  // nothing is updated yet, and each replay reads its rate and number from the device: call replayed() after
+  // each that changed the parameters. AutogradError then for a parameter that was never updated before: every
+  // replay would make its state anew.
   void step(const Tensor& norm = {});
   void replayed();
   void zero_grad();  // gradients become undefined

@@ -137,8 +137,8 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
     recorded.parts = backward(objective_, recorded.batches, relative);
     for (const LossParts& part : recorded.parts)
       check<DeviceError>(part.device_sums.defined(), "its loss leaves no device_sums to read (LossParts)");
-    recorded.norm =
-        clip_norm_ > 0 ? clip_grad_norm_tensor(parameters, clip_norm_) : grad_norm_tensor(parameters);
+    recorded.norm = clip_norm_ > 0 ? gradient_norm_.clip_tensor(parameters, clip_norm_)
+                                   : gradient_norm_.norm_tensor(parameters);
     const NoGradGuard no_grad;
     for (const LossParts& part : recorded.parts)  // nor is a step taken whose loss is not finite
       recorded.norm = recorded.norm + (part.loss - part.loss).to(DType::f64);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "autograd/step_scalars.h"
+#include "nn/optim/clip.h"
 #include "nn/optim/optimizer.h"
 #include "nn/train/step.h"
 
@@ -37,6 +38,7 @@ class RecordedSteps {
   Objective& objective_;
   Optimizer& optimizer_;
   double clip_norm_;
+  GradientNorm gradient_norm_;
   Tensor scalars_;  // StepScalars as bytes, on the device
   std::map<std::string, std::unique_ptr<Recorded>> known_;
   const Recorded* latest_ = nullptr;

@@ -105,13 +105,13 @@ TEST_CASE("device optimizers: a gradient norm that is not finite leaves paramete
     const Tensors there = parameters_on(device());
     const auto optimizer = make(groups(there));
     set_gradients(there, 0);
-    optimizer->step(nn::grad_norm_tensor(there));
+    optimizer->step(nn::GradientNorm().norm_tensor(there));
     Tensors before;
     for (const Tensor& x : there) before.push_back(x.detach().to(kCpu));
     CHECK(!same_bits(before[4], parameters_on(kCpu)[4]));
     set_gradients(there, 2);
     there[5].grad().select(0, 8192).fill_(std::nan(""));
-    optimizer->step(nn::grad_norm_tensor(there));
+    optimizer->step(nn::GradientNorm().norm_tensor(there));
     for (size_t i = 0; i < there.size(); ++i) CHECK(same_bits(there[i].detach().to(kCpu), before[i]));
   }
 }
@@ -122,7 +122,8 @@ TEST_CASE("device norm: that of the CPU, in f64, and the same bits twice") {
   host[4].grad().mul_(1e18), there[4].grad().mul_(1e18);  // squares beyond f32
   CHECK(nn::grad_norm(there) == doctest::Approx(nn::grad_norm(host)).epsilon(1e-12));
   CHECK(nn::grad_norm(there) == nn::grad_norm(there));
-  CHECK(nn::grad_norm_tensor(there).to_vector<double>() == std::vector<double>{nn::grad_norm(there), 1});
+  CHECK(nn::GradientNorm().norm_tensor(there).to_vector<double>() ==
+        std::vector<double>{nn::grad_norm(there), 1});
   there[0].grad() = random_tensor({1}, DType::f32, 3).to(device()).expand({1});
   CHECK(nn::grad_norm({}) == 0);
 }
@@ -162,7 +163,7 @@ TEST_CASE(
                        "clip_grad_norm: the norm of the gradients is inf, expected a finite number",
                        ValueError);
   CHECK(there[4].grad().to_vector<float>() == before);
-  CHECK(!std::isfinite(nn::clip_grad_norm_tensor(there, 1).to_vector<double>()[0]));
+  CHECK(!std::isfinite(nn::GradientNorm().clip_tensor(there, 1).to_vector<double>()[0]));
   CHECK(there[4].grad().to_vector<float>() == before);
   nn::clip_grad_norm(there, 1);  // as PyTorch has it
   CHECK(there[4].grad().to_vector<float>()[0] == 0);
@@ -196,11 +197,12 @@ TEST_CASE("device optimizers: a recorded step, replayed, is a step; its rate and
   set_gradients(there, 2);
   const StepScalars values = scalars(7, 5e-3);
   b.set_lr(5e-3);
+  nn::GradientNorm norms;
   Tensor norm;
   backend.begin_recording();
   {
     const RecordedScalars recorded(static_cast<const StepScalars*>(memory.device_raw()), values);
-    norm = nn::clip_grad_norm_tensor(there, 3);
+    norm = norms.clip_tensor(there, 3);
     b.step(norm);
   }
   const std::unique_ptr<Recording> recording = backend.end_recording();
