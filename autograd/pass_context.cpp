@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "autograd/scope.h"
+#include "autograd/step_scalars.h"
 
 namespace tandem {
 namespace {
@@ -27,6 +28,14 @@ int64_t Noise::per_sample(const char* op, int64_t numel, int64_t size0) const {
                     "{}: {} elements are not divisible among the {} samples of the batch", op, numel,
                     samples);
   return numel / samples;
+}
+
+std::optional<int> Noise::passes_kept() const {
+  if (recorded_scalars()) return {};
+  int kept = 0;
+  for (int i = 0; i < passes(); ++i)
+    kept += rates[i] == 0 || single_draw(key, first_pass + i, sample_offset, 0) >= drop_threshold(rates[i]);
+  return kept;
 }
 
 PassContext::PassContext(PassOptions options) : options_(std::move(options)), outer_(innermost) {

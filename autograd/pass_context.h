@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "autograd/noise.h"
@@ -30,6 +31,9 @@ struct Noise {
   // Elements of one sample in a tensor of `numel` elements with leading dimension `size0`; ShapeError naming
   // `op` when the batch does not divide it.
   int64_t per_sample(const char* op, int64_t numel, int64_t size0) const;
+  // How many passes keep what is dropped or kept as a whole (of_batch). Empty while a step is being recorded:
+  // each of its replays draws anew, on the device.
+  std::optional<int> passes_kept() const;
 };
 
 struct PassOptions {

@@ -134,6 +134,16 @@ void Tensor::register_hook(GradHook hook) const {
 int64_t Tensor::version() const { return get(impl_).storage->version; }
 void Tensor::bump_version() const { ++get(impl_).storage->version; }
 
+void Tensor::set_data(const Tensor& other) const {
+  check<ShapeError>(other.shape() == shape() && other.passes() == passes(), "set_data: expected {}, got {}",
+                    describe(*this), describe(other));
+  check<DTypeError>(other.dtype() == dtype(), "set_data: expected {}, got {}", describe(*this),
+                    describe(other));
+  const TensorImpl& from = *other.impl_;
+  impl_->storage = from.storage, impl_->offset = from.offset;
+  impl_->strides = from.strides, impl_->pass_stride = from.pass_stride;
+}
+
 namespace {
 
 // The passes take one of the dimensions that a kernel can walk.

@@ -6,7 +6,6 @@
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
-#include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
 
 namespace tandem::nn {
@@ -118,14 +117,12 @@ void Module::to(Device device) {
   NamedTensors all = named_parameters(), buffers = named_buffers();
   all.insert(all.end(), buffers.begin(), buffers.end());
   const NoGradGuard no_grad;
-  std::vector<std::pair<TensorImpl*, Tensor>> moved;  // all of them, before any is changed
+  std::vector<std::pair<Tensor, Tensor>> moved;  // all of them, before any is changed
   for (const auto& [name, tensor] : all)
-    if (tensor.device() != device) moved.emplace_back(tensor.impl().get(), tensor.detach().to(device));
-  for (const auto& [impl, there] : moved) {
-    const TensorImpl& other = *there.impl();
-    impl->storage = other.storage, impl->offset = other.offset;
-    impl->strides = other.strides, impl->pass_stride = other.pass_stride;
-    if (impl->grad.defined()) impl->grad = impl->grad.detach().to(device);
+    if (tensor.device() != device) moved.emplace_back(tensor, tensor.detach().to(device));
+  for (const auto& [tensor, there] : moved) {
+    tensor.set_data(there);
+    if (tensor.grad().defined()) tensor.grad() = tensor.grad().detach().to(device);
   }
 }
 

@@ -2,8 +2,8 @@
 
 #include <numeric>
 
+#include "autograd/error.h"
 #include "autograd/noise.h"
-#include "autograd/tensor_impl.h"
 
 namespace tandem::data {
 namespace {
@@ -17,10 +17,6 @@ std::vector<Indices> cut(const Indices& order, int64_t batch_size) {
   }
   return batches;
 }
-
-}  // namespace
-
-namespace {
 
 template <class Move>
 Batch moved(const Batch& batch, Move move) {
@@ -42,7 +38,8 @@ Batch Batch::to(Device device) const {
 Batch Batch::upload(Device device) const {
   return moved(*this, [&](const Tensor& x) {
     if (x.device() == device) return x;
-    const Tensor from = dense(x), there = empty(from.shape(), {from.dtype(), device}, from.passes());
+    const Tensor from = x.detach().contiguous(),
+                 there = empty(from.shape(), {from.dtype(), device}, from.passes());
     backend(device).upload(there.device_raw(), from.raw(),
                            from.numel() * from.passes() * size_of(from.dtype()));
     return there;

@@ -10,7 +10,6 @@
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
-#include "autograd/tensor_impl.h"
 #include "nn/io/files.h"
 
 namespace tandem::nn {
@@ -182,7 +181,7 @@ void save_safetensors(const std::string& file, const NamedTensors& tensors, cons
     check<ConfigError>(tensor.defined(), "{}: {}: \"{}\" is an undefined tensor", kReader, file, name);
     check<ShapeError>(tensor.passes() == 1, "{}: {}: \"{}\" differs between passes: {}", kReader, file, name,
                       describe(tensor));
-    const Tensor value = dense(tensor.to(kCpu));
+    const Tensor value = tensor.to(kCpu).contiguous();
     header[name] = {{"dtype", safetensors_name(value.dtype())},
                     {"shape", std::vector<int64_t>(value.shape().begin(), value.shape().end())},
                     {"data_offsets", {at, at + bytes_of(value)}}};

@@ -1,8 +1,5 @@
 #include "nn/layers/dropout.h"
 
-#include <algorithm>
-
-#include "autograd/step_scalars.h"
 #include "nn/layers/options.h"
 #include "ops/comparison.h"
 #include "ops/drop_path.h"
@@ -26,16 +23,12 @@ LayerDrop::LayerDrop(Module& parent, std::string name, double p) : Layer(parent,
 Tensor LayerDrop::forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer) {
   if (!is_training() || p == 0) return layer(x);
   Noise noise = PassContext::require("LayerDrop").noise(Purpose::layer_drop, p);
-  // One draw a pass, whatever the batch.
-  noise.batch = 1, noise.sample_offset = 0, noise.of_batch = true;
-  if (recorded_scalars()) {  // replays decide anew, on the device
-    return where(ne(drop_path(ones({1}, {DType::f32, x.device()}), noise), 0), layer(x), x);
-  }
-  const Tensor keep = ne(drop_path(ones({1}), noise), 0);
-  const auto kept = keep.to_vector<uint8_t>();
-  const auto count = std::count(kept.begin(), kept.end(), 1);
-  if (count == 0) return x;
-  return count == std::ssize(kept) ? layer(x) : where(keep.to(x.device()), layer(x), x);
+  noise.batch = 1, noise.sample_offset = 0, noise.of_batch = true;  // one draw a pass, whatever the batch
+  const std::optional<int> kept = noise.passes_kept();
+  if (kept == 0) return x;
+  if (kept == noise.passes()) return layer(x);
+  const Tensor keep = ne(drop_path(ones({1}, {DType::f32, x.device()}), noise), 0);
+  return where(keep, layer(x), x);
 }
 
 WordDropout::WordDropout(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {

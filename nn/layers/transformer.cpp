@@ -14,8 +14,7 @@ FeedForward::FeedForward(Module& parent, std::string name, int64_t dim, int64_t 
       fc2(*this, "fc2", hidden, dim) {}
 
 Tensor FeedForward::forward(const Tensor& x) {
-  const bool between = drop.p > 0 && drop.is_training();
-  if (between || x.device() == kCpu) return fc2(drop(fc1(x, activation)));
+  if (drop.p > 0 && drop.is_training()) return fc2(drop(fc1(x, activation)));
   return feed_forward(to_compute(x), fc1.weight, fc1.bias, fc2.weight, fc2.bias, activation);
 }
 

@@ -8,8 +8,8 @@
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
+#include "autograd/kernel.h"
 #include "autograd/parallel.h"
-#include "autograd/tensor_impl.h"
 
 namespace tandem::nn {
 namespace {
@@ -89,7 +89,7 @@ void Optimizer::step(const Tensor& norm) {
       for (size_t i = 0; i < state_names_.size(); ++i) slot.state.push_back(zeros_like(slot.parameter));
     const bool wide = slot.parameter.dtype() == DType::f64;
     auto& active = slot.parameter.device() == kCpu ? on_cpu : on_device[wide];
-    active.push_back({&slot, dense(slot.parameter.grad())});
+    active.push_back({&slot, slot.parameter.grad().contiguous()});
   }
   if (!on_cpu.empty() && (!norm.defined() || std::isfinite(norm.to_vector<double>()[0]))) step_on_cpu(on_cpu);
   for (int wide : {0, 1})
