@@ -150,7 +150,7 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
     throw;
   } catch (const DeviceError& error) {
     backend.cancel_recording();
-    raise<DeviceError>("--cuda-graph: this step cannot be recorded, the host has a part in it: {}",
+    raise<DeviceError>("cuda_graph: this step needs decisions on the host and cannot be recorded: {}",
                        error.what());
   } catch (...) {
     backend.cancel_recording();

@@ -73,9 +73,9 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
                      options_.clip_norm);
   check<ConfigError>(!options_.cuda_graph || objective.module().device() != kCpu,
-                     "--cuda-graph: the model is on the CPU, expected a device that can record its work");
+                     "cuda_graph: the model is on the CPU, expected a device that can record its work");
   check<ConfigError>(!options_.cuda_graph || objective.recordable(),
-                     "--cuda-graph: in this method's steps the host has a part, so they cannot be recorded");
+                     "cuda_graph: this method's steps need decisions on the host and cannot be recorded");
   if (options_.cuda_graph)
     recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, options_.clip_norm);
   check<ConfigError>(options_.accumulate <= options_.batch_size,

@@ -221,9 +221,9 @@ TEST_CASE("tasks on the device: a method in which the host has a part cannot be 
   for (const char* name : {"mixup", "manifold-mixup", "fgm"}) {
     INFO(name);
     const auto objective = nn::make_method(name, hookable(model));
-    CHECK_THROWS_WITH_AS(
-        nn::Trainer(*objective, optimizer, options),
-        "--cuda-graph: in this method's steps the host has a part, so they cannot be recorded", ConfigError);
+    CHECK_THROWS_WITH_AS(nn::Trainer(*objective, optimizer, options),
+                         "cuda_graph: this method's steps need decisions on the host and cannot be recorded",
+                         ConfigError);
   }
   // One that does not say so is found out before anything is changed.
   struct Careless final : nn::Objective {
@@ -248,7 +248,7 @@ TEST_CASE("tasks on the device: a method in which the host has a part cannot be 
   } catch (const DeviceError& error) {
     const std::string message = error.what();
     INFO(message);
-    CHECK(message.starts_with("--cuda-graph: this step cannot be recorded, the host has a part in it: "));
+    CHECK(message.starts_with("cuda_graph: this step needs decisions on the host and cannot be recorded: "));
   }
   CHECK(flat_parameters(model) == before);
 }

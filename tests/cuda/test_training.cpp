@@ -240,6 +240,6 @@ TEST_CASE("cuda graph: on the CPU it is an error that says what was expected") {
   Mlp model;
   nn::AdamW optimizer(model.parameters(), {});
   CHECK_THROWS_WITH_AS(nn::Trainer(model, optimizer, {.cuda_graph = true}),
-                       "--cuda-graph: the model is on the CPU, expected a device that can record its work",
+                       "cuda_graph: the model is on the CPU, expected a device that can record its work",
                        ConfigError);
 }

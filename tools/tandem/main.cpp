@@ -12,9 +12,9 @@
 
 namespace {
 
-int run(int argc, char** argv) {
-  using namespace tandem::command;
-  CLI::App app("Tandem trains neural networks with m-pass R-Drop.", "tandem");
+using namespace tandem::command;
+
+int run(CLI::App& app, int argc, char** argv) {
   app.formatter(std::make_shared<HelpFormatter>());
   app.set_help_flag("-h,--help", "print this help");
   app.require_subcommand(1);
@@ -53,16 +53,19 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  CLI::App app("Tandem trains neural networks with m-pass R-Drop.", "tandem");
   try {
-    return run(argc, argv);
+    return run(app, argc, argv);
   } catch (const tandem::ConfigError& error) {  // an option of the right form with an impossible value
-    fmt::print(stderr, "tandem: {}\n", error.what());
+    fmt::print(stderr, "tandem: {}\n", with_flag(app, error.what()));
     return 2;
-  } catch (const tandem::command::Interrupted& stop) {
+  } catch (const Interrupted& stop) {
     fmt::print(stderr, "tandem: {}\n", stop.what());
     return 130;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "tandem: out of memory; a smaller --batch-size or --plan replay needs less\n");
+  } catch (const tandem::DeviceError& error) {
+    fmt::print(stderr, "tandem: {}\n", with_flag(app, error.what()));
   } catch (const std::exception& error) {
     fmt::print(stderr, "tandem: {}\n", error.what());
   }

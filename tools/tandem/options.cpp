@@ -187,6 +187,13 @@ std::string command_path(const CLI::App& command) {
   return above.empty() ? command.get_name() : above + " " + command.get_name();
 }
 
+std::string with_flag(CLI::App& app, const std::string& message) {
+  const size_t end = std::min(message.find(':'), message.size());
+  std::string flag = "--" + message.substr(0, end);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return active_command(app).get_option_no_throw(flag) ? flag + message.substr(end) : message;
+}
+
 std::string describe(CLI::App& app, const CLI::ParseError& error) {
   CLI::App& command = active_command(app);
   const std::string path = command_path(command), where = path.empty() ? "" : path + ": ";

@@ -39,6 +39,10 @@ struct HelpFormatter : CLI::Formatter {
 CLI::App& active_command(CLI::App& app);
 std::string command_path(const CLI::App& command);
 
+// A message that opens with an option of the library, "cuda_graph: ...", by the command's flag for it where
+// there is one: "--cuda-graph: ...".
+std::string with_flag(CLI::App& app, const std::string& message);
+
 // What is wrong with the command line, in one line.
 std::string describe(CLI::App& app, const CLI::ParseError& error);
 
