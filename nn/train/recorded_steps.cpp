@@ -1,11 +1,9 @@
 #include "nn/train/recorded_steps.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "autograd/grad_mode.h"
 #include "autograd/step_scalars.h"
-#include "nn/optim/clip.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
 
@@ -107,17 +105,14 @@ std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const S
     part.ce = sums.ce, part.kl = sums.kl, part.valid = sums.valid, part.correct = sums.correct;
   }
   const StepResult result = step_result(objective_, parts, batches.units, options);
-  check<ValueError>(std::isfinite(result.loss),
-                    "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
-                    options.step, result.ce, result.kl);
-  const double norm = recorded.norm.to_vector<double>()[0];
-  check<ValueError>(std::isfinite(norm), "gradient: its norm is {} at step {}; the weights were not changed",
-                    norm, options.step);
+  check_finite_loss(result, options.step);
+  check_finite_norm(recorded.norm.to_vector<double>()[0], options.step);
   const Tensors parameters = objective_.module().parameters();
   for (size_t i = 0; i < parameters.size(); ++i) {
     parameters[i].grad() = recorded.gradients[i];
     parameters[i].bump_version();  // copies in other types are of the weights before
   }
+  optimizer_.set_lr(lr);
   optimizer_.replayed();
   return result;
 }

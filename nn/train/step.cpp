@@ -50,6 +50,17 @@ void check_step_options(const StepOptions& o) {
                      "rate_scale: expected a number >= 0, got {}", o.rate_scale);
 }
 
+void check_finite_loss(const StepResult& result, uint64_t step) {
+  check<ValueError>(std::isfinite(result.loss),
+                    "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss, step,
+                    result.ce, result.kl);
+}
+
+void check_finite_norm(double norm, uint64_t step) {
+  check<ValueError>(std::isfinite(norm), "gradient: its norm is {} at step {}; the weights were not changed",
+                    norm, step);
+}
+
 namespace {
 
 // One micro-batch of a step.

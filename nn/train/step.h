@@ -43,6 +43,10 @@ struct StepResult {
   int64_t units = 0;
 };
 
+// ValueError naming the step for a loss, or a norm of its gradients, that is not finite.
+void check_finite_loss(const StepResult& result, uint64_t step);
+void check_finite_norm(double norm, uint64_t step);
+
 // The micro-batches of one step, and how many of their units count.
 struct StepBatches {
   std::vector<data::Batch> micro_batches;

@@ -10,17 +10,16 @@
 #pragma once
 
 #include <functional>
-#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "nn/optim/clip.h"
 #include "nn/optim/optimizer.h"
 #include "nn/optim/schedule.h"
-#include "nn/train/objective.h"
-#include "nn/train/recorded_steps.h"
+#include "nn/train/evaluate.h"
 #include "nn/train/step.h"
 
 namespace tandem::nn {
@@ -31,15 +30,13 @@ enum class AlphaSchedule {
   warmup,  // linearly from 0 over the first alpha_warmup steps
   lr,      // in proportion to the learning rate
 };
-AlphaSchedule parse_alpha_schedule(std::string_view name);
+AlphaSchedule parse_alpha_schedule(std::string_view name);  // ConfigError for an unknown one
 std::string_view name_of(AlphaSchedule schedule);
 
-struct Metrics;
-
-// What validation is judged by where accuracy or loss will not do. `measure` is called after each epoch, with
-// the model in eval mode, no tape, and what evaluate() found.
+// What validation is judged by in place of accuracy or loss. `measure` is called after each epoch, in the
+// model's eval mode and without a tape, with the result of evaluate().
 struct ValidationMetric {
-  std::string name;  // "BLEU"
+  std::string name = {};  // "BLEU"
   std::function<double(const Metrics&)> measure;
   bool higher_is_better = true;
 };
@@ -75,70 +72,67 @@ struct TrainerOptions {
   std::map<std::string, std::string> metadata = {};  // kept in the checkpoints
 };
 
-// One row of metrics.csv: the mean over an epoch's steps, or an evaluation.
-struct Metrics {
-  int64_t epoch = 0, step = 0;
-  double loss = 0, ce = 0, kl = 0, accuracy = 0;
-  double lr = 0, alpha = 0;
-  double samples_per_second = 0, seconds = 0;
-  double metric = std::numeric_limits<double>::quiet_NaN();  // TrainerOptions::metric, of validation rows
-};
-
+// What fit() has seen: rows of metrics.csv.
 struct FitResult {
-  std::vector<Metrics> train, valid;  // one for each epoch
+  std::vector<Metrics> train = {}, valid = {};  // one for each epoch
   int64_t best_epoch = 0;
   bool stopped_early = false;
   std::optional<Metrics> averaged = {};  // of the last epochs' mean weights, where better than any epoch's
   const Metrics& best() const { return averaged ? *averaged : valid[best_epoch]; }
 };
 
-// One pass, no noise, in eval mode: loss is CE, kl is 0; accuracy is -1 where nothing is counted.
-Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256);
+class RecordedSteps;
 
 class Trainer {
  public:
-  // The objective, or the model, and the optimizer must outlive the trainer. ConfigError for bad options.
+  // The objective, or the model, and the optimizer must outlive the trainer. ConfigError naming the option
+  // that is out of its range.
   Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions options = {});
+  // Of a classifier: labels [B], model.forward(batch's input) gives logits [B, classes].
   template <class Model>
   requires std::derived_from<Model, Module> Trainer(Model& model, Optimizer& optimizer,
                                                     TrainerOptions options = {})
       : Trainer(std::make_unique<Classification<Model>>(model), optimizer, std::move(options)) {}
   ~Trainer();
 
-  // Trains to options.epochs and evaluates after each; the best weights by options.metric are in the model at
-  // the end. ValueError when a loss is not finite: the weights are then those of
-  // the step before, and the files on disk those of the epoch before.
+  // Trains for options.epochs and evaluates after each; at the end the model has the weights that were best
+  // by options.metric. ConfigError for empty data; IoError when a file cannot be written. ValueError when a
+  // loss or a gradient's norm is not finite: the weights are then those of the step before, the files on disk
+  // those of the epoch before.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
 
-  // Goes on where the run in options.run_dir stopped: bit for bit as if it had not.
+  // Goes on where the run in options.run_dir stopped, bit for bit as if it had not. IoError when it cannot.
   FitResult resume(const data::Dataset& train, const data::Dataset& valid);
 
-  // Reads the run in options.run_dir without going on. IoError when it cannot be gone on with.
+  // Loads the run in options.run_dir without going on. IoError when it is not one of this model and
+  // optimizer.
   void restore();
 
-  // One optimizer step on the given micro-batches.
+  // One optimizer step on the given micro-batches. ValueError as of fit().
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
-  // Called after every step; what a caller's own report needs.
+  // Called after every step, for a caller's own report. What it throws ends the run.
   std::function<void(const Metrics&)> on_step;
 
  private:
   Trainer(std::unique_ptr<Objective> objective, Optimizer& optimizer, TrainerOptions options);
   struct State;
 
+  FitResult run(const data::Dataset& train, const data::Dataset& valid);
   Metrics train_epoch(const data::Dataset& train);
+  Metrics validate(const data::Dataset& valid) const;
+  bool keep(const Metrics& trained, const Metrics& validated);
+  void save(bool best) const;
+  void report(const Metrics& trained, const Metrics& validated, bool best) const;
+  void try_average(const data::Dataset& valid);
+
   StepBatches load(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   StepResult step(const StepBatches& batches);
-  FitResult run(const data::Dataset& train, const data::Dataset& valid);
+  StepResult run_step(const StepBatches& batches, double lr);
   StepOptions step_options() const;
   double alpha_now() const;
-  Metrics validate(const data::Dataset& valid) const;
   bool better(const Metrics& a, const Metrics& b) const;
-  void try_average(const data::Dataset& valid);
-  std::string epoch_label(int64_t epoch) const;
-  std::string epoch_line(const Metrics& train, const Metrics& valid, bool best) const;
-  void save_best() const;
-  void save_last() const;
+  bool out_of_patience() const;
 
   std::unique_ptr<Objective> owned_;
   Objective& objective_;
@@ -146,6 +140,7 @@ class Trainer {
   TrainerOptions options_;
   double base_lr_;
   std::unique_ptr<State> state_;
+  GradientNorm gradient_norm_;
   std::unique_ptr<RecordedSteps> recorded_;
 };
 

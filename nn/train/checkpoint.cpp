@@ -1,0 +1,81 @@
+#include "nn/train/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include "autograd/error.h"
+#include "nn/train/run_folder.h"
+
+namespace tandem::nn {
+namespace {
+
+// last.safetensors holds several state dicts, told apart by these prefixes.
+constexpr const char* kModel = "model.";
+constexpr const char* kBest = "best.";
+constexpr const char* kOptimizer = "optimizer.";
+
+std::string recent_prefix(size_t i) { return fmt::format("recent{}.", i); }
+
+void append(StateDict& all, const std::string& prefix, const StateDict& part) {
+  for (const auto& [name, tensor] : part) all.push_back({prefix + name, tensor});
+}
+
+StateDict extract(const StateDict& all, const std::string& prefix) {
+  StateDict part;
+  for (const auto& [name, tensor] : all) {
+    if (name.starts_with(prefix)) part.push_back({name.substr(prefix.size()), tensor});
+  }
+  return part;
+}
+
+std::string text_of(const std::string& file, const Metadata& metadata, const char* key) {
+  const auto found = metadata.find(key);
+  check<IoError>(found != metadata.end(), "{}: not a checkpoint to resume from: it has no '{}'", file, key);
+  return found->second;
+}
+
+int64_t number_of(const std::string& file, const Metadata& metadata, const char* key) {
+  const std::string digits = text_of(file, metadata, key);
+  const bool is_number =
+      !digits.empty() && digits.size() < 18 && digits.find_first_not_of("0123456789") == std::string::npos;
+  check<IoError>(is_number, "{}: {}: expected a number, got '{}'", file, key, digits);
+  return std::stoll(digits);
+}
+
+}  // namespace
+
+void save_best(const std::string& run_dir, const RunState& state, const Metadata& metadata) {
+  save_safetensors(run_dir + "/" + kBestFile, state.best, metadata);
+}
+
+void save_last(const std::string& run_dir, const RunState& state, const Module& module,
+               const Optimizer& optimizer, Metadata metadata) {
+  StateDict all;
+  append(all, kModel, module.state_dict());
+  append(all, kBest, state.best);
+  append(all, kOptimizer, optimizer.state_dict());
+  for (size_t i = 0; i < state.recent.size(); ++i) append(all, recent_prefix(i), state.recent[i]);
+  metadata["epochs_done"] = std::to_string(state.epoch);
+  metadata["steps_done"] = std::to_string(state.step);
+  metadata["record"] = metrics_to_json(state.result);
+  save_safetensors(run_dir + "/" + kLastFile, all, metadata);
+}
+
+RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer) {
+  const std::string file = run_dir + "/" + kLastFile;
+  const auto [tensors, metadata] = load_safetensors(file);
+  RunState state{.epoch = number_of(file, metadata, "epochs_done"),
+                 .step = number_of(file, metadata, "steps_done"),
+                 .result = metrics_from_json(file, text_of(file, metadata, "record")),
+                 .best = extract(tensors, kBest)};
+  for (StateDict part; !(part = extract(tensors, recent_prefix(state.recent.size()))).empty();)
+    state.recent.push_back(std::move(part));
+  try {
+    module.load_state_dict(extract(tensors, kModel));
+    optimizer.load_state_dict(extract(tensors, kOptimizer));
+  } catch (const Error& error) {
+    raise<IoError>("{}: the checkpoint of another model or optimizer: {}", file, error.what());
+  }
+  return state;
+}
+
+}  // namespace tandem::nn

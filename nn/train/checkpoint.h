@@ -1,0 +1,35 @@
+// The checkpoints of a run folder: the best weights by themselves, and all that going on needs. Nothing
+// random is stored: noise, order and augmentation are functions of the seed, the step and the place in the
+// batch.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/io/safetensors.h"
+#include "nn/train/trainer.h"
+
+namespace tandem::nn {
+
+// What a run has come to, beside the model's weights and the optimizer's state.
+struct RunState {
+  int64_t epoch = 0, step = 0;  // the next ones
+  FitResult result = {};
+  StateDict best = {};                 // the weights that were best in validation
+  std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
+};
+
+// best.safetensors: the best weights. IoError when it cannot be written.
+void save_best(const std::string& run_dir, const RunState& state, const Metadata& metadata);
+
+// last.safetensors: the weights "model.NAME", the best ones "best.NAME", the optimizer's state
+// "optimizer.NAME", recent weights "recent0.NAME" and on; counters and the record of epochs are metadata.
+// IoError when it cannot be written.
+void save_last(const std::string& run_dir, const RunState& state, const Module& module,
+               const Optimizer& optimizer, Metadata metadata);
+
+// Loads last.safetensors into the module and the optimizer and returns the rest, with stopped_early false.
+// IoError for a file that is missing, is no checkpoint, or is one of another model or optimizer.
+RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer);
+
+}  // namespace tandem::nn

@@ -1,0 +1,40 @@
+// Evaluation of an objective on a data set, and the row of metrics of an evaluation or a training epoch.
+#pragma once
+
+#include <limits>
+
+#include "autograd/grad_mode.h"
+#include "nn/train/objective.h"
+
+namespace tandem::nn {
+
+// A row of metrics.csv: means over the valid units of an evaluation, or of an epoch's steps.
+struct Metrics {
+  int64_t epoch = 0, step = 0;
+  double loss = 0, ce = 0, kl = 0;
+  double accuracy = 0;  // -1 where nothing is counted (Objective::counts_correct)
+  double lr = 0, alpha = 0;
+  double samples_per_second = 0, seconds = 0;
+  double metric = std::numeric_limits<double>::quiet_NaN();  // TrainerOptions::metric, of validation rows
+};
+
+// One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the
+// mean squared error), kl is 0. The model's mode is the old one afterwards. ConfigError for an empty data set
+// or a batch_size below 1; ValueError when no unit of the data set counts.
+Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256);
+
+// Eval mode without a tape for a scope; the old mode comes back at its end, also by an exception.
+class EvalMode {
+ public:
+  explicit EvalMode(Module& module) : module_(module), training_(module.is_training()) { module.eval(); }
+  ~EvalMode() { module_.train(training_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  Module& module_;
+  bool training_;
+  NoGradGuard no_grad_;
+};
+
+}  // namespace tandem::nn
