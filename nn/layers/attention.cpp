@@ -4,11 +4,16 @@
 
 #include "autograd/error.h"
 #include "nn/layers/options.h"
-#include "ops/attention.h"
 #include "ops/indexing.h"
 #include "ops/join.h"
 
 namespace tandem::nn {
+namespace {
+
+// [B, heads, T, dim / heads] to [B, T, dim].
+Tensor from_heads(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
+
+}  // namespace
 
 MultiheadAttention::MultiheadAttention(Module& parent, std::string name, int64_t dim, int64_t heads,
                                        AttentionConfig config)
@@ -38,30 +43,29 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
                     describe(query), describe(memory));
   // One cast for all that read it.
   const Tensor x = to_compute(query), y = &memory == &query ? x : to_compute(memory);
-  const Tensor q = split(q_proj(x));
-  return join(q, project(y), key_padding_mask, config.causal);
+  const Tensor q = into_heads(q_proj(x)), k = into_heads(k_proj(y)), v = into_heads(v_proj(y));
+  const Tensor z = attention(q, k, v, attention_options(config.causal), key_padding_mask);
+  return out_proj(from_heads(z));
 }
 
 KeyValues MultiheadAttention::project(const Tensor& memory) {
   const Tensor y = to_compute(memory);
-  return {split(k_proj(y)), split(v_proj(y))};
+  return {into_heads(k_proj(y)), into_heads(v_proj(y))};
 }
 
 Tensor MultiheadAttention::attend(const Tensor& query, const KeyValues& memory,
-                                  const Tensor& key_padding_mask, bool causal) {
-  return join(split(q_proj(to_compute(query))), memory, key_padding_mask, causal);
+                                  const Tensor& key_padding_mask) {
+  const Tensor q = into_heads(q_proj(to_compute(query)));
+  const Tensor z = attention(q, memory.keys, memory.values, attention_options(false), key_padding_mask);
+  return out_proj(from_heads(z));
 }
 
-Tensor MultiheadAttention::join(const Tensor& q, const KeyValues& memory, const Tensor& key_padding_mask,
-                                bool causal) {
-  const double dropout = is_training() ? config.dropout : 0;
-  const Tensor heads_out = tandem::attention(q, memory.keys, memory.values,
-                                             {.causal = causal, .dropout = dropout}, key_padding_mask);
-  return out_proj(heads_out.transpose(1, 2).flatten(2));
+Tensor MultiheadAttention::into_heads(const Tensor& x) const {
+  return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }
 
-Tensor MultiheadAttention::split(const Tensor& z) const {
-  return z.view({z.size(0), z.size(1), heads, z.size(2) / heads}).transpose(1, 2);
+AttentionOptions MultiheadAttention::attention_options(bool causal) const {
+  return {.causal = causal, .dropout = is_training() ? config.dropout : 0};
 }
 
 KeyValues append(const KeyValues& past, const KeyValues& next) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "nn/layers/linear.h"
+#include "ops/attention.h"
 
 namespace tandem::nn {
 
@@ -12,36 +13,39 @@ struct AttentionConfig {
   int64_t memory_dim = 0;  // size of keys and values before their projections; 0: dim
 };
 
-// Keys and values of all heads, [B, heads, S, dim / heads] each: what attention keeps of a memory, and what a
-// decoder keeps of the positions it has seen. Both undefined: of nothing.
+// Keys and values of all heads, [B, heads, S, dim / heads] each: what a step of decoding keeps of the memory,
+// and of the positions before it. Both are undefined before the first.
 struct KeyValues {
   Tensor keys, values;
 };
-// `past` with the positions of `next` behind its own.
-KeyValues append(const KeyValues& past, const KeyValues& next);
-KeyValues select(const KeyValues& all, const Tensor& rows);  // of those rows of the batch, i64 [N]
 
 // out_proj(heads(q_proj(query), k_proj(memory), v_proj(memory))): query [B, T, dim], memory [B, S,
 // memory_dim], key_padding_mask bool [B, S] or undefined, true = this key is ignored; gives [B, T, dim].
 // Without a memory it is self-attention. Weights of the projections start Xavier-uniform, their biases at 0.
-// ConfigError unless `heads` divides `dim` and the rate is in [0, 1).
+// ConfigError unless `heads` divides `dim` and the rate is in [0, 1); ShapeError for other shapes.
 struct MultiheadAttention : Layer<MultiheadAttention> {
   MultiheadAttention(Module& parent, std::string name, int64_t dim, int64_t heads,
                      AttentionConfig config = {});
   Tensor forward(const Tensor& x) { return forward(x, x); }
   Tensor forward(const Tensor& query, const Tensor& memory, const Tensor& key_padding_mask = {});
 
-  // The parts of forward(), for decoding by steps. attend() takes a query [B, T, dim].
+  // For decoding by steps: the keys and values of a memory, and the attention of a query [B, T, dim] to all
+  // of them.
   KeyValues project(const Tensor& memory);
-  Tensor attend(const Tensor& query, const KeyValues& memory, const Tensor& key_padding_mask, bool causal);
+  Tensor attend(const Tensor& query, const KeyValues& memory, const Tensor& key_padding_mask = {});
 
   const int64_t heads;
   const AttentionConfig config;
   Linear q_proj, k_proj, v_proj, out_proj;
 
  private:
-  Tensor join(const Tensor& q, const KeyValues& memory, const Tensor& key_padding_mask, bool causal);
-  Tensor split(const Tensor& z) const;  // [B, T, dim] to [B, heads, T, dim / heads], a view
+  Tensor into_heads(const Tensor& x) const;  // [B, T, dim] to [B, heads, T, dim / heads], a view
+  AttentionOptions attention_options(bool causal) const;
 };
+
+// `past` with the positions of `next` behind its own.
+KeyValues append(const KeyValues& past, const KeyValues& next);
+// Of those rows of the batch, i64 [N], in that order.
+KeyValues select(const KeyValues& all, const Tensor& rows);
 
 }  // namespace tandem::nn

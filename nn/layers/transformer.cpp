@@ -50,7 +50,7 @@ Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_paddi
 Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValues& past) {
   return run(x, [&](const Tensor& y) {
     past = append(past, attn.project(y));
-    return attn.attend(y, past, {}, false);
+    return attn.attend(y, past);
   });
 }
 
@@ -91,9 +91,9 @@ Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValues& past, const Key
       x,
       [&](const Tensor& z) {
         past = append(past, self_attn.project(z));
-        return self_attn.attend(z, past, {}, false);
+        return self_attn.attend(z, past);
       },
-      [&](const Tensor& z) { return cross_attn.attend(z, memory, memory_key_padding_mask, false); });
+      [&](const Tensor& z) { return cross_attn.attend(z, memory, memory_key_padding_mask); });
 }
 
 }  // namespace tandem::nn
