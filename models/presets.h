@@ -1,4 +1,4 @@
-// What the configurations of the Transformer models share: tables of named sizes, and checks of options.
+// What the bundled models share: tables of named sizes, checks of options, and of images.
 #pragma once
 
 #include <initializer_list>
@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "autograd/error.h"
+#include "autograd/tensor.h"
+#include "nn/io/text.h"
 
 namespace tandem::models {
 
@@ -25,12 +27,10 @@ template <class Config>
 const Config& find_preset(const Presets<Config>& table, const std::string& name) {
   const auto found = table.find(name);
   if (found != table.end()) return found->second;
-  std::string known;
-  for (const auto& [key, config] : table) known += (known.empty() ? "" : ", ") + key;
-  raise<ConfigError>("preset: expected one of {}, got '{}'", known, name);
+  raise<ConfigError>("preset: expected one of {}, got '{}'", data::join(preset_names(table), ", "), name);
 }
 
-// Checks that name the model and the option.
+// ConfigErrors that name the model and the option.
 struct ConfigCheck {
   const char* model;
 
@@ -50,5 +50,12 @@ struct ConfigCheck {
       check<ConfigError>(p >= 0 && p < 1, "{}: {}: expected a rate in [0, 1), got {}", model, name, p);
   }
 };
+
+// ShapeError naming the model unless images are [B, channels, size, size].
+inline void check_images(const char* model, const Tensor& images, int64_t channels, int64_t size) {
+  check<ShapeError>(
+      images.dim() == 4 && images.size(1) == channels && images.size(2) == size && images.size(3) == size,
+      "{}: expected images [B,{},{},{}], got {}", model, channels, size, size, describe(images));
+}
 
 }  // namespace tandem::models

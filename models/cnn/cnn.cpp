@@ -1,21 +1,18 @@
 #include "models/cnn/cnn.h"
 
+#include "models/presets.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
-
 namespace {
 
 const CnnConfig& checked(const CnnConfig& c) {
-  auto positive = [](const char* name, int64_t value) {
-    check<ConfigError>(value >= 1, "cnn: {}: expected at least 1, got {}", name, value);
-  };
-  positive("image_size", c.image_size), positive("channels", c.channels), positive("classes", c.classes);
-  positive("width", c.width);
+  const ConfigCheck config{"cnn"};
+  config.at_least_1(
+      {{"image_size", c.image_size}, {"channels", c.channels}, {"classes", c.classes}, {"width", c.width}});
   check<ConfigError>(c.image_size % 4 == 0, "cnn: image_size: expected a multiple of 4, got {}",
                      c.image_size);
-  check<ConfigError>(c.dropout >= 0 && c.dropout < 1, "cnn: dropout: expected a rate in [0, 1), got {}",
-                     c.dropout);
+  config.rates({{"dropout", c.dropout}});
   return c;
 }
 
@@ -31,11 +28,7 @@ Cnn::Cnn(const CnnConfig& c)
       head(*this, "head", 2 * c.width * (c.image_size / 4) * (c.image_size / 4), c.classes) {}
 
 Tensor Cnn::forward(const Tensor& images) {
-  const CnnConfig& c = config_;
-  check<ShapeError>(images.dim() == 4 && images.size(1) == c.channels && images.size(2) == c.image_size &&
-                        images.size(3) == c.image_size,
-                    "cnn: expected images [B,{},{},{}], got {}", c.channels, c.image_size, c.image_size,
-                    describe(images));
+  check_images("cnn", images, config_.channels, config_.image_size);
   const Tensor half = max_pool2d(relu(norm1(conv1(images))), {2, 2});
   const Tensor quarter = max_pool2d(relu(norm2(conv2(half))), {2, 2});
   return head(drop(quarter.flatten(1)));

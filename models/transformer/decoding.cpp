@@ -21,7 +21,7 @@ struct Candidate {
   int64_t row, id;
 };
 
-// The `count` likeliest continuations of one row; or `only` that one.
+// The `count` likeliest continuations of one row; with `only`, an id, that one alone.
 std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t row, double so_far,
                                    int64_t count, int64_t only) {
   const float largest = *std::max_element(logits, logits + vocab);
@@ -54,7 +54,7 @@ struct Search {
 
   double penalty(int64_t length, double power) const { return std::pow((5.0 + length) / 6.0, power); }
 
-  // Goes on by one token; parents[i] is the row that hypothesis i continues.
+  // Adds a token to every live hypothesis; parents[i] becomes the row that hypothesis i continues.
   void advance(const float* logits, int64_t vocab, const BeamOptions& o, std::vector<int64_t>& parents) {
     const auto length = static_cast<int64_t>(live[0].ids.size()) + 1;
     const bool last = length >= most;
@@ -82,7 +82,7 @@ struct Search {
       parents.push_back(c.row);
     }
     live = std::move(next);
-    // Log-probabilities only fall: the most a live one can reach is its own over the largest penalty.
+    // Log-probabilities only decrease: a live one reaches at most its present one over the largest penalty.
     const bool beaten =
         best.score > kNone &&
         (o.beam == 1 || live.empty() ||
@@ -183,7 +183,9 @@ int64_t choose(const std::vector<float>& logits, double u, const SampleOptions& 
   return order[count - 1];
 }
 
-std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& o) {
+namespace {
+
+void check_options(const Ids& prompt, int64_t count, const SampleOptions& o) {
   check<ValueError>(!prompt.empty(), "sample: the prompt is empty, expected at least one token");
   check<ConfigError>(count >= 1 && o.length >= 1,
                      "sample: expected at least one text of one token, got {} of {}", count, o.length);
@@ -191,55 +193,86 @@ std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, 
                      "temperature: expected a number >= 0, got {}", o.temperature);
   check<ConfigError>(o.top_k >= 0, "top_k: expected at least 0, got {}", o.top_k);
   check<ConfigError>(o.top_p > 0 && o.top_p <= 1, "top_p: expected a number in (0, 1], got {}", o.top_p);
-  const NoGradGuard no_grad;
-  const int64_t positions = model.config().max_positions;
-  std::vector<Ids> texts(count, prompt);
-  std::vector<int64_t> rows(count);  // those that go on
-  std::iota(rows.begin(), rows.end(), 0);
-  LanguageModel::State state = model.begin();
-  const auto on_device = [&](const Ids& ids) {
-    return from_values(ids, {std::ssize(ids)}).to(model.device());
-  };
-  Tensor logits;
-  // Reads the end of the texts, as much as there is room for, and keeps half of the positions free.
-  const auto read = [&] {
-    state = model.begin();
-    const int64_t have = std::ssize(texts[rows[0]]);
-    for (int64_t at = have <= positions / 2 ? 0 : have - positions / 2; at < have; ++at) {
-      Ids ids;
-      for (int64_t row : rows) ids.push_back(texts[row][at]);
-      logits = model.step(state, on_device(ids));
-    }
-  };
-  read();
-  const NoiseKey key = noise_key(o.seed, 0, site_hash("sample"), 0, Purpose::sampling);
-  for (int64_t n = 0; n < o.length && !rows.empty(); ++n) {
-    const auto values = logits.to(DType::f32).to_vector<float>();
-    const auto vocab = static_cast<size_t>(logits.size(1));
-    std::vector<int64_t> kept, going;
-    Ids next;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const std::vector<float> row(values.begin() + i * vocab, values.begin() + (i + 1) * vocab);
-      const int64_t id =
-          choose(row, uniform(key, static_cast<uint64_t>(rows[i]), static_cast<uint64_t>(n)), o);
-      texts[rows[i]].push_back(id);
-      if (o.stop_at_eos && id == o.eos) continue;
+}
+
+// Texts that a language model goes on writing, each a row of its batch until it ends.
+class Sampler {
+ public:
+  Sampler(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& options)
+      : model_(model), options_(options), texts_(count, prompt), rows_(count) {
+    std::iota(rows_.begin(), rows_.end(), 0);
+    read();
+  }
+
+  // Adds token number n to every text that goes on; returns the rows of those that still do.
+  Ids draw(int64_t n) {
+    const auto logits = logits_.to(DType::f32).to_vector<float>();
+    const int64_t vocab = logits_.size(1);
+    Ids kept, going;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      const std::vector<float> row(logits.begin() + i * vocab, logits.begin() + (i + 1) * vocab);
+      const double u = uniform(key_, static_cast<uint64_t>(rows_[i]), static_cast<uint64_t>(n));
+      const int64_t id = choose(row, u, options_);
+      texts_[rows_[i]].push_back(id);
+      if (options_.stop_at_eos && id == options_.eos) continue;
       kept.push_back(static_cast<int64_t>(i));
-      going.push_back(rows[i]);
-      next.push_back(id);
+      going.push_back(rows_[i]);
     }
-    const bool all = kept.size() == rows.size();
-    rows = going;
-    if (rows.empty() || n + 1 == o.length) break;
-    if (!all) LanguageModel::select(state, on_device(kept));
-    if (state.position == positions) {
-      read();
-    } else {
-      logits = model.step(state, on_device(next));
+    rows_ = going;
+    return kept;
+  }
+
+  // Reads the tokens drawn last, of the rows that were kept.
+  void advance(const Ids& kept) {
+    if (std::ssize(kept) < logits_.size(0)) LanguageModel::select(state_, on_device(kept));
+    if (state_.position == model_.config().max_positions) return read();
+    Ids last;
+    for (const int64_t row : rows_) last.push_back(texts_[row].back());
+    logits_ = model_.step(state_, on_device(last));
+  }
+
+  // What the texts have after a prompt of this length.
+  std::vector<Ids> added(int64_t prompt) const {
+    std::vector<Ids> all;
+    for (const Ids& text : texts_) all.emplace_back(text.begin() + prompt, text.end());
+    return all;
+  }
+
+ private:
+  Tensor on_device(const Ids& ids) const { return from_values(ids, {std::ssize(ids)}).to(model_.device()); }
+
+  // Reads the ends of the texts anew, at most half of the positions, so that the others are free.
+  void read() {
+    state_ = model_.begin();
+    const int64_t have = std::ssize(texts_[rows_[0]]), half = model_.config().max_positions / 2;
+    for (int64_t at = std::max<int64_t>(0, have - half); at < have; ++at) {
+      Ids ids;
+      for (const int64_t row : rows_) ids.push_back(texts_[row][at]);
+      logits_ = model_.step(state_, on_device(ids));
     }
   }
-  for (Ids& text : texts) text.erase(text.begin(), text.begin() + std::ssize(prompt));
-  return texts;
+
+  LanguageModel& model_;
+  const SampleOptions& options_;
+  const NoiseKey key_ = noise_key(options_.seed, 0, site_hash("sample"), 0, Purpose::sampling);
+  std::vector<Ids> texts_;  // with their prompts
+  Ids rows_;                // the text of each row
+  LanguageModel::State state_;
+  Tensor logits_;  // of what follows, [rows, vocabulary]
+};
+
+}  // namespace
+
+std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& o) {
+  check_options(prompt, count, o);
+  const NoGradGuard no_grad;
+  Sampler sampler(model, prompt, count, o);
+  for (int64_t n = 0; n < o.length; ++n) {
+    const Ids going = sampler.draw(n);
+    if (going.empty() || n + 1 == o.length) break;
+    sampler.advance(going);
+  }
+  return sampler.added(std::ssize(prompt));
 }
 
 }  // namespace tandem::models

@@ -1,5 +1,5 @@
-// Text out of a model, token by token: greedy and beam search for an encoder-decoder, sampling for a language
-// model. Both keep the keys and values of what came before, and work on many texts at once.
+// Decoding, token by token: greedy and beam search for an encoder-decoder, sampling for a language model.
+// Both keep the keys and values of earlier positions and work on many texts at once.
 #pragma once
 
 #include <cstdint>
@@ -23,23 +23,23 @@ struct BeamOptions {
 };
 
 struct Hypothesis {
-  Ids ids;  // without bos and eos
-  double score = 0;
+  Ids ids;           // without bos and eos
+  double score = 0;  // nats, divided by the length penalty
 };
 
-// What a search runs on: rows of texts that go on by one token at a time.
+// A model as a search sees it: a batch of unfinished texts, each a row, that grow by one token at a time.
 struct StepFunctions {
   std::function<Tensor(const Tensor& ids)> step;   // ids [N] to logits [N, V] of the next token
   std::function<void(const Tensor& rows)> select;  // keeps these rows, i64
 };
 
-// The best text of each of `texts` rows, no longer than most[i]. Exact in this sense: a text is done when
-// nothing that is still alive can reach its best finished score. Ties go to the earlier row, then to the
-// smaller id. In the model's eval mode, without a tape. ConfigError for options out of range.
+// The best text of each of `texts` rows, of at most most[i] tokens. A text is finished when no live
+// hypothesis can still beat its best score. Ties go to the earlier row, then to the smaller id. Put the model
+// in eval mode first. ConfigError for options out of range.
 std::vector<Hypothesis> beam_search(const StepFunctions& model, int64_t texts,
                                     const std::vector<int64_t>& most, const BeamOptions& options);
-// Of sources (ids without eos), each decoded as if it were alone. ValueError for an empty source, ShapeError
-// for one that is longer than the model's positions.
+// Of sources (ids without eos); each result is as if it were decoded alone. ValueError for an empty source,
+// ShapeError for one that is longer than the model's positions.
 std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& sources,
                                     const BeamOptions& options = {});
 
@@ -53,12 +53,12 @@ struct SampleOptions {
   bool stop_at_eos = false;
 };
 
-// What follows the prompt (at least one token), `count` times: a pure function of the seed, the text's number
-// and the position. Text that would run over the model's positions goes on from the last half of them.
+// `count` continuations of the prompt: pure functions of the seed, the number of the text and the position. A
+// text that outgrows the model's positions goes on from the last half of them. ValueError for an empty
+// prompt, ConfigError for options out of range.
 std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& options);
 
-// The token at `u` in [0, 1) of the cumulated probabilities that temperature, top_k and top_p leave of
-// logits.
+// The token at `u` in [0, 1) of the cumulative distribution that temperature, top_k and top_p make of logits.
 int64_t choose(const std::vector<float>& logits, double u, const SampleOptions& options);
 
 }  // namespace tandem::models

@@ -100,11 +100,6 @@ void LanguageModel::select(State& state, const Tensor& rows) {
     if (part.keys.defined()) part = nn::select(part, rows);
 }
 
-Tensor counted(const data::Batch& batch, int64_t pad_id) {
-  const Tensor real = ne(batch.target, static_cast<double>(pad_id));
-  return batch.valid.defined() ? logical_and(real, batch.valid) : real;
-}
-
 Tensor LanguageModeling::forward(const data::Batch& batch) {
   const Tensor hidden = model_.hidden(batch.inputs[0]);
   // Log-probabilities stay in f32.
@@ -113,17 +108,10 @@ Tensor LanguageModeling::forward(const data::Batch& batch) {
 
 LossParts LanguageModeling::loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
                                  int passes) {
-  const Tensor valid = counted(batch, model_.config().pad_id);
+  const Tensor valid = counted(batch);
   if (!model_.config().cutoffs.empty())
     return rdrop_cross_entropy(model_.logits(hidden), batch.target, options, valid, passes);
   return linear_rdrop_cross_entropy(hidden, model_.output_weight(), {}, batch.target, options, valid, passes);
-}
-
-int64_t LanguageModeling::valid_units(const data::Batch& batch) const {
-  data::Batch units;
-  units.target = batch.target;
-  units.valid = counted(batch, model_.config().pad_id);
-  return nn::Objective::valid_units(units);
 }
 
 }  // namespace tandem::models

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "models/transformer/token_embedding.h"
-#include "nn/train/objective.h"
+#include "models/transformer/token_objective.h"
 
 namespace tandem::models {
 
@@ -35,7 +35,7 @@ struct LanguageModelConfig {
 LanguageModelConfig language_model_preset(const std::string& name);
 std::vector<std::string> language_model_preset_names();
 
-// The output layer is the embedding.
+// The output layer is the embedding. ShapeError for more tokens than positions.
 class LanguageModel : public nn::Module {
  public:
   explicit LanguageModel(const LanguageModelConfig& config);  // ConfigError naming the option
@@ -44,7 +44,7 @@ class LanguageModel : public nn::Module {
   Tensor logits(const Tensor& hidden);  // with cutoffs they are log-probabilities
   Tensor forward(const Tensor& ids) { return logits(hidden(ids)); }
 
-  // Generation by steps, as Transformer's.
+  // Generation by steps, as of Transformer.
   struct State {
     std::vector<nn::KeyValues> past;
     int64_t position = 0;
@@ -66,22 +66,18 @@ class LanguageModel : public nn::Module {
   std::optional<AdaptiveSoftmax> softmax_;
 };
 
-// Batch: inputs {ids [B, T]}, target [B, T] the tokens after them. Targets that are pad_id do not count, nor
-// those that batch.valid leaves out. Logits are never whole in memory, but for an adaptive softmax.
-class LanguageModeling final : public nn::Objective {
+// Batch: inputs {ids [B, T]}, target [B, T] the tokens after them. The loss computes logits in chunks, never
+// as a whole, except with an adaptive softmax.
+class LanguageModeling final : public TokenObjective {
  public:
-  explicit LanguageModeling(LanguageModel& model) : model_(model) {}
+  explicit LanguageModeling(LanguageModel& model) : TokenObjective(model.config().pad_id), model_(model) {}
   nn::Module& module() override { return model_; }
   Tensor forward(const data::Batch& batch) override;
   LossParts loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;
-  int64_t valid_units(const data::Batch& batch) const override;
 
  private:
   LanguageModel& model_;
 };
-
-// True where a unit of batch.target counts: it is not pad_id, and in batch.valid where there is one.
-Tensor counted(const data::Batch& batch, int64_t pad_id);
 
 }  // namespace tandem::models

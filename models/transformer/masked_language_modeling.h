@@ -1,23 +1,24 @@
-// Pre-training of a TextEncoder by hidden words (BERT: Devlin et al. 2019, arXiv 1810.04805, section 3.1),
-// with m-pass R-Drop if the trainer says so.
+// Pre-training of a TextEncoder by masked words (BERT: Devlin et al. 2019, arXiv 1810.04805, section 3.1),
+// with m-pass R-Drop like any objective.
 #pragma once
 
 #include "models/transformer/text_encoder.h"
+#include "models/transformer/token_objective.h"
 
 namespace tandem::models {
 
-// Batches of data::MaskedTexts. The output layer is the word embedding; the head and the pooler do not learn
-// here.
-class MaskedLanguageModeling final : public nn::Objective {
+// Batches of data::MaskedTexts. The output layer is the word embedding; the head and the pooler get no
+// gradient.
+class MaskedLanguageModeling final : public TokenObjective {
  public:
-  explicit MaskedLanguageModeling(TextEncoder& model) : model_(model) {}
+  explicit MaskedLanguageModeling(TextEncoder& model)
+      : TokenObjective(model.config().pad_id), model_(model) {}
   nn::Module& module() override { return model_; }
   Tensor forward(const data::Batch& batch) override {
     return nn::to_compute(model_.hidden(batch.inputs[0], batch.inputs[1]));
   }
   LossParts loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;
-  int64_t valid_units(const data::Batch& batch) const override;
 
  private:
   TextEncoder& model_;

@@ -101,9 +101,18 @@ Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const Hidd
   return tanh(pooler_((tokens * words).sum({1}) / words.sum({1})));
 }
 
-Tensor TextEncoder::forward(const Tensor& ids, const Tensor& segments_or_second) {
-  if (!config_.bi_encoder) return head(pooled(ids, segments_or_second));
-  const Tensor a = pooled(ids), b = pooled(segments_or_second);
+Tensor TextEncoder::forward(const Tensor& ids, const Tensor& segments) {
+  check<ConfigError>(!config_.bi_encoder, "text encoder: a bi-encoder compares two texts, see similarity()");
+  return head(pooled(ids, segments));
+}
+
+Tensor TextEncoder::forward(const data::Batch& batch) {
+  const Tensor &first = batch.inputs[0], &second = batch.inputs[1];
+  return config_.bi_encoder ? similarity(first, second) : forward(first, second);
+}
+
+Tensor TextEncoder::similarity(const Tensor& first, const Tensor& second) {
+  const Tensor a = pooled(first), b = pooled(second);
   return (a * b).sum({1}, true) / sqrt(square(a).sum({1}, true) * square(b).sum({1}, true));
 }
 

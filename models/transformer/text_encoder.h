@@ -1,5 +1,5 @@
-// The encoder of BERT (Devlin et al. 2019, arXiv 1810.04805) with a head for classification or regression, of
-// one text or of a pair.
+// The encoder of BERT (Devlin et al. 2019, arXiv 1810.04805) with a head for classification or regression of
+// one text or a pair. Train it with nn::Classification or nn::Regression on batches of data::TextDataset.
 #pragma once
 
 #include <optional>
@@ -8,11 +8,10 @@
 
 #include "nn/layers.h"
 #include "nn/methods/hidden_hook.h"
-#include "nn/train/objective.h"
 
 namespace tandem::models {
 
-// What a text's vector is made of: BERT's first token ("[CLS]"), or the mean over its tokens.
+// The vector of a text: that of its first token (BERT's "[CLS]"), or the mean over its tokens.
 enum class Pooling { cls, mean };
 
 struct TextEncoderConfig {
@@ -50,9 +49,13 @@ class TextEncoder : public nn::Module {
   // tanh(dense(first token, or mean over the tokens)): [B, dim].
   Tensor pooled(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {});
   Tensor head(const Tensor& pooled);  // dropout and a linear layer: [B, outputs]
-  // [B, outputs]. A bi-encoder takes the ids of the first texts [B, T] and of the second ones [B, T'], and
-  // gives the cosine of their vectors [B, 1] (Sentence-BERT: Reimers, Gurevych 2019, arXiv 1908.10084).
-  Tensor forward(const Tensor& ids, const Tensor& segments_or_second = {});
+  // head(pooled(ids, segments)): [B, outputs]. ConfigError for a bi-encoder, which has no use for its head.
+  Tensor forward(const Tensor& ids, const Tensor& segments = {});
+  // A bi-encoder's answer: the cosine of the vectors of two texts, ids [B, T] and [B, T'], gives [B, 1]
+  // (Sentence-BERT: Reimers, Gurevych 2019, arXiv 1908.10084).
+  Tensor similarity(const Tensor& first, const Tensor& second);
+  // Of a batch of data::TextDataset, whose inputs are {ids, segments}, or {first, second} of separate pairs.
+  Tensor forward(const data::Batch& batch);
 
   const TextEncoderConfig& config() const { return config_; }
   const Tensor& word_weight() const { return words_.weight; }
@@ -75,40 +78,5 @@ class TextEncoder : public nn::Module {
 
 // Batches of data::TextDataset; the model must outlive it.
 nn::Hookable hookable(TextEncoder& model);
-
-// Batches of data::TextDataset: inputs {ids, segments}, target [B] labels.
-class TextClassification final : public nn::Objective {
- public:
-  explicit TextClassification(TextEncoder& model) : model_(model) {}
-  nn::Module& module() override { return model_; }
-  Tensor forward(const data::Batch& batch) override {
-    return model_.forward(batch.inputs[0], batch.inputs[1]);
-  }
-  LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
-                 int passes) override {
-    return rdrop_cross_entropy(logits, batch.target, options, batch.valid, passes);
-  }
-
- private:
-  TextEncoder& model_;
-};
-
-// The same with a target [B] of numbers.
-class TextRegression final : public nn::Objective {
- public:
-  explicit TextRegression(TextEncoder& model) : model_(model) {}
-  nn::Module& module() override { return model_; }
-  Tensor forward(const data::Batch& batch) override {
-    return model_.forward(batch.inputs[0], batch.inputs[1]);
-  }
-  LossParts loss(const Tensor& prediction, const data::Batch& batch, const RDropOptions& options,
-                 int) override {
-    return rdrop_mse(prediction, batch.target, options, batch.valid);
-  }
-  bool counts_correct() const override { return false; }
-
- private:
-  TextEncoder& model_;
-};
 
 }  // namespace tandem::models

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "models/presets.h"
-#include "models/transformer/language_model.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -116,30 +115,30 @@ Transformer::Transformer(const TransformerConfig& config)
   if (!c.tie_output) output_.emplace(*this, "output", c.dim, c.target_vocab > 0 ? c.target_vocab : c.vocab);
 }
 
+Tensor Transformer::padding(const Tensor& ids) const { return eq(ids, static_cast<double>(config_.pad_id)); }
+
 Tensor Transformer::encode(const Tensor& source) {
-  const Tensor padding = eq(source, static_cast<double>(config_.pad_id));
+  const Tensor ignored = padding(source);
   Tensor x = encoder_drop_(source_embedding_(source));
-  for (auto& layer : encoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, padding); });
+  for (auto& layer : encoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, ignored); });
   return encoder_norm_ ? (*encoder_norm_)(x) : x;
 }
 
 Tensor Transformer::decode(const Tensor& target, const Tensor& memory, const Tensor& source) {
-  const Tensor padding = eq(source, static_cast<double>(config_.pad_id));
+  const Tensor ignored = padding(source);
   Tensor x = decoder_drop_(target_embedding()(target));
-  for (auto& layer : decoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, memory, padding); });
+  for (auto& layer : decoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, memory, ignored); });
   return decoder_norm_ ? (*decoder_norm_)(x) : x;
 }
 
 Tensor Transformer::copy_logits(const Tensor& hidden, const Tensor& keys, const Tensor& source) {
-  const Tensor padding = eq(source, static_cast<double>(config_.pad_id)).unsqueeze(1);
   const double scale = 1 / std::sqrt(static_cast<double>(config_.dim));
-  const Tensor scores = matmul((*copy_query_)(hidden), keys.transpose(1, 2)) * scale;
-  const Tensor gate = sigmoid((*copy_gate_)(hidden));
-  const Tensor copied = softmax(masked_fill(scores, padding, -1e9), -1) * (1 - gate);
+  const Tensor scores = matmul((*copy_query_)(hidden), keys.transpose(1, 2)) * scale;  // [B, T, S]
+  const Tensor gate = sigmoid((*copy_gate_)(hidden));                                  // [B, T, 1]
+  const Tensor copied = softmax(masked_fill(scores, padding(source).unsqueeze(1), -1e9), -1) * (1 - gate);
   const Tensor written = softmax(logits(hidden), -1) * gate;
-  const Tensor ids = source.unsqueeze(1).expand({source.size(0), hidden.size(1), source.size(1)});
-  constexpr double kLeast = 1e-9;  // no word is impossible
-  return log(scatter_add(written, -1, ids, copied) + kLeast);
+  const Tensor words = scatter_add(written, -1, source.unsqueeze(1).expand(copied.shape()), copied);
+  return log(words + 1e-9);  // no word is impossible
 }
 
 Tensor Transformer::forward(const Tensor& source, const Tensor& target) {
@@ -152,7 +151,7 @@ Transformer::State Transformer::begin(const Tensor& source) {
   State state{.past = std::vector<nn::KeyValues>(decoder_.size()),
               .memory = {},
               .source = source,
-              .padding = eq(source, static_cast<double>(config_.pad_id)),
+              .padding = padding(source),
               .copy_keys = config_.copy ? copy_keys(memory) : Tensor()};
   for (auto& layer : decoder_) state.memory.push_back(layer.cross_attn.project(memory));
   return state;
@@ -193,17 +192,10 @@ Tensor SequenceToSequence::forward(const data::Batch& batch) {
 
 LossParts SequenceToSequence::loss(const Tensor& hidden, const data::Batch& batch,
                                    const RDropOptions& options, int passes) {
-  if (model_.config().copy)
-    return rdrop_cross_entropy(hidden, batch.target, options, counted(batch, model_.config().pad_id), passes);
+  const Tensor valid = counted(batch);
+  if (model_.config().copy) return rdrop_cross_entropy(hidden, batch.target, options, valid, passes);
   return linear_rdrop_cross_entropy(hidden, model_.output_weight(), model_.output_bias(), batch.target,
-                                    options, counted(batch, model_.config().pad_id), passes);
-}
-
-int64_t SequenceToSequence::valid_units(const data::Batch& batch) const {
-  data::Batch units;
-  units.target = batch.target;
-  units.valid = counted(batch, model_.config().pad_id);
-  return nn::Objective::valid_units(units);
+                                    options, valid, passes);
 }
 
 }  // namespace tandem::models

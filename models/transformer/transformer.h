@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "models/transformer/token_embedding.h"
-#include "nn/train/objective.h"
+#include "models/transformer/token_objective.h"
 
 namespace tandem::models {
 
@@ -30,7 +30,7 @@ struct TransformerConfig {
   Activation activation = Activation::relu;
   bool norm_first = false;  // pre-norm, with a norm at the end of each stack; otherwise post-norm
   // Words of the source may be copied (See, Liu, Manning 2017, arXiv 1704.04368): an attention of its own
-  // says which, a gate how often. For one vocabulary of both sides.
+  // says which, a gate how often. Needs one vocabulary for both sides.
   bool copy = false;
   bool tie_output = true;  // the output layer is the target's embedding; otherwise its own, with a bias
 };
@@ -47,18 +47,18 @@ class Transformer : public nn::Module {
 
   // Ids i64 [B, S] to [B, S, dim]. Positions that hold pad_id are not attended to.
   Tensor encode(const Tensor& source);
-  // What was decoded so far, beginning with the begin-of-sentence id: ids [B, T] to [B, T, dim]. `source`
-  // tells which positions of the memory are padding.
+  // The target so far, beginning with the begin-of-sentence id, and encode(source): ids [B, T] to [B, T,
+  // dim]. Positions of the memory where source is padding are not attended to.
   Tensor decode(const Tensor& target, const Tensor& memory, const Tensor& source);
   // [..., dim] to logits [..., target vocabulary].
   Tensor logits(const Tensor& hidden);
-  // With config.copy, the logarithms of g softmax(logits) + (1 - g) (attention to the source's words), where
-  // g is the gate: [B, T, dim], the memory's copy keys and ids [B, S] to [B, T, vocabulary].
+  // With config.copy: log(g softmax(logits) + (1 - g) attention to the source's words), where g is the gate.
+  // hidden [B, T, dim], copy_keys(memory) [B, S, dim] and source ids [B, S] to [B, T, vocabulary].
   Tensor copy_keys(const Tensor& memory) { return (*copy_key_)(memory); }
   Tensor copy_logits(const Tensor& hidden, const Tensor& keys, const Tensor& source);
   Tensor forward(const Tensor& source, const Tensor& target);
 
-  // Decoding by steps: what has to be kept of a batch of sources [B, S] and of the targets so far.
+  // Decoding by steps: what is kept of a batch of sources [B, S] and of the targets so far.
   struct State {
     std::vector<nn::KeyValues> past, memory;  // of each decoder layer
     Tensor source, padding;                   // i64 and bool [B, S]
@@ -75,6 +75,7 @@ class Transformer : public nn::Module {
   const TransformerConfig& config() const { return config_; }
 
  private:
+  Tensor padding(const Tensor& ids) const;  // true where ids are pad_id
   TokenEmbedding& target_embedding() { return target_embedding_ ? *target_embedding_ : source_embedding_; }
 
   TransformerConfig config_;
@@ -88,17 +89,15 @@ class Transformer : public nn::Module {
   std::optional<nn::Linear> output_, copy_query_, copy_key_, copy_gate_;
 };
 
-// Batch: inputs {source [B, S], target in [B, T]}, target [B, T], the same shifted by one. Positions of the
-// target that hold pad_id do not count, nor those that batch.valid leaves out. Logits are never whole in
-// memory: the loss takes the output layer in chunks (not so with config.copy, whose probabilities are mixed).
-class SequenceToSequence final : public nn::Objective {
+// Batch: inputs {source [B, S], target in [B, T]}, target [B, T], the same shifted by one. The loss computes
+// logits in chunks, never as a whole, except with config.copy, which mixes probabilities.
+class SequenceToSequence final : public TokenObjective {
  public:
-  explicit SequenceToSequence(Transformer& model) : model_(model) {}
+  explicit SequenceToSequence(Transformer& model) : TokenObjective(model.config().pad_id), model_(model) {}
   nn::Module& module() override { return model_; }
   Tensor forward(const data::Batch& batch) override;
   LossParts loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;
-  int64_t valid_units(const data::Batch& batch) const override;
 
  private:
   Transformer& model_;

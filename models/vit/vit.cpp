@@ -1,15 +1,14 @@
 #include "models/vit/vit.h"
 
-#include <map>
-
 #include "autograd/grad_mode.h"
+#include "models/presets.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
 namespace {
 
-const std::map<std::string, VitConfig>& presets() {
-  static const std::map<std::string, VitConfig> table = {
+const Presets<VitConfig>& presets() {
+  static const Presets<VitConfig> table = {
       {"tiny", {}},
       {"small", {.patch_size = 4, .dim = 128, .depth = 6, .heads = 4, .mlp_dim = 256}},
       {"s16",
@@ -44,20 +43,22 @@ const std::map<std::string, VitConfig>& presets() {
 }
 
 const VitConfig& checked(const VitConfig& c) {
-  auto positive = [](const char* name, int64_t value) {
-    check<ConfigError>(value >= 1, "vit: {}: expected at least 1, got {}", name, value);
-  };
-  positive("image_size", c.image_size), positive("channels", c.channels), positive("classes", c.classes);
-  positive("patch_size", c.patch_size), positive("dim", c.dim), positive("depth", c.depth);
-  positive("heads", c.heads), positive("mlp_dim", c.mlp_dim);
+  const ConfigCheck config{"vit"};
+  config.at_least_1({{"image_size", c.image_size},
+                     {"channels", c.channels},
+                     {"classes", c.classes},
+                     {"patch_size", c.patch_size},
+                     {"dim", c.dim},
+                     {"depth", c.depth},
+                     {"heads", c.heads},
+                     {"mlp_dim", c.mlp_dim}});
   check<ConfigError>(c.image_size % c.patch_size == 0, "vit: patch_size {} does not divide image_size {}",
                      c.patch_size, c.image_size);
-  check<ConfigError>(c.dim % c.heads == 0, "vit: heads {} do not divide dim {}", c.heads, c.dim);
-  auto rate = [](const char* name, double p) {
-    check<ConfigError>(p >= 0 && p < 1, "vit: {}: expected a rate in [0, 1), got {}", name, p);
-  };
-  rate("dropout", c.dropout), rate("attention_dropout", c.attention_dropout), rate("drop_path", c.drop_path);
-  rate("head_dropout", c.head_dropout);
+  config.divides("heads", c.heads, "dim", c.dim);
+  config.rates({{"dropout", c.dropout},
+                {"attention_dropout", c.attention_dropout},
+                {"drop_path", c.drop_path},
+                {"head_dropout", c.head_dropout}});
   check<ConfigError>(c.dropout_from >= 0 && c.dropout_from <= c.depth,
                      "vit: dropout_from: expected 0 to depth {}, got {}", c.depth, c.dropout_from);
   return c;
@@ -69,19 +70,8 @@ int64_t tokens(const VitConfig& c) {
 
 }  // namespace
 
-VitConfig vit_preset(const std::string& name) {
-  const auto found = presets().find(name);
-  if (found != presets().end()) return found->second;
-  std::string known;
-  for (const auto& [key, config] : presets()) known += (known.empty() ? "" : ", ") + key;
-  raise<ConfigError>("preset: expected one of {}, got '{}'", known, name);
-}
-
-std::vector<std::string> vit_preset_names() {
-  std::vector<std::string> names;
-  for (const auto& [name, config] : presets()) names.push_back(name);
-  return names;
-}
+VitConfig vit_preset(const std::string& name) { return find_preset(presets(), name); }
+std::vector<std::string> vit_preset_names() { return preset_names(presets()); }
 
 Vit::Vit(const VitConfig& config)
     : config_(checked(config)),
@@ -113,10 +103,7 @@ Vit::Vit(const VitConfig& config)
 
 Tensor Vit::features(const Tensor& images, const nn::HiddenHook& hook) {
   const VitConfig& c = config_;
-  check<ShapeError>(images.dim() == 4 && images.size(1) == c.channels && images.size(2) == c.image_size &&
-                        images.size(3) == c.image_size,
-                    "vit: expected images [B,{},{},{}], got {}", c.channels, c.image_size, c.image_size,
-                    describe(images));
+  check_images("vit", images, c.channels, c.image_size);
   const int64_t batch = images.size(0);
   const Tensor patches = patch_embed(images).flatten(2).transpose(1, 2);  // [B, T-1, D]
   const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };

@@ -34,13 +34,23 @@ class Objective {
   virtual bool recordable() const { return true; }
 };
 
-// Targets are labels [B]; model.forward(x) gives logits [B, classes].
+// model.forward of a batch, or else of its first input.
+template <class Model>
+Tensor forward_of(Model& model, const data::Batch& batch) {
+  if constexpr (requires { model.forward(batch); }) {
+    return model.forward(batch);
+  } else {
+    return model.forward(batch.inputs[0]);
+  }
+}
+
+// Targets are labels [B]; forward_of(model, batch) gives logits [B, classes].
 template <class Model>
 class Classification final : public Objective {
  public:
   explicit Classification(Model& model) : model_(model) {}
   Module& module() override { return model_; }
-  Tensor forward(const data::Batch& batch) override { return model_.forward(batch.inputs[0]); }
+  Tensor forward(const data::Batch& batch) override { return forward_of(model_, batch); }
   LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                  int passes) override {
     return rdrop_cross_entropy(logits, batch.target, options, batch.valid, passes);
@@ -50,13 +60,13 @@ class Classification final : public Objective {
   Model& model_;
 };
 
-// Targets are numbers [B]; model.forward(x) gives predictions [B] or [B, 1].
+// Targets are numbers [B]; forward_of(model, batch) gives predictions [B] or [B, 1].
 template <class Model>
 class Regression final : public Objective {
  public:
   explicit Regression(Model& model) : model_(model) {}
   Module& module() override { return model_; }
-  Tensor forward(const data::Batch& batch) override { return model_.forward(batch.inputs[0]); }
+  Tensor forward(const data::Batch& batch) override { return forward_of(model_, batch); }
   LossParts loss(const Tensor& prediction, const data::Batch& batch, const RDropOptions& options,
                  int) override {
     return rdrop_mse(prediction, batch.target, options, batch.valid);

@@ -15,6 +15,9 @@ using namespace tandem::models;
 
 namespace {
 
+using TextClassification = nn::Classification<TextEncoder>;
+using TextRegression = nn::Regression<TextEncoder>;
+
 // Sentences of different lengths and their reverse, padded with 0: source, target so far, target.
 data::Batch sentences(int64_t count) {
   constexpr int64_t longest = 6, bos = 1;

@@ -9,10 +9,10 @@
 
 using namespace tandem;
 using namespace tandem::testing;
-using models::TextClassification;
 using models::TextEncoder;
 using models::TextEncoderConfig;
-using models::TextRegression;
+using TextClassification = nn::Classification<TextEncoder>;
+using TextRegression = nn::Regression<TextEncoder>;
 
 namespace {
 
@@ -206,7 +206,7 @@ TEST_CASE("text encoder: a bi-encoder gives the cosine of two means, and padding
   TextEncoder model(config);
   model.eval();
   const data::Batch batch = separate(3, 12, 10);
-  const Tensor out = model.forward(batch.inputs[0], batch.inputs[1]);
+  const Tensor out = model.similarity(batch.inputs[0], batch.inputs[1]);
   CHECK(out.shape() == Shape({3, 1}));
   const auto a = model.pooled(batch.inputs[0]).to_vector<double>(),
              b = model.pooled(batch.inputs[1]).to_vector<double>();

@@ -71,7 +71,7 @@ std::unique_ptr<nn::Objective> SimilarityMethodChoice::make(models::TextEncoder&
   const nn::ContrastiveOptions options{.temperature = temperature_};
   if (name == "simcse") return std::make_unique<nn::UnsupervisedSimCse>(model, embed, options);
   if (name == "simcse-supervised") return std::make_unique<nn::SupervisedSimCse>(model, embed, options);
-  return std::make_unique<models::TextRegression>(model);
+  return std::make_unique<nn::Regression<models::TextEncoder>>(model);
 }
 
 }  // namespace tandem::command

@@ -176,7 +176,7 @@ std::vector<std::vector<double>> outputs_of(models::TextEncoder& model, const da
   std::vector<std::vector<double>> outputs(texts.size());
   for (const data::Indices& batch : texts.ordered_batches(256)) {
     const data::Batch texts_of_batch = texts.batch(batch, {}).to(model.device());
-    const Tensor out = model.forward(texts_of_batch.inputs[0], texts_of_batch.inputs[1]);
+    const Tensor out = model.forward(texts_of_batch);
     const auto values = out.to_vector<double>();
     const int64_t width = out.size(1);
     for (size_t i = 0; i < batch.size(); ++i)
