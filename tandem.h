@@ -1,4 +1,6 @@
-// All of Tandem's public headers.
+// All of Tandem's public headers. Not among them: headers for kernels and for what a folder shares with itself;
+// an op with kernels of its own includes autograd/kernel.h and ops/loops/ beside this. tests/test_headers.py
+// has the rule.
 #pragma once
 
 #include "autograd/device.h"
@@ -14,7 +16,6 @@
 #include "autograd/registry.h"
 #include "autograd/scope.h"
 #include "autograd/tensor.h"
-#include "models/cnn/cnn.h"
-#include "models/vit/vit.h"
+#include "models/models.h"
 #include "nn/nn.h"
 #include "ops/ops.h"

@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""tandem.h brings every public header of the library. Argument: the source folder."""
+import pathlib
+import re
+import sys
+
+# What is not public, and why. Every other header of autograd/, ops/, nn/ and models/ is.
+PRIVATE = {
+    r"autograd/(device_kernel|kernel|load_kernels|pending_error|tensor_impl)\.h": "for kernels and the engine",
+    r"nn/optim/device_update\.h": "for kernels",
+    r"ops/\w+_(kernel|cpu)\.h": "one op's own",
+    r"ops/(\w+)/(?!\1\.h)\w+\.h": "what several ops share; of a folder NAME only NAME.h is public",
+    r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
+}
+
+root = pathlib.Path(sys.argv[1])
+reached, ahead = set(), ["tandem.h"]
+while ahead:
+    header = ahead.pop()
+    if header not in reached and (root / header).exists():
+        reached.add(header)
+        ahead += re.findall(r'^#include "(.+)"$', (root / header).read_text(), re.MULTILINE)
+
+headers = {path.relative_to(root).as_posix()
+           for folder in ("autograd", "ops", "nn", "models") for path in (root / folder).rglob("*.h")}
+missing = {header for header in headers - reached if not any(re.fullmatch(rule, header) for rule in PRIVATE)}
+useless = [rule for rule in PRIVATE if not any(re.fullmatch(rule, header) for header in headers)]
+if missing or useless:
+    sys.exit(f"tandem.h does not bring {sorted(missing)}; no header is {useless}")
+print(f"{len(reached & headers)} public headers, {len(headers - reached)} private ones")
