@@ -206,3 +206,13 @@ TEST_CASE("printing") {
   stream << tensor({1});
   CHECK(stream.str() == "[1.] f32[1]");
 }
+
+TEST_CASE("set_data takes another tensor's memory in place; views of the old memory stay") {
+  const Tensor x = tensor({1, 2, 3, 4}, {2, 2}), same = x, view = x.select(0, 1);
+  x.set_data(tensor({5, 6, 7, 8}, {2, 2}).t());
+  CHECK(same.to_vector<float>() == std::vector<float>{5, 7, 6, 8});
+  CHECK(view.to_vector<float>() == std::vector<float>{3, 4});
+  CHECK_THROWS_WITH_AS(x.set_data(zeros({4})), "set_data: expected f32[2,2], got f32[4]", ShapeError);
+  CHECK_THROWS_WITH_AS(x.set_data(zeros({2, 2}, {DType::f64})), "set_data: expected f32[2,2], got f64[2,2]",
+                       DTypeError);
+}

@@ -206,6 +206,7 @@ TEST_CASE("text encoder: a bi-encoder gives the cosine of two means, and padding
   TextEncoder model(config);
   model.eval();
   const data::Batch batch = separate(3, 12, 10);
+  CHECK_THROWS_WITH_AS(model.forward(batch.inputs[0]), doctest::Contains("similarity()"), ConfigError);
   const Tensor out = model.similarity(batch.inputs[0], batch.inputs[1]);
   CHECK(out.shape() == Shape({3, 1}));
   const auto a = model.pooled(batch.inputs[0]).to_vector<double>(),

@@ -153,6 +153,7 @@ def test_values_that_do_not_fit():
     train_fails("--compare", "--passes", "1", says="--compare")
     train_fails("--rate-scale", "100", says="--rate-scale")
     train_fails("--alpha-schedule", "warmup", says="--alpha-warmup: expected at least 1, got 0")
+    train_fails("--cuda-graph", "--device", "cpu", says="--cuda-graph: the model is on the CPU")
     train_fails("--warmup", "1000", says="warmup")
     train_fails("--resume", "--overwrite", says="--resume")
 
