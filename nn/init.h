@@ -35,7 +35,7 @@ class InitScope {
   const InitScope* outer_;
 };
 
-// Fills a parameter (f32 or f64, contiguous, on the CPU) from the noise of `key`.
+// Fills a parameter (f32 or f64, contiguous, on the CPU) with noise of `key`.
 using Initializer = std::function<void(const Tensor& parameter, NoiseKey key)>;
 
 namespace init {

@@ -37,10 +37,10 @@ using StateDict = NamedTensors;
 
 // The tensor of that name; null when there is none.
 const Tensor* find(const NamedTensors& tensors, std::string_view name);
-// A copy that later changes of the model do not reach.
+// A deep copy: later changes of the model do not reach it.
 StateDict clone(const StateDict& state);
-// The mean of each tensor; what is no floating number is the last one's. ConfigError for none, or different
-// names.
+// The mean of each floating tensor; other tensors are those of the last state. ConfigError for no state or
+// different names, ShapeError for different shapes.
 StateDict average(const std::vector<StateDict>& states);
 
 class Module {
@@ -62,12 +62,12 @@ class Module {
   NamedTensors named_buffers() const;
   int64_t num_parameters() const;  // their elements
   Device device() const;           // of the first parameter; the CPU where there is none
-  // Moves parameters, their gradients and buffers, in place. Optimizers are made afterwards: their state
-  // stays where it is. DeviceError for a device that load_device has not made ready.
+  // Moves parameters, their gradients and buffers, in place. Make optimizers afterwards: their state does not
+  // move. DeviceError for a device that load_device has not made ready.
   void to(Device device);
 
-  // A tensor of this module that the optimizer learns: a leaf of f32 or f64, which gets requires_grad.
-  // Returns it. ConfigError as for the name of a child.
+  // Adds a tensor that the optimizer learns, and returns it: a leaf of f32 or f64, which gets requires_grad.
+  // ConfigError as for a child's name; DTypeError, ShapeError (it differs between passes), AutogradError.
   Tensor register_parameter(const std::string& name, Tensor value);
   // A new parameter, filled as `init` says, of the current InitScope's dtype and device.
   Tensor register_parameter(const std::string& name, const Shape& shape, const Initializer& init);
@@ -89,10 +89,10 @@ class Module {
   // that does not fit. The message names the tensor, and nothing has been changed then.
   void load_state_dict(const StateDict& state);
 
-  // Running statistics that forwards have gathered since the last call (batch norm) are folded into the
-  // buffers: once per optimizer step, so that passes and micro-batches count as one batch.
+  // Folds the statistics that forwards have gathered since the last call (batch norm) into the buffers: once
+  // per optimizer step, so that passes and micro-batches count as one batch.
   virtual void commit_statistics();
-  // Forgets them, as after a step that failed.
+  // Forgets them, for instance after a step that failed.
   virtual void discard_statistics();
 
  private:
@@ -113,8 +113,7 @@ class Module {
   bool training_ = true;
 };
 
-// What can be called: Self has `forward`. A root needs no Layer (nobody calls it within a model), but may be
-// one.
+// Base of modules that others call: Self has `forward`. A root need not be one.
 template <class Self>
 struct Layer : Module {
   using Module::Module;
@@ -126,7 +125,7 @@ struct Layer : Module {
   }
 };
 
-// Layers of one type, called "0", "1", ... : owns them, at addresses that stay.
+// Layers of one type, called "0", "1", ...: owns them, at addresses that never change.
 template <class T>
 class ModuleList : public Module {
  public:

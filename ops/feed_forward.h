@@ -5,10 +5,10 @@
 
 namespace tandem {
 
-// linear(linear(x, weight1, bias1, activation), weight2, bias2), as one op where a device's products can
-// apply the activation's derivative: the backward then goes over the hidden tensor once less. x [..., in],
-// weight1 [hidden, in], weight2 [out, hidden]; biases [hidden] and [out] or undefined; gives [..., out].
-// Throws as linear.
+// linear(linear(x, weight1, bias1, activation), weight2, bias2): x [..., in], weight1 [hidden, in], bias1
+// [hidden], weight2 [out, hidden], bias2 [out]; gives [..., out]. Biases may be undefined. On a device, with
+// relu or gelu_tanh, it is one op: the products of its backward apply the activation's derivative themselves,
+// which saves a sweep over the hidden tensor. Dtypes and errors as of linear().
 Tensor feed_forward(const Tensor& x, const Tensor& weight1, const Tensor& bias1, const Tensor& weight2,
                     const Tensor& bias2, Activation activation);
 

@@ -1,6 +1,6 @@
-// A small convolutional network, for R-Drop beyond attention: two blocks of convolution, batch norm, ReLU and
-// pooling, dropout, and a linear head. The convolutions have no bias: batch norm takes it out again, and its
-// gradient would be nothing but rounding, which Adam scales up.
+// A small convolutional network, for R-Drop without attention: two blocks of convolution, batch norm, ReLU
+// and pooling, then dropout and a linear head. The convolutions have no bias: batch norm would cancel it, and
+// Adam would scale up its gradient, which is rounding alone.
 #pragma once
 
 #include "nn/layers.h"

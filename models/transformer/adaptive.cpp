@@ -53,7 +53,7 @@ AdaptiveEmbedding::AdaptiveEmbedding(Module& parent, std::string name, int64_t v
 
 Tensor AdaptiveEmbedding::forward(const Tensor& ids) {
   if (cutoffs.empty()) return embedding(weight, ids, pad_id);
-  // The vectors are made cluster by cluster, and then put where their ids are.
+  // Looks vectors up cluster by cluster, then puts them in the order of their ids.
   const auto values = ids.to_vector<int64_t>();
   std::vector<std::vector<int64_t>> members(cutoffs.size() + 1);
   std::vector<std::pair<size_t, int64_t>> places;

@@ -1,4 +1,4 @@
-// Token embedding with positions: what every Transformer begins with.
+// Token embedding with positions, the first layer of a Transformer.
 #pragma once
 
 #include <string_view>
@@ -24,7 +24,7 @@ struct TokenEmbedding : nn::Layer<TokenEmbedding> {
 
   const int64_t max_positions;
   AdaptiveEmbedding tokens;   // a plain one without cutoffs
-  nn::WordDropout word_drop;  // a dropped word is one of no meaning: only its position is left
+  nn::WordDropout word_drop;  // of a dropped word only the position is left
   Tensor positions;           // [max_positions, dim]
 };
 

@@ -1,4 +1,4 @@
-// What a trainer reads: minibatches of a data set, and the order in which an epoch visits it.
+// Data sets: minibatches, and the order in which an epoch visits them.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,13 @@ struct Batch {
   Tensor valid;      // bool in the shape of target, true where a unit counts; undefined: all do
   int64_t size = 0;  // samples
 
-  Batch to(Device device) const;
-  // The same beside the work that goes on: to be read after backend(device).await_uploads().
+  Batch to(Device device) const;  // tensors that are there already are shared
+  // The same without waiting for the device: to be read after backend(device).await_uploads() only.
   Batch upload(Device device) const;
 };
 
-// What augmentation may depend on: a pure function of the step and of the sample's place in the global batch.
+// What augmentation may depend on: it is a pure function of the step and of the sample's place in the global
+// batch.
 struct BatchContext {
   bool training = false;
   uint64_t seed = 0;
@@ -34,11 +35,13 @@ class Dataset {
  public:
   virtual ~Dataset() = default;
   virtual int64_t size() const = 0;  // samples
+  // The samples of these indices, in that order.
   virtual Batch batch(std::span<const int64_t> indices, const BatchContext& context) const = 0;
 
-  // The samples of each step of an epoch. Shuffled by (seed, epoch); the last, smaller batch is kept.
+  // The samples of each step of an epoch, shuffled by (seed, epoch); the last, smaller batch is kept.
+  // ConfigError for a batch_size below 1.
   virtual std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const;
-  // For evaluation: each once, in order or (texts) by length.
+  // For evaluation: each sample once, in order or (texts) by length. ConfigError likewise.
   virtual std::vector<Indices> ordered_batches(int64_t batch_size) const;
 };
 

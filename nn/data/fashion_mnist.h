@@ -15,8 +15,8 @@ inline constexpr std::array kFashionMnistFiles{"train-images-idx3-ubyte", "train
 inline constexpr const char* kFashionMnistInstalled = "/usr/share/datasets/fashion-mnist";
 
 // Reads {train,t10k}-{images-idx3,labels-idx1}-ubyte, plain or .gz, from `dir`; where they are not all there,
-// from Debian's package if that is installed. IoError otherwise (it names the command
-// that gets them), and as in read_idx.
+// from Debian's package if that is installed. IoError otherwise, naming the command that fetches them, and as
+// of read_idx.
 ImageSplits fashion_mnist_sources(const std::string& dir);
 
 // Whether the four files are in `dir`, plain or as .gz.

@@ -1,4 +1,4 @@
-// IDX files (the format of MNIST and its kin), plain or gzip-compressed: big-endian header
+// IDX files (the format of MNIST), plain or gzip-compressed: big-endian header
 // {0, 0, element type, rank}, one 32-bit size per dimension, then the elements.
 #pragma once
 
@@ -16,7 +16,8 @@ struct IdxArray {
 // trailing bytes, a failed gzip checksum.
 IdxArray read_idx_array(const std::string& file, int rank);
 
-// Images [count, height, width] and their labels [count]; every label must lie in 0..classes.size()-1.
+// Images [count, height, width] and their labels [count]. IoError as above, and for a label outside of
+// 0..classes.size()-1.
 ImageSet read_idx(const std::string& images_file, const std::string& labels_file,
                   const std::vector<std::string>& classes);
 

@@ -28,13 +28,14 @@ class ImageDataset final : public Dataset {
   explicit ImageDataset(ImageSet images);  // normalised by its own mean and deviation
 
   int64_t size() const override { return images_.count; }
-  // ValueError for an index that is none of an image.
+  // inputs {f32 [B, C, H, W]}, target i64 [B]. ValueError for an index outside of [0, size()).
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
 
   const ImageSet& images() const { return images_; }
   const Normalization& normalization() const { return normalization_; }
   int64_t classes() const { return static_cast<int64_t>(images_.classes.size()); }
-  ImageDataset subset(std::span<const int64_t> indices) const;  // those images, in that order
+  // Those images, in that order. ValueError as of batch().
+  ImageDataset subset(std::span<const int64_t> indices) const;
 
  private:
   ImageSet images_;
@@ -42,7 +43,8 @@ class ImageDataset final : public Dataset {
   Augmentation augmentation_;
 };
 
-// Fashion-MNIST in `dir` (fetched when it is not there), normalised by the training images: {train, test}.
+// Fashion-MNIST from `dir`, normalised by the training images: {train, test}. IoError as of
+// fashion_mnist_sources.
 std::pair<ImageDataset, ImageDataset> fashion_mnist(const std::string& dir, Augmentation augmentation = {});
 
 }  // namespace tandem::data

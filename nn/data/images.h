@@ -1,4 +1,4 @@
-// A labelled set of 8-bit images in memory, as every reader of this folder returns it.
+// A labelled set of 8-bit images in memory: what the readers of this folder return.
 #pragma once
 
 #include <cstdint>

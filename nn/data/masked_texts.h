@@ -1,5 +1,5 @@
-// Texts with some words hidden, to learn a language from (BERT: Devlin et al. 2019, arXiv 1810.04805,
-// section 3.1).
+// Data for masked language modelling: texts with some words hidden (BERT: Devlin et al. 2019, arXiv
+// 1810.04805, section 3.1).
 #pragma once
 
 #include "nn/data/text_datasets.h"
@@ -10,7 +10,7 @@ namespace tandem::data {
 // hidden word, and Vocabulary::pad elsewhere. Of the words (not special ids) a share `rate` is chosen, at
 // least one of each text: 80 % of them become <mask>, 10 % another word, 10 % stay.
 //
-// The choice is a pure function of (seed, step, place in the global batch) in training, so that all passes
+// The choice is a pure function: in training of (seed, step, place in the global batch), so that all passes
 // see the same; in evaluation of the sample's index.
 class MaskedTexts final : public Dataset {
  public:

@@ -26,7 +26,7 @@ struct PngInfo {
 
 inline constexpr int64_t kMaxPngSide = 16384;
 
-// What the header says, without reading the picture.
+// The header alone. IoError as of read_png.
 PngInfo read_png_info(const std::string& file);
 
 // Reads any PNG: 1 to 16 bits per channel (rounded to 8), palette, interlaced; transparency is laid over
@@ -34,7 +34,8 @@ PngInfo read_png_info(const std::string& file);
 // corrupt, larger than kMaxPngSide on a side, a size its data cannot fill.
 Image read_png(const std::string& file, PngColor color = PngColor::kAsStored);
 
-// Writes a grey (1 channel) or RGB (3 channels) image.
+// Replaces `file` by a grey (1 channel) or RGB (3 channels) image, in one step. ValueError for pixels that do
+// not fit the sizes, IoError when it cannot be written.
 void write_png(const std::string& file, const Image& image);
 
 }  // namespace tandem::data

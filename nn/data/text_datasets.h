@@ -1,5 +1,5 @@
 // Encoded texts as data sets: ids i64, padded at the end with Vocabulary::pad to the longest of the batch.
-// Texts of nearly one length share a batch.
+// Texts of similar length share a batch.
 #pragma once
 
 #include "nn/data/dataset.h"
@@ -7,15 +7,15 @@
 
 namespace tandem::data {
 
-// What happens to a text of more ids than a model has positions.
+// What becomes of a text of more ids than a model has positions.
 enum class TooLong { cut, skip };
 
 // Pairs of texts, as models::SequenceToSequence takes them: inputs {source [B, S] = ids, eos; target_in [B,
 // T] = bos, ids}; target [B, T] = ids, eos.
 class PairDataset final : public Dataset {
  public:
-  // ValueError for texts that are not as many, or none. Those that are longer than `longest` with their eos
-  // are cut or left out.
+  // Texts of more than `longest` ids with their eos are cut or left out. ValueError unless both sides have
+  // the same number of texts, at least one.
   PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64_t longest, TooLong too_long);
 
   int64_t size() const override { return static_cast<int64_t>(source_.size()); }
@@ -43,7 +43,7 @@ class LanguageModelDataset final : public Dataset {
   LanguageModelDataset(Ids tokens, int64_t length, int64_t context = 0);
 
   int64_t size() const override;  // blocks
-  // An index is the position of a block's first input.
+  // Indices are positions of the blocks' first inputs.
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
   // batch_size counts blocks. Each epoch cuts at another place.
   std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
@@ -65,7 +65,7 @@ enum class PairLayout { joined, separate };
 class TextDataset final : public Dataset {
  public:
   // `second` is empty for single texts. The longer of a joined pair is cut first where both do not fit.
-  // ValueError for parts that are not as many, or none.
+  // ValueError unless all parts have the same number of entries, at least one.
   TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels, int64_t longest,
               PairLayout layout = PairLayout::joined);
   TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores, int64_t longest,
@@ -89,8 +89,8 @@ class TextDataset final : public Dataset {
   int64_t cut_ = 0;
 };
 
-// Indices that share batches with others of nearly their length. A batch holds at most `budget` samples, or
-// tokens with padding; one sample at least. Batches come in an order drawn by (seed, epoch), or by length.
+// Batches of samples of similar length: at most `budget` samples, or with `tokens` that many tokens with
+// padding, but one sample at least. They come in random order, by (seed, epoch), or by length.
 std::vector<Indices> shuffled_by_length(const std::vector<int64_t>& lengths, uint64_t seed, int64_t epoch,
                                         int64_t budget, bool tokens);
 std::vector<Indices> ordered_by_length(const std::vector<int64_t>& lengths, int64_t budget, bool tokens);

@@ -1,6 +1,6 @@
 // Text data from files: plain lines, parallel lines, and TSV with labels or scores. UTF-8 is checked, a byte
-// order mark and carriage returns at the ends of lines are taken off. Whatever cannot be read is an IoError
-// naming file and line; what is left out (empty texts) is counted.
+// order mark and carriage returns at the ends of lines are removed. IoError naming file and line for what
+// cannot be read; empty texts are skipped and counted.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@
 
 namespace tandem::data {
 
-// Where `text` stops being UTF-8 (without surrogates, overlong forms or NUL); npos when it is all right.
+// Position of the first byte that is not UTF-8 (surrogates, overlong forms and NUL are not); npos: there is
+// none.
 size_t invalid_utf8(std::string_view text);
 
 // The lines of a file, also empty ones.
@@ -30,8 +31,8 @@ struct LabelledTexts {
   std::vector<std::string> classes;       // sorted by name
   int64_t skipped = 0;                    // lines without a text
 };
-// "label<TAB>text" or "label<TAB>text<TAB>second" a line, the same on all. With `classes` those are the known
-// ones: another label is an IoError, as is a file with labels of one class without them.
+// "label<TAB>text" or "label<TAB>text<TAB>second" a line, the same on all. `classes` are the known ones:
+// another label is an IoError. Without them, so is a file of one class.
 LabelledTexts read_labelled(const std::string& file, const std::vector<std::string>& classes = {});
 
 struct ScoredTexts {

@@ -34,8 +34,8 @@ class Vocabulary {
   void save(const std::string& file) const;         // a SentencePiece model, which its own tools read too
 
   Ids encode(std::string_view text) const;  // without special ids
-  std::string decode(
-      std::span<const int64_t> ids) const;  // special ids left out; ValueError for one too large
+  // ValueError for ids outside of [0, size()). A text has no special ids.
+  std::string decode(std::span<const int64_t> ids) const;
   std::string piece(int64_t id) const;
   int64_t size() const;
   std::string fingerprint() const;  // of its bytes, 16 hexadecimal digits: tells vocabularies apart

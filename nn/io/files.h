@@ -12,13 +12,13 @@ namespace tandem::data {
 // Size in bytes of a regular file; IoError if it is missing or is something else. `reader` opens the message.
 int64_t checked_file_size(std::string_view reader, const std::string& file);
 
-// The first min(size, limit) bytes of a file.
+// The first min(size, limit) bytes of a file. IoError as above.
 std::string read_file_start(std::string_view reader, const std::string& file, int64_t limit);
 
 // The whole file; IoError when it is larger than `limit` bytes.
 std::string read_file(std::string_view reader, const std::string& file, int64_t limit);
 
-// Replaces `file` (its folder must exist) by `bytes` in one step.
+// Replaces `file` (its folder must exist) by `bytes` in one step. IoError when that fails.
 void write_file(const std::string& file, std::string_view bytes);
 // The same with the parts one after another.
 void write_file(const std::string& file, std::span<const std::string_view> parts);
@@ -26,7 +26,7 @@ void write_file(const std::string& file, std::span<const std::string_view> parts
 // "<file>.tmp-<process>-<number>": a name beside `file` that no other writer uses.
 std::string temporary_name(const std::string& file);
 
-// A fresh folder inside `parent` (made if need be), removed with all it holds at the end of its scope.
+// A new folder inside `parent` (made if need be), removed with its contents at the end of the scope.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::string& parent);

@@ -26,8 +26,8 @@ struct SafeTensors {
 // reserved or not UTF-8, ShapeError for a tensor that differs between passes, IoError.
 void save_safetensors(const std::string& file, const NamedTensors& tensors, const Metadata& metadata = {});
 
-// Trusts nothing: every size is checked against the file before memory is taken. IoError naming the file, the
-// position and what was expected.
+// Every size is checked against the file before memory is taken. IoError naming the file, the position and
+// what was expected.
 SafeTensors load_safetensors(const std::string& file);
 
 }  // namespace tandem::nn

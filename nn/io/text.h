@@ -1,3 +1,4 @@
+// Strings.
 #pragma once
 
 #include <string>

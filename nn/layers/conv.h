@@ -16,7 +16,8 @@ struct Conv2dConfig {  // pairs are {height, width}
 
 // x [N, in, H, W] to [N, out, H', W'] (ops/conv2d.h). Parameters: weight [out, in / groups, KH, KW], bias
 // [out]; both start in U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as in PyTorch. Kernels are {height, width}, or one
-// number for both. ConfigError for sizes below 1 and for groups that do not divide `in` and `out`.
+// number for both. ConfigError for sizes below 1 and for groups that do not divide `in` and `out`, ShapeError
+// as of conv2d().
 struct Conv2d : Layer<Conv2d> {
   Conv2d(Module& parent, std::string name, int64_t in, int64_t out, const Shape& kernel,
          Conv2dConfig config = {});

@@ -1,5 +1,6 @@
-// The layers of noise. They change nothing in evaluation mode and where p is 0; in training they need a
-// PassContext (the trainer opens one), whose rates take the place of p of every Dropout in each pass.
+// Layers of noise: identities in evaluation mode and where p is 0. In training they need a PassContext (the
+// trainer opens one; AutogradError without), whose rates replace p of every Dropout in each pass. ConfigError
+// unless p is in [0, 1).
 #pragma once
 
 #include <functional>
@@ -8,8 +9,7 @@
 
 namespace tandem::nn {
 
-// Zeroes elements with probability p and divides the others by 1 - p (ops/dropout.h). ConfigError unless p is
-// in [0, 1).
+// Zeroes elements of x, of any shape, with probability p and divides the others by 1 - p (ops/dropout.h).
 struct Dropout : Layer<Dropout> {
   Dropout(Module& parent, std::string name, double p = 0.5);
   Tensor forward(const Tensor& x);
@@ -17,7 +17,7 @@ struct Dropout : Layer<Dropout> {
   const double p;
 };
 
-// Stochastic depth: zeroes whole samples of a residual branch (ops/drop_path.h).
+// Stochastic depth: zeroes whole samples of a residual branch [B, ...] (ops/drop_path.h).
 struct DropPath : Layer<DropPath> {
   DropPath(Module& parent, std::string name, double p);
   Tensor forward(const Tensor& x);
@@ -25,19 +25,19 @@ struct DropPath : Layer<DropPath> {
   const double p;
 };
 
-// LayerDrop (Fan, Grave, Joulin 2020, arXiv 1909.11556): a layer left out with probability p in training, one
-// draw for each pass and call; in evaluation every layer is there. A layer that all passes leave out is not
-// computed and has no gradient; in a recorded step (TrainerOptions::cuda_graph) it is, and its gradient is 0.
+// LayerDrop (Fan, Grave, Joulin 2020, arXiv 1909.11556): leaves out a layer with probability p, one draw for
+// each pass and call. A layer that all passes leave out is not computed and has no gradient; in a recorded
+// step (TrainerOptions::cuda_graph) it is computed, and its gradient is 0.
 struct LayerDrop : Layer<LayerDrop> {
   LayerDrop(Module& parent, std::string name, double p);
-  // layer(x), and x in the passes that leave the layer out.
+  // layer(x), of the shape of x; x itself in the passes that leave the layer out.
   Tensor forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer);
 
   const double p;
 };
 
-// Word dropout: the vectors of whole tokens, x [B, T, D], are replaced by `other` [D] with probability p,
-// each pass its own.
+// Word dropout (Iyyer et al. 2015, ACL): replaces the vectors of whole tokens, x [B, T, D], by `other` [D] or
+// [1] with probability p; each pass draws its own.
 struct WordDropout : Layer<WordDropout> {
   WordDropout(Module& parent, std::string name, double p);
   Tensor forward(const Tensor& x, const Tensor& other);

@@ -10,7 +10,7 @@ namespace tandem::nn {
 
 // weight[indices]: integers of any shape to [..., dim]. Parameter weight [num, dim], from N(0, 1); row
 // padding_idx starts at 0 and gets no gradient. ConfigError for sizes below 1 or a padding_idx outside of the
-// table.
+// table, ValueError for an index outside of it.
 struct Embedding : Layer<Embedding> {
   Embedding(Module& parent, std::string name, int64_t num, int64_t dim,
             std::optional<int64_t> padding_idx = {});

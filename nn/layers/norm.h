@@ -1,4 +1,5 @@
-// Layers of normalisation (ops/norms/norms.h has the formulas). Scales start at 1, shifts at 0.
+// Layers of normalisation (ops/norms/norms.h has the formulas). Scales start at 1, shifts at 0. ConfigError
+// for sizes below 1, ShapeError for inputs that do not fit.
 #pragma once
 
 #include "nn/module.h"
@@ -10,7 +11,8 @@ struct LayerNormOptions {
   double eps = 1e-5;
   bool bias = true;
 };
-// Over the trailing dimensions `normalized_shape`; parameters weight and bias of that shape.
+// Over the trailing dimensions `normalized_shape`; parameters weight and bias of that shape (Ba, Kiros,
+// Hinton 2016, arXiv 1607.06450).
 struct LayerNorm : Layer<LayerNorm> {
   LayerNorm(Module& parent, std::string name, const Shape& normalized_shape, LayerNormOptions options = {});
   LayerNorm(Module& parent, std::string name, int64_t size, LayerNormOptions options = {})
@@ -22,7 +24,7 @@ struct LayerNorm : Layer<LayerNorm> {
   Tensor weight, bias;  // bias is undefined without
 };
 
-// Over the last dimension; parameter weight [size].
+// Over the last dimension; parameter weight [size] (Zhang, Sennrich 2019, arXiv 1910.07467).
 struct RMSNorm : Layer<RMSNorm> {
   RMSNorm(Module& parent, std::string name, int64_t size, double eps = 1e-6);
   Tensor forward(const Tensor& x);
@@ -36,9 +38,10 @@ struct BatchNormOptions {
   double momentum = 0.1;  // of the running statistics: (1 - momentum) * running + momentum * batch
 };
 // x [N, C, H, W], over all but the channels; parameters weight and bias, buffers running_mean and
-// running_var, all [C]. In training each pass is normalised by its own batch statistics. They reach the
-// running ones in commit_statistics, once per optimizer step, as the average over the step's passes and
-// micro-batches; a forward that a plan runs again (PassOptions::updates_statistics) is not counted twice.
+// running_var, all [C] (Ioffe, Szegedy 2015, arXiv 1502.03167). In training each pass is normalised by its
+// own batch statistics. They reach the running ones in commit_statistics, once per optimizer step, as the
+// average over the step's passes and micro-batches; a forward that a plan runs again
+// (PassOptions::updates_statistics) counts once.
 struct BatchNorm2d : Layer<BatchNorm2d> {
   BatchNorm2d(Module& parent, std::string name, int64_t channels, BatchNormOptions options = {});
   Tensor forward(const Tensor& x);

@@ -11,7 +11,8 @@ struct FeedForwardOptions {
   Activation activation = Activation::gelu;
   double dropout = 0;  // after the activation
 };
-// fc2(drop(activation(fc1(x)))): [..., dim] to [..., dim] by way of `hidden`.
+// fc2(drop(activation(fc1(x)))): [..., dim] to [..., hidden] to [..., dim]. Without dropout between the two
+// it is one op (ops/feed_forward.h).
 struct FeedForward : Layer<FeedForward> {
   FeedForward(Module& parent, std::string name, int64_t dim, int64_t hidden, FeedForwardOptions options = {});
   Tensor forward(const Tensor& x);
@@ -25,7 +26,7 @@ struct FeedForward : Layer<FeedForward> {
 struct TransformerEncoderLayerOptions {
   double dropout = 0;             // of each branch's output
   double attention_dropout = 0;   // of the attention probabilities
-  double activation_dropout = 0;  // inside of the feed-forward network
+  double activation_dropout = 0;  // between the layers of the feed-forward network
   double drop_path = 0;           // stochastic depth of each branch
   Activation activation = Activation::gelu;
   bool norm_first = true;  // x + branch(norm(x)); otherwise norm(x + branch(x)), as in the original
@@ -38,7 +39,8 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
                           TransformerEncoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
-  // A causal layer's output at one more position, x [B, 1, dim], after those in `past`, which it joins.
+  // A causal layer's output [B, 1, dim] at the position after those in `past`, to which it adds its own keys
+  // and values.
   Tensor step(const Tensor& x, KeyValues& past);
 
   const bool norm_first;
@@ -59,7 +61,7 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
 struct TransformerDecoderLayerOptions {
   double dropout = 0;             // of each branch's output
   double attention_dropout = 0;   // of the attention probabilities, in self- and cross-attention
-  double activation_dropout = 0;  // inside of the feed-forward network
+  double activation_dropout = 0;  // between the layers of the feed-forward network
   Activation activation = Activation::relu;
   bool norm_first = false;  // x + branch(norm(x)); otherwise norm(x + branch(x)), as in the original
   double norm_eps = 1e-5;
@@ -71,8 +73,8 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
   TransformerDecoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
                           TransformerDecoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& memory, const Tensor& memory_key_padding_mask = {});
-  // The output at one more position, x [B, 1, dim], after those in `past`, which it joins; `memory` as
-  // cross_attn.project() gave it.
+  // The output [B, 1, dim] at the position after those in `past`, to which it adds its own keys and values;
+  // `memory` is what cross_attn.project() made of the encoder's output.
   Tensor step(const Tensor& x, KeyValues& past, const KeyValues& memory,
               const Tensor& memory_key_padding_mask = {});
 

@@ -1,6 +1,6 @@
-// SimCSE (Gao, Yao, Chen 2021, arXiv 2104.08821): sentence embeddings that are close to that of the same
-// sentence under another dropout mask (unsupervised), or of a sentence that follows from it (supervised), and
-// far from those of the others in the batch.
+// SimCSE (Gao, Yao, Chen 2021, arXiv 2104.08821): contrastive training of sentence embeddings. Positives are
+// the same sentence under another dropout mask (unsupervised) or a sentence that follows from it
+// (supervised); negatives are the other sentences of the batch.
 #pragma once
 
 #include <functional>
@@ -14,18 +14,19 @@ namespace tandem::nn {
 using Embed = std::function<Tensor(const Tensor& ids)>;
 
 struct ContrastiveOptions {
-  double temperature = 0.05;  // above 0
+  double temperature = 0.05;  // divides the cosines; above 0
 };
 
 // InfoNCE: sum_i -log(exp(cos(a_i, c_i) / t) / sum_j exp(cos(a_i, c_j) / t)) / divisor (0: by the number of
-// anchors). anchors a [N, D]; candidates c [M, D], M >= N: the first N are the anchors' own. Of one pass
-// each. ShapeError, ConfigError; ValueError for an embedding that is 0 or not finite.
+// anchors). Anchors a [N, D]; candidates c [M, D], M >= N, the first N the anchors' positives; one pass each.
+// ShapeError; ConfigError for a temperature out of range; ValueError for an embedding that is 0 or not
+// finite.
 LossParts contrastive_loss(const Tensor& anchors, const Tensor& candidates,
                            const ContrastiveOptions& options = {}, double divisor = 0);
 
-// Unsupervised: inputs[0] of a batch is ids, the two views are the two passes. ConfigError while training for
-// other than 2 passes, or a model without noise. Reported as accuracy: the fraction whose own other view is
-// the closest. In eval mode both views are the same.
+// Unsupervised: inputs[0] of a batch is ids [B, T], the two views are the two passes. Accuracy is the
+// fraction whose other view is the closest; in eval mode both views are the same. ConfigError while training
+// for other than 2 passes, or a model without noise.
 class UnsupervisedSimCse final : public Objective {
  public:
   UnsupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options = {});
@@ -60,12 +61,12 @@ class SupervisedSimCse final : public Objective {
   ContrastiveOptions options_;
 };
 
-// cos(a_i, b_i) of [N, D] and [N, D].
+// cos(a_i, b_i) of [N, D] and [N, D]. ValueError for a row that is 0 or not finite.
 std::vector<double> cosine_similarities(const Tensor& a, const Tensor& b);
 
-// How SimCSE is judged: Spearman's correlation of the cosines of pairs with the scores people gave them.
-// Batches hold a pair's two texts as inputs[0] and inputs[1], and the score as the target. The model is to be
-// in eval mode.
+// Semantic similarity: Spearman's correlation between the cosines of pairs and human scores. Batches hold the
+// two texts as inputs[0] and inputs[1], and the scores as the target. Put the model in eval mode first.
+// ValueError as of metrics::spearman.
 double similarity_spearman(const Embed& embed, const data::Dataset& pairs, int64_t batch_size = 256);
 
 }  // namespace tandem::nn

@@ -1,4 +1,4 @@
-// Where regularizers reach into a model: between its levels, and between its trunk and its head.
+// Hooks for regularizers: between the levels of a model, and between its trunk and its head.
 #pragma once
 
 #include <functional>
@@ -8,11 +8,11 @@
 
 namespace tandem::nn {
 
-// Called with what a level gives, and returns what the next one takes: level 0 is the embedding before its
-// dropout, level i the i-th layer. Written for one pass, as models are.
+// Called with the output of each level; its result goes on to the next one. Level 0 is the embedding before
+// its dropout, level i the i-th layer. Written for one pass, as models are.
 using HiddenHook = std::function<Tensor(int64_t level, const Tensor& hidden)>;
 
-// A classifier as the methods of nn/methods/methods.h see it; models/ makes one of each of its encoders.
+// A classifier as nn/methods/methods.h sees it: hookable(model) of the encoders in models/.
 struct Hookable {
   Module& module;
   int64_t levels;                                                              // the hook's: 0 to levels - 1

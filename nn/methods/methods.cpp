@@ -18,7 +18,7 @@ LossParts sum_of(const LossParts& a, double weight_a, const LossParts& b, double
           .correct = a.correct};
 }
 
-// R-Drop as it is; the others change what is done while training.
+// R-Drop itself; the others change what happens in training.
 class Method : public Objective {
  public:
   explicit Method(const Hookable& model) : model_(model) {}
@@ -108,14 +108,14 @@ class Fgm final : public Method {
   bool recordable() const override { return false; }
 
  protected:
-  // Both logits, [2B, classes]. The second forward has the noise of the first: it is the same function, at a
-  // point close by, and g is its gradient.
+  // Both logits, [2B, classes]. The second forward has the noise of the first: it is the same function at a
+  // nearby point, and g is its gradient.
   Tensor run(const data::Batch& batch) override {
     const PassOptions pass = PassContext::require("fgm").options();
     one_pass("fgm", pass.count);
     Tensor embedding, clean, g;
     {
-      const GradMode tape(true);  // also where the plan records nothing yet
+      const GradMode tape(true);  // also where the plan runs without one
       clean = model_.logits(batch, [&](int64_t level, const Tensor& x) {
         if (level > 0) return x;
         return embedding = x.requires_grad() ? x : x.detach().requires_grad_();
@@ -130,7 +130,7 @@ class Fgm final : public Method {
                 })});
   }
 
-  // Its ce is the sum of both; right are the predictions of the batch as it is.
+  // ce is the sum of both; accuracy is that of the batch without perturbation.
   LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                        int passes) override {
     one_pass("fgm", passes);
@@ -195,7 +195,7 @@ Tensor Mixing::operator()(const Tensor& x) const {
 }
 
 Mixing draw_mixing(const PassOptions& pass, const data::Batch& batch, double a, int64_t levels) {
-  // The micro-batch's place is the number of the call, so that each draws its own.
+  // The call number is the place of the micro-batch, so that each draws its own order.
   const auto key = [&](const char* what, uint64_t call) {
     return noise_key(pass.seed, pass.step, site_hash(what), static_cast<uint32_t>(call), Purpose::mixup);
   };

@@ -1,4 +1,4 @@
-// Regularizers to judge R-Drop by: each is an objective of a classifier, trained by the same trainer.
+// Baselines to compare with R-Drop, each an Objective of a classifier.
 //
 //   name             loss of a batch                                                        passes
 //   plain            CE                                                                     1
@@ -11,8 +11,8 @@
 //   multisample      mean of CE over several dropped heads on one trunk                     any: the heads
 //                    (Inoue 2019, 1905.09788)
 //
-// They act in training only: in eval mode each is the plain classifier. What is drawn is a pure function of
-// (seed, step, place in the global batch): a run that is resumed, and every plan, draws the same.
+// They act in training only: in eval mode each is the plain classifier. Their random choices are pure
+// functions of (seed, step, place in the global batch): resumed runs, and all plans, draw the same.
 #pragma once
 
 #include <memory>
@@ -31,26 +31,25 @@ struct MethodOptions {
 };
 
 // Batches have labels [B]. The model must outlive the objective. ConfigError for an unknown name or an option
-// out of its range; while training, for a number of passes or an alpha that the method cannot have.
+// out of its range; while training, for a number of passes or an alpha that the method does not allow.
 std::unique_ptr<Objective> make_method(const std::string& name, const Hookable& model,
                                        const MethodOptions& options = {});
 std::vector<std::string> method_names();
 
-// What MixUp does to a micro-batch: sample i becomes lambda x_i + (1 - lambda) x_order[i].
+// MixUp of a micro-batch: sample i becomes lambda x_i + (1 - lambda) x_order[i].
 struct Mixing {
   double lambda = 1;
   std::vector<int64_t> order;
   int64_t level = 0;
 
-  Tensor operator()(const Tensor& x) const;  // along the first dimension
+  Tensor operator()(const Tensor& x) const;  // [B, ...]
 };
 
-// lambda ~ Beta(a, a) and the level in [0, levels) are those of the whole step, the order is the
-// micro-batch's: partners are found among the samples that are computed together. Those that do not count
-// stay by themselves.
+// One lambda ~ Beta(a, a) and one level in [0, levels) for the whole step, one order for each micro-batch,
+// whose samples are computed together. Samples that do not count are their own partners.
 Mixing draw_mixing(const PassOptions& pass, const data::Batch& batch, double a, int64_t levels);
 
-// epsilon g / |g| of each sample, the first dimension; 0 where g is.
+// epsilon g / |g| of each sample (the first dimension) of g, in its shape; 0 where g is 0.
 Tensor fgm_perturbation(const Tensor& gradient, double epsilon);
 
 }  // namespace tandem::nn

@@ -19,7 +19,7 @@ struct Bleu {
   int64_t references = 1;
 };
 
-// One or several reference lists, each as long as `hypotheses`. ValueError where they are not, or are empty.
+// One or several lists of references, each as long as `hypotheses`; ValueError otherwise, and for empty ones.
 Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references);
 Bleu corpus_bleu(const Texts& hypotheses, const Texts& reference);
 

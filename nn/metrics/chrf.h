@@ -20,7 +20,7 @@ struct Chrf {
   std::string signature() const;  // in sacreBLEU's form
 };
 
-// One or several reference lists, each as long as `hypotheses`. ValueError where they are not, or are empty.
+// One or several lists of references, each as long as `hypotheses`; ValueError otherwise, and for empty ones.
 Chrf corpus_chrf(const std::vector<std::string>& hypotheses,
                  const std::vector<std::vector<std::string>>& references, const ChrfOptions& options = {});
 Chrf corpus_chrf(const std::vector<std::string>& hypotheses, const std::vector<std::string>& reference,

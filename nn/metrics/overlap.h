@@ -1,5 +1,5 @@
-// How near the sources of a test are to what was trained on: a score by overlap tells near-templates from
-// texts that are new.
+// Overlap of test sources with the training data: shows whether a score is one of new texts or of near
+// copies.
 #pragma once
 
 #include <string>

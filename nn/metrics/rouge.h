@@ -10,8 +10,8 @@ struct Rouge {
   double rouge1 = 0, rouge2 = 0, rougeL = 0;  // F-measures, 0 to 100
 };
 
-// The mean over the pairs. Tokens are runs of a-z and 0-9 of the lower-case text. ValueError for lists that
-// are not as long as each other, or empty.
+// The mean over the pairs. Tokens are runs of a-z and 0-9 of the lower-case text. ValueError for lists of
+// different lengths, or empty ones.
 Rouge rouge(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references);
 
 }  // namespace tandem::metrics

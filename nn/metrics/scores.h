@@ -1,4 +1,4 @@
-// How good predictions are: of classes, of numbers, of a language model.
+// Scores of predictions: of classes, of numbers, of a language model.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace tandem::metrics {
 using Classes = std::vector<int64_t>;
 using Numbers = std::vector<double>;
 
-double accuracy(const Classes& predicted, const Classes& target);
+double accuracy(const Classes& predicted, const Classes& target);  // 0 to 1
 // The mean of the classes' F1, over the classes that occur in either; 0 for one without a true positive.
 double macro_f1(const Classes& predicted, const Classes& target);
 // Matthews' correlation for any number of classes (Gorodkin 2004); 0 where either side is of one class.

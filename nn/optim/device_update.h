@@ -1,4 +1,4 @@
-// An optimizer's rule (nn/optim/rules.h) on a device.
+// Runs an optimizer's rule (nn/optim/rules.h) over all parameters of an update on a device.
 #pragma once
 
 #include "autograd/kernel.h"

@@ -71,7 +71,7 @@ class Optimizer {
   void check_option(const char* option, double value, double low, double high) const;
 
  private:
-  // Updates the elements [begin, end) of a slot; called from several threads.
+  // Updates the elements [begin, end) of a slot; runs on several threads.
   virtual void update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin,
                       int64_t end) const = 0;
   // The same for all elements of the tensors of an update on a device: run_rule (device_update.h).

@@ -1,5 +1,5 @@
-// The update rules of the optimizers, element by element, for the loops of the CPU and of devices. A rule has
-// the state's number of tensors, the factors of one step (made once, in f64), and the update itself.
+// Update rules of the optimizers, element by element, shared by CPU and CUDA: the number of state tensors,
+// the factors of one step (computed once, in f64), and the update.
 #pragma once
 
 #include <cmath>
@@ -31,9 +31,9 @@ struct AdamRule {
   }
   template <class C>
   static constexpr void apply(const Factors<C>& f, C g, C& p, C& m, C& v) {
-    const C slope = g + f.decay * p;
-    m = f.b1 * m + f.a1 * slope;
-    v = f.b2 * v + f.a2 * slope * slope;
+    const C gradient = g + f.decay * p;
+    m = f.b1 * m + f.a1 * gradient;
+    v = f.b2 * v + f.a2 * gradient * gradient;
     p = f.keep * p - f.rate * m / (f.scale * std::sqrt(v) + f.eps);
   }
 };
@@ -72,9 +72,9 @@ struct MomentumRule {
   }
   template <class C>
   static constexpr void apply(const Factors<C>& f, C g, C& p, C& b) {
-    const C slope = g + f.decay * p;
-    b = f.momentum * b + slope;
-    p = p - f.rate * (f.of_gradient * slope + f.of_buffer * b);
+    const C gradient = g + f.decay * p;
+    b = f.momentum * b + gradient;
+    p = p - f.rate * (f.of_gradient * gradient + f.of_buffer * b);
   }
 };
 

@@ -54,8 +54,8 @@ double Schedule::operator()(int64_t step) const {
   const auto t = static_cast<double>(step), warmup = static_cast<double>(options_.warmup);
   const bool rising = step < options_.warmup;
   const double rise = rising ? t / warmup : 1;
-  // How far the way from the warm-up to `total` is gone, for those that have one.
-  const double gone = std::min(1.0, (t - warmup) / (static_cast<double>(options_.total) - warmup));
+  // From 0 at the end of the warm-up to 1 at `total`, for the schedules that have one.
+  const double progress = std::min(1.0, (t - warmup) / (static_cast<double>(options_.total) - warmup));
   const double floor = options_.floor;
   switch (kind_) {
     case Kind::constant:
@@ -65,9 +65,9 @@ double Schedule::operator()(int64_t step) const {
     case Kind::inverse_sqrt:
       return rising ? rise : std::sqrt(warmup / t);
     case Kind::cosine:
-      return rising ? rise : floor + (1 - floor) * (1 + std::cos(std::numbers::pi * gone)) / 2;
+      return rising ? rise : floor + (1 - floor) * (1 + std::cos(std::numbers::pi * progress)) / 2;
     default:
-      return rising ? rise : 1 - (1 - floor) * gone;
+      return rising ? rise : 1 - (1 - floor) * progress;
   }
 }
 

@@ -17,7 +17,7 @@ struct ScheduleOptions {
   double gamma = 0.1;     // step: the factor of one decay, in (0, 1]
 };
 
-// ConfigError where an option is out of range or, as `total` for cosine, missing.
+// ConfigError for an option that is out of range or, as `total` for cosine, missing.
 class Schedule {
  public:
   Schedule() = default;  // constant

@@ -1,4 +1,5 @@
-// Many tensors as one kernel of a device is told of them: a table on the device, cut into chunks of elements.
+// Table of tensors for a multi-tensor kernel, which lies on the device and cuts them into chunks, and the
+// kernels' arguments.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ struct TensorRow {
   void* state[2] = {};
   int64_t numel = 0;
   int64_t first_chunk = 0;
-  int64_t steps_ahead = 0;  // of the count that the call gives
+  int64_t steps_ahead = 0;  // added to OptimizerStep::steps
   double lr_ratio = 1, weight_decay = 0;
   bool aligned = false;  // 16 bytes may be read and written at once
   bool operator==(const TensorRow&) const = default;
@@ -27,14 +28,14 @@ struct TensorRows {  // on the device
   int64_t chunks = 0;
 };
 
-// One update of all parameters, T being their type. Nothing is done where there is a norm that is not finite.
+// One update of all parameters of type T; does nothing where `norm` is given and not finite.
 template <class Rule, class T>
 struct OptimizerStep {
   TensorRows tensors;
   Rule rule;
   double lr;
   int64_t steps;               // the number of this update, from 1
-  const StepScalars* scalars;  // in place of both, while the step is being recorded; or null
+  const StepScalars* scalars;  // replaces lr and steps in a recorded step; else null
   const double* norm;          // or null
 };
 

@@ -1,4 +1,4 @@
-// The table of a kernel over many tensors, on their device.
+// Keeps a table of tensors (nn/optim/tensor_rows.h) on their device.
 #pragma once
 
 #include <vector>
@@ -13,14 +13,14 @@ struct DeviceUpdate {
   TensorRows tensors;
   Tensor on;  // one of the parameters
   double lr;
-  int64_t steps;       // the number of the update that the rows' steps_ahead adds to
+  int64_t steps;       // the number of the update, to which a row adds its steps_ahead
   const double* norm;  // of the gradients, on the device; or null
 };
 
 class TensorTable {
  public:
-  // The rows on the device, of tensors that are there; they are copied only when they are not those of the
-  // call before. first_chunk and aligned are filled in.
+  // The rows on the device, where their tensors are; copied only when they differ from those of the last
+  // call. Fills in first_chunk and aligned.
   TensorRows rows(std::vector<TensorRow> rows, Device device);
 
  private:

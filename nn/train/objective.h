@@ -1,5 +1,5 @@
-// An objective joins a model to a loss: everything the trainer knows about a task. A user's own is these few
-// functions; the classification of the bundled models is below.
+// An objective joins a model to a loss: all that the trainer knows about a task. A user's own implements
+// these few functions; classification and regression are below.
 #pragma once
 
 #include "nn/data/dataset.h"
@@ -8,29 +8,29 @@
 
 namespace tandem::nn {
 
+// Batches are on the module's device, except those of valid_units, which are on the host.
 class Objective {
  public:
   virtual ~Objective() = default;
   virtual Module& module() = 0;
 
-  // What the loss needs of one batch, written for one pass: logits, say, or the input of a large output
-  // layer.
+  // What the loss needs of one batch, written for one pass: for instance logits, or the input of a large
+  // output layer.
   virtual Tensor forward(const data::Batch& batch) = 0;
 
-  // The loss of m passes of that. `passes` is m, also where the output is the same in all passes.
+  // The loss of m passes of that output. `passes` is m, also where the output is the same in all passes.
   virtual LossParts loss(const Tensor& output, const data::Batch& batch, const RDropOptions& options,
                          int passes) = 0;
 
-  // batch is on the module's device, but for valid_units.
-  // Units (examples, tokens) of the batch that count: summed over a whole step, they are the loss's divisor.
-  // Here: those of the valid mask whose label is not RDropOptions::ignore_index's default.
+  // How many units (examples, tokens) of the batch count: their sum over a step is the loss's divisor.
+  // Here: those in batch.valid whose label is not the default RDropOptions::ignore_index.
   virtual int64_t valid_units(const data::Batch& batch) const;
 
-  // Reported as "accuracy" (fraction of valid units that are right) when true.
+  // Whether "accuracy", the fraction of valid units that are right, is reported.
   virtual bool counts_correct() const { return true; }
 
-  // Whether a step can be recorded (TrainerOptions::cuda_graph): the host neither decides nor computes
-  // anything in forward and loss, and the loss leaves LossParts::device_sums.
+  // Whether steps can be recorded (TrainerOptions::cuda_graph): forward and loss decide and compute nothing
+  // on the host, and the loss leaves LossParts::device_sums.
   virtual bool recordable() const { return true; }
 };
 

@@ -56,7 +56,7 @@ void Progress::update(int64_t done, const std::string& text, double run_seconds_
     return line + fmt::format("{:3}%  {}  {:.0f} {}/s  {} left, {} of the run", 100 * done_ / total_, text,
                               rate, unit_, left, run_left);
   };
-  // Narrow windows go without the bar, then without what can be told from the rest.
+  // Narrow windows lose the bar first, then what follows from the rest.
   std::string line = compose(0);
   if (line.size() >= width) {
     line = fmt::format("{} {} {:.0f}/s {} left", label_, text, rate, run_left);

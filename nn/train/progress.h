@@ -1,5 +1,5 @@
-// A live progress bar on standard error: the time left, what the caller says, and a rate. Where standard
-// error is not a terminal nothing is drawn.
+// A live progress bar on standard error with a text, a rate and the time left. Draws nothing where standard
+// error is not a terminal.
 #pragma once
 
 #include <chrono>
@@ -16,8 +16,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `done` of `total` units, with `text` after the bar, and the seconds left of the whole run. Draws at most
-  // ten times a second, as much as fits in the window's width.
+  // `done` of `total` units, `text` after the bar, and the seconds left of the whole run. Draws at most ten
+  // times a second, cut to the width of the window.
   void update(int64_t done, const std::string& text, double run_seconds_left);
 
   double seconds() const;  // since it began
@@ -30,7 +30,7 @@ class Progress {
   std::chrono::steady_clock::time_point start_, last_;
 };
 
-// Columns of the terminal that standard error is; as many as can be where it is none.
+// Columns of the terminal on standard error; SIZE_MAX without one.
 size_t terminal_width();
 
 // "1:23" or "1:02:03".

@@ -9,7 +9,7 @@
 
 namespace tandem::nn {
 
-// Each keeps gradients and a batch of its own; steps of further shapes run as if there were no recordings.
+// Each keeps gradients and a batch of its own.
 constexpr int kMostRecordings = 32;
 
 struct RecordedSteps::Recorded {
@@ -17,12 +17,12 @@ struct RecordedSteps::Recorded {
   std::unique_ptr<Recording> work;
   std::vector<LossParts> parts;
   Tensor norm;        // of the gradients, f64 []
-  Tensors gradients;  // what the parameters' gradients are after a replay
+  Tensors gradients;  // of the parameters after a replay
 };
 
 namespace {
 
-// Steps of one recording have equal signatures: what the host decides, and what shapes decide.
+// Steps of equal signatures share a recording: their shapes and numbers of passes are the same.
 std::string signature(const StepBatches& batches, const StepOptions& options) {
   std::string text = fmt::format("{} passes", options.passes);
   for (const data::Batch& batch : batches.micro_batches) {
@@ -56,7 +56,7 @@ StepBatches clone(const StepBatches& batches) {
   return result;
 }
 
-// Running statistics take in those of the step, or stay as they are where the norm is not finite.
+// Folds the step's statistics into the running ones, which stay as they are where the norm is not finite.
 void commit_statistics_if_finite(Module& module, const Tensor& norm) {
   const NamedTensors buffers = module.named_buffers(), before = nn::clone(buffers);
   module.commit_statistics();
@@ -110,7 +110,7 @@ std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const S
   const Tensors parameters = objective_.module().parameters();
   for (size_t i = 0; i < parameters.size(); ++i) {
     parameters[i].grad() = recorded.gradients[i];
-    parameters[i].bump_version();  // copies in other types are of the weights before
+    parameters[i].bump_version();  // cached casts are of the old weights
   }
   optimizer_.set_lr(lr);
   optimizer_.replayed();
@@ -121,13 +121,12 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
   Backend& backend = tandem::backend(scalars_.device());
   const Tensors parameters = objective_.module().parameters();
   optimizer_.zero_grad();
-  // Copies of weights in another type must be made within the recording, though there may be one that is
-  // right this once.
+  // Invalidate cached casts of weights, so that the recording makes its own.
   for (const Tensor& parameter : parameters) parameter.bump_version();
   const RecordedScalars scope(static_cast<const StepScalars*>(scalars_.device_raw()), values);
   StepOptions relative = options;
-  relative.sample_offset = 0;  // of the step: kernels add the step's own (PassOptions::sample_offset)
-  backend.begin_recording(latest_ ? latest_->work.get() : nullptr);  // which never run at the same time
+  relative.sample_offset = 0;  // relative to the step's, which kernels add (PassOptions::sample_offset)
+  backend.begin_recording(latest_ ? latest_->work.get() : nullptr);  // the two never run at the same time
   try {
     recorded.parts = backward(objective_, recorded.batches, relative);
     for (const LossParts& part : recorded.parts)
@@ -135,7 +134,7 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
     recorded.norm = clip_norm_ > 0 ? gradient_norm_.clip_tensor(parameters, clip_norm_)
                                    : gradient_norm_.norm_tensor(parameters);
     const NoGradGuard no_grad;
-    for (const LossParts& part : recorded.parts)  // nor is a step taken whose loss is not finite
+    for (const LossParts& part : recorded.parts)  // not finite where the loss is not
       recorded.norm = recorded.norm + (part.loss - part.loss).to(DType::f64);
     optimizer_.step(recorded.norm);
     commit_statistics_if_finite(objective_.module(), recorded.norm);

@@ -1,9 +1,9 @@
-// Training steps whose shapes repeat, each recorded once and then given to the device by one call (a CUDA
-// graph): forward and backward of all passes under any plan, clipping, the optimizer, running statistics.
+// Training steps of equal shapes, recorded once and then launched by one call (a CUDA graph): forward and
+// backward of all passes under any plan, clipping, the optimizer, running statistics.
 //
 // What changes from step to step is read from the device's memory: the batch, and the seed, step, sample
-// offset, alpha, divisor and learning rate (StepScalars). So a replay draws the noise that the step would
-// draw by itself.
+// offset, alpha, divisor and learning rate (StepScalars). So a replay draws the same noise as the step run by
+// itself.
 #pragma once
 
 #include <map>
@@ -20,14 +20,14 @@ namespace tandem::nn {
 
 class RecordedSteps {
  public:
-  // All must outlive it. clip_norm: as of Trainer, 0 for no clipping.
+  // Both must outlive it. clip_norm as in TrainerOptions: 0 for no clipping.
   RecordedSteps(Objective& objective, Optimizer& optimizer, double clip_norm);
   ~RecordedSteps();
 
-  // Runs the step, which ends with the weights changed, by replaying its recording; it is recorded when steps
-  // of these shapes and numbers of passes come for the second time. Nothing at the first time, or when there
-  // are many recordings: the caller then runs it, which is when the device learns what it cannot learn while
-  // recording. ValueError as a step's.
+  // Runs the whole step, weights included, by replaying its recording, which is made the second time that
+  // steps of these shapes and passes come. Empty the first time (plans and workspaces cannot be made during
+  // capture), and for further shapes once 32 recordings exist: the caller then runs the step itself.
+  // ValueError as of Trainer::fit, DeviceError for a step that cannot be recorded.
   std::optional<StepResult> run(const StepBatches& batches, const StepOptions& options, double lr);
 
  private:

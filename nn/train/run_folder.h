@@ -1,5 +1,5 @@
-// The files of a run: metrics.csv, best.safetensors (weights), last.safetensors (weights, optimizer and
-// counters: all that resuming needs), settings.toml (written by the command) and curves.png.
+// The files of a run: metrics.csv, best.safetensors and last.safetensors (nn/train/checkpoint.h); the command
+// adds settings.toml and curves.png.
 #pragma once
 
 #include <string>
@@ -16,9 +16,9 @@ inline constexpr const char* kLastFile = "last.safetensors";
 void make_run_folder(const std::string& dir);
 
 // Replaces metrics.csv by the rows of `result`: one for the training and one for the validation of each
-// epoch.
+// epoch. IoError when it cannot be written.
 void write_metrics(const std::string& dir, const FitResult& result);
-// The rows as text, and back (for last.safetensors): bit for bit.
+// The rows as JSON and back, bit for bit. IoError naming `file` for text that is not such a record.
 std::string metrics_to_json(const FitResult& result);
 FitResult metrics_from_json(const std::string& file, const std::string& text);
 

@@ -133,7 +133,7 @@ class MicroBatch {
     outputs.clear();
     LossParts parts = loss(output);
     parts.loss.backward();
-    if (!kept.requires_grad()) return parts;  // all that learns is in the loss: a head over a frozen trunk
+    if (!kept.requires_grad()) return parts;  // a frozen trunk: all that learns is in the loss
     kept.backward(output.grad().pass(last));
     for (int i = 0; i < last; ++i) run(i, 1, true, false).backward(output.grad().pass(i));
     return parts;

@@ -3,9 +3,9 @@
 //   stacked      run(0..m): passes lead in memory, everything before the first noise runs once
 //   sequential   m runs of one pass, one backward: the plain reference
 //   replay       each pass without a tape up to the objective's output, the loss gradient there, then each
-//                pass again with a tape (the last is kept from the first time): the activation memory of one
+//                pass again with a tape (the last has one from the start): the activation memory of one pass
 //
-// All three leave the same gradients, to rounding.
+// The gradients of all three are equal, to rounding.
 #pragma once
 
 #include <string_view>
@@ -36,7 +36,7 @@ struct StepOptions {
 // ConfigError naming the option when one is out of its range.
 void check_step_options(const StepOptions& options);
 
-// Means over the valid units of the step.
+// Means over the valid units of the step; ce and kl in nats, or squared errors.
 struct StepResult {
   double loss = 0, ce = 0, kl = 0;
   double accuracy = -1;  // over valid units and passes; -1 where nothing is counted
@@ -52,16 +52,18 @@ struct StepBatches {
   std::vector<data::Batch> micro_batches;
   int64_t units = 0;
 };
-// Counted on the host, then on their way to the device, to be read after backend(device).await_uploads().
+// Counts the units on the host and begins the copies to the device: to be read after
+// backend(device).await_uploads() only.
 StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches);
 
 // Adds the gradients of the step's loss to .grad of the parameters. The divisor is the number of valid units
-// of all micro-batches, so that 1 x 64 and 4 x 16 are the same step.
+// of all micro-batches, so that 1 x 64 and 4 x 16 are the same step. ConfigError as of check_step_options;
+// ValueError when no unit counts.
 StepResult accumulate_gradients(Objective& objective, const StepBatches& batches, const StepOptions& options);
 StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
                                 const StepOptions& options);
 
-// Its two halves: what each micro-batch's loss says after its backward, and the means over the step.
+// Its two halves: the loss of each micro-batch after its backward, and the means over the step.
 std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options);
 StepResult step_result(const Objective& objective, const std::vector<LossParts>& parts, int64_t units,
                        const StepOptions& options);
