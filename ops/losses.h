@@ -17,12 +17,13 @@ struct CrossEntropyOptions {
 
 // -log softmax(logits)[target] along the last dimension: logits [..., classes], target [...] (i64 or i32).
 // The mean over nothing is 0. bf16 is computed in f32; the result is [] (none: [...]), f32 (none: the logits'
-// dtype). Value and gradient are one sweep for sum and mean. ShapeError, DTypeError, ConfigError for inputs
-// and options that do not fit; ValueError: a label out of range, or (sum and mean) logits as in
-// rdrop_cross_entropy.
+// dtype). For sum and mean one kernel gives value and gradient. ShapeError, DTypeError, DeviceError,
+// ConfigError for inputs and options that do not fit; ValueError: a label out of range, or (sum and mean)
+// logits as in rdrop_cross_entropy.
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options = {});
 
-// -log_probabilities[target]; log_probabilities [..., classes], target [...].
+// -log_probabilities[target]; log_probabilities [..., classes], target [...] (i64 or i32). Where the target
+// is ignore_index it is 0, and the mean leaves it out. Errors as of cross_entropy.
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction reduction = Reduction::mean,
                 int64_t ignore_index = -100);
 

@@ -7,131 +7,112 @@
 #include "autograd/error.h"
 #include "autograd/parallel.h"
 #include "ops/rdrop/cpu_unit.h"
+#include "ops/rdrop/inputs.h"
 
-namespace tandem::detail {
+namespace tandem::rdrop {
 namespace {
 
 constexpr const char* kCrossEntropy = "rdrop_cross_entropy";
 constexpr const char* kMse = "rdrop_mse";
 
-void check_options(const char* op, const RDropRows& rows) {
-  check<ValueError>(rows.passes >= 1, "{}: passes is {}, expected >= 1", op, rows.passes);
-  check<ValueError>(rows.units >= 0, "{}: units is {}, expected >= 0", op, rows.units);
-  check<ValueError>(rows.alpha >= 0 && std::isfinite(rows.alpha),
-                    "{}: alpha is {}, expected a finite value >= 0", op, rows.alpha);
+void check_problem(const char* op, const Problem& problem) {
+  check<ValueError>(problem.passes >= 1, "{}: passes is {}, expected >= 1", op, problem.passes);
+  check<ValueError>(problem.units >= 0, "{}: units is {}, expected >= 0", op, problem.units);
+  check<ValueError>(problem.alpha >= 0 && std::isfinite(problem.alpha),
+                    "{}: alpha is {}, expected a finite value >= 0", op, problem.alpha);
 }
-void check_divisor(const char* op, const RDropRows& rows) {
-  check<ValueError>(rows.divisor > 0 && std::isfinite(rows.divisor),
-                    "{}: divisor is {}, expected a finite value > 0", op, rows.divisor);
+void check_divisor(const char* op, const Problem& problem) {
+  check<ValueError>(problem.divisor > 0 && std::isfinite(problem.divisor),
+                    "{}: divisor is {}, expected a finite value > 0", op, problem.divisor);
 }
 
-// Sums of the chunks, in their order.
-RDropSums combine(const std::vector<RDropChunk>& chunks, int64_t valid, double divisor) {
-  RDropSums sums{.valid = valid};
-  for (const RDropChunk& chunk : chunks) {
-    if (chunk.fault) chunk.fault->raise_error(RDropCaller::rdrop_cross_entropy);
-    sums.fit += chunk.fit;
-    sums.distance += chunk.distance;
-    sums.correct += chunk.correct;
+// Calls body(begin, end, part) for chunks of units in parallel, then adds their parts in order.
+template <class Body>
+LossSums sum_chunks(const Problem& problem, int64_t units_per_chunk, int64_t counted, Body body) {
+  const int64_t grain = std::max<int64_t>(1, units_per_chunk);
+  std::vector<Part> parts((problem.units + grain - 1) / grain);
+  parallel_for(problem.units, grain,
+               [&](int64_t begin, int64_t end) { body(begin, end, parts[begin / grain]); });
+  LossSums sums{.valid = counted};
+  for (const Part& part : parts) {
+    if (part.error.kind != ErrorKind::none) raise_error(part.error, kCrossEntropy);
+    sums.ce += part.ce;
+    sums.kl += part.kl;
+    sums.correct += part.correct;
   }
-  if (valid == 0) return sums;
-  sums.fit /= divisor;
-  sums.distance /= divisor;
+  if (counted == 0) return sums;
+  sums.ce /= problem.divisor;
+  sums.kl /= problem.divisor;
   return sums;
 }
 
 }  // namespace
 
 template <class T>
-RDropSums rdrop_cross_entropy_rows(const RDropRows& rows, PassRows<const T> logits, PassRows<T> grad,
-                                   const int64_t* target, const uint8_t* valid) {
-  check_options(kCrossEntropy, rows);
-  check<ValueError>(rows.classes >= 1, "{}: classes is {}, expected >= 1", kCrossEntropy, rows.classes);
-  check<ValueError>(rows.label_smoothing >= 0 && rows.label_smoothing <= 1,
+LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& units) {
+  const Problem& problem = units.problem;
+  check_problem(kCrossEntropy, problem);
+  check<ValueError>(problem.classes >= 1, "{}: classes is {}, expected >= 1", kCrossEntropy, problem.classes);
+  check<ValueError>(problem.label_smoothing >= 0 && problem.label_smoothing <= 1,
                     "{}: label_smoothing is {}, expected a value in [0, 1]", kCrossEntropy,
-                    rows.label_smoothing);
-  const RDropTask<T> task{rows, logits, grad, target, valid};
-  int64_t counted = 0;
-  for (int64_t u = 0; u < rows.units; ++u) {
-    if (!task.counted(u)) continue;
-    ++counted;
-    if (target[u] >= 0 && target[u] < rows.classes) continue;
-    RDropFault{.error = RDropError::label, .unit = u, .value = static_cast<double>(target[u])}.raise_error(
-        RDropCaller::rdrop_cross_entropy, rows.classes, rows.ignore_index);
-  }
-  if (counted > 0) check_divisor(kCrossEntropy, rows);
+                    problem.label_smoothing);
+  const int64_t counted = count_labels(kCrossEntropy, problem, units.target, units.valid);
+  if (counted > 0) check_divisor(kCrossEntropy, problem);
 
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (rows.passes * rows.classes));
-  std::vector<RDropChunk> chunks((rows.units + grain - 1) / grain);
-  parallel_for(rows.units, grain, [&](int64_t begin, int64_t end) {
-    RDropWorker<T> worker(task);
-    RDropChunk& sums = chunks[begin / grain];
-    for (int64_t u = begin; u < end && !sums.fault; ++u) {
-      if (task.counted(u)) {
-        sums.fault = worker.run(u, sums);
-      } else if (grad.data != nullptr) {
-        for (int64_t i = 0; i < rows.passes; ++i) std::fill_n(grad.row(i, u), rows.classes, T(0));
-      }
-    }
-  });
-  return combine(chunks, counted, rows.divisor);
+  const auto chunk = [&](int64_t begin, int64_t end, Part& part) {
+    CrossEntropyUnit<T> unit(units);
+    for (int64_t u = begin; u < end && part.error.kind == ErrorKind::none; ++u) unit.run(u, part);
+  };
+  return sum_chunks(problem, (int64_t{1} << 18) / (problem.passes * problem.classes), counted, chunk);
 }
 
 template <class T>
-RDropSums rdrop_mse_rows(const RDropRows& rows, PassRows<const T> y, PassRows<T> grad, const T* target,
-                         const uint8_t* valid) {
-  check_options(kMse, rows);
-  const int64_t m = rows.passes;
+LossSums mse_on_cpu(const MseUnits<T>& units) {
+  const Problem& problem = units.problem;
+  check_problem(kMse, problem);
+  const int64_t m = problem.passes;
+  const auto counts = [&](int64_t u) { return units.valid == nullptr || units.valid[u] != 0; };
   int64_t counted = 0;
-  for (int64_t u = 0; u < rows.units; ++u) {
-    if (valid != nullptr && valid[u] == 0) continue;
+  for (int64_t u = 0; u < problem.units; ++u) {
+    if (!counts(u)) continue;
     ++counted;
-    const auto look = [u](RDropError error, int64_t pass, double value) {
-      if (!std::isfinite(value)) RDropFault{error, u, pass, 0, value}.raise_error(RDropCaller::rdrop_mse);
+    const auto look = [u](ErrorKind kind, int64_t pass, double value) {
+      if (!std::isfinite(value)) raise_error({value, u, 0, static_cast<int32_t>(pass), kind}, kMse);
     };
-    look(RDropError::target_number, 0, double(target[u]));
-    for (int64_t i = 0; i < m; ++i) look(RDropError::prediction, i, double(*y.row(i, u)));
+    look(ErrorKind::target_number, 0, double(units.target[u]));
+    for (int64_t i = 0; i < m; ++i) look(ErrorKind::prediction, i, double(*units.x.row(i, u)));
   }
-  if (counted > 0) check_divisor(kMse, rows);
+  if (counted > 0) check_divisor(kMse, problem);
 
-  const double fit_weight = 2 / (double(m) * rows.divisor);
-  const double weight = m > 1 ? 2 * rows.alpha / (double(m - 1) * rows.divisor) : 0;
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 16) / m);
-  std::vector<RDropChunk> chunks((rows.units + grain - 1) / grain);
-  parallel_for(rows.units, grain, [&](int64_t begin, int64_t end) {
-    RDropChunk& sums = chunks[begin / grain];
+  const double ce_weight = 2 / (double(m) * problem.divisor);
+  const double kl_weight = m > 1 ? 2 * problem.alpha / (double(m - 1) * problem.divisor) : 0;
+  const auto chunk = [&](int64_t begin, int64_t end, Part& part) {
     for (int64_t u = begin; u < end; ++u) {
-      const bool counts = valid == nullptr || valid[u] != 0;
-      double mean = 0, fit = 0, spread = 0;
-      for (int64_t i = 0; counts && i < m; ++i) mean += double(*y.row(i, u)) / double(m);
+      const bool counted_unit = counts(u);
+      double mean = 0, squares = 0, spread = 0;
+      for (int64_t i = 0; counted_unit && i < m; ++i) mean += double(*units.x.row(i, u)) / double(m);
       for (int64_t i = 0; i < m; ++i) {
-        T out = 0;
-        if (counts) {
-          const double value = *y.row(i, u), error = value - double(target[u]), deviation = value - mean;
-          fit += error * error;
+        T gradient = 0;
+        if (counted_unit) {
+          const double y = *units.x.row(i, u), error = y - double(units.target[u]), deviation = y - mean;
+          squares += error * error;
           spread += deviation * deviation;
-          out = T(fit_weight * error + weight * deviation);
+          gradient = T(ce_weight * error + kl_weight * deviation);
         }
-        if (grad.data != nullptr) *grad.row(i, u) = out;
+        if (units.grad.data != nullptr) *units.grad.row(i, u) = gradient;
       }
-      sums.fit += fit / double(m);
-      if (m > 1) sums.distance += 2 * spread / double(m - 1);
+      part.ce += squares / double(m);
+      if (m > 1) part.kl += 2 * spread / double(m - 1);
     }
-  });
-  return combine(chunks, counted, rows.divisor);
+  };
+  return sum_chunks(problem, (int64_t{1} << 16) / m, counted, chunk);
 }
 
-template RDropSums rdrop_cross_entropy_rows(const RDropRows&, PassRows<const bf16>, PassRows<bf16>,
-                                            const int64_t*, const uint8_t*);
-template RDropSums rdrop_cross_entropy_rows(const RDropRows&, PassRows<const float>, PassRows<float>,
-                                            const int64_t*, const uint8_t*);
-template RDropSums rdrop_cross_entropy_rows(const RDropRows&, PassRows<const double>, PassRows<double>,
-                                            const int64_t*, const uint8_t*);
-template RDropSums rdrop_mse_rows(const RDropRows&, PassRows<const bf16>, PassRows<bf16>, const bf16*,
-                                  const uint8_t*);
-template RDropSums rdrop_mse_rows(const RDropRows&, PassRows<const float>, PassRows<float>, const float*,
-                                  const uint8_t*);
-template RDropSums rdrop_mse_rows(const RDropRows&, PassRows<const double>, PassRows<double>, const double*,
-                                  const uint8_t*);
+template LossSums cross_entropy_on_cpu(const CrossEntropyUnits<bf16>&);
+template LossSums cross_entropy_on_cpu(const CrossEntropyUnits<float>&);
+template LossSums cross_entropy_on_cpu(const CrossEntropyUnits<double>&);
+template LossSums mse_on_cpu(const MseUnits<bf16>&);
+template LossSums mse_on_cpu(const MseUnits<float>&);
+template LossSums mse_on_cpu(const MseUnits<double>&);
 
-}  // namespace tandem::detail
+}  // namespace tandem::rdrop

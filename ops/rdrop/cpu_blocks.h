@@ -1,11 +1,11 @@
-// The inner loops of the R-Drop loss over one unit's rows, in blocks of classes. Notation, per class c:
-//   P_i = e_i * scale_i,  e_i = exp(z_i - max_i), max_i of the block: one read from memory finds both, and
-//   the
-//                         blocks' different maxima end up in their scale_i
+// The inner loops of the R-Drop cross-entropy on the CPU, over blocks of classes; and the formulas, which the
+// device's kernels (unit.cuh, gradient.cuh) share. Of pass i, at each class:
+//   P_i = e_i * scale_i,  e_i = exp(z_i - max_i)
 //   t_i = log P_i - log P_0 = (z_i - z_0) - offset_i,   d_i = t_i - mean_j t_j,   inner_i = <P_i, d_i>
-//   distance = mean_{i != j} KL(P_i || P_j) = sum_c sum_i (P_i - mean P) d_i / (m - 1)
-//   gradient of the distance at z_i = [ P_i (d_i - inner_i) + P_i - mean P ] / (m - 1)
-// Everything is C = float or double.
+//   mean_{i != j} KL(P_i || P_j) = sum_c sum_i (P_i - mean P) d_i / (m - 1)
+//   its gradient at z_i = [ P_i (d_i - inner_i) + P_i - mean P ] / (m - 1)
+// max_i is that of the block, so that one read of the logits gives both max_i and e_i; scale_i makes up for
+// the blocks' different maxima. Everything is C = float or double.
 #pragma once
 
 #include <algorithm>
@@ -16,11 +16,11 @@
 #include <type_traits>
 
 #include "ops/loops/math.h"
-#include "ops/rdrop/gap.h"
+#include "ops/rdrop/kernel.h"
 
-namespace tandem::detail {
+namespace tandem::rdrop {
 
-inline constexpr int64_t kClassBlock = 512;  // sums run in C within a block, in double across blocks
+inline constexpr int64_t kBlockSize = 512;  // sums run in C within a block, in double across blocks
 
 // exp(x) for x <= 0; in f32 e^-80 from there on down, which no sum of f32 notices, and which keeps products
 // of probabilities clear of subnormal numbers.
@@ -72,10 +72,10 @@ C scan_block(const T* row, C* wide, int64_t n, double& total) {
   return from_ordered(top);
 }
 
-// What a block's loops need. Per pass:
+// A block of classes of all passes. Pointers: one for each pass.
 template <class C>
-struct BlockRows {
-  int64_t passes, n;
+struct ClassBlock {
+  int64_t passes, n;  // n: classes
   const C* const* z;  // logits
   C* const* e;        // exponentials
   C* const* g;        // gradient; may be z's or e's rows
@@ -85,15 +85,15 @@ struct BlockRows {
   C* inner;           // sum of e_i (x_i - mean_j x_j), x = z - max
   const C* scale;     // P = e * scale
   const C* offset;
-  const C* own;   // factor of P_i: the cross-entropy's 1 and the distance's 1 - inner_i, both weighted
-  C mean_weight;  // weight of d_i P_i and of mean P
-  C smoothing;    // subtracted from every class
-  C* scratch;     // passes > 4: room for 2 * passes * kClassBlock
+  const C* p_weight;  // of P_i: 1 of the cross-entropy and 1 - inner_i of the KL, both weighted
+  C kl_weight;        // of P_i d_i and of mean P
+  C smoothing;        // subtracted from every class
+  C* scratch;         // passes > 4: room for 2 * passes * kBlockSize
 };
 
 // Exponentials, their sums and the inner products: two passes in one loop.
 template <class C>
-void exponentials_pair(const BlockRows<C>& b) {
+void exponentials_pair(const ClassBlock<C>& b) {
   const C *z0 = b.z[0] + b.begin, *z1 = b.z[1] + b.begin;
   C *e0 = b.e[0] + b.begin, *e1 = b.e[1] + b.begin;
   const C max0 = b.max[0], max1 = b.max[1];
@@ -112,8 +112,8 @@ void exponentials_pair(const BlockRows<C>& b) {
 
 // The same for any number of passes.
 template <class C>
-void exponentials_any(const BlockRows<C>& b) {
-  C mean[kClassBlock] = {};
+void exponentials_any(const ClassBlock<C>& b) {
+  C mean[kBlockSize] = {};
   const C share = C(1) / C(b.passes);
   for (int64_t i = 0; i < b.passes; ++i) {
     const C* z = b.z[i] + b.begin;
@@ -137,37 +137,38 @@ void exponentials_any(const BlockRows<C>& b) {
   }
 }
 
-// The block's part of sum_c sum_i (P_i - mean P) d_i; and, if asked, its gradient but for the target's class.
+// The block's part of sum_c sum_i (P_i - mean P) d_i; and, if asked, the loss's gradient but for what is
+// subtracted at the target's class.
 template <int M, bool kGradient, class C>
-double distances(const BlockRows<C>& b) {
+double kl_of_block(const ClassBlock<C>& b) {
   const C *z[M], *e[M];
-  C *g[M], scale[M], offset[M], own[M];
+  C *g[M], scale[M], offset[M], p_weight[M];
   for (int i = 0; i < M; ++i) {
     z[i] = b.z[i] + b.begin, e[i] = b.e[i] + b.begin, g[i] = kGradient ? b.g[i] + b.begin : nullptr;
-    scale[i] = b.scale[i], offset[i] = b.offset[i], own[i] = b.own[i];
+    scale[i] = b.scale[i], offset[i] = b.offset[i], p_weight[i] = b.p_weight[i];
   }
-  const C weight = b.mean_weight, smoothing = b.smoothing, share = C(1) / M;
+  const C weight = b.kl_weight, smoothing = b.smoothing, share = C(1) / M;
   C total = 0;
 #pragma omp simd reduction(+ : total)
   for (int64_t c = 0; c < b.n; ++c) {
-    C p[M], t[M], gap[M], mean_t = 0, mean_gap = 0, mean_p = 0;
+    C p[M], t[M], difference[M], mean_t = 0, mean_difference = 0, mean_p = 0;
 #pragma GCC unroll 4
     for (int i = 0; i < M; ++i) {
       p[i] = e[i][c] * scale[i];
       t[i] = i == 0 ? C(0) : (z[i][c] - z[0][c]) - offset[i];
-      gap[i] = i == 0 ? C(0) : probability_gap(p[i], p[0], t[i]);
-      mean_t += t[i] * share, mean_gap += gap[i] * share, mean_p += p[i] * share;
+      difference[i] = i == 0 ? C(0) : probability_difference(p[i], p[0], t[i]);
+      mean_t += t[i] * share, mean_difference += difference[i] * share, mean_p += p[i] * share;
     }
     if constexpr (M == 2) {
-      total += gap[1] * t[1] * share;  // what the sum below comes to
+      total += difference[1] * t[1] * share;  // what the sum below comes to
     } else {
 #pragma GCC unroll 4
-      for (int i = 0; i < M; ++i) total += (gap[i] - mean_gap) * (t[i] - mean_t);
+      for (int i = 0; i < M; ++i) total += (difference[i] - mean_difference) * (t[i] - mean_t);
     }
     if constexpr (kGradient) {
       const C common = weight * mean_p + smoothing;
 #pragma GCC unroll 4
-      for (int i = 0; i < M; ++i) g[i][c] = p[i] * (own[i] + weight * (t[i] - mean_t)) - common;
+      for (int i = 0; i < M; ++i) g[i][c] = p[i] * (p_weight[i] + weight * (t[i] - mean_t)) - common;
     }
   }
   return total;
@@ -175,56 +176,56 @@ double distances(const BlockRows<C>& b) {
 
 // The same for any number of passes.
 template <bool kGradient, class C>
-double distances_any(const BlockRows<C>& b) {
-  C mean_t[kClassBlock] = {}, mean_gap[kClassBlock] = {}, mean_p[kClassBlock] = {};
+double kl_of_any(const ClassBlock<C>& b) {
+  C mean_t[kBlockSize] = {}, mean_difference[kBlockSize] = {}, mean_p[kBlockSize] = {};
   const C share = C(1) / C(b.passes);
   const C *z0 = b.z[0] + b.begin, *e0 = b.e[0] + b.begin;
   const C scale0 = b.scale[0];
   for (int64_t i = 0; i < b.passes; ++i) {
     const C *z = b.z[i] + b.begin, *e = b.e[i] + b.begin;
-    C *t = b.scratch + 2 * i * kClassBlock, *gap = t + kClassBlock;
+    C *t = b.scratch + 2 * i * kBlockSize, *difference = t + kBlockSize;
     const C scale = b.scale[i], offset = b.offset[i];
 #pragma omp simd
     for (int64_t c = 0; c < b.n; ++c) {
       const C p = e[c] * scale;
       t[c] = (z[c] - z0[c]) - offset;
-      gap[c] = probability_gap(p, e0[c] * scale0, t[c]);
-      mean_t[c] += t[c] * share, mean_gap[c] += gap[c] * share, mean_p[c] += p * share;
+      difference[c] = probability_difference(p, e0[c] * scale0, t[c]);
+      mean_t[c] += t[c] * share, mean_difference[c] += difference[c] * share, mean_p[c] += p * share;
     }
   }
   double total = 0;
   for (int64_t i = 0; i < b.passes; ++i) {
-    const C *t = b.scratch + 2 * i * kClassBlock, *gap = t + kClassBlock;
+    const C *t = b.scratch + 2 * i * kBlockSize, *difference = t + kBlockSize;
     C part = 0;
 #pragma omp simd reduction(+ : part)
-    for (int64_t c = 0; c < b.n; ++c) part += (gap[c] - mean_gap[c]) * (t[c] - mean_t[c]);
+    for (int64_t c = 0; c < b.n; ++c) part += (difference[c] - mean_difference[c]) * (t[c] - mean_t[c]);
     total += part;
     if constexpr (kGradient) {
       const C* e = b.e[i] + b.begin;
       C* g = b.g[i] + b.begin;
-      const C scale = b.scale[i], own = b.own[i], weight = b.mean_weight, smoothing = b.smoothing;
+      const C scale = b.scale[i], p_weight = b.p_weight[i], weight = b.kl_weight, smoothing = b.smoothing;
 #pragma omp simd
       for (int64_t c = 0; c < b.n; ++c)
-        g[c] = e[c] * scale * (own + weight * (t[c] - mean_t[c])) - (weight * mean_p[c] + smoothing);
+        g[c] = e[c] * scale * (p_weight + weight * (t[c] - mean_t[c])) - (weight * mean_p[c] + smoothing);
     }
   }
   return total;
 }
 
 template <bool kGradient, class C>
-double distances(const BlockRows<C>& b) {
+double kl_of_block(const ClassBlock<C>& b) {
   switch (b.passes) {
     case 1:
-      return distances<1, kGradient>(b);
+      return kl_of_block<1, kGradient>(b);
     case 2:
-      return distances<2, kGradient>(b);
+      return kl_of_block<2, kGradient>(b);
     case 3:
-      return distances<3, kGradient>(b);
+      return kl_of_block<3, kGradient>(b);
     case 4:
-      return distances<4, kGradient>(b);
+      return kl_of_block<4, kGradient>(b);
     default:
-      return distances_any<kGradient>(b);
+      return kl_of_any<kGradient>(b);
   }
 }
 
-}  // namespace tandem::detail
+}  // namespace tandem::rdrop

@@ -1,4 +1,5 @@
-// One unit of the R-Drop cross-entropy: the steps around the loops of rdrop_sweep.h, and what can be wrong.
+// One unit of the R-Drop cross-entropy on the CPU: the steps around the loops of cpu_blocks.h, where the
+// formulas and the notation are. Memory is read once: what follows is in the caches.
 #pragma once
 
 #include <algorithm>
@@ -6,55 +7,33 @@
 #include <limits>
 #include <memory>
 #include <numeric>
-#include <optional>
 #include <vector>
 
-#include "ops/rdrop/cpu.h"
 #include "ops/rdrop/cpu_blocks.h"
-#include "ops/rdrop/error.h"
+#include "ops/rdrop/kernel.h"
 
-namespace tandem::detail {
+namespace tandem::rdrop {
 
-struct RDropChunk {
-  double fit = 0, distance = 0;
-  int64_t correct = 0;
-  std::optional<RDropFault> fault;
-};
-
-// What every unit of a call shares.
+// Scratch for a unit, used for one after another, and the steps.
 template <class T>
-struct RDropTask {
-  const RDropRows& rows;
-  PassRows<const T> logits;
-  PassRows<T> grad;
-  const int64_t* target;
-  const uint8_t* valid;
-
-  bool counted(int64_t unit) const {
-    return (valid == nullptr || valid[unit] != 0) && target[unit] != rows.ignore_index;
-  }
-};
-
-// Scratch of one chunk, and the steps of one unit.
-template <class T>
-class RDropWorker {
+class CrossEntropyUnit {
   using C = compute_t<T>;
   static constexpr bool kNarrow = !std::is_same_v<T, C>;
   static constexpr int64_t kLine = 64 / sizeof(T);
 
  public:
-  explicit RDropWorker(const RDropTask<T>& task)
-      : task_(task),
-        m_(task.rows.passes),
-        v_(task.rows.classes),
-        blocks_((v_ + kClassBlock - 1) / kClassBlock),
+  explicit CrossEntropyUnit(const CrossEntropyUnits<T>& units)
+      : units_(units),
+        m_(units.problem.passes),
+        v_(units.problem.classes),
+        blocks_((v_ + kBlockSize - 1) / kBlockSize),
         z_(m_),
         e_(m_),
         g_(m_),
         max_(m_),
         offset_(m_),
-        own_(m_),
-        scratch_(m_ > 4 ? 2 * m_ * kClassBlock : 0),
+        p_weight_(m_),
+        scratch_(m_ > 4 ? 2 * m_ * kBlockSize : 0),
         block_max_(m_ * blocks_),
         block_shift_(m_ * blocks_),
         block_sum_(m_ * blocks_),
@@ -64,63 +43,70 @@ class RDropWorker {
         inner_(m_),
         total_(m_) {}
 
-  // Adds the unit's loss to `sums`, writes its gradient.
-  std::optional<RDropFault> run(int64_t unit, RDropChunk& sums) {
-    const bool gradient = task_.grad.data != nullptr;
-    classes_ = v_;
+  // Adds the unit's loss to `part`, or what is wrong with it; writes its gradient.
+  void run(int64_t unit, Part& part) {
+    const bool gradient = units_.grad.data != nullptr;
+    const int64_t label = units_.target[unit];
+    if ((units_.valid != nullptr && units_.valid[unit] == 0) || label == units_.problem.ignore_index) {
+      for (int64_t i = 0; gradient && i < m_; ++i) std::fill_n(units_.grad.row(i, unit), v_, T(0));
+      return;
+    }
+    kept_classes_ = v_;
     excluded_.clear();
     place(unit, gradient);
-    if (!first_sweep(unit)) {
-      if (auto fault = exclude(unit)) return fault;
-      second_look();
+    if (!read_statistics(unit)) {
+      part.error = exclude_classes(unit);
+      if (part.error.kind != ErrorKind::none) return;
+      statistics_of_copies();
     }
-    const int64_t label = task_.target[unit];
-    combine_blocks(label, sums);
-    sums.correct += hits(label);
-    const double distance = last_sweep(gradient);
-    if (m_ > 1) sums.distance += distance / double(m_ - 1);
-    if (gradient) finish(unit, label);
-    return {};
+    combine_blocks(label, part);
+    part.correct += correct(label);
+    const double kl = kl_and_gradient(gradient);
+    if (m_ > 1) part.kl += kl / double(m_ - 1);
+    if (gradient) finish_gradient(unit, label);
   }
 
  private:
-  C* room(std::unique_ptr<C[]>& scratch, int64_t pass) {
+  C* row_of(std::unique_ptr<C[]>& scratch, int64_t pass) {
     if (!scratch) scratch = std::make_unique_for_overwrite<C[]>(m_ * v_);
     return scratch.get() + pass * v_;
   }
-  C* copy(int64_t pass) { return room(z_copy_, pass); }
+  C* copy(int64_t pass) { return row_of(z_copy_, pass); }
 
   // Where the exponentials and the gradient go: into the gradient's own rows where those are C and not the
   // logits.
   void place(int64_t unit, bool gradient) {
-    const bool in_place = static_cast<const void*>(task_.grad.data) == task_.logits.data;
+    const bool in_place = static_cast<const void*>(units_.grad.data) == units_.x.data;
     for (int64_t i = 0; i < m_; ++i) {
       if constexpr (!kNarrow) {
-        z_[i] = task_.logits.row(i, unit);
-        g_[i] = gradient ? task_.grad.row(i, unit) : nullptr;
-        e_[i] = gradient && !in_place ? g_[i] : room(e_scratch_, i);
+        z_[i] = units_.x.row(i, unit);
+        g_[i] = gradient ? units_.grad.row(i, unit) : nullptr;
+        e_[i] = gradient && !in_place ? g_[i] : row_of(e_scratch_, i);
       } else {
         z_[i] = copy(i);
-        g_[i] = e_[i] = room(e_scratch_, i);
+        g_[i] = e_[i] = row_of(e_scratch_, i);
       }
     }
   }
 
-  // Some logit is not finite: -inf in all passes leaves the class out, anything else is a fault. Works on a
+  // Some logit is not finite: -inf in all passes leaves the class out, anything else is an error. Works on a
   // copy in which an excluded class has the same tiny, finite place in every pass: its probability comes out
   // as 0.
-  std::optional<RDropFault> exclude(int64_t unit) {
+  UnitError exclude_classes(int64_t unit) {
     constexpr double inf = std::numeric_limits<double>::infinity();
-    const int64_t label = task_.target[unit];
+    const auto error = [unit](ErrorKind kind, int64_t pass, int64_t c, double value) {
+      return UnitError{value, unit, c, static_cast<int32_t>(pass), kind};
+    };
+    const int64_t label = units_.target[unit];
     for (int64_t i = 0; i < m_; ++i) {
       int64_t finite = 0;
       for (int64_t c = 0; c < v_; ++c) {
         const double z = z_[i][c];
-        if (std::isnan(z) || z == inf) return RDropFault{RDropError::logit, unit, i, c, z};
+        if (std::isnan(z) || z == inf) return error(ErrorKind::logit, i, c, z);
         finite += z != -inf;
       }
-      if (finite == 0) return RDropFault{RDropError::empty_row, unit, i, v_ - 1, -inf};
-      if (z_[i][label] == -inf) return RDropFault{RDropError::target_excluded, unit, i, label, -inf};
+      if (finite == 0) return error(ErrorKind::empty_row, i, v_ - 1, -inf);
+      if (z_[i][label] == -inf) return error(ErrorKind::target_excluded, i, label, -inf);
     }
     for (int64_t c = 0; c < v_; ++c) {
       int64_t passes = 0, last = 0;
@@ -129,9 +115,9 @@ class RDropWorker {
       if (passes == m_)
         excluded_.push_back(c);
       else if (passes > 0)
-        return RDropFault{RDropError::some_passes, unit, last, c, -inf};
+        return error(ErrorKind::some_passes, last, c, -inf);
     }
-    classes_ = v_ - int64_t(excluded_.size());
+    kept_classes_ = v_ - int64_t(excluded_.size());
     for (int64_t i = 0; i < m_; ++i) {
       C* z = copy(i);
       if (z != z_[i]) std::copy_n(z_[i], v_, z);
@@ -145,63 +131,65 @@ class RDropWorker {
     return {};
   }
 
-  int64_t hits(int64_t label) const {
-    int64_t count = 0;
+  // Passes whose prediction is right: the first of the largest logits is the label's.
+  int32_t correct(int64_t label) const {
+    int32_t count = 0;
     for (int64_t i = 0; i < m_; ++i)
       count += z_[i][label] == max_[i] && std::find(z_[i], z_[i] + label, max_[i]) == z_[i] + label;
     return count;
   }
 
-  BlockRows<C> block(int64_t b) {
-    const int64_t begin = b * kClassBlock, at = b * m_;
-    return {m_,
-            std::min(kClassBlock, v_ - begin),
-            z_.data(),
-            e_.data(),
-            g_.data(),
-            begin,
-            &block_max_[at],
-            &block_sum_[at],
-            &block_inner_[at],
-            &block_scale_[at],
-            offset_.data(),
-            own_.data(),
-            mean_weight_,
-            smoothing_,
-            scratch_.data()};
+  ClassBlock<C> block(int64_t b) {
+    const int64_t begin = b * kBlockSize, at = b * m_;
+    return {.passes = m_,
+            .n = std::min(kBlockSize, v_ - begin),
+            .z = z_.data(),
+            .e = e_.data(),
+            .g = g_.data(),
+            .begin = begin,
+            .max = &block_max_[at],
+            .sum = &block_sum_[at],
+            .inner = &block_inner_[at],
+            .scale = &block_scale_[at],
+            .offset = offset_.data(),
+            .p_weight = p_weight_.data(),
+            .kl_weight = kl_weight_,
+            .smoothing = smoothing_,
+            .scratch = scratch_.data()};
   }
 
-  // Maxima, sums and exponentials, block by block. False if a logit is not finite.
-  bool first_sweep(int64_t unit) {
+  // Maxima, exponentials and their sums, block by block. False if a logit is not finite.
+  bool read_statistics(int64_t unit) {
     std::fill(total_.begin(), total_.end(), 0.0);
     for (int64_t b = 0; b < blocks_; ++b) {
-      const BlockRows<C> rows = block(b);
+      const ClassBlock<C> classes = block(b);
       for (int64_t i = 0; i < m_; ++i) {
-        const T* row = task_.logits.row(i, unit);
+        const T* row = units_.x.row(i, unit);
         // One block ahead: reading stops at each block to compute, and hardware prefetchers lose the track.
-        for (int64_t c = rows.begin + kClassBlock; c < std::min(rows.begin + 2 * kClassBlock, v_); c += kLine)
+        for (int64_t c = classes.begin + kBlockSize; c < std::min(classes.begin + 2 * kBlockSize, v_);
+             c += kLine)
           __builtin_prefetch(row + c);
-        C* wide = kNarrow ? copy(i) + rows.begin : nullptr;
-        block_max_[b * m_ + i] = scan_block(row + rows.begin, wide, rows.n, total_[i]);
+        C* wide = kNarrow ? copy(i) + classes.begin : nullptr;
+        block_max_[b * m_ + i] = scan_block(row + classes.begin, wide, classes.n, total_[i]);
       }
-      m_ == 2 ? exponentials_pair(rows) : exponentials_any(rows);
+      m_ == 2 ? exponentials_pair(classes) : exponentials_any(classes);
     }
     return std::all_of(total_.begin(), total_.end(), [](double total) { return std::isfinite(total); });
   }
-  // The same on the copies that exclude() made.
-  void second_look() {
+  // The same of the copies that exclude_classes() made, which has their totals.
+  void statistics_of_copies() {
     double unused = 0;
     for (int64_t b = 0; b < blocks_; ++b) {
-      const BlockRows<C> rows = block(b);
+      const ClassBlock<C> classes = block(b);
       for (int64_t i = 0; i < m_; ++i)
-        block_max_[b * m_ + i] = scan_block<C, C>(z_[i] + rows.begin, nullptr, rows.n, unused);
-      m_ == 2 ? exponentials_pair(rows) : exponentials_any(rows);
+        block_max_[b * m_ + i] = scan_block<C, C>(z_[i] + classes.begin, nullptr, classes.n, unused);
+      m_ == 2 ? exponentials_pair(classes) : exponentials_any(classes);
     }
   }
 
-  // The cross-entropies, and what the last sweep needs of the first.
-  void combine_blocks(int64_t label, RDropChunk& sums) {
-    const RDropRows& rows = task_.rows;
+  // From the blocks' statistics those of the rows, the cross-entropies, and the factors of the gradient.
+  void combine_blocks(int64_t label, Part& part) {
+    const Problem& problem = units_.problem;
     std::fill(max_.begin(), max_.end(), std::numeric_limits<C>::lowest());
     std::fill(sum_.begin(), sum_.end(), 0.0);
     std::fill(inner_.begin(), inner_.end(), 0.0);
@@ -221,60 +209,62 @@ class RDropWorker {
         inner_[i] += factor * (block_inner_[begin + i] + sum * (block_shift_[begin + i] - mean_shift));
       }
     }
-    double mean_log = 0, fit = 0;
+    double mean_log = 0, ce = 0;
     for (int64_t i = 0; i < m_; ++i) mean_log += share * std::log(sum_[i]);
-    const double fit_weight = 1 / (double(m_) * rows.divisor);
-    const double weight = m_ > 1 ? rows.alpha / (2 * double(m_ - 1) * rows.divisor) : 0;
+    const double ce_weight = 1 / (double(m_) * problem.divisor);
+    const double kl_weight = m_ > 1 ? problem.alpha / (2 * double(m_ - 1) * problem.divisor) : 0;
     for (int64_t i = 0; i < m_; ++i) {
       const double log_sum = std::log(sum_[i]), max = max_[i];
-      fit += (1 - rows.label_smoothing) * (log_sum + (max - double(z_[i][label])));
-      if (rows.label_smoothing > 0)
-        fit += rows.label_smoothing * (log_sum + (max - total_[i] / double(classes_)));
-      const double distance = m_ > 1 ? inner_[i] / sum_[i] - (log_sum - mean_log) : 0;
+      ce += (1 - problem.label_smoothing) * (log_sum + (max - double(z_[i][label])));
+      if (problem.label_smoothing > 0)
+        ce += problem.label_smoothing * (log_sum + (max - total_[i] / double(kept_classes_)));
+      const double inner = m_ > 1 ? inner_[i] / sum_[i] - (log_sum - mean_log) : 0;
       offset_[i] = C((max - double(max_[0])) + (log_sum - std::log(sum_[0])));
-      own_[i] = C(fit_weight + weight * (1 - distance));
+      p_weight_[i] = C(ce_weight + kl_weight * (1 - inner));
       const C scale = C(1 / sum_[i]);
       for (int64_t b = 0; b < blocks_; ++b) block_scale_[b * m_ + i] *= scale;
     }
-    mean_weight_ = C(weight);
-    smoothing_ = C(fit_weight * rows.label_smoothing / double(classes_));
-    sums.fit += fit / double(m_);
+    kl_weight_ = C(kl_weight);
+    smoothing_ = C(ce_weight * problem.label_smoothing / double(kept_classes_));
+    part.ce += ce / double(m_);
   }
 
-  double last_sweep(bool gradient) {
+  double kl_and_gradient(bool gradient) {
     if (m_ == 1 && !gradient) return 0;
     double total = 0;
     for (int64_t b = 0; b < blocks_; ++b) {
-      const BlockRows<C> rows = block(b);
-      total += gradient ? distances<true>(rows) : distances<false>(rows);
+      const ClassBlock<C> classes = block(b);
+      total += gradient ? kl_of_block<true>(classes) : kl_of_block<false>(classes);
     }
     return total;
   }
 
   // The target's and the excluded classes' entries; 16-bit gradients are rounded once, here.
-  void finish(int64_t unit, int64_t label) {
-    const RDropRows& rows = task_.rows;
+  void finish_gradient(int64_t unit, int64_t label) {
+    const Problem& problem = units_.problem;
     for (int64_t i = 0; i < m_; ++i) {
-      g_[i][label] -= C((1 - rows.label_smoothing) / (double(m_) * rows.divisor));
+      g_[i][label] -= C((1 - problem.label_smoothing) / (double(m_) * problem.divisor));
       for (int64_t c : excluded_) g_[i][c] = 0;
       if constexpr (kNarrow) {
-        T* out = task_.grad.row(i, unit);
+        T* out = units_.grad.row(i, unit);
         const C* g = g_[i];
         for (int64_t c = 0; c < v_; ++c) out[c] = g[c];
       }
     }
   }
 
-  const RDropTask<T>& task_;
-  int64_t m_, v_, blocks_, classes_ = 0;
+  const CrossEntropyUnits<T>& units_;
+  int64_t m_, v_, blocks_;
+  // Of the unit: rows, one for each pass; then a number for each pass; then one for each block and pass.
   std::vector<const C*> z_;
   std::vector<C*> e_, g_;
-  std::vector<C> max_, offset_, own_, scratch_, block_max_, block_shift_, block_sum_, block_inner_,
-      block_scale_;
+  std::vector<C> max_, offset_, p_weight_, scratch_;
+  std::vector<C> block_max_, block_shift_, block_sum_, block_inner_, block_scale_;
   std::vector<double> sum_, inner_, total_;
-  C mean_weight_ = 0, smoothing_ = 0;
+  C kl_weight_ = 0, smoothing_ = 0;
+  int64_t kept_classes_ = 0;  // those that are not excluded
   std::vector<int64_t> excluded_;
   std::unique_ptr<C[]> z_copy_, e_scratch_;
 };
 
-}  // namespace tandem::detail
+}  // namespace tandem::rdrop

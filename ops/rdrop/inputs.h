@@ -1,50 +1,51 @@
-// What the R-Drop losses have in common: their units, and the scaling of a gradient that the forward made.
+// What the R-Drop losses, and those of ops/losses.h that share their kernel, are given: checks and messages.
 #pragma once
 
 #include "autograd/tensor.h"
-#include "ops/rdrop/cpu.h"
+#include "ops/rdrop/kernel.h"
 #include "ops/rdrop/rdrop.h"
 
-namespace tandem::detail {
+namespace tandem::rdrop {
 
-// Which units count, dense: target [units] as i64 (undefined for regression), mask [units] as bytes
-// (undefined: all).
-struct RDropUnits {
-  Tensor target, mask;
-  int64_t counted = 0;  // on a device it is the kernels who count
+// All but the logits or predictions, checked.
+struct Inputs {
+  const char* op;  // whose name errors bear
+  RDropOptions options;
+  Tensor target = {};     // [units], i64, dense; undefined for regression
+  Tensor mask = {};       // valid_mask, dense; undefined: all units count
+  int64_t counted = 0;    // on the CPU: units that count. On a device its kernels count them
+  int copies = 1;         // passes for which one pass of the logits stands
+  bool from_step = true;  // alpha and divisor are the optimizer step's, which a recorded step reads anew
 
-  const int64_t* targets() const { return target.data<int64_t>(); }
-  const uint8_t* valid() const { return mask.defined() ? static_cast<const uint8_t*>(mask.raw()) : nullptr; }
+  const int64_t* targets() const { return target.defined() ? target.device_data<int64_t>() : nullptr; }
+  const uint8_t* valid() const {
+    return mask.defined() ? static_cast<const uint8_t*>(mask.device_raw()) : nullptr;
+  }
+  // Of ce and kl, on the CPU.
+  double divisor() const {
+    return options.divisor > 0 ? options.divisor : static_cast<double>(counted > 0 ? counted : 1);
+  }
 };
 
-// Checks the options, and target and mask against `units`, the shape of one pass without its classes.
-RDropUnits rdrop_units(const char* op, const Shape& units, const Tensor& target, const Tensor& mask,
-                       const RDropOptions& options);
-RDropUnits rdrop_units(const char* op, const Shape& units, const Tensor& mask, const RDropOptions& options);
+// Of logits (or what logits are made of) [units..., n], and of predictions y [units...]. ConfigError,
+// ShapeError, DTypeError, DeviceError. Labels are looked at later: by check_labels, or by the kernels.
+Inputs check_inputs(const char* op, const Tensor& logits, const Tensor& target, const Tensor& mask,
+                    const RDropOptions& options);
+Inputs check_inputs(const char* op, const Tensor& y, const Tensor& mask, const RDropOptions& options);
 
-RDropRows rdrop_rows(const RDropOptions& options, const RDropUnits& units, int passes, int64_t count,
-                     int64_t classes);
+// The shape of x without its last dimension; ShapeError when there is none, or nothing along it.
+Shape unit_shape(const char* op, const Tensor& x);
 
-// The shape of x without its last dimension.
-Shape without_last(const char* op, const Tensor& x);
+// How many of a step's `passes` each of `own` passes stands for. `passes` 0: as many as there are. ShapeError
+// when they do not fit.
+int copies_of(const char* op, int own, int passes);
 
-// ShapeError unless logits of `own` passes can stand for `passes` (0: their own number).
-void check_passes(const char* op, int own, int passes);
+// On the CPU: the number of units that count. ValueError for the first of them whose label is no class.
+int64_t count_labels(const char* op, const Problem& problem, const int64_t* target, const uint8_t* valid);
+void check_labels(const Inputs& inputs, int64_t classes);  // the same; nothing on a device
 
-// DeviceError unless x, if defined, is where `like` is.
-void check_device(const char* op, const char* what, const Tensor& x, const Tensor& like);
+// ValueError. `classes` and `ignore_index` are for labels.
+[[noreturn]] void raise_error(const UnitError& error, const char* op, int64_t classes = 0,
+                              int64_t ignore_index = 0);
 
-// cotangent (one number) * gradient; the gradient itself, not copied, when the cotangent is known to be 1.
-Tensor scale_gradient(const Tensor& gradient, const Tensor& cotangent);
-
-// What an op finds out beside its loss. On a device `sums` are read from `device`, unless the step is being
-// recorded.
-struct RDropOutcome {
-  RDropSums sums;
-  Tensor device;
-};
-LossParts loss_parts(Tensor loss, const RDropOutcome& outcome);
-// Passes for which `own` passes of the logits stand, each, in a step of `passes`.
-inline int copies(int own, int passes) { return own == 1 && passes > 1 ? passes : 1; }
-
-}  // namespace tandem::detail
+}  // namespace tandem::rdrop

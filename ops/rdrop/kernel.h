@@ -1,107 +1,123 @@
-// The R-Drop losses as a device's kernels are told of them. Units leave their parts behind, which are then
-// added in their order; what is wrong with a unit is among them, since a kernel cannot throw.
+// What the two implementations of the R-Drop losses have in common, the CPU's (cpu.h) and the device's
+// (rdrop.cu): what they are given, what they leave behind, and the one formula that rounding could spoil.
+// Compiled for the host and for the device.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "autograd/step_scalars.h"
-#include "ops/rdrop/cpu.h"
-#include "ops/rdrop/error.h"
 
-namespace tandem::detail {
+namespace tandem::rdrop {
 
-// Of one unit or several: sums that are not divided yet, and the first error.
-struct RDropPart {
-  double fit, distance;  // means over passes and over pairs
-  double value;
-  int64_t unit, index;  // of the error; index: the class
-  int32_t pass;
-  RDropError error;
-  int32_t counted, correct;
-};
-
-// Where the numbers are among the device's sums, f64 [count]. Fit, distance, valid and correct are those of
-// RDropSums; divisor is what was divided by.
-namespace rdrop_slot {
-enum : int {
-  fit,
-  distance,
-  valid,
-  correct,
-  divisor,
-  error,
-  unit,
-  pass,
-  index,
-  value,
-  caller,
-  classes,
-  ignored,
-  count
-};
+// p - q for t = log p - log q. Near equality p - q is lost to rounding, but p - q = (p + q) tanh(t / 2) is
+// not, and has t's sign, so that every class adds a KL term >= 0.
+template <class C>
+constexpr C probability_difference(C p, C q, C t) {
+  const C x = t * C(0.5), y = x * x;
+  const C tanh = x * (1 - y * (C(1) / 3 - y * (C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835)))));
+  return std::abs(x) < C(1) / 16 ? (p + q) * tanh : p - q;
 }
 
-// alpha and the divisor of a call, where it runs. In a recorded step they are so many times those of the
-// step.
-struct RDropWeights {
-  double alpha;
-  double divisor;               // 0: that among the sums
-  const StepScalars* alpha_of;  // null: `alpha` itself
-  const StepScalars* divisor_of;
-
-  constexpr double alpha_now() const { return alpha_of ? alpha * alpha_of->alpha : alpha; }
-  constexpr double divisor_now(const double* sums) const {
-    return divisor == 0 ? sums[rdrop_slot::divisor] : divisor_of ? divisor * divisor_of->divisor : divisor;
+// The memory of a tensor [passes, units, classes] whose classes are dense; strides in elements.
+template <class T>
+struct PassView {
+  T* data = nullptr;
+  int64_t pass_stride = 0, unit_stride = 0;
+  constexpr T* row(int64_t pass, int64_t unit) const {
+    return data + pass * pass_stride + unit * unit_stride;
   }
 };
 
-// Counts the units, and looks for labels that are none (target null: there are no labels): fills the sums.
-struct RDropCount {
-  int64_t units, classes, ignore_index;
-  const int64_t* target;
-  const uint8_t* valid;
-  double caller;
-  double* sums;
+// What can be wrong with a unit. Kernels find it; the thread that called them raises it.
+enum class ErrorKind : int32_t {
+  none,
+  label,            // `value` is not a class
+  logit,            // `value` is NaN or +inf
+  some_passes,      // a class at -inf, but not in all passes
+  target_excluded,  // the target's logit is -inf
+  empty_row,        // all logits are -inf
+  target_number,    // of regression: `value` is not finite
+  prediction,       // of regression: `value` is not finite
+};
+struct UnitError {
+  double value;
+  int64_t unit, index;  // index: the class
+  int32_t pass;
+  ErrorKind kind;
 };
 
-// rdrop_cross_entropy_rows, one part for each unit. rows.alpha and rows.divisor play no part.
+// Of one unit or several: sums that are not divided yet, and the first error.
+struct Part {
+  double ce, kl;  // means over passes, and over pairs of passes
+  UnitError error;
+  int32_t counted, correct;
+};
+
+// The sums of a call on a device, all of them f64: what LossParts::device_sums holds.
+struct DeviceSums {
+  double ce, kl, valid, correct;            // LossSums
+  double divisor;                           // what ce and kl were divided by
+  double error, unit, pass, index, value;   // the first UnitError
+  double op_number, classes, ignore_index;  // what its message needs (loss.cpp)
+};
+
+// The sizes and options of a call.
+struct Problem {
+  int64_t passes = 1, units = 0, classes = 1;
+  double alpha = 0;             // >= 0, in the units of the paper's Eq. 4
+  double divisor = 1;           // counted units of the whole optimizer step; 0: those that a device counts
+  double label_smoothing = 0;   // in [0, 1]; of the cross-entropy only
+  int64_t ignore_index = -100;  // a unit with this target does not count
+  // Set in a recorded step: where its alpha and divisor are, of which those above are multiples.
+  const StepScalars* alpha_of = nullptr;
+  const StepScalars* divisor_of = nullptr;
+
+  constexpr double current_alpha() const { return alpha_of ? alpha * alpha_of->alpha : alpha; }
+  constexpr double current_divisor(const DeviceSums* sums) const {
+    return divisor == 0 ? sums->divisor : divisor_of ? divisor * divisor_of->divisor : divisor;
+  }
+};
+
+// Units whose loss and gradient are computed, all of a call's or some.
+template <class T, class Target>
+struct Units {
+  Problem problem;       // of these units
+  PassView<const T> x;   // logits; of regression predictions
+  PassView<T> grad;      // like x, receives dL/dx; null data: the value alone
+  const Target* target;  // [units]: a class; of regression a value
+  const uint8_t* valid;  // [units], 0 = does not count; null: all count
+  // On a device:
+  int64_t first = 0;           // the number of the first of these units, for errors
+  DeviceSums* sums = nullptr;  // divisor, if it was counted
+  Part* parts = nullptr;       // one for each unit; of regression for each kPartUnits
+};
 template <class T>
-struct RDropUnitRows {
-  RDropRows rows;
-  RDropWeights weights;
-  PassRows<const T> logits;
-  PassRows<T> grad;
-  const int64_t* target;
-  const uint8_t* valid;
-  int64_t first_unit;  // the number of the first of these rows among the units
-  const double* sums;
-  RDropPart* parts;
-};
-
-// rdrop_mse_rows, one part for every kRDropMseUnits.
-inline constexpr int64_t kRDropMseUnits = 256;
+using CrossEntropyUnits = Units<T, int64_t>;
 template <class T>
-struct RDropMseUnits {
-  RDropRows rows;
-  RDropWeights weights;
-  PassRows<const T> y;
-  PassRows<T> grad;
-  const T* target;
+using MseUnits = Units<T, T>;
+inline constexpr int64_t kPartUnits = 256;
+
+// On a device, before: fills the sums with the number of units that count, and the first label that is no
+// class.
+struct CountUnits {
+  Problem problem;
+  const int64_t* target;  // null: there are no labels
   const uint8_t* valid;
-  const double* sums;
-  RDropPart* parts;
+  double op_number;
+  DeviceSums* sums;
 };
 
-// Adds the parts in their order and fills the sums and the loss.
-struct RDropFinish {
-  int64_t parts_count, classes, ignore_index;
-  RDropWeights weights;
-  const RDropPart* parts;
-  double caller;
-  double copies;  // how many passes one pass of the logits stands for, for `correct`
-  double* sums;
+// On a device, afterwards: adds the parts in their order and fills the sums and the loss.
+struct FinishLoss {
+  Problem problem;
+  const Part* parts;
+  int64_t part_count;
+  double op_number;
+  double copies;  // passes for which one pass of the logits stands, for `correct`
+  DeviceSums* sums;
   float* loss;  // one of the two
   double* wide_loss;
 };
 
-}  // namespace tandem::detail
+}  // namespace tandem::rdrop

@@ -1,5 +1,6 @@
-// The R-Drop losses. Every unit leaves a part behind (ops/rdrop/kernel.h), and one block adds the parts
-// in their order, so that the loss has the same bits in every run and for every number of blocks.
+// The R-Drop losses on a device. Where the divisor is not given, the units are counted first; then every unit
+// leaves a part behind (kernel.h), and one block adds the parts in their order, so that the loss has the same
+// bits in every run and for every number of blocks.
 #include <cmath>
 
 #include "autograd/error.h"
@@ -9,125 +10,137 @@
 namespace tandem {
 namespace {
 
-using namespace detail;
+using namespace rdrop;
 
 constexpr int kSumThreads = 1024;
 
-// Puts numbers at their places among the sums.
-struct Report {
-  double* sums;
-  __device__ void error(RDropError kind, int64_t unit, int pass, int64_t index, double value) const {
-    sums[rdrop_slot::error] = static_cast<double>(kind);
-    sums[rdrop_slot::unit] = static_cast<double>(unit);
-    sums[rdrop_slot::pass] = pass;
-    sums[rdrop_slot::index] = static_cast<double>(index);
-    sums[rdrop_slot::value] = value;
-  }
-};
+__device__ void set_error(DeviceSums& sums, const UnitError& error) {
+  sums.error = static_cast<double>(error.kind);
+  sums.unit = static_cast<double>(error.unit);
+  sums.pass = error.pass;
+  sums.index = static_cast<double>(error.index);
+  sums.value = error.value;
+}
 
-__global__ void __launch_bounds__(kSumThreads) count_kernel(RDropCount args) {
+// What an error's message needs.
+template <class Args>
+__device__ void set_call(DeviceSums& sums, const Args& args) {
+  sums.op_number = args.op_number;
+  sums.classes = static_cast<double>(args.problem.classes);
+  sums.ignore_index = static_cast<double>(args.problem.ignore_index);
+}
+
+__global__ void __launch_bounds__(kSumThreads) count_kernel(CountUnits args) {
+  const Problem& problem = args.problem;
   struct Found {
     int64_t counted, bad;  // bad: the first unit whose label is none
-  } found{0, args.units};
-  for (int64_t u = threadIdx.x; u < args.units; u += kSumThreads) {
+  } found{0, problem.units};
+  for (int64_t u = threadIdx.x; u < problem.units; u += kSumThreads) {
     if (args.valid && args.valid[u] == 0) continue;
-    if (args.target && args.target[u] == args.ignore_index) continue;
+    if (args.target && args.target[u] == problem.ignore_index) continue;
     ++found.counted;
-    if (args.target && (args.target[u] < 0 || args.target[u] >= args.classes) && found.bad == args.units)
+    if (args.target && (args.target[u] < 0 || args.target[u] >= problem.classes) &&
+        found.bad == problem.units)
       found.bad = u;
   }
   found = cuda::block_reduce<kSumThreads>(found, [](Found a, Found b) {
     return Found{a.counted + b.counted, a.bad < b.bad ? a.bad : b.bad};
   });
   if (threadIdx.x != 0) return;
-  for (int i = 0; i < rdrop_slot::count; ++i) args.sums[i] = 0;
-  const double counted = static_cast<double>(found.counted);
-  args.sums[rdrop_slot::valid] = counted;
-  args.sums[rdrop_slot::divisor] = counted > 0 ? counted : 1;
-  args.sums[rdrop_slot::caller] = args.caller;
-  args.sums[rdrop_slot::classes] = static_cast<double>(args.classes);
-  args.sums[rdrop_slot::ignored] = static_cast<double>(args.ignore_index);
-  if (found.bad < args.units)
-    Report{args.sums}.error(RDropError::label, found.bad, 0, 0, static_cast<double>(args.target[found.bad]));
+  DeviceSums& sums = *args.sums;
+  sums = {};
+  sums.valid = static_cast<double>(found.counted);
+  sums.divisor = found.counted > 0 ? sums.valid : 1;
+  set_call(sums, args);
+  if (found.bad < problem.units)
+    set_error(sums, {static_cast<double>(args.target[found.bad]), found.bad, 0, 0, ErrorKind::label});
 }
 
-void launch_count(const RDropCount& args) {
+void launch_count(const CountUnits& args) {
   count_kernel<<<1, kSumThreads, 0, cuda::stream()>>>(args);
   cuda::check_launch("rdrop_count");
 }
 
-__global__ void __launch_bounds__(kSumThreads, 1) finish_kernel(RDropFinish args) {
+__global__ void __launch_bounds__(kSumThreads, 1) finish_kernel(FinishLoss args) {
   struct Total {
-    double fit, distance;
-    int64_t counted, correct, first;  // first: the part with the error to be told
+    double ce, kl;
+    int64_t counted, correct, first;  // first: the part whose error is told
   };
   // A wrong label comes before every other error, as all labels are looked at first.
   constexpr int64_t kLater = int64_t{1} << 62, kNone = INT64_MAX;
   Total total{0, 0, 0, 0, kNone};
-  for (int64_t i = threadIdx.x; i < args.parts_count; i += kSumThreads) {
-    const RDropPart& part = args.parts[i];
-    total.fit += part.fit, total.distance += part.distance;
+  for (int64_t i = threadIdx.x; i < args.part_count; i += kSumThreads) {
+    const Part& part = args.parts[i];
+    total.ce += part.ce, total.kl += part.kl;
     total.counted += part.counted, total.correct += part.correct;
-    if (part.error == RDropError::none) continue;
-    const int64_t rank = part.error == RDropError::label ? i : i + kLater;
+    if (part.error.kind == ErrorKind::none) continue;
+    const int64_t rank = part.error.kind == ErrorKind::label ? i : i + kLater;
     if (rank < total.first) total.first = rank;
   }
   total = cuda::block_reduce<kSumThreads>(total, [](const Total& a, const Total& b) {
-    return Total{a.fit + b.fit, a.distance + b.distance, a.counted + b.counted, a.correct + b.correct,
+    return Total{a.ce + b.ce, a.kl + b.kl, a.counted + b.counted, a.correct + b.correct,
                  a.first < b.first ? a.first : b.first};
   });
   if (threadIdx.x != 0) return;
-  const double divisor = args.weights.divisor_now(args.sums);
-  const double fit = total.counted ? total.fit / divisor : 0,
-               distance = total.counted ? total.distance / divisor : 0;
-  double* sums = args.sums;
-  sums[rdrop_slot::fit] = fit;
-  sums[rdrop_slot::distance] = distance;
-  sums[rdrop_slot::valid] = static_cast<double>(total.counted);
-  sums[rdrop_slot::correct] = static_cast<double>(total.correct) * args.copies;
-  sums[rdrop_slot::divisor] = divisor;
-  sums[rdrop_slot::caller] = args.caller;
-  sums[rdrop_slot::classes] = static_cast<double>(args.classes);
-  sums[rdrop_slot::ignored] = static_cast<double>(args.ignore_index);
-  const double loss = fit + args.weights.alpha_now() / 2 * distance;
+  DeviceSums& sums = *args.sums;
+  const double divisor = args.problem.current_divisor(args.sums);
+  const double ce = total.counted ? total.ce / divisor : 0, kl = total.counted ? total.kl / divisor : 0;
+  sums.ce = ce;
+  sums.kl = kl;
+  sums.valid = static_cast<double>(total.counted);
+  sums.correct = static_cast<double>(total.correct) * args.copies;
+  sums.divisor = divisor;
+  set_call(sums, args);
+  const double loss = ce + args.problem.current_alpha() / 2 * kl;
   if (args.loss) *args.loss = static_cast<float>(loss);
   if (args.wide_loss) *args.wide_loss = loss;
-  if (total.first == kNone) {
-    Report{sums}.error(RDropError::none, 0, 0, 0, 0);
-  } else {
-    const RDropPart& part = args.parts[total.first % kLater];
-    Report{sums}.error(part.error, part.unit, part.pass, part.index, part.value);
-  }
+  set_error(sums, total.first == kNone ? UnitError{} : args.parts[total.first % kLater].error);
 }
 
-void launch_finish(const RDropFinish& args) {
+void launch_finish(const FinishLoss& args) {
   finish_kernel<<<1, kSumThreads, 0, cuda::stream()>>>(args);
   cuda::check_launch("rdrop_finish");
 }
 
+// Calls f<M>() for m passes: M is m, when it is small enough for registers; 0: any.
+template <class F>
+void with_passes(int64_t m, F f) {
+  switch (m) {
+    case 1:
+      return f.template operator()<1>();
+    case 2:
+      return f.template operator()<2>();
+    case 3:
+      return f.template operator()<3>();
+    case 4:
+      return f.template operator()<4>();
+    default:
+      return f.template operator()<0>();
+  }
+}
+
 // ---- cross-entropy
-// -----------------------------------------------------------------------------------------
 
 template <class T, int M, int threads>
 __global__ void __launch_bounds__(threads, 1)
-    cross_entropy_kernel(RDropUnitRows<T> args, cuda::RDropTiles tiles) {
-  extern __shared__ __align__(16) char unit_room[];
-  cuda::RDropUnit<T, M, threads> unit(args, tiles, unit_room);
-  for (int64_t u = blockIdx.x; u < args.rows.units; u += gridDim.x) unit.run(u);
+    cross_entropy_kernel(CrossEntropyUnits<T> args, cuda::TileLayout tiles) {
+  extern __shared__ __align__(16) char shared[];
+  cuda::CrossEntropyUnit<T, M, threads> unit(args, tiles, shared);
+  for (int64_t u = blockIdx.x; u < args.problem.units; u += gridDim.x) unit.run(u);
 }
 
 template <class T, int M, int threads>
-void run_units(const RDropUnitRows<T>& args) {
+void run_units(const CrossEntropyUnits<T>& args) {
   using C = compute_t<T>;
   constexpr auto kernel = cross_entropy_kernel<T, M, threads>;
   constexpr int V = 16 / sizeof(T);
   constexpr int64_t kTileBytes = 48 * 1024;  // where there are several, so that several blocks are at work
-  const int64_t m = args.rows.passes, classes = args.rows.classes;
+  const int64_t m = args.problem.passes, classes = args.problem.classes;
   const auto aligned = [&](const auto& x) {
-    return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.pass_stride % V == 0 && x.row_stride % V == 0;
+    return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.pass_stride % V == 0 && x.unit_stride % V == 0;
   };
-  cuda::RDropTiles tiles{};
-  tiles.vectors = classes % V == 0 && aligned(args.logits) && (!args.grad.data || aligned(args.grad));
+  cuda::TileLayout tiles{};
+  tiles.vectors = classes % V == 0 && aligned(args.x) && (!args.grad.data || aligned(args.grad));
   const int64_t states = m * static_cast<int64_t>(sizeof(cuda::PassState<C>));
   const bool apart = M == 0 && states > 16 * 1024;
   const int64_t column = m * static_cast<int64_t>(sizeof(T)) + (M == 0 ? sizeof(C) : 0);
@@ -144,84 +157,69 @@ void run_units(const RDropUnitRows<T>& args) {
   }
   tiles.columns = static_cast<int>(columns);
   tiles.pitch = static_cast<int>((columns + V - 1) / V * V);
-  const unsigned blocks = cuda::resident_blocks<kernel, threads>(args.rows.units, bytes(columns));
+  const unsigned blocks = cuda::resident_blocks<kernel, threads>(args.problem.units, bytes(columns));
   const cuda::Scratch scratch(apart ? blocks * states : 1);
   if (apart) tiles.states = scratch.as<char>();
   kernel<<<blocks, threads, bytes(columns), cuda::stream()>>>(args, tiles);
   cuda::check_launch("rdrop_cross_entropy");
 }
 
-template <class T, int M>
-void run_passes(const RDropUnitRows<T>& args) {
-  args.rows.classes <= 512 ? run_units<T, M, 32>(args) : run_units<T, M, 256>(args);
-}
-
 template <class T>
-void launch_cross_entropy(const RDropUnitRows<T>& args) {
-  if (args.rows.units == 0) return;
-  check<DeviceError>(args.rows.classes < INT_MAX && args.rows.passes < INT_MAX,
-                     "rdrop_cross_entropy: cuda: {} classes, expected less than 2^31", args.rows.classes);
-  switch (args.rows.passes) {
-    case 1:
-      return run_passes<T, 1>(args);
-    case 2:
-      return run_passes<T, 2>(args);
-    case 3:
-      return run_passes<T, 3>(args);
-    case 4:
-      return run_passes<T, 4>(args);
-    default:
-      return run_passes<T, 0>(args);
-  }
+void launch_cross_entropy(const CrossEntropyUnits<T>& args) {
+  const Problem& problem = args.problem;
+  if (problem.units == 0) return;
+  check<DeviceError>(problem.classes < INT_MAX && problem.passes < INT_MAX,
+                     "rdrop_cross_entropy: cuda: {} classes, expected less than 2^31", problem.classes);
+  with_passes(problem.passes, [&]<int M>() {
+    problem.classes <= 512 ? run_units<T, M, 32>(args) : run_units<T, M, 256>(args);
+  });
 }
 
 // ---- regression
-// --------------------------------------------------------------------------------------------
 
-// M: the number of passes, when it is small enough for registers; 0: any.
 template <class T, int M>
-__global__ void __launch_bounds__(kRDropMseUnits) mse_kernel(RDropMseUnits<T> args) {
-  const RDropRows& rows = args.rows;
-  const int64_t u = static_cast<int64_t>(blockIdx.x) * kRDropMseUnits + threadIdx.x;
-  const int64_t m = M > 0 ? M : rows.passes;
-  const double divisor = args.weights.divisor_now(args.sums), passes = static_cast<double>(m);
-  const double fit_weight = 2 / (passes * divisor);
-  const double weight = m > 1 ? 2 * args.weights.alpha_now() / ((passes - 1) * divisor) : 0;
-  RDropPart part{};
-  part.unit = INT64_MAX;  // none has an error
-  if (u < rows.units && (!args.valid || args.valid[u] != 0)) {
+__global__ void __launch_bounds__(kPartUnits) mse_kernel(MseUnits<T> args) {
+  const Problem& problem = args.problem;
+  const int64_t u = static_cast<int64_t>(blockIdx.x) * kPartUnits + threadIdx.x;
+  const int64_t m = M > 0 ? M : problem.passes;
+  const double divisor = problem.current_divisor(args.sums), passes = static_cast<double>(m);
+  const double ce_weight = 2 / (passes * divisor);
+  const double kl_weight = m > 1 ? 2 * problem.current_alpha() / ((passes - 1) * divisor) : 0;
+  Part part{};
+  part.error.unit = INT64_MAX;  // none has an error
+  if (u < problem.units && (!args.valid || args.valid[u] != 0)) {
     part.counted = 1;
-    const auto look = [&](RDropError kind, int pass, double value) {
-      if (part.error != RDropError::none || isfinite(value)) return;
-      part.error = kind, part.unit = u, part.pass = pass, part.value = value;
+    const auto look = [&](ErrorKind kind, int pass, double value) {
+      if (part.error.kind != ErrorKind::none || isfinite(value)) return;
+      part.error = {value, u, 0, pass, kind};
     };
     const double target = args.target[u];
-    look(RDropError::target_number, 0, target);
-    double mean = 0, fit = 0, spread = 0, held[M > 0 ? M : 1];
+    look(ErrorKind::target_number, 0, target);
+    double mean = 0, squares = 0, spread = 0, held[M > 0 ? M : 1];
 #pragma unroll
     for (int64_t i = 0; i < m; ++i) {
-      const double value = *args.y.row(i, u);
+      const double value = *args.x.row(i, u);
       if constexpr (M > 0) held[i] = value;
-      look(RDropError::prediction, static_cast<int>(i), value);
+      look(ErrorKind::prediction, static_cast<int>(i), value);
       mean += value / passes;
     }
 #pragma unroll
     for (int64_t i = 0; i < m; ++i) {
-      const double value = M > 0 ? held[i] : static_cast<double>(*args.y.row(i, u));
+      const double value = M > 0 ? held[i] : static_cast<double>(*args.x.row(i, u));
       const double error = value - target, deviation = value - mean;
-      fit += error * error;
+      squares += error * error;
       spread += deviation * deviation;
       if (args.grad.data)
-        *args.grad.row(i, u) = T(static_cast<compute_t<T>>(fit_weight * error + weight * deviation));
+        *args.grad.row(i, u) = T(static_cast<compute_t<T>>(ce_weight * error + kl_weight * deviation));
     }
-    part.fit = fit / passes;
-    if (m > 1) part.distance = 2 * spread / (passes - (m > 1));  // 0 is not divided by, also where M is 1
-  } else if (u < rows.units && args.grad.data) {
+    part.ce = squares / passes;
+    if (m > 1) part.kl = 2 * spread / (passes - (m > 1));  // 0 is not divided by, also where M is 1
+  } else if (u < problem.units && args.grad.data) {
     for (int64_t i = 0; i < m; ++i) *args.grad.row(i, u) = T(0);
   }
-  part = cuda::block_reduce<kRDropMseUnits>(part, [](const RDropPart& a, const RDropPart& b) {
-    RDropPart sum = a.unit <= b.unit ? a : b;
-    sum.fit = a.fit + b.fit, sum.distance = a.distance + b.distance;
+  part = cuda::block_reduce<kPartUnits>(part, [](const Part& a, const Part& b) {
+    Part sum = a.error.unit <= b.error.unit ? a : b;
+    sum.ce = a.ce + b.ce, sum.kl = a.kl + b.kl;
     sum.counted = a.counted + b.counted;
     return sum;
   });
@@ -229,37 +227,21 @@ __global__ void __launch_bounds__(kRDropMseUnits) mse_kernel(RDropMseUnits<T> ar
 }
 
 template <class T>
-void launch_mse(const RDropMseUnits<T>& args) {
-  const int64_t blocks = (args.rows.units + kRDropMseUnits - 1) / kRDropMseUnits;
+void launch_mse(const MseUnits<T>& args) {
+  const int64_t blocks = (args.problem.units + kPartUnits - 1) / kPartUnits;
   if (blocks == 0) return;
-  const auto run = [&]<int M>() {
-    mse_kernel<T, M><<<static_cast<unsigned>(blocks), kRDropMseUnits, 0, cuda::stream()>>>(args);
-  };
-  switch (args.rows.passes) {
-    case 1:
-      run.template operator()<1>();
-      break;
-    case 2:
-      run.template operator()<2>();
-      break;
-    case 3:
-      run.template operator()<3>();
-      break;
-    case 4:
-      run.template operator()<4>();
-      break;
-    default:
-      run.template operator()<0>();
-  }
+  with_passes(args.problem.passes, [&]<int M>() {
+    mse_kernel<T, M><<<static_cast<unsigned>(blocks), kPartUnits, 0, cuda::stream()>>>(args);
+  });
   cuda::check_launch("rdrop_mse");
 }
 
-const RegisterKernel<RDropCount> count{launch_count};
-const RegisterKernel<RDropFinish> finish{launch_finish};
+const RegisterKernel<CountUnits> count{launch_count};
+const RegisterKernel<FinishLoss> finish{launch_finish};
 const bool registered = [] {
   cuda::ForFloats([]<class T>() {
-    device_kernel<RDropUnitRows<T>> = launch_cross_entropy<T>;
-    device_kernel<RDropMseUnits<T>> = launch_mse<T>;
+    device_kernel<CrossEntropyUnits<T>> = launch_cross_entropy<T>;
+    device_kernel<MseUnits<T>> = launch_mse<T>;
   });
   return true;
 }();

@@ -1,6 +1,7 @@
 // The R-Drop losses for any number of passes: cross-entropy (or squared error) averaged over the passes, plus
-// the mean distance between every two of them. Source: Liang et al., "R-Drop: Regularized Dropout for Neural
-// Networks", arXiv 2106.14448, section 2, section 4.3 (m passes) and appendix A.4 (regression).
+// the mean distance between every two of them. README.md: how they are computed. Source: Liang et al.,
+// "R-Drop: Regularized Dropout for Neural Networks", arXiv 2106.14448, section 2, section 4.3 (m passes) and
+// appendix A.4 (regression).
 //
 //   L = sum over counted units of [ mean_i CE(P_i, y) + alpha/2 mean_{i != j} KL(P_i || P_j) ] / divisor
 //
@@ -26,9 +27,8 @@ struct LossParts {
   double kl = 0;        // its second term without alpha / 2
   int64_t valid = 0;    // counted units
   int64_t correct = 0;  // (pass, unit) pairs whose largest logit is the target's: at most passes * valid
-  // On a device: where it left ce, kl, valid, correct, and what it found wrong (f64,
-  // ops/rdrop/kernel.h). While a step is being recorded nothing is computed yet and the numbers above
-  // are 0: they are read from here, by read_loss_sums, after a replay.
+  // On a device: where its kernels left the numbers above, and what they found wrong (f64). While a step is
+  // being recorded nothing is computed yet and the numbers are 0: read_loss_sums reads them after a replay.
   Tensor device_sums = {};
 };
 
@@ -36,19 +36,20 @@ struct LossSums {
   double ce = 0, kl = 0;
   int64_t valid = 0, correct = 0;
 };
-// The numbers of LossParts from device_sums. Waits for the device. Throws what the loss would have thrown.
+// The numbers of LossParts from device_sums. Waits for the device. ValueError as by the loss, for what the
+// kernels found wrong; ShapeError for any other tensor.
 LossSums read_loss_sums(const Tensor& device_sums);
 
 // logits: m passes of [units..., classes], raw (softmax is inside, in f32 for bf16); target [units...], i64
 // or i32; valid_mask [units...], bool or u8, true = the unit COUNTS, or undefined. A unit whose target is
 // ignore_index does not count either. Where logits are the same in all passes (passes() == 1) the KL is 0 and
-// CE counts once; `passes` (0: those of logits) then tells how many there are, for `correct`.
-// Classes at -inf in all passes are left out of KL and smoothing. One sweep gives the value and the gradient;
-// first derivatives only.
+// CE counts once; `passes` (0: those of logits) is then the number of passes of the step, for `correct`.
+// Classes at -inf in all passes are left out of KL and smoothing. One kernel gives the value and the
+// gradient; first derivatives only.
 // In a recorded step, an alpha and a divisor above 0 keep their proportion to those of its StepScalars.
-// ConfigError: alpha < 0, divisor < 0, smoothing outside of [0, 1), any of them not finite. ShapeError and
-// DTypeError for inputs that do not fit. ValueError: a label out of range, a target or a whole row at -inf, a
-// class at -inf in only some passes, a NaN or +inf logit.
+// ConfigError: alpha < 0, divisor < 0, smoothing outside of [0, 1), any of them not finite. ShapeError,
+// DTypeError and DeviceError for inputs that do not fit. ValueError: a label out of range, a target or a
+// whole row at -inf, a class at -inf in only some passes, a NaN or +inf logit.
 LossParts rdrop_cross_entropy(const Tensor& logits, const Tensor& target, const RDropOptions& options = {},
                               const Tensor& valid_mask = {}, int passes = 0);
 
@@ -59,8 +60,9 @@ LossParts rdrop_mse(const Tensor& prediction, const Tensor& target, const RDropO
                     const Tensor& valid_mask = {});
 
 // rdrop_cross_entropy(hidden weight^T + bias, ...) without ever holding all logits: some units at a time,
-// whose gradients with respect to all three are taken at once. hidden: m passes of [units..., D]; weight
-// [classes, D]; bias [classes] or undefined.
+// whose gradients with respect to all three are made at once. hidden: m passes of [units..., D]; weight
+// [classes, D]; bias [classes] or undefined. Errors as of rdrop_cross_entropy; ShapeError and DTypeError for
+// a weight or bias that does not fit.
 LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight, const Tensor& bias,
                                      const Tensor& target, const RDropOptions& options = {},
                                      const Tensor& valid_mask = {}, int passes = 0);

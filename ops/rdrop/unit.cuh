@@ -1,6 +1,7 @@
-// One unit of the R-Drop cross-entropy, by one block. The m rows of the unit are copied to shared memory, as
-// a whole or, where they are longer, tile by tile and then a second time; see rdrop_sweep.h for the formulas
-// and the notation. A tile is what a block of classes is there.
+// One unit of the R-Drop cross-entropy, by one block of a device. The m rows of the unit are copied to shared
+// memory, as a whole or, where they are longer, tile by tile (a tile is some classes of all passes): once for
+// the statistics, here, and a second time for KL and gradient (gradient.cuh). Formulas and notation:
+// cpu_blocks.h.
 #pragma once
 
 #include <climits>
@@ -10,11 +11,11 @@
 
 namespace tandem::cuda {
 
-using detail::RDropError;
-using detail::RDropPart;
+using rdrop::ErrorKind;
+using rdrop::Part;
 
 // How units are laid out in shared memory.
-struct RDropTiles {
+struct TileLayout {
   int columns;   // of a tile; a multiple of 16 bytes where there are several
   int pitch;     // from a pass of the tile to the next, in elements
   bool vectors;  // rows may be read 16 bytes at a time
@@ -23,103 +24,114 @@ struct RDropTiles {
 
 // M: the number of passes, when it is small; 0: any.
 template <class T, int M, int threads>
-class RDropUnit {
+class CrossEntropyUnit {
   using C = compute_t<T>;
   static constexpr C kInf = std::numeric_limits<C>::infinity();
   static constexpr int V = 16 / sizeof(T);
   static constexpr int kBig = M > 0 ? M : 1;
 
  public:
-  __device__ RDropUnit(const detail::RDropUnitRows<T>& args, const RDropTiles& tiles, char* shared)
-      : a_(args), tiles_(tiles), classes_(static_cast<int>(args.rows.classes)) {
+  __device__ CrossEntropyUnit(const rdrop::CrossEntropyUnits<T>& args, const TileLayout& tiles, char* shared)
+      : a_(args), tiles_(tiles), classes_(static_cast<int>(args.problem.classes)) {
     const int64_t states = tiles.states ? 0 : m() * static_cast<int64_t>(sizeof(PassState<C>));
     state_ = reinterpret_cast<PassState<C>*>(
         tiles.states ? tiles.states + blockIdx.x * m() * sizeof(PassState<C>) : shared);
     tile_ = reinterpret_cast<T*>(shared + (states + 15) / 16 * 16);
     means_ = reinterpret_cast<C*>(tile_ + static_cast<int64_t>(m()) * tiles.pitch);
-    sweep_.tile = {tile_, tiles.pitch};
-    sweep_.passes = m(), sweep_.state = state_;
-    divisor_ = args.weights.divisor_now(args.sums);
-    alpha_ = args.weights.alpha_now();
+    gradient_.tile = {tile_, tiles.pitch};
+    gradient_.passes = m(), gradient_.state = state_;
+    divisor_ = args.problem.current_divisor(args.sums);
+    alpha_ = args.problem.current_alpha();
   }
 
   __device__ void run(int64_t unit) {
     unit_ = unit;
-    RDropPart part{};
-    part.unit = a_.first_unit + unit;
+    Part part{};
+    part.error.unit = a_.first + unit;
     const int64_t label = a_.target[unit];
-    if ((a_.valid && a_.valid[unit] == 0) || label == a_.rows.ignore_index) {
+    if ((a_.valid && a_.valid[unit] == 0) || label == a_.problem.ignore_index) {
       fill(T(0));
     } else if (label < 0 || label >= classes_) {
       part.counted = 1;
-      part.error = RDropError::label, part.value = static_cast<double>(label);
+      part.error.kind = ErrorKind::label, part.error.value = static_cast<double>(label);
       fill(T(NAN));
     } else {
       part.counted = 1;
       label_ = static_cast<int>(label);
       // A step that is recorded goes on after an error: its gradient must not pass for one.
-      if (!counted(part)) fill(T(NAN));
+      if (!compute(part)) fill(T(NAN));
     }
     if (threadIdx.x == 0) a_.parts[unit] = part;
     __syncthreads();  // the next unit takes the memory
   }
 
  private:
-  __device__ int m() const { return M > 0 ? M : static_cast<int>(a_.rows.passes); }
-  __device__ C logit(int pass, int column) const { return sweep_.tile.logit(pass, column); }
-  __device__ bool smoothed() const { return a_.rows.label_smoothing > 0; }
+  __device__ int m() const { return M > 0 ? M : static_cast<int>(a_.problem.passes); }
+  __device__ C logit(int pass, int column) const { return gradient_.tile.logit(pass, column); }
+  __device__ bool smoothed() const { return a_.problem.label_smoothing > 0; }
   template <class F>
   __device__ void each_pass(F f) const {  // a thread for each
     for (int i = threadIdx.x; i < m(); i += threads) f(state_[i], i);
   }
 
-  // False where the unit is wrong, as part.error tells.
-  __device__ bool counted(RDropPart& part) {
-    real_classes_ = classes_;
-    each_pass([](PassState<C>& s, int) { s = {.max = -kInf, .hit = -1}; });
-    bool odd = false;  // some logit is not finite
+  // The unit's loss and gradient. False where the unit is wrong, as part.error tells.
+  __device__ bool compute(Part& part) {
+    kept_classes_ = classes_;
+    if (!read_statistics() && !exclude_classes(part)) return false;
+    cross_entropies();
+    __syncthreads();
+    double ce = 0;
+    for (int i = 0; i < m(); ++i) {
+      ce += state_[i].ce;
+      part.correct += state_[i].argmax == label_;
+    }
+    part.ce = ce / m();
+    if (m() == 1 && !a_.grad.data) return true;
+    const double kl = kl_and_gradient();
+    if (m() > 1) part.kl = block_sum<threads>(kl) / (m() - 1);
+    return true;
+  }
+
+  // Maxima, sums of exponentials and inner products, tile by tile. False if some logit is not finite.
+  __device__ bool read_statistics() {
+    each_pass([](PassState<C>& s, int) { s = {.max = -kInf, .argmax = -1}; });
+    bool not_finite = false;
     for (int begin = 0; begin < classes_; begin += tiles_.columns) {
       __syncthreads();
-      odd |= load(begin);
+      not_finite |= load_tile(begin);
       __syncthreads();
       sum_tile(begin);
       __syncthreads();
       add_tile();
       __syncthreads();
     }
-    if (odd && !exclude(part)) return false;
-    combine();
-    __syncthreads();
-    double fit = 0;
-    for (int i = 0; i < m(); ++i) {
-      fit += state_[i].fit;
-      part.correct += state_[i].hit == label_;
-    }
-    part.fit = fit / m();
-    if (m() == 1 && !a_.grad.data) return true;
-    double distance = 0;
+    return !not_finite;
+  }
+
+  // This thread's part of the KL (times m - 1); writes the gradient.
+  __device__ double kl_and_gradient() {
+    double kl = 0;
     for (int begin = 0; begin < classes_; begin += tiles_.columns) {
       if (tiles_.columns < classes_) {
         __syncthreads();
-        load_again(begin);
+        load_tile_again(begin);
         __syncthreads();
       }
       const int n = min(tiles_.columns, classes_ - begin);
-      sweep_.label = label_ - begin;
+      gradient_.label = label_ - begin;
       if (!a_.grad.data) {
-        distance += sweep_.template run<false>(n, nullptr, 0);
+        kl += gradient_.template run<false>(n, nullptr, 0);
         continue;
       }
       // Narrow elements go into the place of the logits, from where they are written as vectors.
       const bool staged = sizeof(T) < 4 && tiles_.vectors;
       T* to = staged ? tile_ : a_.grad.row(0, unit_) + begin;
-      distance += sweep_.template run<true>(n, to, staged ? tiles_.pitch : a_.grad.pass_stride);
+      kl += gradient_.template run<true>(n, to, staged ? tiles_.pitch : a_.grad.pass_stride);
       if (!staged) continue;
       __syncthreads();
       write_tile(begin, n);
     }
-    if (m() > 1) part.distance = block_sum<threads>(distance) / (m() - 1);
-    return true;
+    return kl;
   }
 
   // Copies the tile to the gradient.
@@ -150,33 +162,34 @@ class RDropUnit {
     }
   }
 
-  // What stands out in a row, or in a thread's part of it (no padding: all of it goes through shared memory).
+  // Of a row, or of a thread's part of it (no padding: all of it goes through shared memory).
   struct Top {
     double total, max;
-    int hit, odd;
+    int argmax, not_finite;
   };
-  struct Higher {
+  struct LargerTop {
     __device__ Top operator()(const Top& a, const Top& b) const {
-      const bool later = b.max > a.max || (b.max == a.max && b.hit < a.hit);
-      return {a.total + b.total, later ? b.max : a.max, later ? b.hit : a.hit, a.odd | b.odd};
+      const bool later = b.max > a.max || (b.max == a.max && b.argmax < a.argmax);
+      return {a.total + b.total, later ? b.max : a.max, later ? b.argmax : a.argmax,
+              a.not_finite | b.not_finite};
     }
   };
 
-  // Copies pass i of the tile; looks for what stands out, if asked.
+  // Copies pass i of the tile; `first`: and looks for its Top.
   template <bool first>
   __device__ Top copy_pass(int begin, int i) {
     const int n = min(tiles_.columns, classes_ - begin);
-    const T* from = a_.logits.row(i, unit_) + begin;
+    const T* from = a_.x.row(i, unit_) + begin;
     T* to = tile_ + static_cast<int64_t>(i) * tiles_.pitch;
     C total = 0, max = -kInf;
-    int hit = INT_MAX, odd = 0;
+    int argmax = INT_MAX, not_finite = 0;
     const bool sums = smoothed();
     const auto look = [&](T value, int column) {
       if constexpr (first) {
         const C z = static_cast<C>(value);
-        if (z > max) max = z, hit = column;
+        if (z > max) max = z, argmax = column;
         const bool finite = z - z == 0;
-        odd |= !finite;
+        not_finite |= !finite;
         if (finite && sums) total += z;
       }
     };
@@ -192,21 +205,20 @@ class RDropUnit {
 #pragma unroll 4
       for (int c = threadIdx.x; c < n; c += threads) look(to[c] = from[c], begin + c);
     }
-    return {total, max, hit, odd};
+    return {total, max, argmax, not_finite};
   }
 
-  // Copies the tile a second time.
-  __device__ void load_again(int begin) {
+  __device__ void load_tile_again(int begin) {
     for (int i = 0; i < m(); ++i) copy_pass<false>(begin, i);
   }
 
   // Copies a tile, finds its maxima, and says whether some logit is not finite.
-  __device__ bool load(int begin) {
-    bool odd = false;
+  __device__ bool load_tile(int begin) {
+    bool not_finite = false;
     const auto keep = [&](int i, const Top& top) {
-      odd |= top.odd != 0;
+      not_finite |= top.not_finite != 0;
       if (threadIdx.x != 0) return;
-      state_[i].tile_max = static_cast<C>(top.max), state_[i].tile_hit = top.hit;
+      state_[i].tile_max = static_cast<C>(top.max), state_[i].tile_argmax = top.argmax;
       state_[i].total += top.total;
     };
     if constexpr (M > 0) {
@@ -218,18 +230,18 @@ class RDropUnit {
       tops = block_reduce<threads>(tops, [](const Tops& p, const Tops& q) {
         Tops result;
 #pragma unroll
-        for (int i = 0; i < M; ++i) result.at[i] = Higher{}(p.at[i], q.at[i]);
+        for (int i = 0; i < M; ++i) result.at[i] = LargerTop{}(p.at[i], q.at[i]);
         return result;
       });
 #pragma unroll
       for (int i = 0; i < M; ++i) keep(i, tops.at[i]);
     } else {
-      for (int i = 0; i < m(); ++i) keep(i, block_reduce<threads>(copy_pass<true>(begin, i), Higher{}));
+      for (int i = 0; i < m(); ++i) keep(i, block_reduce<threads>(copy_pass<true>(begin, i), LargerTop{}));
     }
-    return odd;
+    return not_finite;
   }
 
-  // The maximum that a pass's logits of the tile are relative to. -inf: all its classes are excluded.
+  // What a pass's logits of the tile are relative to: their maximum, or 0 where all of them are excluded.
   __device__ C shift(int i) const { return state_[i].tile_max == -kInf ? C(0) : state_[i].tile_max; }
 
   // Sums of the tile's exponentials, and the inner products.
@@ -314,17 +326,17 @@ class RDropUnit {
     });
     __syncthreads();
     each_pass([](PassState<C>& s, int) {
-      if (s.tile_max > s.max) s.max = s.tile_max, s.hit = s.tile_hit;
+      if (s.tile_max > s.max) s.max = s.tile_max, s.argmax = s.tile_argmax;
     });
   }
 
   // Some logit is not finite: -inf in all passes leaves the class out, anything else is an error (false).
-  __device__ bool exclude(RDropPart& part) {
+  __device__ bool exclude_classes(Part& part) {
     struct Row {
       int first_bad, finite;
     };
     for (int i = 0; i < m(); ++i) {
-      const T* row = a_.logits.row(i, unit_);
+      const T* row = a_.x.row(i, unit_);
       Row found{INT_MAX, 0};
       for (int c = threadIdx.x; c < classes_; c += threads) {
         const C z = static_cast<C>(row[c]);
@@ -334,13 +346,13 @@ class RDropUnit {
       found = block_reduce<threads>(found, [](Row p, Row q) {
         return Row{min(p.first_bad, q.first_bad), p.finite + q.finite};
       });
-      const auto error = [&](RDropError kind, int index) {
-        part.error = kind, part.pass = i, part.index = index, part.value = row[index];
+      const auto error = [&](ErrorKind kind, int index) {
+        part.error = {static_cast<double>(row[index]), part.error.unit, index, i, kind};
         return false;
       };
-      if (found.first_bad != INT_MAX) return error(RDropError::logit, found.first_bad);
-      if (found.finite == 0) return error(RDropError::empty_row, classes_ - 1);
-      if (static_cast<C>(row[label_]) == -kInf) return error(RDropError::target_excluded, label_);
+      if (found.first_bad != INT_MAX) return error(ErrorKind::logit, found.first_bad);
+      if (found.finite == 0) return error(ErrorKind::empty_row, classes_ - 1);
+      if (static_cast<C>(row[label_]) == -kInf) return error(ErrorKind::target_excluded, label_);
     }
     struct Classes {
       int excluded, first, last_pass;  // the first class that some passes exclude, the last of these
@@ -348,7 +360,7 @@ class RDropUnit {
     for (int c = threadIdx.x; c < classes_; c += threads) {
       int passes = 0, last = 0;
       for (int i = 0; i < m(); ++i)
-        if (static_cast<C>(a_.logits.row(i, unit_)[c]) == -kInf) ++passes, last = i;
+        if (static_cast<C>(a_.x.row(i, unit_)[c]) == -kInf) ++passes, last = i;
       found.excluded += passes == m();
       if (passes > 0 && passes < m() && found.first == INT_MAX) found.first = c, found.last_pass = last;
     }
@@ -356,45 +368,44 @@ class RDropUnit {
       const bool later = q.first < p.first;
       return Classes{p.excluded + q.excluded, later ? q.first : p.first, later ? q.last_pass : p.last_pass};
     });
-    real_classes_ = classes_ - found.excluded;
+    kept_classes_ = classes_ - found.excluded;
     if (found.first == INT_MAX) return true;
-    part.error = RDropError::some_passes, part.pass = found.last_pass, part.index = found.first;
-    part.value = -kInf;
+    part.error = {-kInf, part.error.unit, found.first, found.last_pass, ErrorKind::some_passes};
     return false;
   }
 
-  // The cross-entropies, and what the last sweep needs of the first.
-  __device__ void combine() {
-    each_pass([](PassState<C>& s, int) { s.tile_sum = log(s.sum); });
+  // The cross-entropies, and the factors of the gradient.
+  __device__ void cross_entropies() {
+    each_pass([](PassState<C>& s, int) { s.tile_sum = log(s.sum); });  // tiles are done with
     __syncthreads();
-    const double passes = m(), smoothing = a_.rows.label_smoothing;
-    const double fit_weight = 1 / (passes * divisor_);
-    const double weight = m() > 1 ? alpha_ / (2 * (passes - 1) * divisor_) : 0;
+    const double passes = m(), smoothing = a_.problem.label_smoothing;
+    const double ce_weight = 1 / (passes * divisor_);
+    const double kl_weight = m() > 1 ? alpha_ / (2 * (passes - 1) * divisor_) : 0;
     double mean_log = 0;
     for (int i = 0; i < m(); ++i) mean_log += state_[i].tile_sum / passes;
     each_pass([&](PassState<C>& s, int i) {
-      const double log_sum = s.tile_sum, max = s.max, label = static_cast<C>(a_.logits.row(i, unit_)[label_]);
-      s.fit = (1 - smoothing) * (log_sum + (max - label));
-      if (smoothed()) s.fit += smoothing * (log_sum + (max - s.total / real_classes_));
-      const double distance = m() > 1 ? s.inner / s.sum - (log_sum - mean_log) : 0;
+      const double log_sum = s.tile_sum, max = s.max, label = static_cast<C>(a_.x.row(i, unit_)[label_]);
+      s.ce = (1 - smoothing) * (log_sum + (max - label));
+      if (smoothed()) s.ce += smoothing * (log_sum + (max - s.total / kept_classes_));
+      const double inner = m() > 1 ? s.inner / s.sum - (log_sum - mean_log) : 0;
       s.offset = static_cast<C>((max - static_cast<double>(state_[0].max)) + (log_sum - state_[0].tile_sum));
-      s.own = static_cast<C>(fit_weight + weight * (1 - distance));
+      s.p_weight = static_cast<C>(ce_weight + kl_weight * (1 - inner));
       s.scale = static_cast<C>(1 / s.sum);
     });
-    sweep_.mean_weight = static_cast<C>(weight);
-    sweep_.smoothing = static_cast<C>(fit_weight * smoothing / real_classes_);
-    sweep_.hit_weight = static_cast<C>((1 - smoothing) / (passes * divisor_));
+    gradient_.kl_weight = static_cast<C>(kl_weight);
+    gradient_.smoothing = static_cast<C>(ce_weight * smoothing / kept_classes_);
+    gradient_.label_weight = static_cast<C>((1 - smoothing) / (passes * divisor_));
   }
 
-  const detail::RDropUnitRows<T>& a_;
-  const RDropTiles& tiles_;
+  const rdrop::CrossEntropyUnits<T>& a_;
+  const TileLayout& tiles_;
   PassState<C>* state_;
   T* tile_;
   C* means_;  // any number of passes: of x, by column
   double divisor_, alpha_;
-  int classes_, real_classes_ = 0, label_ = 0;
+  int classes_, kept_classes_ = 0, label_ = 0;
   int64_t unit_ = 0;
-  RDropLastSweep<T, M, threads> sweep_;
+  KlAndGradient<T, M, threads> gradient_;
 };
 
 }  // namespace tandem::cuda

@@ -4,7 +4,6 @@
 #include "autograd/step_scalars.h"
 #include "autograd/tensor_impl.h"
 #include "loss_cases.h"
-#include "ops/rdrop/kernel.h"
 
 using namespace tandem;
 using namespace tandem::testing;

@@ -11,7 +11,7 @@
 #include "ops/rdrop/cpu.h"
 
 using namespace tandem;
-using namespace tandem::detail;
+using namespace tandem::rdrop;
 
 namespace {
 
@@ -29,17 +29,17 @@ struct Random {
   }
 };
 
-// One call's inputs, dense, with room behind each row (row_stride > classes) to see that strides are used.
+// One call's inputs, dense, with room behind each row (unit_stride > classes) to see that strides are used.
 struct Case {
-  RDropRows rows;
+  Problem problem;
   std::vector<double> logits;
   std::vector<int64_t> target;
   std::vector<uint8_t> valid;
-  int64_t row_stride, pass_stride;
+  int64_t unit_stride, pass_stride;
 
   Case(int64_t passes, int64_t units, int64_t classes, uint64_t seed, double scale = 2, double spread = 1)
-      : rows{.passes = passes, .units = units, .classes = classes},
-        row_stride(classes + 3),
+      : problem{.passes = passes, .units = units, .classes = classes},
+        unit_stride(classes + 3),
         pass_stride(units * (classes + 3) + 5) {
     Random random{seed};
     logits.assign(passes * pass_stride, kNan);  // what lies between the rows is never read
@@ -52,18 +52,18 @@ struct Case {
         for (int64_t i = 0; i < passes; ++i) at(i, u, c) = base + spread * random.normal();
       }
     }
-    rows.alpha = 1.7;
-    rows.divisor = double(units) + 0.5;
+    problem.alpha = 1.7;
+    problem.divisor = double(units) + 0.5;
   }
-  double& at(int64_t i, int64_t u, int64_t c) { return logits[i * pass_stride + u * row_stride + c]; }
-  double at(int64_t i, int64_t u, int64_t c) const { return logits[i * pass_stride + u * row_stride + c]; }
-  bool counted(int64_t u) const { return valid[u] != 0 && target[u] != rows.ignore_index; }
+  double& at(int64_t i, int64_t u, int64_t c) { return logits[i * pass_stride + u * unit_stride + c]; }
+  double at(int64_t i, int64_t u, int64_t c) const { return logits[i * pass_stride + u * unit_stride + c]; }
+  bool counted(int64_t u) const { return valid[u] != 0 && target[u] != problem.ignore_index; }
 };
 
 struct Result {
-  RDropSums sums;
+  LossSums sums;
   std::vector<double> grad;
-  double loss(const RDropRows& rows) const { return sums.fit + rows.alpha / 2 * sums.distance; }
+  double loss(const Problem& problem) const { return sums.ce + problem.alpha / 2 * sums.kl; }
 };
 
 template <class T>
@@ -78,25 +78,30 @@ Result run(const Case& c, bool in_place = false) {
   std::vector<T> logits = cast<T>(c.logits), grad(logits.size(), T(7));
   T* out = in_place ? logits.data() : grad.data();
   Result result;
-  result.sums =
-      rdrop_cross_entropy_rows<T>(c.rows, {logits.data(), c.pass_stride, c.row_stride},
-                                  {out, c.pass_stride, c.row_stride}, c.target.data(), c.valid.data());
+  result.sums = cross_entropy_on_cpu<T>({.problem = c.problem,
+                                         .x = {logits.data(), c.pass_stride, c.unit_stride},
+                                         .grad = {out, c.pass_stride, c.unit_stride},
+                                         .target = c.target.data(),
+                                         .valid = c.valid.data()});
   result.grad.assign(out, out + logits.size());
   return result;
 }
-RDropSums value_only(const Case& c) {
-  return rdrop_cross_entropy_rows<double>(c.rows, {c.logits.data(), c.pass_stride, c.row_stride}, {},
-                                          c.target.data(), c.valid.data());
+LossSums value_only(const Case& c) {
+  return cross_entropy_on_cpu<double>({.problem = c.problem,
+                                       .x = {c.logits.data(), c.pass_stride, c.unit_stride},
+                                       .grad = {},
+                                       .target = c.target.data(),
+                                       .valid = c.valid.data()});
 }
 
 // The definition, pair by pair, with its gradient: d KL(P_i || P_j) / dz_i = P_i (log P_i - log P_j - KL),
 // d KL(P_i || P_j) / dz_j = P_j - P_i.
 Result naive(const Case& c) {
-  const RDropRows& rows = c.rows;
-  const int64_t m = rows.passes, v = rows.classes;
+  const Problem& problem = c.problem;
+  const int64_t m = problem.passes, v = problem.classes;
   Result result;
   result.grad.assign(c.logits.size(), 0);
-  for (int64_t u = 0; u < rows.units; ++u) {
+  for (int64_t u = 0; u < problem.units; ++u) {
     if (!c.counted(u)) continue;
     ++result.sums.valid;
     std::vector<int64_t> kept;
@@ -108,29 +113,31 @@ Result naive(const Case& c) {
       for (int64_t k : kept) max = std::max(max, c.at(i, u, k));
       for (int64_t k : kept) sum += std::exp(c.at(i, u, k) - max);
       for (int64_t k : kept) log_p[i][k] = c.at(i, u, k) - max - std::log(sum);
-      const double smooth = rows.label_smoothing / double(kept.size()), fit = 1 / (double(m) * rows.divisor);
+      const double smooth = problem.label_smoothing / double(kept.size()),
+                   ce_weight = 1 / (double(m) * problem.divisor);
       bool hit = true;
       for (int64_t k : kept) {
         const double z = c.at(i, u, k), zt = c.at(i, u, c.target[u]);
         hit &= z < zt || (z == zt && k >= c.target[u]);
-        const double want = smooth + (k == c.target[u] ? 1 - rows.label_smoothing : 0);
-        result.sums.fit -= fit * want * log_p[i][k];
-        result.grad[i * c.pass_stride + u * c.row_stride + k] += fit * (std::exp(log_p[i][k]) - want);
+        const double want = smooth + (k == c.target[u] ? 1 - problem.label_smoothing : 0);
+        result.sums.ce -= ce_weight * want * log_p[i][k];
+        result.grad[i * c.pass_stride + u * c.unit_stride + k] += ce_weight * (std::exp(log_p[i][k]) - want);
       }
       result.sums.correct += hit;
     }
     for (int64_t i = 0; i < m; ++i)
       for (int64_t j = 0; j < m; ++j) {
         if (i == j) continue;
-        const double pair = 1 / (double(m * (m - 1)) * rows.divisor);
+        const double pair = 1 / (double(m * (m - 1)) * problem.divisor);
         double kl = 0;
         for (int64_t k : kept) kl += std::exp(log_p[i][k]) * (log_p[i][k] - log_p[j][k]);
-        result.sums.distance += pair * kl;
+        result.sums.kl += pair * kl;
         for (int64_t k : kept) {
           const double p = std::exp(log_p[i][k]), q = std::exp(log_p[j][k]);
-          const int64_t at = u * c.row_stride + k;
-          result.grad[i * c.pass_stride + at] += rows.alpha / 2 * pair * p * (log_p[i][k] - log_p[j][k] - kl);
-          result.grad[j * c.pass_stride + at] += rows.alpha / 2 * pair * (q - p);
+          const int64_t at = u * c.unit_stride + k;
+          result.grad[i * c.pass_stride + at] +=
+              problem.alpha / 2 * pair * p * (log_p[i][k] - log_p[j][k] - kl);
+          result.grad[j * c.pass_stride + at] += problem.alpha / 2 * pair * (q - p);
         }
       }
   }
@@ -141,10 +148,10 @@ Result naive(const Case& c) {
 double gradient_error(const Case& c, const Result& got, const Result& want, double untouched = 7) {
   double error = 0;
   std::vector<uint8_t> inside(c.logits.size(), 0);
-  for (int64_t i = 0; i < c.rows.passes; ++i)
-    for (int64_t u = 0; u < c.rows.units; ++u)
-      for (int64_t k = 0; k < c.rows.classes; ++k) {
-        const int64_t at = i * c.pass_stride + u * c.row_stride + k;
+  for (int64_t i = 0; i < c.problem.passes; ++i)
+    for (int64_t u = 0; u < c.problem.units; ++u)
+      for (int64_t k = 0; k < c.problem.classes; ++k) {
+        const int64_t at = i * c.pass_stride + u * c.unit_stride + k;
         inside[at] = 1;
         const double difference = std::abs(got.grad[at] - want.grad[at]);
         error = difference <= error ? error : difference;  // NaN stays
@@ -156,20 +163,20 @@ double gradient_error(const Case& c, const Result& got, const Result& want, doub
 }
 
 void mask_some(Case& c) {
-  const int64_t units = c.rows.units;
+  const int64_t units = c.problem.units;
   c.valid[1] = 0;
-  c.rows.ignore_index = c.rows.classes > 2 ? 0 : -100;
-  c.target[units - 1] = c.rows.ignore_index;
+  c.problem.ignore_index = c.problem.classes > 2 ? 0 : -100;
+  c.target[units - 1] = c.problem.ignore_index;
   for (int64_t u : {int64_t{1}, units - 1})
-    for (int64_t i = 0; i < c.rows.passes; ++i)
-      for (int64_t k = 0; k < c.rows.classes; ++k) c.at(i, u, k) = kNan;
+    for (int64_t i = 0; i < c.problem.passes; ++i)
+      for (int64_t k = 0; k < c.problem.classes; ++k) c.at(i, u, k) = kNan;
 }
 
 void exclude_some(Case& c) {
-  for (int64_t u = 0; u < c.rows.units; u += 2)
-    for (int64_t k = u % 3; k < c.rows.classes; k += 3)
+  for (int64_t u = 0; u < c.problem.units; u += 2)
+    for (int64_t k = u % 3; k < c.problem.classes; k += 3)
       if (k != c.target[u] && c.counted(u))
-        for (int64_t i = 0; i < c.rows.passes; ++i) c.at(i, u, k) = -kInf;
+        for (int64_t i = 0; i < c.problem.passes; ++i) c.at(i, u, k) = -kInf;
 }
 
 template <class F>
@@ -192,29 +199,29 @@ TEST_CASE("R-Drop cross-entropy is the pairwise definition, for any number of pa
         CAPTURE(v);
         CAPTURE(variant);
         Case c(m, 7, v, uint64_t(m * 100 + v + variant));
-        c.rows.label_smoothing = variant % 2 ? 0.1 : 0;
+        c.problem.label_smoothing = variant % 2 ? 0.1 : 0;
         if (variant >= 1) mask_some(c);
         if (variant >= 2) exclude_some(c);
         const Result got = run<double>(c), want = naive(c);
-        CHECK(got.sums.fit == doctest::Approx(want.sums.fit).epsilon(1e-10));
-        CHECK(std::abs(got.sums.distance - want.sums.distance) < 1e-10 * (1 + want.sums.distance));
+        CHECK(got.sums.ce == doctest::Approx(want.sums.ce).epsilon(1e-10));
+        CHECK(std::abs(got.sums.kl - want.sums.kl) < 1e-10 * (1 + want.sums.kl));
         CHECK(got.sums.valid == want.sums.valid);
         CHECK(got.sums.correct == want.sums.correct);
         CHECK(gradient_error(c, got, want) < 1e-10);
-        const RDropSums value = value_only(c);
-        CHECK(value.fit == got.sums.fit);
-        CHECK(std::abs(value.distance - got.sums.distance) <= 1e-14 * got.sums.distance);
+        const LossSums value = value_only(c);
+        CHECK(value.ce == got.sums.ce);
+        CHECK(std::abs(value.kl - got.sums.kl) <= 1e-14 * got.sums.kl);
         CHECK(value.correct == got.sums.correct);
         CHECK(gradient_error(c, run<double>(c, true), got, kNan) == 0);
       }
 }
 
-TEST_CASE("R-Drop gradient is the slope of its value") {
+TEST_CASE("R-Drop gradient is the derivative of its value") {
   for (int64_t m : {1, 2, 3, 4, 5}) {
     CAPTURE(m);
     Case c(m, 3, 13, 5);
-    c.rows.label_smoothing = 0.2;
-    c.rows.alpha = 3;
+    c.problem.label_smoothing = 0.2;
+    c.problem.alpha = 3;
     exclude_some(c);
     const Result got = run<double>(c);
     double error = 0, largest = 0;
@@ -224,14 +231,13 @@ TEST_CASE("R-Drop gradient is the slope of its value") {
           if (c.at(i, u, k) == -kInf) continue;
           const double h = 6e-6, z = c.at(i, u, k);
           c.at(i, u, k) = z + h;
-          const RDropSums up = value_only(c);
+          const LossSums up = value_only(c);
           c.at(i, u, k) = z - h;
-          const RDropSums down = value_only(c);
+          const LossSums down = value_only(c);
           c.at(i, u, k) = z;
-          const double slope =
-              (up.fit - down.fit + c.rows.alpha / 2 * (up.distance - down.distance)) / (2 * h);
-          const double grad = got.grad[i * c.pass_stride + u * c.row_stride + k];
-          error = std::max(error, std::abs(slope - grad));
+          const double derivative = (up.ce - down.ce + c.problem.alpha / 2 * (up.kl - down.kl)) / (2 * h);
+          const double grad = got.grad[i * c.pass_stride + u * c.unit_stride + k];
+          error = std::max(error, std::abs(derivative - grad));
           largest = std::max(largest, std::abs(grad));
         }
     CHECK(error < 1e-8 * largest + 1e-10);
@@ -240,8 +246,8 @@ TEST_CASE("R-Drop gradient is the slope of its value") {
 
 TEST_CASE("at m = 2 the loss is half of the paper's Eq. 4, and its KL Eq. 2") {
   Case c(2, 1, 11, 3);
-  c.rows.divisor = 1;
-  c.rows.alpha = 5;
+  c.problem.divisor = 1;
+  c.problem.alpha = 5;
   double z[2] = {0, 0}, symmetric = 0, nll = 0;
   for (int i = 0; i < 2; ++i)
     for (int64_t k = 0; k < 11; ++k) z[i] += std::exp(c.at(i, 0, k));
@@ -251,8 +257,8 @@ TEST_CASE("at m = 2 the loss is half of the paper's Eq. 4, and its KL Eq. 2") {
     if (k == c.target[0]) nll = -std::log(p) - std::log(q);
   }
   const Result got = run<double>(c);
-  CHECK(got.sums.distance == doctest::Approx(symmetric).epsilon(1e-12));
-  CHECK(got.loss(c.rows) == doctest::Approx((nll + 5 * symmetric) / 2).epsilon(1e-12));
+  CHECK(got.sums.kl == doctest::Approx(symmetric).epsilon(1e-12));
+  CHECK(got.loss(c.problem) == doctest::Approx((nll + 5 * symmetric) / 2).epsilon(1e-12));
 }
 
 // An error d of the log-normalisers adds d^2 to a KL. The sums of exponentials are taken in lanes, which
@@ -269,11 +275,11 @@ TEST_CASE("a small KL survives f32: no cancellation, never negative") {
     for (double kl : {6e-5, 1e-5}) {
       Case c(m, 4, 10152, uint64_t(m), 3, std::sqrt(kl));
       for (double& z : c.logits) z = float(z);
-      const double want = naive(c).sums.distance * c.rows.divisor / 4;
+      const double want = naive(c).sums.kl * c.problem.divisor / 4;
       CAPTURE(m);
       CHECK(want > kl / 2);
       CHECK(want < kl * 2);
-      const double got = run<float>(c).sums.distance * c.rows.divisor / 4;
+      const double got = run<float>(c).sums.kl * c.problem.divisor / 4;
       CHECK(std::abs(got - want) < 1e-3 * want);
     }
   for (int64_t m : {2, 3, 5}) {
@@ -281,14 +287,14 @@ TEST_CASE("a small KL survives f32: no cancellation, never negative") {
          ++seed) {  // KL of 1e-8: P_i - P_j, if subtracted, would be off by 1e-5
       Case small(m, 1, 1000, seed, 2, 1e-4);
       for (double& z : small.logits) z = float(z);
-      const double want = naive(small).sums.distance;
-      CHECK(std::abs(run<float>(small).sums.distance - want) < 4e-6 * want + kSumRounding * kSumRounding);
+      const double want = naive(small).sums.kl;
+      CHECK(std::abs(run<float>(small).sums.kl - want) < 4e-6 * want + kSumRounding * kSumRounding);
     }
     Case c(m, 4, 10152, 9, 3, 1e-7);  // differences at rounding level
-    CHECK(run<float>(c).sums.distance >= 0);
+    CHECK(run<float>(c).sums.kl >= 0);
     for (int64_t i = 1; i < m; ++i)
       std::copy_n(c.logits.begin(), c.pass_stride - 5, c.logits.begin() + i * c.pass_stride);
-    CHECK(run<float>(c).sums.distance == 0);
+    CHECK(run<float>(c).sums.kl == 0);
   }
 }
 
@@ -298,7 +304,7 @@ TEST_CASE("f32 and bf16 agree with f64 on the same logits") {
       CAPTURE(m);
       CAPTURE(v);
       Case c(m, 9, v, uint64_t(v));
-      c.rows.label_smoothing = 0.1;
+      c.problem.label_smoothing = 0.1;
       mask_some(c);
       exclude_some(c);
       for (double& z : c.logits) z = float(bf16(float(z)));
@@ -306,8 +312,8 @@ TEST_CASE("f32 and bf16 agree with f64 on the same logits") {
       double largest = 0;
       for (double g : want.grad) largest = std::max(largest, std::abs(g));
       for (const Result* got : {&single, &half}) {
-        CHECK(got->sums.fit == doctest::Approx(want.sums.fit).epsilon(1e-6));
-        CHECK(std::abs(got->sums.distance - want.sums.distance) <= 1e-5 * want.sums.distance);
+        CHECK(got->sums.ce == doctest::Approx(want.sums.ce).epsilon(1e-6));
+        CHECK(std::abs(got->sums.kl - want.sums.kl) <= 1e-5 * want.sums.kl);
         CHECK(got->sums.correct == want.sums.correct);
       }
       CHECK(gradient_error(c, single, want) < 2e-6 * largest);
@@ -327,8 +333,8 @@ TEST_CASE("the bits do not depend on the number of threads") {
   }
   set_num_threads(threads);
   for (const Result& r : results) {
-    CHECK(r.sums.fit == results[0].sums.fit);
-    CHECK(r.sums.distance == results[0].sums.distance);
+    CHECK(r.sums.ce == results[0].sums.ce);
+    CHECK(r.sums.kl == results[0].sums.kl);
     CHECK(std::memcmp(r.grad.data(), results[0].grad.data(), r.grad.size() * sizeof(double)) == 0);
   }
 }
@@ -337,8 +343,8 @@ TEST_CASE("logits of 1e4 do not overflow") {
   Case c(2, 3, 700, 4, 1e4, 10);
   for (double& z : c.logits) z = float(z);
   const Result got = run<float>(c), want = naive(c);
-  CHECK(got.sums.fit == doctest::Approx(want.sums.fit).epsilon(1e-6));
-  CHECK(got.sums.distance == doctest::Approx(want.sums.distance).epsilon(1e-5));
+  CHECK(got.sums.ce == doctest::Approx(want.sums.ce).epsilon(1e-6));
+  CHECK(got.sums.kl == doctest::Approx(want.sums.kl).epsilon(1e-5));
   CHECK(gradient_error(c, got, want) < 1e-4);
 }
 
@@ -349,11 +355,11 @@ TEST_CASE("excluded classes stay out also where all others are far below or abov
     exclude_some(c);
     for (double& z : c.logits) z = float(z + shift);
     const Result got = run<float>(c), want = naive(c);
-    CHECK(got.sums.fit == doctest::Approx(want.sums.fit).epsilon(1e-6));
-    CHECK(got.sums.distance == doctest::Approx(want.sums.distance).epsilon(1e-5));
+    CHECK(got.sums.ce == doctest::Approx(want.sums.ce).epsilon(1e-6));
+    CHECK(got.sums.kl == doctest::Approx(want.sums.kl).epsilon(1e-5));
     CHECK(gradient_error(c, got, want) < 1e-5);
     for (int64_t k = 0; k < 600; ++k)
-      if (c.at(0, 2, k) == -kInf) CHECK(got.grad[2 * c.row_stride + k] == 0);
+      if (c.at(0, 2, k) == -kInf) CHECK(got.grad[2 * c.unit_stride + k] == 0);
   }
 }
 
@@ -392,14 +398,14 @@ TEST_CASE("what the loss is not defined for is a ValueError that says where") {
         "rdrop_cross_entropy: target is 6 at unit 2, expected a class in [0, 6) or ignore_index -100");
   CHECK(fails([](Case& c) { c.target[2] = -1; }) ==
         "rdrop_cross_entropy: target is -1 at unit 2, expected a class in [0, 6) or ignore_index -100");
-  CHECK(fails([](Case& c) { c.rows.alpha = -1; }) ==
+  CHECK(fails([](Case& c) { c.problem.alpha = -1; }) ==
         "rdrop_cross_entropy: alpha is -1, expected a finite value >= 0");
-  CHECK(fails([](Case& c) { c.rows.divisor = 0; }) ==
+  CHECK(fails([](Case& c) { c.problem.divisor = 0; }) ==
         "rdrop_cross_entropy: divisor is 0, expected a finite value > 0");
-  CHECK(fails([](Case& c) { c.rows.label_smoothing = 1.5; }) ==
+  CHECK(fails([](Case& c) { c.problem.label_smoothing = 1.5; }) ==
         "rdrop_cross_entropy: label_smoothing is 1.5, expected a value in [0, 1]");
-  CHECK(fails([](Case& c) { c.rows.passes = 0; }) == "rdrop_cross_entropy: passes is 0, expected >= 1");
-  CHECK(fails([](Case& c) { c.rows.classes = 0; }) == "rdrop_cross_entropy: classes is 0, expected >= 1");
+  CHECK(fails([](Case& c) { c.problem.passes = 0; }) == "rdrop_cross_entropy: passes is 0, expected >= 1");
+  CHECK(fails([](Case& c) { c.problem.classes = 0; }) == "rdrop_cross_entropy: classes is 0, expected >= 1");
   // A unit that is not counted may hold anything, and the first unit in order is the one named.
   CHECK(fails([](Case& c) { c.valid[2] = 0, c.target[2] = 99, c.at(0, 2, 0) = kNan; }) == "no ValueError");
   CHECK(fails([](Case& c) { c.at(2, 3, 0) = kNan, c.at(2, 1, 5) = kNan; }) ==
@@ -409,12 +415,12 @@ TEST_CASE("what the loss is not defined for is a ValueError that says where") {
 TEST_CASE("without a counted unit every sum is 0, whatever the divisor") {
   Case c(2, 3, 5, 6);
   std::fill(c.valid.begin(), c.valid.end(), uint8_t{0});
-  c.rows.divisor = 0;
+  c.problem.divisor = 0;
   const Result got = run<float>(c);
-  CHECK(got.sums.fit == 0);
-  CHECK(got.sums.distance == 0);
+  CHECK(got.sums.ce == 0);
+  CHECK(got.sums.kl == 0);
   CHECK(got.sums.valid == 0);
   CHECK(std::count(got.grad.begin(), got.grad.end(), 0.0) == 2 * 3 * 5);
-  c.rows.units = 0;
+  c.problem.units = 0;
   CHECK(run<float>(c).sums.valid == 0);
 }

@@ -11,7 +11,7 @@
 #include "ops/rdrop/cpu.h"
 
 using namespace tandem;
-using namespace tandem::detail;
+using namespace tandem::rdrop;
 
 namespace {
 
@@ -33,15 +33,19 @@ void measure(const char* dtype, int64_t units, int64_t classes, int64_t repeats)
     logits[i] = T(float(state >> 40) * 0x1p-22f - 2.0f);
   }
   for (int64_t u = 0; u < units; ++u) target[u] = u * 7919 % classes;
-  const RDropRows rows{.passes = passes,
-                       .units = units,
-                       .classes = classes,
-                       .alpha = 5,
-                       .divisor = double(units),
-                       .label_smoothing = 0.1};
-  const PassRows<const T> in{logits.get(), units * classes, classes};
-  const PassRows<T> out{grad.get(), units * classes, classes}, none{};
-  const PassRows<T> self{logits.get(), units * classes, classes};
+  CrossEntropyUnits<T> value_only{.problem = {.passes = passes,
+                                              .units = units,
+                                              .classes = classes,
+                                              .alpha = 5,
+                                              .divisor = double(units),
+                                              .label_smoothing = 0.1},
+                                  .x = {logits.get(), units * classes, classes},
+                                  .grad = {},
+                                  .target = target.data(),
+                                  .valid = nullptr};
+  CrossEntropyUnits<T> with_gradient = value_only, overwriting = value_only;
+  with_gradient.grad = {grad.get(), units * classes, classes};
+  overwriting.grad = {logits.get(), units * classes, classes};
 
   double copy = 1e9, loss = 1e9, value = 1e9, in_place = 1e9;
   for (int64_t r = 0; r < repeats; ++r) {
@@ -50,14 +54,11 @@ void measure(const char* dtype, int64_t units, int64_t classes, int64_t repeats)
                         for (int64_t i = begin; i < end; ++i) grad[i] = T(float(logits[i]) * 1.5f);
                       });
                     }));
-    loss =
-        std::min(loss, seconds([&] { rdrop_cross_entropy_rows<T>(rows, in, out, target.data(), nullptr); }));
-    value = std::min(value,
-                     seconds([&] { rdrop_cross_entropy_rows<T>(rows, in, none, target.data(), nullptr); }));
+    loss = std::min(loss, seconds([&] { cross_entropy_on_cpu(with_gradient); }));
+    value = std::min(value, seconds([&] { cross_entropy_on_cpu(value_only); }));
   }
-  for (int64_t r = 0; r < 3; ++r)  // overwrites the logits
-    in_place = std::min(
-        in_place, seconds([&] { rdrop_cross_entropy_rows<T>(rows, in, self, target.data(), nullptr); }));
+  for (int64_t r = 0; r < 3; ++r)
+    in_place = std::min(in_place, seconds([&] { cross_entropy_on_cpu(overwriting); }));
   const double bytes = 2.0 * double(total) * sizeof(T);
   fmt::print(
       "{:5} {:6} units x {:6} classes  copy {:7.2f} ms ({:5.1f} GB/s)  loss {:7.2f} ms = {:.2f}x copy  "
