@@ -216,7 +216,7 @@ namespace {
 
 // The kernel alone: rows with padding, sums that are added to; against f64 on the host.
 template <class T>
-void check_sweep(Epilogue f, int64_t rows, int64_t cols, int64_t padding, bool accumulate) {
+void check_sweep(Activation f, int64_t rows, int64_t cols, int64_t padding, bool accumulate) {
   INFO(name_of(dtype_of<T>), ", f ", int(f), ", [", rows, ",", cols, "], padding ", padding, ", accumulate ",
        accumulate);
   std::mt19937 random(13);
@@ -244,10 +244,10 @@ void check_sweep(Epilogue f, int64_t rows, int64_t cols, int64_t padding, bool a
     double sum = accumulate ? first[size_t(j)] : 0, size = 1 + std::abs(sum);
     for (int64_t i = 0; i < rows; ++i) {
       const double x = zs[size_t(i * stride + j)];
-      const double slope = f == Epilogue::relu   ? (x > 0 ? 1 : 0)
-                           : f == Epilogue::none ? 1
-                                                 : GeluExact::derivative(x);
-      const double value = gs[size_t(i * stride + j)] * slope;
+      const double derivative = f == Activation::relu   ? (x > 0 ? 1 : 0)
+                                : f == Activation::none ? 1
+                                                        : GeluExact::derivative(x);
+      const double value = gs[size_t(i * stride + j)] * derivative;
       const double rounding = dtype_of<T> == DType::bf16 ? 1.0 / 256 : unit;
       const double allowed = rounding * std::abs(value) + unit * std::abs(gs[size_t(i * stride + j)]);
       worst = std::max(worst, std::abs(got[size_t(i * cols + j)] - value) / allowed);
@@ -262,7 +262,7 @@ void check_sweep(Epilogue f, int64_t rows, int64_t cols, int64_t padding, bool a
 }  // namespace
 
 TEST_CASE("device linear: the backward's sweep, of few and many rows, dense or not") {
-  for (const Epilogue f : {Epilogue::none, Epilogue::relu, Epilogue::gelu})
+  for (const Activation f : {Activation::none, Activation::relu, Activation::gelu})
     for (const int64_t rows : {1, 31, 33, 300})
       for (const int64_t cols : {1, 128, 264})
         for (const int64_t padding : {0, 3, 8})
