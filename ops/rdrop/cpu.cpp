@@ -26,13 +26,8 @@ void check_divisor(const char* op, const Problem& problem) {
                     "{}: divisor is {}, expected a finite value > 0", op, problem.divisor);
 }
 
-// Calls body(begin, end, part) for chunks of units in parallel, then adds their parts in order.
-template <class Body>
-LossSums sum_chunks(const Problem& problem, int64_t units_per_chunk, int64_t counted, Body body) {
-  const int64_t grain = std::max<int64_t>(1, units_per_chunk);
-  std::vector<Part> parts((problem.units + grain - 1) / grain);
-  parallel_for(problem.units, grain,
-               [&](int64_t begin, int64_t end) { body(begin, end, parts[begin / grain]); });
+// The parts of chunks, added in order and divided.
+LossSums add_parts(const std::vector<Part>& parts, int64_t counted, double divisor) {
   LossSums sums{.valid = counted};
   for (const Part& part : parts) {
     if (part.error.kind != ErrorKind::none) raise_error(part.error, kCrossEntropy);
@@ -41,8 +36,8 @@ LossSums sum_chunks(const Problem& problem, int64_t units_per_chunk, int64_t cou
     sums.correct += part.correct;
   }
   if (counted == 0) return sums;
-  sums.ce /= problem.divisor;
-  sums.kl /= problem.divisor;
+  sums.ce /= divisor;
+  sums.kl /= divisor;
   return sums;
 }
 
@@ -59,53 +54,62 @@ LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& units) {
   const int64_t counted = count_labels(kCrossEntropy, problem, units.target, units.valid);
   if (counted > 0) check_divisor(kCrossEntropy, problem);
 
-  const auto chunk = [&](int64_t begin, int64_t end, Part& part) {
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (problem.passes * problem.classes));
+  std::vector<Part> parts((problem.units + grain - 1) / grain);
+  parallel_for(problem.units, grain, [&](int64_t begin, int64_t end) {
     CrossEntropyUnit<T> unit(units);
+    Part& part = parts[begin / grain];
     for (int64_t u = begin; u < end && part.error.kind == ErrorKind::none; ++u) unit.run(u, part);
-  };
-  return sum_chunks(problem, (int64_t{1} << 18) / (problem.passes * problem.classes), counted, chunk);
+  });
+  return add_parts(parts, counted, problem.divisor);
 }
 
 template <class T>
 LossSums mse_on_cpu(const MseUnits<T>& units) {
   const Problem& problem = units.problem;
+  const PassView<const T> y = units.x;
+  const PassView<T> grad = units.grad;
+  const T* target = units.target;
+  const uint8_t* valid = units.valid;
   check_problem(kMse, problem);
   const int64_t m = problem.passes;
-  const auto counts = [&](int64_t u) { return units.valid == nullptr || units.valid[u] != 0; };
   int64_t counted = 0;
   for (int64_t u = 0; u < problem.units; ++u) {
-    if (!counts(u)) continue;
+    if (valid != nullptr && valid[u] == 0) continue;
     ++counted;
     const auto look = [u](ErrorKind kind, int64_t pass, double value) {
       if (!std::isfinite(value)) raise_error({value, u, 0, static_cast<int32_t>(pass), kind}, kMse);
     };
-    look(ErrorKind::target_number, 0, double(units.target[u]));
-    for (int64_t i = 0; i < m; ++i) look(ErrorKind::prediction, i, double(*units.x.row(i, u)));
+    look(ErrorKind::target_number, 0, double(target[u]));
+    for (int64_t i = 0; i < m; ++i) look(ErrorKind::prediction, i, double(*y.row(i, u)));
   }
   if (counted > 0) check_divisor(kMse, problem);
 
   const double ce_weight = 2 / (double(m) * problem.divisor);
   const double kl_weight = m > 1 ? 2 * problem.alpha / (double(m - 1) * problem.divisor) : 0;
-  const auto chunk = [&](int64_t begin, int64_t end, Part& part) {
+  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 16) / m);
+  std::vector<Part> parts((problem.units + grain - 1) / grain);
+  parallel_for(problem.units, grain, [&](int64_t begin, int64_t end) {
+    Part& part = parts[begin / grain];
     for (int64_t u = begin; u < end; ++u) {
-      const bool counted_unit = counts(u);
+      const bool counts = valid == nullptr || valid[u] != 0;
       double mean = 0, squares = 0, spread = 0;
-      for (int64_t i = 0; counted_unit && i < m; ++i) mean += double(*units.x.row(i, u)) / double(m);
+      for (int64_t i = 0; counts && i < m; ++i) mean += double(*y.row(i, u)) / double(m);
       for (int64_t i = 0; i < m; ++i) {
         T gradient = 0;
-        if (counted_unit) {
-          const double y = *units.x.row(i, u), error = y - double(units.target[u]), deviation = y - mean;
+        if (counts) {
+          const double value = *y.row(i, u), error = value - double(target[u]), deviation = value - mean;
           squares += error * error;
           spread += deviation * deviation;
           gradient = T(ce_weight * error + kl_weight * deviation);
         }
-        if (units.grad.data != nullptr) *units.grad.row(i, u) = gradient;
+        if (grad.data != nullptr) *grad.row(i, u) = gradient;
       }
       part.ce += squares / double(m);
       if (m > 1) part.kl += 2 * spread / double(m - 1);
     }
-  };
-  return sum_chunks(problem, (int64_t{1} << 16) / m, counted, chunk);
+  });
+  return add_parts(parts, counted, problem.divisor);
 }
 
 template LossSums cross_entropy_on_cpu(const CrossEntropyUnits<bf16>&);

@@ -51,8 +51,10 @@ C from_ordered(C value) {
 
 // Largest value of a block; adds its sum to `total`, which is not finite then if any value is not (or if it
 // overflows). Rows of 16-bit values are widened into `wide` on the way; otherwise `wide` is not touched.
+// A function of its own, since g++ vectorises its loop in some of the places where it is inlined only, and
+// the bits of the sum are those of the vectorised one.
 template <class T, class C>
-C scan_block(const T* row, C* wide, int64_t n, double& total) {
+[[gnu::noinline]] C scan_block(const T* row, C* wide, int64_t n, double& total) {
   const C* z;
   if constexpr (std::is_same_v<T, C>) {
     z = row;

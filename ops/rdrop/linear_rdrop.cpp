@@ -75,8 +75,6 @@ struct LinearRDrop final : rdrop::LossOp {
     const Operands x{dense(in[0]), dense(detail::cached_cast(in[1], dtype)),
                      in[2].defined() ? dense(in[2].to(wide)) : Tensor()};
     const Operands d{new_gradient(in, 0, dtype), new_gradient(in, 1, wide), new_gradient(in, 2, wide)};
-    for (const Tensor* sum : {&d.weight, &d.bias})
-      if (sum->defined()) sum->zero_();
 
     const int64_t classes = x.weight.size(0), units = x.hidden.numel() / x.weight.size(1);
     const int64_t chunk = units_per_chunk(x.hidden, units, classes, wide);
@@ -98,11 +96,12 @@ struct LinearRDrop final : rdrop::LossOp {
   }
 
  private:
-  // Memory for the gradient of input i, where it is asked for.
+  // Memory for the gradient of input i, where it is asked for; those of the parameters are sums.
   Tensor new_gradient(const Tensors& in, int i, DType dtype) {
     if (!recording() || !in[i].defined() || !in[i].requires_grad()) return {};
     saved_at[i] = saved_count++;
-    return save(empty(in[i].shape(), {dtype, in[i].device()}, in[i].passes()));
+    const Tensor gradient = empty(in[i].shape(), {dtype, in[i].device()}, in[i].passes());
+    return save(i == 0 ? gradient : gradient.zero_());
   }
 
   // The logits of units [begin, begin + n).

@@ -57,8 +57,7 @@ __global__ void __launch_bounds__(kSumThreads) count_kernel(CountUnits args) {
 }
 
 void launch_count(const CountUnits& args) {
-  count_kernel<<<1, kSumThreads, 0, cuda::stream()>>>(args);
-  cuda::check_launch("rdrop_count");
+  cuda::launch<count_kernel>("rdrop_count", cuda::Grid{1, kSumThreads}, args);
 }
 
 __global__ void __launch_bounds__(kSumThreads, 1) finish_kernel(FinishLoss args) {
@@ -98,8 +97,7 @@ __global__ void __launch_bounds__(kSumThreads, 1) finish_kernel(FinishLoss args)
 }
 
 void launch_finish(const FinishLoss& args) {
-  finish_kernel<<<1, kSumThreads, 0, cuda::stream()>>>(args);
-  cuda::check_launch("rdrop_finish");
+  cuda::launch<finish_kernel>("rdrop_finish", cuda::Grid{1, kSumThreads}, args);
 }
 
 // Calls f<M>() for m passes: M is m, when it is small enough for registers; 0: any.
@@ -160,8 +158,7 @@ void run_units(const CrossEntropyUnits<T>& args) {
   const unsigned blocks = cuda::resident_blocks<kernel, threads>(args.problem.units, bytes(columns));
   const cuda::Scratch scratch(apart ? blocks * states : 1);
   if (apart) tiles.states = scratch.as<char>();
-  kernel<<<blocks, threads, bytes(columns), cuda::stream()>>>(args, tiles);
-  cuda::check_launch("rdrop_cross_entropy");
+  cuda::launch<kernel>("rdrop_cross_entropy", cuda::Grid{blocks, threads, bytes(columns)}, args, tiles);
 }
 
 template <class T>
@@ -231,20 +228,18 @@ void launch_mse(const MseUnits<T>& args) {
   const int64_t blocks = (args.problem.units + kPartUnits - 1) / kPartUnits;
   if (blocks == 0) return;
   with_passes(args.problem.passes, [&]<int M>() {
-    mse_kernel<T, M><<<static_cast<unsigned>(blocks), kPartUnits, 0, cuda::stream()>>>(args);
+    cuda::launch<mse_kernel<T, M>>("rdrop_mse", cuda::Grid{static_cast<unsigned>(blocks), kPartUnits}, args);
   });
-  cuda::check_launch("rdrop_mse");
 }
 
-const RegisterKernel<CountUnits> count{launch_count};
-const RegisterKernel<FinishLoss> finish{launch_finish};
-const bool registered = [] {
-  cuda::ForFloats([]<class T>() {
-    device_kernel<CrossEntropyUnits<T>> = launch_cross_entropy<T>;
-    device_kernel<MseUnits<T>> = launch_mse<T>;
+const RegisterKernels registered{[] {
+  register_kernel(launch_count);
+  register_kernel(launch_finish);
+  cuda::for_floats([]<class T>() {
+    register_kernel(launch_cross_entropy<T>);
+    register_kernel(launch_mse<T>);
   });
-  return true;
-}();
+}};
 
 }  // namespace
 }  // namespace tandem
