@@ -6,9 +6,9 @@ import sys
 
 # What is not public, and why. Every other header of autograd/, ops/, nn/ and models/ is.
 PRIVATE = {
-    r"autograd/(device_kernel|kernel|load_kernels|pending_error|tensor_impl)\.h": "for kernels and the engine",
+    r"autograd/(device_kernel|kernel|load_kernels|pending_error|tensor_impl|used_ops)\.h": "for kernels and the engine",
     r"nn/optim/device_update\.h": "for kernels",
-    r"ops/\w+_(kernel|cpu)\.h": "one op's own",
+    r"ops/\w+_(kernel|cpu|op)\.h": "one op's own",
     r"ops/(\w+)/(?!\1\.h)\w+\.h": "what several ops share; of a folder NAME only NAME.h is public",
     r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
 }
