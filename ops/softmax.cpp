@@ -25,32 +25,35 @@ namespace {
 // The sum over the last dimension, kept.
 Tensor row_total(const Tensor& x) { return sum(x, {-1}, true); }
 
-// An op that makes each row of its output, along the last dimension, from the same row of one or two inputs:
-// Formula::row(a, b, n, out) does on the CPU, the kernel of F on a device.
+// An op that makes each row of its output, along the last dimension, from the same row of its inputs, which
+// have one shape: Formula::row(in..., n, out) does on the CPU, the kernel of F on a device.
 template <class Formula, class F>
 class RowOp : public Op {
  protected:
-  // `width` values from each row of `a` and of `b`, which has the shape of `a` or is undefined.
-  Tensor make_rows(int64_t width, const Tensor& a, const Tensor& b = {}) const {
-    Shape shape = a.shape();
-    const int64_t n = std::exchange(shape[a.dim() - 1], width);
-    const Tensor out = output(shape, a), x = dense_rows(a), y = b.defined() ? dense_rows(b) : b;
-    const int64_t rows = detail::rows_of(out);
-    dispatch_floating(name(), out.dtype(), [&]<class T>() {
-      const detail::SoftmaxRows<F, T> args{
-          rows, n, out.device_data<T>(), {x.device_data<T>(), y.defined() ? y.device_data<T>() : nullptr}};
-      if (run_on_device(out, args)) return;
-      detail::for_each_row(rows, n, [=](int64_t row) {
-        const int64_t at = row * n;
-        Formula::row(args.in[0] + at, args.in[1] ? args.in[1] + at : nullptr, n, args.out + row * width);
-      });
-    });
+  // `width` values from each row of the inputs.
+  template <class... X>
+  Tensor make_rows(int64_t width, const Tensor& x, const X&... more) const {
+    Shape shape = x.shape();
+    const int64_t n = std::exchange(shape[x.dim() - 1], width);
+    const Tensor out = output(shape, x);
+    fill_rows(out, n, dense_rows(x), dense_rows(more)...);
     return out;
   }
 
  private:
   Tensor dense_rows(const Tensor& x) const {
     return x.passes() == passes() ? dense(x) : detail::dense_passes(x, passes());
+  }
+  template <class... X>
+  void fill_rows(const Tensor& out, int64_t n, const X&... x) const {
+    const int64_t rows = detail::rows_of(out), width = out.shape().back();
+    dispatch_floating(name(), out.dtype(), [&]<class T>() {
+      const detail::SoftmaxRows<F, T> args{rows, n, out.device_data<T>(), {x.template device_data<T>()...}};
+      if (run_on_device(out, args)) return;
+      detail::for_each_row(rows, n, [=, y = out.data<T>(), ... in = x.template data<T>()](int64_t row) {
+        Formula::row((in + row * n)..., n, y + row * width);
+      });
+    });
   }
 };
 
@@ -78,7 +81,7 @@ struct Softmax final : RowOp<Softmax, detail::SoftmaxOfRow> {
   const char* name() const override { return "softmax"; }
   Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
   template <class T>
-  static void row(const T* x, const T*, int64_t n, T* out) {
+  static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
     const A shift = row_max(x, n);
     if constexpr (std::is_same_v<T, A>) {
@@ -118,7 +121,7 @@ struct LogSoftmax final : RowOp<LogSoftmax, detail::LogSoftmaxOfRow> {
   const char* name() const override { return "log_softmax"; }
   Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
   template <class T>
-  static void row(const T* x, const T*, int64_t n, T* out) {
+  static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
     const A shift = row_max(x, n), log_sum = math::log(row_sum_exp(x, n, shift));
 #pragma omp simd
@@ -131,7 +134,7 @@ struct LogSumExp final : RowOp<LogSumExp, detail::LogSumExpOfRow> {  // [..., n]
   const char* name() const override { return "logsumexp"; }
   Tensor forward(const Tensors& in) override { return make_rows(1, save(in[0])); }
   template <class T>
-  static void row(const T* x, const T*, int64_t n, T* out) {
+  static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
     const A largest = row_max(x, n), shift = std::isinf(largest) ? A(0) : largest;
     *out = math::log(row_sum_exp(x, n, shift)) + shift;
