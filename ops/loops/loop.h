@@ -34,8 +34,8 @@ void for_each_run(const Walk<N>& walk, F&& run, int64_t grain = kGrain) {
 }
 
 // Elements along a run, dense or not, meet a functor in one loop over dense memory: what is not dense goes
-// through a tile, which stays in the first level cache. So a functor is compiled once, vectorised for every
-// layout, and gives the same bits for all of them.
+// through a tile, which stays in the first level cache. So a functor is compiled as one loop, vectorised for
+// every layout, and gives the same bits for all of them.
 inline constexpr int64_t kTile = 256;
 
 // The n elements at p, `stride` apart, densely: p itself, or `tile` filled with them. A single value (stride
@@ -57,13 +57,45 @@ const T* gather_tile(const T* p, int64_t stride, int64_t n, bool first, T* tile)
   return tile;
 }
 
-// Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16. Kept out of
-// line: compiled once, and vectorised whatever surrounds the call. Flat: a functor that is not inlined makes
-// the loop scalar.
-template <class O, class F, class... I>
-[[gnu::noinline, gnu::flatten]] void run_dense(O* out, int64_t n, const F& f, const I*... in) {
+// out[i] = f(in[i]...) for i < n, with the type of f erased.
+template <class O, class... I>
+using DenseLoop = void (*)(const void* f, int64_t n, O* out, const I*... in);
+
+// Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16. Flat: a functor that
+// is not inlined makes the loop scalar.
+template <class F, class O, class... I>
+[[gnu::flatten]] void dense_loop(const void* functor, int64_t n, O* out, const I*... in) {
+  const F& f = *static_cast<const F*>(functor);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = f(static_cast<compute_t<I>>(in[i])...);
+}
+
+// Runs a loop over all of a walk. Compiled once for all functors of these types.
+template <class O, class... I>
+[[gnu::noinline]] void for_each_dense(const Walk<sizeof...(I) + 1>& walk, DenseLoop<O, I...> loop,
+                                      const void* f, O* out, const I*... in) {
+  constexpr int N = sizeof...(I) + 1;
+  std::array<int64_t, N> strides;
+  bool dense = true;
+  for (int k = 0; k < N; ++k) dense &= (strides[k] = walk.strides[k][walk.dims - 1]) == 1;
+  const std::tuple<const I*...> bases{in...};
+  auto run = [&]<size_t... K>(const std::array<int64_t, N>& at, int64_t n, std::index_sequence<K...>) {
+    if (dense) return loop(f, n, out + at[0], (std::get<K>(bases) + at[K + 1])...);
+    Tile<O> out_tile;
+    std::tuple<Tile<I>...> tiles;
+    for (int64_t begin = 0; begin < n; begin += kTile) {
+      const int64_t count = std::min(kTile, n - begin);
+      O* target = out + at[0] + begin * strides[0];
+      loop(f, count, strides[0] == 1 ? target : out_tile.data(),
+           gather_tile(std::get<K>(bases) + at[K + 1] + begin * strides[K + 1], strides[K + 1], count,
+                       begin == 0, std::get<K>(tiles).data())...);
+      if (strides[0] == 1) continue;
+      for (int64_t i = 0; i < count; ++i) target[i * strides[0]] = out_tile.data()[i];
+    }
+  };
+  for_each_run<N>(walk, [&](const std::array<int64_t, N>& at, int64_t n) {
+    run(at, n, std::index_sequence_for<I...>{});
+  });
 }
 
 // out[...] = f(in[...]...): output elements O, input elements I..., at most three inputs. F is a type that a
@@ -77,28 +109,8 @@ void map(const Tensor& out, F f, const X&... inputs) {
     run_on_device(out, Map<F, O, I...>{walk, f, out.device_data<O>(), {inputs.template device_data<I>()...}});
     return;
   }
-  O* o = out.template data<O>();
-  const std::tuple<const I*...> bases{inputs.template data<I>()...};
-  std::array<int64_t, N> strides;
-  bool dense = true;
-  for (int k = 0; k < N; ++k) dense &= (strides[k] = walk.strides[k][walk.dims - 1]) == 1;
-  auto run = [&]<size_t... K>(const std::array<int64_t, N>& at, int64_t n, std::index_sequence<K...>) {
-    if (dense) return run_dense<O, F, I...>(o + at[0], n, f, (std::get<K>(bases) + at[K + 1])...);
-    Tile<O> out_tile;
-    std::tuple<Tile<I>...> tiles;
-    for (int64_t begin = 0; begin < n; begin += kTile) {
-      const int64_t count = std::min(kTile, n - begin);
-      O* target = o + at[0] + begin * strides[0];
-      run_dense<O, F, I...>(strides[0] == 1 ? target : out_tile.data(), count, f,
-                            gather_tile(std::get<K>(bases) + at[K + 1] + begin * strides[K + 1],
-                                        strides[K + 1], count, begin == 0, std::get<K>(tiles).data())...);
-      if (strides[0] == 1) continue;
-      for (int64_t i = 0; i < count; ++i) target[i * strides[0]] = out_tile.data()[i];
-    }
-  };
-  for_each_run<N>(walk, [&](const std::array<int64_t, N>& at, int64_t n) {
-    run(at, n, std::index_sequence_for<I...>{});
-  });
+  for_each_dense<O, I...>(walk, dense_loop<F, O, I...>, &f, out.template data<O>(),
+                          inputs.template data<I>()...);
 }
 
 // A number that meets tensors of `dtype`: integers take whole numbers only, rather than cut 0.5 to 0.
