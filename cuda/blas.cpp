@@ -1,5 +1,5 @@
-// The way of a product: collapse the batch where one matrix will do, bring every operand into a layout that
-// the library takes (copying only then), run it with everything fused, or in steps.
+// Products by cuBLAS, in layouts that it takes (ops/products/matmul_driver.h): with everything fused, or in
+// steps.
 #include "cuda/blas.h"
 
 #include <memory>
@@ -12,6 +12,7 @@
 #include "cuda/matrices.h"
 #include "ops/linear_kernel.h"
 #include "ops/matmul.h"
+#include "ops/products/matmul_driver.h"
 #include "ops/products/matmul_kernel.h"
 
 namespace tandem::cuda {
@@ -20,8 +21,6 @@ namespace {
 using detail::Epilogue;
 using detail::MatmulArgs;
 using detail::MatrixBatch;
-
-bool fits(const MatrixBatch& m) { return is_row_major(m) || is_row_major(transposed(m)); }
 
 bool is_plain(const MatmulArgs& p) {
   return !p.bias && p.epilogue == Epilogue::none && !p.preactivation && !p.row_sums;
@@ -54,27 +53,39 @@ void run_plain(const MatmulArgs& p) {
   }
 }
 
-void run(MatmulArgs p);
+// What the driver needs to know of cuBLAS.
+struct Cublas {
+  class Memory {
+   public:
+    void* get(detail::Slot, int64_t bytes) { return held_.emplace(bytes).as<void>(); }
 
-// A matrix in scratch memory, dense.
-struct Copy {
-  Scratch memory;
-  MatrixBatch matrix;
-  Copy(const MatrixBatch& like, DType dtype, int64_t count)
-      : memory(count * like.rows * like.cols * size_of(dtype)),
-        matrix(detail::dense(memory.as<void>(), dtype, like.rows, like.cols)) {}
+   private:
+    std::optional<Scratch> held_;
+  };
+  static constexpr auto convert = cuda::convert;
+  static DType bias_dtype(const MatmulArgs& p) { return p.c.dtype; }
+  static bool takes(const MatrixBatch& m, int64_t = 1) {
+    return is_row_major(m) || is_row_major(transposed(m)) || m.rows * m.cols == 0;
+  }
+  static bool takes_output(const MatrixBatch& c, int64_t) { return is_row_major(c); }
+  static bool transposes(const MatmulArgs& p) { return is_plain(p); }
+  static bool run_without_it(const MatmulArgs&) { return false; }
+  static void run(const MatmulArgs& p);
+  static void sum_rows(const MatmulArgs& p);
 };
+using Driver = detail::MatmulDriver<Cublas>;
 
 // sums[i] = the sum of a's row i, a column-major with padding: the columns of a^T, summed as a bias gradient
 // is.
-void sum_rows(const MatmulArgs& p) {
+void Cublas::sum_rows(const MatmulArgs& p) {
   const MatrixBatch& a = p.a;
   if (a.rows == 0) return;
   if (a.row_stride != 1 && a.rows > 1) {
-    const Copy copy(transposed(a), a.dtype, 1);
-    convert(transposed(a), copy.matrix, 1);
+    Memory memory;
+    const MatrixBatch copy = Driver::dense_like(transposed(a), a.dtype, 1, memory, detail::Slot::pack_a);
+    convert(transposed(a), copy, 1);
     MatmulArgs column_major = p;
-    column_major.a = transposed(copy.matrix);
+    column_major.a = transposed(copy);
     return sum_rows(column_major);
   }
   const auto sum = [&]<class T>(accumulate_t<T>* sums) {
@@ -93,90 +104,42 @@ void sum_rows(const MatmulArgs& p) {
   });
 }
 
-void run_with_dense_c(MatmulArgs p, DType dtype) {
-  const MatrixBatch target = p.c;
-  if (p.row_sums) sum_rows(p);
-  p.row_sums = nullptr;
-  const Copy c(target, dtype, p.batch);
-  if (p.accumulate) convert(target, c.matrix, p.batch);
-  p.c = c.matrix;
-  if (!p.preactivation) {
-    run(p);
-  } else {
-    const Copy z(target, dtype, 1);
-    MatrixBatch to = target;
-    to.data = std::exchange(p.preactivation, z.memory.as<void>());
-    run(p);
-    convert(z.matrix, to, 1);
-  }
-  convert(c.matrix, target, p.batch);
-}
-
-// A dense copy, rows along whichever axis of `m` has the smaller stride.
-MatrixBatch packed(const MatrixBatch& m, int64_t batch, std::optional<Copy>& copy) {
-  if (m.row_stride < m.col_stride) return transposed(packed(transposed(m), batch, copy));
-  const int64_t count = m.batch_stride == 0 ? 1 : batch;
-  copy.emplace(m, m.dtype, count);
-  convert(m, copy->matrix, count);
-  MatrixBatch result = copy->matrix;
-  if (m.batch_stride == 0) result.batch_stride = 0;
-  return result;
-}
-
 // The product, and then what is to be done with it.
 void run_in_steps(MatmulArgs p) {
   if (p.row_sums) {
-    sum_rows(p);
+    Cublas::sum_rows(p);
     p.row_sums = nullptr;
-    return run(p);
+    return Driver::run(p);
   }
   if (p.epilogue == Epilogue::none) {  // a bias
     const void* bias = std::exchange(p.bias, nullptr);
-    run(p);
+    Driver::run(p);
     return add_row(p.c, bias, p.batch);
   }
   if (p.accumulate) {
     const MatrixBatch target = p.c;
-    const Copy c(target, target.dtype, p.batch);
-    p.c = c.matrix, p.accumulate = false;
-    run(p);
-    return add(c.matrix, target, p.batch);
+    Cublas::Memory memory;
+    const MatrixBatch c = p.c =
+        Driver::dense_like(target, target.dtype, p.batch, memory, detail::Slot::pack_c);
+    p.accumulate = false;
+    Driver::run(p);
+    return add(c, target, p.batch);
   }
   const MatrixBatch target = p.c;
   const Epilogue epilogue = std::exchange(p.epilogue, Epilogue::none);
   if (p.preactivation) p.c.data = std::exchange(p.preactivation, nullptr);
-  run(p);
+  Driver::run(p);
   activate(epilogue, p.c, target, p.batch);
 }
 
-// No empty size but k.
-void run(MatmulArgs p) {
-  if (p.a.dtype == DType::f32 && p.c.dtype == DType::bf16) return run_with_dense_c(p, DType::f32);
-  std::optional<Copy> bias, a, b;
-  if (p.bias && p.bias_dtype != p.c.dtype) {
-    const MatrixBatch own = detail::dense(p.bias, p.bias_dtype, 1, p.c.cols);
-    bias.emplace(own, p.c.dtype, 1);
-    convert(own, bias->matrix, 1);
-    p.bias = bias->matrix.data, p.bias_dtype = p.c.dtype;
-  }
-  normalise(p.a, p.batch), normalise(p.b, p.batch), normalise(p.c, p.batch);
-  collapse(p);
-  if (!is_row_major(p.c)) {  // c^T = b^T a^T where c is column-major
-    if (!is_plain(p) || !is_row_major(transposed(p.c))) return run_with_dense_c(p, p.c.dtype);
-    const MatrixBatch left = p.a;
-    p.a = transposed(p.b), p.b = transposed(left), p.c = transposed(p.c);
-    return run(p);
-  }
-  if (p.a.cols == 0) {
-    if (!is_plain(p)) return run_in_steps(p);
+void Cublas::run(const MatmulArgs& p) {
+  if (p.a.cols == 0 && is_plain(p)) {
     if (!p.accumulate) set_zero(p.c, p.batch);
-    return;
+  } else if (is_plain(p)) {
+    run_plain(p);
+  } else if (p.a.cols == 0 || p.batch > 1 || !run_fused(p)) {
+    run_in_steps(p);
   }
-  if (!fits(p.a)) p.a = packed(p.a, p.batch, a);
-  if (!fits(p.b)) p.b = packed(p.b, p.batch, b);
-  if (is_plain(p)) return run_plain(p);
-  if (p.batch == 1 && run_fused(p)) return;
-  run_in_steps(p);
 }
 
 void matmul_if_fused(const detail::FusedMatmul& fused) {
@@ -185,7 +148,9 @@ void matmul_if_fused(const detail::FusedMatmul& fused) {
   *fused.done = false;
   if (p.c.rows == 0 || p.c.cols == 0 || p.a.cols == 0) return;
   normalise(p.a, 1), normalise(p.b, 1), normalise(p.c, 1);
-  if (!fits(p.a) || !fits(p.b) || !is_row_major(p.c) || (p.bias && p.bias_dtype != p.c.dtype)) return;
+  if (!Cublas::takes(p.a) || !Cublas::takes(p.b) || !is_row_major(p.c) ||
+      (p.bias && p.bias_dtype != p.c.dtype))
+    return;
   const int64_t stride = p.epilogue == Epilogue::relu ? detail::relu_memo_stride(p.c.cols) : p.c.cols;
   *fused.done = run_fused(p, {fused.memo, stride, fused.backward});
 }
@@ -199,8 +164,8 @@ const RegisterKernels registered{[] {
 
 void matmul(const MatmulArgs& args) {
   check_matmul(args);
-  if (args.batch > 0 && args.c.rows > 0 && args.c.cols > 0) return run(args);
-  if (args.row_sums) sum_rows(args);
+  if (args.batch > 0 && args.c.rows > 0 && args.c.cols > 0) return Driver::run(args);
+  if (args.row_sums) Cublas::sum_rows(args);
 }
 
 Blas& blas() {

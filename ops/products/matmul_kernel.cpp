@@ -1,6 +1,6 @@
-// The way of an f32 or bf16 product: collapse the batch where one matrix will do, bring every operand into a
-// layout that oneDNN has an optimised implementation for (copying only then), run a cached primitive. Where
-// there is no such implementation: bf16 is converted to f32, f32 takes our own loop.
+// Products of f32 and bf16 by a cached primitive of oneDNN, in layouts that it has an optimised
+// implementation for (matmul_driver.h). Where it has none bf16 is converted to f32, and f32 takes our own
+// loop.
 #include "ops/products/matmul_kernel.h"
 
 #include <fmt/format.h>
@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "ops/loops/scratch.h"
+#include "ops/products/matmul_driver.h"
 #include "ops/products/onednn.h"
 
 namespace tandem::detail {
@@ -23,26 +23,6 @@ std::string describe(const MatrixBatch& m, int64_t batch) {
 bool is_dense(const MatrixBatch& m, int64_t batch) {
   return m.row_stride == m.cols && (m.batch_stride == m.rows * m.cols || m.batch_stride == 0 || batch == 1);
 }
-// What oneDNN runs well: a leading dimension of any size for single matrices; batches must be dense
-// (measured: strided heads fall to a loop over plain gemm, 1.3 to 1.8 times slower than dense ones).
-bool fits_library(const MatrixBatch& m, int64_t batch) {
-  const auto fits = [batch](const MatrixBatch& x) {
-    return is_row_major(x) && (batch == 1 || is_dense(x, batch));
-  };
-  return fits(m) || fits(transposed(m));
-}
-
-// A dense copy, rows along whichever axis of `m` has the smaller stride.
-MatrixBatch packed(const MatrixBatch& m, int64_t batch, Slot slot) {
-  if (m.row_stride < m.col_stride) return transposed(packed(transposed(m), batch, slot));
-  const int64_t count = m.batch_stride == 0 ? 1 : batch;
-  MatrixBatch copy =
-      dense(scratch(slot, count * m.rows * m.cols * size_of(m.dtype)), m.dtype, m.rows, m.cols);
-  copy_matrices(m, copy, count);
-  if (m.batch_stride == 0) copy.batch_stride = 0;
-  return copy;
-}
-
 struct Primitive {
   dnnl::matmul primitive;  // empty: no optimised implementation
   dnnl::memory::desc a, b, c, bias, scratch;
@@ -138,81 +118,66 @@ bool is_tiny(const Problem& p) {
          (p.epilogue == Epilogue::none || p.epilogue == Epilogue::relu);
 }
 
-void run(Problem p);
-
-// The bias in f32 (oneDNN takes a bf16 bias only beside bf16 operands).
-const void* bias_in_f32(const Problem& p, Slot slot) {
-  if (!p.bias || p.bias_dtype == DType::f32) return p.bias;
-  float* copy = scratch_of<float>(slot, p.c.cols);
-  copy_matrices(dense(p.bias, DType::bf16, 1, p.c.cols), dense(copy, DType::f32, 1, p.c.cols), 1);
-  return copy;
-}
+// What the driver needs to know of oneDNN.
+struct OneDnn {
+  struct Memory {
+    void* get(Slot slot, int64_t bytes) { return scratch(slot, bytes); }
+  };
+  static constexpr auto convert = copy_matrices;
+  // f32 beside f32 operands, either type beside bf16 operands.
+  static DType bias_dtype(const Problem& p) { return p.a.dtype == DType::f32 ? DType::f32 : p.bias_dtype; }
+  // A leading dimension of any size for single matrices; batches must be dense (measured: strided heads fall
+  // to a loop over plain gemm, 1.3 to 1.8 times slower than dense ones).
+  static bool takes_output(const MatrixBatch& m, int64_t batch) {
+    return is_row_major(m) && (batch == 1 || is_dense(m, batch));
+  }
+  static bool takes(const MatrixBatch& m, int64_t batch) {
+    return takes_output(m, batch) || takes_output(transposed(m), batch);
+  }
+  static bool transposes(const Problem& p) { return !p.bias; }
+  static bool run_without_it(const Problem& p);
+  static void run(const Problem& p);
+  static void sum_rows(const Problem&) {}  // the CPU has no by-products
+};
+using Driver = MatmulDriver<OneDnn>;
 
 // The same product with every operand in f32 scratch; rounded once, when c is written.
 void run_in_f32(const Problem& p) {
-  const auto in_f32 = [&](const MatrixBatch& m, Slot slot, bool filled) {
+  const auto in_f32 = [](const MatrixBatch& m, int64_t batch, Slot slot, bool filled) {
     if (m.dtype == DType::f32) return m;
-    const int64_t count = m.batch_stride == 0 ? 1 : p.batch;
+    const int64_t count = m.batch_stride == 0 ? 1 : batch;
     MatrixBatch copy = dense(scratch(slot, count * m.rows * m.cols * 4), DType::f32, m.rows, m.cols);
     if (m.batch_stride == 0) copy.batch_stride = 0;
     if (filled) copy_matrices(m, copy, count);
     return copy;
   };
   Problem wide = p;
-  wide.a = in_f32(p.a, Slot::convert_a, true);
-  wide.b = in_f32(p.b, Slot::convert_b, true);
-  wide.c = in_f32(p.c, Slot::convert_c, p.accumulate);
-  wide.bias = bias_in_f32(p, Slot::convert_bias);
+  wide.a = in_f32(p.a, p.batch, Slot::convert_a, true);
+  wide.b = in_f32(p.b, p.batch, Slot::convert_b, true);
+  wide.c = in_f32(p.c, p.batch, Slot::convert_c, p.accumulate);
+  if (p.bias) wide.bias = in_f32(dense(p.bias, p.bias_dtype, 1, p.c.cols), 1, Slot::convert_bias, true).data;
   wide.bias_dtype = DType::f32;
-  run(wide);
+  Driver::run(wide);
   if (p.c.dtype != DType::f32) copy_matrices(wide.c, p.c, p.batch);
 }
 
-// Runs p with c in dense scratch and copies that to where c belongs.
-void run_into_scratch(Problem p) {
-  const MatrixBatch target = p.c;
-  p.c = dense(scratch(Slot::pack_c, p.batch * target.rows * target.cols * size_of(target.dtype)),
-              target.dtype, target.rows, target.cols);
-  if (p.accumulate) copy_matrices(target, p.c, p.batch);
-  run(p);
-  copy_matrices(p.c, target, p.batch);
+bool OneDnn::run_without_it(const Problem& p) {
+  if (p.a.cols == 0 || is_tiny(p)) {
+    p.a.dtype == DType::f32 ? run_loop<float>(p) : run_in_f32(p);
+    return true;
+  }
+  if (p.batch == 1 || p.a.batch_stride != 0 || p.b.batch_stride != 0) return false;
+  Problem one = p;  // the same product again and again
+  one.batch = 1;
+  const int64_t bytes = p.c.batch_stride * size_of(p.c.dtype);
+  for (int64_t i = 0; i < p.batch; ++i, one.c.data = static_cast<const char*>(one.c.data) + bytes)
+    Driver::run(one);
+  return true;
 }
 
-// f32 and bf16, no empty size but k.
-void run(Problem p) {
-  if (p.a.dtype == DType::f32 && p.c.dtype == DType::bf16) return run_in_f32(p);
-  if (p.a.dtype == DType::f32 && p.bias) {
-    p.bias = bias_in_f32(p, Slot::pack_bias);
-    p.bias_dtype = DType::f32;
-  }
-  if (p.a.cols == 0) return p.a.dtype == DType::f32 ? run_loop<float>(p) : run_in_f32(p);
-  if (is_tiny(p)) return run_loop<float>(p);
-  normalise(p.a, p.batch);
-  normalise(p.b, p.batch);
-  normalise(p.c, p.batch);
-  collapse(p);
-  if (p.batch > 1 && p.a.batch_stride == 0 && p.b.batch_stride == 0) {  // the same product again and again
-    const int64_t batch = std::exchange(p.batch, 1), bytes = p.c.batch_stride * size_of(p.c.dtype);
-    for (int64_t i = 0; i < batch; ++i, p.c.data = static_cast<const char*>(p.c.data) + bytes) run(p);
-    return;
-  }
-  const auto fits_as_output = [&](const MatrixBatch& m) {
-    return is_row_major(m) && (p.batch == 1 || is_dense(m, p.batch));
-  };
-  if (!fits_as_output(p.c)) {  // oneDNN writes rows: c^T = b^T a^T where c is column-major
-    if (p.bias || !fits_as_output(transposed(p.c))) return run_into_scratch(p);
-    const MatrixBatch a = p.a;
-    p.a = transposed(p.b);
-    p.b = transposed(a);
-    p.c = transposed(p.c);
-    return run(p);
-  }
-  Problem ready = p;
-  if (!fits_library(p.a, p.batch)) ready.a = packed(p.a, p.batch, Slot::pack_a);
-  if (!fits_library(p.b, p.batch)) ready.b = packed(p.b, p.batch, Slot::pack_b);
-  if (run_library(ready)) return;
-  if (p.a.dtype == DType::bf16) return run_in_f32(p);
-  run_loop<float>(p);
+void OneDnn::run(const Problem& p) {
+  if (run_library(p)) return;
+  p.a.dtype == DType::bf16 ? run_in_f32(p) : run_loop<float>(p);
 }
 
 }  // namespace
@@ -253,7 +218,7 @@ void matmul_kernel(const MatrixBatch& a, const MatrixBatch& b, const MatrixBatch
   check_matmul(problem);
   if (batch == 0 || c.rows == 0 || c.cols == 0) return;
   if (a.dtype == DType::f64) return run_loop<double>(problem);
-  run(problem);
+  Driver::run(problem);
 }
 
 }  // namespace tandem::detail
