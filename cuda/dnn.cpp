@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 
@@ -13,13 +14,9 @@
 #include "cuda/context.h"
 #include "cuda/dnn_ops.h"
 #include "ops/matmul.h"
-#include "ops/products/dnn_use.h"
 
 namespace tandem::cuda {
 namespace {
-
-using detail::dnn_use;
-using detail::DnnUse;
 
 // A plan holds some megabytes of the host, and may belong to a recorded step: none is ever given back.
 constexpr size_t kMostPlans = 2000;
@@ -84,6 +81,12 @@ const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& b
   return made ? &*made : nullptr;
 }
 
+// What TANDEM_CUDNN says (cuda/dnn.h).
+bool used(const char* how) {
+  const char* set = std::getenv("TANDEM_CUDNN");
+  return set && std::string_view(set) == how;
+}
+
 std::mutex& in_use() {  // the handle and the plans are one thread's at a time
   static std::mutex mutex;
   return mutex;
@@ -91,7 +94,7 @@ std::mutex& in_use() {  // the handle and the plans are one thread's at a time
 
 template <class... P>
 bool run(const Problem& problem, const Build& build, P*... pointers) {
-  if (dnn_use() == DnnUse::never) return false;
+  if (used("never")) return false;
   const std::lock_guard lock(in_use());
   try {
     const std::vector<void*> tensors{const_cast<void*>(static_cast<const void*>(pointers))...};
@@ -128,7 +131,7 @@ Sizes sizes_of(const AttentionShape& s, std::initializer_list<AttentionShape::St
   return sizes;
 }
 
-bool pays(int64_t elements, int64_t least) { return dnn_use() == DnnUse::always || elements >= least; }
+bool pays(int64_t elements, int64_t least) { return elements >= least || used("always"); }
 bool takes(RowsSize s, DType dtype) { return dtype != DType::f64 && pays(s.rows * s.columns, kLargeRows); }
 bool takes(MapsSize s, DType dtype) {
   return batch_norm_supported(s, dtype) && pays(s.n * s.channels * s.h * s.w, kLargeMaps);

@@ -7,6 +7,9 @@
 // does not say which of equal values it goes to, and our own derivatives need the winners), norms of f64,
 // attention of other types than bf16 or with a head dimension that 8 does not divide, or with a mask, or with
 // dropout (its random numbers cannot be ours).
+//
+// For tests, TANDEM_CUDNN in the environment, read at every call: `never` gives the library nothing, `always`
+// also the norms that are too small to pay.
 #pragma once
 
 #include "autograd/dtype.h"

@@ -8,14 +8,13 @@
 #include "autograd/engine.h"
 #include "autograd/registry.h"
 #include "ops/ops.h"
-#include "ops/products/dnn_use.h"
+#include "tests/cuda/cudnn_use.h"
 #include "tests/cudasim/libraries/cudnn_count.h"
 #include "tests/cudasim/sim.h"
 #include "tests/device.h"
 
 using namespace tandem;
-using detail::dnn_use;
-using detail::DnnUse;
+using testing::CudnnUse;
 using testing::device;
 
 namespace {
@@ -52,8 +51,8 @@ uint64_t compare(DType dtype, const Tensors& inputs, const std::function<Tensor(
   }
   expected.backward(v);
   uint64_t plans = 0;
-  for (const DnnUse use : {DnnUse::always, DnnUse::never}) {
-    dnn_use() = use;
+  for (const bool by_library : {true, false}) {
+    const CudnnUse use(by_library ? "always" : "never");
     const uint64_t before = cudasim::dnn_executions();
     const Tensors there = leaves(device());
     const Tensor y = f(there);
@@ -63,14 +62,15 @@ uint64_t compare(DType dtype, const Tensors& inputs, const std::function<Tensor(
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (inputs[i].defined())
         CHECK_MESSAGE(relative_distance(there[i].grad(), here[i].grad()) <= tolerance(dtype),
-                      "gradient of input ", i,
-                      use == DnnUse::always ? ", by the library" : ", by our own kernels");
+                      "gradient of input ", i, by_library ? ", by the library" : ", by our own kernels");
     }
     const uint64_t run = cudasim::dnn_executions() - before;
-    if (use == DnnUse::always) plans = run;
-    if (use == DnnUse::never) CHECK(run == 0);
+    if (by_library) {
+      plans = run;
+    } else {
+      CHECK(run == 0);
+    }
   }
-  dnn_use() = DnnUse::where_it_pays;
   return plans;
 }
 
@@ -327,7 +327,7 @@ TEST_CASE("dnn: work of the library is recorded, and done again on what is there
   const auto work = [&](const Tensor& in) {
     return avg_pool2d(batch_norm(conv2d(in, w, b, {.padding = {1, 1}}), {}, {}, {}, true), {2, 2});
   };
-  dnn_use() = DnnUse::always;
+  const CudnnUse use("always");
   backend.begin_recording();
   out.copy_(work(x));
   const std::unique_ptr<Recording> recording = backend.end_recording();
@@ -337,7 +337,6 @@ TEST_CASE("dnn: work of the library is recorded, and done again on what is there
     recording->replay();
     CHECK(relative_distance(out, work(next.to(device())).to(kCpu)) < 1e-6);
   }
-  dnn_use() = DnnUse::where_it_pays;
 }
 
 TEST_CASE("dnn: an error of the library names the op, the call and the sizes") {

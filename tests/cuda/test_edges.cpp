@@ -3,8 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "ops/ops.h"
-#include "ops/products/dnn_use.h"
 #include "tests/cuda/compare.h"
+#include "tests/cuda/cudnn_use.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -113,8 +113,8 @@ TEST_CASE("edges: the largest and the smallest of values that differ in their la
 }
 
 TEST_CASE("edges: batch norm of many samples and of many channels, by the library and by our own kernels") {
-  for (const detail::DnnUse use : {detail::DnnUse::always, detail::DnnUse::never}) {
-    detail::dnn_use() = use;
+  for (const char* use : {"always", "never"}) {
+    const CudnnUse given(use);
     for (const DType dtype : kFloats) {
       const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
       for (const Shape& shape : {Shape{64, 8, 3}, Shape{300, 8, 5}, Shape{3, 1304, 1}}) {
@@ -126,11 +126,10 @@ TEST_CASE("edges: batch norm of many samples and of many channels, by the librar
       }
     }
   }
-  detail::dnn_use() = detail::DnnUse::where_it_pays;
 }
 
 TEST_CASE("edges: norms of channels and groups of every length, by our own kernels") {
-  detail::dnn_use() = detail::DnnUse::never;
+  const CudnnUse use("never");
   for (const DType dtype : kFloats) {
     const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
     const Tensors weights = {random_values({4}, wide, 31), random_values({4}, wide, 32)};
@@ -149,7 +148,6 @@ TEST_CASE("edges: norms of channels and groups of every length, by our own kerne
           {x}, [](const Tensors& in) { return group_norm(in[0], 4, {}, {}, 1e-3); }, comparison);
     }
   }
-  detail::dnn_use() = detail::DnnUse::where_it_pays;
 }
 
 TEST_CASE("edges: the largest value of a row is all of its softmax, wherever it is") {
