@@ -8,7 +8,7 @@ import sys
 PRIVATE = {
     r"autograd/(device_kernel|kernel|load_kernels|pending_error|tensor_impl|used_ops)\.h": "for kernels and the engine",
     r"nn/optim/device_update\.h": "for kernels",
-    r"ops/\w+_(kernel|cpu|op)\.h": "one op's own",
+    r"ops/\w+_(kernel|cpu|op)\.h": "of one op, or of two alike",
     r"ops/(\w+)/(?!\1\.h)\w+\.h": "what several ops share; of a folder NAME only NAME.h is public",
     r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
 }
