@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Compiles the code of the Markdown files, and runs the programs of README.md.
+
+  tests/docs/code.py COMPILER...      with its options, e.g. g++ -std=c++20 -O1
+
+README.md: each block with a main() is a program, built as its reader would, with what pkg-config says of the library, and
+run where a small Fashion-MNIST is. CONTRIBUTING.md: each block below a line that ends in `FILE`: is that file of the tree.
+"""
+
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPILER = sys.argv[1:] or sys.exit(__doc__)
+
+
+def pkg_config(*words):
+    return subprocess.run(["pkg-config", *words, "tandem"], check=True, capture_output=True, text=True).stdout.split()
+
+
+def small_fashion_mnist(folder):
+    folder.mkdir(parents=True)
+    for split, count in (("train", 128), ("t10k", 32)):
+        pixels = bytes((i * i // 7 + i // 784 % 10 * 20) % 256 for i in range(count * 784))
+        labels = bytes(i % 10 for i in range(count))
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, count, 28, 28) + pixels)
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, count) + labels)
+
+
+def run_programs(scratch):
+    blocks = re.findall(r"^```cpp\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    programs = [b for b in blocks if "int main()" in b]
+    assert len(programs) == 2, f"README.md: expected two programs, found {len(programs)}"
+    small_fashion_mnist(scratch / "data" / "fashion-mnist")
+    flags = pkg_config("--cflags", "--libs")
+    flags += [f"-Wl,-rpath,{f[2:]}" for f in flags if f.startswith("-L")]
+    for i, text in enumerate(programs):
+        (scratch / f"program{i}.cpp").write_text(text)
+        subprocess.run([*COMPILER, f"program{i}.cpp", "-o", f"program{i}", *flags], cwd=scratch, check=True)
+        output = subprocess.run([scratch / f"program{i}"], cwd=scratch, check=True, text=True, stdout=subprocess.PIPE).stdout
+        print(output, end="")
+        accuracy = re.search(r"accuracy ([0-9.]+) %", output)
+        assert not accuracy or float(accuracy[1]) > 95, "README.md: the first program did not learn its data"
+
+
+def compile_files(scratch):
+    shown = re.findall(r"`([\w/]+\.\w+)`:\n+```cpp\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(),
+                       re.MULTILINE | re.DOTALL)
+    assert len(shown) >= 4, f"CONTRIBUTING.md: expected at least 4 files, found {len(shown)}"
+    for name, text in shown:
+        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / name).write_text(text)
+    for name, _ in shown:
+        if name.endswith(".cpp"):
+            print(name)
+            includes = [f"-I{scratch}", f"-I{ROOT}", *pkg_config("--cflags-only-I")]
+            subprocess.run([*COMPILER, *includes, "-fopenmp-simd", "-fsyntax-only", name], cwd=scratch, check=True)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        run_programs(Path(folder))
+        compile_files(Path(folder))
+    except (AssertionError, subprocess.CalledProcessError) as error:
+        sys.exit(f"FAILED: {error}")
