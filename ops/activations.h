@@ -1,4 +1,5 @@
-// Activations. All keep the shape and the dtype (bf16, f32, f64) of x.
+// Activations, element by element; gelu is in gelu.h. All keep the shape and the dtype (bf16, f32, f64) of x;
+// a DTypeError for other dtypes. Differentiable twice.
 #pragma once
 
 #include "autograd/tensor.h"

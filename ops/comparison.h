@@ -1,4 +1,5 @@
-// Comparisons (bool tensors, not differentiable) and selection by a mask.
+// Comparisons (bool tensors, not differentiable) and selection by a mask. Two tensors are broadcast and
+// promoted to the wider dtype, a number to that of the tensor. ShapeError for shapes that do not broadcast.
 #pragma once
 
 #include "autograd/tensor.h"
@@ -21,11 +22,11 @@ Tensor logical_not(const Tensor& a);  // bool
 Tensor logical_and(const Tensor& a, const Tensor& b);
 Tensor logical_or(const Tensor& a, const Tensor& b);
 
-// condition ? a : b, all three broadcast; condition is bool.
+// condition ? a : b, all three broadcast. DTypeError where condition is not bool.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
-// x with `value` where mask (bool, broadcast) is true.
+// x with `value` where mask (broadcast) is true. DTypeError where mask is not bool.
 Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
-// x limited to [low, high]; gradient 1 inside (bounds included), 0 outside.
+// x limited to [low, high]; gradient 1 inside (bounds included), 0 outside. ValueError where low > high.
 Tensor clamp(const Tensor& x, double low, double high);
 
 }  // namespace tandem

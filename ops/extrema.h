@@ -1,6 +1,5 @@
-// Largest and smallest values, and where they are. NaN counts as larger than every number for max and smaller
-// for min (it is what comes out); of equal values the first one is chosen. An empty dimension is a
-// ShapeError.
+// Largest and smallest values, and where they are. A NaN is the result wherever there is one; of equal values
+// the first is chosen. ShapeError for an empty dimension, or one that x does not have.
 #pragma once
 
 #include "autograd/tensor.h"

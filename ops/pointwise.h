@@ -1,14 +1,12 @@
-// Pointwise functions of one tensor: unary math and activations.
-//
-// A function is a struct with its name and three scalar templates: value, derivative, second derivative.
-// All gradients, to second order, follow from those: each is one fused kernel.
+// Elementary functions, element by element. All keep the shape and the dtype (bf16, f32, f64) of x; a
+// DTypeError for other dtypes. Differentiable twice, neg to any order.
 #pragma once
 
 #include "autograd/tensor.h"
 
 namespace tandem {
 
-Tensor neg(const Tensor& x);
+Tensor neg(const Tensor& x);  // integers, too
 Tensor abs(const Tensor& x);  // gradient sign(x), 0 at 0
 Tensor square(const Tensor& x);
 Tensor reciprocal(const Tensor& x);

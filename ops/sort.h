@@ -1,4 +1,5 @@
-// Sorting. NaN counts as larger than every number; equal values stay in the order of x.
+// Sorting along a dimension; ShapeError for one that x does not have. NaN counts as larger than every number;
+// equal values stay in the order of x. Gradients go to where the values came from.
 #pragma once
 
 #include "ops/extrema.h"
@@ -9,7 +10,8 @@ namespace tandem {
 ValuesIndices sort(const Tensor& x, int64_t dim = -1, bool descending = false);
 Tensor argsort(const Tensor& x, int64_t dim = -1, bool descending = false);  // the indices alone
 
-// The k largest (smallest) values along dim, 0 <= k <= size: best first, or in the order of x if not sorted.
+// The k largest (smallest) values along dim: best first, or in the order of x if not sorted. ValueError
+// unless 0 <= k <= size.
 ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim = -1, bool largest = true, bool sorted = true);
 
 }  // namespace tandem
