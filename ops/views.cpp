@@ -249,5 +249,17 @@ const RegisterOp slice_op("slice", [](OpCases& c) {
   c.fails<ShapeError>("dim", "slice: dim 2 is out of range", [] { slice(zeros({3}), 2, 0, 1); });
 });
 
+void slice_scatter_cases(OpCases& c) {
+  const auto into = [](Shape shape, int dim, int64_t start, int64_t step) {
+    return [=](const Tensors& in) { return slice_scatter(in[0], shape, dim, start, step); };
+  };
+  c.sample("step 2", {c.normal({3, 3})}, into({3, 7}, 1, 1, 2));
+  c.sample("last row", {c.normal({1, 4})}, into({3, 4}, 0, 2, 1));
+  c.sample("empty", {c.normal({3, 0})}, into({3, 7}, 1, 5, 1));
+}
+const RegisterOp slice_scatter_op(
+    "slice_scatter", slice_scatter_cases,
+    {.no_errors = "no user calls it: slice's gradient, of a slice that was checked"});
+
 }  // namespace
 }  // namespace tandem

@@ -85,6 +85,11 @@ TEST_CASE("an op without samples, without error samples or with one label twice 
     c.errors.clear();
   };
   CHECK(registration_defects(op) == "add: has no error samples");
+  op.no_errors = "a reason";
+  CHECK(registration_defects(op) == "");
+  op.cases = whole.cases;
+  CHECK(registration_defects(op) == "add: has error samples after all");
+  op.no_errors = "";
 
   op.cases = [&](OpCases& c) {
     whole.cases(c);
