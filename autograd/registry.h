@@ -99,36 +99,7 @@ struct OpInfo : OpTraits {
 const std::vector<OpInfo>& registered_ops();
 const OpInfo& find_op(const std::string& name);
 
-// To go: registrations as nested lists.
-struct OldOpInfo {
-  std::string name;
-  std::function<Samples(SampleMaker&)> samples;
-  std::function<ErrorSamples()> errors;
-  bool differentiable = true, second_order = true, crosses_passes = false, draws_noise = false;
-  std::vector<DType> dtypes = {DType::f64, DType::f32, DType::bf16};
-  double f32_tolerance = 2e-5, bf16_tolerance = 3e-2;
-};
-template <class Exception>
-ErrorSample fails(std::string label, std::string message, std::function<void()> call) {
-  return {std::move(label), std::move(call), std::move(message),
-          [](const std::exception& e) { return dynamic_cast<const Exception*>(&e) != nullptr; }};
-}
-
 struct RegisterOp {
-  explicit RegisterOp(OldOpInfo o)
-      : RegisterOp(o.name,
-                   [o](OpCases& c) {
-                     if (o.samples) c.samples = o.samples(c);
-                     if (o.errors) c.errors = o.errors();
-                   },
-                   {o.differentiable,
-                    o.second_order,
-                    o.crosses_passes,
-                    o.draws_noise,
-                    o.dtypes,
-                    o.f32_tolerance,
-                    o.bf16_tolerance,
-                    {}}) {}
   RegisterOp(std::string name, Cases cases, OpTraits traits = {});
 };
 
