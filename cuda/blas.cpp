@@ -18,12 +18,11 @@
 namespace tandem::cuda {
 namespace {
 
-using detail::Epilogue;
 using detail::MatmulArgs;
 using detail::MatrixBatch;
 
 bool is_plain(const MatmulArgs& p) {
-  return !p.bias && p.epilogue == Epilogue::none && !p.preactivation && !p.row_sums;
+  return !p.bias && p.epilogue == Activation::none && !p.preactivation && !p.row_sums;
 }
 
 void run_plain(const MatmulArgs& p) {
@@ -111,7 +110,7 @@ void run_in_steps(MatmulArgs p) {
     p.row_sums = nullptr;
     return Driver::run(p);
   }
-  if (p.epilogue == Epilogue::none) {  // a bias
+  if (p.epilogue == Activation::none) {  // a bias
     const void* bias = std::exchange(p.bias, nullptr);
     Driver::run(p);
     return add_row(p.c, bias, p.batch);
@@ -126,7 +125,7 @@ void run_in_steps(MatmulArgs p) {
     return add(c, target, p.batch);
   }
   const MatrixBatch target = p.c;
-  const Epilogue epilogue = std::exchange(p.epilogue, Epilogue::none);
+  const Activation epilogue = std::exchange(p.epilogue, Activation::none);
   if (p.preactivation) p.c.data = std::exchange(p.preactivation, nullptr);
   Driver::run(p);
   activate(epilogue, p.c, target, p.batch);
@@ -151,7 +150,7 @@ void matmul_if_fused(const detail::FusedMatmul& fused) {
   if (!Cublas::takes(p.a) || !Cublas::takes(p.b) || !is_row_major(p.c) ||
       (p.bias && p.bias_dtype != p.c.dtype))
     return;
-  const int64_t stride = p.epilogue == Epilogue::relu ? detail::relu_memo_stride(p.c.cols) : p.c.cols;
+  const int64_t stride = p.epilogue == Activation::relu ? detail::relu_memo_stride(p.c.cols) : p.c.cols;
   *fused.done = run_fused(p, {fused.memo, stride, fused.backward});
 }
 

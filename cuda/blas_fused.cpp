@@ -12,7 +12,6 @@
 namespace tandem::cuda {
 namespace {
 
-using detail::Epilogue;
 using detail::MatmulArgs;
 
 constexpr size_t kMostPlans = 4096;  // then all are forgotten: shapes that never come back would pile up
@@ -21,23 +20,23 @@ constexpr size_t kMostPlans = 4096;  // then all are forgotten: shapes that neve
 std::optional<cublasLtEpilogue_t> epilogue_of(const MatmulArgs& p, const Memo& memo) {
   const bool bias = p.bias, writes = memo.data && !memo.read;
   if (p.row_sums) {
-    const bool alone = !bias && !memo.data && p.epilogue == Epilogue::none && !p.accumulate;
+    const bool alone = !bias && !memo.data && p.epilogue == Activation::none && !p.accumulate;
     return alone ? std::optional(CUBLASLT_EPILOGUE_BGRADB) : std::nullopt;
   }
-  if (p.accumulate && p.epilogue != Epilogue::none) return {};  // the library adds c before it activates
+  if (p.accumulate && p.epilogue != Activation::none) return {};  // the library adds c before it activates
   switch (p.epilogue) {
-    case Epilogue::none:
+    case Activation::none:
       if (memo.data) return {};
       return bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    case Epilogue::relu:
+    case Activation::relu:
       if (memo.read) return bias ? std::nullopt : std::optional(CUBLASLT_EPILOGUE_DRELU);
       if (writes) return bias ? CUBLASLT_EPILOGUE_RELU_AUX_BIAS : CUBLASLT_EPILOGUE_RELU_AUX;
       return bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
-    case Epilogue::gelu_tanh:  // the library's GELU
+    case Activation::gelu_tanh:  // the library's GELU
       if (memo.read) return bias ? std::nullopt : std::optional(CUBLASLT_EPILOGUE_DGELU);
       if (writes) return bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
       return bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
-    case Epilogue::gelu:
+    case Activation::gelu:
       return {};
   }
   return {};
@@ -149,9 +148,9 @@ Plan& plan_for(const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogu
 bool run_fused(const MatmulArgs& p, const Memo& given) {
   const Memo memo = p.preactivation ? Memo{p.preactivation, p.c.row_stride} : given;
   // z may be wanted by others, too; only the library's gelu keeps it.
-  if (p.a.dtype == DType::f64 || (p.preactivation && p.epilogue != Epilogue::gelu_tanh)) return false;
+  if (p.a.dtype == DType::f64 || (p.preactivation && p.epilogue != Activation::gelu_tanh)) return false;
   const std::optional<cublasLtEpilogue_t> epilogue = epilogue_of(p, memo);
-  if (!epilogue || (p.epilogue == Epilogue::gelu_tanh && memo.data && memo.stride % 8 != 0)) return false;
+  if (!epilogue || (p.epilogue == Activation::gelu_tanh && memo.data && memo.stride % 8 != 0)) return false;
   // Libraries have read a bias of less alignment as vectors all the same
   // (github.com/pytorch/pytorch/issues/194497).
   for (const void* data : {vector_of(p), static_cast<const void*>(memo.data)})

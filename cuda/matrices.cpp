@@ -2,10 +2,9 @@
 
 #include "autograd/device_kernel.h"
 #include "autograd/dispatch.h"
-#include "ops/activations_kernel.h"
 #include "ops/arithmetic_kernel.h"
-#include "ops/gelu_kernel.h"
 #include "ops/inplace_kernel.h"
+#include "ops/linear_kernel.h"
 #include "ops/loops/map.h"
 #include "ops/loops/pointwise_parts.h"
 
@@ -72,18 +71,13 @@ void add_row(const MatrixBatch& to, const void* row, int64_t batch) {
   add({row, to.dtype, to.rows, to.cols, 0, 1, 0}, to, batch);
 }
 
-void activate(detail::Epilogue f, const MatrixBatch& from, const MatrixBatch& to, int64_t batch) {
-  dispatch_floating("matmul", to.dtype, [&]<class T>() {
-    using C = compute_t<T>;
-    switch (f) {
-      case detail::Epilogue::none:
-        return convert(from, to, batch);
-      case detail::Epilogue::relu:
-        return map<detail::ValueOf<detail::Relu, C>, T, T>({}, batch, to, from);
-      case detail::Epilogue::gelu:
-        return map<detail::ValueOf<detail::GeluExact, C>, T, T>({}, batch, to, from);
-      case detail::Epilogue::gelu_tanh:
-        return map<detail::ValueOf<detail::GeluTanh, C>, T, T>({}, batch, to, from);
+void activate(Activation f, const MatrixBatch& from, const MatrixBatch& to, int64_t batch) {
+  detail::with_activation(f, [&]<class F>() {
+    if constexpr (std::is_same_v<F, detail::NoActivation>) {
+      convert(from, to, batch);
+    } else {
+      dispatch_floating("matmul", to.dtype,
+                        [&]<class T>() { map<detail::ValueOf<F, compute_t<T>>, T, T>({}, batch, to, from); });
     }
   });
 }

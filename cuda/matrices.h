@@ -15,6 +15,6 @@ void add(const MatrixBatch& from, const MatrixBatch& to, int64_t batch);
 // Every row of `to` += row [cols], dense, of the same dtype.
 void add_row(const MatrixBatch& to, const void* row, int64_t batch);
 // to = f(from), of the same dtype.
-void activate(detail::Epilogue f, const MatrixBatch& from, const MatrixBatch& to, int64_t batch);
+void activate(Activation f, const MatrixBatch& from, const MatrixBatch& to, int64_t batch);
 
 }  // namespace tandem::cuda

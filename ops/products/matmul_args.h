@@ -10,8 +10,6 @@
 
 namespace tandem::detail {
 
-using Epilogue = Activation;  // to go: a name that cuda/ and tests/ still use
-
 // A batch of matrices; strides count elements. batch_stride 0: one matrix shared by the whole batch.
 struct MatrixBatch {
   const void* data;

@@ -47,9 +47,10 @@ Primitive make_primitive(const Problem& p) {
   const auto attributes = [&] {
     dnnl::primitive_attr attr = onednn_attributes();
     dnnl::post_ops ops;
-    if (p.epilogue == Epilogue::relu) ops.append_eltwise(1.0f, algorithm::eltwise_relu, 0.0f, 0.0f);
-    if (p.epilogue == Epilogue::gelu) ops.append_eltwise(1.0f, algorithm::eltwise_gelu_erf, 0.0f, 0.0f);
-    if (p.epilogue == Epilogue::gelu_tanh) ops.append_eltwise(1.0f, algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+    if (p.epilogue == Activation::relu) ops.append_eltwise(1.0f, algorithm::eltwise_relu, 0.0f, 0.0f);
+    if (p.epilogue == Activation::gelu) ops.append_eltwise(1.0f, algorithm::eltwise_gelu_erf, 0.0f, 0.0f);
+    if (p.epilogue == Activation::gelu_tanh)
+      ops.append_eltwise(1.0f, algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
     if (p.accumulate) ops.append_sum(1.0f);
     attr.set_post_ops(ops);
     return attr;
@@ -115,7 +116,7 @@ void run_loop(const Problem& p) {
 constexpr int64_t kTiny = 4096;
 bool is_tiny(const Problem& p) {
   return p.a.dtype == DType::f32 && p.batch * p.c.rows * p.c.cols * p.a.cols <= kTiny &&
-         (p.epilogue == Epilogue::none || p.epilogue == Epilogue::relu);
+         (p.epilogue == Activation::none || p.epilogue == Activation::relu);
 }
 
 // What the driver needs to know of oneDNN.
@@ -213,7 +214,7 @@ void check_matmul(const MatmulArgs& p) {
 }
 
 void matmul_kernel(const MatrixBatch& a, const MatrixBatch& b, const MatrixBatch& c, int64_t batch,
-                   const void* bias, DType bias_dtype, Epilogue epilogue, bool accumulate) {
+                   const void* bias, DType bias_dtype, Activation epilogue, bool accumulate) {
   const Problem problem{a, b, c, batch, bias, bias_dtype, epilogue, accumulate};
   check_matmul(problem);
   if (batch == 0 || c.rows == 0 || c.cols == 0) return;

@@ -98,7 +98,8 @@ TEST_CASE("device matmul: sizes, shared operands, epilogues, accumulation") {
   for (const Types types : kTypes)
     for (const auto& size : sizes)
       for (const int shared : {0, 1, 2, 3})
-        for (const Epilogue epilogue : {Epilogue::none, Epilogue::relu, Epilogue::gelu, Epilogue::gelu_tanh})
+        for (const Activation epilogue :
+             {Activation::none, Activation::relu, Activation::gelu, Activation::gelu_tanh})
           for (const bool accumulate : {false, true})
             check_case(random, {.in = types.in,
                                 .out = types.out,
@@ -109,7 +110,7 @@ TEST_CASE("device matmul: sizes, shared operands, epilogues, accumulation") {
                                 .n = size[2],
                                 .share_a = (shared & 2) != 0,
                                 .share_b = (shared & 1) != 0,
-                                .with_bias = accumulate != (epilogue == Epilogue::none),
+                                .with_bias = accumulate != (epilogue == Activation::none),
                                 .bias = bias_of(types, shared == 1),
                                 .epilogue = epilogue,
                                 .accumulate = accumulate});
@@ -143,7 +144,7 @@ TEST_CASE("device matmul: the same shapes again, at addresses that are aligned d
                    .n = 24,
                    .with_bias = true,
                    .bias = types.out,
-                   .epilogue = Epilogue::relu};
+                   .epilogue = Activation::relu};
       INFO("a ", name_of(t.in), ", c ", name_of(t.out), ", unaligned operand ", unaligned);
       CHECK(error_of(
                 random, t,
@@ -177,7 +178,7 @@ TEST_CASE("device matmul: empty sizes give nothing, and act(bias) where only k i
                             .n = 8,
                             .with_bias = bias,
                             .bias = bias_of(types, accumulate),
-                            .epilogue = Epilogue::gelu,
+                            .epilogue = Activation::gelu,
                             .accumulate = accumulate});
         check_case(random, {.in = types.in, .out = types.out, .batch = 2, .m = 0, .k = 5, .n = 4});
         check_case(random, {.in = types.in, .out = types.out, .batch = 2, .m = 3, .k = 5, .n = 0});
@@ -197,7 +198,7 @@ void check_by_products(DType in, DType out, int64_t m, int64_t k, int64_t n, Ord
   Filled bias = make(random, out, Order::rows, 1, 1, n, false),
          sums = make(random, out, Order::rows, 1, 1, m, false);
   const OnDevice da(a), db(b), dc(c), dz(z), dbias(bias), dsums(sums);
-  for (const Epilogue epilogue : {Epilogue::relu, Epilogue::gelu, Epilogue::gelu_tanh}) {
+  for (const Activation epilogue : {Activation::relu, Activation::gelu, Activation::gelu_tanh}) {
     device_kernel<MatmulArgs>({.a = da.matrix(a),
                                .b = db.matrix(b),
                                .c = dc.matrix(c),

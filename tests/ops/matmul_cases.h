@@ -82,15 +82,15 @@ inline Filled make(std::mt19937& random, DType dtype, Order order, int64_t batch
   return out;
 }
 
-inline double activate(Epilogue epilogue, double x) {
+inline double activate(Activation epilogue, double x) {
   switch (epilogue) {
-    case Epilogue::none:
+    case Activation::none:
       return x;
-    case Epilogue::relu:
+    case Activation::relu:
       return std::max(x, 0.0);
-    case Epilogue::gelu:
+    case Activation::gelu:
       return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
-    case Epilogue::gelu_tanh:
+    case Activation::gelu_tanh:
       return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
   }
   return x;
@@ -102,7 +102,7 @@ struct Case {
   int64_t batch, m, k, n;
   bool share_a = false, share_b = false, with_bias = false;
   DType bias = DType::f32;
-  Epilogue epilogue = Epilogue::none;
+  Activation epilogue = Activation::none;
   bool accumulate = false;
 };
 

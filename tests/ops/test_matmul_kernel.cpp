@@ -67,7 +67,8 @@ TEST_CASE("matmul_kernel: sizes, shared operands, epilogues, accumulation") {
   for (const Types types : kTypes)
     for (const auto& [m, k, n] : sizes)
       for (const int shared : {0, 1, 2, 3})
-        for (const Epilogue epilogue : {Epilogue::none, Epilogue::relu, Epilogue::gelu, Epilogue::gelu_tanh})
+        for (const Activation epilogue :
+             {Activation::none, Activation::relu, Activation::gelu, Activation::gelu_tanh})
           for (const bool accumulate : {false, true})
             check_case(random, {.in = types.in,
                                 .out = types.out,
@@ -78,7 +79,7 @@ TEST_CASE("matmul_kernel: sizes, shared operands, epilogues, accumulation") {
                                 .n = n,
                                 .share_a = (shared & 2) != 0,
                                 .share_b = (shared & 1) != 0,
-                                .with_bias = accumulate != (epilogue == Epilogue::none),
+                                .with_bias = accumulate != (epilogue == Activation::none),
                                 .bias = bias_of(types, shared == 1),
                                 .epilogue = epilogue,
                                 .accumulate = accumulate});
@@ -103,7 +104,7 @@ TEST_CASE(
                             .share_b = true,
                             .with_bias = true,
                             .bias = bias_of(types, false),
-                            .epilogue = Epilogue::relu,
+                            .epilogue = Activation::relu,
                             .accumulate = a == c});
 }
 
@@ -120,7 +121,7 @@ TEST_CASE("matmul_kernel: empty sizes give nothing, and act(bias) where only k i
                             .n = 40,
                             .with_bias = bias,
                             .bias = bias_of(types, accumulate),
-                            .epilogue = Epilogue::gelu,
+                            .epilogue = Activation::gelu,
                             .accumulate = accumulate});
         check_case(random, {.in = types.in,
                             .out = types.out,
@@ -158,7 +159,7 @@ TEST_CASE("matmul_kernel: f32 gelu is within 2e-6 of the definition for inputs o
   const int64_t count = 24001;
   std::vector<float> x(static_cast<size_t>(count)), y(static_cast<size_t>(count) * 16), one(16, 1.0f);
   for (int64_t i = 0; i < count; ++i) x[static_cast<size_t>(i)] = -12.0f + 1e-3f * static_cast<float>(i);
-  for (const Epilogue epilogue : {Epilogue::gelu, Epilogue::gelu_tanh}) {
+  for (const Activation epilogue : {Activation::gelu, Activation::gelu_tanh}) {
     matmul_kernel({x.data(), DType::f32, count, 1, 1, 1, 0}, {one.data(), DType::f32, 1, 16, 16, 1, 0},
                   {y.data(), DType::f32, count, 16, 16, 1, 0}, 1, nullptr, DType::f32, epilogue);
     double worst = 0;
