@@ -58,27 +58,13 @@ std::string r_strings(const std::vector<std::string>& texts, int32_t flags = 16)
   for (const std::string& text : texts) bytes += r_string(text);
   return bytes;
 }
-std::string r_named_list(const std::vector<std::string>& names, const std::vector<std::string>& items) {
-  std::string bytes = number(19 | 512) + number(static_cast<int32_t>(items.size()));
-  for (const std::string& item : items) bytes += item;
-  return bytes + number(2 | 1024) + number(1) + r_string("names") + r_strings(names) + number(254);
-}
 const std::string kHeader = "X\n" + number(2) + number(0) + number(0);
+const std::string kHeader3 = "X\n" + number(3) + number(0) + number(0) + number(5) + "UTF-8";
 
-// A database of two vectors of lines.
-struct Database {
-  std::string rdx, rdb;
-  Database() {
-    std::vector<std::string> places;
-    for (const auto& lines : {std::vector<std::string>{"Emma", ""}, {"by Jane Austen"}}) {
-      const std::string packed = number(99) + compressed(kHeader + r_strings(lines));
-      places.push_back(number(13) + number(2) + number(static_cast<int32_t>(rdb.size())) +
-                       number(static_cast<int32_t>(packed.size())));
-      rdb += packed;
-    }
-    rdx = compressed(kHeader + r_named_list({"variables"}, {r_named_list({"emma", "author"}, places)}));
-  }
-};
+// An object of a database: its size, then itself compressed.
+std::string r_object(const std::string& bytes) {
+  return number(static_cast<int32_t>(bytes.size())) + compressed(bytes);
+}
 
 }  // namespace
 
@@ -200,29 +186,32 @@ TEST_CASE("corpora: help pages give pairs of sentences") {
 }
 
 TEST_CASE("corpora: lines out of an R database") {
-  const Database good;
-  CHECK(r_lines(good.rdx, good.rdb) == std::vector<std::string>{"Emma", "", "by Jane Austen"});
-  for (size_t size = 0; size < good.rdb.size(); ++size)
-    CHECK(contains(io_error([&] { r_lines(good.rdx, good.rdb.substr(0, size)); }), "Rdata.rdb"));
-  for (size_t size = 0; size < good.rdx.size(); ++size)
-    CHECK(contains(io_error([&] { r_lines(good.rdx.substr(0, size), good.rdb); }), "Rdata.rdx"));
+  const std::string emma = r_object(kHeader + r_strings({"Emma", ""}));
+  const std::string numbers = r_object(kHeader + number(13) + number(1) + number(7));  // left out
+  const std::string author = r_object(kHeader3 + r_strings({"by Jane Austen"}) + "attributes");
+  const std::string good = emma + numbers + author;
+  CHECK(r_lines(good) == std::vector<std::string>{"Emma", "", "by Jane Austen"});
+  CHECK(r_lines(r_object(kHeader + number(16) + number(1) + number(9) + number(-1))) ==
+        std::vector<std::string>{""});  // not available
+  for (size_t size = 0; size < good.size(); ++size) {
+    if (size == emma.size() || size == emma.size() + numbers.size()) continue;  // whole objects
+    CHECK(contains(io_error([&] { r_lines(good.substr(0, size)); }), "Rdata.rdb"));
+  }
   // Whatever the bytes are, it is read or refused.
-  for (size_t at = 0; at < good.rdb.size(); ++at) {
-    std::string damaged = good.rdb;
+  for (size_t at = 0; at < good.size(); ++at) {
+    std::string damaged = good;
     damaged[at] = static_cast<char>(damaged[at] ^ 0x55);
     try {
-      r_lines(good.rdx, damaged);
+      r_lines(damaged);
     } catch (const IoError&) {
     }
   }
-  const std::string inner =
-      kHeader +
-      r_named_list({"variables"}, {r_named_list({"x"}, {number(13) + number(2) + number(0) + number(50)})});
-  for (size_t at = kHeader.size(); at < inner.size(); ++at) {
-    std::string damaged = inner;
-    damaged[at] = static_cast<char>(damaged[at] ^ 0x81);
-    CHECK_THROWS_AS(r_lines(compressed(damaged), ""), IoError);
-  }
+  const std::string inner = kHeader + r_strings({"Emma", "Anne"});
+  for (size_t size = 0; size < inner.size(); ++size)
+    CHECK_THROWS_AS(r_lines(r_object(inner.substr(0, size))), IoError);
+  for (const int32_t size : {2, 1 << 30})
+    CHECK_THROWS_AS(r_lines(r_object(kHeader + number(16) + number(1) + number(9) + number(size) + "a")),
+                    IoError);
 }
 
 TEST_CASE("corpora: files are made once, and another hash is a warning") {

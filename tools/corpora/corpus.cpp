@@ -57,8 +57,8 @@ Pages read_pages(const std::string& folder) {
 // The six novels by lines, the first 90 % of them, the next 5 and the last 5.
 Splits austen(const std::string& cache, const Notice& notice) {
   return from_packages({kAusten}, cache, notice, [&](const std::vector<std::string>& folders) {
-    const std::string stem = folders[0] + "/usr/lib/R/site-library/janeaustenr/data/Rdata.";
-    const std::vector<std::string> lines = r_lines(read(stem + "rdx"), read(stem + "rdb"));
+    const std::vector<std::string> lines =
+        r_lines(read(folders[0] + "/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb"));
     const auto end = std::ssize(lines), a = end * 90 / 100, b = end * 95 / 100;
     const auto at = lines.begin();
     return Splits{{at, at + a}, {at + a, at + b}, {at + b, at + end}};

@@ -44,8 +44,7 @@ Splits gloss_similarity(const std::string& nouns, const std::string& verbs);
 // Pages: (path inside of the help, HTML).
 using Pages = std::vector<std::pair<std::string, std::string>>;
 Splits help_pairs(const Pages& english, const Pages& german);
-// The text of every data set of an R lazy-load database, lines of character vectors; rdx and rdb are the
-// bytes of the two files.
-std::vector<std::string> r_lines(const std::string& rdx, const std::string& rdb);
+// The lines of every character vector in an R lazy-load database, in its order; rdb: the bytes of the file.
+std::vector<std::string> r_lines(const std::string& rdb);
 
 }  // namespace tandem::data
