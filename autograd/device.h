@@ -25,7 +25,8 @@ Device parse_device(std::string_view name);  // ConfigError for any other name
 
 // Makes a device ready to be used, by name: "cpu"; "cuda", DeviceError saying why when there is none; "auto",
 // which is cuda where there is one and else cpu; "cudasim", a CUDA device simulated on the CPU, for tests.
-// All but cpu come as a shared library beside this one, for the life of the process.
+// All but cpu come as a shared library, libtandem_NAME.so, for the life of the process. It is looked for in
+// the folders of the environment variable TANDEM_DEVICE_PATH (colons between), then beside this library.
 Device load_device(std::string_view name);
 std::string why_no_cuda();  // what kept "auto" from cuda; "" when nothing did
 

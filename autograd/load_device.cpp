@@ -1,7 +1,9 @@
-// Devices come as shared libraries, found beside libtandem: the core starts without any of them.
+// Devices come as shared libraries, found at run time: the core starts without any of them.
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -11,22 +13,36 @@
 namespace tandem {
 namespace {
 
-// The folders in which modules are looked for: beside the library, and where a build leaves them.
+// The folders in which modules are looked for: those of TANDEM_DEVICE_PATH, then beside the library, then
+// where a build leaves the CUDA module.
 std::vector<std::filesystem::path> module_folders() {
+  std::vector<std::filesystem::path> folders;
+  const char* path = std::getenv("TANDEM_DEVICE_PATH");
+  std::istringstream given(path ? path : "");
+  for (std::string folder; std::getline(given, folder, ':');) {
+    if (!folder.empty()) folders.push_back(std::filesystem::absolute(folder));
+  }
   Dl_info info;
-  if (!dladdr(reinterpret_cast<const void*>(&module_folders), &info) || !info.dli_fname) return {};
-  const std::filesystem::path folder = std::filesystem::absolute(info.dli_fname).parent_path();
-  return {folder, folder / "cuda", folder / "tests" / "cuda"};
+  if (dladdr(reinterpret_cast<const void*>(&module_folders), &info) && info.dli_fname) {
+    const std::filesystem::path beside = std::filesystem::absolute(info.dli_fname).parent_path();
+    folders.insert(folders.end(), {beside, beside / "cuda"});
+  }
+  return folders;
+}
+
+// The first of them that is there, or "".
+std::filesystem::path find_module(const std::string& file) {
+  for (const auto& folder : module_folders()) {
+    std::error_code ignored;
+    if (std::filesystem::exists(folder / file, ignored)) return folder / file;
+  }
+  return {};
 }
 
 // Starts the module of a device, once; "" or what is wrong.
 std::string start_module(const std::string& name) {
   const std::string file = "libtandem_" + name + ".so";
-  std::filesystem::path found;
-  for (const auto& folder : module_folders()) {
-    std::error_code ignored;
-    if (std::filesystem::exists(folder / file, ignored)) found = folder / file;
-  }
+  const std::filesystem::path found = find_module(file);
   if (found.empty()) return "this build has no " + file;
   void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library) return dlerror();

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <string_view>
 
+#include "tests/program_folder.h"
+
 namespace tandem::testing {
 namespace {
 Device chosen = kCpu;
@@ -15,6 +17,7 @@ Device device() { return chosen; }
 }  // namespace tandem::testing
 
 int main(int argc, char** argv) {
+  tandem::testing::find_test_devices();
   constexpr std::string_view option = "--device=";
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];

@@ -16,7 +16,6 @@
 #include "tools/bench/workloads.h"
 #include "tools/tandem/command.h"
 #include "tools/tandem/options.h"
-#include "tools/tandem/roofline_command.h"
 
 namespace tandem::command {
 namespace {
@@ -27,7 +26,6 @@ struct Options {
   std::vector<std::string> what;
   int repeat = 7;
   std::string json;
-  RooflineOptions roofline;
 };
 
 // What one run moves and computes, where that is known.
@@ -269,26 +267,13 @@ void add_bench(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("bench", "time the loss, ops and training steps beside this machine's ceilings");
   auto o = std::make_shared<Options>();
-  CLI::Option* what =
-      command->add_option("what", o->what, "any of: loss, ops, steps, growth (default: the first three)")
-          ->check(one_of({"loss", "ops", "steps", "growth"}));
-  CLI::Option* repeat = command->add_option("--repeat", o->repeat, "runs of each")
-                            ->check(integer(1, 100'000))
-                            ->capture_default_str();
-  CLI::Option* json = command->add_option("--json", o->json, "also write the measurements to this file");
-  CLI::Option* device =
-      command->add_option("--device", o->roofline.device, "of --roofline: cudasim")->check(device_name());
-  CLI::Option* arch =
-      command->add_option("--roofline", o->roofline.arch, "what kernels move, for this architecture: sm_90")
-          ->needs(device)
-          ->excludes(what, repeat, json);
-  device->needs(arch);
-  command->add_option("--bandwidth", o->roofline.bandwidth, "of that architecture's memory, GB/s")
-      ->check(positive())
-      ->needs(arch)
-      ->default_val(3350.0);
+  command->add_option("what", o->what, "any of: loss, ops, steps, growth (default: the first three)")
+      ->check(one_of({"loss", "ops", "steps", "growth"}));
+  command->add_option("--repeat", o->repeat, "runs of each")
+      ->check(integer(1, 100'000))
+      ->capture_default_str();
+  command->add_option("--json", o->json, "also write the measurements to this file");
   command->callback([o] {
-    if (!o->roofline.arch.empty()) return roofline(o->roofline);
     Bench bench(o->repeat);
     fmt::print("{} threads; median of {} runs\n", num_threads(), o->repeat);
     auto wanted = [&](const char* name) {

@@ -1,23 +1,30 @@
-#include "tools/tandem/roofline_command.h"
-
+// What kernels move on the simulated device, beside what they must, and what the assembler says of them.
+//   roofline ARCH [GB/s]      roofline sm_90: the floor is that of an H100's memory, 3350 GB/s
+// Exit status: 1 if some work moves more than is asked for, 2 for wrong arguments.
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <map>
 
 #include "autograd/device.h"
 #include "autograd/error.h"
-#include "tools/bench/assembler.h"
-#include "tools/bench/simulation.h"
-#include "tools/bench/traffic.h"
+#include "sim.h"
+#include "tests/cuda/roofline/assembler.h"
+#include "tests/cuda/roofline/traffic.h"
+#include "tests/program_folder.h"
 
-namespace tandem::command {
+namespace tandem::roofline {
 namespace {
 
-using bench::KernelFigures, bench::KernelTraffic, bench::Traffic;
+struct Options {
+  std::string arch;  // "sm_90"
+  double bandwidth;  // GB/s
+};
 
 class Table {
  public:
-  Table(const RooflineOptions& options, std::map<std::string, KernelFigures> figures)
+  Table(const Options& options, std::map<std::string, KernelFigures> figures)
       : options_(options), figures_(std::move(figures)) {}
 
   static void header() {
@@ -46,34 +53,28 @@ class Table {
     const auto found = figures_.find(k.symbol);
     if (found == figures_.end()) return fmt::format(" {:>5} {:>5} {:>5} ", "-", "-", "-");
     const KernelFigures& f = found->second;
-    const double held = bench::occupancy(options_.arch, k.threads, f.registers,
-                                         static_cast<int64_t>(k.static_shared + k.dynamic_shared));
+    const double held = occupancy(options_.arch, k.threads, f.registers,
+                                  static_cast<int64_t>(k.static_shared + k.dynamic_shared));
     return fmt::format(" {:>4.0f}% {:>5} {:>5} ", 100 * held, f.registers, f.spilled);
   }
 
-  const RooflineOptions& options_;
+  const Options& options_;
   std::map<std::string, KernelFigures> figures_;
 };
 
-}  // namespace
-
-void roofline(const RooflineOptions& options) {
-  check<ConfigError>(options.device == "cudasim",
-                     "roofline: expected --device cudasim, which counts what kernels do; got '{}'",
-                     options.device);
-  bench::occupancy(options.arch, 32, 32, 0);  // is it one that we know?
-  const Device device = load_device(options.device);
-  const bench::Simulation& simulation = bench::Simulation::running();
-  simulation.set_options("check=0");  // mistakes are looked for by the tests
-  auto figures = bench::assembler_figures(simulation.folder + "/../../cuda", options.arch);
+void report(const Options& options) {
+  occupancy(options.arch, 32, 32, 0);  // ConfigError for an architecture whose limits are not known
+  const Device device = load_device("cudasim");
+  cudasim::options().check = false;  // mistakes are looked for by the tests
+  auto figures = assembler_figures((testing::program_folder() / "../../cuda").string(), options.arch);
   const bool assembled = !figures.empty();
   fmt::print("What kernels move: counted on a simulated device; floor: the least bytes at {} GB/s\n\n",
              options.bandwidth);
   const Table table(options, std::move(figures));
   Table::header();
   std::vector<std::string> missed;
-  for (const bench::Workload& workload : bench::traffic_workloads(device)) {
-    const Traffic traffic = bench::measure_traffic(workload);
+  for (const Workload& workload : traffic_workloads(device)) {
+    const Traffic traffic = measure_traffic(workload);
     table.row(workload.name, traffic);
     std::fflush(stdout);
     if (workload.allowed > 0 && traffic.ratio() > workload.allowed)
@@ -88,4 +89,24 @@ void roofline(const RooflineOptions& options) {
                lines);
 }
 
-}  // namespace tandem::command
+}  // namespace
+}  // namespace tandem::roofline
+
+int main(int argc, char** argv) {
+  using namespace tandem;
+  try {
+    check<ConfigError>(argc == 2 || argc == 3, "roofline: expected ARCH [GB/s], such as sm_90");
+    const double bandwidth = argc == 3 ? std::strtod(argv[2], nullptr) : 3350;
+    check<ConfigError>(std::isfinite(bandwidth) && bandwidth > 0, "roofline: expected GB/s > 0, got '{}'",
+                       argc == 3 ? argv[2] : "");
+    testing::find_test_devices();
+    roofline::report({argv[1], bandwidth});
+    return 0;
+  } catch (const ConfigError& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}

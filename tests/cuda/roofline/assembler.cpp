@@ -1,4 +1,4 @@
-#include "tools/bench/assembler.h"
+#include "tests/cuda/roofline/assembler.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 
 #include "autograd/error.h"
 
-namespace tandem::bench {
+namespace tandem::roofline {
 
 std::map<std::string, KernelFigures> assembler_figures(const std::string& folder, const std::string& arch) {
   static const std::regex entry(R"(Compiling entry function '([^']+)' for '([^']+)')"),
@@ -73,4 +73,4 @@ double occupancy(const std::string& arch, int threads, int registers, int64_t sh
   return static_cast<double>(blocks * warps) / static_cast<double>(most);
 }
 
-}  // namespace tandem::bench
+}  // namespace tandem::roofline

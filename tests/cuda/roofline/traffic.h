@@ -13,7 +13,7 @@
 
 #include "autograd/tensor.h"
 
-namespace tandem::bench {
+namespace tandem::roofline {
 
 // All launches of one kernel.
 struct KernelTraffic {
@@ -53,7 +53,7 @@ struct Workload {
 // tests.
 std::vector<Workload> traffic_workloads(Device device, int64_t scale = 1);
 
-// Runs the work once on the simulated device, which must be loaded. DeviceError if it is not.
+// Runs the work once on the simulated device, which must be loaded.
 Traffic measure_traffic(const Workload& workload);
 
-}  // namespace tandem::bench
+}  // namespace tandem::roofline

@@ -5,9 +5,9 @@
 #include "nn/optim/adam.h"
 #include "nn/optim/clip.h"
 #include "ops/ops.h"
-#include "tools/bench/traffic.h"
+#include "tests/cuda/roofline/traffic.h"
 
-namespace tandem::bench {
+namespace tandem::roofline {
 namespace {
 
 constexpr double kOnce = 1.1;         // everything is read once
@@ -300,4 +300,4 @@ std::vector<Workload> traffic_workloads(Device device, int64_t scale) {
   return all;
 }
 
-}  // namespace tandem::bench
+}  // namespace tandem::roofline

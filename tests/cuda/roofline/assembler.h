@@ -6,7 +6,7 @@
 #include <map>
 #include <string>
 
-namespace tandem::bench {
+namespace tandem::roofline {
 
 struct KernelFigures {
   int registers = 0;  // of a thread
@@ -22,4 +22,4 @@ std::map<std::string, KernelFigures> assembler_figures(const std::string& folder
 // fit; 0 if none fits. ConfigError for an architecture whose limits are not known.
 double occupancy(const std::string& arch, int threads, int registers, int64_t shared_bytes);
 
-}  // namespace tandem::bench
+}  // namespace tandem::roofline

@@ -1,11 +1,11 @@
-#include "tools/bench/traffic.h"
+#include "tests/cuda/roofline/traffic.h"
 
 #include <algorithm>
 
 #include "autograd/device.h"
-#include "tools/bench/simulation.h"
+#include "sim.h"
 
-namespace tandem::bench {
+namespace tandem::roofline {
 namespace {
 
 // "tandem::cuda::map_kernel<4, ...>" is "map_kernel".
@@ -30,22 +30,20 @@ double Traffic::sector_use() const {
 }
 
 Traffic measure_traffic(const Workload& workload) {
-  const Simulation& simulation = Simulation::running();
   const PreparedWork work = workload.prepare();
   Traffic result{.minimum = work.minimum};
-  simulation.count_reused(nullptr, 0);
+  cudasim::count_reused(nullptr, 0);
   for (const Tensor& t : work.shared) {
     const auto bytes = static_cast<size_t>(t.numel() * t.passes()) * size_of(t.dtype());
-    simulation.count_reused(t.device_raw(), bytes);
+    cudasim::count_reused(t.device_raw(), bytes);
     result.counted += static_cast<double>(bytes);
   }
-  simulation.record_launches(1);
+  cudasim::record_launches(true);
   work.run();
   backend(Device{DeviceType::cuda}).synchronize();
-  simulation.record_launches(0);
-  simulation.count_reused(nullptr, 0);
-  cudasim_launch launch;
-  for (size_t i = 0; simulation.recorded_launch(i, &launch) != 0; ++i) {
+  cudasim::record_launches(false);
+  cudasim::count_reused(nullptr, 0);
+  for (const cudasim::LaunchCounters& launch : cudasim::recorded_launches()) {
     auto kernel = std::find_if(result.kernels.begin(), result.kernels.end(),
                                [&](const KernelTraffic& k) { return k.symbol == launch.symbol; });
     if (kernel == result.kernels.end()) {
@@ -56,9 +54,9 @@ Traffic measure_traffic(const Workload& workload) {
     kernel->bytes += launch.read_bytes + launch.written_bytes;
     kernel->sectors += launch.read_sectors + launch.written_sectors;
     kernel->conflicts += launch.bank_conflicts;
-    kernel->threads = static_cast<int>(launch.block[0] * launch.block[1] * launch.block[2]);
+    kernel->threads = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
     kernel->static_shared = launch.static_shared;
-    kernel->dynamic_shared = std::max(kernel->dynamic_shared, launch.dynamic_shared);
+    kernel->dynamic_shared = std::max<uint64_t>(kernel->dynamic_shared, launch.dynamic_shared);
   }
   for (const KernelTraffic& k : result.kernels) {
     result.counted += static_cast<double>(k.bytes);
@@ -69,4 +67,4 @@ Traffic measure_traffic(const Workload& workload) {
   return result;
 }
 
-}  // namespace tandem::bench
+}  // namespace tandem::roofline

@@ -4,12 +4,12 @@
 
 #include <cuda_occupancy.h>
 
+#include "tests/cuda/roofline/assembler.h"
+#include "tests/cuda/roofline/traffic.h"
 #include "tests/device.h"
-#include "tools/bench/assembler.h"
-#include "tools/bench/traffic.h"
 
 using namespace tandem;
-using namespace tandem::bench;
+using namespace tandem::roofline;
 
 TEST_CASE("traffic: kernels read everything once, write it once, and use whole sectors") {
   int checked = 0;
