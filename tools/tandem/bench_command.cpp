@@ -14,8 +14,7 @@
 #include "nn/io/files.h"
 #include "ops/ops.h"
 #include "tools/bench/workloads.h"
-#include "tools/tandem/command.h"
-#include "tools/tandem/options.h"
+#include "tools/tandem/commands.h"
 
 namespace tandem::command {
 namespace {
@@ -263,17 +262,14 @@ void growth(Bench& bench) {
 
 }  // namespace
 
-void add_bench(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("bench", "time the loss, ops and training steps beside this machine's ceilings");
+void add_bench(Command& root) {
+  Command command = root.add("bench", "time the loss, ops and training steps beside this machine's ceilings");
   auto o = std::make_shared<Options>();
-  command->add_option("what", o->what, "any of: loss, ops, steps, growth (default: the first three)")
-      ->check(one_of({"loss", "ops", "steps", "growth"}));
-  command->add_option("--repeat", o->repeat, "runs of each")
-      ->check(integer(1, 100'000))
-      ->capture_default_str();
-  command->add_option("--json", o->json, "also write the measurements to this file");
-  command->callback([o] {
+  command.argument("what", o->what, "any of: loss, ops, steps, growth (default: the first three)")
+      .check(one_of({"loss", "ops", "steps", "growth"}));
+  command.option("--repeat", o->repeat, integer(1, 100'000), "runs of each");
+  command.option("--json", o->json, anything(), "also write the measurements to this file");
+  command.run([o] {
     Bench bench(o->repeat);
     fmt::print("{} threads; median of {} runs\n", num_threads(), o->repeat);
     auto wanted = [&](const char* name) {

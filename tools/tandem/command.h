@@ -1,23 +1,67 @@
-// The commands of `tandem`: each file of this folder adds one family to the command line.
+// A command of `tandem` and its options. Each option is declared once, with the value that it sets: it is
+// then read from the command line or from a file, shown by --help with its default, and written to a run's
+// settings.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
 
-#include "autograd/error.h"
+#include "tools/tandem/checks.h"
+
+namespace CLI {  // the parser, included by command.cpp and command_line.cpp alone: it takes long to compile
+class App;
+class Option;
+}  // namespace CLI
 
 namespace tandem::command {
 
-// Ctrl-C: the command stopped in good order.
-struct Interrupted : Error {
-  using Error::Error;
+class Option {
+ public:
+  Option() = default;
+  explicit Option(CLI::Option* option) : option_(option) {}
+
+  Option& required();
+  Option& check(const Check& check);
+  Option& at_most(int values);                     // of a list
+  Option& one_each_time(const std::string& type);  // a list by repeating the option: --load A --load B
+  void default_to(double value);                   // sets the value, unless one was given
+
+ private:
+  CLI::Option* option_ = nullptr;
 };
 
-void add_train(CLI::App& app);  // train TASK
-void add_run(CLI::App& app);    // eval, predict
-void add_text(CLI::App& app);   // translate, summarize, generate, classify, similarity
-void add_score(CLI::App& app);  // score bleu, chrf, rouge
-void add_data(CLI::App& app);   // data fashion-mnist
-void add_ops(CLI::App& app);    // ops, gradcheck
-void add_bench(CLI::App& app);  // bench
+class Command {
+ public:
+  Command();  // of options that only a file sets
+  explicit Command(std::shared_ptr<CLI::App> app) : app_(std::move(app)) {}
+
+  Command add(const std::string& name, const std::string& description);  // a command below this one
+  // What it does, after its values were set. An action that wants the command takes it as an argument: held
+  // by its own action, it would never be freed.
+  void run(std::function<void(Command)> action);
+  void run(std::function<void()> action);
+
+  // T: an integer, double, std::string, or a vector of int64_t, double (commas between) or std::string.
+  template <class T>
+  Option option(const std::string& name, T& value, const Check& check, const std::string& description);
+  void flag(const std::string& name, bool& value, const std::string& description);
+  template <class T>  // std::string or a vector of it
+  Option argument(const std::string& name, T& value, const std::string& description);
+  void group(std::string title) { group_ = std::move(title); }  // of the options that follow, in --help
+  void device(std::string& value);                              // --device
+  Option find(const std::string& name) const;                   // an option declared before
+
+  void set(const std::string& name, const std::vector<std::string>& values);
+  // Sets the options that are not set yet to those in the file. ConfigError naming the file.
+  void read(const std::string& file);
+  // What read() takes: a line for each option, with the value as used, without those in `left_out`.
+  std::string to_toml(const std::vector<std::string>& left_out) const;
+
+ private:
+  std::shared_ptr<CLI::App> app_;
+  std::string group_;
+};
 
 }  // namespace tandem::command

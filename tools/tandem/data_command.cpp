@@ -7,18 +7,16 @@
 #include "tools/corpora/corpus.h"
 #include "tools/corpora/fashion_mnist.h"
 #include "tools/corpora/unicode.h"
-#include "tools/tandem/command.h"
-#include "tools/tandem/options.h"
+#include "tools/tandem/commands.h"
 
 namespace tandem::command {
 namespace {
 
-void add_fashion_mnist(CLI::App& data) {
-  CLI::App* fashion = data.add_subcommand("fashion-mnist", "60,000 + 10,000 grey images of clothing, 28x28");
+void add_fashion_mnist(Command& data) {
+  Command fashion = data.add("fashion-mnist", "60,000 + 10,000 grey images of clothing, 28x28");
   auto dir = std::make_shared<std::string>("data/fashion-mnist");
-  fashion->add_option("dir", *dir, "folder for the four IDX files, where Debian's package is not installed")
-      ->capture_default_str();
-  fashion->callback([dir] {
+  fashion.argument("dir", *dir, "folder for the four IDX files, where Debian's package is not installed");
+  fashion.run([dir] {
     const data::ImageSplits splits = data::get_fashion_mnist(*dir);
     fmt::print("{:<8} {:>8} {:>8} {:>9}\n", "split", "images", "classes", "size");
     for (const auto& [name, set] : {std::pair{"train", &splits.train}, std::pair{"test", &splits.test}}) {
@@ -28,11 +26,11 @@ void add_fashion_mnist(CLI::App& data) {
   });
 }
 
-void add_corpus(CLI::App& data, const data::Corpus& corpus) {
-  CLI::App* command = data.add_subcommand(corpus.name, corpus.description);
+void add_corpus(Command& data, const data::Corpus& corpus) {
+  Command command = data.add(corpus.name, corpus.description);
   auto dir = std::make_shared<std::string>("data/" + corpus.name);
-  command->add_option("dir", *dir, "folder for the files of train, valid and test")->capture_default_str();
-  command->callback([dir, &corpus] {
+  command.argument("dir", *dir, "folder for the files of train, valid and test");
+  command.run([dir, &corpus] {
     data::make_corpus(corpus, *dir);
     fmt::print("{:<8} {:>8} {:>15}\n", "split", "lines", "words per line");
     for (const char* split : {"train", "valid", "test"}) {
@@ -84,32 +82,24 @@ void make_vocabulary(const VocabularyJob& job) {
              vocabulary.fingerprint());
 }
 
-void add_vocabulary(CLI::App& data) {
-  CLI::App* command =
-      data.add_subcommand("vocab", "a subword vocabulary from files of text (of training data only)");
+void add_vocabulary(Command& data) {
+  Command command = data.add("vocab", "a subword vocabulary from files of text (of training data only)");
   auto job = std::make_shared<VocabularyJob>();
-  command->add_option("files", job->files, "text, or TSV")->required();
-  command->add_option("--out", job->out, "the file to write, such as vocab.model")->required();
-  command->add_option("--size", job->options.size, "pieces")
-      ->check(integer(6, 1 << 24))
-      ->capture_default_str();
-  command->add_option("--kind", job->options.kind, "bpe or unigram")
-      ->check(one_of({"bpe", "unigram"}))
-      ->capture_default_str();
-  command->add_option("--column", job->column, "the field of a TSV to take; 0: all of them")
-      ->check(integer(0))
-      ->capture_default_str();
-  command->callback([job] { make_vocabulary(*job); });
+  command.argument("files", job->files, "text, or TSV").required();
+  command.option("--out", job->out, anything(), "the file to write, such as vocab.model").required();
+  command.option("--size", job->options.size, integer(6, 1 << 24), "pieces");
+  command.option("--kind", job->options.kind, one_of({"bpe", "unigram"}), "bpe or unigram");
+  command.option("--column", job->column, integer(0), "the field of a TSV to take; 0: all of them");
+  command.run([job] { make_vocabulary(*job); });
 }
 
 }  // namespace
 
-void add_data(CLI::App& app) {
-  CLI::App* data = app.add_subcommand("data", "get and check a data set");
-  data->require_subcommand(1);
-  add_fashion_mnist(*data);
-  for (const data::Corpus& corpus : data::corpora()) add_corpus(*data, corpus);
-  add_vocabulary(*data);
+void add_data(Command& root) {
+  Command data = root.add("data", "get and check a data set");
+  add_fashion_mnist(data);
+  for (const data::Corpus& corpus : data::corpora()) add_corpus(data, corpus);
+  add_vocabulary(data);
 }
 
 }  // namespace tandem::command

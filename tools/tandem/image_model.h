@@ -1,19 +1,18 @@
 // An image classifier as a run keeps it: which model, of what configuration, for which classes and pixels.
-// It is stored in the checkpoint's metadata, so that a checkpoint is enough to evaluate and to predict.
+// All of it is in the checkpoint's metadata: a checkpoint is enough to evaluate and to predict.
 #pragma once
 
-#include <map>
-#include <memory>
 #include <string>
 #include <variant>
+#include <vector>
 
-#include "models/cnn/cnn.h"
-#include "models/vit/vit.h"
 #include "nn/data/image_dataset.h"
-#include "nn/train/objective.h"
+#include "tools/tandem/checkpoint.h"
 #include "tools/tandem/recipe.h"
 
 namespace tandem::command {
+
+inline constexpr const char* kImageTask = "image classification";  // in the metadata
 
 struct ImageModelSpec {
   std::variant<models::VitConfig, models::CnnConfig> config;
@@ -25,33 +24,13 @@ struct ImageModelSpec {
   int64_t image_size() const;
 };
 
-std::map<std::string, std::string> to_metadata(const ImageModelSpec& spec);
-// IoError naming `file` when the metadata is not that of an image classifier.
-ImageModelSpec spec_from_metadata(const std::string& file,
-                                  const std::map<std::string, std::string>& metadata);
+nn::Metadata to_metadata(const ImageModelSpec& spec);
+// IoError when the metadata is not that of an image classifier.
+ImageModelSpec image_spec(const Run& run);
 
-// A model of either kind, and its objective.
-struct ImageModel {
-  explicit ImageModel(const ImageModelSpec& spec);
-  Tensor forward(const Tensor& images);
-
-  // What training needs; this object is then empty.
-  TaskModel release() { return {std::move(module), std::move(objective)}; }
-
-  std::unique_ptr<nn::Module> module;
-  std::unique_ptr<nn::Objective> objective;
-
- private:
-  models::Vit* vit_ = nullptr;
-  models::Cnn* cnn_ = nullptr;
-};
-
-// The best weights of a run folder (or of a .safetensors file), in eval mode.
-struct LoadedModel {
-  ImageModelSpec spec;
-  std::unique_ptr<ImageModel> model;
-};
-LoadedModel load_image_model(const std::string& run);
+TaskModel make_image_model(const ImageModelSpec& spec);
+// The run's weights, in eval mode. IoError when they do not make a model of the spec.
+TaskModel load_image_model(const Run& run, const ImageModelSpec& spec);
 
 // Train and test images of a folder, or of "fashion-mnist" (data/fashion-mnist): `data` as on the command
 // line.

@@ -6,8 +6,7 @@
 #include "autograd/gradcheck.h"
 #include "autograd/noise.h"
 #include "autograd/registry.h"
-#include "tools/tandem/command.h"
-#include "tools/tandem/options.h"
+#include "tools/tandem/commands.h"
 
 namespace tandem::command {
 namespace {
@@ -151,13 +150,10 @@ bool check_op(const OpInfo& op, Device device) {
 using Files = std::shared_ptr<std::vector<std::string>>;
 
 // One file for each --load, so that names of operators may follow.
-Files add_load(CLI::App& app) {
+Files add_load(Command& command) {
   auto libraries = std::make_shared<std::vector<std::string>>();
-  app.add_option("--load", *libraries, "a shared library of your own operators (repeatable)")
-      ->type_name("FILE")
-      ->expected(1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.option("--load", *libraries, anything(), "a shared library of your own operators (repeatable)")
+      .one_each_time("FILE");
   return libraries;
 }
 
@@ -172,29 +168,27 @@ std::vector<std::string> load_all(const std::vector<std::string>& libraries) {
 }
 
 using Name = std::shared_ptr<std::string>;
-Name add_device(CLI::App& app) {
+Name add_device(Command& command) {
   auto device = std::make_shared<std::string>("cpu");
-  app.add_option("--device", *device, kDeviceHelp)->check(device_name())->capture_default_str();
+  command.device(*device);
   return device;
 }
 
 }  // namespace
 
-void add_ops(CLI::App& app) {
-  CLI::App* table =
-      app.add_subcommand("ops", "the table of operators: dtypes, devices, orders of derivative");
-  table->callback([libraries = add_load(*table), device = add_device(*table)] {
+void add_ops(Command& root) {
+  Command table = root.add("ops", "the table of operators: dtypes, devices, orders of derivative");
+  table.run([libraries = add_load(table), device = add_device(table)] {
     load_all(*libraries);
     print_table(load_device(*device));
   });
 
-  CLI::App* gradcheck =
-      app.add_subcommand("gradcheck", "check operators: gradients in f64, f32 and bf16 against f64");
+  Command gradcheck = root.add("gradcheck", "check operators: gradients in f64, f32 and bf16 against f64");
   auto names = std::make_shared<std::vector<std::string>>();
-  gradcheck->add_option("op", *names, "operators to check (default: all, or all of the libraries)");
-  const Files libraries = add_load(*gradcheck);
-  const Name chosen = add_device(*gradcheck);
-  gradcheck->callback([names, libraries, chosen] {
+  gradcheck.argument("op", *names, "operators to check (default: all, or all of the libraries)");
+  const Files libraries = add_load(gradcheck);
+  const Name chosen = add_device(gradcheck);
+  gradcheck.run([names, libraries, chosen] {
     const Device device = load_device(*chosen);
     const std::vector<std::string> loaded = load_all(*libraries);
     std::vector<const OpInfo*> ops;

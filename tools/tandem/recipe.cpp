@@ -3,42 +3,68 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "autograd/error.h"
+#include "autograd/grad_mode.h"
 
 namespace tandem::command {
+namespace {
 
-const std::vector<Task>& tasks() {
-  static const std::vector<Task> all{
-      {"vit", "image classification: a ViT (or a small CNN), plain or with R-Drop", make_vit_recipe},
-      {"translate", "translation: an encoder-decoder Transformer", make_translate_recipe},
-      {"summarize", "summarization: an encoder-decoder Transformer", make_summarize_recipe},
-      {"lm", "language modelling: a decoder-only Transformer", make_lm_recipe},
-      {"classify", "classification of texts, or of pairs of them: an encoder", make_classify_recipe},
-      {"similarity", "how alike two texts are, a number: an encoder", make_similarity_recipe},
-      {"mlm", "pre-training of an encoder: masked language modelling", make_mlm_recipe},
-  };
-  return all;
+std::vector<Task>& registered() {
+  static std::vector<Task> tasks;
+  return tasks;
 }
 
-void declare(CLI::App& command, Recipe& recipe) {
-  OptionAdder to(command);
-  recipe.declare_data(to);
-  declare_passes(to, recipe.settings);
-  recipe.declare_model(to);
-  declare_training(to, recipe.settings, recipe.batch_unit());
-  declare_run(to, recipe.settings);
+}  // namespace
+
+const std::vector<Task>& tasks() { return registered(); }
+
+RegisterTask::RegisterTask(Task task) { registered().push_back(std::move(task)); }
+
+std::unique_ptr<Recipe> make_recipe(const Task& task) {
+  std::unique_ptr<Recipe> recipe = task.make();
+  recipe->task = task.name;
+  recipe->settings.run = "runs/" + task.name;
+  return recipe;
 }
 
-void parse_arguments(CLI::App& command, std::vector<std::string> arguments, const std::string& run) {
-  try {
-    command.parse(arguments);
-  } catch (const CLI::ParseError& error) {
-    raise<ConfigError>("{}/{}: {}", run, kSettingsFile, error.what());
+void declare(Command& command, Recipe& recipe) {
+  recipe.declare_data(command);
+  declare_passes(command, recipe.settings);
+  recipe.declare_model(command);
+  declare_training(command, recipe.settings, recipe.batch_unit());
+  declare_run(command, recipe.settings);
+}
+
+void Recipe::evaluate(const Run& run, const std::string& data) {
+  namespace fs = std::filesystem;
+  check<ConfigError>(fs::is_directory(run.folder), "eval: expected a run folder for the task {}, got '{}'",
+                     task, run.folder);
+  // One half of a comparison has its settings in the folder above.
+  fs::path file = fs::path(run.folder) / kSettingsFile;
+  if (!fs::exists(file)) file = fs::path(run.folder + "/").parent_path().parent_path() / kSettingsFile;
+  check<ConfigError>(fs::exists(file), "eval: '{}' holds no run: it has no {}", run.folder, kSettingsFile);
+  Command options;
+  declare(options, *this);
+  if (!data.empty()) options.set("--data", {data});
+  options.read(file);
+  settings.run = run.folder, settings.resume = true;  // the run's own vocabulary
+  settings.quiet = true;
+  load();
+  TaskModel model = make_model();
+  model.module->load_state_dict(run.tensors);
+  model.module->eval();
+  const NoGradGuard no_grad;
+  std::vector<std::vector<std::string>> rows(2);
+  for (const Score& score : scores(model, "")) {
+    rows[0].push_back(score.name);
+    rows[1].push_back(score.value);
   }
+  print_table(rows);
+  if (!footnote().empty()) fmt::print("{}\n", footnote());
 }
 
-// Columns as wide as what stands in them.
 void print_table(const std::vector<std::vector<std::string>>& rows) {
   for (const auto& row : rows) {
     for (size_t i = 0; i < row.size(); ++i) {

@@ -7,8 +7,7 @@
 #include "nn/metrics/chrf.h"
 #include "nn/metrics/overlap.h"
 #include "nn/metrics/rouge.h"
-#include "tools/tandem/command.h"
-#include "tools/tandem/options.h"
+#include "tools/tandem/commands.h"
 #include "tools/tandem/text_model.h"
 
 namespace tandem::command {
@@ -109,29 +108,26 @@ void score_rouge(const Options& o) {
 
 }  // namespace
 
-void add_score(CLI::App& app) {
-  CLI::App* score = app.add_subcommand("score", "score the lines of standard input against references");
-  score->require_subcommand(1);
+void add_score(Command& root) {
+  Command score = root.add("score", "score the lines of standard input against references");
   const auto add = [&](const char* name, const char* description, int files, auto run) {
     auto o = std::make_shared<Options>();
-    CLI::App* command = score->add_subcommand(name, description);
+    Command command = score.add(name, description);
     command
-        ->add_option("references", o->references,
-                     files == 1 ? "a file of lines, or a .tsv of sources and references"
-                                : "files of lines, or .tsv of sources and references")
-        ->required()
-        ->expected(1, files);
-    command->callback([=] { run(*o); });
+        .argument("references", o->references,
+                  files == 1 ? "a file of lines, or a .tsv of sources and references"
+                             : "files of lines, or .tsv of sources and references")
+        .required()
+        .at_most(files);
+    command.run([=] { run(*o); });
     return std::pair{command, o};
   };
-  const auto [bleu, b] = add("bleu", "BLEU as sacreBLEU computes it", 100, score_bleu);
-  bleu->add_option("--training", b->training,
-                   "also by overlap with the nearest of these sources: lines, or .tsv");
-  bleu->add_option("--sources", b->sources, "the hypotheses' sources [those of the .tsv]");
-  const auto [chrf, c] = add("chrf", "chrF2 as sacreBLEU computes it", 100, score_chrf);
-  chrf->add_option("--word-order", c->word_order, "n-grams of words; 2: chrF++")
-      ->check(integer(0, 10))
-      ->capture_default_str();
+  auto [bleu, b] = add("bleu", "BLEU as sacreBLEU computes it", 100, score_bleu);
+  bleu.option("--training", b->training, anything(),
+              "also by overlap with the nearest of these sources: lines, or .tsv");
+  bleu.option("--sources", b->sources, anything(), "the hypotheses' sources [those of the .tsv]");
+  auto [chrf, c] = add("chrf", "chrF2 as sacreBLEU computes it", 100, score_chrf);
+  chrf.option("--word-order", c->word_order, integer(0, 10), "n-grams of words; 2: chrF++");
   add("rouge", "ROUGE-1, -2 and -L as rouge-score computes them", 1, score_rouge);
 }
 

@@ -10,8 +10,8 @@
 #include "autograd/parallel.h"
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
-#include "tools/tandem/command.h"
-#include "tools/tandem/options.h"
+#include "tools/tandem/checkpoint.h"
+#include "tools/tandem/commands.h"
 #include "tools/tandem/text_model.h"
 
 namespace tandem::command {
@@ -62,18 +62,18 @@ struct Options {
 
 void decode(const Options& o, const std::string& task) {
   const nn::InitScope scope = o.begin();
-  const TextRun run = load_text_run(o.run, {task});
-  const auto model = make_transformer(run);
+  const Run run = open_run(o.run, {task});
+  const auto model = run.model<models::Transformer>();
   const std::vector<std::string> lines = read_standard_input();
   const auto sources =
-      encode_lines(run.vocabulary, lines, model->config().max_positions - 1, o.too_long == "cut");
+      encode_lines(run.vocabulary(), lines, model->config().max_positions - 1, o.too_long == "cut");
   const Stopwatch watch;
-  const auto texts = decode_texts(*model, run.vocabulary, sources, o.beam, o.quiet ? "" : task);
+  const auto texts = decode_texts(*model, run.vocabulary(), sources, o.beam, o.quiet ? "" : task);
   const double seconds = watch.seconds();
   int64_t tokens = 0;
   for (const std::string& text : texts) {
     fmt::print("{}\n", text);
-    tokens += std::ssize(run.vocabulary.encode(text));
+    tokens += std::ssize(run.vocabulary().encode(text));
   }
   if (!o.quiet) {
     fmt::print(stderr, "{} texts in {:.1f} s: {:.0f} texts/s, {:.0f} tokens/s (beam {}, {} threads)\n",
@@ -84,12 +84,12 @@ void decode(const Options& o, const std::string& task) {
 
 void generate(const Options& o) {
   const nn::InitScope scope = o.begin();
-  const TextRun run = load_text_run(o.run, {"lm"});
-  const auto model = make_language_model(run);
+  const Run run = open_run(o.run, {"lm"});
+  const auto model = run.model<models::LanguageModel>();
   check<ConfigError>(data::invalid_utf8(o.prompt) == std::string::npos, "--prompt: not UTF-8");
   // Lines of the training text begin after an end of line.
   data::Ids prompt{data::Vocabulary::eos};
-  const data::Ids given = run.vocabulary.encode(o.prompt);
+  const data::Ids given = run.vocabulary().encode(o.prompt);
   prompt.insert(prompt.end(), given.begin(), given.end());
   const Stopwatch watch;
   const std::vector<data::Ids> texts = models::sample(*model, prompt, o.count, o.sample);
@@ -100,13 +100,13 @@ void generate(const Options& o) {
     data::Ids line = given;
     for (int64_t id : texts[i]) {
       if (id == data::Vocabulary::eos) {
-        fmt::print("{}\n", run.vocabulary.decode(line));
+        fmt::print("{}\n", run.vocabulary().decode(line));
         line.clear();
       } else {
         line.push_back(id);
       }
     }
-    fmt::print("{}\n", run.vocabulary.decode(line));
+    fmt::print("{}\n", run.vocabulary().decode(line));
   }
   if (!o.quiet) {
     const double tokens = static_cast<double>(o.count * o.sample.length);
@@ -115,7 +115,7 @@ void generate(const Options& o) {
 }
 
 // The texts of standard input as the run's model takes them: a text, or two with a tab between.
-std::unique_ptr<data::TextDataset> read_texts(const TextRun& run, const models::TextEncoderConfig& config,
+std::unique_ptr<data::TextDataset> read_texts(const Run& run, const models::TextEncoderConfig& config,
                                               bool pairs, bool cut) {
   const std::vector<std::string> lines = read_standard_input();
   std::vector<std::string> first, second;
@@ -133,16 +133,16 @@ std::unique_ptr<data::TextDataset> read_texts(const TextRun& run, const models::
   }
   const int64_t most = config.max_positions - (second.empty() || config.bi_encoder ? 2 : 3);
   return std::make_unique<data::TextDataset>(
-      encode_lines(run.vocabulary, first, most, cut), encode_lines(run.vocabulary, second, most, cut),
+      encode_lines(run.vocabulary(), first, most, cut), encode_lines(run.vocabulary(), second, most, cut),
       std::vector<int64_t>(first.size()), config.max_positions,
       config.bi_encoder ? data::PairLayout::separate : data::PairLayout::joined);
 }
 
 void classify(const Options& o) {
   const nn::InitScope scope = o.begin();
-  const TextRun run = load_text_run(o.run, {"classify"});
-  const auto model = make_text_encoder(run);
-  const std::vector<std::string> classes = run.list("classes");
+  const Run run = open_run(o.run, {"classify"});
+  const auto model = run.model<models::TextEncoder>();
+  const std::vector<std::string> classes = run.entry_as<std::vector<std::string>>("classes");
   check<IoError>(std::ssize(classes) == model->config().outputs, "{}: {} classes, but {} outputs", run.file,
                  classes.size(), model->config().outputs);
   const auto texts = read_texts(run, model->config(), false, o.too_long == "cut");
@@ -163,92 +163,74 @@ void classify(const Options& o) {
 
 void similarity(const Options& o) {
   const nn::InitScope scope = o.begin();
-  const TextRun run = load_text_run(o.run, {"similarity"});
-  const auto model = make_text_encoder(run);
-  const auto number = [&](const char* key) {
-    const std::string& text = run.entry(key);
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    check<IoError>(!text.empty() && *end == 0 && std::isfinite(value), "{}: {}: expected a number, got '{}'",
-                   run.file, key, text);
-    return value;
-  };
-  const double mean = number("mean"), scale = number("scale");
+  const Run run = open_run(o.run, {"similarity"});
+  const auto model = run.model<models::TextEncoder>();
+  const double mean = run.entry_as<double>("mean"), scale = run.entry_as<double>("scale");
   const auto texts = read_texts(run, model->config(), true, o.too_long == "cut");
   for (const std::vector<double>& row : outputs_of(*model, *texts))
     fmt::print("{:.4f}\n", mean + scale * row[0]);
 }
 
-CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
-                      const std::shared_ptr<Options>& o) {
-  CLI::App* command = app.add_subcommand(name, description);
-  command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  command->add_option("run", o->run, "run folder, or a .safetensors file")->required();
-  command->add_option("--device", o->device, kDeviceHelp)->check(device_name())->capture_default_str();
-  command->add_option("--threads", o->threads, "CPU threads; 0: one per core")
-      ->check(integer(0, 1024))
-      ->capture_default_str();
-  command->add_flag("--quiet", o->quiet, "no progress and no rate");
+Command add_command(Command& root, const std::string& name, const std::string& description,
+                    const std::shared_ptr<Options>& o) {
+  Command command = root.add(name, description);
+  command.argument("run", o->run, "run folder, or a .safetensors file").required();
+  command.device(o->device);
+  command.option("--threads", o->threads, integer(0, 1024), "CPU threads; 0: one per core");
+  command.flag("--quiet", o->quiet, "no progress and no rate");
   if (name != "generate") {
-    command->add_option("--long", o->too_long, "lines longer than the model's positions: cut or reject")
-        ->check(one_of({"cut", "reject"}))
-        ->capture_default_str();
+    command.option("--long", o->too_long, one_of({"cut", "reject"}),
+                   "lines longer than the model's positions: cut or reject");
   }
   return command;
 }
 
+void add_decoding(Command& root, const std::string& task) {
+  auto o = std::make_shared<Options>();
+  Command command = add_command(root, task, task + " the lines of standard input", o);
+  command.option("--beam", o->beam.beam, integer(1, 1000), "hypotheses of the beam search; 1: greedy");
+  command.option("--length-penalty", o->beam.length_penalty, number(), "larger values favour longer texts");
+  command.option("--max-length", o->beam.max_length, integer(0), "tokens; 0: twice the source's, plus 10");
+  command.run([=] { decode(*o, task); });
+}
+
+void add_generate(Command& root) {
+  auto o = std::make_shared<Options>();
+  Command command = add_command(root, "generate", "text from a language model", o);
+  command.option("--prompt", o->prompt, anything(), "what the text begins with");
+  command.option("--count", o->count, integer(1, 10'000), "texts");
+  command.option("--length", o->sample.length, integer(1), "tokens of each");
+  command.option("--temperature", o->sample.temperature, non_negative(),
+                 "divides the logits; 0: always the likeliest");
+  command.option("--top-k", o->sample.top_k, integer(0), "only the k likeliest tokens; 0: all");
+  command.option("--top-p", o->sample.top_p, number_in(1e-9, 1),
+                 "only the likeliest tokens of this probability together");
+  command.option("--seed", o->sample.seed, integer(0, INT64_MAX), "of the draws");
+  command.run([=] { generate(*o); });
+}
+
+void add_classify(Command& root) {
+  auto o = std::make_shared<Options>();
+  Command command = add_command(root, "classify", "the classes of the lines of standard input", o);
+  command.flag("--probabilities", o->probabilities, "with the probability of each, after a tab");
+  command.run([=] { classify(*o); });
+}
+
+void add_similarity(Command& root) {
+  auto o = std::make_shared<Options>();
+  Command command =
+      add_command(root, "similarity", "how alike the two texts of each line are (a tab between them)", o);
+  command.run([=] { similarity(*o); });
+}
+
 }  // namespace
 
-void add_text(CLI::App& app) {
-  for (const std::string task : {"translate", "summarize"}) {
-    auto o = std::make_shared<Options>();
-    CLI::App* command = add_command(app, task, task + " the lines of standard input", o);
-    command->add_option("--beam", o->beam.beam, "hypotheses of the beam search; 1: greedy")
-        ->check(integer(1, 1000))
-        ->capture_default_str();
-    command->add_option("--length-penalty", o->beam.length_penalty, "larger values favour longer texts")
-        ->check(CLI::Number)
-        ->capture_default_str();
-    command->add_option("--max-length", o->beam.max_length, "tokens; 0: twice the source's, plus 10")
-        ->check(integer(0))
-        ->capture_default_str();
-    command->callback([=] { decode(*o, task); });
-  }
-  auto g = std::make_shared<Options>();
-  CLI::App* generate_command = add_command(app, "generate", "text from a language model", g);
-  generate_command->add_option("--prompt", g->prompt, "what the text begins with");
-  generate_command->add_option("--count", g->count, "texts")
-      ->check(integer(1, 10'000))
-      ->capture_default_str();
-  generate_command->add_option("--length", g->sample.length, "tokens of each")
-      ->check(integer(1))
-      ->capture_default_str();
-  generate_command
-      ->add_option("--temperature", g->sample.temperature, "divides the logits; 0: always the likeliest")
-      ->check(non_negative())
-      ->capture_default_str();
-  generate_command->add_option("--top-k", g->sample.top_k, "only the k likeliest tokens; 0: all")
-      ->check(integer(0))
-      ->capture_default_str();
-  generate_command
-      ->add_option("--top-p", g->sample.top_p, "only the likeliest tokens of this probability together")
-      ->check(CLI::Range(1e-9, 1.0))
-      ->capture_default_str();
-  generate_command->add_option("--seed", g->sample.seed, "of the draws")
-      ->check(integer(0, INT64_MAX))
-      ->capture_default_str();
-  generate_command->callback([=] { generate(*g); });
-
-  auto c = std::make_shared<Options>();
-  CLI::App* classify_command = add_command(app, "classify", "the classes of the lines of standard input", c);
-  classify_command->add_flag("--probabilities", c->probabilities,
-                             "with the probability of each, after a tab");
-  classify_command->callback([=] { classify(*c); });
-
-  auto s = std::make_shared<Options>();
-  CLI::App* similarity_command =
-      add_command(app, "similarity", "how alike the two texts of each line are (a tab between them)", s);
-  similarity_command->callback([=] { similarity(*s); });
+void add_text(Command& root) {
+  add_decoding(root, "translate");
+  add_decoding(root, "summarize");
+  add_generate(root);
+  add_classify(root);
+  add_similarity(root);
 }
 
 }  // namespace tandem::command

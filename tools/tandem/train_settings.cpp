@@ -4,68 +4,66 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "autograd/error.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
-#include "tools/tandem/config_file.h"
 
 namespace tandem::command {
 
-void declare_passes(OptionAdder& to, TrainSettings& s) {
+void declare_passes(Command& to, TrainSettings& s) {
   to.group("R-Drop");
-  to.add("--passes", s.trainer.passes, integer(1, kMaxPasses),
-         "m, the forward passes of each batch; 1: plain training");
-  to.add("--alpha", s.trainer.alpha, non_negative(), "weight of the KL term, in the paper's units");
-  to.add("--alpha-schedule", s.alpha_schedule, one_of({"constant", "warmup", "lr"}),
-         "constant, warmup (linear, see --alpha-warmup), or lr (in proportion to the learning rate)");
-  to.add("--alpha-warmup", s.trainer.alpha_warmup, integer(0), "steps of alpha's linear warm-up");
-  to.add("--rates", s.trainer.rates, fraction(),
-         "dropout rate of each pass, one for each: 0.1,0.2,0.3; without: --dropout for all")
-      ->delimiter(',');
-  to.add("--rate-scale", s.trainer.rate_scale, non_negative(), "multiplies every dropout rate");
-  to.add("--rdrop-every", s.trainer.rdrop_every, integer(1),
-         "m passes at every k-th step, one plain pass at the others");
-  to.add("--plan", s.plan, one_of({"stacked", "sequential", "replay"}),
-         "how the passes run: stacked, sequential, or replay (the activation memory of one pass)");
+  to.option("--passes", s.trainer.passes, integer(1, kMaxPasses),
+            "m, the forward passes of each batch; 1: plain training");
+  to.option("--alpha", s.trainer.alpha, non_negative(), "weight of the KL term, in the paper's units");
+  to.option("--alpha-schedule", s.alpha_schedule, one_of({"constant", "warmup", "lr"}),
+            "constant, warmup (linear, see --alpha-warmup), or lr (in proportion to the learning rate)");
+  to.option("--alpha-warmup", s.trainer.alpha_warmup, integer(0), "steps of alpha's linear warm-up");
+  to.option("--rates", s.trainer.rates, fraction(),
+            "dropout rate of each pass, one for each: 0.1,0.2,0.3; without: --dropout for all");
+  to.option("--rate-scale", s.trainer.rate_scale, non_negative(), "multiplies every dropout rate");
+  to.option("--rdrop-every", s.trainer.rdrop_every, integer(1),
+            "m passes at every k-th step, one plain pass at the others");
+  to.option("--plan", s.plan, one_of({"stacked", "sequential", "replay"}),
+            "how the passes run: stacked, sequential, or replay (the activation memory of one pass)");
   to.flag("--compare", s.compare, "train plainly first, then with R-Drop, and report both");
 }
 
-void declare_training(OptionAdder& to, TrainSettings& s, const std::string& unit) {
+void declare_training(Command& to, TrainSettings& s, const std::string& unit) {
   to.group("Training");
-  to.add("--epochs", s.trainer.epochs, integer(1, 1'000'000), "epochs");
-  to.add("--batch-size", s.trainer.batch_size, integer(1), unit + " of an optimizer step");
-  to.add("--accumulate", s.trainer.accumulate, integer(1), "micro-batches that a batch is cut into");
-  to.add("--precision", s.precision, one_of({"f32", "bf16"}),
-         "f32, or bf16: products in bf16; weights, sums and losses in f32");
-  to.add("--optimizer", s.optimizer, one_of({"adamw", "adam", "sgd"}), "adamw, adam or sgd");
-  to.add("--lr", s.lr, non_negative(), "learning rate");
-  to.add("--schedule", s.schedule, one_of({"constant", "cosine", "linear", "inverse_sqrt", "step"}),
-         "of the learning rate: constant, cosine, linear, inverse_sqrt or step");
-  to.add(
+  to.option("--epochs", s.trainer.epochs, integer(1, 1'000'000), "epochs");
+  to.option("--batch-size", s.trainer.batch_size, integer(1), unit + " of an optimizer step");
+  to.option("--accumulate", s.trainer.accumulate, integer(1), "micro-batches that a batch is cut into");
+  to.option("--precision", s.precision, one_of({"f32", "bf16"}),
+            "f32, or bf16: products in bf16; weights, sums and losses in f32");
+  to.option("--optimizer", s.optimizer, one_of({"adamw", "adam", "sgd"}), "adamw, adam or sgd");
+  to.option("--lr", s.lr, non_negative(), "learning rate");
+  to.option("--schedule", s.schedule, one_of({"constant", "cosine", "linear", "inverse_sqrt", "step"}),
+            "of the learning rate: constant, cosine, linear, inverse_sqrt or step");
+  to.option(
       "--warmup", s.warmup, integer(s.usual_warmup > 0 ? -1 : 0),
       "steps of the learning rate's linear warm-up" +
           (s.usual_warmup > 0 ? fmt::format("; -1: {}, or a fifth of a shorter run", s.usual_warmup) : ""));
-  to.add("--decay-steps", s.decay_steps, integer(0),
-         "step schedule: a tenth of the rate every N steps; 0: every third of the run");
-  to.add("--weight-decay", s.weight_decay, non_negative(), "weight decay, of matrices only");
-  to.add("--momentum", s.momentum, fraction(), "momentum of sgd");
-  to.add("--beta2", s.beta2, fraction(), "decay of the mean squared gradient, of adam and adamw");
-  to.add("--clip-norm", s.trainer.clip_norm, non_negative(), "largest norm of the whole gradient; 0: any");
-  to.add("--label-smoothing", s.trainer.label_smoothing, fraction(), "label smoothing");
-  to.add("--patience", s.trainer.patience, integer(0),
-         "stop after N epochs without a better validation; 0: never");
-  to.add("--average", s.trainer.average, integer(0),
-         "try the mean of the last N epochs' weights at the end, and keep it if it validates better");
-  to.add("--seed", s.trainer.seed, integer(0, INT64_MAX), "seed of weights, order, noise and augmentation");
+  to.option("--decay-steps", s.decay_steps, integer(0),
+            "step schedule: a tenth of the rate every N steps; 0: every third of the run");
+  to.option("--weight-decay", s.weight_decay, non_negative(), "weight decay, of matrices only");
+  to.option("--momentum", s.momentum, fraction(), "momentum of sgd");
+  to.option("--beta2", s.beta2, fraction(), "decay of the mean squared gradient, of adam and adamw");
+  to.option("--clip-norm", s.trainer.clip_norm, non_negative(), "largest norm of the whole gradient; 0: any");
+  to.option("--label-smoothing", s.trainer.label_smoothing, fraction(), "label smoothing");
+  to.option("--patience", s.trainer.patience, integer(0),
+            "stop after N epochs without a better validation; 0: never");
+  to.option("--average", s.trainer.average, integer(0),
+            "try the mean of the last N epochs' weights at the end, and keep it if it validates better");
+  to.option("--seed", s.trainer.seed, integer(0, INT64_MAX),
+            "seed of weights, order, noise and augmentation");
 }
 
-void declare_run(OptionAdder& to, TrainSettings& s) {
+void declare_run(Command& to, TrainSettings& s) {
   to.group("Run");
-  to.add("--run", s.run, not_empty(), "folder for metrics, checkpoints, settings and curves");
-  to.add("--device", s.device, device_name(), kDeviceHelp);
-  to.add("--threads", s.threads, integer(0, 1024), "CPU threads; 0: one per core");
+  to.option("--run", s.run, not_empty(), "folder for metrics, checkpoints, settings and curves");
+  to.device(s.device);
+  to.option("--threads", s.threads, integer(0, 1024), "CPU threads; 0: one per core");
   to.flag("--cuda-graph", s.trainer.cuda_graph,
           "record steps of equal shapes once and replay them (cuda only)");
   to.flag("--overwrite", s.overwrite, "replace an earlier run in that folder");
@@ -74,29 +72,12 @@ void declare_run(OptionAdder& to, TrainSettings& s) {
   to.flag("--quiet", s.quiet, "no progress");
 }
 
-std::vector<std::string> resumed_arguments(const TrainSettings& s, const CLI::App& command) {
+void resume_settings(Command& command, const TrainSettings& s) {
   check<ConfigError>(!s.overwrite, "--resume: it excludes --overwrite");
   const std::string file = s.run + "/" + kSettingsFile;
   check<ConfigError>(std::filesystem::exists(file), "--resume: '{}' holds no run: it has no {}", s.run,
                      kSettingsFile);
-  std::vector<std::string> arguments;
-  for (const CLI::Option* option : command.get_options()) {
-    for (const std::string& value : option->results()) {
-      arguments.push_back("--" + option->get_single_name() + "=" + value);
-    }
-  }
-  std::ifstream text(file);
-  for (const ConfigEntry& entry : parse_config(file, text)) {
-    const CLI::Option* given = command.get_option_no_throw("--" + entry.name);
-    check<ConfigError>(given != nullptr && entry.section.empty(), "{}:{}: unknown option '{}'", file,
-                       entry.line, entry.name);
-    if (given->count() > 0) continue;
-    for (const std::string& value : entry.values) {
-      if (!value.empty()) arguments.push_back("--" + entry.name + "=" + value);  // "" says: none
-    }
-  }
-  std::reverse(arguments.begin(), arguments.end());  // the order that parse() takes
-  return arguments;
+  command.read(file);
 }
 
 void check_settings(const TrainSettings& s, double rate) {

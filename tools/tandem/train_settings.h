@@ -1,7 +1,6 @@
 // The options that every `tandem train TASK` has: how to train, with which passes, where the run goes.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -9,7 +8,7 @@
 #include "nn/data/dataset.h"
 #include "nn/optim/optimizer.h"
 #include "nn/train/trainer.h"
-#include "tools/tandem/options.h"
+#include "tools/tandem/command.h"
 
 namespace tandem::command {
 
@@ -29,35 +28,14 @@ struct TrainSettings {
   std::string device = "auto";
 };
 
-// Adds options to a command, group by group, with their defaults in the help.
-class OptionAdder {
- public:
-  explicit OptionAdder(CLI::App& command) : command_(command) {
-    command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  }
-  void group(std::string name) { group_ = std::move(name); }
-  template <class T>
-  CLI::Option* add(const char* name, T& value, const CLI::Validator& check, const std::string& description) {
-    return command_.add_option(name, value, description)->check(check)->group(group_)->capture_default_str();
-  }
-  void flag(const char* name, bool& value, const char* description) {
-    command_.add_flag(name, value, description)->group(group_);
-  }
-  CLI::Option* find(const char* name) { return command_.get_option(name); }
-
- private:
-  CLI::App& command_;
-  std::string group_;
-};
-
 // `unit` is what a batch counts: "images".
-void declare_passes(OptionAdder& to, TrainSettings& s);
-void declare_training(OptionAdder& to, TrainSettings& s, const std::string& unit);
-void declare_run(OptionAdder& to, TrainSettings& s);
+void declare_passes(Command& to, TrainSettings& s);
+void declare_training(Command& to, TrainSettings& s, const std::string& unit);
+void declare_run(Command& to, TrainSettings& s);
 
-// The options given for `command`, and those in the settings.toml of the folder that goes on, as arguments
-// for parse(). ConfigError when the folder has no settings, or none that can be used.
-std::vector<std::string> resumed_arguments(const TrainSettings& s, const CLI::App& command);
+// --resume: sets the options that were not given to those of the run in settings.run. ConfigError when that
+// folder has no settings, or none that can be used.
+void resume_settings(Command& command, const TrainSettings& s);
 
 // ConfigError for values that do not fit each other. `rate`: the largest of the model's dropout rates.
 void check_settings(const TrainSettings& s, double rate);

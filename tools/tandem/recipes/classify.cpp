@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "nn/data/text_files.h"
 #include "nn/metrics/scores.h"
 #include "tools/tandem/method_choice.h"
-#include "tools/tandem/recipes/text_encoder.h"
+#include "tools/tandem/recipes/text_encoder_recipe.h"
+#include "tools/tandem/text_model.h"
 
 namespace tandem::command {
 namespace {
@@ -16,60 +16,55 @@ namespace {
 class ClassifyRecipe final : public TextEncoderRecipe {
  public:
   ClassifyRecipe() {
-    settings.run = "runs/classify", data_ = "supersense";
+    data_ = "supersense";
     settings.trainer.epochs = 10;
     settings.trainer.alpha = 1;  // the paper's, on most of GLUE
   }
   std::string unit() const override { return "texts"; }
 
-  void declare_data(OptionAdder& to) override {
-    to.group("Data");
-    to.add("--data", data_, not_empty(),
-           "supersense, or a folder with train.tsv, valid.tsv and test.tsv (label, tab, text[, tab, second "
-           "text])");
-    to.add("--per-class", per_class_, integer(0), "train on N texts of each class, drawn by lot; 0: on all");
-    vocabulary_choice_.declare(to);
+  void declare_data(Command& to) override {
+    declare_folder(
+        to,
+        "supersense, or a folder with train.tsv, valid.tsv and test.tsv (label, tab, text[, tab, second "
+        "text])");
+    to.option("--per-class", per_class_, integer(0),
+              "train on N texts of each class, drawn at random; 0: on all");
+    declare_vocabulary(to);
   }
 
-  void load() override {
-    const std::string folder = data_folder(data_);
+  void declare_model(Command& to) override {
+    method_.declare(to);
+    TextEncoderRecipe::declare_model(to);
+  }
+  std::string training_name(int passes) const override { return method_.training_name(passes); }
+
+  std::string load() override {
+    const std::string folder = data_folder();
     data::LabelledTexts all = data::read_labelled(split_file(folder, "train", ".tsv"));
     const data::LabelledTexts train = few(std::move(all)),
                               valid = data::read_labelled(split_file(folder, "valid", ".tsv"), train.classes),
                               test = data::read_labelled(split_file(folder, "test", ".tsv"), train.classes);
     classes_ = train.classes;
-    std::vector<std::string> lines = train.text;
-    lines.insert(lines.end(), train.second.begin(), train.second.end());
-    set_up(lines, std::ssize(classes_));
-    method_.settle(settings);
+    set_up(concatenated(train.text, train.second), std::ssize(classes_));
+    method_.settle();
     auto texts = dataset(train.text, train.second, train.labels);
-    cut_ = texts->cut();
+    const int64_t cut = texts->cut(), skipped = train.skipped + valid.skipped + test.skipped;
     train_ = std::move(texts);
     valid_ = dataset(valid.text, valid.second, valid.labels);
     test_ = dataset(test.text, test.second, test.labels);
     test_labels_ = test.labels;
-    skipped_ = train.skipped + valid.skipped + test.skipped;
+    return sizes(cut) + fmt::format(", {} classes", classes_.size()) +
+           (skipped > 0 ? fmt::format("\n{} lines without a text were left out", skipped) : "");
   }
 
-  std::string summary() const override {
-    return sizes(train_->size(), valid_->size(), test_->size(), cut_) +
-           fmt::format(", {} classes", classes_.size()) +
-           (skipped_ > 0 ? fmt::format("\n{} lines without a text were left out", skipped_) : "");
-  }
-  void declare_model(OptionAdder& to) override {
-    method_.declare(to);
-    TextEncoderRecipe::declare_model(to);
-  }
-  std::string training_name(int passes) const override { return method_.training_name(passes); }
-  std::unique_ptr<TaskModel> make_model() const override {
+  TaskModel make_model() const override {
     auto model = make_encoder();
     auto objective = method_.make(models::hookable(*model), settings);
-    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
+    return {std::move(model), std::move(objective)};
   }
-
   nn::Metadata metadata() const override {
-    nn::Metadata all = common_metadata("classify");
-    all["classes"] = nlohmann::json(classes_).dump();
+    nn::Metadata all = TextEncoderRecipe::metadata();
+    all["classes"] = to_json(classes_);
     return all;
   }
 
@@ -98,14 +93,14 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     return part;
   }
 
-  MethodChoice method_;
-  int64_t per_class_ = 0, skipped_ = 0, cut_ = 0;
+  ClassifierMethod method_;
+  int64_t per_class_ = 0;
   std::vector<std::string> classes_;
   std::vector<int64_t> test_labels_;
 };
 
+const RegisterTask classify({"classify", "classification of texts, or of pairs of them: an encoder",
+                             make<ClassifyRecipe>});
+
 }  // namespace
-
-std::unique_ptr<Recipe> make_classify_recipe() { return std::make_unique<ClassifyRecipe>(); }
-
 }  // namespace tandem::command

@@ -4,15 +4,15 @@
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
 #include "nn/metrics/scores.h"
-#include "tools/tandem/recipes/text_options.h"
+#include "tools/tandem/recipes/text_recipe.h"
 
 namespace tandem::command {
 namespace {
 
-class LanguageModelRecipe final : public Recipe {
+class LanguageModelRecipe final : public TextRecipe {
  public:
   LanguageModelRecipe() {
-    settings.run = "runs/lm";
+    data_ = "austen";
     settings.trainer.epochs = 10, settings.trainer.batch_size = 16, settings.trainer.eval_batch_size = 32;
     settings.trainer.alpha = 1;  // the paper's
     settings.lr = 2e-3, settings.warmup = -1, settings.usual_warmup = 200, settings.beta2 = 0.98,
@@ -22,83 +22,66 @@ class LanguageModelRecipe final : public Recipe {
   }
 
   std::string unit() const override { return "blocks"; }
-  double largest_rate() const override { return model_choice_.largest_rate(); }
-  const data::Dataset& train() const override { return *train_; }
-  const data::Dataset& valid() const override { return *valid_.blocks; }
 
-  void declare_data(OptionAdder& to) override {
-    to.group("Data");
-    to.add("--data", data_, not_empty(), "austen, or a folder with train.txt, valid.txt and test.txt");
-    to.add("--block", block_, integer(2, 1 << 20), "tokens of a training block");
-    vocabulary_choice_.declare(to);
+  void declare_data(Command& to) override {
+    declare_folder(to, "austen, or a folder with train.txt, valid.txt and test.txt");
+    to.option("--block", block_, integer(2, 1 << 20), "tokens of a training block");
+    declare_vocabulary(to);
   }
-  void declare_model(OptionAdder& to) override {
-    model_choice_.declare(to, models::language_model_preset_names());
-    to.add("--cutoffs", cutoffs_, integer(1),
-           "adaptive input and softmax: where the clusters of rarer words begin, as 500,1500; without: plain "
-           "ones")
-        ->delimiter(',');
-    to.add("--adaptive-factor", factor_, integer(1),
-           "how much shorter each cluster's vectors are than those before");
+  void declare_model(Command& to) override {
+    declare_sizes(to, models::language_model_preset_names());
+    to.option(
+        "--cutoffs", cutoffs_, integer(1),
+        "adaptive input and softmax: where the clusters of rarer words begin, as 500,1500; without: plain "
+        "ones");
+    to.option("--adaptive-factor", factor_, integer(1),
+              "how much shorter each cluster's vectors are than those before");
   }
 
-  void load() override {
-    const std::string folder = data_folder(data_);
-    const auto train = data::read_lines(split_file(folder, "train", ".txt"));
-    vocabulary_ = vocabulary_choice_.get(settings, train);
-    config_ = models::language_model_preset(model_choice_.preset);
-    config_.vocab = vocabulary_->size();
-    model_choice_.apply(config_);
-    override_size(config_.layers, model_choice_.layers);
+  std::string load() override {
+    const std::string folder = data_folder();
+    const auto lines = data::read_lines(split_file(folder, "train", ".txt"));
+    make_vocabulary(lines);
+    config_ = configured(models::language_model_preset(model_choice_.preset));
     if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
     config_.factor = factor_;
     check<ConfigError>(block_ <= config_.max_positions,
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);
-    train_ = std::make_unique<data::LanguageModelDataset>(stream(train).ids, block_);
-    valid_ = split(folder, "valid"), test_ = split(folder, "test");
+    auto train = std::make_unique<Blocks>(stream(lines).ids, block_);
+    auto valid = split(folder, "valid", valid_text_);
+    test_ = split(folder, "test", test_text_);
+    const std::string summary =
+        fmt::format("{} training, {} validation and {} test tokens, vocabulary of {}", train->targets(),
+                    valid->targets(), test_->targets(), vocabulary_->size());
+    train_ = std::move(train), valid_ = std::move(valid);
+    return summary;
   }
 
-  std::string summary() const override {
-    return fmt::format("{} training, {} validation and {} test tokens, vocabulary of {}", train_->targets(),
-                       valid_.blocks->targets(), test_.blocks->targets(), vocabulary_->size());
+  TaskModel make_model() const override {
+    return with_objective<models::LanguageModeling>(std::make_unique<models::LanguageModel>(config_));
   }
-
-  std::unique_ptr<TaskModel> make_model() const override {
-    auto model = std::make_unique<models::LanguageModel>(config_);
-    auto objective = std::make_unique<models::LanguageModeling>(*model);
-    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
-  }
-
-  nn::Metadata metadata() const override {
-    return {{"task", "lm"},
-            {"config", to_json(config_)},
-            {"vocabulary", vocabulary_->fingerprint()},
-            {"data", data_}};
-  }
-  void save_parts(const std::string& run) const override { vocabulary_->save(run + "/" + kVocabularyFile); }
+  nn::Metadata metadata() const override { return metadata_with(config_); }
 
   nn::ValidationMetric metric(TaskModel&) const override {
-    return {"bits/char", [this](const nn::Metrics& m) { return valid_.bits(m.ce); }, false};
+    return {"bits/char", [this](const nn::Metrics& m) { return valid_text_.bits(m.ce); }, false};
   }
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
-    const nn::Metrics test = nn::evaluate(*model.objective, *test_.blocks, settings.trainer.eval_batch_size);
-    return {{"test bits/char", fmt::format("{:.4f}", test_.bits(test.ce))},
+    const nn::Metrics test = nn::evaluate(*model.objective, *test_, settings.trainer.eval_batch_size);
+    return {{"test bits/char", fmt::format("{:.4f}", test_text_.bits(test.ce))},
             {"perplexity", fmt::format("{:.2f}", metrics::perplexity(test.ce))}};
   }
 
  private:
+  using Blocks = data::LanguageModelDataset;
   struct Stream {
     data::Ids ids;  // every line ends with eos: its line break
     int64_t characters = 0;
   };
-  struct Split {
-    std::unique_ptr<data::LanguageModelDataset> blocks;
-    int64_t characters = 0;
-    double bits(double nats) const {
-      return metrics::bits_per_character(nats, blocks->targets(), characters);
-    }
+  struct Length {
+    int64_t tokens = 0, characters = 0;
+    double bits(double nats) const { return metrics::bits_per_character(nats, tokens, characters); }
   };
 
   Stream stream(const std::vector<std::string>& lines) const {
@@ -113,28 +96,24 @@ class LanguageModelRecipe final : public Recipe {
     return all;
   }
   // Half of an evaluation block is context.
-  Split split(const std::string& folder, const std::string& name) const {
+  std::unique_ptr<Blocks> split(const std::string& folder, const std::string& name, Length& length) const {
     const std::string file = split_file(folder, name, ".txt");
     Stream text = stream(data::read_lines(file));
     check<IoError>(text.characters > 0, "{}: no lines", file);
-    return {std::make_unique<data::LanguageModelDataset>(std::move(text.ids), block_, block_ / 2),
-            text.characters};
+    auto blocks = std::make_unique<Blocks>(std::move(text.ids), block_, block_ / 2);
+    length = {blocks->targets(), text.characters};
+    return blocks;
   }
 
-  std::string data_ = "austen";
   int64_t block_ = 128, factor_ = 4;
   std::vector<int64_t> cutoffs_;
-  VocabularyChoice vocabulary_choice_;
-  ModelChoice model_choice_;
-
-  std::optional<data::Vocabulary> vocabulary_;
   models::LanguageModelConfig config_;
-  std::unique_ptr<data::LanguageModelDataset> train_;
-  Split valid_, test_;
+  std::unique_ptr<Blocks> test_;
+  Length valid_text_, test_text_;
 };
 
-}  // namespace
+const RegisterTask lm({"lm", "language modelling: a decoder-only Transformer", make<LanguageModelRecipe>});
 
-std::unique_ptr<Recipe> make_lm_recipe() { return std::make_unique<LanguageModelRecipe>(); }
+}  // namespace
 
 }  // namespace tandem::command

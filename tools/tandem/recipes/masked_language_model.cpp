@@ -7,7 +7,7 @@
 #include "models/transformer/masked_language_modeling.h"
 #include "nn/data/masked_texts.h"
 #include "nn/data/text_files.h"
-#include "tools/tandem/recipes/text_encoder.h"
+#include "tools/tandem/recipes/text_encoder_recipe.h"
 
 namespace tandem::command {
 namespace {
@@ -15,38 +15,33 @@ namespace {
 class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
  public:
   MaskedLanguageModelRecipe() {
-    settings.run = "runs/mlm", data_ = "supersense";
+    data_ = "supersense";
     settings.trainer.epochs = 10;
     settings.trainer.alpha = 1;
   }
   std::string unit() const override { return "texts"; }
 
-  void declare_data(OptionAdder& to) override {
-    to.group("Data");
-    to.add("--data", data_, not_empty(),
-           "a folder with train.txt, valid.txt and test.txt (a text a line), or supersense, or a folder of "
-           "labelled texts, whose labels are not read");
-    to.add("--mask-rate", rate_, positive_fraction(), "share of the words that are hidden");
-    vocabulary_choice_.declare(to);
+  void declare_data(Command& to) override {
+    declare_folder(
+        to,
+        "a folder with train.txt, valid.txt and test.txt (a text a line), or supersense, or a folder of "
+        "labelled texts, whose labels are not read");
+    to.option("--mask-rate", rate_, positive_fraction(), "share of the words that are hidden");
+    declare_vocabulary(to);
   }
 
-  void load() override {
-    const std::string folder = data_folder(data_);
+  std::string load() override {
+    const std::string folder = data_folder();
     const std::vector<std::string> train = texts_of(folder, "train"), valid = texts_of(folder, "valid"),
                                    test = texts_of(folder, "test");
     set_up(train, 1);
     train_ = masked(0, train), valid_ = masked(1, valid), test_ = masked(2, test);
+    return sizes(texts_[0]->cut());
   }
 
-  std::string summary() const override {
-    return sizes(train_->size(), valid_->size(), test_->size(), texts_[0]->cut());
+  TaskModel make_model() const override {
+    return with_objective<models::MaskedLanguageModeling>(make_encoder());
   }
-  std::unique_ptr<TaskModel> make_model() const override {
-    auto model = make_encoder();
-    auto objective = std::make_unique<models::MaskedLanguageModeling>(*model);
-    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
-  }
-  nn::Metadata metadata() const override { return common_metadata("mlm"); }
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
     const nn::Metrics test = nn::evaluate(*model.objective, *test_);
@@ -59,8 +54,7 @@ class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
     const std::string plain = folder + "/" + split + ".txt";
     if (!std::filesystem::exists(plain)) {
       data::LabelledTexts labelled = data::read_labelled(split_file(folder, split, ".tsv"));
-      labelled.text.insert(labelled.text.end(), labelled.second.begin(), labelled.second.end());
-      return std::move(labelled.text);
+      return concatenated(std::move(labelled.text), labelled.second);
     }
     std::vector<std::string> texts = data::read_lines(plain);
     std::erase(texts, "");
@@ -77,8 +71,8 @@ class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
   std::unique_ptr<data::TextDataset> texts_[3];  // of train, valid and test
 };
 
+const RegisterTask mlm({"mlm", "pre-training of an encoder: masked language modelling",
+                        make<MaskedLanguageModelRecipe>});
+
 }  // namespace
-
-std::unique_ptr<Recipe> make_mlm_recipe() { return std::make_unique<MaskedLanguageModelRecipe>(); }
-
 }  // namespace tandem::command

@@ -10,15 +10,15 @@
 #include "nn/metrics/bleu.h"
 #include "nn/metrics/chrf.h"
 #include "nn/metrics/rouge.h"
-#include "tools/tandem/recipes/text_options.h"
+#include "tools/tandem/recipes/text_recipe.h"
+#include "tools/tandem/text_model.h"
 
 namespace tandem::command {
 namespace {
 
-class SequenceRecipe final : public Recipe {
+class SequenceRecipe final : public TextRecipe {
  public:
   explicit SequenceRecipe(bool summarize) : summarize_(summarize) {
-    settings.run = summarize ? "runs/summarize" : "runs/translate";
     settings.trainer.epochs = 12, settings.trainer.batch_size = 2048, settings.trainer.label_smoothing = 0.1;
     settings.trainer.eval_batch_size = 8192;
     settings.trainer.alpha = summarize ? 0.7 : 5;  // the paper's
@@ -30,89 +30,62 @@ class SequenceRecipe final : public Recipe {
 
   std::string unit() const override { return "pairs"; }
   std::string batch_unit() const override { return "tokens (of the longer side, with padding)"; }
-  double largest_rate() const override { return model_choice_.largest_rate(); }
-  const data::Dataset& train() const override { return *train_; }
-  const data::Dataset& valid() const override { return *valid_; }
 
-  void declare_data(OptionAdder& to) override {
-    to.group("Data");
-    to.add("--data", data_, not_empty(),
-           fmt::format("{}, or a folder with train.tsv, valid.tsv and test.tsv (source, tab, target) or "
-                       "train.source, train.target and so on",
-                       summarize_ ? "summaries" : "synopses, libreoffice-help"));
-    to.add("--limit", limit_, integer(0), "train on N pairs, drawn by lot; 0: on all");
-    to.add("--long", long_, one_of({"cut", "skip"}), "texts longer than the model's positions: cut or skip");
-    to.add("--valid-decode", valid_decode_, integer(1), "validation pairs that are decoded for the metric");
-    vocabulary_choice_.declare(to);
+  void declare_data(Command& to) override {
+    declare_folder(
+        to, fmt::format("{}, or a folder with train.tsv, valid.tsv and test.tsv (source, tab, target) or "
+                        "train.source, train.target and so on",
+                        summarize_ ? "summaries" : "synopses, libreoffice-help"));
+    to.option("--limit", limit_, integer(0), "train on N pairs, drawn at random; 0: on all");
+    to.option("--long", long_, one_of({"cut", "skip"}),
+              "texts longer than the model's positions: cut or skip");
+    to.option("--valid-decode", valid_decode_, integer(1),
+              "validation pairs that are decoded for the metric");
+    declare_vocabulary(to);
   }
 
-  void declare_model(OptionAdder& to) override {
-    model_choice_.declare(to, models::transformer_preset_names());
-    to.add("--activation-dropout", activation_dropout_, fraction(),
-           "dropout rate inside of the feed-forward networks");
-    to.add("--decoder-dropout", decoder_dropout_, CLI::Range(-1.0, 0.999),
-           "the decoder's dropout rate; -1: --dropout");
-    to.add("--positions", positions_, one_of({"sinusoidal", "learned"}), "sinusoidal or learned");
+  void declare_model(Command& to) override {
+    declare_sizes(to, models::transformer_preset_names());
+    to.option("--activation-dropout", activation_dropout_, fraction(),
+              "dropout rate inside of the feed-forward networks");
+    to.option("--decoder-dropout", decoder_dropout_, number_in(-1, 0.999),
+              "the decoder's dropout rate; -1: --dropout");
+    to.option("--positions", positions_, one_of({"sinusoidal", "learned"}), "sinusoidal or learned");
     to.flag("--copy", copy_, "words of the source may be copied (pointer-generator)");
-    to.add("--beam", beam_.beam, integer(1, 1000), "hypotheses of the test's beam search; 1: greedy");
-    to.add("--length-penalty", beam_.length_penalty, CLI::Number, "exponent of the test's length penalty");
+    to.option("--beam", beam_.beam, integer(1, 1000), "hypotheses of the test's beam search; 1: greedy");
+    to.option("--length-penalty", beam_.length_penalty, number(), "exponent of the test's length penalty");
   }
 
-  void load() override {
-    const std::string folder = data_folder(data_);
-    data::TextPairs train = read(folder, "train"), valid = read(folder, "valid"), test = read(folder, "test");
-    skipped_ = train.skipped + valid.skipped + test.skipped;
+  std::string load() override {
+    const std::string folder = data_folder();
+    const data::TextPairs all = read(folder, "train"), valid = read(folder, "valid"),
+                          test = read(folder, "test");
     data::TextPairs kept;
-    for (int64_t i : draw_subset(std::ssize(train.source), limit_)) {
-      kept.source.push_back(train.source[i]);
-      kept.target.push_back(train.target[i]);
+    for (int64_t i : draw_subset(std::ssize(all.source), limit_)) {
+      kept.source.push_back(all.source[i]);
+      kept.target.push_back(all.target[i]);
     }
-    std::vector<std::string> lines = kept.source;
-    lines.insert(lines.end(), kept.target.begin(), kept.target.end());
-    vocabulary_ = vocabulary_choice_.get(settings, lines);
-    config_ = models::transformer_preset(model_choice_.preset);
-    config_.vocab = vocabulary_->size();
-    model_choice_.apply(config_);
-    override_size(config_.encoder_layers, model_choice_.layers);
-    override_size(config_.decoder_layers, model_choice_.layers);
+    make_vocabulary(concatenated(kept.source, kept.target));
+    config_ = configured(models::transformer_preset(model_choice_.preset));
     config_.copy = copy_;
     config_.activation_dropout = activation_dropout_;
     if (decoder_dropout_ >= 0) config_.decoder_dropout = decoder_dropout_;
     config_.positions = models::parse_positions(positions_);
-    train_ = dataset(kept);
+    auto train = dataset(kept);
     valid_ = dataset(valid);
     valid_sources_ = encode(valid.source), valid_targets_ = valid.target;
     valid_sources_.resize(std::min<size_t>(valid_sources_.size(), valid_decode_));
     valid_targets_.resize(valid_sources_.size());
     test_sources_ = encode(test.source), test_targets_ = test.target;
+    const std::string summary = describe(*train, all.skipped + valid.skipped + test.skipped);
+    train_ = std::move(train);
+    return summary;
   }
 
-  std::string summary() const override {
-    std::string text = fmt::format("{} training, {} validation and {} test pairs, vocabulary of {}",
-                                   train_->size(), valid_->size(), test_sources_.size(), vocabulary_->size());
-    if (skipped_ > 0) text += fmt::format("\n{} pairs with an empty side were left out", skipped_);
-    if (train_->cut() > 0)
-      text += fmt::format("\n{} training pairs were cut to {} tokens", train_->cut(), config_.max_positions);
-    if (train_->left_out() > 0)
-      text += fmt::format("\n{} training pairs of more than {} tokens were left out", train_->left_out(),
-                          config_.max_positions);
-    return text;
+  TaskModel make_model() const override {
+    return with_objective<models::SequenceToSequence>(std::make_unique<models::Transformer>(config_));
   }
-
-  std::unique_ptr<TaskModel> make_model() const override {
-    auto model = std::make_unique<models::Transformer>(config_);
-    auto objective = std::make_unique<models::SequenceToSequence>(*model);
-    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
-  }
-
-  nn::Metadata metadata() const override {
-    return {{"task", summarize_ ? "summarize" : "translate"},
-            {"config", to_json(config_)},
-            {"vocabulary", vocabulary_->fingerprint()},
-            {"data", data_}};
-  }
-
-  void save_parts(const std::string& run) const override { vocabulary_->save(run + "/" + kVocabularyFile); }
+  nn::Metadata metadata() const override { return metadata_with(config_); }
 
   nn::ValidationMetric metric(TaskModel& model) const override {
     return {summarize_ ? "ROUGE-1" : "BLEU", [this, &model](const nn::Metrics&) {
@@ -141,6 +114,18 @@ class SequenceRecipe final : public Recipe {
   }
 
  private:
+  std::string describe(const data::PairDataset& train, int64_t skipped) const {
+    std::string text = fmt::format("{} training, {} validation and {} test pairs, vocabulary of {}",
+                                   train.size(), valid_->size(), test_sources_.size(), vocabulary_->size());
+    if (skipped > 0) text += fmt::format("\n{} pairs with an empty side were left out", skipped);
+    if (train.cut() > 0)
+      text += fmt::format("\n{} training pairs were cut to {} tokens", train.cut(), config_.max_positions);
+    if (train.left_out() > 0)
+      text += fmt::format("\n{} training pairs of more than {} tokens were left out", train.left_out(),
+                          config_.max_positions);
+    return text;
+  }
+
   data::TextPairs read(const std::string& folder, const std::string& split) const {
     const std::string stem = folder + "/" + split;
     if (std::filesystem::exists(stem + ".source"))
@@ -168,24 +153,21 @@ class SequenceRecipe final : public Recipe {
   }
 
   const bool summarize_;
-  std::string data_, long_ = "cut", positions_ = "sinusoidal";
-  int64_t limit_ = 0, valid_decode_ = 500, skipped_ = 0;
+  std::string long_ = "cut", positions_ = "sinusoidal";
+  int64_t limit_ = 0, valid_decode_ = 500;
   bool copy_ = false;
   double activation_dropout_ = 0, decoder_dropout_ = -1;
-  VocabularyChoice vocabulary_choice_;
-  ModelChoice model_choice_;
   models::BeamOptions beam_;
 
-  std::optional<data::Vocabulary> vocabulary_;
   models::TransformerConfig config_;
-  std::unique_ptr<data::PairDataset> train_, valid_;
   std::vector<data::Ids> valid_sources_, test_sources_;
   std::vector<std::string> valid_targets_, test_targets_;
 };
 
+const RegisterTask translate({"translate", "translation: an encoder-decoder Transformer",
+                              [] { return std::make_unique<SequenceRecipe>(false); }});
+const RegisterTask summarize({"summarize", "summarization: an encoder-decoder Transformer",
+                              [] { return std::make_unique<SequenceRecipe>(true); }});
+
 }  // namespace
-
-std::unique_ptr<Recipe> make_translate_recipe() { return std::make_unique<SequenceRecipe>(false); }
-std::unique_ptr<Recipe> make_summarize_recipe() { return std::make_unique<SequenceRecipe>(true); }
-
 }  // namespace tandem::command

@@ -9,7 +9,8 @@
 #include "nn/methods/contrastive.h"
 #include "nn/metrics/scores.h"
 #include "tools/tandem/method_choice.h"
-#include "tools/tandem/recipes/text_encoder.h"
+#include "tools/tandem/recipes/text_encoder_recipe.h"
+#include "tools/tandem/text_model.h"
 
 namespace tandem::command {
 namespace {
@@ -17,40 +18,42 @@ namespace {
 class SimilarityRecipe final : public TextEncoderRecipe {
  public:
   SimilarityRecipe() {
-    settings.run = "runs/similarity", data_ = "gloss-similarity";
+    data_ = "gloss-similarity";
     settings.trainer.epochs = 10;
     settings.trainer.alpha = 1;  // the paper's on STS-B
     pooling_ = "mean";
   }
   std::string unit() const override { return "pairs"; }
 
-  void declare_data(OptionAdder& to) override {
-    to.group("Data");
-    to.add(
-        "--data", data_, not_empty(),
+  void declare_data(Command& to) override {
+    declare_folder(
+        to,
         "gloss-similarity, or a folder with train.tsv, valid.tsv and test.tsv (score, tab, text, tab, text)");
-    to.add("--limit", limit_, integer(0), "train on N pairs, drawn by lot; 0: on all");
-    vocabulary_choice_.declare(to);
+    to.option("--limit", limit_, integer(0), "train on N pairs, drawn at random; 0: on all");
+    declare_vocabulary(to);
   }
-  void declare_model(OptionAdder& to) override {
-    method_.declare(to);
+  void declare_model(Command& to) override {
+    method_.declare(to, {"rdrop", "simcse", "simcse-supervised"},
+                    "; SimCSE learns from texts without scores (its two passes are the two views), or "
+                    "supervised from the pairs that are alike");
+    to.option("--temperature", temperature_, positive(), "simcse: divides the cosines");
+    to.option("--positive", positive_, number(),
+              "simcse-supervised: the score from which two texts are alike");
     TextEncoderRecipe::declare_model(to);
-    to.add("--encoder", encoder_, one_of({"bi", "cross"}),
-           "bi: a vector of each text, compared by their cosine; cross: both texts are read as one");
+    to.option("--encoder", encoder_, one_of({"bi", "cross"}),
+              "bi: a vector of each text, compared by their cosine; cross: both texts are read as one");
   }
   std::string training_name(int passes) const override { return method_.training_name(passes); }
 
-  void load() override {
-    const std::string folder = data_folder(data_);
+  std::string load() override {
+    const std::string folder = data_folder();
     const data::ScoredTexts all = data::read_scored(split_file(folder, "train", ".tsv")),
                             valid = data::read_scored(split_file(folder, "valid", ".tsv")),
                             test = data::read_scored(split_file(folder, "test", ".tsv"));
     data::ScoredTexts train;
     for (int64_t i : draw_subset(std::ssize(all.text), limit_)) add(train, all, i);
-    std::vector<std::string> lines = train.text;
-    lines.insert(lines.end(), train.second.begin(), train.second.end());
-    set_up(lines, 1);
-    method_.settle(settings);
+    set_up(concatenated(train.text, train.second), 1);
+    method_.settle(passes_of_method());
     check<ConfigError>(method_.name == "rdrop" || encoder_ == "bi",
                        "--method {}: expected --encoder bi, got {}", method_.name, encoder_);
     check<ConfigError>(method_.name != "simcse" || largest_rate() > 0,
@@ -66,18 +69,26 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     } else {
       train_ = pairs(train), valid_ = pairs(valid);
     }
-    cut_ = static_cast<const data::TextDataset&>(*train_).cut();
+    return sizes(static_cast<const data::TextDataset&>(*train_).cut());
   }
 
-  std::string summary() const override { return sizes(train_->size(), valid_->size(), test_->size(), cut_); }
-  std::unique_ptr<TaskModel> make_model() const override {
+  TaskModel make_model() const override {
+    method_.check_settings(settings, passes_of_method());
     auto model = make_encoder();
-    auto objective = method_.make(*model, settings);
-    return std::make_unique<TaskModel>(TaskModel{std::move(model), std::move(objective)});
+    if (method_.name == "rdrop") return with_objective<nn::Regression<models::TextEncoder>>(std::move(model));
+    const nn::Embed embed = [encoder = model.get()](const Tensor& ids) { return encoder->pooled(ids); };
+    const nn::ContrastiveOptions options{.temperature = temperature_};
+    std::unique_ptr<nn::Objective> objective;
+    if (method_.name == "simcse") {
+      objective = std::make_unique<nn::UnsupervisedSimCse>(*model, embed, options);
+    } else {
+      objective = std::make_unique<nn::SupervisedSimCse>(*model, embed, options);
+    }
+    return {std::move(model), std::move(objective)};
   }
 
   nn::Metadata metadata() const override {
-    nn::Metadata all = common_metadata("similarity");
+    nn::Metadata all = TextEncoderRecipe::metadata();
     all["mean"] = fmt::format("{}", mean_), all["scale"] = fmt::format("{}", scale_);
     return all;
   }
@@ -95,6 +106,8 @@ class SimilarityRecipe final : public TextEncoderRecipe {
   }
 
  private:
+  int passes_of_method() const { return method_.name == "simcse" ? 2 : 1; }
+
   static void add(data::ScoredTexts& to, const data::ScoredTexts& from, int64_t i) {
     to.text.push_back(from.text[i]);
     to.second.push_back(from.second[i]);
@@ -135,10 +148,10 @@ class SimilarityRecipe final : public TextEncoderRecipe {
   data::ScoredTexts positives(const data::ScoredTexts& pairs) const {
     data::ScoredTexts alike;
     for (size_t i = 0; i < pairs.text.size(); ++i) {
-      if (pairs.scores[i] >= method_.positive) add(alike, pairs, static_cast<int64_t>(i));
+      if (pairs.scores[i] >= positive_) add(alike, pairs, static_cast<int64_t>(i));
     }
     check<ConfigError>(!alike.text.empty(), "--positive: expected a score that pairs reach, got {}",
-                       method_.positive);
+                       positive_);
     return alike;
   }
 
@@ -148,16 +161,17 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     return numbers;
   }
 
-  SimilarityMethodChoice method_;
+  MethodChoice method_;
   std::string encoder_ = "bi";
-  int64_t limit_ = 0, cut_ = 0;
+  int64_t limit_ = 0;
+  double temperature_ = 0.05, positive_ = 4;
   double mean_ = 0, scale_ = 1;
   std::unique_ptr<data::TextDataset> scored_valid_;
   std::vector<double> valid_scores_, test_scores_;
 };
 
+const RegisterTask similarity({"similarity", "how alike two texts are, a number: an encoder",
+                               make<SimilarityRecipe>});
+
 }  // namespace
-
-std::unique_ptr<Recipe> make_similarity_recipe() { return std::make_unique<SimilarityRecipe>(); }
-
 }  // namespace tandem::command

@@ -7,59 +7,56 @@
 #include "nn/io/text.h"
 #include "tools/tandem/image_model.h"
 #include "tools/tandem/method_choice.h"
-#include "tools/tandem/recipe.h"
 
 namespace tandem::command {
 namespace {
 
 class VitRecipe final : public Recipe {
  public:
-  VitRecipe() { settings.run = "runs/vit"; }
-
   std::string unit() const override { return "images"; }
   double largest_rate() const override { return std::max({dropout_, attention_dropout_, head_dropout_}); }
-  const data::Dataset& train() const override { return *train_; }
-  const data::Dataset& valid() const override { return *valid_; }
   nn::Metadata metadata() const override { return to_metadata(spec_); }
 
-  void declare_data(OptionAdder& to) override {
+  void declare_data(Command& to) override {
     to.group("Data");
-    to.add("--data", data_, not_empty(),
-           "fashion-mnist, a folder of IDX files, or a folder with train/ and test/, each with one folder of "
-           "PNG files per class");
-    to.add("--limit", limit_, integer(0), "train on the first N images only; 0: on all");
-    to.add("--valid", held_out_, integer(0),
-           "training images held out for validation; 0: a tenth, at most 2000");
-    to.add("--crop-padding", augmentation_.crop_padding, integer(0),
-           "augmentation: random crops of images padded by so many pixels");
+    to.option(
+        "--data", data_, not_empty(),
+        "fashion-mnist, a folder of IDX files, or a folder with train/ and test/, each with one folder of "
+        "PNG files per class");
+    to.option("--limit", limit_, integer(0), "train on the first N images only; 0: on all");
+    to.option("--valid", held_out_, integer(0),
+              "training images held out for validation; 0: a tenth, at most 2000");
+    to.option("--crop-padding", augmentation_.crop_padding, integer(0),
+              "augmentation: random crops of images padded by so many pixels");
     to.flag("--flip", augmentation_.flip, "augmentation: random left-right flips");
   }
 
-  void declare_model(OptionAdder& to) override {
+  void declare_model(Command& to) override {
     method_.declare(to);
     to.group("Model");
-    to.add("--model", model_, one_of({"vit", "cnn"}), "vit or cnn");
-    to.add("--preset", preset_, one_of(models::vit_preset_names()),
-           "sizes of the ViT: " + data::join(models::vit_preset_names(), ", "));
-    to.add("--patch-size", patch_size_, integer(0, 1 << 20), "side of a patch in pixels; 0: the preset's");
-    to.add("--dim", dim_, integer(0, 1 << 20), "embedding width; 0: the preset's");
-    to.add("--depth", depth_, integer(0, 10'000), "encoder blocks; 0: the preset's");
-    to.add("--heads", heads_, integer(0, 1 << 20), "attention heads; 0: the preset's");
-    to.add("--mlp-dim", mlp_dim_, integer(0, 1 << 20), "hidden width of the MLP; 0: the preset's");
-    to.add("--width", width_, integer(1, 1 << 20), "channels of the CNN's first block");
-    to.add("--dropout", dropout_, fraction(), "dropout rate");
-    to.add("--attention-dropout", attention_dropout_, fraction(), "dropout rate of attention probabilities");
-    to.add("--drop-path", drop_path_, fraction(), "stochastic depth: the last block's rate");
-    to.add("--head-dropout", head_dropout_, fraction(), "dropout rate before the head");
-    to.add("--dropout-from", dropout_from_, integer(0, 10'000),
-           "first block with noise; those below run once for all passes");
+    to.option("--model", model_, one_of({"vit", "cnn"}), "vit or cnn");
+    to.option("--preset", preset_, one_of(models::vit_preset_names()),
+              "sizes of the ViT: " + data::join(models::vit_preset_names(), ", "));
+    to.option("--patch-size", patch_size_, integer(0, 1 << 20), "side of a patch in pixels; 0: the preset's");
+    to.option("--dim", dim_, integer(0, 1 << 20), "embedding width; 0: the preset's");
+    to.option("--depth", depth_, integer(0, 10'000), "encoder blocks; 0: the preset's");
+    to.option("--heads", heads_, integer(0, 1 << 20), "attention heads; 0: the preset's");
+    to.option("--mlp-dim", mlp_dim_, integer(0, 1 << 20), "hidden width of the MLP; 0: the preset's");
+    to.option("--width", width_, integer(1, 1 << 20), "channels of the CNN's first block");
+    to.option("--dropout", dropout_, fraction(), "dropout rate");
+    to.option("--attention-dropout", attention_dropout_, fraction(),
+              "dropout rate of attention probabilities");
+    to.option("--drop-path", drop_path_, fraction(), "stochastic depth: the last block's rate");
+    to.option("--head-dropout", head_dropout_, fraction(), "dropout rate before the head");
+    to.option("--dropout-from", dropout_from_, integer(0, 10'000),
+              "first block with noise; those below run once for all passes");
     to.flag("--zero-head", zero_head_, "start the classification head at zero");
   }
 
   std::string training_name(int passes) const override { return method_.training_name(passes); }
 
-  void load() override {
-    method_.settle(settings);
+  std::string load() override {
+    method_.settle();
     data::ImageSplits images = read_images(data_);
     const data::Normalization normalization = data::measure_normalization(images.train);
     make_spec(images.train, normalization);
@@ -68,28 +65,45 @@ class VitRecipe final : public Recipe {
     train_ = std::make_unique<data::ImageDataset>(all.subset(train));
     valid_ = std::make_unique<data::ImageDataset>(all.subset(valid));
     test_ = std::make_unique<data::ImageDataset>(std::move(images.test), normalization);
-  }
-
-  std::string summary() const override {
     return fmt::format("{} training, {} validation and {} test images of {} classes", train_->size(),
                        valid_->size(), test_->size(), spec_.classes.size());
   }
 
-  std::unique_ptr<TaskModel> make_model() const override {
-    auto task = std::make_unique<TaskModel>(ImageModel(spec_).release());
-    if (auto* vit = dynamic_cast<models::Vit*>(task->module.get())) {
-      task->objective = method_.make(models::hookable(*vit), settings);
+  TaskModel make_model() const override {
+    TaskModel model = make_image_model(spec_);
+    if (auto* vit = dynamic_cast<models::Vit*>(model.module.get())) {
+      model.objective = method_.make(models::hookable(*vit), settings);
     } else {
       check<ConfigError>(method_.name == "rdrop", "--method {}: expected --model vit, got {}", method_.name,
                          model_);
     }
-    return task;
+    return model;
   }
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
     const nn::Metrics test = nn::evaluate(*model.objective, *test_);
     return {{"test accuracy", fmt::format("{:.2f}%", 100 * test.accuracy)},
             {"test CE", fmt::format("{:.4f}", test.ce)}};
+  }
+
+  // On the test images of the data it was trained on, or of `given`: the checkpoint alone is enough.
+  void evaluate(const Run& run, const std::string& given) override {
+    const ImageModelSpec spec = image_spec(run);
+    const TaskModel model = load_image_model(run, spec);
+    const std::string data = given.empty() ? spec.data : given;
+    data::ImageSet test = read_images(data).test;
+    check<ConfigError>(test.classes == spec.classes,
+                       "--data: the classes of '{}' ({}) are not those of the run ({})", data,
+                       data::join(test.classes, ", "), data::join(spec.classes, ", "));
+    check<ConfigError>(test.height == spec.image_size() && test.width == spec.image_size() &&
+                           test.channels == spec.channels(),
+                       "--data: the images of '{}' are {}x{}x{}, the run's {}x{}x{}", data, test.channels,
+                       test.height, test.width, spec.channels(), spec.image_size(), spec.image_size());
+    const data::ImageDataset dataset(std::move(test), spec.normalization);
+    const nn::Metrics metrics = nn::evaluate(*model.objective, dataset);
+    fmt::print("{:<10} {:>10} {:>10} {:>10}\n", "images", "accuracy", "CE", "images/s");
+    fmt::print("{:<10} {:>9.2f}% {:>10.4f} {:>10.0f}\n", dataset.size(), 100 * metrics.accuracy, metrics.ce,
+               metrics.samples_per_second);
   }
 
  private:
@@ -117,7 +131,7 @@ class VitRecipe final : public Recipe {
     spec_.config = c;
   }
 
-  // The first limit_ training images (0: all), and others of them, held out by lot, to validate on.
+  // The first limit_ training images (0: all), and others of them, held out at random, to validate on.
   std::pair<data::Indices, data::Indices> split(int64_t count) const {
     const int64_t valid = held_out_ > 0 ? held_out_ : std::clamp<int64_t>(count / 10, 1, 2000);
     check<ConfigError>(valid < count, "--valid: expected fewer than the {} training images, got {}", count,
@@ -144,13 +158,13 @@ class VitRecipe final : public Recipe {
   bool zero_head_ = false;
   data::Augmentation augmentation_;
 
-  MethodChoice method_;
+  ClassifierMethod method_;
   ImageModelSpec spec_;
-  std::unique_ptr<data::ImageDataset> train_, valid_, test_;
+  std::unique_ptr<data::ImageDataset> test_;
 };
 
+const RegisterTask vit({"vit", "image classification: a ViT (or a small CNN), plain or with R-Drop",
+                        make<VitRecipe>, kImageTask});
+
 }  // namespace
-
-std::unique_ptr<Recipe> make_vit_recipe() { return std::make_unique<VitRecipe>(); }
-
 }  // namespace tandem::command

@@ -1,4 +1,4 @@
-#include "tools/tandem/recipes/text_encoder.h"
+#include "tools/tandem/recipes/text_encoder_recipe.h"
 
 #include <fmt/format.h>
 
@@ -12,40 +12,36 @@ TextEncoderRecipe::TextEncoderRecipe() {
   vocabulary_choice_.size = 4000;
 }
 
-void TextEncoderRecipe::declare_model(OptionAdder& to) {
-  model_choice_.declare(to, models::text_encoder_preset_names());
-  to.add("--pooling", pooling_, one_of({"cls", "mean"}),
-         "a text's vector: of its first token (cls), or the mean over its tokens");
-  to.add(
-      "--init", init_, CLI::Validator(),
+void TextEncoderRecipe::declare_model(Command& to) {
+  declare_sizes(to, models::text_encoder_preset_names());
+  to.option("--pooling", pooling_, one_of({"cls", "mean"}),
+            "a text's vector: of its first token (cls), or the mean over its tokens");
+  to.option(
+      "--init", init_, anything(),
       "start from the weights of another run of mlm, classify or similarity, with its sizes and vocabulary");
 }
 
 void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t outputs) {
   if (init_.empty()) {
-    vocabulary_ = vocabulary_choice_.get(settings, lines);
-    config_ = models::text_encoder_preset(model_choice_.preset);
-    config_.vocab = vocabulary_->size();
-    model_choice_.apply_sizes(config_);
-    override_size(config_.layers, model_choice_.layers);
-    config_.norm_first = model_choice_.first_norm();
+    make_vocabulary(lines);
+    config_ = configured(models::text_encoder_preset(model_choice_.preset));
   } else {
     check<ConfigError>(!model_choice_.has_sizes() && vocabulary_choice_.file.empty(),
                        "--init: the sizes and the vocabulary are those of '{}', expected no --dim, --heads, "
                        "--mlp-dim, --layers or --vocab",
                        init_);
-    init_run_ = load_text_run(init_, {"mlm", "classify", "similarity"});
-    vocabulary_ = init_run_->vocabulary;
-    config_ = make_text_encoder(*init_run_)->config();
+    init_run_ = open_run(init_, {"mlm", "classify", "similarity"});
+    vocabulary_ = init_run_->vocabulary();
+    config_ = init_run_->model<models::TextEncoder>()->config();
+    model_choice_.apply_rates(config_);
   }
-  model_choice_.apply_rates(config_);
   config_.outputs = outputs, config_.bi_encoder = false;
   config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
 }
 
-std::string TextEncoderRecipe::sizes(int64_t train, int64_t valid, int64_t test, int64_t cut) const {
-  std::string text = fmt::format("{} training, {} validation and {} test {}, vocabulary of {}", train, valid,
-                                 test, unit(), vocabulary_->size());
+std::string TextEncoderRecipe::sizes(int64_t cut) const {
+  std::string text = fmt::format("{} training, {} validation and {} test {}, vocabulary of {}",
+                                 train_->size(), valid_->size(), test_->size(), unit(), vocabulary_->size());
   if (cut > 0)
     text += fmt::format("\n{} training {} were cut to {} tokens", cut, unit(), config_.max_positions);
   return text;
@@ -63,13 +59,6 @@ std::unique_ptr<models::TextEncoder> TextEncoderRecipe::make_encoder() const {
   }
   model->load_state_dict(state);
   return model;
-}
-
-nn::Metadata TextEncoderRecipe::common_metadata(const std::string& task) const {
-  return {{"task", task},
-          {"config", to_json(config_)},
-          {"vocabulary", vocabulary_->fingerprint()},
-          {"data", data_}};
 }
 
 }  // namespace tandem::command

@@ -1,4 +1,5 @@
-// What the recipes of text encoders share: the vocabulary, the model, and the weights it starts from.
+// What the recipes of text encoders share: the model, the weights it starts from, and texts of the test
+// split.
 #pragma once
 
 #include <memory>
@@ -7,17 +8,14 @@
 #include <vector>
 
 #include "nn/data/text_datasets.h"
-#include "tools/tandem/recipes/text_options.h"
+#include "tools/tandem/recipes/text_recipe.h"
 
 namespace tandem::command {
 
-class TextEncoderRecipe : public Recipe {
+class TextEncoderRecipe : public TextRecipe {
  public:
-  double largest_rate() const override { return model_choice_.largest_rate(); }
-  const data::Dataset& train() const override { return *train_; }
-  const data::Dataset& valid() const override { return *valid_; }
-  void save_parts(const std::string& run) const override { vocabulary_->save(run + "/" + kVocabularyFile); }
-  void declare_model(OptionAdder& to) override;
+  void declare_model(Command& to) override;
+  nn::Metadata metadata() const override { return metadata_with(config_); }
 
  protected:
   TextEncoderRecipe();
@@ -34,22 +32,18 @@ class TextEncoderRecipe : public Recipe {
                                                config_.max_positions, layout);
   }
 
-  std::string sizes(int64_t train, int64_t valid, int64_t test, int64_t cut) const;
+  // What load() says; `cut` training texts were too long.
+  std::string sizes(int64_t cut) const;
   // With the weights of --init, but a head of its own.
   std::unique_ptr<models::TextEncoder> make_encoder() const;
   static models::TextEncoder& encoder(TaskModel& model) {
     return static_cast<models::TextEncoder&>(*model.module);
   }
-  nn::Metadata common_metadata(const std::string& task) const;
 
-  std::string data_;
-  VocabularyChoice vocabulary_choice_;
-  ModelChoice model_choice_;
   std::string pooling_ = "cls", init_;
-  std::optional<TextRun> init_run_;
-  std::optional<data::Vocabulary> vocabulary_;
+  std::optional<Run> init_run_;
   models::TextEncoderConfig config_;
-  std::unique_ptr<data::Dataset> train_, valid_, test_;
+  std::unique_ptr<data::Dataset> test_;
 };
 
 }  // namespace tandem::command

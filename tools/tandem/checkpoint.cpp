@@ -1,0 +1,173 @@
+#include "tools/tandem/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "autograd/error.h"
+#include "nn/io/text.h"
+#include "nn/train/run_folder.h"
+
+template <>
+struct nlohmann::adl_serializer<std::optional<double>> {
+  static void to_json(nlohmann::json& json, const std::optional<double>& value) {
+    json = value ? nlohmann::json(*value) : nlohmann::json();
+  }
+  static void from_json(const nlohmann::json& json, std::optional<double>& value) {
+    value = json.is_null() ? std::nullopt : std::optional(json.get<double>());
+  }
+};
+
+namespace tandem {
+NLOHMANN_JSON_SERIALIZE_ENUM(Activation, {{Activation::relu, "relu"}, {Activation::gelu, "gelu"}})
+}  // namespace tandem
+
+namespace tandem::models {
+
+NLOHMANN_JSON_SERIALIZE_ENUM(Positions,
+                             {{Positions::sinusoidal, "sinusoidal"}, {Positions::learned, "learned"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Pooling, {{Pooling::cls, "cls"}, {Pooling::mean, "mean"}})
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VitConfig, image_size, channels, classes, patch_size, dim, depth, heads,
+                                   mlp_dim, dropout, attention_dropout, drop_path, dropout_from, zero_head,
+                                   head_dropout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CnnConfig, image_size, channels, classes, width, dropout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransformerConfig, vocab, target_vocab, dim, heads, mlp_dim,
+                                   encoder_layers, decoder_layers, max_positions, pad_id, positions, dropout,
+                                   decoder_dropout, attention_dropout, activation_dropout, layer_drop,
+                                   word_dropout, activation, norm_first, copy, tie_output)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LanguageModelConfig, vocab, dim, heads, mlp_dim, layers, max_positions,
+                                   pad_id, positions, dropout, attention_dropout, activation_dropout,
+                                   layer_drop, word_dropout, activation, norm_first, cutoffs, factor)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TextEncoderConfig, vocab, segments, outputs, dim, heads, mlp_dim, layers,
+                                   max_positions, pad_id, dropout, attention_dropout, layer_drop,
+                                   word_dropout, norm_eps, norm_first, pooling, bi_encoder)
+
+}  // namespace tandem::models
+
+namespace tandem::command {
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+// A configuration that the file does not hold takes no memory: ShapeError.
+void check_shape(const nn::NamedTensors& tensors, const char* name, const Shape& shape) {
+  const Tensor* found = nn::find(tensors, name);
+  check<ShapeError>(found != nullptr && found->shape() == shape, "{}: expected {}, got {}", name, shape,
+                    found != nullptr ? to_string(found->shape()) : "none");
+}
+void check_sizes(const models::VitConfig& c, const nn::NamedTensors& tensors) {
+  check<ShapeError>(c.depth <= std::ssize(tensors), "{} blocks, but only {} tensors", c.depth,
+                    tensors.size());
+  check_shape(tensors, "patch_embed.weight", {c.dim, c.channels, c.patch_size, c.patch_size});
+  check_shape(tensors, "head.weight", {c.classes, c.dim});
+  if (c.depth > 0) check_shape(tensors, "blocks.0.mlp.fc1.weight", {c.mlp_dim, c.dim});
+  const Tensor* positions = nn::find(tensors, "positions");
+  check<ShapeError>(
+      positions != nullptr && c.patch_size > 0 && c.image_size / c.patch_size <= positions->numel(),
+      "positions: too few for images of {} pixels", c.image_size);
+}
+void check_sizes(const models::CnnConfig& c, const nn::NamedTensors& tensors) {
+  check_shape(tensors, "conv1.weight", {c.width, c.channels, 3, 3});
+  const Tensor* head = nn::find(tensors, "head.weight");
+  check<ShapeError>(head != nullptr && c.image_size <= head->numel(),
+                    "head.weight: too small for images of {} pixels", c.image_size);
+}
+template <class Config>  // of a text model
+void check_sizes(const Config& c, const nn::NamedTensors& tensors) {
+  double units = static_cast<double>(c.dim) * static_cast<double>(c.vocab), elements = 0;
+  if constexpr (requires { c.cutoffs; }) {
+    if (!c.cutoffs.empty()) units = static_cast<double>(c.vocab);  // tails have shorter vectors
+  }
+  for (const auto& [name, tensor] : tensors) elements += static_cast<double>(tensor.numel());
+  check<ShapeError>(units <= elements, "too few weights for {} tokens of size {}", c.vocab, c.dim);
+}
+
+}  // namespace
+
+const std::string& Run::entry(const std::string& key) const {
+  const auto found = metadata.find(key);
+  check<IoError>(found != metadata.end(), "{}: not a checkpoint of the task '{}': it has no '{}'", file, task,
+                 key);
+  return found->second;
+}
+
+template <class T>
+T Run::entry_as(const std::string& key) const {
+  try {
+    return Json::parse(entry(key)).get<T>();
+  } catch (const Json::exception& error) {
+    raise<IoError>("{}: {}: {}", file, key, error.what());
+  }
+}
+template std::vector<std::string> Run::entry_as(const std::string&) const;
+template std::vector<double> Run::entry_as(const std::string&) const;
+template double Run::entry_as(const std::string&) const;
+template models::VitConfig Run::entry_as(const std::string&) const;
+template models::CnnConfig Run::entry_as(const std::string&) const;
+
+const data::Vocabulary& Run::vocabulary() const {
+  entry("vocabulary");
+  return *tokens;
+}
+
+template <class Model>
+std::unique_ptr<Model> Run::model() const {
+  using Config = std::decay_t<decltype(std::declval<Model>().config())>;
+  const auto config = entry_as<Config>("config");
+  try {
+    if constexpr (requires { config.vocab; })
+      check<ShapeError>(config.vocab == vocabulary().size(), "a model of {} tokens, but a vocabulary of {}",
+                        config.vocab, vocabulary().size());
+    check_sizes(config, tensors);
+    auto model = std::make_unique<Model>(config);
+    model->load_state_dict(tensors);
+    model->eval();
+    return model;
+  } catch (const DeviceError&) {
+    throw;
+  } catch (const Error& error) {
+    raise<IoError>("{}: its weights do not make a model: {}", file, error.what());
+  }
+}
+template std::unique_ptr<models::Vit> Run::model() const;
+template std::unique_ptr<models::Cnn> Run::model() const;
+template std::unique_ptr<models::Transformer> Run::model() const;
+template std::unique_ptr<models::LanguageModel> Run::model() const;
+template std::unique_ptr<models::TextEncoder> Run::model() const;
+
+Run open_run(const std::string& folder, const std::vector<std::string>& tasks) {
+  check<IoError>(fs::exists(folder), "{}: there is no such run folder or checkpoint", folder);
+  const std::string file = fs::is_directory(folder) ? folder + "/" + nn::kBestFile : folder;
+  check<IoError>(fs::exists(file), "{}: not the folder of a run with weights: it has no {}", folder,
+                 nn::kBestFile);
+  auto [tensors, metadata] = nn::load_safetensors(file);
+  check<IoError>(!metadata.contains("epochs_done"),
+                 "{}: a checkpoint for --resume, expected one of weights such as {}", file, nn::kBestFile);
+  const std::string task = metadata.contains("task") ? metadata["task"] : "none";
+  check<IoError>(std::find(tasks.begin(), tasks.end(), task) != tasks.end(),
+                 "{}: a model for the task '{}', expected {}", file, task, data::join(tasks, " or "));
+  Run run{folder, file, task, std::move(tensors), std::move(metadata), {}};
+  if (!run.metadata.contains("vocabulary")) return run;
+  const std::string beside = (fs::path(file).parent_path() / kVocabularyFile).string();
+  check<IoError>(fs::exists(beside), "{}: its vocabulary is missing, expected it as {}", file, beside);
+  run.tokens = data::Vocabulary::load(beside);
+  check<IoError>(run.entry("vocabulary") == run.tokens->fingerprint(),
+                 "{}: the vocabulary of another run: its fingerprint is {}, expected {}", beside,
+                 run.tokens->fingerprint(), run.entry("vocabulary"));
+  return run;
+}
+
+template <class T>
+std::string to_json(const T& value) {
+  return Json(value).dump();
+}
+template std::string to_json(const models::VitConfig&);
+template std::string to_json(const models::CnnConfig&);
+template std::string to_json(const models::TransformerConfig&);
+template std::string to_json(const models::LanguageModelConfig&);
+template std::string to_json(const models::TextEncoderConfig&);
+template std::string to_json(const std::vector<std::string>&);
+template std::string to_json(const std::vector<double>&);
+
+}  // namespace tandem::command

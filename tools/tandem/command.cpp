@@ -1,0 +1,149 @@
+#include "tools/tandem/command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <type_traits>
+
+#include "autograd/error.h"
+#include "nn/io/text.h"
+#include "tools/tandem/toml.h"
+
+namespace tandem::command {
+namespace {
+
+CLI::Validator validator(const Check& check) {
+  return CLI::Validator([check](const std::string& text) { return check(text); }, "");
+}
+
+bool is_flag(const CLI::Option& option) { return option.get_expected_min() == 0; }
+
+// The values as a file has them: those given, or the default.
+std::vector<std::string> values_of(const CLI::Option& option) {
+  if (is_flag(option)) return {option.count() > 0 && option.as<bool>() ? "true" : "false"};
+  if (option.count() > 0) return option.reduced_results();
+  const std::string standard = option.get_default_str();
+  if (option.get_expected_max() == 1) return {standard};
+  if (standard.empty() || standard == "[]") return {};
+  return CLI::detail::split(standard.substr(1, standard.size() - 2), ',');
+}
+
+}  // namespace
+
+Option& Option::required() {
+  option_->required();
+  return *this;
+}
+Option& Option::check(const Check& check) {
+  option_->check(validator(check));
+  return *this;
+}
+Option& Option::at_most(int values) {
+  option_->expected(1, values);
+  return *this;
+}
+Option& Option::one_each_time(const std::string& type) {
+  option_->type_name(type)->expected(1)->allow_extra_args(false);
+  option_->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  return *this;
+}
+void Option::default_to(double value) {
+  if (option_->count() == 0) option_->default_val(fmt::format("{}", value));
+}
+
+Command::Command() : app_(std::make_shared<CLI::App>()) {}
+
+Command Command::add(const std::string& name, const std::string& description) {
+  CLI::App* app = app_->add_subcommand(name, description);
+  app_->require_subcommand(1);
+  app->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  return Command(app_->get_subcommand_ptr(app));
+}
+
+void Command::run(std::function<void(Command)> action) {
+  app_->callback([app = app_.get(), action = std::move(action)] {
+    action(Command(app->get_parent()->get_subcommand_ptr(app)));
+  });
+}
+void Command::run(std::function<void()> action) { app_->callback(std::move(action)); }
+
+template <class T>
+Option Command::option(const std::string& name, T& value, const Check& check,
+                       const std::string& description) {
+  CLI::Option* option = app_->add_option(name, value, description)->check(validator(check));
+  if (!group_.empty()) option->group(group_);
+  if (std::is_same_v<T, std::vector<int64_t>> || std::is_same_v<T, std::vector<double>>)
+    option->delimiter(',');
+  option->capture_default_str();
+  return Option(option);
+}
+using Strings = std::vector<std::string>;
+template Option Command::option(const std::string&, int&, const Check&, const std::string&);
+template Option Command::option(const std::string&, int64_t&, const Check&, const std::string&);
+template Option Command::option(const std::string&, uint64_t&, const Check&, const std::string&);
+template Option Command::option(const std::string&, double&, const Check&, const std::string&);
+template Option Command::option(const std::string&, std::string&, const Check&, const std::string&);
+template Option Command::option(const std::string&, Strings&, const Check&, const std::string&);
+template Option Command::option(const std::string&, std::vector<int64_t>&, const Check&, const std::string&);
+template Option Command::option(const std::string&, std::vector<double>&, const Check&, const std::string&);
+
+void Command::flag(const std::string& name, bool& value, const std::string& description) {
+  CLI::Option* option = app_->add_flag(name, value, description);
+  if (!group_.empty()) option->group(group_);
+}
+
+template <class T>
+Option Command::argument(const std::string& name, T& value, const std::string& description) {
+  return Option(app_->add_option(name, value, description)->capture_default_str());
+}
+template Option Command::argument(const std::string&, std::string&, const std::string&);
+template Option Command::argument(const std::string&, Strings&, const std::string&);
+
+void Command::device(std::string& value) {
+  option("--device", value, device_name(), "auto (cuda where there is one), cpu or cuda");
+}
+
+Option Command::find(const std::string& name) const { return Option(app_->get_option(name)); }
+
+void Command::set(const std::string& name, const Strings& values) {
+  CLI::Option* option = app_->get_option(name);
+  option->add_result(values);
+  option->run_callback();
+}
+
+void Command::read(const std::string& file) {
+  std::ifstream text(file);
+  for (const TomlEntry& entry : parse_toml(file, text)) {
+    const CLI::Option* option = app_->get_option_no_throw("--" + entry.name);
+    check<ConfigError>(option != nullptr && entry.section.empty(), "{}:{}: unknown option '{}'", file,
+                       entry.line, entry.name);
+    Strings values = entry.values;
+    std::erase(values, "");  // "" says: none
+    if (option->count() > 0 || values.empty()) continue;
+    try {
+      set("--" + entry.name, values);
+    } catch (const CLI::ParseError& error) {
+      raise<ConfigError>("{}: {}", file, error.what());
+    }
+  }
+}
+
+std::string Command::to_toml(const Strings& left_out) const {
+  std::string out;
+  for (const CLI::Option* option : app_->get_options()) {
+    const std::string name = option->get_single_name();
+    if (name == "help" || std::find(left_out.begin(), left_out.end(), name) != left_out.end()) continue;
+    Strings values = values_of(*option);
+    const bool list = option->get_expected_max() > 1;
+    if (list && values.empty()) continue;
+    if (option->get_type_name() == "TEXT")
+      std::transform(values.begin(), values.end(), values.begin(), toml_string);
+    const std::string text = data::join(values, ", ");
+    out += fmt::format("{} = {}\n", name, list ? "[" + text + "]" : text);
+  }
+  return out;
+}
+
+}  // namespace tandem::command

@@ -1,0 +1,233 @@
+#include "tools/tandem/command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <map>
+
+#include "autograd/error.h"
+#include "nn/io/text.h"
+#include "tools/tandem/toml.h"
+
+namespace tandem::command {
+namespace {
+
+constexpr size_t kColumn = 30, kWidth = 80;  // of the help's second column, and of its page
+
+bool is_flag(const CLI::Option& option) { return option.get_expected_min() == 0; }
+
+// The deepest command of the command line; `app` itself when there is none.
+CLI::App& active_command(CLI::App& app) {
+  CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  return *at;
+}
+
+// "train vit"
+std::string command_path(const CLI::App& command) {
+  if (command.get_parent() == nullptr) return "";
+  const std::string above = command_path(*command.get_parent());
+  return above.empty() ? command.get_name() : above + " " + command.get_name();
+}
+
+// "  left   right", the right column wrapped at words.
+std::string two_columns(const std::string& left, const std::string& right) {
+  std::string out = "  " + left;
+  out.append(out.size() < kColumn - 1 ? kColumn - out.size() : 0, ' ');
+  if (out.size() > kColumn) out += "\n" + std::string(kColumn, ' ');
+  size_t column = kColumn;
+  for (const std::string& word : CLI::detail::split(right, ' ')) {
+    if (column > kColumn && column + 1 + word.size() > kWidth) {
+      out += "\n" + std::string(kColumn, ' ');
+      column = kColumn;
+    }
+    if (column > kColumn) out += ' ', ++column;
+    out += word;
+    column += word.size();
+  }
+  return out + "\n";
+}
+
+std::string upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
+}
+
+std::string names_of_subcommands(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : command.get_subcommands({})) names.push_back(sub->get_name());
+  return data::join(names, ", ");
+}
+
+// Help in two aligned columns, with defaults, that fits in 80 characters.
+struct HelpFormatter : CLI::Formatter {
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode) const override {
+    std::string out = app->get_description() + "\n" + make_usage(app, name) + make_positionals(app);
+    const auto commands = app->get_subcommands({});
+    if (!commands.empty()) out += "\nCommands:\n";
+    for (const CLI::App* command : commands)
+      out += two_columns(command->get_name(), command->get_description());
+    std::vector<std::string> groups = app->get_groups();
+    // --help and the like come last.
+    std::stable_partition(groups.begin(), groups.end(), [](const auto& group) { return group != "Options"; });
+    for (const std::string& group : groups) {
+      const auto options = app->get_options(
+          [&](const CLI::Option* option) { return option->get_group() == group && option->nonpositional(); });
+      if (!group.empty() && !options.empty()) out += make_group(group, false, options);
+    }
+    if (!commands.empty()) return out + make_footer(app);
+    return app->get_parent() != nullptr
+               ? out + two_columns("--config FILE", "read options from a TOML file (name = value)")
+               : out;
+  }
+
+  std::string make_option(const CLI::Option* option, bool is_positional) const override {
+    std::string left = option->get_name(is_positional, !is_positional), right = option->get_description();
+    if (is_positional) left = upper(left);
+    for (size_t comma = left.find(','); comma != std::string::npos; comma = left.find(',', comma + 2)) {
+      left.insert(comma + 1, " ");  // -h, --help
+    }
+    const bool flag = is_flag(*option);
+    if (!flag && !is_positional) left += " " + option->get_type_name();
+    const std::string standard = option->get_default_str();
+    if (!flag && !standard.empty() && standard != "[]") right += fmt::format(" [{}]", standard);
+    return two_columns(left, right);
+  }
+
+  std::string make_usage(const CLI::App* app, std::string) const override {
+    std::string path = command_path(*app), out = "\nUsage: tandem" + (path.empty() ? "" : " " + path);
+    for (const CLI::Option* option : app->get_options([](const auto* o) { return o->get_positional(); })) {
+      std::string name = upper(option->get_name(true, false));
+      if (option->get_expected_max() > 1) name += "...";
+      out += option->get_required() ? " " + name : " [" + name + "]";
+    }
+    return out + (app->get_subcommands({}).empty() ? " [OPTION]...\n" : " COMMAND ...\n");
+  }
+};
+
+// Whether `section` names a command below `app`: "train.vit".
+bool is_command(const CLI::App& app, const std::string& section) {
+  const std::string first = section.substr(0, section.find('.'));
+  for (const CLI::App* sub : app.get_subcommands([&](const auto* s) { return s->get_name() == first; })) {
+    if (first == section || is_command(*sub, section.substr(first.size() + 1))) return true;
+  }
+  return false;
+}
+
+// Reads --config for CLI11. Lines outside a section, and those of the section [train.vit], are options of the
+// command being run; a section of another command is passed over; anything else is a ConfigError.
+class CommandConfig : public CLI::ConfigTOML {
+ public:
+  explicit CommandConfig(CLI::App& app) : app_(app) {}
+
+  std::vector<CLI::ConfigItem> from_config(std::istream& text) const override {
+    const auto file = app_.get_option("--config")->as<std::string>();
+    const CLI::App& command = active_command(app_);
+    const std::vector<std::string> path = CLI::detail::split(command_path(command), ' ');
+    const std::string section = data::join(path, ".");
+    std::vector<CLI::ConfigItem> items;
+    for (const TomlEntry& entry : parse_toml(file, text)) {
+      const std::string where = fmt::format("{}:{}: ", file, entry.line);
+      if (!entry.section.empty() && entry.section != section) {
+        check<ConfigError>(is_command(app_, entry.section),
+                           "{}unknown section [{}], expected a command such as [{}]", where, entry.section,
+                           section);
+        continue;
+      }
+      const CLI::Option* option = command.get_option_no_throw("--" + entry.name);
+      if (option == nullptr) option = command.get_option_no_throw(entry.name);
+      check<ConfigError>(option != nullptr && entry.name != "help",
+                         "{}unknown option '{}' of `tandem {}`, whose --help lists them", where, entry.name,
+                         data::join(path, " "));
+      const bool many = option->get_expected_max() > 1;
+      check<ConfigError>(many || !entry.list, "{}{}: expected one value, got a list", where, entry.name);
+      check<ConfigError>(!is_flag(*option) || entry.values[0] == "true" || entry.values[0] == "false",
+                         "{}{}: expected true or false, got '{}'", where, entry.name,
+                         data::join(entry.values, ", "));
+      if (option->count() > 0 || entry.values.empty()) continue;  // the command line comes first
+      origins_["--" + entry.name] = where;
+      items.push_back({path, entry.name, entry.values});
+    }
+    return items;
+  }
+
+  // "run.toml:3: " if the option's value was taken from the file, else "".
+  std::string origin(const std::string& option) const {
+    const auto found = origins_.find(option);
+    return found == origins_.end() ? "" : found->second;
+  }
+
+ private:
+  CLI::App& app_;
+  mutable std::map<std::string, std::string> origins_;
+};
+
+// A message that opens with an option of the library, "cuda_graph: ...", by the command's flag for it where
+// there is one: "--cuda-graph: ...".
+std::string with_flag(CLI::App& app, const std::string& message) {
+  const size_t end = std::min(message.find(':'), message.size());
+  std::string flag = "--" + message.substr(0, end);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return active_command(app).get_option_no_throw(flag) ? flag + message.substr(end) : message;
+}
+
+// What is wrong with the command line, in one line.
+std::string describe(CLI::App& app, const CLI::ParseError& error) {
+  CLI::App& command = active_command(app);
+  const std::string path = command_path(command), where = path.empty() ? "" : path + ": ";
+  for (const std::string& extra : app.remaining(true)) {
+    if (extra.starts_with('-')) return fmt::format("{}unknown option {}", where, extra);
+    if (!command.get_subcommands({}).empty())
+      return fmt::format("{}unknown command '{}', expected one of {}", where, extra,
+                         names_of_subcommands(command));
+    return fmt::format("{}unexpected argument '{}'", where, extra);
+  }
+  const std::string message = error.what();
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !command.get_subcommands({}).empty())
+    return fmt::format("{}expected a command: one of {}", where, names_of_subcommands(command));
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
+    return fmt::format("{}{}: expected a value", where, message.substr(0, message.find(':')));
+  if (dynamic_cast<const CLI::FileError*>(&error) != nullptr)
+    return fmt::format("--config: '{}': no such file, or not one that can be read",
+                       app.get_option("--config")->as<std::string>());
+  return where + message;
+}
+
+}  // namespace
+
+int CommandLine::run(int argc, char** argv) const {
+  const auto app = std::make_shared<CLI::App>(description, "tandem");
+  app->formatter(std::make_shared<HelpFormatter>());
+  app->set_help_flag("-h,--help", "print this help");
+  app->fallthrough();
+  app->set_config("--config", "", "read options from a TOML file (name = value)")
+      ->type_name("FILE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  const auto config = std::make_shared<CommandConfig>(*app);
+  app->config_formatter(config);
+  app->set_version_flag("--version", TANDEM_VERSION, "print the version");
+  Command root(app);
+  for (const auto add_family : families) add_family(root);
+  app->get_formatter()->label("Positionals", "Arguments");
+  app->footer("\n" + footer);
+  try {
+    app->parse(argc, argv);  // runs the command's action
+    return 0;
+  } catch (const CLI::Success& done) {  // --help, --version
+    return app->exit(done);
+  } catch (const CLI::ParseError& error) {
+    const std::string path = command_path(active_command(*app)), message = error.what(),
+                      origin = config->origin(message.substr(0, message.find(':')));
+    fmt::print(stderr, "tandem: {}\nTry `tandem {}--help`.\n",
+               origin.empty() ? describe(*app, error) : origin + message, path.empty() ? "" : path + " ");
+    return 2;
+  } catch (const ConfigError& error) {
+    throw ConfigError(with_flag(*app, error.what()));
+  } catch (const DeviceError& error) {
+    throw DeviceError(with_flag(*app, error.what()));
+  }
+}
+
+}  // namespace tandem::command

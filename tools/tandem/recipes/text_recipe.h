@@ -1,0 +1,95 @@
+// What the recipes of text share: where the data and the vocabulary come from, the options of a model, and
+// what is kept of them in a run.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/data/vocabulary.h"
+#include "tools/tandem/recipe.h"
+
+namespace tandem::command {
+
+// The file of a split, which must be there.
+std::string split_file(const std::string& folder, const std::string& split, const std::string& ending);
+
+// 0 .. count-1 in a random order, the same for every seed.
+std::vector<int64_t> draw_order(int64_t count);
+// `limit` of them, sorted; 0: all.
+std::vector<int64_t> draw_subset(int64_t count, int64_t limit);
+
+// Those of `a`, then those of `b`.
+std::vector<std::string> concatenated(std::vector<std::string> a, const std::vector<std::string>& b);
+
+std::vector<data::Ids> encode_all(const data::Vocabulary& vocabulary, const std::vector<std::string>& texts);
+
+// --vocab, --vocab-size and --vocab-kind.
+struct VocabularyChoice {
+  std::string file, kind = "bpe";
+  int64_t size = 4000;
+};
+
+// The sizes and rates that all models have. Those that are not given are the preset's.
+struct ModelChoice {
+  std::string preset = "small";
+  int64_t dim = 0, heads = 0, mlp_dim = 0, layers = 0;
+  double dropout = 0.1, attention_dropout = 0, layer_drop = 0, word_dropout = 0;
+  bool norm_first = false;  // where the recipe begins
+  bool other_norm = false;  // --norm-first or --norm-last
+
+  bool has_sizes() const { return dim != 0 || heads != 0 || mlp_dim != 0 || layers != 0; }
+  template <class Config>
+  void apply_sizes(Config& c) const {
+    override_size(c.dim, dim), override_size(c.heads, heads), override_size(c.mlp_dim, mlp_dim);
+    if constexpr (requires { c.layers; }) override_size(c.layers, layers);
+    if constexpr (requires { c.encoder_layers; })
+      override_size(c.encoder_layers, layers), override_size(c.decoder_layers, layers);
+    c.norm_first = norm_first != other_norm;
+  }
+  template <class Config>
+  void apply_rates(Config& c) const {
+    c.dropout = dropout, c.attention_dropout = attention_dropout;
+    c.layer_drop = layer_drop, c.word_dropout = word_dropout;
+  }
+};
+
+class TextRecipe : public Recipe {
+ public:
+  double largest_rate() const override;
+  void save_parts(const std::string& run) const override { vocabulary_->save(run + "/" + kVocabularyFile); }
+
+ protected:
+  void declare_folder(Command& to, const std::string& description);  // --data
+  void declare_vocabulary(Command& to);
+  void declare_sizes(Command& to, const std::vector<std::string>& presets);
+
+  // The folder of train, valid and test files that --data names: a folder, or a data set of `tandem data`,
+  // which is fetched when it is not there.
+  std::string data_folder() const;
+  // Makes vocabulary_: --vocab's, or the run's own where it goes on, or one that is trained on these lines,
+  // of training data only.
+  void make_vocabulary(const std::vector<std::string>& lines);
+  // The configuration of a preset, with the vocabulary's size and what the options say.
+  template <class Config>
+  Config configured(Config preset) const {
+    preset.vocab = vocabulary_->size();
+    model_choice_.apply_sizes(preset), model_choice_.apply_rates(preset);
+    return preset;
+  }
+  // What the checkpoints of all text tasks have: `config` is the model's.
+  template <class Config>
+  nn::Metadata metadata_with(const Config& config) const {
+    return {{"task", task},
+            {"config", to_json(config)},
+            {"vocabulary", vocabulary_->fingerprint()},
+            {"data", data_}};
+  }
+
+  std::string data_;
+  VocabularyChoice vocabulary_choice_;
+  ModelChoice model_choice_;
+  std::optional<data::Vocabulary> vocabulary_;
+};
+
+}  // namespace tandem::command

@@ -1,0 +1,41 @@
+#include "tools/tandem/train_report.h"
+
+#include <fmt/format.h>
+
+#include "nn/train/run_folder.h"
+#include "tools/tandem/curves.h"
+
+namespace tandem::command {
+
+void print_report(const std::vector<Outcome>& outcomes, double alpha, const std::string& metric) {
+  std::vector<std::vector<std::string>> rows{{"training", "passes", "alpha"}};
+  for (const Score& score : outcomes.front().scores) rows[0].push_back(score.name);
+  const bool accuracy = metric.empty() && outcomes.front().fit.best().accuracy >= 0;
+  rows[0].push_back("valid " + (metric.empty() ? accuracy ? "accuracy" : "loss" : metric));
+  rows[0].insert(rows[0].end(), {"epoch", "time"});
+  for (const auto& [name, run, passes, fit, scores] : outcomes) {
+    double seconds = 0;
+    for (size_t i = 0; i < fit.valid.size(); ++i) seconds += fit.train[i].seconds + fit.valid[i].seconds;
+    std::vector<std::string>& row = rows.emplace_back();
+    row = {name, std::to_string(passes), passes == 1 ? "-" : fmt::format("{}", alpha)};
+    for (const Score& score : scores) row.push_back(score.value);
+    const nn::Metrics& best = fit.best();
+    row.push_back(accuracy         ? fmt::format("{:.2f}%", 100 * best.accuracy)
+                  : metric.empty() ? fmt::format("{:.4f}", best.loss)
+                                   : fmt::format("{:.4g}", best.metric));
+    row.push_back(fit.averaged ? "mean" : std::to_string(fit.best_epoch + 1));
+    row.push_back(fmt::format("{:.1f}s", seconds));
+  }
+  fmt::print("\n");
+  print_table(rows);
+}
+
+void draw_curves(const std::vector<Outcome>& outcomes, const std::string& run, const std::string& metric) {
+  std::vector<data::CurveRun> runs;
+  for (const Outcome& outcome : outcomes)
+    runs.push_back({outcome.name, outcome.run + "/" + nn::kMetricsFile});
+  if (!data::draw_curves(runs, run + "/curves.png", "Tandem: " + run, metric))
+    fmt::print(stderr, "No curves were drawn: gnuplot is not installed (Debian: gnuplot-nox).\n");
+}
+
+}  // namespace tandem::command

@@ -1,0 +1,24 @@
+// What `tandem train` says and draws at the end.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/train/trainer.h"
+#include "tools/tandem/recipe.h"
+
+namespace tandem::command {
+
+struct Outcome {
+  std::string name, run;  // of the training; its folder
+  int passes;
+  nn::FitResult fit;
+  std::vector<Score> scores;  // of the weights that were best in validation
+};
+
+// The table of the outcomes' scores. `metric` names the validation's, "" for accuracy or loss.
+void print_report(const std::vector<Outcome>& outcomes, double alpha, const std::string& metric);
+// Their curves over each other, in curves.png of the folder `run`; a notice where there is no gnuplot.
+void draw_curves(const std::vector<Outcome>& outcomes, const std::string& run, const std::string& metric);
+
+}  // namespace tandem::command
