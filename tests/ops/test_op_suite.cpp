@@ -3,12 +3,32 @@
 
 #include "autograd/device.h"
 #include "autograd/engine.h"
+#include "autograd/op_checks.h"
+#include "tests/device.h"
 #include "tests/ops/op_suite.h"
 
 using namespace tandem;
 using namespace tandem::testing;
 
 namespace {
+
+// Calls check(op) for every op.
+void for_each_op(const std::function<void(const OpInfo&)>& check) {
+  for (const OpInfo& op : registered_ops()) {
+    INFO("op ", op.name);
+    try {
+      check(op);
+    } catch (const Error& error) {
+      FAIL_CHECK(std::string(error.what()));
+    }
+  }
+}
+
+void expect(const OpCheck& check) {
+  INFO(std::string(name_of(check.dtype)), ", ", check.what, ", allowed ", check.allowed);
+  for (const std::string& failure : check.failures) FAIL_CHECK(failure);
+  CHECK(check.passed());
+}
 
 // Calls check(op, sample) for every sample of every op in `dtype`.
 void for_each_sample(DType dtype, const std::function<void(const OpInfo&, const Sample&)>& check) {
@@ -55,11 +75,8 @@ TEST_CASE("every op has samples and error samples") {
 }
 
 TEST_CASE("gradients agree with central differences, to second order where declared") {
-  for_each_sample(DType::f64, [](const OpInfo& op, const Sample& sample) {
-    if (!op.differentiable || !has_floats(sample.inputs)) return;
-    const GradcheckResult result =
-        gradcheck(sample.function, sample.inputs, {.second_order = op.second_order});
-    CHECK_MESSAGE(result.passed, result.message);
+  for_each_op([](const OpInfo& op) {
+    if (op.differentiable) expect(check_gradients(op, device()));
   });
 }
 
@@ -163,39 +180,10 @@ TEST_CASE("an op means the same in every pass: m passes equal m single passes, s
 
 TEST_CASE("f32 and bf16 agree with f64") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const OpInfo& op : registered_ops()) {
-      if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) continue;
-      const Samples narrow = samples_of(op, dtype);
-      const double tolerance = dtype == DType::f32 ? op.f32_tolerance : op.bf16_tolerance;
-      for (const Sample& sample : narrow) {
-        INFO("op ", op.name, ", sample '", sample.label, "', ", std::string(name_of(dtype)));
-        Tensors wide;  // the very same numbers, so that only the arithmetic differs
-        for (const Tensor& x : sample.inputs) wide.push_back(is_float(x) ? x.to(DType::f64) : x);
-        try {
-          const Tensor y = sample.function(sample.inputs), reference = sample.function(wide);
-          const Closeness forward = close(y.to(DType::f64), reference.to(DType::f64), tolerance);
-          CHECK_MESSAGE(forward.close, forward.message);
-          if (!op.differentiable || !has_floats(sample.inputs)) continue;
-          CHECK(is_float(y));
-          const Tensor v = cotangent_like(y, 8);
-          const Tensors g = vjp(sample.function, sample.inputs, v),
-                        expected = vjp(sample.function, wide, v.to(DType::f64));
-          double total = 0;
-          for (const Tensor& e : expected) {
-            if (!e.defined()) continue;
-            for (double x : e.to_vector<double>()) total += x * x;
-          }
-          for (size_t i = 0; i < g.size(); ++i) {
-            if (!is_float(sample.inputs[i])) continue;
-            const Closeness c =
-                close(g[i].to(DType::f64), expected[i], tolerance, std::max(1e-3, 1e-3 * std::sqrt(total)));
-            CHECK_MESSAGE(c.close, "gradient of input ", i, ": ", c.message);
-          }
-        } catch (const Error& error) {
-          FAIL_CHECK(std::string(error.what()));
-        }
-      }
-    }
+    for_each_op([&](const OpInfo& op) {
+      if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) return;
+      expect(check_precision(op, dtype, device()));
+    });
   }
 }
 

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 
-#include "autograd/engine.h"
-#include "autograd/gradcheck.h"
-#include "autograd/noise.h"
+#include "autograd/op_checks.h"
 #include "autograd/registry.h"
 #include "tools/tandem/commands.h"
 
@@ -62,89 +60,19 @@ void print_table(Device asked) {
   for (const std::string& hole : holes) fmt::print("no: {}\n", hole);
 }
 
-// A cotangent: any but all ones, or the output itself, under which the gradient of a norm vanishes.
-Tensor random_like(const Tensor& x) {
-  const Tensor result = empty(x.shape(), {.dtype = DType::f64}, x.passes());
-  fill_normal(noise_key(8, 1, 0, 0, Purpose::init), 0, 1, result.data<double>(), x.numel() * x.passes());
-  return result.to(x.dtype());
-}
-
-// The worst distance of values and gradients in `dtype` on a device from those in f64 on the CPU, relative to
-// their norm.
-double distance_from_f64(const OpInfo& op, DType dtype, Device device) {
-  double worst = 0;
-  auto is_float = [](const Tensor& x) { return x.defined() && is_floating(x.dtype()); };
-  auto compare = [&](const Tensor& a, const Tensor& b, double floor) {
-    const auto x = a.to_vector<double>(), y = b.to_vector<double>();
-    double distance = 0, size = 0;
-    for (size_t i = 0; i < x.size(); ++i) {
-      if (x[i] == y[i]) continue;
-      distance += (x[i] - y[i]) * (x[i] - y[i]);
-    }
-    for (double v : y) size += std::isfinite(v) ? v * v : 0;
-    const double error = std::sqrt(distance) / std::max(std::sqrt(size), floor);
-    if (!(error <= worst)) worst = error;  // also when it is NaN
-  };
-  SampleMaker make(7, dtype, device), make_on_cpu(7, dtype, kCpu);  // of the same values
-  const Samples samples = op.samples(make), on_cpu = op.samples(make_on_cpu);
-  for (size_t s = 0; s < samples.size(); ++s) {
-    Tensors narrow, wide;
-    for (const Tensor& x : samples[s].inputs)
-      narrow.push_back(is_float(x) ? x.detach().clone().requires_grad_(op.differentiable) : x);
-    for (const Tensor& x : on_cpu[s].inputs)
-      wide.push_back(is_float(x) ? x.detach().to(DType::f64).clone().requires_grad_(op.differentiable) : x);
-    const Tensor y = samples[s].function(narrow), reference = on_cpu[s].function(wide);
-    compare(y, reference, 1e-3);
-    if (!reference.requires_grad()) continue;
-    const Tensor v = random_like(y);
-    y.backward(v.to(device));
-    reference.backward(v.to(DType::f64));
-    double total = 0;  // of all gradients: some true ones are 0, and rounding is all that is left of them
-    for (const Tensor& x : wide) {
-      if (!is_float(x) || !x.grad().defined()) continue;
-      for (double g : x.grad().to_vector<double>()) total += g * g;
-    }
-    for (size_t i = 0; i < wide.size(); ++i) {
-      if (is_float(wide[i]) && wide[i].grad().defined())
-        compare(narrow[i].grad(), wide[i].grad(), std::max(1e-3, 1e-3 * std::sqrt(total)));
-    }
-  }
-  return worst;
-}
-
-// One row per dtype; false when the op failed.
-bool check_op(const OpInfo& op, Device device) {
-  SampleMaker make(7, DType::f64, device);
-  const Samples samples = op.samples(make);
-  auto row = [&](const char* dtype, const char* check, double error, double allowed, bool passed) {
-    fmt::print("{} {:<5} {:<6} {:>7} {:<11} {:>9.1e} {:>9.0e}  {}\n", padded(op.name), dtype, name_of(device),
-               samples.size(), check, error, allowed, passed ? "ok" : "FAILED");
-  };
-  bool all = true;
-  if (op.differentiable) {
-    double worst = 0;
-    std::string message;
-    for (const Sample& sample : samples) {
-      const GradcheckResult result =
-          gradcheck(sample.function, sample.inputs, {.second_order = op.second_order});
-      worst = std::max(worst, result.error);
-      if (!result.passed) message += fmt::format("    sample '{}': {}\n", sample.label, result.message);
-    }
-    row("f64", op.second_order ? "gradient x2" : "gradient", worst, GradcheckOptions().tolerance,
-        message.empty());
-    fmt::print("{}", message);
-    all &= message.empty();
-  }
-  auto check_distance = [&](const char* name, DType dtype, double allowed) {
-    if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) return;
-    const double error = distance_from_f64(op, dtype, device);
-    row(name, dtype == DType::f64 ? "against cpu" : "against f64", error, allowed, error <= allowed);
-    all &= error <= allowed;
-  };
-  if (device != kCpu) check_distance("f64", DType::f64, 1e-10);
-  check_distance("f32", DType::f32, op.f32_tolerance);
-  check_distance("bf16", DType::bf16, op.bf16_tolerance);
-  return all;
+// A row for each check; false when the op failed one.
+bool print_checks(const OpInfo& op, Device device) {
+  SampleMaker make(1, DType::f64, device);
+  const size_t samples = op.samples(make).size();
+  bool passed = true;
+  check_op(op, device, [&](const OpCheck& check) {
+    fmt::print("{} {:<5} {:<6} {:>7} {:<11} {:>9.1e} {:>9.0e}  {}\n", padded(op.name), name_of(check.dtype),
+               name_of(device), samples, check.what, check.worst, check.allowed,
+               check.passed() ? "ok" : "FAILED");
+    for (const std::string& failure : check.failures) fmt::print("    {}\n", failure);
+    passed &= check.passed();
+  });
+  return passed;
 }
 
 using Files = std::shared_ptr<std::vector<std::string>>;
@@ -201,7 +129,7 @@ void add_ops(Command& root) {
     int failed = 0;
     for (const OpInfo* op : ops) {
       try {
-        failed += !check_op(*op, device);
+        failed += !print_checks(*op, device);
       } catch (const Error& error) {  // a device may lack a kernel: the others are checked all the same
         fmt::print("{} FAILED: {}\n", padded(op->name), error.what());
         ++failed;
