@@ -96,7 +96,8 @@ void Command::flag(const std::string& name, bool& value, const std::string& desc
 
 template <class T>
 Option Command::argument(const std::string& name, T& value, const std::string& description) {
-  return Option(app_->add_option(name, value, description)->capture_default_str());
+  CLI::Option* option = app_->add_option(name, value, description)->capture_default_str();
+  return Option(option->multi_option_policy(CLI::MultiOptionPolicy::Throw));
 }
 template Option Command::argument(const std::string&, std::string&, const std::string&);
 template Option Command::argument(const std::string&, Strings&, const std::string&);

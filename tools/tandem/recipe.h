@@ -21,10 +21,10 @@ struct TaskModel {
   std::unique_ptr<nn::Module> module;
   std::unique_ptr<nn::Objective> objective;  // of that module
 };
-// A model and an Objective(*model).
-template <class Objective, class Model>
-TaskModel with_objective(std::unique_ptr<Model> model) {
-  auto objective = std::make_unique<Objective>(*model);
+// A model and an Objective(*model, options...).
+template <class Objective, class Model, class... Options>
+TaskModel with_objective(std::unique_ptr<Model> model, const Options&... options) {
+  auto objective = std::make_unique<Objective>(*model, options...);
   return {std::move(model), std::move(objective)};
 }
 
@@ -42,30 +42,31 @@ class Recipe {
   std::string task;  // its name
   TrainSettings settings;
 
-  virtual std::string unit() const = 0;                      // what a sample is: "images"
-  virtual std::string batch_unit() const { return unit(); }  // what --batch-size counts
+  // What a recipe says.
+  virtual std::string unit() const = 0;  // what a sample is: "images"
   virtual void declare_data(Command& to) = 0;
   virtual void declare_model(Command& to) = 0;
   virtual double largest_rate() const = 0;  // of the model's dropout
-
   // Reads the data into train_ and valid_, and says what it is, in a line or more. Whatever is wrong with the
   // data or the options shows here, or in make_model().
   virtual std::string load() = 0;
-  const data::Dataset& train() const { return *train_; }
-  const data::Dataset& valid() const { return *valid_; }
-
   virtual TaskModel make_model() const = 0;
-  virtual nn::Metadata metadata() const = 0;            // of the checkpoints: all that make a model again
-  virtual void save_parts(const std::string&) const {}  // what weights need beside them in a run folder
-  // What a run is called in the report.
-  virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
-  virtual nn::ValidationMetric metric(TaskModel&) const { return {}; }
   // On the test data; `run` is the folder for what was made of it, or "".
   virtual std::vector<Score> scores(TaskModel& model, const std::string& run) const = 0;
-  virtual std::string footnote() const { return {}; }  // under the report: what makes its scores comparable
 
+  // What it may say.
+  virtual std::string batch_unit() const { return unit(); }  // what --batch-size counts
+  virtual nn::ValidationMetric metric(TaskModel&) const { return {}; }
+  virtual nn::Metadata metadata() const { return {}; }  // of the checkpoints, beside "task"
+  virtual void save_parts(const std::string&) const {}  // what weights need beside them in a run folder
+  // In the report.
+  virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
+  virtual std::string footnote() const { return {}; }  // under the report: what makes its scores comparable
   // Prints the scores of a run's weights on the test data of its settings, or of `data` where that is not "".
   virtual void evaluate(const Run& run, const std::string& data);
+
+  const data::Dataset& train() const { return *train_; }
+  const data::Dataset& valid() const { return *valid_; }
 
  protected:
   std::unique_ptr<data::Dataset> train_, valid_;

@@ -92,6 +92,7 @@ class Training {
     options.unit = recipe_.unit();
     options.name = s.compare ? fmt::format("{:<6}", recipe_.training_name(passes_)) : "";
     options.metadata = recipe_.metadata();
+    options.metadata.emplace("task", recipe_.task);
     options.metric = metric_;
     return options;
   }

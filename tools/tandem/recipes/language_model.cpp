@@ -115,5 +115,4 @@ class LanguageModelRecipe final : public TextRecipe {
 const RegisterTask lm({"lm", "language modelling: a decoder-only Transformer", make<LanguageModelRecipe>});
 
 }  // namespace
-
 }  // namespace tandem::command

@@ -78,13 +78,9 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     if (method_.name == "rdrop") return with_objective<nn::Regression<models::TextEncoder>>(std::move(model));
     const nn::Embed embed = [encoder = model.get()](const Tensor& ids) { return encoder->pooled(ids); };
     const nn::ContrastiveOptions options{.temperature = temperature_};
-    std::unique_ptr<nn::Objective> objective;
-    if (method_.name == "simcse") {
-      objective = std::make_unique<nn::UnsupervisedSimCse>(*model, embed, options);
-    } else {
-      objective = std::make_unique<nn::SupervisedSimCse>(*model, embed, options);
-    }
-    return {std::move(model), std::move(objective)};
+    if (method_.name == "simcse")
+      return with_objective<nn::UnsupervisedSimCse>(std::move(model), embed, options);
+    return with_objective<nn::SupervisedSimCse>(std::move(model), embed, options);
   }
 
   nn::Metadata metadata() const override {

@@ -35,7 +35,7 @@ struct ModelChoice {
   std::string preset = "small";
   int64_t dim = 0, heads = 0, mlp_dim = 0, layers = 0;
   double dropout = 0.1, attention_dropout = 0, layer_drop = 0, word_dropout = 0;
-  bool norm_first = false;  // where the recipe begins
+  bool norm_first = false;  // the recipe's default
   bool other_norm = false;  // --norm-first or --norm-last
 
   bool has_sizes() const { return dim != 0 || heads != 0 || mlp_dim != 0 || layers != 0; }
@@ -80,10 +80,7 @@ class TextRecipe : public Recipe {
   // What the checkpoints of all text tasks have: `config` is the model's.
   template <class Config>
   nn::Metadata metadata_with(const Config& config) const {
-    return {{"task", task},
-            {"config", to_json(config)},
-            {"vocabulary", vocabulary_->fingerprint()},
-            {"data", data_}};
+    return {{"config", to_json(config)}, {"vocabulary", vocabulary_->fingerprint()}, {"data", data_}};
   }
 
   std::string data_;
