@@ -10,6 +10,7 @@
 #include "autograd/gradcheck.h"
 #include "autograd/noise.h"
 #include "autograd/op.h"
+#include "autograd/op_checks.h"
 #include "autograd/parallel.h"
 #include "autograd/pass_context.h"
 #include "autograd/profiler.h"
