@@ -12,7 +12,7 @@
 #include "ops/arithmetic.h"
 #include "ops/pointwise.h"
 #include "ops/views.h"
-#include "tests/autograd/util.h"
+#include "tests/testing.h"
 
 using namespace tandem;
 using namespace tandem::testing;

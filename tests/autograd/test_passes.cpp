@@ -11,7 +11,7 @@
 #include "ops/arithmetic.h"
 #include "ops/dropout.h"
 #include "ops/views.h"
-#include "tests/autograd/util.h"
+#include "tests/testing.h"
 
 using namespace tandem;
 using namespace tandem::testing;

@@ -9,7 +9,7 @@
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
-#include "tests/autograd/util.h"
+#include "tests/testing.h"
 
 using namespace tandem;
 using namespace tandem::testing;

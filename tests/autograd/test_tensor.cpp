@@ -5,7 +5,7 @@
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
 #include "ops/views.h"
-#include "tests/autograd/util.h"
+#include "tests/testing.h"
 
 using namespace tandem;
 using namespace tandem::testing;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "autograd/grad_mode.h"
-#include "on_device.h"
 #include "ops/ops.h"
+#include "tests/cuda/compare.h"
 
 namespace tandem::testing {
 
@@ -17,8 +17,7 @@ struct LossCase {
 inline LossCase random_case(int m, int64_t units, int64_t classes, DType dtype,
                             RDropOptions options = {.alpha = 1.5}) {
   SampleMaker make(classes + m, DType::f64, kCpu);
-  return {
-      random_tensor({units, classes}, dtype, m, m).mul_(2), make.integers({units}, 0, classes), {}, options};
+  return {normal({units, classes}, m, dtype, m).mul_(2), make.integers({units}, 0, classes), {}, options};
 }
 
 inline LossParts run(const LossCase& c, Device where, Tensor& grad, const Tensor& cotangent = {}) {
@@ -57,26 +56,17 @@ inline void check_loss(const LossCase& c, double tolerance) {
   check_parts(run(c, device(), none), expected, tolerance);
 }
 
-inline std::string error_of(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const ValueError& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
-
 // The message of the CPU, thrown for the device's tensors.
 inline void check_error(const LossCase& c, const std::string& part) {
   const auto on = [&](Device where) {
-    return error_of([&] {
+    return message_of<ValueError>([&] {
       Tensor grad;
       run(c, where, grad);
     });
   };
   const std::string expected = on(kCpu);
   INFO(expected);
-  CHECK(expected.find(part) != std::string::npos);
+  CHECK(contains(expected, part));
   CHECK(on(device()) == expected);
 }
 

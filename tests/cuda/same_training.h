@@ -4,7 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/device.h"
-#include "tests/train/toy.h"
+#include "tests/nn/train/toy.h"
 
 namespace tandem::testing {
 

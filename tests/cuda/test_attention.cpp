@@ -1,7 +1,7 @@
 // Attention on the device: masks, causal rows, dropout, passes, strided heads and chunks against the CPU.
 #include "autograd/pass_context.h"
-#include "on_device.h"
 #include "ops/ops.h"
+#include "tests/cuda/compare.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -9,8 +9,8 @@ using namespace tandem::testing;
 namespace {
 
 Tensors qkv(int64_t b, int64_t h, int64_t queries, int64_t keys, int64_t d, DType dtype, int passes = 1) {
-  return {random_tensor({b, h, queries, d}, dtype, 1, passes),
-          random_tensor({b, h, keys, d}, dtype, 2, passes), random_tensor({b, h, keys, d}, dtype, 3, passes)};
+  return {normal({b, h, queries, d}, 1, dtype, passes), normal({b, h, keys, d}, 2, dtype, passes),
+          normal({b, h, keys, d}, 3, dtype, passes)};
 }
 
 Function with(AttentionOptions options, PassOptions passes = {}, Tensor mask = {}) {
@@ -29,9 +29,9 @@ TEST_CASE("device attention: lengths around vectors and teams, causal or not, wi
     for (const int64_t keys : {1, 5, 32, 127, 130, 516}) {
       for (const bool causal : {false, true}) {
         INFO(keys, causal ? " causal " : " ", std::string(name_of(dtype)));
-        check_on_device(
-            with({.causal = causal, .dropout = 0.3}, {.seed = 3, .count = 2, .rates = {0.3, 0.1}}),
-            qkv(2, 2, 6, keys, 4, dtype), tolerance(dtype));
+        agree(qkv(2, 2, 6, keys, 4, dtype),
+              with({.causal = causal, .dropout = 0.3}, {.seed = 3, .count = 2, .rates = {0.3, 0.1}}),
+              aligned(tolerance(dtype)));
       }
     }
   }
@@ -41,21 +41,21 @@ TEST_CASE("device attention: rows in shared memory, and longer than that") {
   for (const int64_t keys : {4100, 6200}) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       INFO(keys, " ", std::string(name_of(dtype)));
-      check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 1, 3, keys, 2, dtype), tolerance(dtype));
+      agree(qkv(1, 1, 3, keys, 2, dtype), with({.dropout = 0.2}, {.seed = 3}), aligned(tolerance(dtype)));
     }
   }
-  check_on_device(with({.causal = true, .dropout = 0.2}, {.seed = 3}), qkv(1, 1, 2, 60000, 1, DType::f32),
-                  2e-5);
-  check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 1, 2, 60000, 1, DType::bf16), 3e-2);
-  check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 1, 2, 30000, 1, DType::f32), 2e-5);
-  check_on_device(with({.causal = true}), qkv(1, 1, 7, 30000, 2, DType::f32), 2e-5);
+  agree(qkv(1, 1, 2, 60000, 1, DType::f32), with({.causal = true, .dropout = 0.2}, {.seed = 3}),
+        aligned(2e-5));
+  agree(qkv(1, 1, 2, 60000, 1, DType::bf16), with({.dropout = 0.2}, {.seed = 3}), aligned(3e-2));
+  agree(qkv(1, 1, 2, 30000, 1, DType::f32), with({.dropout = 0.2}, {.seed = 3}), aligned(2e-5));
+  agree(qkv(1, 1, 7, 30000, 2, DType::f32), with({.causal = true}), aligned(2e-5));
 }
 
 TEST_CASE("device attention: rows held in registers by teams of each size") {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
     for (const int64_t keys : {300, 700, 2000, 4000}) {
       INFO(keys, " ", std::string(name_of(dtype)));
-      check_on_device(with({.dropout = 0.2}, {.seed = 3}), qkv(1, 2, 3, keys, 2, dtype), tolerance(dtype));
+      agree(qkv(1, 2, 3, keys, 2, dtype), with({.dropout = 0.2}, {.seed = 3}), aligned(tolerance(dtype)));
     }
   }
 }
@@ -68,7 +68,7 @@ TEST_CASE("device attention: one score is far above the others, wherever it is")
       in[0].fill_(100), in[1].fill_(0);
       for (int64_t head = 0; head < 8; ++head)
         in[1][0][head].select(0, (head * 77 + head / 4) % keys).fill_(100);
-      check_on_device(with({}), in, tolerance(dtype));
+      agree(in, with({}), aligned(tolerance(dtype)));
     }
   }
 }
@@ -78,32 +78,33 @@ TEST_CASE("device attention: padding inside and behind, no key for a sample, no 
       from_values(std::vector<uint8_t>{0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1}, {3, 6})
           .to(DType::boolean);
   for (const bool causal : {false, true}) {
-    check_on_device(with({.causal = causal}, {}, mask), qkv(3, 2, 6, 6, 4, DType::f32), 2e-5);
-    check_on_device(with({.causal = causal, .dropout = 0.4}, {.seed = 1, .count = 3}, mask),
-                    qkv(3, 2, 6, 6, 4, DType::f32), 2e-5);
+    agree(qkv(3, 2, 6, 6, 4, DType::f32), with({.causal = causal}, {}, mask), aligned(2e-5));
+    agree(qkv(3, 2, 6, 6, 4, DType::f32),
+          with({.causal = causal, .dropout = 0.4}, {.seed = 1, .count = 3}, mask), aligned(2e-5));
   }
 }
 
 TEST_CASE("device attention: more passes than one launch has room for, each with its rate") {
   PassOptions passes{.seed = 3, .count = 11, .rates = {}};
   for (int i = 0; i < 11; ++i) passes.rates.push_back(i % 3 * 0.25);
-  check_on_device(with({.dropout = 0.1}, passes), qkv(2, 2, 3, 9, 4, DType::f32), 2e-5);
+  agree(qkv(2, 2, 3, 9, 4, DType::f32), with({.dropout = 0.1}, passes), aligned(2e-5));
   passes.count = 9, passes.first = 2;
-  check_on_device(with({.dropout = 0.1}, passes), qkv(2, 3, 3, 9, 4, DType::f32, 9), 2e-5);
+  agree(qkv(2, 3, 3, 9, 4, DType::f32, 9), with({.dropout = 0.1}, passes), aligned(2e-5));
 }
 
 TEST_CASE("device attention: shared and m-pass inputs mixed") {
   Tensors in = qkv(2, 2, 4, 7, 4, DType::f32);
-  in[1] = random_tensor({2, 2, 7, 4}, DType::f32, 8, 3);
-  check_on_device(with({}), in, 2e-5);
-  check_on_device(with({.dropout = 0.5}, {.seed = 2, .count = 3}), in, 2e-5);
+  in[1] = normal({2, 2, 7, 4}, 8, DType::f32, 3);
+  agree(in, with({}), aligned(2e-5));
+  agree(in, with({.dropout = 0.5}, {.seed = 2, .count = 3}), aligned(2e-5));
 }
 
 TEST_CASE("device attention: heads inside of rows, as layers have them, and other strides") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Tensors in{random_tensor({2, 5, 3 * 2 * 8}, dtype, 1, 2)};
+    const Tensors in{normal({2, 5, 3 * 2 * 8}, 1, dtype, 2)};
     for (const double rate : {0.0, 0.3}) {
-      check_on_device(
+      agree(
+          in,
           [rate](const Tensors& in) {
             const PassContext context({.seed = 1, .count = 2});
             const Tensor heads = in[0].reshape({2, 5, 3, 2, 8}).permute({2, 0, 3, 1, 4});
@@ -111,25 +112,26 @@ TEST_CASE("device attention: heads inside of rows, as layers have them, and othe
                 .transpose(1, 2)
                 .reshape({2, 5, 16});
           },
-          in, tolerance(dtype));
+          aligned(tolerance(dtype)));
     }
     // Columns apart, odd offsets.
-    const Tensors odd{random_tensor({2, 2, 4, 7}, dtype, 1)};
-    check_on_device(
+    const Tensors odd{normal({2, 2, 4, 7}, 1, dtype)};
+    agree(
+        odd,
         [](const Tensors& in) {
           const Tensor x = in[0].slice(3, 1, 7, 2), y = in[0].transpose(2, 3).slice(3, 1, 4).transpose(2, 3);
           return attention(x, y.slice(3, 0, 3), y.slice(3, 3, 6));
         },
-        odd, tolerance(dtype));
+        aligned(tolerance(dtype)));
   }
 }
 
 TEST_CASE("device attention: some heads at a time give what all give") {
   // 2048 x 2048 scores of a head are 16 MiB of f32: four heads of the twelve at a time, two in the backward.
   const Tensors in = qkv(2, 6, 2048, 2048, 1, DType::f32);
-  const Tensors there = on_device(in, device());
+  const Tensors there = leaves_on(device(), in);
   const Tensor all = with({})(there);
-  const Tensor v = random_tensor({2, 6, 2048, 1}, DType::f32, 5).to(device());
+  const Tensor v = normal({2, 6, 2048, 1}, 5).to(device());
   all.backward(v);
   for (const int64_t h : {1, 5}) {
     Tensors one;

@@ -50,8 +50,7 @@ TEST_CASE("device losses: a KL near 0 is not lost to cancellation") {
   for (const int m : {2, 3, 5}) {
     LossCase c = random_case(1, 4, 3000, DType::f32);
     Tensors passes;
-    for (int i = 0; i < m; ++i)
-      passes.push_back(c.logits + random_tensor({4, 3000}, DType::f32, 50 + i) * 1e-3);
+    for (int i = 0; i < m; ++i) passes.push_back(c.logits + normal({4, 3000}, 50 + i) * 1e-3);
     c.logits = stack_passes(passes).detach();
     Tensor host, there;
     const LossParts expected = run(c, kCpu, host), got = run(c, device(), there);
@@ -134,21 +133,22 @@ TEST_CASE("device losses: in place of their logits, linear_rdrop sums over chunk
     for (const bool biased : {true, false}) {
       INFO(std::string(name_of(dtype)), biased ? " with bias" : "");
       const DType parameters = dtype == DType::bf16 ? DType::f32 : dtype;
-      const Tensors inputs{random_tensor({23, 8}, dtype, 1, 2), random_tensor({30, 8}, parameters, 2),
-                           biased ? random_tensor({30}, parameters, 3) : Tensor()};
+      const Tensors inputs{normal({23, 8}, 1, dtype, 2), normal({30, 8}, 2, parameters),
+                           biased ? normal({30}, 3, parameters) : Tensor()};
       const Tensor target = SampleMaker(4, DType::f64, kCpu).integers({23}, 0, 30);
       target.select(0, 7).fill_(-100);
-      check_on_device(
+      agree(
+          inputs,
           [&](const Tensors& in) {
             return linear_rdrop_cross_entropy(in[0], in[1], in[2], target.to(in[0].device()),
                                               {.alpha = 3, .label_smoothing = 0.1})
                 .loss;
           },
-          inputs, dtype == DType::bf16 ? 3e-2 : 5e-5);
+          aligned(dtype == DType::bf16 ? 3e-2 : 5e-5));
     }
   }
   const auto wrong = [](Device where) {
-    return error_of([&] {
+    return message_of<ValueError>([&] {
       linear_rdrop_cross_entropy(zeros({2, 3}).to(where), zeros({4, 3}).to(where), {},
                                  from_values(std::vector<int64_t>{1, 4}, {2}).to(where));
     });
@@ -159,8 +159,7 @@ TEST_CASE("device losses: in place of their logits, linear_rdrop sums over chunk
 TEST_CASE("device losses: many chunks of linear_rdrop equal one") {
   // 64 MiB of logits are a chunk: wide units, of which few fit.
   const int64_t classes = 40000, units = 460;
-  const Tensor hidden = random_tensor({units, 1}, DType::f32, 1).to(device()),
-               weight = random_tensor({classes, 1}, DType::f32, 2).to(device());
+  const Tensor hidden = normal({units, 1}, 1).to(device()), weight = normal({classes, 1}, 2).to(device());
   const Tensor target = SampleMaker(4, DType::f64, kCpu).integers({units}, 0, classes).to(device());
   const LossParts chunks = linear_rdrop_cross_entropy(hidden, weight, {}, target);
   const LossParts whole = rdrop_cross_entropy(matmul(hidden, weight.t()), target);
@@ -176,17 +175,17 @@ TEST_CASE("device losses: regression, its passes, masks and errors") {
       const Tensor mask = from_values(std::vector<uint8_t>(700, 1), {700});
       mask.slice(0, 3, 90).fill_(0);
       for (const bool masked : {false, true}) {
-        check_on_device(
+        agree(
+            {normal({700}, 1, dtype, m), normal({700}, 2, dtype)},
             [&](const Tensors& in) {
               return rdrop_mse(in[0], in[1], {.alpha = 2}, masked ? mask.to(in[0].device()) : Tensor()).loss;
             },
-            {random_tensor({700}, dtype, 1, m), random_tensor({700}, dtype, 2)},
-            dtype == DType::bf16 ? 2e-2 : 2e-6);
+            aligned(dtype == DType::bf16 ? 2e-2 : 2e-6));
       }
     }
   }
   const auto message = [](Device where, bool of_target) {
-    return error_of([&] {
+    return message_of<ValueError>([&] {
       Tensor y = zeros({600}), target = zeros({600});
       (of_target ? target : y).select(0, 300).fill_(kInf);
       y.select(0, 599).fill_(std::nan(""));
@@ -200,22 +199,24 @@ TEST_CASE("device losses: regression, its passes, masks and errors") {
 TEST_CASE("device losses: the other losses, their labels checked on the device") {
   const Tensor target = SampleMaker(4, DType::f64, kCpu).integers({7}, 0, 50);
   target.select(0, 2).fill_(-100);
-  const Tensors x{random_tensor({7, 50}, DType::f32, 3)};
+  const Tensors x{normal({7, 50}, 3)};
   for (const Reduction reduction : {Reduction::mean, Reduction::sum, Reduction::none}) {
-    check_on_device(
+    agree(
+        x,
         [&](const Tensors& in) {
           return cross_entropy(in[0], target.to(in[0].device()),
                                {.label_smoothing = 0.1, .reduction = reduction});
         },
-        x, 2e-5);
-    check_on_device(
+        aligned(2e-5));
+    agree(
+        x,
         [&](const Tensors& in) {
           return nll_loss(log_softmax(in[0], -1), target.to(in[0].device()), reduction);
         },
-        x, 2e-5);
+        aligned(2e-5));
   }
   const auto wrong = [&](Device where, bool fused) {
-    return error_of([&] {
+    return message_of<ValueError>([&] {
       const Tensor labels = from_values(std::vector<int64_t>{0, 3}, {2}).to(where),
                    in = zeros({2, 3}).to(where);
       fused ? cross_entropy(in, labels) : nll_loss(in, labels);
@@ -228,7 +229,7 @@ TEST_CASE("device losses: the gradient itself goes on where the cotangent is the
   const Tensor one = scalar(1);
   CHECK(!holds_one(one));
   Tensor seen;
-  const Tensor x = random_tensor({4, 6}, DType::f32, 1, 2).to(device()).requires_grad_();
+  const Tensor x = normal({4, 6}, 1, DType::f32, 2).to(device()).requires_grad_();
   const Tensor target = zeros({4}, {DType::i64, device()});
   const Tensor loss = rdrop_cross_entropy(x, target).loss;
   loss.register_hook([&](const Tensor& g) {

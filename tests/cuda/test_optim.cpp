@@ -4,7 +4,7 @@
 #include "nn/optim/adam.h"
 #include "nn/optim/clip.h"
 #include "nn/optim/sgd.h"
-#include "on_device.h"
+#include "tests/cuda/compare.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -16,13 +16,12 @@ using MakeOptimizer = std::function<std::unique_ptr<nn::Optimizer>(const std::ve
 // Sizes around vectors and chunks; one that is a view at an odd offset, one empty, some of f64.
 Tensors parameters_on(Device where) {
   Tensors all;
-  for (const int64_t n : {1, 3, 4, 500, 8192, 8193, 20001})
-    all.push_back(random_tensor({n}, DType::f32, n).to(where));
-  all.push_back(random_tensor({1002}, DType::f32, 5).to(where).slice(0, 1, 1001));
+  for (const int64_t n : {1, 3, 4, 500, 8192, 8193, 20001}) all.push_back(normal({n}, n).to(where));
+  all.push_back(normal({1002}, 5).to(where).slice(0, 1, 1001));
   all.push_back(empty({0}, {DType::f32, where}));
-  all.push_back(random_tensor({77}, DType::f64, 6).to(where));
-  all.push_back(random_tensor({2603}, DType::f64, 7).to(where));
-  all.push_back(random_tensor({2607}, DType::f64, 8).to(where).slice(0, 1, 2606));
+  all.push_back(normal({77}, 6, DType::f64).to(where));
+  all.push_back(normal({2603}, 7, DType::f64).to(where));
+  all.push_back(normal({2607}, 8, DType::f64).to(where).slice(0, 1, 2606));
   for (Tensor& x : all) x = x.detach().requires_grad_();
   return all;
 }
@@ -30,7 +29,7 @@ Tensors parameters_on(Device where) {
 // For the i-th parameter; some at odd offsets.
 Tensor gradient_of(const Tensor& p, size_t i, int step) {
   const int64_t n = p.numel(), odd = i >= 7 ? 1 : 0;
-  return random_tensor({n + odd}, p.dtype(), 100 * step + i).to(p.device()).slice(0, odd, n + odd);
+  return normal({n + odd}, 100 * step + i, p.dtype()).to(p.device()).slice(0, odd, n + odd);
 }
 
 void set_gradients(const Tensors& parameters, int step) {
@@ -124,7 +123,7 @@ TEST_CASE("device norm: that of the CPU, in f64, and the same bits twice") {
   CHECK(nn::grad_norm(there) == nn::grad_norm(there));
   CHECK(nn::GradientNorm().norm_tensor(there).to_vector<double>() ==
         std::vector<double>{nn::grad_norm(there), 1});
-  there[0].grad() = random_tensor({1}, DType::f32, 3).to(device()).expand({1});
+  there[0].grad() = normal({1}, 3).to(device()).expand({1});
   CHECK(nn::grad_norm({}) == 0);
 }
 
@@ -133,7 +132,7 @@ TEST_CASE("device norm: of more tensors than a block has threads, each of them c
   for (int i = 0; i < 1100; ++i) {
     const DType dtype = i % 3 == 0 ? DType::f64 : DType::f32;
     host.push_back(zeros({1}, {dtype})), there.push_back(zeros({1}, {dtype, device()}));
-    host[i].grad() = random_tensor({1}, dtype, i), there[i].grad() = host[i].grad().to(device());
+    host[i].grad() = normal({1}, i, dtype), there[i].grad() = host[i].grad().to(device());
   }
   CHECK(nn::grad_norm(there) == doctest::Approx(nn::grad_norm(host)).epsilon(1e-12));
   // Of chunks that a block has one of.
@@ -148,7 +147,7 @@ TEST_CASE(
   for (const double most : {0.5, 1e6}) {
     const Tensors host = parameters_on(kCpu), there = parameters_on(device());
     set_gradients(host, 0), set_gradients(there, 0);
-    const Tensor wide = random_tensor({1}, DType::f32, 3);
+    const Tensor wide = normal({1}, 3);
     host[3].grad() = wide.expand({500}), there[3].grad() = wide.to(device()).expand({500});
     const double expected = nn::clip_grad_norm(host, most);
     CHECK(nn::clip_grad_norm(there, most) == doctest::Approx(expected).epsilon(1e-12));

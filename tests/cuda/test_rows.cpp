@@ -1,6 +1,6 @@
 // Softmaxes and norms: every way in which a row is held (cuda/rows.cuh), and the borders between them.
-#include "on_device.h"
 #include "ops/ops.h"
+#include "tests/cuda/compare.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -17,7 +17,7 @@ Function normalised(int64_t n) {
 }
 Tensors norm_inputs(Shape shape, int64_t n, DType dtype, int passes = 1) {
   shape.push_back(n);
-  return {random_tensor(shape, dtype, 1, passes), random_tensor({n}, dtype, 2), random_tensor({n}, dtype, 3)};
+  return {normal(shape, 1, dtype, passes), normal({n}, 2, dtype), normal({n}, 3, dtype)};
 }
 
 }  // namespace
@@ -26,10 +26,13 @@ TEST_CASE("rows: softmaxes of every width") {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
     for (const int64_t n : kWidths) {
       INFO(n, " values of ", std::string(name_of(dtype)));
-      const Tensors x{random_tensor({5, n}, dtype, n).mul_(3)};
-      check_on_device([](const Tensors& in) { return softmax(in[0], -1); }, x);
-      check_on_device([](const Tensors& in) { return log_softmax(in[0], -1); }, x);
-      check_on_device([](const Tensors& in) { return logsumexp(in[0], {-1}); }, x);
+      const Tensors x{normal({5, n}, n, dtype).mul_(3)};
+      agree(
+          x, [](const Tensors& in) { return softmax(in[0], -1); }, aligned());
+      agree(
+          x, [](const Tensors& in) { return log_softmax(in[0], -1); }, aligned());
+      agree(
+          x, [](const Tensors& in) { return logsumexp(in[0], {-1}); }, aligned());
     }
   }
 }
@@ -37,17 +40,20 @@ TEST_CASE("rows: softmaxes of every width") {
 TEST_CASE("rows: long softmaxes, in shared memory and beyond it") {
   for (const int64_t n : {4097, 5000, 16384, 70000}) {
     INFO(n);
-    const Tensors x{random_tensor({2, n}, DType::f32, n).mul_(3)};
-    check_on_device([](const Tensors& in) { return softmax(in[0], -1); }, x, 2e-5);
-    check_on_device([](const Tensors& in) { return log_softmax(in[0], -1); }, x, 2e-5);
-    check_on_device([](const Tensors& in) { return logsumexp(in[0], {-1}); }, x, 2e-5);
+    const Tensors x{normal({2, n}, n).mul_(3)};
+    agree(
+        x, [](const Tensors& in) { return softmax(in[0], -1); }, aligned(2e-5));
+    agree(
+        x, [](const Tensors& in) { return log_softmax(in[0], -1); }, aligned(2e-5));
+    agree(
+        x, [](const Tensors& in) { return logsumexp(in[0], {-1}); }, aligned(2e-5));
   }
 }
 
 TEST_CASE("rows: -inf, +inf and NaN go where they go on the CPU, in short rows and in long ones") {
   for (const int64_t n : {4, 37, 4096, 4100, 70001}) {
     INFO(n);
-    Tensor x = random_tensor({6, n}, DType::f32, n);
+    Tensor x = normal({6, n}, n);
     x[0].fill_(-kInf);
     x[1].slice(0, 0, n / 2).fill_(-kInf);
     x[2].select(0, n - 1).fill_(kInf);
@@ -79,16 +85,17 @@ TEST_CASE("rows: -inf, +inf and NaN go where they go on the CPU, in short rows a
 
 TEST_CASE("rows: layer norm and RMS norm of every width, with and without weights") {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
-    const double tolerance = dtype == DType::f32 ? 2e-5 : usual_tolerance(dtype);
+    const double tolerance = dtype == DType::f32 ? 2e-5 : kUsual;
     for (const int64_t n : kWidths) {
       if (n == 1) continue;  // layer norm of one value is 0 but for rounding
       INFO(n, " values of ", std::string(name_of(dtype)));
       Tensors inputs = norm_inputs({5}, n, dtype);
-      check_on_device(normalised(n), inputs, tolerance);
-      check_on_device([](const Tensors& in) { return rms_norm(in[0], in[1]); }, {inputs[0], inputs[1]},
-                      tolerance);
+      agree(inputs, normalised(n), aligned(tolerance));
+      agree(
+          {inputs[0], inputs[1]}, [](const Tensors& in) { return rms_norm(in[0], in[1]); },
+          aligned(tolerance));
     }
-    check_on_device(normalised(40), {random_tensor({3, 40}, dtype, 5), {}, {}}, tolerance);
+    agree({normal({3, 40}, 5, dtype), {}, {}}, normalised(40), aligned(tolerance));
   }
 }
 
@@ -96,34 +103,38 @@ TEST_CASE("rows: norms of many rows and passes, whose weights are summed in chun
   for (const int64_t n : {24, 37, 200, 600, 2052}) {
     const int64_t rows = n < 100 ? 300 : 45;
     INFO(rows, " x ", n);
-    check_on_device(normalised(n), norm_inputs({rows}, n, DType::f32, 3), 2e-5);
-    check_on_device(normalised(n), norm_inputs({3 * rows}, n, DType::f64), 1e-11);
+    agree(norm_inputs({rows}, n, DType::f32, 3), normalised(n), aligned(2e-5));
+    agree(norm_inputs({3 * rows}, n, DType::f64), normalised(n), aligned(1e-11));
   }
-  check_on_device(normalised(72), norm_inputs({7, 9}, 72, DType::bf16, 2));
+  agree(norm_inputs({7, 9}, 72, DType::bf16, 2), normalised(72), aligned());
   // More rows than chunks have room for: chunks grow.
-  check_on_device(normalised(4), norm_inputs({140000}, 4, DType::f32), 2e-5);
+  agree(norm_inputs({140000}, 4, DType::f32), normalised(4), aligned(2e-5));
 }
 
 TEST_CASE("rows: a bf16 row with f32 weights, and weights that differ from pass to pass") {
   Tensors inputs = norm_inputs({6}, 80, DType::bf16, 2);
-  inputs[1] = random_tensor({80}, DType::f32, 7, 2), inputs[2] = random_tensor({80}, DType::f32, 8);
-  check_on_device(normalised(80), inputs);
+  inputs[1] = normal({80}, 7, DType::f32, 2), inputs[2] = normal({80}, 8);
+  agree(inputs, normalised(80), aligned());
 }
 
 TEST_CASE("rows: norms of rows beyond shared memory") {
-  check_on_device(normalised(40000), norm_inputs({3}, 40000, DType::f32), 2e-5);
-  check_on_device(normalised(30001), norm_inputs({18}, 30001, DType::f32), 2e-5);
+  agree(norm_inputs({3}, 40000, DType::f32), normalised(40000), aligned(2e-5));
+  agree(norm_inputs({18}, 30001, DType::f32), normalised(30001), aligned(2e-5));
 }
 
 TEST_CASE("rows: views that are not aligned to 16 bytes") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const auto shifted = [](const Tensor& x) { return x.slice(0, 1, x.numel()).reshape({4, 64}); };
-    const Tensors x{random_tensor({257}, dtype, 1)};
-    check_on_device([&](const Tensors& in) { return softmax(shifted(in[0]), -1); }, x);
-    check_on_device([&](const Tensors& in) { return log_softmax(shifted(in[0]), 0); }, x);
-    check_on_device([&](const Tensors& in) { return logsumexp(shifted(in[0]), {-1}); }, x);
-    check_on_device([&](const Tensors& in) { return layer_norm(shifted(in[0]), {64}, in[1], in[2]); },
-                    {x[0], random_tensor({64}, dtype, 2), random_tensor({64}, dtype, 3)}, 2e-2);
+    const Tensors x{normal({257}, 1, dtype)};
+    agree(
+        x, [&](const Tensors& in) { return softmax(shifted(in[0]), -1); }, aligned());
+    agree(
+        x, [&](const Tensors& in) { return log_softmax(shifted(in[0]), 0); }, aligned());
+    agree(
+        x, [&](const Tensors& in) { return logsumexp(shifted(in[0]), {-1}); }, aligned());
+    agree(
+        {x[0], normal({64}, 2, dtype), normal({64}, 3, dtype)},
+        [&](const Tensors& in) { return layer_norm(shifted(in[0]), {64}, in[1], in[2]); }, aligned(2e-2));
   }
 }
 
@@ -131,8 +142,8 @@ TEST_CASE("rows: gradients have the same bits in every run") {
   const Tensors inputs = norm_inputs({200}, 48, DType::f32, 2);
   Tensors first;
   for (int run = 0; run < 2; ++run) {
-    const Tensors there = on_device(inputs, device());
-    normalised(48)(there).backward(random_tensor({200, 48}, DType::f32, 9, 2).to(device()));
+    const Tensors there = leaves_on(device(), inputs);
+    normalised(48)(there).backward(normal({200, 48}, 9, DType::f32, 2).to(device()));
     for (size_t i = 0; i < there.size(); ++i) {
       if (run == 0) first.push_back(there[i].grad().to(kCpu));
       CHECK(same_bits(there[i].grad().to(kCpu), first[i]));

@@ -7,9 +7,8 @@
 #include "autograd/engine.h"
 #include "ops/join.h"
 #include "ops/ops.h"
+#include "tests/cuda/compare.h"
 #include "tests/cudasim/sim.h"
-#include "tests/device.h"
-#include "tests/ops/op_suite.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -17,15 +16,6 @@ using namespace tandem::testing;
 namespace {
 
 bool is_float(const Tensor& x) { return x.defined() && is_floating(x.dtype()); }
-
-Tensors leaves_on(Device device, const Tensors& inputs, bool differentiable) {
-  Tensors result;
-  for (const Tensor& x : inputs) {
-    result.push_back(!x.defined() ? x : x.detach().to(device).clone());
-    if (is_float(x) && differentiable) result.back().requires_grad_();
-  }
-  return result;
-}
 
 // What an operator may lack on the device, with the reason; everything else must be there.
 struct Hole {

@@ -14,15 +14,6 @@ using namespace tandem::testing;
 
 namespace {
 
-data::Batch images(int64_t count, int64_t size) {
-  std::vector<double> pixels(count * size * size);
-  fill_normal(noise_key(9, 0, 0, 0, Purpose::init), 0, 1, pixels.data(), count * size * size);
-  std::vector<int64_t> labels;
-  for (int64_t i = 0; i < count; ++i) labels.push_back(i % 3);
-  return {
-      {from_values(pixels, {count, 1, size, size}).to(DType::f32)}, from_values(labels, {count}), {}, count};
-}
-
 const models::VitConfig kVit{.image_size = 8,
                              .classes = 3,
                              .patch_size = 4,
@@ -42,22 +33,22 @@ TEST_CASE("training on the device: a ViT under every plan, to 1e-4 of the CPU's 
   for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::sequential, nn::Plan::replay}) {
     INFO("plan ", std::string(name_of(plan)));
     check_same_training<models::Vit, VitObjective>(
-        kVit, {images(6, 8)}, {.passes = 3, .alpha = 2, .rates = {0.1, 0.3, 0.5}, .plan = plan}, 1e-4);
+        kVit, {random_images(6, 8)}, {.passes = 3, .alpha = 2, .rates = {0.1, 0.3, 0.5}, .plan = plan}, 1e-4);
   }
 }
 
 TEST_CASE("training on the device: micro-batches are the same step") {
-  check_same_training<models::Vit, VitObjective>(kVit, {images(4, 8), images(3, 8)},
+  check_same_training<models::Vit, VitObjective>(kVit, {random_images(4, 8), random_images(3, 8)},
                                                  {.passes = 2, .alpha = 1}, 1e-4);
 }
 
 TEST_CASE("training on the device: mixed precision") {
   check_same_training<models::Vit, VitObjective>(
-      kVit, {images(6, 8)}, {.passes = 2, .alpha = 1, .precision = DType::bf16}, 5e-3, 2);
+      kVit, {random_images(6, 8)}, {.passes = 2, .alpha = 1, .precision = DType::bf16}, 5e-3, 2);
 }
 
 TEST_CASE("training on the device: a CNN, with running statistics") {
-  check_same_training<models::Cnn, nn::Classification<models::Cnn>>(kCnn, {images(6, 8)},
+  check_same_training<models::Cnn, nn::Classification<models::Cnn>>(kCnn, {random_images(6, 8)},
                                                                     {.passes = 2, .alpha = 1}, 1e-4);
 }
 
@@ -92,7 +83,7 @@ TEST_CASE("training on the device: a model that is moved there is one that was m
     nn::Classification objective(model);
     nn::AdamW optimizer(model.parameters(), {.lr = 1e-3});
     nn::Trainer trainer(objective, optimizer, {.passes = 2, .progress = false});
-    for (int i = 0; i < 2; ++i) trainer.step({images(4, 8)});
+    for (int i = 0; i < 2; ++i) trainer.step({random_images(4, 8)});
     model.to(kCpu);
     return flat_parameters(model);
   };
@@ -149,7 +140,7 @@ std::vector<double> fitted(bool cuda_graph, nn::TrainerOptions options, std::vec
     if (losses) losses->push_back(now.loss);
   };
   struct Images final : data::Dataset {
-    data::Batch all = images(20, 8);
+    data::Batch all = random_images(20, 8);
     int64_t size() const override { return 20; }
     data::Batch batch(std::span<const int64_t> indices, const data::BatchContext&) const override {
       const Tensor rows =
@@ -204,10 +195,10 @@ TEST_CASE("cuda graph: two replays of one step differ by their masks, which are 
   nn::SGD optimizer(model.parameters(), {.lr = 0});  // the weights stay
   nn::Trainer trainer(objective, optimizer, {.passes = 2, .alpha = 1, .cuda_graph = true, .progress = false});
   std::vector<double> losses;
-  for (int i = 0; i < 5; ++i) losses.push_back(trainer.step({images(4, 8)}).loss);
+  for (int i = 0; i < 5; ++i) losses.push_back(trainer.step({random_images(4, 8)}).loss);
   for (int i = 0; i < 5; ++i) {
     const nn::StepResult alone = nn::accumulate_gradients(
-        objective, {images(4, 8)}, {.passes = 2, .alpha = 1, .step = static_cast<uint64_t>(i)});
+        objective, {random_images(4, 8)}, {.passes = 2, .alpha = 1, .step = static_cast<uint64_t>(i)});
     CHECK(losses[i] == alone.loss);
     if (i > 0) CHECK(losses[i] != losses[i - 1]);
   }
@@ -219,20 +210,20 @@ TEST_CASE("cuda graph: a gradient that is not finite changes nothing, and says s
   nn::Classification objective(model);
   nn::AdamW optimizer(model.parameters(), {.lr = 1e-3});
   nn::Trainer trainer(objective, optimizer, {.passes = 2, .cuda_graph = true, .progress = false});
-  for (int i = 0; i < 3; ++i) trainer.step({images(4, 8)});
+  for (int i = 0; i < 3; ++i) trainer.step({random_images(4, 8)});
   const auto before = flat_state(model);
-  data::Batch bad = images(4, 8);
+  data::Batch bad = random_images(4, 8);
   bad.inputs[0].data<float>()[5] = NAN;
   CHECK_THROWS_AS(trainer.step({bad}), ValueError);
   CHECK(flat_state(model) == before);
-  bad = images(4, 8);
+  bad = random_images(4, 8);
   bad.target.data<int64_t>()[1] = 3;
   CHECK_THROWS_WITH_AS(
       trainer.step({bad}),
       "rdrop_cross_entropy: target is 3 at unit 1, expected a class in [0, 3) or ignore_index -100",
       ValueError);
   CHECK(flat_state(model) == before);
-  CHECK(std::isfinite(trainer.step({images(4, 8)}).loss));
+  CHECK(std::isfinite(trainer.step({random_images(4, 8)}).loss));
   CHECK(flat_state(model) != before);
 }
 

@@ -11,13 +11,11 @@
 
 #include "autograd/grad_mode.h"
 #include "ops/ops.h"
-#include "tests/nn/util.h"
+#include "tests/testing.h"
 
 using namespace tandem;
+using namespace tandem::testing;
 using namespace tandem::models;
-using nn::contains;
-using nn::difference;
-using nn::message_of;
 
 namespace {
 
@@ -156,12 +154,9 @@ TEST_CASE("decoding: the other texts of a batch change nothing") {
     CHECK(std::count(together[i].ids.begin(), together[i].ids.end(), 3) == 0);
   }
   CHECK(beam_search(*model, std::vector<Ids>{}, options).empty());
-  CHECK(contains(message_of<ValueError>([&] {
-                   beam_search(*model, {{5}, {}}, options);
-                 }),
-                 "source 1 is empty"));
-  CHECK(contains(message_of<ShapeError>([&] { beam_search(*model, {Ids(16, 5)}, options); }), "17 tokens"));
-  CHECK(contains(message_of<ConfigError>([&] { beam_search(*model, {{5}}, {.beam = 0}); }), "beam"));
+  check_throws<ValueError>("source 1 is empty", [&] { beam_search(*model, {{5}, {}}, options); });
+  check_throws<ShapeError>("17 tokens", [&] { beam_search(*model, {Ids(16, 5)}, options); });
+  check_throws<ConfigError>("beam", [&] { beam_search(*model, {{5}}, {.beam = 0}); });
 }
 
 TEST_CASE("sampling: what temperature, top-k and top-p leave") {
@@ -206,6 +201,6 @@ TEST_CASE("sampling: a pure function of the seed, for any number of texts") {
     const auto end = std::find(text.begin(), text.end(), 3);
     CHECK((end == text.end() ? text.size() == 20 : end == text.end() - 1));
   }
-  CHECK(contains(message_of<ValueError>([&] { sample(*model, {}, 1, options); }), "prompt"));
-  CHECK(contains(message_of<ConfigError>([&] { sample(*model, {3}, 1, {.top_p = 0}); }), "top_p"));
+  check_throws<ValueError>("prompt", [&] { sample(*model, {}, 1, options); });
+  check_throws<ConfigError>("top_p", [&] { sample(*model, {3}, 1, {.top_p = 0}); });
 }

@@ -5,9 +5,11 @@
 #include "models/vit/vit.h"
 #include "nn/optim/adam.h"
 #include "ops/ops.h"
-#include "tests/nn/util.h"
+#include "tests/golden.h"
+#include "tests/testing.h"
 
 using namespace tandem;
+using namespace tandem::testing;
 using namespace tandem::nn;
 
 namespace {

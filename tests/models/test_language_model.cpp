@@ -11,8 +11,9 @@
 #include "autograd/parallel.h"
 #include "autograd/pass_context.h"
 #include "ops/ops.h"
-#include "tests/nn/util.h"
-#include "tests/train/toy.h"
+#include "tests/golden.h"
+#include "tests/nn/train/outcome.h"
+#include "tests/testing.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -45,48 +46,18 @@ data::Batch counting(int64_t count, int64_t size, int64_t length) {
   return {{from_values(in, {count, length})}, from_values(out, {count, length}), {}, count};
 }
 
-struct Outcome {
-  nn::StepResult result;
-  std::vector<double> gradients;
-};
-
-template <class Model, class Objective, class Config>
-Outcome step(const Config& config, const std::vector<data::Batch>& batches, const nn::StepOptions& options,
-             DType dtype = DType::f64) {
-  const nn::InitScope init({.seed = 7, .dtype = dtype});
-  Model model(config);
-  Objective objective(model);
-  Outcome outcome{nn::accumulate_gradients(objective, batches, options), {}};
-  outcome.gradients = flat_gradients(model);
-  return outcome;
-}
-
 // What every model here has to keep, given a function from (batches, options, dtype) to an outcome and
 // batches of the same samples in a tight and a padded form.
 template <class Run>
 void check_plans_and_padding(Run run, const data::Batch& tight, const data::Batch& padded) {
-  nn::StepOptions options{.passes = 3, .alpha = 2, .seed = 3, .step = 5};
-  options.plan = nn::Plan::sequential;
-  const Outcome reference = run({tight, padded}, options, DType::f64);
-  CHECK(reference.result.kl > 1e-4);
-  for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::replay}) {
-    options.plan = plan;
-    const Outcome outcome = run({tight, padded}, options, DType::f64);
-    CHECK(outcome.result.loss == doctest::Approx(reference.result.loss).epsilon(1e-10));
-    CHECK(distance(outcome.gradients, reference.gradients) < 1e-10);
-  }
-  options.plan = nn::Plan::stacked;
+  const nn::StepOptions options{.passes = 3, .alpha = 2, .seed = 3, .step = 5};
+  check_plans([&](const auto& plan) { return run({tight, padded}, plan, DType::f64); }, options, 1e-10);
   const Outcome a = run({tight}, options, DType::f64), b = run({padded}, options, DType::f64);
   CHECK(a.result.units == b.result.units);
   CHECK(a.result.loss == doctest::Approx(b.result.loss).epsilon(1e-12));
   CHECK(distance(a.gradients, b.gradients) < 1e-11);
   // Threads change rounding at most.
-  const int threads = num_threads();
-  set_num_threads(1);
-  const Outcome one = run({padded}, options, DType::f32);
-  set_num_threads(2);
-  const Outcome two = run({padded}, options, DType::f32);
-  set_num_threads(threads);
+  const auto [one, two] = with_one_and_two_threads([&] { return run({padded}, options, DType::f32); });
   CHECK(one.result.loss == doctest::Approx(two.result.loss).epsilon(1e-6));
   CHECK(distance(one.gradients, two.gradients) < 1e-5);
 }
@@ -99,7 +70,7 @@ TEST_CASE("a language model with padding: all plans give the same gradients, and
     config.norm_first = norm_first;
     check_plans_and_padding(
         [&](const std::vector<data::Batch>& batches, const nn::StepOptions& options, DType dtype) {
-          return step<LanguageModel, models::LanguageModeling>(config, batches, options, dtype);
+          return outcome_of<LanguageModel, models::LanguageModeling>(dtype, batches, options, config);
         },
         counting(5, 6, 6), counting(5, 6, 11));
   }
@@ -107,12 +78,12 @@ TEST_CASE("a language model with padding: all plans give the same gradients, and
 
 TEST_CASE("an adaptive softmax is PyTorch's, and its probabilities are of all words") {
   const nn::InitScope init({.dtype = DType::f64});
-  const nn::Json all = nn::golden("encoder.json");
+  const Json all = golden("encoder.json");
   int cases = 0;
-  for (const nn::Json& test : all) {
+  for (const Json& test : all) {
     if (test["model"] != "AdaptiveLogSoftmaxWithLoss") continue;
     ++cases;
-    const nn::Json& config = test["config"];
+    const Json& config = test["config"];
     const auto cutoffs = config["cutoffs"].get<std::vector<int64_t>>();
     struct Root : nn::Module {
     } root;
@@ -121,7 +92,7 @@ TEST_CASE("an adaptive softmax is PyTorch's, and its probabilities are of all wo
     models::AdaptiveSoftmax softmax(root, "softmax", embedding);
     // Their head is ours with the classes under it; their projections are ours turned round.
     const auto theirs = [&](const char* part, const std::string& name) {
-      return nn::golden_tensor(test[part][name]);
+      return golden_tensor(test[part][name]);
     };
     const auto head = [&](const char* part, int64_t begin, int64_t end) {
       return theirs(part, "head.weight").slice(0, begin, end);
@@ -137,31 +108,30 @@ TEST_CASE("an adaptive softmax is PyTorch's, and its probabilities are of all wo
         embedding.tails[i].weight.copy_(theirs("parameters", tail(i, 1)));
       }
     }
-    const Tensor hidden = nn::golden_tensor(test["hidden"]).requires_grad_();
+    const Tensor hidden = golden_tensor(test["hidden"]).requires_grad_();
     const Tensor logs = softmax(hidden);
-    CHECK(nn::difference(logs, nn::golden_tensor(test["output"])) < 1e-10);
+    CHECK(difference(logs, golden_tensor(test["output"])) < 1e-10);
     for (const double total : sum(exp(logs), {-1}).to_vector<double>())
       CHECK(total == doctest::Approx(1).epsilon(1e-12));
-    const LossParts parts = rdrop_cross_entropy(logs, nn::golden_tensor(test["target"]));
-    CHECK(nn::difference(parts.loss, nn::golden_tensor(test["loss"])) < 1e-10);
+    const LossParts parts = rdrop_cross_entropy(logs, golden_tensor(test["target"]));
+    CHECK(difference(parts.loss, golden_tensor(test["loss"])) < 1e-10);
     parts.loss.backward();
-    CHECK(nn::difference(hidden.grad(), nn::golden_tensor(test["hidden_grad"])) < 1e-10);
-    CHECK(nn::difference(embedding.weight.grad(), head("grads", 0, cutoffs[0])) < 1e-10);
-    CHECK(nn::difference(softmax.classes.grad(), head("grads", cutoffs[0], cutoffs[0] + classes)) < 1e-10);
+    CHECK(difference(hidden.grad(), golden_tensor(test["hidden_grad"])) < 1e-10);
+    CHECK(difference(embedding.weight.grad(), head("grads", 0, cutoffs[0])) < 1e-10);
+    CHECK(difference(softmax.classes.grad(), head("grads", cutoffs[0], cutoffs[0] + classes)) < 1e-10);
     for (size_t i = 0; i < cutoffs.size(); ++i) {
-      CHECK(nn::difference(embedding.tails[i].project.grad(),
-                           theirs("grads", tail(i, 0)).transpose(0, 1).contiguous()) < 1e-10);
-      CHECK(nn::difference(embedding.tails[i].weight.grad(), theirs("grads", tail(i, 1))) < 1e-10);
+      CHECK(difference(embedding.tails[i].project.grad(),
+                       theirs("grads", tail(i, 0)).transpose(0, 1).contiguous()) < 1e-10);
+      CHECK(difference(embedding.tails[i].weight.grad(), theirs("grads", tail(i, 1))) < 1e-10);
     }
     // As an input layer: each word's vector, by its cluster.
     const Tensor vectors =
         embedding(from_values(std::vector<int64_t>{cutoffs[0], 1, cutoffs[0] + 1, 2}, {2, 2}));
     CHECK(vectors.shape() == Shape({2, 2, config["dim"].get<int64_t>()}));
-    CHECK(nn::difference(vectors.select(0, 0).select(0, 1), embedding.weight.select(0, 1)) < 1e-12);
-    CHECK(
-        nn::difference(vectors.select(0, 1).select(0, 0),
-                       matmul(embedding.tails[0].project, embedding.tails[0].weight.select(0, 1).unsqueeze(1))
-                           .squeeze(1)) < 1e-12);
+    CHECK(difference(vectors.select(0, 0).select(0, 1), embedding.weight.select(0, 1)) < 1e-12);
+    CHECK(difference(vectors.select(0, 1).select(0, 0),
+                     matmul(embedding.tails[0].project, embedding.tails[0].weight.select(0, 1).unsqueeze(1))
+                         .squeeze(1)) < 1e-12);
   }
   CHECK(cases == 2);
 }
@@ -171,7 +141,7 @@ TEST_CASE("a language model with an adaptive input and softmax: all plans, and p
   config.cutoffs = {6, 10}, config.factor = 2;
   check_plans_and_padding(
       [&](const std::vector<data::Batch>& batches, const nn::StepOptions& options, DType dtype) {
-        return step<LanguageModel, models::LanguageModeling>(config, batches, options, dtype);
+        return outcome_of<LanguageModel, models::LanguageModeling>(dtype, batches, options, config);
       },
       counting(5, 6, 6), counting(5, 6, 11));
   config.cutoffs = {10, 6};

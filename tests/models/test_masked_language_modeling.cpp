@@ -7,7 +7,7 @@
 
 #include "nn/data/masked_texts.h"
 #include "nn/optim/adam.h"
-#include "tests/train/toy.h"
+#include "tests/nn/train/toy.h"
 
 using namespace tandem;
 using namespace tandem::testing;

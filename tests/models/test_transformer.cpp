@@ -8,7 +8,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/pass_context.h"
 #include "nn/optim/adam.h"
-#include "tests/train/toy.h"
+#include "tests/nn/train/outcome.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -56,20 +56,9 @@ data::Batch sentences(int64_t count, int64_t longest, int64_t source, int64_t ta
           count};
 }
 
-struct Outcome {
-  nn::StepResult result;
-  std::vector<double> gradients;
-};
-
-Outcome run(TransformerConfig config, DType dtype, const std::vector<data::Batch>& batches,
+Outcome run(const TransformerConfig& config, DType dtype, const std::vector<data::Batch>& batches,
             const nn::StepOptions& options) {
-  nn::InitScope init({.seed = 7, .dtype = dtype});
-  Transformer model(config);
-  SequenceToSequence objective(model);
-  model.train();
-  Outcome outcome{nn::accumulate_gradients(objective, batches, options), {}};
-  outcome.gradients = flat_gradients(model);
-  return outcome;
+  return outcome_of<Transformer, SequenceToSequence>(dtype, batches, options, config);
 }
 
 TransformerConfig with(bool norm_first, models::Positions positions, int64_t target_vocab, bool tie) {
@@ -101,19 +90,9 @@ Tensor logits_of(Transformer& model, const Tensor& source, const Tensor& target)
 TEST_CASE("an encoder-decoder with padding: all plans give the same gradients") {
   for (const TransformerConfig& config : kVariants) {
     for (const auto& [dtype, tolerance] : {std::pair{DType::f64, 1e-10}, std::pair{DType::f32, 2e-5}}) {
-      nn::StepOptions options{.passes = 3, .alpha = 2, .label_smoothing = 0.1, .seed = 3, .step = 5};
       const std::vector<data::Batch> batches = {sentences(5, 5, 6, 7), sentences(3, 6, 8, 7, 5)};
-      options.plan = nn::Plan::sequential;
-      const Outcome reference = run(config, dtype, batches, options);
-      CHECK(reference.result.kl > 1e-3);
-      for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::replay}) {
-        INFO("plan ", std::string(name_of(plan)));
-        options.plan = plan;
-        const Outcome outcome = run(config, dtype, batches, options);
-        CHECK(outcome.result.units == reference.result.units);
-        CHECK(outcome.result.loss == doctest::Approx(reference.result.loss).epsilon(tolerance));
-        CHECK(distance(outcome.gradients, reference.gradients) < tolerance);
-      }
+      check_plans([&](const auto& options) { return run(config, dtype, batches, options); },
+                  {.passes = 3, .alpha = 2, .label_smoothing = 0.1, .seed = 3, .step = 5}, tolerance, 1e-3);
     }
   }
 }

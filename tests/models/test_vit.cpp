@@ -9,9 +9,10 @@
 #include "nn/data/image_dataset.h"
 #include "nn/nn.h"
 #include "nn/train/trainer.h"
-#include "tests/nn/util.h"
+#include "tests/testing.h"
 
 using namespace tandem;
+using namespace tandem::testing;
 using namespace tandem::nn;
 using models::Cnn;
 using models::Vit;

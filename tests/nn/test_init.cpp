@@ -2,9 +2,10 @@
 #include <cmath>
 
 #include "nn/init.h"
-#include "util.h"
+#include "tests/testing.h"
 
 namespace tandem::nn {
+using namespace testing;
 namespace {
 
 struct Moments {
@@ -13,7 +14,7 @@ struct Moments {
 Moments moments(const Initializer& init, const Shape& shape) {
   const Tensor x = empty(shape, {DType::f64});
   init(x, {42});
-  const auto v = values_of(x);
+  const auto v = values(x);
   double sum = 0, squares = 0;
   for (const double a : v) sum += a, squares += a * a;
   const double n = static_cast<double>(v.size()), mean = sum / n;
@@ -60,8 +61,8 @@ TEST_CASE("init: trunc_normal is cut and keeps its shape inside") {
   CHECK(got.highest > 0.0398);
   // The standard deviation of N(0, 1) given |x| <= 2.
   check_spread(init::trunc_normal(0.02), 0.02 * 0.87962566);
-  CHECK(contains(message_of<ConfigError>([] { init::trunc_normal(0.02, 0); }), "trunc_normal: cut is 0"));
-  CHECK(contains(message_of<ConfigError>([] { init::trunc_normal(-1); }), "trunc_normal: stddev is -1"));
+  check_throws<ConfigError>("trunc_normal: cut is 0", [] { init::trunc_normal(0.02, 0); });
+  check_throws<ConfigError>("trunc_normal: stddev is -1", [] { init::trunc_normal(-1); });
 }
 
 TEST_CASE("init: constants, f32 is f64 rounded, keys differ") {
@@ -71,18 +72,18 @@ TEST_CASE("init: constants, f32 is f64 rounded, keys differ") {
   for (const Initializer& init : {init::normal(), init::trunc_normal(), init::xavier_normal()}) {
     init(wide, {7});
     init(narrow, {7});
-    CHECK(values_of<float>(wide) == values_of<float>(narrow));
+    CHECK(wide.to_vector<float>() == narrow.to_vector<float>());
     init(narrow, {8});
-    CHECK(values_of<float>(wide) != values_of<float>(narrow));
+    CHECK(wide.to_vector<float>() != narrow.to_vector<float>());
   }
 }
 
 TEST_CASE("init: fans need a matrix") {
   CHECK(init::fans({5, 3, 2, 2}).in == 12);
   CHECK(init::fans({5, 3, 2, 2}).out == 20);
-  CHECK(contains(message_of<ShapeError>([] { init::xavier_normal()(empty({3}), {1}); }),
-                 "fans: expected a weight [out, in, ...], got [3]"));
-  CHECK(contains(message_of<DTypeError>([] { InitScope{{.dtype = DType::bf16}}; }), "got bf16"));
+  check_throws<ShapeError>("fans: expected a weight [out, in, ...], got [3]",
+                           [] { init::xavier_normal()(empty({3}), {1}); });
+  check_throws<DTypeError>("got bf16", [] { InitScope{{.dtype = DType::bf16}}; });
 }
 
 }  // namespace

@@ -2,9 +2,10 @@
 #include <set>
 
 #include "tandem.h"
-#include "util.h"
+#include "tests/testing.h"
 
 namespace tandem::nn {
+using namespace testing;
 namespace {
 
 // weight * x, then noise: a layer with all that a module can have.
@@ -60,27 +61,26 @@ TEST_CASE("module: paths and names are those of the tree, in order of registrati
 
 TEST_CASE("module: errors and noise name the module that is run") {
   Model model;
-  CHECK(contains(message_of<ShapeError>([&] { model.forward(zeros({2})); }), "; in stem"));
-  CHECK(contains(message_of<AutogradError>([&] { model.blocks[1](ones({3})); }), "; in blocks.1.a"));
+  check_throws<ShapeError>("; in stem", [&] { model.forward(zeros({2})); });
+  check_throws<AutogradError>("; in blocks.1.a", [&] { model.blocks[1](ones({3})); });
   // Equal weights and inputs, different paths: different masks.
   const PassContext context({.seed = 1});
   const Tensor x = ones({64, 3});
   model.blocks[0].a.initialize("weight", init::ones());
   model.blocks[0].b.initialize("weight", init::ones());
-  CHECK(values_of(model.blocks[0].a(x)) != values_of(model.blocks[0].b(x)));
+  CHECK(values(model.blocks[0].a(x)) != values(model.blocks[0].b(x)));
 }
 
 TEST_CASE("module: a name that is taken, empty or has a dot is refused") {
   Model model;
   for (const char* name : {"stem", "", "a.b"})
-    CHECK(contains(message_of<ConfigError>([&] { Scale(model, name, 1); }), fmt::format("\"{}\"", name)));
-  CHECK(contains(message_of<ConfigError>([&] { model.stem.register_parameter("weight", zeros({1})); }),
-                 "\"weight\" is taken; in stem"));
-  CHECK(
-      contains(message_of<ConfigError>([&] { model.stem.register_buffer("weight", zeros({1})); }), "taken"));
-  CHECK(contains(message_of<ConfigError>([&] { Scale(model.stem, "weight", 1); }), "taken"));
-  CHECK(contains(message_of<DTypeError>([&] { model.register_parameter("w", zeros({1}, {DType::i64})); }),
-                 "expected f32 or f64, got \"w\" i64[1]"));
+    check_throws<ConfigError>(fmt::format("\"{}\"", name), [&] { Scale(model, name, 1); });
+  check_throws<ConfigError>("\"weight\" is taken; in stem",
+                            [&] { model.stem.register_parameter("weight", zeros({1})); });
+  check_throws<ConfigError>("taken", [&] { model.stem.register_buffer("weight", zeros({1})); });
+  check_throws<ConfigError>("taken", [&] { Scale(model.stem, "weight", 1); });
+  check_throws<DTypeError>("expected f32 or f64, got \"w\" i64[1]",
+                           [&] { model.register_parameter("w", zeros({1}, {DType::i64})); });
   CHECK(model.children().size() == 2);  // failed children have gone
 }
 
@@ -122,17 +122,17 @@ TEST_CASE("module: train, eval and zero_grad reach all below") {
 TEST_CASE("module: initial values depend on seed and path alone") {
   const auto stem = [](uint64_t seed) {
     const InitScope scope{{.seed = seed}};
-    return values_of(Model().stem.weight);
+    return values(Model().stem.weight);
   };
   CHECK(stem(1) == stem(1));
   CHECK(stem(1) != stem(2));
   struct Other : Module {
     Scale before{*this, "before", 7}, stem{*this, "stem", 3};
   };
-  CHECK(values_of(Other().stem.weight) == stem(0));
+  CHECK(values(Other().stem.weight) == stem(0));
   Model model;
   std::set<std::vector<double>> distinct;
-  for (const Tensor& parameter : model.parameters()) distinct.insert(values_of(parameter));
+  for (const Tensor& parameter : model.parameters()) distinct.insert(values(parameter));
   CHECK(distinct.size() == 5);
   const InitScope scope{{.dtype = DType::f64}};
   CHECK(Model().stem.weight.dtype() == DType::f64);
@@ -143,11 +143,11 @@ TEST_CASE("module: state_dict is the model's memory, clone is not") {
   const StateDict live = model.state_dict(), kept = clone(live);
   const Tensor before = model.stem.weight.detach().clone();
   model.stem.weight.detach().fill_(5);
-  CHECK(values_of(*find(live, "stem.weight")) == std::vector<double>(3, 5));
-  CHECK(values_of(*find(kept, "stem.weight")) == values_of(before));
+  CHECK(values(*find(live, "stem.weight")) == std::vector<double>(3, 5));
+  CHECK(values(*find(kept, "stem.weight")) == values(before));
   const int64_t version = model.stem.weight.version();
   model.load_state_dict(kept);
-  CHECK(values_of(model.stem.weight) == values_of(before));
+  CHECK(values(model.stem.weight) == values(before));
   CHECK(model.stem.weight.version() > version);
   CHECK(model.stem.weight.requires_grad());
 }
@@ -155,7 +155,7 @@ TEST_CASE("module: state_dict is the model's memory, clone is not") {
 TEST_CASE("module: a state that does not fit is refused whole, naming the tensor") {
   Model model;
   const StateDict good = clone(model.state_dict());
-  const auto before = values_of(model.stem.weight);
+  const auto before = values(model.stem.weight);
   const auto refused = [&]<class E>(const char* text, auto change) {
     StateDict state = good;
     for (auto& entry : state)
@@ -163,7 +163,7 @@ TEST_CASE("module: a state that does not fit is refused whole, naming the tensor
     change(state);
     const std::string message = message_of<E>([&] { model.load_state_dict(state); });
     CHECK_MESSAGE(contains(message, text), message);
-    CHECK(values_of(model.stem.weight) == before);
+    CHECK(values(model.stem.weight) == before);
   };
   refused.operator()<ConfigError>("\"blocks.1.b.count\" i64[] is missing",
                                   [](StateDict& s) { s.pop_back(); });

@@ -6,9 +6,11 @@
 #include "nn/optim/clip.h"
 #include "nn/optim/sgd.h"
 #include "ops/arithmetic.h"
-#include "util.h"
+#include "tests/golden.h"
+#include "tests/testing.h"
 
 namespace tandem::nn {
+using namespace testing;
 namespace {
 
 Tensor parameter(const Tensor& value) { return value.clone().requires_grad_(); }
@@ -82,15 +84,14 @@ TEST_CASE("clip: what is not finite, not contiguous or not there") {
   CHECK(clip_grad_norm({a, b}, 0.5) == doctest::Approx(std::sqrt(6.0) * 1e30));
   CHECK(grad_norm({a}) == doctest::Approx(0.5));
   b.grad() = full({4}, std::numeric_limits<double>::infinity());
-  CHECK(contains(message_of<ValueError>([&] {
-                   clip_grad_norm({a, b}, 1, true);
-                 }),
-                 "clip_grad_norm: the norm of the gradients is inf"));
+  check_throws<ValueError>("clip_grad_norm: the norm of the gradients is inf", [&] {
+    clip_grad_norm({a, b}, 1, true);
+  });
   CHECK(grad_norm({a}) == doctest::Approx(0.5));
   CHECK(std::isinf(clip_grad_norm({a, b}, 1)));
-  CHECK(std::isnan(values_of(b.grad())[0]));
-  CHECK(contains(message_of<ConfigError>([&] { clip_grad_norm({a}, -1); }), "max_norm is -1"));
-  CHECK(contains(message_of<ConfigError>([&] { clip_grad_norm({a}, NAN); }), "max_norm is nan"));
+  CHECK(std::isnan(values(b.grad())[0]));
+  check_throws<ConfigError>("max_norm is -1", [&] { clip_grad_norm({a}, -1); });
+  check_throws<ConfigError>("max_norm is nan", [&] { clip_grad_norm({a}, NAN); });
 }
 
 // Many parameters of sizes around the sweep's chunks, with gradients.
@@ -125,9 +126,9 @@ TEST_CASE("optim: one sweep gives the bits of one parameter at a time, for any n
     }
     for (size_t i = 0; i < parameters.size(); ++i) {
       if (n == 1)
-        expected.push_back(values_of<float>(parameters[i]));
+        expected.push_back(parameters[i].to_vector<float>());
       else
-        CHECK(values_of<float>(parameters[i]) == expected[i]);
+        CHECK(parameters[i].to_vector<float>() == expected[i]);
     }
   }
   CHECK(norms == std::vector<double>(4, norms[0]));
@@ -157,9 +158,9 @@ TEST_CASE("optim: a parameter without a gradient is left alone, its state too") 
   a.grad() = ones({3});
   const int64_t version = a.version();
   optimizer.step();
-  CHECK(values_of(a)[0] < 1);
+  CHECK(values(a)[0] < 1);
   CHECK(a.version() > version);
-  CHECK(values_of(b) == std::vector<double>(3, 1));
+  CHECK(values(b) == std::vector<double>(3, 1));
   CHECK(find(optimizer.state_dict(), "0.steps")->item() == 1);
   CHECK(find(optimizer.state_dict(), "1.steps")->item() == 0);
   CHECK(find(optimizer.state_dict(), "1.exp_avg") == nullptr);
@@ -184,8 +185,8 @@ TEST_CASE("optim: resumed equals uninterrupted, bit for bit") {
       optimizer->step();
       optimizer->zero_grad();
     }
-    auto values = values_of<float>(parameters[0]);
-    for (const float v : values_of<float>(parameters[1])) values.push_back(v);
+    auto values = parameters[0].to_vector<float>();
+    for (const float v : parameters[1].to_vector<float>()) values.push_back(v);
     return values;
   };
   CHECK(run(true) == run(false));
@@ -222,17 +223,17 @@ TEST_CASE("optim: a state that does not fit is refused whole") {
 
 TEST_CASE("optim: options out of range and parameters that cannot be learned") {
   const Tensor a = parameter(ones({2, 3}));
-  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.lr = -1}); }), "SGD: lr is -1"));
-  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.lr = NAN}); }), "SGD: lr is nan"));
-  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.momentum = 1}); }), "SGD: momentum is 1"));
-  CHECK(contains(message_of<ConfigError>([&] { SGD({a}, {.nesterov = true}); }), "SGD: nesterov needs"));
-  CHECK(contains(message_of<ConfigError>([&] { AdamW({a}, {.betas = {0.9, 1.0}}); }), "AdamW: beta2 is 1"));
-  CHECK(contains(message_of<ConfigError>([&] { Adam({a}, {.eps = -1e-8}); }), "Adam: eps is -1e-08"));
-  CHECK(contains(message_of<ConfigError>([&] { Adam({a}, {.weight_decay = -1}); }), "weight_decay is -1"));
-  CHECK(contains(message_of<ConfigError>([&] { Adam({a}).set_lr(INFINITY); }), "Adam: lr is inf"));
-  CHECK(contains(message_of<ConfigError>([&] { Adam({a, a}); }), "parameter 1, f32[2,3], is listed twice"));
-  CHECK(contains(message_of<AutogradError>([&] { Adam({a, ones({2})}); }), "parameter 1, f32[2], is not a"));
-  CHECK(contains(message_of<AutogradError>([&] { Adam({mul(a, a)}); }), "is not a contiguous leaf"));
+  check_throws<ConfigError>("SGD: lr is -1", [&] { SGD({a}, {.lr = -1}); });
+  check_throws<ConfigError>("SGD: lr is nan", [&] { SGD({a}, {.lr = NAN}); });
+  check_throws<ConfigError>("SGD: momentum is 1", [&] { SGD({a}, {.momentum = 1}); });
+  check_throws<ConfigError>("SGD: nesterov needs", [&] { SGD({a}, {.nesterov = true}); });
+  check_throws<ConfigError>("AdamW: beta2 is 1", [&] { AdamW({a}, {.betas = {0.9, 1.0}}); });
+  check_throws<ConfigError>("Adam: eps is -1e-08", [&] { Adam({a}, {.eps = -1e-8}); });
+  check_throws<ConfigError>("weight_decay is -1", [&] { Adam({a}, {.weight_decay = -1}); });
+  check_throws<ConfigError>("Adam: lr is inf", [&] { Adam({a}).set_lr(INFINITY); });
+  check_throws<ConfigError>("parameter 1, f32[2,3], is listed twice", [&] { Adam({a, a}); });
+  check_throws<AutogradError>("parameter 1, f32[2], is not a", [&] { Adam({a, ones({2})}); });
+  check_throws<AutogradError>("is not a contiguous leaf", [&] { Adam({mul(a, a)}); });
 }
 
 }  // namespace

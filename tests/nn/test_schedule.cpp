@@ -1,9 +1,11 @@
 #include <cmath>
 
 #include "nn/optim/schedule.h"
-#include "util.h"
+#include "tests/golden.h"
+#include "tests/testing.h"
 
 namespace tandem::nn {
+using namespace testing;
 namespace {
 
 TEST_CASE("schedule: golden values") {
@@ -61,7 +63,7 @@ TEST_CASE("schedule: bad options are refused") {
   refused("step: step_size is 0", "step", {});
   refused("step: gamma is 0", "step", {.step_size = 1, .gamma = 0});
   refused("step: gamma is 1.5", "step", {.step_size = 1, .gamma = 1.5});
-  CHECK(contains(message_of<ValueError>([] { Schedule()(0); }), "constant: step is 0, steps count from 1"));
+  check_throws<ValueError>("constant: step is 0, steps count from 1", [] { Schedule()(0); });
 }
 
 }  // namespace

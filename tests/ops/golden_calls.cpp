@@ -21,17 +21,10 @@
 #include "ops/softmax.h"
 #include "ops/sort.h"
 #include "ops/views.h"
-#include "tests/ops/golden.h"
+#include "tests/ops/golden_calls.h"
 
 namespace tandem::testing {
 namespace {
-
-using Json = nlohmann::json;
-
-double number(const Json& value) {
-  if (value.is_number()) return value.get<double>();
-  return (value == "-inf" ? -1 : 1) * std::numeric_limits<double>::infinity();
-}
 
 // One dimension, a list of them, or none: all.
 Shape dims(const Json& args, const char* name = "dim") {
@@ -68,7 +61,7 @@ GoldenCall extreme(Tensor (*all)(const Tensor&), ValuesIndices (*along)(const Te
 }
 
 Tensors golden_pow(const Json& args, const Tensors& in) {
-  return {args.contains("exponent") ? pow(in[0], number(args["exponent"])) : pow(in[0], in[1])};
+  return {args.contains("exponent") ? pow(in[0], golden_number(args["exponent"])) : pow(in[0], in[1])};
 }
 
 Tensors golden_clamp(const Json& args, const Tensors& in) {
@@ -108,21 +101,21 @@ Tensors golden_attention(const Json& args, const Tensors& in) {
 
 Tensors golden_layer_norm(const Json& args, const Tensors& in) {
   return {layer_norm(in[0], dims(args, "normalized_shape"), optional(in, 1), optional(in, 2),
-                     number(args["eps"]))};
+                     golden_number(args["eps"]))};
 }
 
 Tensors golden_group_norm(const Json& args, const Tensors& in) {
   return {group_norm(in[0], args["num_groups"].get<int64_t>(), optional(in, 1), optional(in, 2),
-                     number(args["eps"]))};
+                     golden_number(args["eps"]))};
 }
 
 Tensors golden_batch_norm(const Json& args, const Tensors& in) {
   const bool training = args["training"].get<bool>();
   const BatchStatistics running{in[3].clone(), in[4].clone()};
-  const double eps = number(args["eps"]);
+  const double eps = golden_number(args["eps"]);
   if (!training) return {batch_norm(in[0], running, in[1], in[2], false, eps), running.mean, running.var};
   const auto [y, batch] = batch_norm_training(in[0], in[1], in[2], eps);
-  update_running(running, batch, number(args["momentum"]));
+  update_running(running, batch, golden_number(args["momentum"]));
   return {y, running.mean, running.var};
 }
 
@@ -151,7 +144,7 @@ Tensors golden_embedding(const Json& args, const Tensors& in) {
 }
 
 RDropOptions rdrop_options(const Json& args) {
-  return {.alpha = number(args["alpha"]),
+  return {.alpha = golden_number(args["alpha"]),
           .label_smoothing = args.value("label_smoothing", 0.0),
           .ignore_index = args.value("ignore_index", int64_t{-100}),
           .divisor = args.value("divisor", 0.0)};
@@ -203,14 +196,15 @@ const std::map<std::string, GoldenCall>& golden_calls() {
        }},
       {"leaky_relu",
        [](const Json& a, const Tensors& in) {
-         return Tensors{leaky_relu(in[0], number(a["negative_slope"]))};
+         return Tensors{leaky_relu(in[0], golden_number(a["negative_slope"]))};
        }},
-      {"elu", [](const Json& a, const Tensors& in) { return Tensors{elu(in[0], number(a["alpha"]))}; }},
+      {"elu",
+       [](const Json& a, const Tensors& in) { return Tensors{elu(in[0], golden_number(a["alpha"]))}; }},
       {"clamp", golden_clamp},
       {"where", [](const Json&, const Tensors& in) { return Tensors{where(in[0], in[1], in[2])}; }},
       {"masked_fill",
        [](const Json& a, const Tensors& in) {
-         return Tensors{masked_fill(in[0], in[1], number(a["value"]))};
+         return Tensors{masked_fill(in[0], in[1], golden_number(a["value"]))};
        }},
       {"eq", binary(eq)},
       {"ne", binary(ne)},
@@ -252,7 +246,7 @@ const std::map<std::string, GoldenCall>& golden_calls() {
       {"layer_norm", golden_layer_norm},
       {"rms_norm",
        [](const Json& a, const Tensors& in) {
-         return Tensors{rms_norm(in[0], optional(in, 1), number(a["eps"]))};
+         return Tensors{rms_norm(in[0], optional(in, 1), golden_number(a["eps"]))};
        }},
       {"group_norm", golden_group_norm},
       {"batch_norm", golden_batch_norm},
@@ -272,7 +266,7 @@ const std::map<std::string, GoldenCall>& golden_calls() {
        }},
       {"pad",
        [](const Json& a, const Tensors& in) {
-         return Tensors{pad(in[0], a["pad"].get<std::vector<int64_t>>(), number(a["value"]))};
+         return Tensors{pad(in[0], a["pad"].get<std::vector<int64_t>>(), golden_number(a["value"]))};
        }},
       {"permute", [](const Json& a, const Tensors& in) { return Tensors{permute(in[0], dims(a, "dims"))}; }},
       {"reshape", [](const Json& a, const Tensors& in) { return Tensors{reshape(in[0], dims(a, "shape"))}; }},

@@ -1,11 +1,9 @@
 #include "ops/arithmetic.h"
 #include "ops/losses.h"
-#include "tests/ops/golden.h"
+#include "tests/ops/golden_calls.h"
 
 namespace tandem::testing {
 namespace {
-
-using Json = nlohmann::json;
 
 Reduction reduction(const Json& args) {
   const std::string name = args["reduction"];

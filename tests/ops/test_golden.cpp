@@ -2,32 +2,13 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <fstream>
 
-#include "tests/ops/golden.h"
+#include "tests/ops/golden_calls.h"
 
 using namespace tandem;
 using namespace tandem::testing;
-using Json = nlohmann::json;
 
 namespace {
-
-Json golden_file() {
-  std::ifstream file(TANDEM_GOLDEN "/ops.json");
-  REQUIRE(file.good());
-  return Json::parse(file);
-}
-
-Tensor read(const Json& tensor) {
-  std::vector<double> values;
-  for (const Json& v : tensor["data"]) {
-    values.push_back(v.is_number() ? v.get<double>() : (v == "-inf" ? -1 : 1) * HUGE_VAL);
-  }
-  const DType dtype = tensor["dtype"] == "f64"   ? DType::f64
-                      : tensor["dtype"] == "i64" ? DType::i64
-                                                 : DType::boolean;
-  return from_values(values, tensor["shape"].get<std::vector<int64_t>>()).to(dtype);
-}
 
 double largest(const std::vector<double>& values) {
   double result = 0;
@@ -54,17 +35,17 @@ void check_case(const GoldenCall& call, const Json& golden) {
   double scale = 0;  // of all gradients: some true ones are 0
   for (size_t i = 0; i < golden["inputs"].size(); ++i) {
     const Json& gradient = golden["grads"][i];
-    const Tensor x = read(golden["inputs"][i]);
+    const Tensor x = golden_tensor(golden["inputs"][i]);
     inputs.push_back(gradient.is_null() ? x : x.requires_grad_());
-    gradients.push_back(gradient.is_null() ? Tensor() : read(gradient));
+    gradients.push_back(gradient.is_null() ? Tensor() : golden_tensor(gradient));
     if (!gradient.is_null()) scale = std::max(scale, largest(gradients[i].to_vector<double>()));
   }
   const Tensors outputs = call(golden["args"], inputs);
   REQUIRE(outputs.size() == golden["outputs"].size());
   for (size_t i = 0; i < outputs.size(); ++i) {
-    compare(outputs[i].detach(), read(golden["outputs"][i]), 0, "output " + std::to_string(i));
+    compare(outputs[i].detach(), golden_tensor(golden["outputs"][i]), 0, "output " + std::to_string(i));
     const Json& cotangent = golden["cotangents"][i];
-    if (!cotangent.is_null()) outputs[i].backward(read(cotangent), {.retain_graph = true});
+    if (!cotangent.is_null()) outputs[i].backward(golden_tensor(cotangent), {.retain_graph = true});
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (gradients[i].defined())
@@ -76,16 +57,16 @@ void check_case(const GoldenCall& call, const Json& golden) {
 
 TEST_CASE("ops agree with golden values, forward and gradients") {
   std::map<std::string, int> seen;
-  for (const Json& golden : golden_file()) {
-    const std::string op = golden["op"];
+  for (const Json& test : golden("ops.json")) {
+    const std::string op = test["op"];
     const int number = seen[op]++;
-    INFO("op ", op, ", case ", number, ", args ", golden["args"].dump());
+    INFO("op ", op, ", case ", number, ", args ", test["args"].dump());
     const auto call = golden_calls().find(op);
     const bool unwritten = golden_unwritten().count(op) > 0;
     CHECK_MESSAGE((call != golden_calls().end()) != unwritten, "is either called or listed as unwritten");
     if (call == golden_calls().end()) continue;
     try {
-      check_case(call->second, golden);
+      check_case(call->second, test);
     } catch (const Error& error) {
       FAIL_CHECK(std::string(error.what()));
     }

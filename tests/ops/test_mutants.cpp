@@ -48,7 +48,7 @@ Function custom(const Forward& f, const Vjp& rule) {
   return [=](const Tensors& in) { return apply<Custom>(in, f, rule); };
 }
 
-Tensor normal(const Shape& shape, uint64_t seed = 1) {
+Tensor normal64(const Shape& shape, uint64_t seed = 1) {
   return SampleMaker(seed, DType::f64, kCpu).normal(shape);
 }
 
@@ -75,7 +75,7 @@ TEST_CASE("mutant: a derivative scaled by 1.01, and by 1.00001") {
   for (double factor : {1.01, 1.00001}) {
     check_caught(f, right,
                  [=](const Tensor& g, const Tensors& in) { return Tensors{g * exp(in[0]) * factor}; },
-                 {normal({3, 4})});
+                 {normal64({3, 4})});
   }
 }
 
@@ -83,7 +83,7 @@ TEST_CASE("mutant: a dropped term of a product rule") {
   check_caught(
       [](const Tensors& in) { return in[0] * sin(in[0]); },
       [](const Tensor& g, const Tensors& in) { return Tensors{g * (sin(in[0]) + in[0] * cos(in[0]))}; },
-      [](const Tensor& g, const Tensors& in) { return Tensors{g * in[0] * cos(in[0])}; }, {normal({5})});
+      [](const Tensor& g, const Tensors& in) { return Tensors{g * in[0] * cos(in[0])}; }, {normal64({5})});
 }
 
 TEST_CASE("mutant: a swapped sign") {
@@ -94,7 +94,7 @@ TEST_CASE("mutant: a swapped sign") {
                [](const Tensor& g, const Tensors&) {
                  return Tensors{g, g};
                },
-               {normal({3}), normal({3}, 2)});
+               {normal64({3}), normal64({3}, 2)});
 }
 
 TEST_CASE("mutant: the gradients of two inputs exchanged") {
@@ -105,14 +105,14 @@ TEST_CASE("mutant: the gradients of two inputs exchanged") {
                [](const Tensor& g, const Tensors& in) {
                  return Tensors{g * in[0], g * in[1]};
                },
-               {normal({3}), normal({3}, 2)});
+               {normal64({3}), normal64({3}, 2)});
 }
 
 TEST_CASE("mutant: softmax without the term of its row") {
   check_caught(
       [](const Tensors& in) { return softmax(in[0], -1); },
       [](const Tensor& g, const Tensors& in) { return Tensors{softmax_rule(g, softmax(in[0], -1))}; },
-      [](const Tensor& g, const Tensors& in) { return Tensors{g * softmax(in[0], -1)}; }, {normal({3, 4})});
+      [](const Tensor& g, const Tensors& in) { return Tensors{g * softmax(in[0], -1)}; }, {normal64({3, 4})});
 }
 
 TEST_CASE("mutant: a softmax that a cotangent of ones cannot tell from the right one") {
@@ -123,7 +123,7 @@ TEST_CASE("mutant: a softmax that a cotangent of ones cannot tell from the right
   const Vjp wrong = [](const Tensor& g, const Tensors& in) {
     return Tensors{softmax(in[0], -1) * (g - mean(g, {-1}, true))};
   };
-  const Tensor x = normal({3, 4});
+  const Tensor x = normal64({3, 4});
   for (const Vjp& rule : {right, wrong}) {
     const Tensor leaf = x.clone().requires_grad_();
     custom(f, rule)({leaf}).backward(ones({3, 4}, {DType::f64}));
@@ -139,14 +139,14 @@ TEST_CASE("mutant: the gradient of only one use of x in f(x, x)") {
   auto squared = [&](const Vjp& rule) {
     return [f = custom(product, rule)](const Tensors& in) { return f({in[0], in[0]}); };
   };
-  CHECK(gradcheck(squared(both), {normal({4})}).passed);
-  CHECK_FALSE(gradcheck(squared(first), {normal({4})}).passed);
+  CHECK(gradcheck(squared(both), {normal64({4})}).passed);
+  CHECK_FALSE(gradcheck(squared(first), {normal64({4})}).passed);
 }
 
 TEST_CASE("mutant: a broadcast input that gets the mean, or the first, of what must be summed") {
   const Forward f = [](const Tensors& in) { return in[0] + in[1]; };
   const Vjp right = [](const Tensor& g, const Tensors&) { return Tensors{g, sum(g, {0})}; };
-  const Tensors inputs{normal({3, 4}), normal({4}, 2)};
+  const Tensors inputs{normal64({3, 4}), normal64({4}, 2)};
   check_caught(
       f, right,
       [](const Tensor& g, const Tensors&) {
@@ -170,7 +170,7 @@ TEST_CASE("mutant: passes that get each other's gradient, which one pass does no
     const Tensor first = stack_passes(passes);
     return Tensors{first * in[1], first * in[0]};
   };
-  const Tensor x = normal({4}), y = normal({4}, 2);
+  const Tensor x = normal64({4}), y = normal64({4}, 2);
   CHECK(gradcheck(custom(f, wrong), {x, y}).passed);
   check_caught(f, right, wrong, {several_passes(x, 3, 5), y});
 }
@@ -183,7 +183,7 @@ TEST_CASE("mutant: a transposed gradient of a square matrix") {
                [](const Tensor& g, const Tensors& in) {
                  return Tensors{matmul(in[1], g.t()), matmul(in[0].t(), g)};
                },
-               {normal({3, 3}), normal({3, 3}, 2)});
+               {normal64({3, 3}), normal64({3, 3}, 2)});
 }
 
 TEST_CASE("mutant: one element forgotten, which the report names") {
@@ -192,8 +192,8 @@ TEST_CASE("mutant: one element forgotten, which the report names") {
   const Vjp wrong = [](const Tensor& g, const Tensors& in) {
     return Tensors{pad(slice(g * in[0] * 2, 0, 0, 8), {0, 1})};
   };
-  check_caught(f, right, wrong, {normal({9})});
-  const std::string message = gradcheck(custom(f, wrong), {normal({9})}).message;
+  check_caught(f, right, wrong, {normal64({9})});
+  const std::string message = gradcheck(custom(f, wrong), {normal64({9})}).message;
   CHECK_MESSAGE(message.find("d output[8] / d input[8]") != std::string::npos, message);
 }
 
@@ -201,7 +201,7 @@ TEST_CASE("mutant: cotangents handed back one place off") {
   check_caught([](const Tensors& in) { return flip(in[0], {0}); },
                [](const Tensor& g, const Tensors&) { return Tensors{flip(g, {0})}; },
                [](const Tensor& g, const Tensors&) { return Tensors{roll(flip(g, {0}), {1}, {0})}; },
-               {normal({6})});
+               {normal64({6})});
 }
 
 TEST_CASE("mutant: relu that lets every cotangent through") {
@@ -214,7 +214,7 @@ TEST_CASE("mutant: relu that lets every cotangent through") {
 TEST_CASE("mutant: a mean that forgets to divide") {
   check_caught([](const Tensors& in) { return mean(in[0], {1}, true); },
                [](const Tensor& g, const Tensors&) { return Tensors{g * 0.25}; },
-               [](const Tensor& g, const Tensors&) { return Tensors{g}; }, {normal({3, 4})});
+               [](const Tensor& g, const Tensors&) { return Tensors{g}; }, {normal64({3, 4})});
 }
 
 TEST_CASE("mutant: a derivative through bf16, and a forward through f32") {
@@ -223,7 +223,7 @@ TEST_CASE("mutant: a derivative through bf16, and a forward through f32") {
   const Vjp coarse = [](const Tensor& g, const Tensors& in) {
     return Tensors{(g.to(DType::bf16) * in[0].to(DType::bf16) * 2).to(DType::f64)};
   };
-  const Tensors inputs{normal({3, 4})};
+  const Tensors inputs{normal64({3, 4})};
   check_caught(f, right, coarse, inputs);
   const Forward narrow = [](const Tensors& in) { return square(in[0].to(DType::f32)).to(DType::f64); };
   CHECK_FALSE(gradcheck(custom(narrow, right), inputs).passed);
@@ -234,7 +234,7 @@ TEST_CASE("mutant: a derivative that is NaN") {
       [](const Tensors& in) { return square(in[0]); },
       [](const Tensor& g, const Tensors& in) { return Tensors{g * in[0] * 2}; },
       [](const Tensor& g, const Tensors&) { return Tensors{g * std::numeric_limits<double>::quiet_NaN()}; },
-      {normal({3})});
+      {normal64({3})});
 }
 
 TEST_CASE("mutant: a right first derivative whose own derivative misses a term") {
@@ -251,7 +251,7 @@ TEST_CASE("mutant: a right first derivative whose own derivative misses a term")
       return Tensors{custom(gradient, second)({g, in[0]})};
     });
   };
-  const Tensors inputs{normal({4})};
+  const Tensors inputs{normal64({4})};
   CHECK(gradcheck(with(whole), inputs, {.second_order = true}).passed);
   CHECK(gradcheck(with(part), inputs).passed);  // nothing is wrong to first order
   const GradcheckResult second = gradcheck(with(part), inputs, {.second_order = true});

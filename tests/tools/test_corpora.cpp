@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <set>
 
-#include "tests/data/util.h"
+#include "tests/files.h"
 #include "tools/corpora/corpus.h"
 #include "tools/corpora/unicode.h"
 
 namespace tandem::data {
+using namespace testing;
 namespace {
 
 std::vector<std::string> all_lines(const Splits& s) {
@@ -100,10 +101,10 @@ TEST_CASE("corpora: synopses are joined, cleaned and split by source package") {
   CHECK(splits.train == by_source.train);
   CHECK(splits.test == by_source.test);
   const std::string message =
-      io_error([&] { synopses(kPackages, english + "Package: broken\n\n", italian); });
+      message_of<IoError>([&] { synopses(kPackages, english + "Package: broken\n\n", italian); });
   CHECK_MESSAGE(contains(message, "Translation-en:"), message);
-  CHECK(contains(io_error([&] { synopses("", english, italian); }), "Packages: no package"));
-  CHECK(contains(io_error([&] { synopses(kPackages, "junk", italian); }), "Translation-en:1"));
+  CHECK(contains(message_of<IoError>([&] { synopses("", english, italian); }), "Packages: no package"));
+  CHECK(contains(message_of<IoError>([&] { synopses(kPackages, "junk", italian); }), "Translation-en:1"));
 }
 
 TEST_CASE("corpora: one summary for each source package, of the shortest name") {
@@ -126,11 +127,12 @@ TEST_CASE("corpora: supersenses are the files of WordNet's glosses") {
   const std::string verbs = synset("00000009", "29", {}, "caf\xe9 goes here");
   CHECK(all_lines(supersense(nouns, verbs)) ==
         std::vector<std::string>{"noun.animal\ta kind of dog", "verb.body\tcafé goes here"});
-  CHECK(
-      contains(io_error([&] { supersense("00000001 99 n 01 word 0 000 | text\n", verbs); }), "data.noun:1"));
-  CHECK(contains(io_error([&] { supersense("00000001 05 n 01 word 0 002 @ 1 n 0 | text\n", verbs); }),
+  CHECK(contains(message_of<IoError>([&] { supersense("00000001 99 n 01 word 0 000 | text\n", verbs); }),
                  "data.noun:1"));
-  CHECK(contains(io_error([&] { supersense("", verbs); }), "data.noun: no synsets"));
+  CHECK(contains(
+      message_of<IoError>([&] { supersense("00000001 05 n 01 word 0 002 @ 1 n 0 | text\n", verbs); }),
+      "data.noun:1"));
+  CHECK(contains(message_of<IoError>([&] { supersense("", verbs); }), "data.noun: no synsets"));
 }
 
 TEST_CASE("corpora: similarity of glosses is Wu and Palmer's, and the splits share none") {
@@ -182,7 +184,7 @@ TEST_CASE("corpora: help pages give pairs of sentences") {
   CHECK(all_lines(help_pairs(english, german)) ==
         std::vector<std::string>{"Press the key & wait.\tDrücken Sie die Taste.",
                                  "Then it opens.\tÖffnen Sie es."});
-  CHECK(contains(io_error([&] { help_pairs({}, german); }), "no paragraphs"));
+  CHECK(contains(message_of<IoError>([&] { help_pairs({}, german); }), "no paragraphs"));
 }
 
 TEST_CASE("corpora: lines out of an R database") {
@@ -195,7 +197,7 @@ TEST_CASE("corpora: lines out of an R database") {
         std::vector<std::string>{""});  // not available
   for (size_t size = 0; size < good.size(); ++size) {
     if (size == emma.size() || size == emma.size() + numbers.size()) continue;  // whole objects
-    CHECK(contains(io_error([&] { r_lines(good.substr(0, size)); }), "Rdata.rdb"));
+    CHECK(contains(message_of<IoError>([&] { r_lines(good.substr(0, size)); }), "Rdata.rdb"));
   }
   // Whatever the bytes are, it is read or refused.
   for (size_t at = 0; at < good.size(); ++at) {

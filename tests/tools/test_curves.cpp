@@ -1,11 +1,12 @@
 #include <cstdlib>
 
 #include "nn/data/png.h"
-#include "tests/data/util.h"
+#include "tests/files.h"
 #include "tools/corpora/process.h"
 #include "tools/tandem/curves.h"
 
 namespace tandem::data {
+using namespace testing;
 namespace {
 
 const std::string kHeader = "epoch,step,split,loss,ce,kl,accuracy,lr,alpha,samples_per_s,seconds,metric\n";
@@ -55,7 +56,9 @@ TEST_CASE("curves: without gnuplot it says so") {
 TEST_CASE("curves: metrics that cannot be read") {
   Scratch scratch;
   const std::string csv = scratch.file("metrics.csv");
-  const auto error = [&] { return io_error([&] { draw_curves(csv, scratch.file("a.png"), ""); }); };
+  const auto error = [&] {
+    return message_of<IoError>([&] { draw_curves(csv, scratch.file("a.png"), ""); });
+  };
   CHECK(contains(error(), csv + ": there is no such file"));
   write_file(csv, "epoch,step\n");
   CHECK(contains(error(), csv + ": line 1: expected one column split"));

@@ -2,11 +2,12 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "tests/data/util.h"
+#include "tests/files.h"
 #include "tools/corpora/debian.h"
 #include "tools/corpora/process.h"
 
 namespace tandem::data {
+using namespace testing;
 namespace {
 
 class ScopedVariable {
@@ -65,7 +66,7 @@ struct Mirror : Scratch {
     fetch_debian_files(packages, dir, cache, [&](const std::string& line) { notices.push_back(line); });
   }
   std::string error() {
-    return io_error([&] { fetch(); });
+    return message_of<IoError>([&] { fetch(); });
   }
   int64_t calls() const {
     const std::string text = std::filesystem::exists(log) ? bytes_of(log) : "";
@@ -178,7 +179,8 @@ TEST_CASE("process: arguments, output, status and folder") {
   CHECK(result.status == 3);
   CHECK(result.output == "a 'b' $c\nerr\n" + std::filesystem::canonical(scratch.path()).string() + "\n");
   CHECK(run_process({"sh", "-c", "kill -9 $$"}).status == 128 + 9);
-  CHECK(contains(io_error([] { run_process({"no-such-program"}); }), "no-such-program cannot be started"));
+  CHECK(contains(message_of<IoError>([] { run_process({"no-such-program"}); }),
+                 "no-such-program cannot be started"));
   CHECK(has_program("sh"));
   CHECK(!has_program("no-such-program"));
 }

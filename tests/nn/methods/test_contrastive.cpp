@@ -6,8 +6,8 @@
 #include "autograd/gradcheck.h"
 #include "models/transformer/text_encoder.h"
 #include "nn/metrics/scores.h"
-#include "tests/nn/util.h"
-#include "tests/train/toy.h"
+#include "tests/nn/train/toy.h"
+#include "tests/testing.h"
 
 using namespace tandem;
 using namespace tandem::nn;

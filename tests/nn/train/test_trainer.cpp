@@ -11,7 +11,7 @@
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
 #include "nn/train/run_folder.h"
-#include "tests/train/toy.h"
+#include "tests/nn/train/toy.h"
 
 using namespace tandem;
 using namespace tandem::testing;

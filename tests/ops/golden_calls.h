@@ -3,23 +3,22 @@
 
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 
-#include "autograd/tensor.h"
+#include "tests/golden.h"
 
 namespace tandem::testing {
 
 // PyTorch's arguments and inputs in PyTorch's order -> its outputs.
-using GoldenCall = std::function<Tensors(const nlohmann::json& args, const Tensors& inputs)>;
+using GoldenCall = std::function<Tensors(const Json& args, const Tensors& inputs)>;
 
 // In golden_losses.cpp.
-Tensors golden_cross_entropy(const nlohmann::json& args, const Tensors& inputs);
-Tensors golden_nll_loss(const nlohmann::json& args, const Tensors& inputs);
-Tensors golden_mse_loss(const nlohmann::json& args, const Tensors& inputs);
-Tensors golden_binary_cross_entropy(const nlohmann::json& args, const Tensors& inputs);
-Tensors golden_kl_div(const nlohmann::json& args, const Tensors& inputs);
+Tensors golden_cross_entropy(const Json& args, const Tensors& inputs);
+Tensors golden_nll_loss(const Json& args, const Tensors& inputs);
+Tensors golden_mse_loss(const Json& args, const Tensors& inputs);
+Tensors golden_binary_cross_entropy(const Json& args, const Tensors& inputs);
+Tensors golden_kl_div(const Json& args, const Tensors& inputs);
 
 // Every golden op that we have, by its name in the file.
 const std::map<std::string, GoldenCall>& golden_calls();

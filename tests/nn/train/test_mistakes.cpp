@@ -7,7 +7,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/pass_context.h"
 #include "nn/optim/sgd.h"
-#include "tests/train/toy.h"
+#include "tests/nn/train/toy.h"
 
 using namespace tandem;
 using namespace tandem::testing;

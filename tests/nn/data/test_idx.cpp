@@ -2,9 +2,10 @@
 
 #include "nn/data/fashion_mnist.h"
 #include "nn/data/idx.h"
-#include "tests/data/util.h"
+#include "tests/files.h"
 
 namespace tandem::data {
+using namespace testing;
 namespace {
 
 std::string word(uint32_t value) {
@@ -30,7 +31,7 @@ struct Pair : Scratch {
     write_file(labels, kLabels);
   }
   std::string error() const {
-    return io_error([&] { read_idx(images, labels, kClasses); });
+    return message_of<IoError>([&] { read_idx(images, labels, kClasses); });
   }
 };
 
@@ -63,8 +64,8 @@ TEST_CASE("idx: what is wrong is named with its place") {
     CHECK(pair.error() == "read_idx: " + pair.images + ": 3 images, but 2 labels in " + pair.labels);
   }
   SUBCASE("files handed over in the wrong order") {
-    CHECK(contains(io_error([&] { read_idx(pair.labels, pair.images, kClasses); }),
-                   pair.images + ": at byte 0: magic number is 00000803, expected 00000801"));
+    check_throws<IoError>(pair.images + ": at byte 0: magic number is 00000803, expected 00000801",
+                          [&] { read_idx(pair.labels, pair.images, kClasses); });
   }
   SUBCASE("another element type") {
     write_file(pair.images, word(0xd03) + kImages.substr(4));
@@ -130,7 +131,8 @@ TEST_CASE("fashion_mnist_sources: files of a folder come first") {
 TEST_CASE("fashion_mnist_sources: where files are missing, the error names them and the command") {
   if (has_fashion_mnist(kFashionMnistInstalled)) return;
   Scratch scratch;
-  const std::string dir = scratch.folder("empty"), message = io_error([&] { fashion_mnist_sources(dir); });
+  const std::string dir = scratch.folder("empty"),
+                    message = message_of<IoError>([&] { fashion_mnist_sources(dir); });
   CHECK_MESSAGE(contains(message, "t10k-labels-idx1-ubyte"), message);
   CHECK_MESSAGE(contains(message, "tandem data fashion-mnist " + dir), message);
 }

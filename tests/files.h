@@ -1,18 +1,16 @@
 // Small files for the readers to read, and what each reader must do with damaged ones.
 #pragma once
 
-#include <doctest/doctest.h>
-
 #include <filesystem>
 #include <fstream>
 #include <string>
 
-#include "autograd/error.h"
 #include "nn/io/files.h"
+#include "tests/testing.h"
 
-namespace tandem::data {
+namespace tandem::testing {
 
-struct Scratch : TemporaryFolder {
+struct Scratch : data::TemporaryFolder {
   Scratch() : TemporaryFolder(std::filesystem::temp_directory_path().string()) {}
   std::string file(const std::string& name) const { return path() + "/" + name; }
   std::string folder(const std::string& name) const {
@@ -21,22 +19,7 @@ struct Scratch : TemporaryFolder {
   }
 };
 
-inline std::string bytes_of(const std::string& file) { return read_file("test", file, 1 << 30); }
-
-// The message of the IoError that `run` must throw.
-template <class F>
-std::string io_error(F run) {
-  try {
-    run();
-  } catch (const IoError& error) {
-    return error.what();
-  }
-  return "no IoError";
-}
-
-inline bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+inline std::string bytes_of(const std::string& file) { return data::read_file("test", file, 1 << 30); }
 
 // Every prefix of the file must be an IoError that names it; with any byte changed it is read or is an
 // IoError. Returns how many changed bytes were noticed.
@@ -44,8 +27,8 @@ template <class F>
 int damage(const std::string& file, F read) {
   const std::string whole = bytes_of(file);
   for (size_t size = 0; size < whole.size(); size++) {
-    write_file(file, whole.substr(0, size));
-    const std::string message = io_error(read);
+    data::write_file(file, whole.substr(0, size));
+    const std::string message = message_of<IoError>(read);
     CHECK_MESSAGE(contains(message, file), "cut to ", size, " of ", whole.size(), " bytes: ", message);
   }
   int noticed = 0;
@@ -53,12 +36,12 @@ int damage(const std::string& file, F read) {
     for (const int flip : {0x01, 0x80, 0xff}) {
       std::string bytes = whole;
       bytes[at] = static_cast<char>(bytes[at] ^ flip);
-      write_file(file, bytes);
-      noticed += io_error(read) != "no IoError";
+      data::write_file(file, bytes);
+      noticed += message_of<IoError>(read) != kNothingThrown;
     }
   }
-  write_file(file, whole);
+  data::write_file(file, whole);
   return noticed;
 }
 
-}  // namespace tandem::data
+}  // namespace tandem::testing

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "tests/autograd/util.h"
+#include "tests/testing.h"
 
 using namespace tandem;
 using namespace tandem::data;

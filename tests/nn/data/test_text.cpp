@@ -7,20 +7,11 @@
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
 #include "nn/data/vocabulary.h"
-#include "tests/data/util.h"
+#include "tests/files.h"
 
 namespace tandem::data {
+using namespace testing;
 namespace {
-
-template <class E, class F>
-std::string message(F run) {
-  try {
-    run();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "no such error";
-}
 
 std::vector<std::string> some_lines() {
   std::vector<std::string> lines;
@@ -92,19 +83,19 @@ TEST_CASE("vocabulary: the same lines give the same one, and a file keeps it") {
   const std::string bytes = bytes_of(scratch.file("v.model"));
   for (const std::string& damaged : {std::string(), std::string("junk"), bytes.substr(0, bytes.size() / 2)}) {
     write_file(scratch.file("bad.model"), damaged);
-    CHECK(contains(io_error([&] { Vocabulary::load(scratch.file("bad.model")); }), "bad.model"));
+    check_throws<IoError>("bad.model", [&] { Vocabulary::load(scratch.file("bad.model")); });
   }
 }
 
 TEST_CASE("vocabulary: what does not fit is said") {
-  CHECK(contains(message<ConfigError>([] { Vocabulary::train({"a"}, {.kind = "words"}); }), "'words'"));
-  CHECK(contains(message<ConfigError>([] { Vocabulary::train({"a"}, {.size = 3}); }), "got 3"));
-  CHECK(contains(message<ConfigError>([] { Vocabulary::train({"a"}, {.coverage = 0}); }), "coverage"));
-  CHECK(contains(message<ValueError>([] { Vocabulary::train({}); }), "no lines"));
-  CHECK(contains(message<ValueError>([] { Vocabulary::train(some_lines(), {.size = 9000}); }), "value <="));
+  check_throws<ConfigError>("'words'", [] { Vocabulary::train({"a"}, {.kind = "words"}); });
+  check_throws<ConfigError>("got 3", [] { Vocabulary::train({"a"}, {.size = 3}); });
+  check_throws<ConfigError>("coverage", [] { Vocabulary::train({"a"}, {.coverage = 0}); });
+  check_throws<ValueError>("no lines", [] { Vocabulary::train({}); });
+  check_throws<ValueError>("value <=", [] { Vocabulary::train(some_lines(), {.size = 9000}); });
   const Vocabulary v = Vocabulary::train(some_lines(), {.size = 60});
-  CHECK(contains(message<ValueError>([&] { v.decode(Ids{60}); }), "below 60, got 60"));
-  CHECK(contains(message<ValueError>([&] { v.decode(Ids{-1}); }), "got -1"));
+  check_throws<ValueError>("below 60, got 60", [&] { v.decode(Ids{60}); });
+  check_throws<ValueError>("got -1", [&] { v.decode(Ids{-1}); });
 }
 
 TEST_CASE("text files: UTF-8 is checked") {
@@ -118,8 +109,8 @@ TEST_CASE("text files: UTF-8 is checked") {
   write_file(file, "\xEF\xBB\xBFone\r\n\ntwo");
   CHECK(read_lines(file) == std::vector<std::string>{"one", "", "two"});
   write_file(file, "fine\nnot \xff");
-  CHECK(contains(io_error([&] { read_lines(file); }), "lines:2: byte 5"));
-  CHECK(contains(io_error([&] { read_lines(scratch.file("none")); }), "none"));
+  check_throws<IoError>("lines:2: byte 5", [&] { read_lines(file); });
+  check_throws<IoError>("none", [&] { read_lines(scratch.file("none")); });
 }
 
 TEST_CASE("text files: pairs, labels and scores") {
@@ -127,7 +118,7 @@ TEST_CASE("text files: pairs, labels and scores") {
   const std::string file = scratch.file("data.tsv"), other = scratch.file("other");
   const auto error = [&](auto read, const std::string& content) {
     write_file(file, content);
-    return io_error([&] { read(file); });
+    return message_of<IoError>([&] { read(file); });
   };
   const auto pairs = [](const std::string& f) { return read_pairs(f); };
   const auto labels = [](const std::string& f) { return read_labelled(f); };
@@ -145,7 +136,7 @@ TEST_CASE("text files: pairs, labels and scores") {
   CHECK(read_pairs(file, other).source == std::vector<std::string>{"a"});
   CHECK(read_pairs(file, other).skipped == 2);
   write_file(other, "x\n");
-  CHECK(contains(io_error([&] { read_pairs(file, other); }), "has 3 lines"));
+  check_throws<IoError>("has 3 lines", [&] { read_pairs(file, other); });
 
   write_file(file, "yes\ttext\nno\tmore\nyes\t \nno\tlast\n");
   const LabelledTexts found = read_labelled(file);
@@ -154,7 +145,7 @@ TEST_CASE("text files: pairs, labels and scores") {
   CHECK(found.second.empty());
   CHECK(found.skipped == 1);
   CHECK(read_labelled(file, {"maybe", "no", "yes"}).labels == std::vector<int64_t>{2, 1, 1});
-  CHECK(contains(io_error([&] { read_labelled(file, {"no"}); }), "data.tsv:1: label 'yes'"));
+  check_throws<IoError>("data.tsv:1: label 'yes'", [&] { read_labelled(file, {"no"}); });
   CHECK(contains(error(labels, "one\ta\none\tb\n"), "at least 2 classes, got 'one'"));
   CHECK(contains(error(labels, "\ta\n"), "data.tsv:1"));
   CHECK(contains(error(labels, "x\ta\ny\tb\tc\n"), "data.tsv:2: expected 2 fields"));
@@ -210,11 +201,10 @@ TEST_CASE("pairs as a data set: padding, budgets, order") {
   CHECK(skipped.size() + skipped.left_out() == 100);
   CHECK(cut.cut() == skipped.left_out());
   CHECK(cut.batch(Indices{1}, {}).target.size(1) == 6);
-  CHECK(contains(message<ValueError>([&] { PairDataset({{5}}, {}, 9, TooLong::cut); }), "1 sources, but 0"));
-  CHECK(
-      contains(message<ValueError>([&] { PairDataset({Ids(9, 5)}, {{5}}, 4, TooLong::skip); }), "none left"));
-  CHECK(contains(message<ValueError>([&] { data.batch(Indices{100}, {}); }), "index 100"));
-  CHECK(contains(message<ConfigError>([&] { data.ordered_batches(0); }), "batch_size"));
+  check_throws<ValueError>("1 sources, but 0", [&] { PairDataset({{5}}, {}, 9, TooLong::cut); });
+  check_throws<ValueError>("none left", [&] { PairDataset({Ids(9, 5)}, {{5}}, 4, TooLong::skip); });
+  check_throws<ValueError>("index 100", [&] { data.batch(Indices{100}, {}); });
+  check_throws<ConfigError>("batch_size", [&] { data.ordered_batches(0); });
 }
 
 TEST_CASE("text for a language model: every token counts once") {
@@ -259,8 +249,8 @@ TEST_CASE("text for a language model: every token counts once") {
   }
   CHECK(firsts.size() > 4);  // epochs begin at different places
   CHECK(data.shuffled_batches(1, 2, 4) == data.shuffled_batches(1, 2, 4));
-  CHECK(contains(message<ValueError>([] { LanguageModelDataset({5}, 10); }), "at least 2 tokens"));
-  CHECK(contains(message<ConfigError>([&] { LanguageModelDataset(tokens, 10, 10); }), "context"));
+  check_throws<ValueError>("at least 2 tokens", [] { LanguageModelDataset({5}, 10); });
+  check_throws<ConfigError>("context", [&] { LanguageModelDataset(tokens, 10, 10); });
 }
 
 TEST_CASE("labelled texts have BERT's layout") {
@@ -292,10 +282,8 @@ TEST_CASE("labelled texts have BERT's layout") {
   check_each_once(many.shuffled_batches(1, 1, 7), 50);
   check_each_once(many.ordered_batches(7), 50);
   for (const Indices& one : many.shuffled_batches(1, 1, 7)) CHECK(one.size() <= 7);
-  CHECK(contains(message<ValueError>([&] { TextDataset(texts, {}, std::vector<int64_t>(49), 32); }),
-                 "for 49 targets"));
-  CHECK(contains(message<ConfigError>([&] { TextDataset(texts, {}, std::vector<int64_t>(50), 2); }),
-                 "longest"));
+  check_throws<ValueError>("for 49 targets", [&] { TextDataset(texts, {}, std::vector<int64_t>(49), 32); });
+  check_throws<ConfigError>("longest", [&] { TextDataset(texts, {}, std::vector<int64_t>(50), 2); });
 }
 
 }  // namespace tandem::data

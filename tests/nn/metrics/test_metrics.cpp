@@ -1,26 +1,23 @@
-// Metrics against their reference implementations: golden/make_metrics.py says which and made metrics.json.
-#include <doctest/doctest.h>
-
+// Metrics against their reference implementations: tests/golden/make_metrics.py says which and made
+// metrics.json.
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 
-#include "autograd/error.h"
 #include "nn/metrics/bleu.h"
 #include "nn/metrics/chrf.h"
 #include "nn/metrics/overlap.h"
 #include "nn/metrics/rouge.h"
 #include "nn/metrics/scores.h"
+#include "tests/golden.h"
+#include "tests/testing.h"
 
 namespace tandem::metrics {
+using namespace testing;
 namespace {
-
-using Json = nlohmann::json;
 
 // The cases of one kind; fewer than there must be would be a damaged file.
 const Json& golden(const char* kind, size_t fewest) {
-  static const Json cases = Json::parse(std::ifstream(TANDEM_GOLDEN "/metrics.json"));
+  static const Json cases = testing::golden("metrics.json");
   REQUIRE(cases.at(kind).size() >= fewest);
   return cases.at(kind);
 }
@@ -28,16 +25,6 @@ const Json& golden(const char* kind, size_t fewest) {
 bool near(double ours, const Json& theirs) {
   const double expected = theirs.get<double>();
   return std::abs(ours - expected) <= 1e-9 * std::max(std::abs(expected), 1e-3);
-}
-
-template <class F>
-std::string value_error(F run) {
-  try {
-    run();
-  } catch (const ValueError& error) {
-    return error.what();
-  }
-  return "no ValueError";
 }
 
 TEST_CASE("bleu: equal to sacreBLEU") {
@@ -104,47 +91,48 @@ TEST_CASE("correlations: equal to SciPy") {
 TEST_CASE("correlations: what has none is a ValueError") {
   const double inf = std::numeric_limits<double>::infinity(), nan = std::nan("");
   // The mean of these three is not 0.1 in f64, so their variance is not 0 either.
-  CHECK(value_error([] {
+  CHECK(message_of<ValueError>([] {
           pearson({0.1, 0.1, 0.1}, {1, 2, 3});
         }) == "correlation: the predictions are all the same number");
-  CHECK(value_error([] {
+  CHECK(message_of<ValueError>([] {
           pearson({1, 2, 3}, {0.1, 0.1, 0.1});
         }) == "correlation: the targets are all the same number");
-  CHECK(value_error([] {
+  CHECK(message_of<ValueError>([] {
           spearman({7, 7}, {1, 2});
         }) == "correlation: the predictions are all the same number");
   for (auto correlation : {pearson, spearman}) {
-    CHECK(value_error([&] {
+    CHECK(message_of<ValueError>([&] {
             correlation({1, nan, 2}, {1, 2, 3});
           }) == "correlation: value 1 of the predictions is nan, expected a finite number");
-    CHECK(value_error([&] {
+    CHECK(message_of<ValueError>([&] {
             correlation({1, 2}, {1, inf});
           }) == "correlation: value 1 of the targets is inf, expected a finite number");
-    CHECK(value_error([&] {
+    CHECK(message_of<ValueError>([&] {
             correlation({1, 2}, {1, 2, 3});
           }) == "correlation: 2 predictions, but 3 targets");
-    CHECK(value_error([&] { correlation({1}, {1}); }) == "correlation: expected at least 2 values, got 1");
+    CHECK(message_of<ValueError>([&] { correlation({1}, {1}); }) ==
+          "correlation: expected at least 2 values, got 1");
   }
 }
 
 TEST_CASE("metrics: as many hypotheses as references, and at least one") {
   const Texts two{"a", "b"}, one{"a"}, none;
-  CHECK(value_error([&] { corpus_bleu(two, one); }) == "bleu: 2 hypotheses, but 1 references");
-  CHECK(value_error([&] {
+  CHECK(message_of<ValueError>([&] { corpus_bleu(two, one); }) == "bleu: 2 hypotheses, but 1 references");
+  CHECK(message_of<ValueError>([&] {
           corpus_bleu(two, std::vector<Texts>{two, one});
         }) == "bleu: 2 hypotheses, but 1 references");
-  CHECK(value_error([&] { corpus_bleu(none, none); }) == "bleu: no hypotheses");
-  CHECK(value_error([&] { corpus_bleu(two, std::vector<Texts>{}); }) == "bleu: no references");
-  CHECK(value_error([&] { corpus_chrf(two, one); }) == "chrF: 2 hypotheses, but 1 references");
-  CHECK(value_error([&] { corpus_chrf(none, none); }) == "chrF: no hypotheses");
-  CHECK(value_error([&] { corpus_chrf(two, std::vector<Texts>{}); }) == "chrF: no references");
-  CHECK(value_error([&] { corpus_chrf(one, one, {.character_order = 0}); }) ==
+  CHECK(message_of<ValueError>([&] { corpus_bleu(none, none); }) == "bleu: no hypotheses");
+  CHECK(message_of<ValueError>([&] { corpus_bleu(two, std::vector<Texts>{}); }) == "bleu: no references");
+  CHECK(message_of<ValueError>([&] { corpus_chrf(two, one); }) == "chrF: 2 hypotheses, but 1 references");
+  CHECK(message_of<ValueError>([&] { corpus_chrf(none, none); }) == "chrF: no hypotheses");
+  CHECK(message_of<ValueError>([&] { corpus_chrf(two, std::vector<Texts>{}); }) == "chrF: no references");
+  CHECK(message_of<ValueError>([&] { corpus_chrf(one, one, {.character_order = 0}); }) ==
         "chrF: expected character_order >= 1 and word_order >= 0, got 0 and 0");
-  CHECK(value_error([&] { rouge(one, two); }) == "rouge: 1 hypotheses, but 2 references");
-  CHECK(value_error([&] { rouge(none, none); }) == "rouge: no hypotheses");
-  CHECK(value_error([] { accuracy({1}, {1, 2}); }) == "accuracy: 1 predictions, but 2 targets");
-  CHECK(value_error([] { macro_f1({}, {}); }) == "macro_f1: expected at least 1 values, got 0");
-  CHECK(value_error([] {
+  CHECK(message_of<ValueError>([&] { rouge(one, two); }) == "rouge: 1 hypotheses, but 2 references");
+  CHECK(message_of<ValueError>([&] { rouge(none, none); }) == "rouge: no hypotheses");
+  CHECK(message_of<ValueError>([] { accuracy({1}, {1, 2}); }) == "accuracy: 1 predictions, but 2 targets");
+  CHECK(message_of<ValueError>([] { macro_f1({}, {}); }) == "macro_f1: expected at least 1 values, got 0");
+  CHECK(message_of<ValueError>([] {
           matthews_correlation({1, 2}, {1});
         }) == "matthews_correlation: 2 predictions, but 1 targets");
 }
@@ -153,7 +141,7 @@ TEST_CASE("language models: perplexity and bits per character") {
   CHECK(perplexity(std::log(50.0)) == doctest::Approx(50).epsilon(1e-12));
   // 3 tokens of 4 bits each for 8 characters.
   CHECK(bits_per_character(4 * std::log(2.0), 3, 8) == doctest::Approx(1.5).epsilon(1e-12));
-  CHECK(value_error([] { bits_per_character(1, 1, 0); }) ==
+  CHECK(message_of<ValueError>([] { bits_per_character(1, 1, 0); }) ==
         "bits_per_character: expected at least one character, got 0");
 }
 

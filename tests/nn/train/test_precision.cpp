@@ -3,7 +3,7 @@
 
 #include "models/transformer/transformer.h"
 #include "models/vit/vit.h"
-#include "tests/train/toy.h"
+#include "tests/nn/train/outcome.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -40,13 +40,7 @@ const models::TransformerConfig kTransformer{.vocab = 20,
                                              .max_positions = 8,
                                              .dropout = 0.2};
 
-data::Batch images() {
-  std::vector<double> pixels(12 * 64);
-  fill_normal(noise_key(9, 0, 0, 0, Purpose::init), 0, 1, pixels.data(), pixels.size());
-  std::vector<int64_t> labels;
-  for (int64_t i = 0; i < 12; ++i) labels.push_back(i % 3);
-  return {{from_values(pixels, {12, 1, 8, 8}).to(DType::f32)}, from_values(labels, {12}), {}, 12};
-}
+data::Batch images() { return random_images(12, 8); }
 
 data::Batch sentences() {
   std::vector<int64_t> ids;
@@ -55,19 +49,13 @@ data::Batch sentences() {
   return {{x, x}, x, {}, 4};
 }
 
-struct Outcome {
-  nn::StepResult result;
-  std::vector<double> gradients;
-};
-
 template <class Model, class Objective, class Config>
 Outcome run(const Config& config, const data::Batch& batch, nn::StepOptions options,
             DType parameters = DType::f32) {
   const nn::InitScope init({.seed = 5, .dtype = parameters});
   Model model(config);
   Objective objective(model);
-  Outcome outcome{nn::accumulate_gradients(objective, {batch}, options), {}};
-  outcome.gradients = flat_gradients(model);
+  const Outcome outcome = step_of(model, objective, {batch}, options);
   for (const Tensor& p : model.parameters()) {
     CHECK(p.dtype() == parameters);
     if (p.grad().defined()) CHECK(p.grad().dtype() == parameters);

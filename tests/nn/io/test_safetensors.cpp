@@ -1,17 +1,13 @@
 #include <cstring>
 #include <filesystem>
 
-#include "../data/util.h"
 #include "nn/io/safetensors.h"
-#include "util.h"
+#include "tests/files.h"
+#include "tests/testing.h"
 
 namespace tandem::nn {
+using namespace testing;
 namespace {
-
-using data::bytes_of;
-using data::damage;
-using data::io_error;
-using data::Scratch;
 
 std::string with_header(const std::string& header, const std::string& bytes = "") {
   const uint64_t length = header.size();
@@ -45,7 +41,7 @@ TEST_CASE("safetensors: what was saved is loaded, in order") {
     REQUIRE(found);
     CHECK(found->dtype() == tensor.dtype());
     CHECK(found->shape() == tensor.shape());
-    CHECK(values_of(*found) == values_of(tensor));
+    CHECK(values(*found) == values(tensor));
   }
   for (size_t i = 0; i < 7; ++i) CHECK(loaded.tensors[i].name == saved[i].name);
   save_safetensors(file, {});
@@ -69,24 +65,14 @@ TEST_CASE("safetensors: names that cannot be saved leave the file alone") {
   const std::string file = scratch.file("x.safetensors");
   save_safetensors(file, {{"x", ones({1})}});
   const std::string before = bytes_of(file);
-  CHECK(contains(message_of<ConfigError>([&] {
-                   save_safetensors(file, {{"a", ones({1})}, {"a", ones({1})}});
-                 }),
-                 "\"a\""));
-  CHECK(contains(message_of<ConfigError>([&] {
-                   save_safetensors(file, {{"__metadata__", ones({1})}});
-                 }),
-                 "reserved"));
-  CHECK(contains(message_of<ConfigError>([&] {
-                   save_safetensors(file, {{"\xff", ones({1})}});
-                 }),
-                 "not UTF-8"));
-  CHECK(contains(message_of<ConfigError>([&] { save_safetensors(file, {{"a", Tensor()}}); }), "undefined"));
-  CHECK(contains(message_of<ShapeError>([&] {
-                   save_safetensors(file, {{"a", empty({2}, {}, 3)}});
-                 }),
-                 "\"a\" differs between passes"));
-  CHECK(contains(io_error([&] { save_safetensors(scratch.file("no/folder"), {}); }), "cannot be written"));
+  check_throws<ConfigError>("\"a\"", [&] { save_safetensors(file, {{"a", ones({1})}, {"a", ones({1})}}); });
+  check_throws<ConfigError>("reserved", [&] { save_safetensors(file, {{"__metadata__", ones({1})}}); });
+  check_throws<ConfigError>("not UTF-8", [&] { save_safetensors(file, {{"\xff", ones({1})}}); });
+  check_throws<ConfigError>("undefined", [&] { save_safetensors(file, {{"a", Tensor()}}); });
+  check_throws<ShapeError>("\"a\" differs between passes", [&] {
+    save_safetensors(file, {{"a", empty({2}, {}, 3)}});
+  });
+  check_throws<IoError>("cannot be written", [&] { save_safetensors(scratch.file("no/folder"), {}); });
   CHECK(bytes_of(file) == before);
 }
 
@@ -95,7 +81,7 @@ TEST_CASE("safetensors: a file that lies is an IoError naming file and position"
   const std::string file = scratch.file("bad.safetensors");
   const auto refused = [&](const std::string& bytes, const char* text) {
     data::write_file(file, bytes);
-    const std::string message = io_error([&] { load_safetensors(file); });
+    const std::string message = message_of<IoError>([&] { load_safetensors(file); });
     CHECK_MESSAGE(contains(message, "safetensors: " + file + ": at byte "), message);
     CHECK_MESSAGE(contains(message, text), message);
   };
@@ -135,7 +121,7 @@ TEST_CASE("safetensors: a file that lies is an IoError naming file and position"
           R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
           eight),
       "\"y\" begins at 4 of the data, expected 8 (an overlap)");
-  CHECK(contains(io_error([&] { load_safetensors(scratch.file("none")); }), "there is no such file"));
+  check_throws<IoError>("there is no such file", [&] { load_safetensors(scratch.file("none")); });
 }
 
 TEST_CASE("safetensors: cut anywhere or damaged anywhere") {

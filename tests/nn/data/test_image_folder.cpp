@@ -1,8 +1,9 @@
 #include "nn/data/image_folder.h"
 #include "nn/data/png.h"
-#include "tests/data/util.h"
+#include "tests/files.h"
 
 namespace tandem::data {
+using namespace testing;
 namespace {
 
 struct Tree : Scratch {
@@ -15,7 +16,7 @@ struct Tree : Scratch {
     write_png(path, image);
   }
   std::string error() const {
-    return io_error([&] { read_image_folder(path()); });
+    return message_of<IoError>([&] { read_image_folder(path()); });
   }
 };
 
@@ -49,8 +50,8 @@ TEST_CASE("image folder: one coloured image makes all RGB") {
 TEST_CASE("image folder: what is wrong is named") {
   Tree tree;
   SUBCASE("no folder") {
-    CHECK(contains(io_error([&] { read_image_folder(tree.file("none")); }),
-                   tree.file("none") + ": No such file"));
+    check_throws<IoError>(tree.file("none") + ": No such file",
+                          [&] { read_image_folder(tree.file("none")); });
   }
   SUBCASE("no class") {
     CHECK(contains(tree.error(), tree.path() + ": no sub-folder, expected one per class"));
@@ -84,7 +85,7 @@ TEST_CASE("image folder: train and test") {
   tree.add("train/a/1.png", 1);
   tree.add("train/b/1.png", 2);
   CHECK(!has_image_splits(tree.path()));
-  const auto error = [&] { return io_error([&] { read_image_splits(tree.path()); }); };
+  const auto error = [&] { return message_of<IoError>([&] { read_image_splits(tree.path()); }); };
   CHECK(contains(error(), "expected the sub-folders train and test"));
   tree.add("test/a/1.png", 3);
   CHECK(has_image_splits(tree.path()));

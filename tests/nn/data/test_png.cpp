@@ -4,9 +4,10 @@
 #include <numeric>
 
 #include "nn/data/png.h"
-#include "tests/data/util.h"
+#include "tests/files.h"
 
 namespace tandem::data {
+using namespace testing;
 namespace {
 
 Image ramp(int64_t channels, int64_t height, int64_t width) {
@@ -48,7 +49,7 @@ std::string png_bytes(size_t width, size_t height, int depth, int type, const st
 struct OneFile : Scratch {
   std::string png = file("a.png");
   std::string error() const {
-    return io_error([&] { read_png(png); });
+    return message_of<IoError>([&] { read_png(png); });
   }
 };
 
@@ -166,7 +167,7 @@ TEST_CASE("png: damage behind correct checksums is an error or a picture, never 
   const auto attempt = [&](const std::string& header, const std::string& body) {
     write_file(scratch.png,
                "\x89PNG\r\n\x1a\n" + chunk("IHDR", header) + chunk("IDAT", body) + chunk("IEND", ""));
-    (scratch.error() == "no IoError" ? read : refused)++;
+    (scratch.error() == kNothingThrown ? read : refused)++;
   };
   const std::string header = word(4) + word(4) + std::string("\10\6\0\0\0", 5);
   attempt(header, data);

@@ -44,21 +44,20 @@ class Blobs final : public data::Dataset {
   std::vector<double> values_;
 };
 
+inline void append(std::vector<double>& all, const Tensor& x) {
+  const auto values = x.to_vector<double>();
+  all.insert(all.end(), values.begin(), values.end());
+}
+
 inline std::vector<double> flat_gradients(const nn::Module& module) {
   std::vector<double> all;
-  for (const Tensor& p : module.parameters()) {
-    const auto g = p.grad().defined() ? p.grad().to_vector<double>() : std::vector<double>(p.numel());
-    all.insert(all.end(), g.begin(), g.end());
-  }
+  for (const Tensor& p : module.parameters()) append(all, p.grad().defined() ? p.grad() : zeros(p.shape()));
   return all;
 }
 
 inline std::vector<double> flat_parameters(const nn::Module& module) {
   std::vector<double> all;
-  for (const Tensor& p : module.parameters()) {
-    const auto v = p.to_vector<double>();
-    all.insert(all.end(), v.begin(), v.end());
-  }
+  for (const Tensor& p : module.parameters()) append(all, p);
   return all;
 }
 
@@ -67,6 +66,15 @@ inline double distance(const std::vector<double>& a, const std::vector<double>& 
   double d = 0, n = 0;
   for (size_t i = 0; i < a.size(); ++i) d += (a[i] - b[i]) * (a[i] - b[i]), n += b[i] * b[i];
   return a.size() == b.size() ? std::sqrt(d / n) : INFINITY;
+}
+
+// Images of one channel at random, in three classes.
+inline data::Batch random_images(int64_t count, int64_t size, DType dtype = DType::f32) {
+  std::vector<double> pixels(count * size * size);
+  fill_normal(noise_key(9, 0, 0, 0, Purpose::init), 0, 1, pixels.data(), count * size * size);
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < count; ++i) labels.push_back(i % 3);
+  return {{from_values(pixels, {count, 1, size, size}).to(dtype)}, from_values(labels, {count}), {}, count};
 }
 
 inline data::Batch whole(const data::Dataset& dataset, int64_t begin, int64_t end) {
