@@ -13,10 +13,11 @@ struct Comparison {
   double tolerance = 0;  // as in close(); 0 asks for the same bits
   double gradient_tolerance = 0;
   bool gradients = true;
-  bool misaligned = true;  // inputs one element behind an aligned address, too
+  bool misaligned = true;      // inputs one element behind an aligned address, too
+  bool same_roundings = true;  // to bf16, but for a few; not where terms are summed in another order
 };
 // With inputs as they are alone, for kernels that do not depend on how their memory is aligned.
-inline Comparison aligned(double tolerance = kUsual) { return {tolerance, tolerance, true, false}; }
+inline Comparison aligned(double tolerance = kUsual) { return {tolerance, tolerance, true, false, false}; }
 
 // Values of f in both places, and gradients of its floating inputs for a random cotangent. Inputs may have
 // passes, or be undefined.

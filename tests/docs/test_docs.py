@@ -18,6 +18,11 @@ BUILD_FILES = "".join(p.read_text() for top in TOP for p in [*(ROOT / top).rglob
 problems, checked = [], 0
 
 
+def is_suite(name):
+    """Of those that tests/meson.build lists by name, each a program test_NAME and a test NAME."""
+    return re.search(rf"^  '{name}': files\(", BUILD_FILES, re.MULTILINE)
+
+
 def expect(holds, file, what):
     global checked
     checked += 1
@@ -105,11 +110,13 @@ def check_command(file, line):
             for option in re.findall(r" (--[a-z-]+)", part):
                 expect(option in (ROOT / program).read_text(), file, f"{program} {option}: no such option")
         elif re.fullmatch(r"build[\w-]*/tests/[\w/]+", program):
-            expect(f"executable('{Path(program).name}'" in BUILD_FILES, file, f"{program}: no such program")
+            name = Path(program).name
+            expect(f"executable('{name}'" in BUILD_FILES or is_suite(name.removeprefix("test_")), file,
+                   f"{program}: no such program")
         elif words[:2] == ["meson", "test"]:
             rest = re.sub(r" -C \S+| --suite \S+", "", part).split()[2:]
             for name in rest:
-                expect(f"test('{name}'" in BUILD_FILES, file, f"meson test {name}: no such test")
+                expect(f"test('{name}'" in BUILD_FILES or is_suite(name), file, f"meson test {name}: no such test")
 
 
 def check(file):
