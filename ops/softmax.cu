@@ -103,9 +103,9 @@ __device__ C sum_row(int64_t n, F f, Row&... x) {
   return Form::Team::sum(sum);
 }
 
-// A row of the output, where it is live, from n values; the team's shared memory.
+// A row of the output, from n values of each input, written where it is live; the team's shared memory.
 template <class T>
-struct Row {
+struct RowTask {
   int64_t n;
   bool live;
   T* out;
@@ -114,7 +114,7 @@ struct Row {
 };
 
 template <class Form, class T>
-__device__ void make_row(SoftmaxOfRow, const T* in, const T*, const Row<T>& row) {
+__device__ void make_row(SoftmaxOfRow, const T* in, const T*, const RowTask<T>& row) {
   using C = compute_t<T>;
   HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
   const MaxSum<C> total = max_and_sum<Form, C, true>(x, row.n, [](C largest) { return largest; });
@@ -125,7 +125,7 @@ __device__ void make_row(SoftmaxOfRow, const T* in, const T*, const Row<T>& row)
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, const Row<T>& row) {
+__device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, const RowTask<T>& row) {
   using C = compute_t<T>;
   HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
   const MaxSum<C> total = max_and_sum<Form, C, false>(x, row.n, [](C largest) { return largest; });
@@ -136,7 +136,7 @@ __device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, const Row<T>& r
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSumExpOfRow, const T* in, const T*, const Row<T>& row) {
+__device__ void make_row(LogSumExpOfRow, const T* in, const T*, const RowTask<T>& row) {
   using C = compute_t<T>;
   HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
   const auto shift = [](C largest) { return infinite(largest) ? C(0) : largest; };
@@ -145,7 +145,7 @@ __device__ void make_row(LogSumExpOfRow, const T* in, const T*, const Row<T>& ro
 }
 
 template <class Form, class T>
-__device__ void make_row(SoftmaxGradOfRow, const T* in, const T* outputs, const Row<T>& row) {
+__device__ void make_row(SoftmaxGradOfRow, const T* in, const T* outputs, const RowTask<T>& row) {
   using C = compute_t<T>;
   const int half = row.room_bytes / 2;
   const auto held = cuda::values_in<Form, T>(row.n, half);
@@ -158,7 +158,7 @@ __device__ void make_row(SoftmaxGradOfRow, const T* in, const T* outputs, const 
 }
 
 template <class Form, class T>
-__device__ void make_row(LogSoftmaxGradOfRow, const T* in, const T* outputs, const Row<T>& row) {
+__device__ void make_row(LogSoftmaxGradOfRow, const T* in, const T* outputs, const RowTask<T>& row) {
   using C = compute_t<T>;
   HeldRow<Form, T> g(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
   HeldRow<Form, T> y(outputs, row.n, nullptr, 0);  // y is looked at once
