@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 constexpr int64_t kMaxCsvBytes = int64_t{1} << 28;
 constexpr std::array kColumns{"epoch",    "step", "split", "loss",          "ce",      "kl",
                               "accuracy", "lr",   "alpha", "samples_per_s", "seconds", "metric"};
-// Okabe and Ito's palette: told apart with any kind of colour vision.
+// Okabe and Ito's palette, which the colour-blind can tell apart.
 constexpr std::array kColors{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
 
 std::vector<std::string> split_row(const std::string& line) {
