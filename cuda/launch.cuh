@@ -18,19 +18,6 @@ inline int64_t shared_limit() {
   return static_cast<int64_t>(properties().sharedMemPerBlockOptin) - kOwnShared;
 }
 
-// Lets a kernel be launched with so much dynamic shared memory.
-template <auto kernel>
-void allow_shared(int64_t bytes) {
-  if (bytes <= 48 * 1024 - kOwnShared) return;  // every kernel may, without asking
-  static const bool allowed = [] {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_limit())),
-          "cudaFuncSetAttribute");
-    return true;
-  }();
-  static_cast<void>(allowed);
-}
-
 // Exactly these blocks.
 struct Grid {
   dim3 blocks, threads;
@@ -45,35 +32,43 @@ struct ResidentBlocks {
   int64_t shared_bytes = 0;
 };
 
-inline ResidentBlocks<> blocks_for(int64_t tasks, int64_t shared_bytes = 0) { return {tasks, shared_bytes}; }
+inline ResidentBlocks<> blocks_for(int64_t tasks) { return {tasks}; }
 // The same where a task is a thread's: for kernels of grid_stride_loop().
 inline ResidentBlocks<> threads_for(int64_t tasks) { return {(tasks + kThreads - 1) / kThreads}; }
 
-// How many blocks that is; at least 1.
+// Of a kernel, as last asked for.
+struct Occupancy {
+  int64_t shared_bytes = -1;
+  int blocks = 0;
+};
+
+// Static, as all that calls the runtime is static or a template of the kernel: a library of users' kernels
+// has a runtime of its own, which alone knows them.
+[[gnu::noinline]] static inline Occupancy find_occupancy(const void* kernel, int threads,
+                                                         int64_t shared_bytes) {
+  if (shared_bytes > 48 * 1024 - kOwnShared)  // more than every kernel has without asking
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shared_limit())),
+          "cudaFuncSetAttribute");
+  int per_sm = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, kernel, threads, shared_bytes),
+        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+  return {shared_bytes, std::max(1, per_sm) * properties().multiProcessorCount};
+}
+
+// How many blocks ResidentBlocks are; at least 1. The kernel may have the shared memory from then on.
 template <auto kernel, int threads = kThreads>
 unsigned resident_blocks(int64_t tasks, int64_t shared_bytes = 0) {
-  struct Found {
-    int64_t shared_bytes = -1;
-    int blocks = 0;
-  };
-  thread_local Found last;
-  if (last.shared_bytes != shared_bytes) {
-    allow_shared<kernel>(shared_bytes);
-    int per_sm = 0;
-    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, reinterpret_cast<const void*>(kernel),
-                                                        threads, shared_bytes),
-          "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-    last = {shared_bytes, std::max(1, per_sm) * properties().multiProcessorCount};
-  }
+  thread_local Occupancy last;
+  if (last.shared_bytes != shared_bytes)
+    last = find_occupancy(reinterpret_cast<const void*>(kernel), threads, shared_bytes);
   return static_cast<unsigned>(std::clamp<int64_t>(tasks, 1, last.blocks));
 }
 
 // Launches the kernel on stream(); DeviceError naming `what` and the running op when it cannot be launched.
 template <auto kernel, class... Args>
 void launch(const char* what, const Grid& grid, const Args&... args) {
-  allow_shared<kernel>(grid.shared_bytes);
   kernel<<<grid.blocks, grid.threads, grid.shared_bytes, stream()>>>(args...);
-  // Inline: a library of its own has a CUDA runtime of its own, with its errors.
   check(cudaGetLastError(), what);
 }
 

@@ -7,6 +7,7 @@
 
 #include "autograd/device_kernel.h"
 #include "cuda/launch.cuh"
+#include "cuda/walk.cuh"
 #include "ops/loops/map.h"
 
 namespace tandem::cuda {
@@ -85,19 +86,6 @@ __device__ void store_vector(T* p, const Vector<T, V>& values) {
   }
 }
 
-// i = quotient * size + rest; divisions of 64 bits are slow, and mostly not needed.
-__device__ inline int64_t divide(int64_t& i, int64_t size) {
-  int64_t quotient;
-  if (((i | size) >> 32) == 0) {
-    quotient = static_cast<uint32_t>(i) / static_cast<uint32_t>(size);
-  } else {
-    quotient = i / size;
-  }
-  const int64_t rest = i - quotient * size;
-  i = quotient;
-  return rest;
-}
-
 template <class T, int V>
 __device__ Vector<T, V> load(const void* base, int64_t offset, bool dense) {
   const T* p = static_cast<const T*>(base) + offset;
@@ -111,70 +99,84 @@ __device__ Vector<T, V> load(const void* base, int64_t offset, bool dense) {
   return result;
 }
 
-template <int V, class F, class O, class... I, size_t... K>
-__device__ void map_one(const detail::Map<F, O, I...>& map, int64_t i, std::index_sequence<K...>) {
-  constexpr int N = sizeof...(I) + 1;
-  const auto& walk = map.walk;
-  int64_t at[N] = {};
-  int64_t rest = i * V;
-  bool dense[N];
-#pragma unroll
-  for (int k = 0; k < N; ++k) dense[k] = false;
-    // The innermost dimension first; constant indices keep the walk in the parameters' bank.
-#pragma unroll
-  for (int d = kMaxDims; d >= 0; --d) {
-    if (d >= walk.dims) continue;
-    const int64_t index = d == 0 ? rest : divide(rest, walk.sizes[d]);
-#pragma unroll
-    for (int k = 0; k < N; ++k) {
-      at[k] += index * walk.strides[k][d];
-      if (d == walk.dims - 1) dense[k] = walk.strides[k][d] == 1;
-    }
-  }
-  const auto values = [&](auto... in) {
-    Vector<O, V> out;
-#pragma unroll
-    for (int v = 0; v < V; ++v) out.at[v] = map.f(static_cast<compute_t<I>>(in.at[v])...);
-    return out;
-  };
-  store_vector<V>(map.out + at[0], values(load<I, V>(map.in[K], at[K + 1], dense[K + 1])...));
-}
-
-template <int V, class F, class O, class... I>
-__global__ void __launch_bounds__(kThreads) map_kernel(detail::Map<F, O, I...> map) {
-  grid_stride_loop(map.walk.numel / V,
-                   [&](int64_t i) { map_one<V>(map, i, std::index_sequence_for<I...>{}); });
-}
-
 // Whether V elements at a time are aligned in every operand, and never cross the end of a row.
-template <int V, int N>
-bool takes_vectors(const detail::Walk<N>& walk, const void* const (&bases)[N], const int64_t (&sizes)[N]) {
+template <int N>
+bool takes_vectors(const detail::Walk<N>& walk, const void* const (&data)[N], const int64_t (&sizes)[N],
+                   int64_t V) {
   const int last = walk.dims - 1;
   if (walk.sizes[last] % V != 0 || walk.strides[0][last] != 1) return false;
   for (int k = 0; k < N; ++k) {
     const int64_t stride = walk.strides[k][last];
     if (stride != 0 && stride != 1) return false;
     if (stride == 0) continue;
-    if (reinterpret_cast<uintptr_t>(bases[k]) % (V * sizes[k]) != 0) return false;
+    if (reinterpret_cast<uintptr_t>(data[k]) % (V * sizes[k]) != 0) return false;
     for (int d = 0; d < last; ++d)
       if (walk.strides[k][d] % V != 0) return false;
   }
   return true;
 }
 
+// The operands of a Map, the output first, in groups of elements along the innermost dimension: one, or as
+// many as are read and written at once.
+template <int N>
+struct MapOperands {
+  Walker<N> walk;
+  void* data[N];
+  bool repeats[N];  // one element for all of a group
+  bool in_vectors;  // groups are vectors
+};
+
+// In vectors of V elements where that can be.
+template <int N>
+[[gnu::noinline]] MapOperands<N> map_operands(const detail::Walk<N>& walk, const void* const (&data)[N],
+                                              const int64_t (&sizes)[N], int V) {
+  const bool in_vectors = V > 1 && takes_vectors(walk, data, sizes, V);
+  MapOperands<N> result{
+      .walk = Walker(walk, in_vectors ? V : 1), .data = {}, .repeats = {}, .in_vectors = in_vectors};
+  for (int k = 0; k < N; ++k) {
+    result.data[k] = const_cast<void*>(data[k]);
+    result.repeats[k] = walk.strides[k][walk.dims - 1] == 0;
+  }
+  return result;
+}
+
+template <int V, class F, class O, class... I, size_t... K>
+__device__ void map_group(const MapOperands<sizeof...(I) + 1>& operands, const F& f, int64_t i,
+                          std::index_sequence<K...>) {
+  const auto at = operands.walk.at(i);
+  const auto values = [&](auto... in) {
+    Vector<O, V> out;
+#pragma unroll
+    for (int v = 0; v < V; ++v) out.at[v] = f(static_cast<compute_t<I>>(in.at[v])...);
+    return out;
+  };
+  store_vector<V>(static_cast<O*>(operands.data[0]) + at.of[0],
+                  values(load<I, V>(operands.data[K + 1], at.of[K + 1], !operands.repeats[K + 1])...));
+}
+
+template <int V, class F, class O, class... I>
+__global__ void __launch_bounds__(kThreads)
+    map_kernel(const __grid_constant__ MapOperands<sizeof...(I) + 1> operands, F f) {
+  grid_stride_loop(operands.walk.numel, [&](int64_t i) {
+    map_group<V, F, O, I...>(operands, f, i, std::index_sequence_for<I...>{});
+  });
+}
+
+template <class F, class O, class... I, size_t... K>
+void launch_map_of(const detail::Map<F, O, I...>& map, std::index_sequence<K...>) {
+  constexpr int V = static_cast<int>(16 / std::max({sizeof(O), sizeof(I)...}));
+  const auto operands =
+      map_operands<sizeof...(I) + 1>(map.walk, {map.out, map.in[K]...}, {sizeof(O), sizeof(I)...}, V);
+  const auto groups = threads_for(operands.walk.numel);
+  if (operands.in_vectors) {
+    launch<map_kernel<V, F, O, I...>>("map", groups, operands, map.f);
+  } else {
+    launch<map_kernel<1, F, O, I...>>("map", groups, operands, map.f);
+  }
+}
 template <class F, class O, class... I>
 void launch_map(const detail::Map<F, O, I...>& map) {
-  constexpr int N = sizeof...(I) + 1;
-  constexpr int V = static_cast<int>(16 / std::max({sizeof(O), sizeof(I)...}));
-  if (map.walk.numel == 0) return;
-  int64_t sizes[N] = {sizeof(O), sizeof(I)...};
-  const void* bases[N] = {map.out};
-  for (int k = 1; k < N; ++k) bases[k] = map.in[k - 1];
-  if (V > 1 && takes_vectors<V>(map.walk, bases, sizes)) {
-    launch<map_kernel<V, F, O, I...>>("map", threads_for(map.walk.numel / V), map);
-  } else {
-    launch<map_kernel<1, F, O, I...>>("map", threads_for(map.walk.numel), map);
-  }
+  if (map.walk.numel > 0) launch_map_of(map, std::index_sequence_for<I...>{});
 }
 
 template <class F, class O, class... I>

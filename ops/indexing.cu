@@ -37,7 +37,7 @@ void gather(const GatherAlong<T>& a) {
   const int64_t sizes[] = {sizeof(T), sizeof(T), 1};
   Walk<3> shared = a.walk;  // the index is read one by one
   for (int d = 0; d < shared.dims; ++d) shared.strides[2][d] = 0;
-  neighbours&& cuda::takes_vectors<V>(shared, bases, sizes) ? run.template operator()<V>()
+  neighbours&& cuda::takes_vectors(shared, bases, sizes, V) ? run.template operator()<V>()
                                                             : run.template operator()<1>();
 }
 

@@ -276,9 +276,11 @@ void launch_norm_grad(const NormRowsGrad<T>& args) {
   if (chunks * args.passes > 0 && args.n > 0) {
     int64_t unused = 0, room = grad_room<Form, T>(args.n, &unused);
     if (room * Team::kRows > cuda::shared_limit()) room = 0;
+    constexpr auto kernel = norm_grad_kernel<T, Form>;
     const cuda::Grid grid{static_cast<unsigned>(args.passes * chunks), Team::kBlock, room * Team::kRows};
-    cuda::launch<norm_grad_kernel<T, Form>>(
-        "norm_grad", grid, args, NormChunks<T>{chunk, chunks, {parts, parts + sums}}, static_cast<int>(room));
+    cuda::resident_blocks<kernel, Team::kBlock>(1, grid.shared_bytes);  // lets it have the shared memory
+    cuda::launch<kernel>("norm_grad", grid, args, NormChunks<T>{chunk, chunks, {parts, parts + sums}},
+                         static_cast<int>(room));
   }
   if (args.dweight)
     cuda::column_sums<A>({{parts, parts + sums}, {args.dweight, args.dbias}, args.passes, chunks, args.n},
