@@ -1,16 +1,4 @@
-// Headers that nearly every test case includes and nobody edits, read once. A source includes what it uses all the
-// same: it compiles without this, too (-Db_pch=false).
+// The precompiled header of the tests.
 #include <doctest/doctest.h>
-#include <fmt/core.h>
 
-#include <algorithm>
-#include <cmath>
-#include <fstream>
-#include <functional>
-#include <map>
-#include <memory>
-#include <optional>
-#include <set>
-#include <span>
-#include <string>
-#include <vector>
+#include "tools/pch/standard.h"

@@ -1,5 +1,5 @@
 // What the simulated cuDNN asks of descriptors when they are finalized.
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
@@ -9,7 +9,11 @@
 namespace cudasim {
 namespace {
 
-std::string text(const Dims& dims) { return fmt::format("[{}]", fmt::join(dims, ",")); }
+std::string text(const Dims& dims) {
+  std::string list;
+  for (const int64_t size : dims) list += (list.empty() ? "" : ",") + std::to_string(size);
+  return "[" + list + "]";
+}
 void check_same(const Dims& a, const Dims& b, const std::string& what) {
   if (a != b)
     dnn_fail(CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH, what + ": " + text(a) + " expected, not " + text(b));
