@@ -1,6 +1,6 @@
-// All of Tandem's public headers. Not among them: headers for kernels and for what a folder shares with itself;
-// an op with kernels of its own includes autograd/kernel.h and ops/loops/ beside this. tests/test_headers.py
-// has the rule.
+// All of Tandem's public headers. Not among them: headers for kernels and for what a folder shares with
+// itself; an op with kernels of its own includes autograd/kernel.h and ops/loops/ beside this.
+// tests/test_headers.py has the rule.
 #pragma once
 
 #include "autograd/device.h"

@@ -15,29 +15,20 @@
 
 namespace tandem {
 
-template <class Args>
-using DeviceKernel = void (*)(const Args& args);
+template <class Args> using DeviceKernel = void (*)(const Args& args);
 
 // Null where no device's part has a kernel for these Args. Visible in all libraries of the process.
-template <class Args>
-inline DeviceKernel<Args> device_kernel = nullptr;
+template <class Args> inline DeviceKernel<Args> device_kernel = nullptr;
 
-template <class Args>
-void register_kernel(void (*kernel)(const Args& args)) {
-  device_kernel<Args> = kernel;
-}
+template <class Args> void register_kernel(void (*kernel)(const Args& args)) { device_kernel<Args> = kernel; }
 
 // Calls a function that registers kernels, when the library that has this object is loaded.
 struct RegisterKernels {
-  template <class F>
-  explicit RegisterKernels(F register_them) {
-    register_them();
-  }
+  template <class F> explicit RegisterKernels(F register_them) { register_them(); }
 };
 
 // To go.
-template <class Args>
-struct RegisterKernel {
+template <class Args> struct RegisterKernel {
   explicit RegisterKernel(DeviceKernel<Args> kernel) { device_kernel<Args> = kernel; }
 };
 

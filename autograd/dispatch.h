@@ -7,8 +7,7 @@
 namespace tandem {
 
 // Calls f.operator()<T>() with the C++ type of `dtype`.
-template <class F>
-decltype(auto) dispatch_all(DType dtype, F&& f) {
+template <class F> decltype(auto) dispatch_all(DType dtype, F&& f) {
   switch (dtype) {
     case DType::boolean:
       return f.template operator()<bool>();
@@ -28,8 +27,7 @@ decltype(auto) dispatch_all(DType dtype, F&& f) {
 }
 
 // The same for bf16, f32 and f64; a DTypeError naming `op` for every other type.
-template <class F>
-decltype(auto) dispatch_floating(const char* op, DType dtype, F&& f) {
+template <class F> decltype(auto) dispatch_floating(const char* op, DType dtype, F&& f) {
   switch (dtype) {
     case DType::bf16:
       return f.template operator()<bf16>();
@@ -43,8 +41,7 @@ decltype(auto) dispatch_floating(const char* op, DType dtype, F&& f) {
 }
 
 // The same for every type that has arithmetic (all but boolean).
-template <class F>
-decltype(auto) dispatch_numeric(const char* op, DType dtype, F&& f) {
+template <class F> decltype(auto) dispatch_numeric(const char* op, DType dtype, F&& f) {
   switch (dtype) {
     case DType::u8:
       return f.template operator()<uint8_t>();
@@ -60,8 +57,7 @@ decltype(auto) dispatch_numeric(const char* op, DType dtype, F&& f) {
 }
 
 // The same for the index types i32 and i64.
-template <class F>
-decltype(auto) dispatch_index(const char* op, DType dtype, F&& f) {
+template <class F> decltype(auto) dispatch_index(const char* op, DType dtype, F&& f) {
   switch (dtype) {
     case DType::i32:
       return f.template operator()<int32_t>();

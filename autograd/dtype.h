@@ -35,42 +35,18 @@ struct bf16 {
 enum class DType : uint8_t { boolean, u8, i32, i64, bf16, f32, f64 };
 inline constexpr int kDTypes = 7;
 
-template <class T>
-struct dtype_of_t;
-template <>
-struct dtype_of_t<bool> {
-  static constexpr DType value = DType::boolean;
-};
-template <>
-struct dtype_of_t<uint8_t> {
-  static constexpr DType value = DType::u8;
-};
-template <>
-struct dtype_of_t<int32_t> {
-  static constexpr DType value = DType::i32;
-};
-template <>
-struct dtype_of_t<int64_t> {
-  static constexpr DType value = DType::i64;
-};
-template <>
-struct dtype_of_t<bf16> {
-  static constexpr DType value = DType::bf16;
-};
-template <>
-struct dtype_of_t<float> {
-  static constexpr DType value = DType::f32;
-};
-template <>
-struct dtype_of_t<double> {
-  static constexpr DType value = DType::f64;
-};
-template <class T>
-inline constexpr DType dtype_of = dtype_of_t<T>::value;
+template <class T> struct dtype_of_t;
+template <> struct dtype_of_t<bool> { static constexpr DType value = DType::boolean; };
+template <> struct dtype_of_t<uint8_t> { static constexpr DType value = DType::u8; };
+template <> struct dtype_of_t<int32_t> { static constexpr DType value = DType::i32; };
+template <> struct dtype_of_t<int64_t> { static constexpr DType value = DType::i64; };
+template <> struct dtype_of_t<bf16> { static constexpr DType value = DType::bf16; };
+template <> struct dtype_of_t<float> { static constexpr DType value = DType::f32; };
+template <> struct dtype_of_t<double> { static constexpr DType value = DType::f64; };
+template <class T> inline constexpr DType dtype_of = dtype_of_t<T>::value;
 
 // The type in which values of T are computed: f32 for bf16, T itself otherwise.
-template <class T>
-using compute_t = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+template <class T> using compute_t = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
 // The type in which values of T are summed: f64 for f64, f32 for f32 and bf16, i64 for integers.
 template <class T>
 using accumulate_t =

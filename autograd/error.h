@@ -52,8 +52,7 @@ template <class E, class... Args>
 }
 
 // check<ShapeError>(a == b, "matmul: {} vs {}", a, b): the message is only made on failure.
-template <class E, class... Args>
-void check(bool holds, fmt::format_string<Args...> format, Args&&... args) {
+template <class E, class... Args> void check(bool holds, fmt::format_string<Args...> format, Args&&... args) {
   if (!holds) [[unlikely]]
     raise<E>(format, std::forward<Args>(args)...);
 }

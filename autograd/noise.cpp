@@ -66,8 +66,7 @@ std::array<uint32_t, 4> block_of(const Stream& stream, uint64_t block) {
 constexpr int64_t kWords = 4 * kLanes;  // words of one vector of blocks
 
 // The words of N * kLanes blocks from `first` on; N chains of rounds hide each other's latency.
-template <int N>
-void draw_blocks(const Stream& stream, uint64_t first, uint32_t* out) {
+template <int N> void draw_blocks(const Stream& stream, uint64_t first, uint32_t* out) {
   Vec c0[N], c1[N], c2[N], c3[N];
   Vec iota{};
   for (int lane = 0; lane < kLanes; ++lane) iota[lane] = static_cast<uint64_t>(lane);
@@ -123,8 +122,7 @@ std::pair<double, double> box_muller(double u, double v) {
 }
 
 // Calls body(i, u) with the uniforms of positions 2i and 2i + 1 for all pairs of n elements.
-template <class Body>
-void for_uniform_pairs(NoiseKey key, int64_t n, Body&& body) {
+template <class Body> void for_uniform_pairs(NoiseKey key, int64_t n, Body&& body) {
   constexpr int64_t kTile = 128;  // pairs, of four words each
   const Stream stream = stream_of(key, 0, 0);
   parallel_for((n + 1) / 2, 64 * kTile, [&](int64_t begin, int64_t end) {
@@ -206,8 +204,7 @@ uint64_t bounded(NoiseKey key, uint64_t sample, uint64_t position, uint64_t n) {
   }
 }
 
-template <class T>
-void fill_uniform(NoiseKey key, double low, double high, T* out, int64_t n) {
+template <class T> void fill_uniform(NoiseKey key, double low, double high, T* out, int64_t n) {
   check<ValueError>(std::isfinite(low) && std::isfinite(high) && low <= high,
                     "fill_uniform: bounds {} and {}, expected finite low <= high", low, high);
   const T last = std::nextafter(static_cast<T>(high), static_cast<T>(low));
@@ -218,8 +215,7 @@ void fill_uniform(NoiseKey key, double low, double high, T* out, int64_t n) {
   });
 }
 
-template <class T>
-void fill_normal(NoiseKey key, double mean, double stddev, T* out, int64_t n) {
+template <class T> void fill_normal(NoiseKey key, double mean, double stddev, T* out, int64_t n) {
   check<ValueError>(std::isfinite(mean) && std::isfinite(stddev) && stddev >= 0,
                     "fill_normal: mean {} and stddev {}, expected finite values and stddev >= 0", mean,
                     stddev);

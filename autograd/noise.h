@@ -135,13 +135,11 @@ uint64_t bounded(NoiseKey key, uint64_t sample, uint64_t position, uint64_t n);
 
 // Element i is low + (high - low) * uniform(key, 0, i), computed in f64; always below high once rounded
 // (unless low == high). T is float or double. ValueError unless low <= high are finite.
-template <class T>
-void fill_uniform(NoiseKey key, double low, double high, T* out, int64_t n);
+template <class T> void fill_uniform(NoiseKey key, double low, double high, T* out, int64_t n);
 
 // Elements 2j and 2j + 1 are the two Box-Muller normals of uniform(key, 0, 2j) and uniform(key, 0, 2j + 1),
 // computed in f64. T is float or double. ValueError unless mean and stddev >= 0 are finite.
-template <class T>
-void fill_normal(NoiseKey key, double mean, double stddev, T* out, int64_t n);
+template <class T> void fill_normal(NoiseKey key, double mean, double stddev, T* out, int64_t n);
 
 // A uniform permutation of 0 .. n-1 (Fisher-Yates; step i draws at position i). ValueError if n < 0.
 std::vector<int64_t> permutation(NoiseKey key, int64_t n);

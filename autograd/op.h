@@ -89,8 +89,7 @@ int common_passes(const char* op, const Tensors& inputs);
 Tensor record(std::shared_ptr<Op> op, const Tensors& inputs);
 
 // Applies an operator O made from `attributes`: to all passes at once, or to each on its own where O says so.
-template <class O, class... Attributes>
-Tensor apply(const Tensors& inputs, const Attributes&... attributes) {
+template <class O, class... Attributes> Tensor apply(const Tensors& inputs, const Attributes&... attributes) {
   auto op = std::make_shared<O>(attributes...);
   if constexpr (requires { O::one_pass_at_a_time; }) {
     const int m = common_passes(op->name(), inputs);

@@ -17,8 +17,7 @@ void run_chunks(int64_t chunks, void (*body)(void*, int64_t), void* context);
 
 // Calls body(begin, end) over [0, n) in chunks of `grain`; on the calling thread when there is one chunk.
 // Exceptions thrown by a body are rethrown here.
-template <class Body>
-void parallel_for(int64_t n, int64_t grain, Body&& body) {
+template <class Body> void parallel_for(int64_t n, int64_t grain, Body&& body) {
   if (n <= 0) return;
   grain = std::max<int64_t>(grain, 1);
   const int64_t chunks = (n + grain - 1) / grain;

@@ -24,12 +24,9 @@ struct Printer {
     }
     int64_t step = 1;
     for (int i = d + 1; i < shape.size(); ++i) step *= shape[i];
-    std::string separator = ",";
-    if (d + 1 == shape.size()) {
-      separator += ' ';
-    } else {
-      separator.append(shape.size() - d - 1, '\n').append(d + 1, ' ');
-    }
+    // A new line for each dimension that begins anew.
+    const int deeper = shape.size() - d - 1;
+    const std::string separator = deeper == 0 ? ", " : fmt::format(",{:\n>{}}{: >{}}", "", deeper, "", d + 1);
     text += '[';
     for (int64_t i = 0; i < shape[d]; ++i) {
       if (i) text += separator;

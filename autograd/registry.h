@@ -63,8 +63,7 @@ class OpCases : public SampleMaker {
     samples.push_back({std::move(label), std::move(inputs), std::move(function)});
   }
   // `call` must throw an E with a message that contains `message`.
-  template <class E>
-  void fails(std::string label, std::string message, std::function<void()> call) {
+  template <class E> void fails(std::string label, std::string message, std::function<void()> call) {
     errors.push_back({std::move(label), std::move(call), std::move(message),
                       [](const std::exception& e) { return dynamic_cast<const E*>(&e) != nullptr; }});
   }

@@ -72,8 +72,7 @@ int wrap_dim(const char* op, int64_t dim, int dims);
 
 }  // namespace tandem
 
-template <>
-struct fmt::formatter<tandem::Shape> {
+template <> struct fmt::formatter<tandem::Shape> {
   constexpr auto parse(format_parse_context& context) { return context.begin(); }
   auto format(const tandem::Shape& shape, format_context& context) const {
     const std::string text = tandem::to_string(shape);

@@ -79,8 +79,7 @@ double Tensor::item() const {
   return to_vector<double>()[0];
 }
 
-template <class T>
-std::vector<T> Tensor::to_vector() const {
+template <class T> std::vector<T> Tensor::to_vector() const {
   const Tensor flat = dense(detach());
   const int64_t n = flat.numel() * flat.passes();
   std::vector<T> values(n);
@@ -229,8 +228,7 @@ Tensor eye(int64_t n, const TensorOptions& options) {
   return options.requires_grad ? result.requires_grad_() : result;
 }
 
-template <class T>
-Tensor from_values(std::span<const T> values, const Shape& shape) {
+template <class T> Tensor from_values(std::span<const T> values, const Shape& shape) {
   check<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(),
                     "from_values: {} values for shape {}", values.size(), shape);
   const Tensor result = empty(shape, {dtype_of<T>});

@@ -79,13 +79,11 @@ class Tensor {
   // the memory is another device's, naming the running op, which then has no kernel for it.
   void* raw() const;
   void* device_raw() const;  // the address on any device: an argument of that device's kernels
-  template <class T>
-  T* data() const {
+  template <class T> T* data() const {
     check_dtype(dtype_of<T>);
     return static_cast<T*>(raw());
   }
-  template <class T>
-  T* device_data() const {
+  template <class T> T* device_data() const {
     check_dtype(dtype_of<T>);
     return static_cast<T*>(device_raw());
   }
@@ -176,10 +174,8 @@ inline Tensor ones_like(const Tensor& x) { return empty_like(x).fill_(1); }
 
 // A tensor of T's dtype holding `values` in row-major order; ShapeError when their number is not
 // shape.numel().
-template <class T>
-Tensor from_values(std::span<const T> values, const Shape& shape);
-template <class T>
-Tensor from_values(const std::vector<T>& values, const Shape& shape) {
+template <class T> Tensor from_values(std::span<const T> values, const Shape& shape);
+template <class T> Tensor from_values(const std::vector<T>& values, const Shape& shape) {
   return from_values(std::span<const T>(values), shape);
 }
 // tensor({1, 2, 3}): one-dimensional f32.
@@ -192,8 +188,7 @@ Tensor stack_passes(const Tensors& passes);
 
 }  // namespace tandem
 
-template <>
-struct fmt::formatter<tandem::Description> {
+template <> struct fmt::formatter<tandem::Description> {
   constexpr auto parse(format_parse_context& context) { return context.begin(); }
   auto format(const tandem::Description& description, format_context& context) const {
     const std::string text = description;

@@ -72,8 +72,7 @@ void products(const Chunk& chunk, const Operand& a, const Operand& b, const Oper
   }
 }
 
-template <class T>
-class Attention {
+template <class T> class Attention {
   using C = compute_t<T>;
   static constexpr int V = 16 / sizeof(C);
 
@@ -132,8 +131,7 @@ class Attention {
     return std::max<int64_t>(1, chunk.items * chunk.heads * head_bytes());
   }
 
-  template <class F>
-  void for_chunks(int buffers, F f) const {
+  template <class F> void for_chunks(int buffers, F f) const {
     const Chunk largest = largest_chunk(buffers);
     const int64_t items = p_.passes * p_.batch;
     for (int64_t item = 0; item < items;) {
@@ -146,8 +144,7 @@ class Attention {
     }
   }
 
-  template <class U>
-  Operand rows(const HeadRows<U>& x, int64_t count, int64_t cols) const {
+  template <class U> Operand rows(const HeadRows<U>& x, int64_t count, int64_t cols) const {
     return {{x.data, dtype_of<std::remove_const_t<U>>, count, cols, x.row, x.col, 0},
             x.pass,
             x.batch,
@@ -213,23 +210,20 @@ class Attention {
   bool in_place_;
 };
 
-template <class T>
-void forward(const detail::AttentionForward<T>& args) {
+template <class T> void forward(const detail::AttentionForward<T>& args) {
   if constexpr (std::is_same_v<T, bf16>) {
     if (attention_by_library(args)) return;
   }
   Attention<T>(args.problem).forward(args);
 }
-template <class T>
-void backward(const detail::AttentionBackward<T>& args) {
+template <class T> void backward(const detail::AttentionBackward<T>& args) {
   if constexpr (std::is_same_v<T, bf16>) {
     if (attention_by_library(args)) return;
   }
   Attention<T>(args.problem).backward(args);
 }
 
-template <class... T>
-void register_attention() {
+template <class... T> void register_attention() {
   (register_kernel(forward<T>), ...);
   (register_kernel(backward<T>), ...);
 }

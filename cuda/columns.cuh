@@ -7,8 +7,7 @@ namespace tandem::cuda {
 
 // out[k][g][j] = sum over c of in[k][g][c][j] for k in {0, 1}, g < groups, c < count, j < n: dense, and
 // always added in the same order.
-template <class A>
-struct ColumnSums {
+template <class A> struct ColumnSums {
   const A* in[2];
   A* out[2];
   int64_t groups, count, n;
@@ -39,8 +38,7 @@ __global__ void __launch_bounds__(kColumnTile* kColumnTile) column_sums_kernel(C
 }
 
 // outputs: 1 or 2.
-template <class A>
-void column_sums(const ColumnSums<A>& sums, int outputs) {
+template <class A> void column_sums(const ColumnSums<A>& sums, int outputs) {
   if (sums.n == 0 || sums.groups == 0) return;
   const dim3 grid(static_cast<unsigned>((sums.n + kColumnTile - 1) / kColumnTile),
                   static_cast<unsigned>(sums.groups), static_cast<unsigned>(outputs));

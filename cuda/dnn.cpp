@@ -92,8 +92,7 @@ std::mutex& in_use() {  // the handle and the plans are one thread's at a time
   return mutex;
 }
 
-template <class... P>
-bool run(const Problem& problem, const Build& build, P*... pointers) {
+template <class... P> bool run(const Problem& problem, const Build& build, P*... pointers) {
   if (used("never")) return false;
   const std::lock_guard lock(in_use());
   try {

@@ -59,12 +59,10 @@ class DnnDescriptor {
   Raw raw() const { return raw_; }
 
   DnnDescriptor& set(Name name, cudnnBackendAttributeType_t type, size_t count, const void* values);
-  template <class T>
-  DnnDescriptor& set(Name name, T value) {
+  template <class T> DnnDescriptor& set(Name name, T value) {
     return set(name, dnn_attribute(value), 1, &value);
   }
-  template <class T>
-  DnnDescriptor& set(Name name, const std::vector<T>& values) {
+  template <class T> DnnDescriptor& set(Name name, const std::vector<T>& values) {
     return set(name, dnn_attribute(T{}), values.size(), values.data());
   }
   DnnDescriptor& finalize(const char* what);  // `what` names the descriptor in an error

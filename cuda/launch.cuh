@@ -26,8 +26,7 @@ struct Grid {
 
 // Blocks that loop over `tasks` pieces of work, one at a time: as many as are resident at once by the
 // occupancy calculator, or fewer where there is less work.
-template <int threads = kThreads>
-struct ResidentBlocks {
+template <int threads = kThreads> struct ResidentBlocks {
   int64_t tasks;
   int64_t shared_bytes = 0;
 };
@@ -66,8 +65,7 @@ unsigned resident_blocks(int64_t tasks, int64_t shared_bytes = 0) {
 }
 
 // Launches the kernel on stream(); DeviceError naming `what` and the running op when it cannot be launched.
-template <auto kernel, class... Args>
-void launch(const char* what, const Grid& grid, const Args&... args) {
+template <auto kernel, class... Args> void launch(const char* what, const Grid& grid, const Args&... args) {
   kernel<<<grid.blocks, grid.threads, grid.shared_bytes, stream()>>>(args...);
   check(cudaGetLastError(), what);
 }
@@ -81,16 +79,14 @@ void launch(const char* what, const ResidentBlocks<threads>& blocks, const Args&
 }
 
 // Calls body(i) for i < count, one thread each, in a grid of any number of blocks.
-template <class Body>
-__device__ void grid_stride_loop(int64_t count, Body body) {
+template <class Body> __device__ void grid_stride_loop(int64_t count, Body body) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) body(i);
 }
 
 // To go.
 inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-template <auto kernel, int threads = kThreads>
-unsigned resident_blocks_of_threads(int64_t tasks) {
+template <auto kernel, int threads = kThreads> unsigned resident_blocks_of_threads(int64_t tasks) {
   return resident_blocks<kernel, threads>((tasks + threads - 1) / threads);
 }
 

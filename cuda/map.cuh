@@ -13,43 +13,23 @@
 namespace tandem::cuda {
 
 // V values of T that are read and written at once.
-template <class T, int V>
-struct alignas(sizeof(T) * V) Vector {
-  T at[V];
-};
+template <class T, int V> struct alignas(sizeof(T) * V) Vector { T at[V]; };
 
 // Words of the machine that a vector is made of.
-template <int bytes>
-struct WordOf {
+template <int bytes> struct WordOf {
   struct type {
     uint4 at[bytes / 16];
   };
 };
-template <>
-struct WordOf<16> {
-  using type = uint4;
-};
-template <>
-struct WordOf<8> {
-  using type = uint2;
-};
-template <>
-struct WordOf<4> {
-  using type = uint32_t;
-};
-template <>
-struct WordOf<2> {
-  using type = uint16_t;
-};
-template <>
-struct WordOf<1> {
-  using type = uint8_t;
-};
+template <> struct WordOf<16> { using type = uint4; };
+template <> struct WordOf<8> { using type = uint2; };
+template <> struct WordOf<4> { using type = uint32_t; };
+template <> struct WordOf<2> { using type = uint16_t; };
+template <> struct WordOf<1> { using type = uint8_t; };
 
 // The vector at an aligned address, in as few accesses as there can be. (A plain copy of a struct is split
 // into its elements wherever nvcc does not see that the address is aligned.)
-template <int V, class T>
-__device__ Vector<T, V> load_vector(const T* p) {
+template <int V, class T> __device__ Vector<T, V> load_vector(const T* p) {
   return std::bit_cast<Vector<T, V>>(*reinterpret_cast<const typename WordOf<sizeof(T) * V>::type*>(p));
 }
 
@@ -69,8 +49,7 @@ __device__ inline void store_words(void* p, uint32_t word) {
 }
 
 // The same to an address of global memory.
-template <int V, class T>
-__device__ void store_vector(T* p, const Vector<T, V>& values) {
+template <int V, class T> __device__ void store_vector(T* p, const Vector<T, V>& values) {
   using Word = typename WordOf<sizeof(T) * V>::type;
   const Word words = std::bit_cast<Word>(values);
   if constexpr (V == 1) {
@@ -86,8 +65,7 @@ __device__ void store_vector(T* p, const Vector<T, V>& values) {
   }
 }
 
-template <class T, int V>
-__device__ Vector<T, V> load(const void* base, int64_t offset, bool dense) {
+template <class T, int V> __device__ Vector<T, V> load(const void* base, int64_t offset, bool dense) {
   const T* p = static_cast<const T*>(base) + offset;
   if constexpr (V > 1) {
     if (dense) return load_vector<V>(p);
@@ -118,8 +96,7 @@ bool takes_vectors(const detail::Walk<N>& walk, const void* const (&data)[N], co
 
 // The operands of a Map, the output first, in groups of elements along the innermost dimension: one, or as
 // many as are read and written at once.
-template <int N>
-struct MapOperands {
+template <int N> struct MapOperands {
   Walker<N> walk;
   void* data[N];
   bool repeats[N];  // one element for all of a group
@@ -174,31 +151,17 @@ void launch_map_of(const detail::Map<F, O, I...>& map, std::index_sequence<K...>
     launch<map_kernel<1, F, O, I...>>("map", groups, operands, map.f);
   }
 }
-template <class F, class O, class... I>
-void launch_map(const detail::Map<F, O, I...>& map) {
+template <class F, class O, class... I> void launch_map(const detail::Map<F, O, I...>& map) {
   if (map.walk.numel > 0) launch_map_of(map, std::index_sequence_for<I...>{});
 }
 
-template <class F, class O, class... I>
-void register_map() {
-  register_kernel(launch_map<F, O, I...>);
-}
+template <class F, class O, class... I> void register_map() { register_kernel(launch_map<F, O, I...>); }
 
 // Calls f.operator()<T>() for each of some types: registers a kernel for every dtype.
-template <class... T, class F>
-void for_types(F f) {
-  (f.template operator()<T>(), ...);
-}
-template <class F>
-void for_floats(F f) {
-  for_types<bf16, float, double>(f);
-}
-template <class F>
-void for_numbers(F f) {
-  for_types<uint8_t, int32_t, int64_t, bf16, float, double>(f);
-}
-template <class F>
-void for_all_types(F f) {
+template <class... T, class F> void for_types(F f) { (f.template operator()<T>(), ...); }
+template <class F> void for_floats(F f) { for_types<bf16, float, double>(f); }
+template <class F> void for_numbers(F f) { for_types<uint8_t, int32_t, int64_t, bf16, float, double>(f); }
+template <class F> void for_all_types(F f) {
   for_types<bool, uint8_t, int32_t, int64_t, bf16, float, double>(f);
 }
 template <class F>  // to go

@@ -14,8 +14,7 @@ namespace {
 using detail::Map;
 
 // Of the output and the inputs: dimensions of size 1 dropped, neighbours merged where all strides allow.
-template <int N>
-detail::Walk<N> walk_of(const MatrixBatch (&matrices)[N], int64_t batch) {
+template <int N> detail::Walk<N> walk_of(const MatrixBatch (&matrices)[N], int64_t batch) {
   const int64_t sizes[3] = {batch, matrices[0].rows, matrices[0].cols};
   detail::Walk<N> walk{};  // zeros where it is not used
   walk.numel = sizes[0] * sizes[1] * sizes[2];

@@ -6,8 +6,7 @@
 
 namespace tandem::cuda {
 
-template <class... F>
-void register_pointwise() {
+template <class... F> void register_pointwise() {
   const auto one = []<class G>() {
     for_floats([]<class T>() {
       using C = compute_t<T>;

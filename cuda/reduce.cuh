@@ -15,8 +15,7 @@ inline constexpr int kWarp = 32;
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
 // The value of the thread whose lane differs in the bits of `mask`; of any plain type of whole words.
-template <class A>
-__device__ A shuffle_xor(const A& value, int mask) {
+template <class A> __device__ A shuffle_xor(const A& value, int mask) {
   static_assert(sizeof(A) % 4 == 0);
   struct Words {
     uint32_t at[sizeof(A) / 4];
@@ -28,8 +27,7 @@ __device__ A shuffle_xor(const A& value, int mask) {
 }
 
 // The value of the thread `distance` lanes below; its own in the lowest ones.
-template <class A>
-__device__ A shuffle_up(const A& value, int distance) {
+template <class A> __device__ A shuffle_up(const A& value, int distance) {
   static_assert(sizeof(A) % 4 == 0);
   struct Words {
     uint32_t at[sizeof(A) / 4];
@@ -42,8 +40,7 @@ __device__ A shuffle_up(const A& value, int distance) {
 
 // combine() of the values of `lanes` neighbours, a power of two up to 32; every one of them gets it. combine
 // is commutative. All threads of the warp must call it.
-template <int lanes = kWarp, class A, class Combine>
-__device__ A warp_reduce(A value, Combine combine) {
+template <int lanes = kWarp, class A, class Combine> __device__ A warp_reduce(A value, Combine combine) {
 #pragma unroll
   for (int step = lanes / 2; step > 0; step /= 2) value = combine(value, shuffle_xor(value, step));
   return value;
@@ -66,8 +63,7 @@ __device__ A block_reduce(A value, Combine combine) {
 
 // The sum of the values of the threads of a block before this one, and of all in `total`. All of them must
 // call it.
-template <int threads = kThreads, class A>
-__device__ A block_sum_before(A value, A& total) {
+template <int threads = kThreads, class A> __device__ A block_sum_before(A value, A& total) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   __shared__ A totals[threads / kWarp];
 #pragma unroll
@@ -90,39 +86,24 @@ __device__ A block_sum_before(A value, A& total) {
 }
 
 struct Add {
-  template <class A>
-  __device__ A operator()(A a, A b) const {
-    return a + b;
-  }
+  template <class A> __device__ A operator()(A a, A b) const { return a + b; }
 };
 struct Larger {  // NaN if one of them is
-  template <class A>
-  __device__ A operator()(A a, A b) const {
-    return b > a || b != b ? b : a;
-  }
+  template <class A> __device__ A operator()(A a, A b) const { return b > a || b != b ? b : a; }
 };
 
-template <class A>
-__device__ A warp_sum(A value) {
-  return warp_reduce(value, Add{});
-}
-template <class A>
-__device__ A warp_max(A value) {
-  return warp_reduce(value, Larger{});
-}
-template <int threads = kThreads, class A>
-__device__ A block_sum(A value) {
+template <class A> __device__ A warp_sum(A value) { return warp_reduce(value, Add{}); }
+template <class A> __device__ A warp_max(A value) { return warp_reduce(value, Larger{}); }
+template <int threads = kThreads, class A> __device__ A block_sum(A value) {
   return block_reduce<threads>(value, Add{});
 }
-template <int threads = kThreads, class A>
-__device__ A block_max(A value) {
+template <int threads = kThreads, class A> __device__ A block_max(A value) {
   return block_reduce<threads>(value, Larger{});
 }
 
 // The threads that work on one row: `size` of them, a power of two. Up to a warp, a block of kThreads has
 // several teams; beyond, a block is one team of `size` threads.
-template <int size>
-struct Team {
+template <int size> struct Team {
   static_assert(std::has_single_bit(static_cast<unsigned>(size)) && size <= 1024);
   static constexpr int kSize = size;
   static constexpr int kBlock = size > kWarp ? size : kThreads;  // threads
@@ -130,28 +111,20 @@ struct Team {
 
   __device__ static int rank() { return static_cast<int>(threadIdx.x) % size; }
 
-  template <class A, class Combine>
-  __device__ static A reduce(A value, Combine combine) {
+  template <class A, class Combine> __device__ static A reduce(A value, Combine combine) {
     if constexpr (size > kWarp) {
       return block_reduce<size>(value, combine);
     } else {
       return warp_reduce<size>(value, combine);
     }
   }
-  template <class A>
-  __device__ static A sum(A value) {
-    return reduce(value, Add{});
-  }
-  template <class A>
-  __device__ static A max(A value) {
-    return reduce(value, Larger{});
-  }
+  template <class A> __device__ static A sum(A value) { return reduce(value, Add{}); }
+  template <class A> __device__ static A max(A value) { return reduce(value, Larger{}); }
 
   // Calls body(row, live) in all threads of the team for each of its rows, in a grid of any number of blocks.
   // Where a warp has several teams, the last of them may have no row: live is false then, and row is one that
   // is there (to be read, not written), since reductions need the whole warp.
-  template <class Body>
-  __device__ static void for_each_row(int64_t rows, Body body) {
+  template <class Body> __device__ static void for_each_row(int64_t rows, Body body) {
     const int64_t step = static_cast<int64_t>(gridDim.x) * kRows;
     for (int64_t base = static_cast<int64_t>(blockIdx.x) * kRows; base < rows; base += step) {
       const int64_t row = base + threadIdx.x / size;
@@ -164,8 +137,7 @@ struct Team {
   }
 
   // Calls body(i) for the indices 0 .. n-1, the team's threads taking neighbours.
-  template <class Body>
-  __device__ static void for_each(int64_t n, Body body) {
+  template <class Body> __device__ static void for_each(int64_t n, Body body) {
     for (int64_t i = rank(); i < n; i += size) body(i);
   }
 
@@ -180,8 +152,7 @@ struct Team {
 };
 
 // Calls f.template operator()<size>() with the team for rows of n pieces of work (16 bytes each, mostly).
-template <class F>
-void with_team(int64_t n, F&& f) {
+template <class F> void with_team(int64_t n, F&& f) {
   if (n <= 16) {
     f.template operator()<8>();
   } else if (n <= 512) {
@@ -193,8 +164,7 @@ void with_team(int64_t n, F&& f) {
 
 // Whether rows of n elements of these operands, which lie one behind the other, can be read and written V
 // elements at a time.
-template <int V, class... T>
-bool takes_row_vectors(int64_t n, const T*... operands) {
+template <int V, class... T> bool takes_row_vectors(int64_t n, const T*... operands) {
   return n % V == 0 && (... && (reinterpret_cast<uintptr_t>(operands) % (V * sizeof(T)) == 0));
 }
 

@@ -6,19 +6,16 @@
 
 namespace tandem::cuda {
 
-template <class T, int V>
-__device__ Vector<compute_t<T>, V> widen(const Vector<T, V>& values) {
+template <class T, int V> __device__ Vector<compute_t<T>, V> widen(const Vector<T, V>& values) {
   Vector<compute_t<T>, V> wide;
 #pragma unroll
   for (int v = 0; v < V; ++v) wide.at[v] = static_cast<compute_t<T>>(values.at[v]);
   return wide;
 }
-template <class T, int V>
-__device__ Vector<compute_t<T>, V> load_row(const T* x, int64_t i) {
+template <class T, int V> __device__ Vector<compute_t<T>, V> load_row(const T* x, int64_t i) {
   return widen<T, V>(load_vector<V>(x + i));
 }
-template <class T, int V>
-__device__ void store_row(T* y, int64_t i, const Vector<compute_t<T>, V>& values) {
+template <class T, int V> __device__ void store_row(T* y, int64_t i, const Vector<compute_t<T>, V>& values) {
   Vector<T, V> narrow;
 #pragma unroll
   for (int v = 0; v < V; ++v) narrow.at[v] = values.at[v];
@@ -28,8 +25,7 @@ __device__ void store_row(T* y, int64_t i, const Vector<compute_t<T>, V>& values
 // How a kernel holds rows: V elements are read and written at once. K > 0: in registers, up to K times V
 // elements in each thread. K = 0: rows of any length, in shared memory as far as they fit, the rest read
 // again.
-template <class TeamOf, int V_, int K_>
-struct RowForm {
+template <class TeamOf, int V_, int K_> struct RowForm {
   using Team = TeamOf;
   static constexpr int V = V_, K = K_;
   static constexpr bool kRegisters = K > 0;
@@ -37,12 +33,10 @@ struct RowForm {
 
 // For __launch_bounds__: blocks on a multiprocessor, at least. 1 keeps the assembler from spilling registers
 // for the sake of more, as it does here; 0 leaves it the choice.
-template <class Form, class T>
-inline constexpr int kLeastBlocks = Form::kRegisters && sizeof(T) < 8 ? 0 : 1;
+template <class Form, class T> inline constexpr int kLeastBlocks = Form::kRegisters && sizeof(T) < 8 ? 0 : 1;
 
 // One row of n values of T; the first `held` of them have room in shared memory.
-template <class Form, class T, bool registers = Form::kRegisters>
-class HeldRow {
+template <class Form, class T, bool registers = Form::kRegisters> class HeldRow {
  public:
   using Values = Vector<compute_t<T>, Form::V>;
   __device__ HeldRow(const T* x, int64_t n, char*, int64_t) {
@@ -58,8 +52,7 @@ class HeldRow {
   Values values_[Form::K];
 };
 
-template <class Form, class T>
-class HeldRow<Form, T, false> {
+template <class Form, class T> class HeldRow<Form, T, false> {
  public:
   using Values = Vector<compute_t<T>, Form::V>;
   __device__ HeldRow(const T* x, int64_t, char* room, int64_t held)
@@ -77,15 +70,13 @@ class HeldRow<Form, T, false> {
 };
 
 // How many of a row's n values of T have room in so many bytes.
-template <class Form, class T>
-__device__ int64_t values_in(int64_t n, int64_t bytes) {
+template <class Form, class T> __device__ int64_t values_in(int64_t n, int64_t bytes) {
   const int64_t fit = bytes / static_cast<int64_t>(sizeof(T) * Form::V) * Form::V;
   return fit < n ? fit : n;
 }
 
 // Calls f(i, values...) for the vectors that this thread holds of some rows, at their first element i.
-template <class Form, class F, class... Row>
-__device__ void each_vector(int64_t n, F f, Row&... rows) {
+template <class Form, class F, class... Row> __device__ void each_vector(int64_t n, F f, Row&... rows) {
   if constexpr (Form::kRegisters) {
 #pragma unroll
     for (int k = 0; k < Form::K; ++k) {
@@ -102,15 +93,13 @@ __device__ inline char* block_room() {
   extern __shared__ __align__(16) char room[];
   return room;
 }
-template <class Team>
-__device__ char* team_room(int bytes) {
+template <class Team> __device__ char* team_room(int bytes) {
   return bytes == 0 ? nullptr : block_room() + threadIdx.x / Team::kSize * bytes;
 }
 
 // Calls f.template operator()<Form>() with how rows of n values of T are best held; `vectors`: 16 bytes may
 // be read and written at once (takes_row_vectors).
-template <class T, class F>
-void with_row_form(int64_t n, bool vectors, F&& f) {
+template <class T, class F> void with_row_form(int64_t n, bool vectors, F&& f) {
   constexpr int V = 16 / sizeof(T), K = 4;
   const int64_t pieces = n / V;
   if (!vectors) {

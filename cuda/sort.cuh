@@ -13,8 +13,7 @@ namespace tandem::cuda {
 
 // Numbers of N bits whose order is that of values of T: what items are made of. NaN is the largest and -0 is
 // 0.
-template <class T>
-__device__ auto sort_key(T x) {
+template <class T> __device__ auto sort_key(T x) {
   if constexpr (std::is_same_v<T, double>) {
     if (x != x) return ~uint64_t{0};
     const auto bits = std::bit_cast<uint64_t>(x + 0.0);
@@ -120,8 +119,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // Stores rows of items in memory, for the next step.
-template <class Item>
-struct StoreItem {
+template <class Item> struct StoreItem {
   Item* to;
   int64_t n;
   __device__ void operator()(int64_t row, int64_t i, const Item& item) const { to[row * n + i] = item; }

@@ -9,8 +9,7 @@ namespace tandem::cuda {
 
 // The dimensions of N operands walked together, the last of them the fastest. As a kernel's parameter it is
 // `const __grid_constant__`, or the loop over dimensions would make a copy of it for every thread.
-template <int N>
-struct Walker {
+template <int N> struct Walker {
   int dims = 0;
   int64_t numel = 1;
   Divisor sizes[kMaxDims + 1];
@@ -25,8 +24,7 @@ struct Walker {
       add_size(walk.sizes[d] / group);
     }
   }
-  template <class... Stride>
-  void add(int64_t size, Stride... stride) {
+  template <class... Stride> void add(int64_t size, Stride... stride) {
     static_assert(sizeof...(Stride) == N);
     int k = 0;
     ((strides[k++][dims] = stride), ...);

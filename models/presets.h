@@ -13,18 +13,15 @@
 
 namespace tandem::models {
 
-template <class Config>
-using Presets = std::map<std::string, Config>;
+template <class Config> using Presets = std::map<std::string, Config>;
 
-template <class Config>
-std::vector<std::string> preset_names(const Presets<Config>& table) {
+template <class Config> std::vector<std::string> preset_names(const Presets<Config>& table) {
   std::vector<std::string> names;
   for (const auto& [name, config] : table) names.push_back(name);
   return names;
 }
 
-template <class Config>
-const Config& find_preset(const Presets<Config>& table, const std::string& name) {
+template <class Config> const Config& find_preset(const Presets<Config>& table, const std::string& name) {
   const auto found = table.find(name);
   if (found != table.end()) return found->second;
   raise<ConfigError>("preset: expected one of {}, got '{}'", data::join(preset_names(table), ", "), name);

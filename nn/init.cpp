@@ -27,8 +27,7 @@ namespace init {
 namespace {
 
 // fill(data, numel, key) on the parameter's memory.
-template <class Fill>
-Initializer filler(Fill fill) {
+template <class Fill> Initializer filler(Fill fill) {
   return [fill](const Tensor& parameter, NoiseKey key) {
     if (parameter.dtype() == DType::f64)
       fill(parameter.data<double>(), parameter.numel(), key);

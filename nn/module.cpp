@@ -72,8 +72,7 @@ void Module::check_name(const std::string& name) const {
 }
 
 // visit(module, prefix of its tensors' names) for this module and all below, parents first.
-template <class Visit>
-void Module::walk(Visit&& visit, const std::string& prefix) const {
+template <class Visit> void Module::walk(Visit&& visit, const std::string& prefix) const {
   visit(*this, prefix);
   for (const Module* child : children_) child->walk(visit, prefix + child->name_ + ".");
 }

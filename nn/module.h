@@ -102,8 +102,7 @@ class Module {
     bool persistent = true;
   };
   void check_name(const std::string& name) const;
-  template <class Visit>
-  void walk(Visit&& visit, const std::string& prefix = "") const;
+  template <class Visit> void walk(Visit&& visit, const std::string& prefix = "") const;
   std::string path_of(std::string_view name) const;
 
   Module* parent_ = nullptr;
@@ -114,25 +113,21 @@ class Module {
 };
 
 // Base of modules that others call: Self has `forward`. A root need not be one.
-template <class Self>
-struct Layer : Module {
+template <class Self> struct Layer : Module {
   using Module::Module;
 
-  template <class... Args>
-  auto operator()(Args&&... args) {
+  template <class... Args> auto operator()(Args&&... args) {
     const Scope scope(path());
     return static_cast<Self&>(*this).forward(std::forward<Args>(args)...);
   }
 };
 
 // Layers of one type, called "0", "1", ...: owns them, at addresses that never change.
-template <class T>
-class ModuleList : public Module {
+template <class T> class ModuleList : public Module {
  public:
   using Module::Module;
 
-  template <class... Args>
-  T& emplace_back(Args&&... args) {
+  template <class... Args> T& emplace_back(Args&&... args) {
     return items_.emplace_back(*this, std::to_string(items_.size()), std::forward<Args>(args)...);
   }
   size_t size() const { return items_.size(); }

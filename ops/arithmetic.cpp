@@ -18,8 +18,7 @@ struct Promoted {
 };
 
 // An elementwise op of two tensors of one dtype; F has the name, the scalar function and the derivative.
-template <class F>
-struct Binary final : Op {
+template <class F> struct Binary final : Op {
   const char* name() const override { return F::name; }
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(broadcast(F::name, in[0].shape(), in[1].shape()), in[0]);
@@ -39,8 +38,7 @@ struct Binary final : Op {
   using Op::saved;
 };
 
-template <class F>
-Tensor binary(const Tensor& a, const Tensor& b) {
+template <class F> Tensor binary(const Tensor& a, const Tensor& b) {
   const Promoted x(a, b);
   return apply<Binary<F>>({x.a, x.b});
 }

@@ -6,12 +6,8 @@ namespace {
 
 using namespace detail;
 
-template <class F>
-struct ForBinary {
-  template <class T>
-  void operator()() const {
-    cuda::register_map<BinaryValue<F, compute_t<T>>, T, T, T>();
-  }
+template <class F> struct ForBinary {
+  template <class T> void operator()() const { cuda::register_map<BinaryValue<F, compute_t<T>>, T, T, T>(); }
 };
 
 const RegisterKernels registered{[] {

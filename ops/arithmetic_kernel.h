@@ -6,68 +6,46 @@
 namespace tandem::detail {
 
 // F::value in the type of computation.
-template <class F, class C>
-struct BinaryValue {
+template <class F, class C> struct BinaryValue {
   constexpr C operator()(C a, C b) const { return static_cast<C>(F::value(a, b)); }
 };
 
 struct AddValue {
   static constexpr const char* name = "add";
-  template <class T>
-  static constexpr T value(T a, T b) {
-    return a + b;
-  }
+  template <class T> static constexpr T value(T a, T b) { return a + b; }
 };
 struct SubValue {
   static constexpr const char* name = "sub";
-  template <class T>
-  static constexpr T value(T a, T b) {
-    return a - b;
-  }
+  template <class T> static constexpr T value(T a, T b) { return a - b; }
 };
 struct MulValue {
   static constexpr const char* name = "mul";
-  template <class T>
-  static constexpr T value(T a, T b) {
-    return a * b;
-  }
+  template <class T> static constexpr T value(T a, T b) { return a * b; }
 };
 struct DivValue {
   static constexpr const char* name = "div";
-  template <class T>
-  static constexpr T value(T a, T b) {
-    return a / b;
-  }
+  template <class T> static constexpr T value(T a, T b) { return a / b; }
 };
 struct PowValue {
   static constexpr const char* name = "pow";
-  template <class T>
-  static constexpr T value(T a, T b) {
-    return static_cast<T>(math::pow(a, b));
-  }
+  template <class T> static constexpr T value(T a, T b) { return static_cast<T>(math::pow(a, b)); }
 };
 struct MaximumValue {
   static constexpr const char* name = "maximum";
-  template <class T>
-  static constexpr T value(T a, T b) {
+  template <class T> static constexpr T value(T a, T b) {
     return a > b || a != a ? a : b;
   }  // NaN from either side
 };
 struct MinimumValue {
   static constexpr const char* name = "minimum";
-  template <class T>
-  static constexpr T value(T a, T b) {
-    return a < b || a != a ? a : b;
-  }
+  template <class T> static constexpr T value(T a, T b) { return a < b || a != a ? a : b; }
 };
 
-template <class C>
-struct AffineValue {
+template <class C> struct AffineValue {
   C factor, shift;
   constexpr C operator()(C x) const { return static_cast<C>(factor * x + shift); }
 };
-template <class C>
-struct PowScalarValue {
+template <class C> struct PowScalarValue {
   C exponent;
   constexpr C operator()(C x) const { return static_cast<C>(math::pow(x, exponent)); }
 };

@@ -19,8 +19,7 @@ namespace {
 using detail::AttentionProblem;
 using detail::HeadRows;
 
-template <class T>
-HeadRows<T> head_rows(const Tensor& x) {
+template <class T> HeadRows<T> head_rows(const Tensor& x) {
   if (!x.defined()) return {};
   const Shape& s = x.strides();
   return {x.device_data<std::remove_const_t<T>>(), x.pass_stride(), s[0], s[1], s[2], s[3]};

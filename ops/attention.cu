@@ -13,8 +13,7 @@ using namespace detail;
 using cuda::Vector;
 
 // The arguments, and the sizes by which rows are divided.
-template <class T>
-struct Rows : AttentionRows<T> {
+template <class T> struct Rows : AttentionRows<T> {
   explicit Rows(const AttentionRows<T>& args)
       : AttentionRows<T>(args),
         by_queries(args.queries),
@@ -25,8 +24,7 @@ struct Rows : AttentionRows<T> {
 };
 
 // Which query a row belongs to, and what of its keys counts.
-template <class T>
-class Query {
+template <class T> class Query {
   using C = compute_t<T>;
 
  public:
@@ -51,8 +49,7 @@ class Query {
   __device__ C kept() const { return a_.drops ? a_.kept[pass_ - a_.first_pass] : C(1); }
 
   // Which of the keys from i on dropout keeps, V of a block of noise.
-  template <int V>
-  __device__ Vector<bool, V> keeps(const DeviceNoise::Draws& draws, int64_t i) const {
+  template <int V> __device__ Vector<bool, V> keeps(const DeviceNoise::Draws& draws, int64_t i) const {
     Vector<bool, V> result;
     const uint32_t threshold = a_.drops ? a_.threshold[pass_ - a_.first_pass] : 0;
     std::array<uint32_t, 4> words{};
@@ -79,8 +76,7 @@ class Query {
 
 // A row of a matrix whose rows are padded to whole vectors: what the query does not see is `hidden`, and not
 // read where it comes after all that it sees.
-template <class Form, class C>
-class PaddedRow {
+template <class Form, class C> class PaddedRow {
  public:
   using Values = Vector<C, Form::V>;
   template <class Q>
@@ -101,8 +97,7 @@ class PaddedRow {
 
   __device__ Values& held(int k) { return values_[k]; }
 
-  template <class Q>
-  __device__ Values load(const Q& query, int64_t i, C scale, C hidden) const {
+  template <class Q> __device__ Values load(const Q& query, int64_t i, C scale, C hidden) const {
     Values values = raw(i, query.visible());
 #pragma unroll
     for (int v = 0; v < Form::V; ++v) values.at[v] = query.sees(i + v) ? values.at[v] * scale : hidden;
@@ -143,8 +138,7 @@ __device__ void each_score(const Q& query, int64_t n, C scale, PaddedRow<Form, C
 
 // All of the team's row has been read, when it may be written over. (Sums wait in a block, but not in a
 // warp.)
-template <class Team>
-__device__ void wait_for_reads() {
+template <class Team> __device__ void wait_for_reads() {
   if constexpr (Team::kSize <= cuda::kWarp) __syncwarp();
 }
 
@@ -252,8 +246,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_slopes(Rows<T> 
   });
 }
 
-template <class T>
-void launch(const AttentionRows<T>& args) {
+template <class T> void launch(const AttentionRows<T>& args) {
   using C = compute_t<T>;
   const int64_t rows = args.items * args.heads * args.queries;
   if (rows == 0) return;

@@ -16,8 +16,7 @@ constexpr int64_t kCausalRows = 24;       // short tiles skip more of the keys t
 constexpr int64_t kChunkProducts = int64_t{1} << 22;
 
 // Hands out parts of one thread's scratch memory, each 64-byte aligned.
-template <class C>
-class Pool {
+template <class C> class Pool {
  public:
   explicit Pool(int64_t elements) : next_(scratch_of<C>(Slot::attention, elements)) {}
   C* take(int64_t elements) { return std::exchange(next_, next_ + padded(elements)); }
@@ -53,8 +52,7 @@ void unpack(const C* x, int64_t width, C factor, int64_t rows, int64_t cols, T* 
 }
 
 // One (pass, sample, head), and the loops over its tiles of queries.
-template <class T>
-class Head {
+template <class T> class Head {
   using C = compute_t<T>;
   static constexpr C kInf = std::numeric_limits<C>::infinity();
 
@@ -160,8 +158,7 @@ class Head {
     std::fill(words, words + width_, 0);
     return words;
   }
-  template <class U>
-  U* at(const HeadRows<U>& x) const {
+  template <class U> U* at(const HeadRows<U>& x) const {
     return x.data + pass_ * x.pass + batch_ * x.batch + head_ * x.head;
   }
   const C* packed(const HeadRows<const T>& x, int64_t begin, int64_t rows, int64_t cols, C* room) const {
@@ -253,15 +250,13 @@ class Head {
     for (C& x : lanes.at) x = value;
     return lanes;
   }
-  template <class F>
-  static void for_lanes(int64_t end, F f) {
+  template <class F> static void for_lanes(int64_t end, F f) {
     for (int64_t j = 0; j < end; j += kTileLanes<C>) {
 #pragma omp simd
       for (int l = 0; l < static_cast<int>(kTileLanes<C>); ++l) f(j + l, l);
     }
   }
-  template <class F>
-  static C fold_lanes(Lanes& lanes, F combine) {
+  template <class F> static C fold_lanes(Lanes& lanes, F combine) {
     for (int64_t width = kTileLanes<C> / 2; width > 0; width /= 2) {
       for (int64_t l = 0; l < width; ++l) lanes.at[l] = combine(lanes.at[l], lanes.at[l + width]);
     }

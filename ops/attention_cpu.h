@@ -10,8 +10,7 @@
 namespace tandem::detail {
 
 // [passes, batch, heads, rows, columns] with any strides, in elements; a stride of 0 shares.
-template <class T>
-struct HeadRows {
+template <class T> struct HeadRows {
   T* data = nullptr;
   int64_t pass = 0, batch = 0, head = 0, row = 0, col = 1;
 };

@@ -8,15 +8,13 @@
 namespace tandem::detail {
 
 // As attention_forward and attention_backward of attention_cpu.h.
-template <class T>
-struct AttentionForward {
+template <class T> struct AttentionForward {
   const AttentionProblem& problem;
   HeadRows<const T> q, k, v;
   HeadRows<T> out;
   compute_t<T>* log_sums;
 };
-template <class T>
-struct AttentionBackward {
+template <class T> struct AttentionBackward {
   const AttentionProblem& problem;
   HeadRows<const T> q, k, v, g;
   HeadRows<const T> out;  // of the forward; null data: it was not kept
@@ -32,8 +30,7 @@ inline constexpr int kAttentionPasses = 8;  // of which the rows of one launch m
 //   forward (backward null):   A, and log_sums
 //   backward:                  A again, and dS = scale P (dP - <P, dP>), dP = keep backward / (1 - p)
 // The results may take the place of what they are made of, row by row.
-template <class T>
-struct AttentionRows {
+template <class T> struct AttentionRows {
   using C = compute_t<T>;
   int64_t first_item, items, first_head, heads, queries, keys;
   int64_t batch, all_heads;

@@ -10,8 +10,7 @@ namespace tandem {
 namespace {
 
 // F has the name and the scalar predicate. Bool tensors compare as 0 and 1.
-template <class F>
-struct Comparison final : Op {
+template <class F> struct Comparison final : Op {
   const char* name() const override { return F::name; }
   Tensor forward(const Tensors& in) override {
     const Tensor out =
@@ -24,13 +23,11 @@ struct Comparison final : Op {
   Tensors vjp(const Tensor&) override { return {}; }
 };
 
-template <class F>
-Tensor compare(const Tensor& a, const Tensor& b) {
+template <class F> Tensor compare(const Tensor& a, const Tensor& b) {
   const DType dtype = promote(a.dtype(), b.dtype());
   return apply<Comparison<F>>({a.detach().to(dtype), b.detach().to(dtype)});
 }
-template <class F>
-Tensor compare(const Tensor& a, double b) {
+template <class F> Tensor compare(const Tensor& a, double b) {
   return compare<F>(a, full({}, b, {a.dtype(), a.device()}));
 }
 

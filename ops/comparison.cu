@@ -6,8 +6,7 @@ namespace {
 
 using namespace detail;
 
-template <class... F>
-void register_predicates() {
+template <class... F> void register_predicates() {
   cuda::for_all_types([]<class T>() { (cuda::register_map<Holds<F, compute_t<T>>, bool, T, T>(), ...); });
 }
 

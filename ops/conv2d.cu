@@ -134,8 +134,7 @@ ConvWalk walk_over_outputs(const ConvShape& s) {
           .kernel_w = by(s.kw)};
 }
 
-template <class T>
-void launch_conv(const Conv2dArgs& args) {
+template <class T> void launch_conv(const Conv2dArgs& args) {
   const ConvShape& s = args.shape;
   const int64_t count = s.n * s.o * s.out_h() * s.out_w();
   const T *x = static_cast<const T*>(args.x), *weight = static_cast<const T*>(args.weight),
@@ -153,8 +152,7 @@ void launch_conv(const Conv2dArgs& args) {
                                y);
 }
 
-template <class T>
-void launch_conv_data(const Conv2dDataArgs& args) {
+template <class T> void launch_conv_data(const Conv2dDataArgs& args) {
   const ConvShape& s = args.shape;
   const int64_t count = s.n * s.c * s.h * s.w;
   const T *dy = static_cast<const T*>(args.dy), *weight = static_cast<const T*>(args.weight);
@@ -167,8 +165,7 @@ void launch_conv_data(const Conv2dDataArgs& args) {
                                     dx);
 }
 
-template <class T>
-void launch_conv_weights(const Conv2dWeightsArgs& args) {
+template <class T> void launch_conv_weights(const Conv2dWeightsArgs& args) {
   const ConvShape& s = args.shape;
   const int64_t count = s.o * (s.c / s.groups) * s.kh * s.kw;
   const T *x = static_cast<const T*>(args.x), *dy = static_cast<const T*>(args.dy);

@@ -10,11 +10,9 @@ namespace {
 
 struct DropSamples {  // one draw for each sample, at position 0
   static constexpr const char* name = "drop_path";
-  template <class T>
-  using Args = detail::DropPathPasses<T>;
+  template <class T> using Args = detail::DropPathPasses<T>;
 
-  template <class T>
-  static void run(const Noise& noise, const detail::DropRows<T>& a) {
+  template <class T> static void run(const Noise& noise, const detail::DropRows<T>& a) {
     using C = compute_t<T>;
     const int64_t tasks = a.samples * noise.passes(), grain = std::max<int64_t>(1, detail::kGrain / a.row);
     parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {

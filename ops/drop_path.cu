@@ -42,8 +42,7 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock)
   });
 }
 
-template <class T>
-void launch(const DropPathPasses<T>& a) {
+template <class T> void launch(const DropPathPasses<T>& a) {
   const auto in_vectors = [&]<int V>() {
     cuda::with_team(a.row / V, [&]<int size>() {
       cuda::launch<drop_path_kernel<T, V, size>>("drop_path", cuda::Team<size>::blocks_for(a.samples), a);

@@ -8,11 +8,9 @@ namespace {
 
 struct DropElements {  // one draw for each element
   static constexpr const char* name = "dropout";
-  template <class T>
-  using Args = detail::DropoutPasses<T>;
+  template <class T> using Args = detail::DropoutPasses<T>;
 
-  template <class T>
-  static void run(const Noise& noise, const detail::DropRows<T>& a) {
+  template <class T> static void run(const Noise& noise, const detail::DropRows<T>& a) {
     const int passes = noise.passes();
     // Samples shorter than a tile are taken several at a time, long ones in parts.
     const int64_t part = std::min<int64_t>(a.row, detail::kGrain / 2);

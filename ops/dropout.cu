@@ -9,8 +9,7 @@ namespace {
 
 using namespace detail;
 
-template <class T>
-constexpr int kPerThread = sizeof(T) == 2 ? 8 : 4;
+template <class T> constexpr int kPerThread = sizeof(T) == 2 ? 8 : 4;
 
 // V at a time where rows are aligned; element by element, and never past the end of a row, where not.
 template <class T, bool aligned>
@@ -61,8 +60,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
   });
 }
 
-template <class T>
-void launch(const DropoutPasses<T>& a) {
+template <class T> void launch(const DropoutPasses<T>& a) {
   constexpr int V = kPerThread<T>;
   const cuda::Divisor per_row((a.row + V - 1) / V);
   const auto threads = cuda::threads_for(a.samples * per_row.size);

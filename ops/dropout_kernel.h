@@ -9,8 +9,7 @@
 
 namespace tandem::detail {
 
-template <class T>
-struct DropRows {
+template <class T> struct DropRows {
   const T* x;
   T* y;
   int64_t x_pass, y_pass;  // from one pass to the next; x_pass is 0 where x is the same in all of them
@@ -19,16 +18,14 @@ struct DropRows {
 
 inline constexpr int kPassesAtOnce = 8;
 
-template <class T>
-struct DropoutPasses : DropRows<T> {  // keeps or drops every element
-  DeviceNoise noise;                  // of the first of these passes
-  int passes;                         // at most kPassesAtOnce
+template <class T> struct DropoutPasses : DropRows<T> {  // keeps or drops every element
+  DeviceNoise noise;                                     // of the first of these passes
+  int passes;                                            // at most kPassesAtOnce
   uint32_t threshold[kPassesAtOnce];
   compute_t<T> scale[kPassesAtOnce];
 };
 
-template <class T>
-struct DropPathPasses : DropoutPasses<T> {};  // keeps or drops every sample
+template <class T> struct DropPathPasses : DropoutPasses<T> {};  // keeps or drops every sample
 
 // Calls run(args) for all passes of tandem::Noise, a few at a time.
 template <class Args, class T, class Noise, class Run>

@@ -10,8 +10,7 @@
 namespace tandem::detail {
 
 // Kind has: name; Args<T>, the arguments of its CUDA kernel; run(noise, rows), the same on the CPU.
-template <class Kind>
-struct Dropping final : Op {
+template <class Kind> struct Dropping final : Op {
   Noise noise;
   explicit Dropping(const Noise& noise) : noise(noise) {}
   const char* name() const override { return Kind::name; }
@@ -37,8 +36,7 @@ struct Dropping final : Op {
 };
 
 // x itself when no pass drops anything.
-template <class Kind>
-Tensor drop(const Tensor& x, const Noise& noise) {
+template <class Kind> Tensor drop(const Tensor& x, const Noise& noise) {
   return noise.active() ? apply<Dropping<Kind>>({x}, noise) : x;
 }
 

@@ -22,8 +22,7 @@ __global__ void __launch_bounds__(cuda::kThreads) rows_kernel(TableRows<T> a, cu
   });
 }
 
-template <class T>
-void copy_rows(const TableRows<T>& a) {
+template <class T> void copy_rows(const TableRows<T>& a) {
   if (a.count * a.width == 0) return;
   const auto run = [&]<int V>() {
     cuda::launch<rows_kernel<T, V>>("embedding", cuda::threads_for(a.count * a.width / V), a,
@@ -132,8 +131,7 @@ __global__ void __launch_bounds__(cuda::kThreads, 1) sum_many(TableRowSums<T> a,
   }
 }
 
-template <class T>
-void sum_rows(const TableRowSums<T>& a) {
+template <class T> void sum_rows(const TableRowSums<T>& a) {
   if (a.rows * a.width == 0) return;
   constexpr int64_t kLimit = int64_t{1} << 32;
   check<ValueError>(a.count < kLimit && a.rows < kLimit - 1,

@@ -7,8 +7,7 @@
 namespace tandem::detail {
 
 // out[i] = table[index[i]], rows of `width` elements; zeros where index[i] is `zero_row` (-1: nowhere).
-template <class T>
-struct TableRows {
+template <class T> struct TableRows {
   const T* table;
   const int64_t* index;
   T* out;
@@ -16,8 +15,7 @@ struct TableRows {
 };
 
 // out[v] = the sum of g[i] over all i with index[i] = v, 0 for v = zero_row.
-template <class T>
-struct TableRowSums {
+template <class T> struct TableRowSums {
   const T* g;
   const int64_t* index;
   T* out;

@@ -16,8 +16,7 @@
 namespace tandem {
 namespace {
 
-template <bool largest>
-struct ArgExtreme final : Op {
+template <bool largest> struct ArgExtreme final : Op {
   int dim;
   explicit ArgExtreme(int dim) : dim(dim) {}
   const char* name() const override { return largest ? "argmax" : "argmin"; }
@@ -60,8 +59,7 @@ struct ArgExtreme final : Op {
   Tensors vjp(const Tensor&) override { return {}; }
 
  private:
-  template <class T>
-  static int64_t along_row(const T* x, int64_t n) {
+  template <class T> static int64_t along_row(const T* x, int64_t n) {
     using C = compute_t<T>;
     int64_t best = 0;
     for (int64_t i = 1; i < n; ++i) {
@@ -87,14 +85,12 @@ struct ArgExtreme final : Op {
   }
 };
 
-template <bool largest>
-Tensor arg_extreme(const Tensor& x, int dim, const char* op) {  // keeps dim
+template <bool largest> Tensor arg_extreme(const Tensor& x, int dim, const char* op) {  // keeps dim
   check<ShapeError>(x.shape()[dim] > 0, "{}: dim {} of {} is empty", op, dim, describe(x));
   return apply<ArgExtreme<largest>>({x.detach()}, dim);
 }
 
-template <bool largest>
-struct Extreme final : Op {  // over the last dimension
+template <bool largest> struct Extreme final : Op {  // over the last dimension
   const char* name() const override { return largest ? "amax" : "amin"; }
   Tensor forward(const Tensors& in) override {
     save(in[0]);
@@ -107,8 +103,7 @@ struct Extreme final : Op {  // over the last dimension
   }
 };
 
-template <bool largest>
-Tensor extreme(const Tensor& x, const Shape& dims, bool keepdim) {
+template <bool largest> Tensor extreme(const Tensor& x, const Shape& dims, bool keepdim) {
   static constexpr const char* name = largest ? "amax" : "amin";
   const std::vector<bool> reduced = detail::reduced_dims(name, x, dims);
   const Tensor rows = detail::reduced_last(x, reduced);
@@ -118,16 +113,14 @@ Tensor extreme(const Tensor& x, const Shape& dims, bool keepdim) {
 
 Tensor without(const Tensor& x, int dim, bool keepdim) { return keepdim ? x : x.squeeze(dim); }
 
-template <bool largest>
-ValuesIndices extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
+template <bool largest> ValuesIndices extreme_along(const Tensor& x, int64_t dim, bool keepdim) {
   static constexpr const char* name = largest ? "max" : "min";
   const int d = wrap_dim(name, dim, x.dim());
   const Tensor index = arg_extreme<largest>(x, d, name);
   return {without(detail::gather_known(x, d, index), d, keepdim), without(index, d, keepdim)};
 }
 
-template <bool largest>
-Tensor index_along(const char* name, const Tensor& x, int64_t dim, bool keepdim) {
+template <bool largest> Tensor index_along(const char* name, const Tensor& x, int64_t dim, bool keepdim) {
   const int d = wrap_dim(name, dim, x.dim());
   return without(arg_extreme<largest>(x, d, name), d, keepdim);
 }

@@ -12,16 +12,13 @@ namespace {
 using namespace detail;
 
 // A candidate, in a type of 8 bytes that holds every value of C.
-template <class C>
-struct Candidate {
+template <class C> struct Candidate {
   std::conditional_t<std::is_floating_point_v<C>, double, int64_t> value;
   int64_t index;
 };
 
-template <bool largest>
-struct Better {
-  template <class A>
-  __device__ A operator()(const A& a, const A& b) const {
+template <bool largest> struct Better {
+  template <class A> __device__ A operator()(const A& a, const A& b) const {
     if (is_better<largest>(a.value, b.value)) return a;
     if (is_better<largest>(b.value, a.value)) return b;
     return a.index < b.index ? a : b;
@@ -29,8 +26,7 @@ struct Better {
 };
 
 // Looks at value i, which comes after those that `best` was found among.
-template <bool largest, class C>
-__device__ void look(C value, int64_t i, C& best, int64_t& index) {
+template <bool largest, class C> __device__ void look(C value, int64_t i, C& best, int64_t& index) {
   const bool replaces = is_better<largest>(value, best);
   best = replaces ? value : best;
   index = replaces ? i : index;
@@ -90,18 +86,15 @@ __global__ void __launch_bounds__(cuda::kThreads) along_columns(ArgExtremes<larg
   }
 }
 
-template <bool largest>
-constexpr const char* name_of = largest ? "argmax" : "argmin";
+template <bool largest> constexpr const char* name_of = largest ? "argmax" : "argmin";
 
-template <bool largest, class T, int V>
-void launch_rows(const ArgExtremes<largest, T>& a) {
+template <bool largest, class T, int V> void launch_rows(const ArgExtremes<largest, T>& a) {
   cuda::with_team(a.n / V, [&]<int size>() {
     cuda::launch<along_rows<largest, T, V, size>>(name_of<largest>, cuda::Team<size>::blocks_for(a.outer), a);
   });
 }
 
-template <bool largest, class T>
-void launch(const ArgExtremes<largest, T>& a) {
+template <bool largest, class T> void launch(const ArgExtremes<largest, T>& a) {
   if (a.outer * a.inner == 0) return;
   constexpr int V = 16 / sizeof(T);
   if (a.inner == 1) {

@@ -1,8 +1,8 @@
 // y = h W2^T + b2,  h = f(z),  z = x W1^T + b1; with the cotangent g of y:
 //   dz = (g W2) f'(z),  dx = dz W1,  dW2 = g^T h,  dW1 = dz^T x,  db: the sums of g's and dz's rows
 // Where a device's library can, the product g W2 multiplies by f'(z) in its epilogue, from a memo that the
-// product for h wrote; that is decided when h is made. Otherwise f'(z) is applied by a sweep of its own, from h
-// (relu) or z (gelu).
+// product for h wrote; that is decided when h is made. Otherwise f'(z) is applied by a sweep of its own, from
+// h (relu) or z (gelu).
 #include "ops/feed_forward.h"
 
 #include "autograd/engine.h"

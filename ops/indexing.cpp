@@ -72,8 +72,7 @@ Tensors ScatterAdd::vjp(const Tensor& g) { return {apply<Gather>({g, saved(0)}, 
 
 // Calls Write{}(out element, src element) for all positions of the index; those that may meet in one element
 // of out, which differ along dim only, in their order: on one thread.
-template <class Write>
-void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& src) {
+template <class Write> void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& src) {
   using O = typename Write::Out;
   using T = typename Write::Value;
   Shape rest = index.shape();

@@ -22,8 +22,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
   });
 }
 
-template <class T>
-void gather(const GatherAlong<T>& a) {
+template <class T> void gather(const GatherAlong<T>& a) {
   if (a.walk.numel == 0) return;
   constexpr int V = 16 / sizeof(T);
   const auto run = [&]<int v>() {
@@ -85,8 +84,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
   });
 }
 
-template <class Write>
-void write_by_elements(const WriteAlong<Write>& a, bool one_line) {
+template <class Write> void write_by_elements(const WriteAlong<Write>& a, bool one_line) {
   const Walk<3>& walk = a.walk;
   // The walk over out's elements; its operands are out, src, the number along dim, and that of the line.
   // Neighbouring threads take neighbours in out.
@@ -107,8 +105,7 @@ void write_by_elements(const WriteAlong<Write>& a, bool one_line) {
                     });
 }
 
-template <class Write>
-void write(const WriteAlong<Write>& a) {
+template <class Write> void write(const WriteAlong<Write>& a) {
   if (a.walk.numel * a.count * a.size == 0) return;
   bool one_line = true;  // the same index in all of them
   for (int d = 0; d < a.walk.dims; ++d) one_line &= a.walk.strides[1][d] == 0;

@@ -6,12 +6,8 @@ namespace {
 
 using namespace detail;
 
-template <class O>
-struct FromAll {
-  template <class I>
-  void operator()() const {
-    cuda::register_map<Cast<compute_t<O>, compute_t<I>>, O, I>();
-  }
+template <class O> struct FromAll {
+  template <class I> void operator()() const { cuda::register_map<Cast<compute_t<O>, compute_t<I>>, O, I>(); }
 };
 
 const RegisterKernels registered{[] {

@@ -3,26 +3,21 @@
 
 namespace tandem::detail {
 
-template <class O, class I>
-struct Cast {
+template <class O, class I> struct Cast {
   constexpr O operator()(I x) const { return static_cast<O>(x); }
 };
-template <class C>
-struct Constant {
+template <class C> struct Constant {
   C value;
   constexpr C operator()() const { return value; }
 };
-template <class C>
-struct Plus {
+template <class C> struct Plus {
   constexpr C operator()(C a, C b) const { return static_cast<C>(a + b); }
 };
-template <class C>
-struct PlusScaled {
+template <class C> struct PlusScaled {
   C scale;
   constexpr C operator()(C a, C b) const { return static_cast<C>(a + scale * b); }
 };
-template <class C>
-struct Times {
+template <class C> struct Times {
   C factor;
   constexpr C operator()(C a) const { return static_cast<C>(a * factor); }
 };

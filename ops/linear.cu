@@ -66,8 +66,7 @@ __global__ void __launch_bounds__(cuda::kThreads)
   sums[col] = total;
 }
 
-template <class F, int V, class T>
-void launch(const LinearSweep<T>& sweep) {
+template <class F, int V, class T> void launch(const LinearSweep<T>& sweep) {
   using A = accumulate_t<T>;
   const int64_t columns = (sweep.cols + kLanes * V - 1) / (kLanes * V);
   // Enough blocks to fill a large device, of at least 32 rows each.
@@ -88,8 +87,7 @@ void launch(const LinearSweep<T>& sweep) {
                                  sweep.sums, chunks, sweep.cols, sweep.accumulate);
 }
 
-template <class F, class T>
-void launch_wide(const LinearSweep<T>& sweep) {
+template <class F, class T> void launch_wide(const LinearSweep<T>& sweep) {
   constexpr int V = 16 / sizeof(T);
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
   const bool wide = sweep.cols % V == 0 && sweep.row_stride % V == 0 && aligned(sweep.g) &&
@@ -97,8 +95,7 @@ void launch_wide(const LinearSweep<T>& sweep) {
   wide ? launch<F, V>(sweep) : launch<F, 1>(sweep);
 }
 
-template <class T>
-void run(const LinearSweep<T>& sweep) {
+template <class T> void run(const LinearSweep<T>& sweep) {
   if (sweep.cols == 0) return;
   detail::with_activation(sweep.activation, [&]<class F>() { launch_wide<F>(sweep); });
 }

@@ -9,8 +9,7 @@
 
 namespace tandem::detail {
 
-template <class T>
-struct LinearSweep {
+template <class T> struct LinearSweep {
   Activation activation = Activation::none;
   const T* g = nullptr;  // [rows, cols], rows row_stride apart
   const T* z = nullptr;  // like g; for relu it may be the output, whose sign is that of z; unused for none
@@ -21,15 +20,11 @@ struct LinearSweep {
 };
 
 struct NoActivation {
-  template <class T>
-  static constexpr T derivative(T) {
-    return 1;
-  }
+  template <class T> static constexpr T derivative(T) { return 1; }
 };
 
 // body.operator()<F>() with the functor of an activation, of which derivative(z) is f'(z).
-template <class Body>
-decltype(auto) with_activation(Activation f, Body&& body) {
+template <class Body> decltype(auto) with_activation(Activation f, Body&& body) {
   switch (f) {
     case Activation::relu:
       return body.template operator()<Relu>();

@@ -181,8 +181,7 @@ const RegisterOp nll_op{
     }};
 
 // mse_loss, binary_cross_entropy_with_logits, kl_div: two tensors of one shape.
-template <class F>
-Cases pairwise(F f, std::function<Tensor(SampleMaker&)> target) {
+template <class F> Cases pairwise(F f, std::function<Tensor(SampleMaker&)> target) {
   return [=](OpCases& c) {
     const auto with = [f](Reduction reduction) {
       return [=](const Tensors& in) { return f(in[0], in[1], reduction); };

@@ -57,8 +57,7 @@ PoolMaps maps_of(const Tensor& x, const PoolWindows& windows) {
 }
 
 // Calls body(map) for every map.
-template <class Body>
-void for_each_map(const PoolMaps& all, Body&& body) {
+template <class Body> void for_each_map(const PoolMaps& all, Body&& body) {
   const int64_t size = all.windows.h.map * all.windows.w.map;
   parallel_for(all.maps, std::max<int64_t>(1, detail::kGrain / std::max<int64_t>(1, size)),
                [&](int64_t begin, int64_t end) {

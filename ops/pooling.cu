@@ -25,8 +25,7 @@ struct PoolGrid {
 };
 
 // Calls body(i, map, row, column) for every element, spread over the threads.
-template <class Body>
-__device__ void each_element(int64_t count, const PoolGrid& grid, Body body) {
+template <class Body> __device__ void each_element(int64_t count, const PoolGrid& grid, Body body) {
   cuda::grid_stride_loop(count, [&](int64_t i) {
     int64_t row, column;
     const int64_t map = grid.locate(i, row, column);

@@ -18,8 +18,7 @@
 namespace tandem {
 namespace {
 
-template <class A, class T>
-A sum_stretch(const T* x, int64_t stride, int64_t n) {
+template <class A, class T> A sum_stretch(const T* x, int64_t stride, int64_t n) {
   if constexpr (std::is_floating_point_v<compute_t<T>>) {
     if (stride == 1) return row_sum(x, n);
   }
@@ -58,8 +57,7 @@ void accumulate(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end
 }
 
 // out = the sum of x, in A; `target` is out seen in the shape of x, with stride 0 along what is summed.
-template <class A, class T>
-void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
+template <class A, class T> void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
   const detail::Walk<2> walk = detail::make_walk<2>(target, {&x});
   if (out.device() != kCpu) [[unlikely]] {  // out has the type of the result
     using O = std::conditional_t<std::is_integral_v<A>, A, T>;

@@ -17,8 +17,7 @@ using namespace detail;
 
 using Dims = cuda::Walker<2>;  // of out, where what is summed has stride 0, and of x
 
-template <class T>
-struct Plan {
+template <class T> struct Plan {
   const T* x;
   Dims kept, summed;    // in groups of V elements along the vectors' dimension
   cuda::Divisor parts;  // of each sum
@@ -117,8 +116,7 @@ __global__ void __launch_bounds__(cuda::kThreads) sum_columns(const __grid_const
   }
 }
 
-template <class O, class T, int V>
-void run(const Plan<T>& p, bool by_columns, O* out) {
+template <class O, class T, int V> void run(const Plan<T>& p, bool by_columns, O* out) {
   if (by_columns) {
     cuda::launch<sum_columns<O, T, V>>("sum", cuda::blocks_for(p.tiles.size * p.kept.numel * p.parts.size), p,
                                        out);
@@ -132,8 +130,7 @@ void run(const Plan<T>& p, bool by_columns, O* out) {
 }
 
 // Whether V elements of an operand along dimension `fast` are aligned, wherever they begin.
-template <int V, class T>
-bool aligned(const Walk<2>& walk, int operand, int fast, const T* base) {
+template <int V, class T> bool aligned(const Walk<2>& walk, int operand, int fast, const T* base) {
   const auto& strides = walk.strides[operand];
   if (strides[fast] != 1 || walk.sizes[fast] % V != 0) return false;
   if (reinterpret_cast<uintptr_t>(base) % (V * sizeof(T)) != 0) return false;
@@ -144,8 +141,7 @@ bool aligned(const Walk<2>& walk, int operand, int fast, const T* base) {
 
 // Sets W for the columns; returns how many blocks there are before sums are cut, and the fewest terms of a
 // part.
-template <class T, int V>
-std::pair<int64_t, int64_t> lay_out(Plan<T>& p, bool by_columns) {
+template <class T, int V> std::pair<int64_t, int64_t> lay_out(Plan<T>& p, bool by_columns) {
   const int64_t terms = p.summed.numel;
   std::pair<int64_t, int64_t> result;
   if (by_columns) {
@@ -161,11 +157,9 @@ std::pair<int64_t, int64_t> lay_out(Plan<T>& p, bool by_columns) {
   return result;
 }
 
-template <class O, class T>
-void launch(const SumAlong<O, T>& sum);
+template <class O, class T> void launch(const SumAlong<O, T>& sum);
 
-template <class O, class T, int V>
-void launch_vectors(const SumAlong<O, T>& sum, int fast) {
+template <class O, class T, int V> void launch_vectors(const SumAlong<O, T>& sum, int fast) {
   using A = accumulate_t<T>;
   const Walk<2>& walk = sum.walk;
   const auto is_kept = [&](int d) { return walk.strides[0][d] != 0 || walk.sizes[d] == 1; };
@@ -211,8 +205,7 @@ void launch_vectors(const SumAlong<O, T>& sum, int fast) {
   launch(rest);
 }
 
-template <class O, class T>
-void launch(const SumAlong<O, T>& sum) {
+template <class O, class T> void launch(const SumAlong<O, T>& sum) {
   const Walk<2>& walk = sum.walk;
   if (walk.numel == 0) return;
   int fast = walk.dims - 1;  // where neighbours in memory are

@@ -57,8 +57,7 @@ __global__ void __launch_bounds__(cuda::kThreads) along_columns(RunningSums<A, O
   });
 }
 
-template <class A, class O, class T, int V>
-void launch_rows(const RunningSums<A, O, T>& a) {
+template <class A, class O, class T, int V> void launch_rows(const RunningSums<A, O, T>& a) {
   const auto run = [&]<int threads>() {
     cuda::launch<along_rows<A, O, T, V, threads>>("cumsum", cuda::ResidentBlocks<threads>{a.outer}, a);
   };
@@ -66,8 +65,7 @@ void launch_rows(const RunningSums<A, O, T>& a) {
                              : run.template operator()<cuda::kThreads>();
 }
 
-template <class A, class O, class T>
-void launch(const RunningSums<A, O, T>& a) {
+template <class A, class O, class T> void launch(const RunningSums<A, O, T>& a) {
   if (a.outer * a.n * a.inner == 0) return;
   constexpr int V = 16 / std::max(sizeof(T), sizeof(O));
   if (a.inner > 1) {

@@ -27,12 +27,10 @@ Tensor row_total(const Tensor& x) { return sum(x, {-1}, true); }
 
 // An op that makes each row of its output, along the last dimension, from the same row of its inputs, which
 // have one shape: Formula::row(in..., n, out) does on the CPU, the kernel of F on a device.
-template <class Formula, class F>
-class RowOp : public Op {
+template <class Formula, class F> class RowOp : public Op {
  protected:
   // `width` values from each row of the inputs.
-  template <class... X>
-  Tensor make_rows(int64_t width, const Tensor& x, const X&... more) const {
+  template <class... X> Tensor make_rows(int64_t width, const Tensor& x, const X&... more) const {
     Shape shape = x.shape();
     const int64_t n = std::exchange(shape[x.dim() - 1], width);
     const Tensor out = output(shape, x);
@@ -44,8 +42,7 @@ class RowOp : public Op {
   Tensor dense_rows(const Tensor& x) const {
     return x.passes() == passes() ? dense(x) : detail::dense_passes(x, passes());
   }
-  template <class... X>
-  void fill_rows(const Tensor& out, int64_t n, const X&... x) const {
+  template <class... X> void fill_rows(const Tensor& out, int64_t n, const X&... x) const {
     const int64_t rows = detail::rows_of(out), width = out.shape().back();
     dispatch_floating(name(), out.dtype(), [&]<class T>() {
       const detail::SoftmaxRows<F, T> args{rows, n, out.device_data<T>(), {x.template device_data<T>()...}};
@@ -64,8 +61,7 @@ struct SoftmaxGrad final : RowOp<SoftmaxGrad, detail::SoftmaxGradOfRow> {
     save(in[0]), save(in[1]);
     return make_rows(in[0].size(-1), in[0], in[1]);
   }
-  template <class T>
-  static void row(const T* g, const T* y, int64_t n, T* out) {
+  template <class T> static void row(const T* g, const T* y, int64_t n, T* out) {
     const auto dot = row_dot(g, y, n);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) out[i] = y[i] * (g[i] - dot);
@@ -80,8 +76,7 @@ struct SoftmaxGrad final : RowOp<SoftmaxGrad, detail::SoftmaxGradOfRow> {
 struct Softmax final : RowOp<Softmax, detail::SoftmaxOfRow> {
   const char* name() const override { return "softmax"; }
   Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
-  template <class T>
-  static void row(const T* x, int64_t n, T* out) {
+  template <class T> static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
     const A shift = row_max(x, n);
     if constexpr (std::is_same_v<T, A>) {
@@ -104,8 +99,7 @@ struct LogSoftmaxGrad final : RowOp<LogSoftmaxGrad, detail::LogSoftmaxGradOfRow>
     save(in[0]), save(in[1]);
     return make_rows(in[0].size(-1), in[0], in[1]);
   }
-  template <class T>
-  static void row(const T* g, const T* y, int64_t n, T* out) {
+  template <class T> static void row(const T* g, const T* y, int64_t n, T* out) {
     using A = accumulate_t<T>;
     const A total = row_sum(g, n);
 #pragma omp simd
@@ -120,8 +114,7 @@ struct LogSoftmaxGrad final : RowOp<LogSoftmaxGrad, detail::LogSoftmaxGradOfRow>
 struct LogSoftmax final : RowOp<LogSoftmax, detail::LogSoftmaxOfRow> {
   const char* name() const override { return "log_softmax"; }
   Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
-  template <class T>
-  static void row(const T* x, int64_t n, T* out) {
+  template <class T> static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
     const A shift = row_max(x, n), log_sum = math::log(row_sum_exp(x, n, shift));
 #pragma omp simd
@@ -133,8 +126,7 @@ struct LogSoftmax final : RowOp<LogSoftmax, detail::LogSoftmaxOfRow> {
 struct LogSumExp final : RowOp<LogSumExp, detail::LogSumExpOfRow> {  // [..., n] to [..., 1]
   const char* name() const override { return "logsumexp"; }
   Tensor forward(const Tensors& in) override { return make_rows(1, save(in[0])); }
-  template <class T>
-  static void row(const T* x, int64_t n, T* out) {
+  template <class T> static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
     const A largest = row_max(x, n), shift = std::isinf(largest) ? A(0) : largest;
     *out = math::log(row_sum_exp(x, n, shift)) + shift;
@@ -142,8 +134,7 @@ struct LogSumExp final : RowOp<LogSumExp, detail::LogSumExpOfRow> {  // [..., n]
   Tensors vjp(const Tensor& g) override { return {g * softmax(saved(0), -1)}; }
 };
 
-template <class O>
-Tensor along(const char* op, const Tensor& x, int64_t dim) {
+template <class O> Tensor along(const char* op, const Tensor& x, int64_t dim) {
   const int d = wrap_dim(op, dim, x.dim());
   return transpose(apply<O>({transpose(x, d, -1)}), d, -1);
 }

@@ -15,15 +15,11 @@ using cuda::each_vector;
 using cuda::HeldRow;
 using cuda::store_row;
 
-template <class C>
-struct MaxSum {
+template <class C> struct MaxSum {
   C max, sum;  // sum of e^(x - max)
 };
 
-template <class C>
-__device__ bool infinite(C x) {
-  return fabs(x) == std::numeric_limits<C>::infinity();
-}
+template <class C> __device__ bool infinite(C x) { return fabs(x) == std::numeric_limits<C>::infinity(); }
 
 // The largest value of a row, and the sum of e^(x - shift(largest)). Those powers take the place of the
 // values in registers, if asked.
@@ -90,8 +86,7 @@ __device__ void write_row(T* out, int64_t n, F f, Row&... x) {
 }
 
 // The sum of f(x...).
-template <class Form, class C, class F, class... Row>
-__device__ C sum_row(int64_t n, F f, Row&... x) {
+template <class Form, class C, class F, class... Row> __device__ C sum_row(int64_t n, F f, Row&... x) {
   C sum = 0;
   each_vector<Form>(
       n,
@@ -104,8 +99,7 @@ __device__ C sum_row(int64_t n, F f, Row&... x) {
 }
 
 // A row of the output, from n values of each input, written where it is live; the team's shared memory.
-template <class T>
-struct RowTask {
+template <class T> struct RowTask {
   int64_t n;
   bool live;
   T* out;
@@ -180,8 +174,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
   });
 }
 
-template <class F, class T>
-void launch_softmax(const SoftmaxRows<F, T>& args) {
+template <class F, class T> void launch_softmax(const SoftmaxRows<F, T>& args) {
   constexpr int V = 16 / sizeof(T);
   const bool vectors = cuda::takes_row_vectors<V>(args.n, args.in[0], args.in[1]) &&
                        (std::is_same_v<F, LogSumExpOfRow> || cuda::takes_row_vectors<V>(args.n, args.out));
@@ -192,8 +185,7 @@ void launch_softmax(const SoftmaxRows<F, T>& args) {
   });
 }
 
-template <class... F>
-void register_softmax() {
+template <class... F> void register_softmax() {
   cuda::for_floats([]<class T>() { (register_kernel(launch_softmax<F, T>), ...); });
 }
 

@@ -12,8 +12,7 @@ struct LogSoftmaxOfRow {};      // log_softmax(in[0])
 struct LogSoftmaxGradOfRow {};  // g - e^y sum(g) of g = in[0], y = in[1]
 struct LogSumExpOfRow {};       // one number: log(sum(e^in[0]))
 
-template <class F, class T>
-struct SoftmaxRows {
+template <class F, class T> struct SoftmaxRows {
   int64_t rows, n;
   T* out;
   const T* in[2];

@@ -56,8 +56,7 @@ struct ArgSort final : Op {
   Tensors vjp(const Tensor&) override { return {}; }
 
  private:
-  template <class T>
-  void choose(const T* x, std::vector<int64_t>& index) const {
+  template <class T> void choose(const T* x, std::vector<int64_t>& index) const {
     using C = compute_t<T>;
     auto less = [](C a, C b) { return a < b || (b != b && a == a); };
     auto before = [&](int64_t i, int64_t j) {
@@ -104,8 +103,7 @@ ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim, bool largest, bool s
 namespace {
 
 // f(x, dim, descending): the values, or the index.
-template <class F>
-RegisterOp register_sort(const std::string& name, bool differentiable, F f) {
+template <class F> RegisterOp register_sort(const std::string& name, bool differentiable, F f) {
   const auto cases = [=](OpCases& c) {
     const auto along = [f](int64_t dim, bool descending) {
       return [=](const Tensors& in) { return f(in[0], dim, descending); };

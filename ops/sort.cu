@@ -9,8 +9,7 @@ namespace {
 
 using namespace detail;
 
-template <class T>
-struct LoadItem {
+template <class T> struct LoadItem {
   const T* x;
   int64_t n;
   bool descending;
@@ -23,14 +22,12 @@ struct LoadItem {
 struct StoreIndex {
   int64_t* out;
   int64_t k;
-  template <class Item>
-  __device__ void operator()(int64_t row, int64_t i, const Item& item) const {
+  template <class Item> __device__ void operator()(int64_t row, int64_t i, const Item& item) const {
     if (i < k) out[row * k + i] = cuda::index_of(item);
   }
 };
 
-template <class T>
-void launch(const SortedIndices<T>& a) {
+template <class T> void launch(const SortedIndices<T>& a) {
   using Item = std::conditional_t<sizeof(compute_t<T>) == 8, cuda::WideItem, uint64_t>;
   check<ValueError>(a.n < int64_t{1} << 32, "sort: rows of {} values, expected less than 2^32 on this device",
                     a.n);

@@ -7,8 +7,7 @@ namespace tandem::detail {
 
 // The indices of the first k of each row of n values, smallest or largest first, NaN being the largest of all
 // and equal values in the order of their indices.
-template <class T>
-struct SortedIndices {
+template <class T> struct SortedIndices {
   const T* x;
   int64_t* out;
   int64_t rows, n, k;

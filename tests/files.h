@@ -23,8 +23,7 @@ inline std::string bytes_of(const std::string& file) { return data::read_file("t
 
 // Every prefix of the file must be an IoError that names it; with any byte changed it is read or is an
 // IoError. Returns how many changed bytes were noticed.
-template <class F>
-int damage(const std::string& file, F read) {
+template <class F> int damage(const std::string& file, F read) {
   const std::string whole = bytes_of(file);
   for (size_t size = 0; size < whole.size(); size++) {
     data::write_file(file, whole.substr(0, size));

@@ -21,8 +21,7 @@ inline const std::string kNothingThrown = "nothing was thrown";
 
 // The message of the E that call() throws, or kNothingThrown. An exception of another type ends the test
 // case.
-template <class E, class F>
-std::string message_of(F&& call) {
+template <class E, class F> std::string message_of(F&& call) {
   static_assert(std::is_base_of_v<Error, E>);
   try {
     call();
@@ -33,8 +32,7 @@ std::string message_of(F&& call) {
 }
 
 // CHECKs that call() throws an E whose message contains `part`.
-template <class E, class F>
-void check_throws(const std::string& part, F&& call) {
+template <class E, class F> void check_throws(const std::string& part, F&& call) {
   const std::string message = message_of<E>(call);
   CHECK_MESSAGE((message != kNothingThrown && contains(message, part)), message, "; expected: ", part);
 }

@@ -18,8 +18,7 @@ std::vector<Indices> cut(const Indices& order, int64_t batch_size) {
   return batches;
 }
 
-template <class Move>
-Batch moved(const Batch& batch, Move move) {
+template <class Move> Batch moved(const Batch& batch, Move move) {
   Batch result = batch;
   for (Tensor& x : result.inputs) {
     if (x.defined()) x = move(x);

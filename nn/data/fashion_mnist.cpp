@@ -1,12 +1,11 @@
 #include "nn/data/fashion_mnist.h"
 
-#include <fmt/format.h>
-
 #include <filesystem>
 #include <optional>
 
 #include "autograd/error.h"
 #include "nn/data/idx.h"
+#include "nn/io/text.h"
 
 namespace tandem::data {
 namespace {
@@ -39,7 +38,7 @@ ImageSplits fashion_mnist_sources(const std::string& dir) {
   if (!files) files = find_files(kFashionMnistInstalled);
   check<IoError>(files.has_value(),
                  "fashion_mnist: '{}' lacks {} (or .gz of them); `tandem data fashion-mnist {}` gets them",
-                 dir, fmt::join(kFashionMnistFiles, ", "), dir);
+                 dir, join({kFashionMnistFiles.begin(), kFashionMnistFiles.end()}, ", "), dir);
   const std::vector<std::string> classes{"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                                          "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
   const auto& [train_images, train_labels, test_images, test_labels] = *files;

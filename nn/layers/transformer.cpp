@@ -31,8 +31,7 @@ TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string nam
       drop2(*this, "drop2", options.dropout),
       path2(*this, "path2", options.drop_path) {}
 
-template <class Attend>
-Tensor TransformerEncoderLayer::run(const Tensor& x, Attend attend) {
+template <class Attend> Tensor TransformerEncoderLayer::run(const Tensor& x, Attend attend) {
   const auto attended = [&](const Tensor& y) { return path1(drop1(attend(y))); };
   const auto feed = [&](const Tensor& y) { return path2(drop2(mlp(y))); };
   if (norm_first) {

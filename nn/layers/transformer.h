@@ -54,8 +54,7 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   DropPath path2;
 
  private:
-  template <class Attend>
-  Tensor run(const Tensor& x, Attend attend);
+  template <class Attend> Tensor run(const Tensor& x, Attend attend);
 };
 
 struct TransformerDecoderLayerOptions {
@@ -90,8 +89,7 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
   Dropout drop3;
 
  private:
-  template <class Self, class Cross>
-  Tensor run(const Tensor& x, Self self, Cross cross);
+  template <class Self, class Cross> Tensor run(const Tensor& x, Self self, Cross cross);
 };
 
 }  // namespace tandem::nn

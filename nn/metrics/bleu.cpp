@@ -19,8 +19,7 @@ bool is_stop(char c) { return c == '.' || c == ','; }
 // What replacing a regular expression for two characters does: after a match the search goes on behind both.
 // A blank goes between them, and in front of the first or behind the second. (Bytes will do: in these pairs,
 // only the outer byte of a longer character can stand.)
-template <class Matches>
-std::string separate(const std::string& text, Matches matches, bool in_front) {
+template <class Matches> std::string separate(const std::string& text, Matches matches, bool in_front) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (i + 1 == text.size() || !matches(text[i], text[i + 1])) {

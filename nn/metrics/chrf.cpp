@@ -14,8 +14,7 @@ constexpr double kBeta2 = 4;  // beta 2, squared
 using Counts = std::unordered_map<std::string, int64_t>;
 
 // n-grams, each part followed by `separator`.
-template <class Parts>
-Counts ngrams(const Parts& parts, int n, std::string_view separator) {
+template <class Parts> Counts ngrams(const Parts& parts, int n, std::string_view separator) {
   Counts counts;
   for (size_t begin = 0; begin + n <= parts.size(); ++begin) {
     std::string gram;

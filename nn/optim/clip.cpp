@@ -75,8 +75,7 @@ struct GradientTable {
   Tensor like;  // one of them; undefined: there are none
   TensorRows rows;
 };
-template <class T>
-GradientTable table_of(const Tensors& gradients, TensorTable& table) {
+template <class T> GradientTable table_of(const Tensors& gradients, TensorTable& table) {
   GradientTable result;
   std::vector<TensorRow> rows;
   for (const Tensor& g : gradients) {

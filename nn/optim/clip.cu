@@ -4,8 +4,7 @@
 namespace tandem::nn {
 namespace {
 
-template <class T>
-__global__ void __launch_bounds__(cuda::kThreads) square_sums_kernel(SquareSums<T> a) {
+template <class T> __global__ void __launch_bounds__(cuda::kThreads) square_sums_kernel(SquareSums<T> a) {
   constexpr int V = 16 / sizeof(T);
   double sum = 0;
   int64_t chunk = -1;
@@ -46,8 +45,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormOfSums a) {
   a.norm[1] = factor >= 1 ? 1 : factor;
 }
 
-template <class T>
-__global__ void __launch_bounds__(cuda::kThreads) scale_kernel(ScaleGradients<T> a) {
+template <class T> __global__ void __launch_bounds__(cuda::kThreads) scale_kernel(ScaleGradients<T> a) {
   constexpr int V = 16 / sizeof(T);
   if (a.norm[1] == 1 || (a.finite_only && !isfinite(a.norm[0]))) return;
   const T factor = static_cast<T>(a.norm[1]);
@@ -62,12 +60,10 @@ __global__ void __launch_bounds__(cuda::kThreads) scale_kernel(ScaleGradients<T>
       [&](const TensorRow& row, int64_t i) { static_cast<T*>(row.gradient)[i] *= factor; });
 }
 
-template <class T>
-void launch_sums(const SquareSums<T>& args) {
+template <class T> void launch_sums(const SquareSums<T>& args) {
   cuda::launch<square_sums_kernel<T>>("grad_norm", cuda::blocks_for(args.tensors.chunks), args);
 }
-template <class T>
-void launch_scale(const ScaleGradients<T>& args) {
+template <class T> void launch_scale(const ScaleGradients<T>& args) {
   cuda::launch<scale_kernel<T>>("clip_grad_norm", cuda::blocks_for(args.tensors.chunks), args);
 }
 void launch_norm(const NormOfSums& args) {

@@ -7,8 +7,7 @@
 
 namespace tandem::nn {
 
-template <class Rule>
-void run_rule(const Rule& rule, const DeviceUpdate& update) {
+template <class Rule> void run_rule(const Rule& rule, const DeviceUpdate& update) {
   const auto run = [&]<class T>() {
     run_on_device(update.on, OptimizerStep<Rule, T>{update.tensors, rule, update.lr, update.steps,
                                                     recorded_scalars(), update.norm});

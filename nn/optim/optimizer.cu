@@ -65,8 +65,7 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
       });
 }
 
-template <class Rule, class T>
-void launch(const OptimizerStep<Rule, T>& args) {
+template <class Rule, class T> void launch(const OptimizerStep<Rule, T>& args) {
   cuda::launch<update_kernel<Rule, T>>("optimizer", cuda::blocks_for(args.tensors.chunks), args);
 }
 

@@ -29,8 +29,7 @@ struct TensorRows {  // on the device
 };
 
 // One update of all parameters of type T; does nothing where `norm` is given and not finite.
-template <class Rule, class T>
-struct OptimizerStep {
+template <class Rule, class T> struct OptimizerStep {
   TensorRows tensors;
   Rule rule;
   double lr;
@@ -40,8 +39,7 @@ struct OptimizerStep {
 };
 
 // sums[c] = the sum of squares of chunk c of the gradients.
-template <class T>
-struct SquareSums {
+template <class T> struct SquareSums {
   TensorRows tensors;
   double* sums;
 };
@@ -55,8 +53,7 @@ struct NormOfSums {
 };
 
 // Gradients times norm[1], unless it is 1, or `finite_only` and norm[0] is not finite.
-template <class T>
-struct ScaleGradients {
+template <class T> struct ScaleGradients {
   TensorRows tensors;
   const double* norm;
   bool finite_only;

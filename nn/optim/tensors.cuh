@@ -22,8 +22,7 @@ __device__ void for_tensor_chunks(const TensorRows& tensors, Begin begin, F f, O
   }
 }
 
-template <class T, int V>
-__device__ cuda::Vector<T, V> load_tensor(const void* data, int64_t i) {
+template <class T, int V> __device__ cuda::Vector<T, V> load_tensor(const void* data, int64_t i) {
   return cuda::load_vector<V>(static_cast<const T*>(data) + i);
 }
 template <class T, int V>

@@ -35,8 +35,7 @@ class Objective {
 };
 
 // model.forward of a batch, or else of its first input.
-template <class Model>
-Tensor forward_of(Model& model, const data::Batch& batch) {
+template <class Model> Tensor forward_of(Model& model, const data::Batch& batch) {
   if constexpr (requires { model.forward(batch); }) {
     return model.forward(batch);
   } else {
@@ -45,8 +44,7 @@ Tensor forward_of(Model& model, const data::Batch& batch) {
 }
 
 // Targets are labels [B]; forward_of(model, batch) gives logits [B, classes].
-template <class Model>
-class Classification final : public Objective {
+template <class Model> class Classification final : public Objective {
  public:
   explicit Classification(Model& model) : model_(model) {}
   Module& module() override { return model_; }
@@ -61,8 +59,7 @@ class Classification final : public Objective {
 };
 
 // Targets are numbers [B]; forward_of(model, batch) gives predictions [B] or [B, 1].
-template <class Model>
-class Regression final : public Objective {
+template <class Model> class Regression final : public Objective {
  public:
   explicit Regression(Model& model) : model_(model) {}
   Module& module() override { return model_; }

@@ -4,8 +4,7 @@
 
 namespace tandem::detail {
 
-template <int N>
-Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs) {
+template <int N> Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs) {
   const int m = output.passes(), dims = output.dim();
   Walk<N> walk{};                                        // zeros where it is not used: kernels get all of it
   auto stride_at = [&](int operand, int d) -> int64_t {  // d = -1 is the pass dimension
@@ -32,8 +31,7 @@ Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& 
   return walk;
 }
 
-template <int N>
-void for_each_run(const Walk<N>& walk, Run<N> run, void* context, int64_t grain) {
+template <int N> void for_each_run(const Walk<N>& walk, Run<N> run, void* context, int64_t grain) {
   if (walk.numel == 0) return;
   const int last = walk.dims - 1;
   if (walk.dims == 1) {

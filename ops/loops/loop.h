@@ -14,17 +14,13 @@ namespace tandem::detail {
 
 inline constexpr int64_t kGrain = 32768;  // elements below which a second thread costs more than it saves
 
-template <int N>
-Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs);
+template <int N> Walk<N> make_walk(const Tensor& output, const std::array<const Tensor*, N - 1>& inputs);
 
 // Calls run(offsets, n) for every innermost stretch, cut for the threads by `grain` elements; offsets are in
 // elements. The walk itself is compiled once for all kernels.
-template <int N>
-using Run = void (*)(void* context, const std::array<int64_t, N>& offsets, int64_t n);
-template <int N>
-void for_each_run(const Walk<N>& walk, Run<N> run, void* context, int64_t grain);
-template <int N, class F>
-void for_each_run(const Walk<N>& walk, F&& run, int64_t grain = kGrain) {
+template <int N> using Run = void (*)(void* context, const std::array<int64_t, N>& offsets, int64_t n);
+template <int N> void for_each_run(const Walk<N>& walk, Run<N> run, void* context, int64_t grain);
+template <int N, class F> void for_each_run(const Walk<N>& walk, F&& run, int64_t grain = kGrain) {
   for_each_run<N>(
       walk,
       [](void* f, const std::array<int64_t, N>& offsets, int64_t n) {
@@ -40,14 +36,12 @@ inline constexpr int64_t kTile = 256;
 
 // The n elements at p, `stride` apart, densely: p itself, or `tile` filled with them. A single value (stride
 // 0) is there from the run's first tile on.
-template <class T>
-struct Tile {
+template <class T> struct Tile {
   Tile() {}  // uninitialised
   T* data() { return reinterpret_cast<T*>(bytes); }
   alignas(64) char bytes[kTile * sizeof(T)];
 };
-template <class T>
-const T* gather_tile(const T* p, int64_t stride, int64_t n, bool first, T* tile) {
+template <class T> const T* gather_tile(const T* p, int64_t stride, int64_t n, bool first, T* tile) {
   if (stride == 1) return p;
   if (stride == 0) {
     if (first) std::fill_n(tile, n, *p);
@@ -58,8 +52,7 @@ const T* gather_tile(const T* p, int64_t stride, int64_t n, bool first, T* tile)
 }
 
 // out[i] = f(in[i]...) for i < n, with the type of f erased.
-template <class O, class... I>
-using DenseLoop = void (*)(const void* f, int64_t n, O* out, const I*... in);
+template <class O, class... I> using DenseLoop = void (*)(const void* f, int64_t n, O* out, const I*... in);
 
 // Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16. Flat: a functor that
 // is not inlined makes the loop scalar.
@@ -100,8 +93,7 @@ template <class O, class... I>
 
 // out[...] = f(in[...]...): output elements O, input elements I..., at most three inputs. F is a type that a
 // header names, for the sake of device kernels.
-template <class O, class... I, class F, class... X>
-void map(const Tensor& out, F f, const X&... inputs) {
+template <class O, class... I, class F, class... X> void map(const Tensor& out, F f, const X&... inputs) {
   constexpr int N = sizeof...(I) + 1;
   static_assert(sizeof...(I) == sizeof...(X) && N <= 4);
   const Walk<N> walk = make_walk<N>(out, {&inputs...});
@@ -120,8 +112,7 @@ inline void check_factor(const char* op, DType dtype, double value) {
                     name_of(dtype));
 }
 // That number in the type of computation; unsigned types wrap around.
-template <class C>
-C factor(double value) {
+template <class C> C factor(double value) {
   if constexpr (std::is_floating_point_v<C>) {
     return static_cast<C>(value);
   } else {

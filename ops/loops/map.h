@@ -9,8 +9,7 @@
 namespace tandem::detail {
 
 // N operands walked together: dimensions of size 1 dropped, neighbours merged where all strides allow.
-template <int N>
-struct Walk {
+template <int N> struct Walk {
   int dims = 0;
   int64_t numel = 1;
   int64_t sizes[kMaxDims + 1];
@@ -18,8 +17,7 @@ struct Walk {
 };
 
 // out[...] = f(in[...]...), where operand 0 of the walk is the output.
-template <class F, class O, class... I>
-struct Map {
+template <class F, class O, class... I> struct Map {
   Walk<sizeof...(I) + 1> walk;
   F f;
   O* out;

@@ -200,56 +200,22 @@ concept Real = std::same_as<T, float> || std::same_as<T, double>;
   return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-template <std::same_as<double> T>
-constexpr T exp(T x) {
-  return std::exp(x);
-}
-template <std::same_as<double> T>
-constexpr T expm1(T x) {
-  return std::expm1(x);
-}
-template <std::same_as<double> T>
-constexpr T log(T x) {
-  return std::log(x);
-}
-template <std::same_as<double> T>
-constexpr T log1p(T x) {
-  return std::log1p(x);
-}
-template <std::same_as<double> T>
-constexpr T tanh(T x) {
-  return std::tanh(x);
-}
-template <std::same_as<double> T>
-constexpr T erf(T x) {
-  return std::erf(x);
-}
-template <std::same_as<double> T>
-constexpr T sigmoid(T x) {
+template <std::same_as<double> T> constexpr T exp(T x) { return std::exp(x); }
+template <std::same_as<double> T> constexpr T expm1(T x) { return std::expm1(x); }
+template <std::same_as<double> T> constexpr T log(T x) { return std::log(x); }
+template <std::same_as<double> T> constexpr T log1p(T x) { return std::log1p(x); }
+template <std::same_as<double> T> constexpr T tanh(T x) { return std::tanh(x); }
+template <std::same_as<double> T> constexpr T erf(T x) { return std::erf(x); }
+template <std::same_as<double> T> constexpr T sigmoid(T x) {
   const T e = std::exp(x < 0 ? x : -x);
   return (x < 0 ? e : T(1)) / (T(1) + e);
 }
 
 // Square roots are instructions. Powers, sines and cosines are calls per element (not SIMD).
-template <Real T>
-constexpr T sqrt(T x) {
-  return std::sqrt(x);
-}
-template <Real T>
-constexpr T rsqrt(T x) {
-  return T(1) / std::sqrt(x);
-}
-template <Real T>
-constexpr T pow(T x, T y) {
-  return std::pow(x, y);
-}
-template <Real T>
-constexpr T sin(T x) {
-  return std::sin(x);
-}
-template <Real T>
-constexpr T cos(T x) {
-  return std::cos(x);
-}
+template <Real T> constexpr T sqrt(T x) { return std::sqrt(x); }
+template <Real T> constexpr T rsqrt(T x) { return T(1) / std::sqrt(x); }
+template <Real T> constexpr T pow(T x, T y) { return std::pow(x, y); }
+template <Real T> constexpr T sin(T x) { return std::sin(x); }
+template <Real T> constexpr T cos(T x) { return std::cos(x); }
 
 }  // namespace tandem::math

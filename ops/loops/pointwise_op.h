@@ -11,8 +11,7 @@
 namespace tandem::detail {
 
 // g * f''(x): the end of the line, it has no derivative of its own.
-template <class F>
-struct PointwiseSecond final : Op {
+template <class F> struct PointwiseSecond final : Op {
   F f;
   explicit PointwiseSecond(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
@@ -29,8 +28,7 @@ struct PointwiseSecond final : Op {
 };
 
 // g * f'(x).
-template <class F>
-struct PointwiseGrad final : Op {
+template <class F> struct PointwiseGrad final : Op {
   F f;
   explicit PointwiseGrad(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
@@ -49,8 +47,7 @@ struct PointwiseGrad final : Op {
   }
 };
 
-template <class F>
-struct Pointwise final : Op {
+template <class F> struct Pointwise final : Op {
   F f;
   explicit Pointwise(const F& f) : f(f) {}
   const char* name() const override { return F::name; }
@@ -66,10 +63,7 @@ struct Pointwise final : Op {
   Tensors vjp(const Tensor& g) override { return {apply<PointwiseGrad<F>>({g, saved(0)}, f)}; }
 };
 
-template <class F>
-Tensor pointwise(const Tensor& x, const F& f = {}) {
-  return apply<Pointwise<F>>({x}, f);
-}
+template <class F> Tensor pointwise(const Tensor& x, const F& f = {}) { return apply<Pointwise<F>>({x}, f); }
 
 // Registers the op of a pointwise function; `input` makes its samples' inputs, away from kinks and poles.
 inline RegisterOp register_pointwise(

@@ -4,18 +4,15 @@
 
 namespace tandem::detail {
 
-template <class F, class C>
-struct ValueOf {
+template <class F, class C> struct ValueOf {
   F f;
   constexpr C operator()(C x) const { return static_cast<C>(f.value(x)); }
 };
-template <class F, class C>
-struct TimesDerivative {
+template <class F, class C> struct TimesDerivative {
   F f;
   constexpr C operator()(C g, C x) const { return static_cast<C>(g * f.derivative(x)); }
 };
-template <class F, class C>
-struct TimesSecond {
+template <class F, class C> struct TimesSecond {
   F f;
   constexpr C operator()(C g, C x) const { return static_cast<C>(g * f.second(x)); }
 };

@@ -17,29 +17,23 @@ namespace tandem {
 inline constexpr int kLanes = 32;
 
 // Mean and biased variance (the sum of squared deviations divided by n) of a row.
-template <class A>
-struct MeanVar {
+template <class A> struct MeanVar {
   A mean;
   A var;
 };
 
 namespace detail {
 
-template <class A>
-struct Block {
-  alignas(64) A lane[kLanes];
-};
+template <class A> struct Block { alignas(64) A lane[kLanes]; };
 
 // The first `count` < kLanes values, zeros behind.
-template <class T>
-inline Block<accumulate_t<T>> load_part(const T* x, int count) {
+template <class T> inline Block<accumulate_t<T>> load_part(const T* x, int count) {
   Block<accumulate_t<T>> block = {};
   for (int l = 0; l < count; ++l) block.lane[l] = static_cast<accumulate_t<T>>(x[l]);
   return block;
 }
 
-template <class A, class Combine>
-inline A fold(Block<A>& acc, Combine combine) {
+template <class A, class Combine> inline A fold(Block<A>& acc, Combine combine) {
   for (int width = kLanes / 2; width > 0; width /= 2) {
     for (int l = 0; l < width; ++l) acc.lane[l] = combine(acc.lane[l], acc.lane[l + width]);
   }
@@ -74,32 +68,28 @@ inline constexpr auto plus = []<class A>(A a, A b) { return a + b; };
 }  // namespace detail
 
 // The largest value; NaN if any value is NaN; -inf for an empty row.
-template <class T>
-accumulate_t<T> row_max(const T* x, int64_t n) {
+template <class T> accumulate_t<T> row_max(const T* x, int64_t n) {
   using A = accumulate_t<T>;
   return detail::reduce_rows(
       n, -std::numeric_limits<A>::infinity(), detail::larger, [](A v) { return v; }, x);
 }
 
 // The sum; 0 for an empty row.
-template <class T>
-accumulate_t<T> row_sum(const T* x, int64_t n) {
+template <class T> accumulate_t<T> row_sum(const T* x, int64_t n) {
   using A = accumulate_t<T>;
   return detail::reduce_rows(
       n, A(0), detail::plus, [](A v) { return v; }, x);
 }
 
 // The sum of a[i] * b[i]; 0 for empty rows.
-template <class T>
-accumulate_t<T> row_dot(const T* a, const T* b, int64_t n) {
+template <class T> accumulate_t<T> row_dot(const T* a, const T* b, int64_t n) {
   using A = accumulate_t<T>;
   return detail::reduce_rows(
       n, A(0), detail::plus, [](A u, A v) { return u * v; }, a, b);
 }
 
 // The sum of exp(x[i] - shift). Values of -inf add 0; NaN if one is NaN or if x[i] = shift is infinite.
-template <class T>
-accumulate_t<T> row_sum_exp(const T* x, int64_t n, accumulate_t<T> shift) {
+template <class T> accumulate_t<T> row_sum_exp(const T* x, int64_t n, accumulate_t<T> shift) {
   using A = accumulate_t<T>;
   return detail::reduce_rows(
       n, A(0), detail::plus, [shift](A v) { return math::exp(v - shift); }, x);
@@ -129,8 +119,7 @@ accumulate_t<T> row_sum_exp(const T* x, int64_t n, accumulate_t<T> shift, U* out
 }
 
 // Two passes: the mean, then the mean of the squared deviations from it. NaN for an empty row.
-template <class T>
-MeanVar<accumulate_t<T>> row_mean_var(const T* x, int64_t n) {
+template <class T> MeanVar<accumulate_t<T>> row_mean_var(const T* x, int64_t n) {
   using A = accumulate_t<T>;
   const A mean = row_sum(x, n) / static_cast<A>(n);
   const A squares = detail::reduce_rows(

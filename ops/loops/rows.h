@@ -20,8 +20,7 @@ inline int64_t rows_of(const Tensor& x) {
 }
 
 // Calls body(row) for every row of n elements.
-template <class Body>
-void for_each_row(int64_t rows, int64_t n, Body&& body) {
+template <class Body> void for_each_row(int64_t rows, int64_t n, Body&& body) {
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) body(row);
   });

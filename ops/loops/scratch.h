@@ -30,8 +30,7 @@ enum class Slot {
 // Contents are undefined. Throws std::bad_alloc.
 void* scratch(Slot slot, int64_t bytes);
 
-template <class T>
-T* scratch_of(Slot slot, int64_t count) {
+template <class T> T* scratch_of(Slot slot, int64_t count) {
   return static_cast<T*>(scratch(slot, count * static_cast<int64_t>(sizeof(T))));
 }
 

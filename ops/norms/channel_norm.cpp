@@ -5,8 +5,7 @@
 namespace tandem::detail {
 namespace {
 
-template <class T>
-void normalise_on_cpu(const ChannelNormArgs<T>& a) {
+template <class T> void normalise_on_cpu(const ChannelNormArgs<T>& a) {
   using A = accumulate_t<T>;
   channel_statistics(a.shape, a.x, a.mean, a.var);
   const int64_t s = a.shape.positions;
@@ -21,13 +20,9 @@ void normalise_on_cpu(const ChannelNormArgs<T>& a) {
 }
 
 // Of g and of g xhat: sums over a segment, or means over a group, weighted.
-template <class A>
-struct Sums {
-  A g, g_xhat;
-};
+template <class A> struct Sums { A g, g_xhat; };
 
-template <class T, class A>
-std::vector<Sums<A>> segment_sums(const ChannelNormGradArgs<T>& a, A eps) {
+template <class T, class A> std::vector<Sums<A>> segment_sums(const ChannelNormGradArgs<T>& a, A eps) {
   const int64_t s = a.shape.positions;
   std::vector<Sums<A>> sums(a.shape.segments());
   for_each_row(a.shape.segments(), s, [&](int64_t i) {
@@ -69,8 +64,7 @@ void input_gradient(const ChannelNormGradArgs<T>& a, A eps, const std::vector<Su
 
 // Two sums per segment give everything: those of g and of g xhat. Weighted, they add up to what dx needs per
 // group and, as they are, to the gradients of weight and bias per channel.
-template <class T>
-void gradient_on_cpu(const ChannelNormGradArgs<T>& a) {
+template <class T> void gradient_on_cpu(const ChannelNormGradArgs<T>& a) {
   using A = accumulate_t<T>;
   const auto eps = static_cast<A>(a.eps);
   const std::vector<Sums<A>> sums = segment_sums(a, eps);
@@ -139,8 +133,7 @@ Tensors ChannelNorm::composed(const Tensor& g) {
   return {reshape(all[0], x.shape()), per_channel(all[1]), per_channel(all[2])};
 }
 
-template <class T>
-Tensors ChannelNorm::fused(const Tensor& cotangent) {
+template <class T> Tensors ChannelNorm::fused(const Tensor& cotangent) {
   using A = accumulate_t<T>;
   const Device device = cotangent.device();
   const ChannelGroups shape = shape_of(cotangent.shape());

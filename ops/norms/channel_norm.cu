@@ -11,13 +11,11 @@ using namespace detail;
 using cuda::each_vector;
 using cuda::HeldRow;
 
-template <class A>
-struct Moments {
+template <class A> struct Moments {
   A mean, squares;  // of the deviations
 };
 // Mean and squares of a row that is held.
-template <class Form, class A, class Row>
-__device__ Moments<A> moments_of(Row& x, int64_t n) {
+template <class Form, class A, class Row> __device__ Moments<A> moments_of(Row& x, int64_t n) {
   using Team = typename Form::Team;
   A sum = 0, squares = 0;
   each_vector<Form>(
@@ -38,8 +36,7 @@ __device__ Moments<A> moments_of(Row& x, int64_t n) {
   return {mean, Team::sum(squares)};
 }
 
-template <class T>
-struct MomentsArgs {
+template <class T> struct MomentsArgs {
   Pieces pieces;
   const T* x;
   Moments<accumulate_t<T>>* out;
@@ -143,8 +140,7 @@ __global__ void __launch_bounds__(kThreads) var_kernel(int64_t count, A eps, con
     var[i] = v > 0 ? v : A(0);
   });
 }
-template <class T>
-bool forward_by_library(const ChannelNormArgs<T>& a) {
+template <class T> bool forward_by_library(const ChannelNormArgs<T>& a) {
   const ChannelGroups& s = a.shape;
   if constexpr (std::is_same_v<T, double>) {
     return false;
@@ -165,8 +161,7 @@ bool forward_by_library(const ChannelNormArgs<T>& a) {
   }
 }
 
-template <class T>
-void launch_groups(const ChannelNormArgs<T>& a) {
+template <class T> void launch_groups(const ChannelNormArgs<T>& a) {
   constexpr int V = 16 / sizeof(T);
   const ChannelGroups& s = a.shape;
   const int64_t n = s.members() * s.positions;
@@ -181,8 +176,7 @@ void launch_groups(const ChannelNormArgs<T>& a) {
   });
 }
 
-template <class T>
-void launch_forward(const ChannelNormArgs<T>& a) {
+template <class T> void launch_forward(const ChannelNormArgs<T>& a) {
   using A = accumulate_t<T>;
   constexpr int V = 16 / sizeof(T);
   const ChannelGroups& s = a.shape;

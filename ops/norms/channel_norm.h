@@ -12,8 +12,7 @@
 namespace tandem::detail {
 
 // Mean and biased variance of every group: those of its segments, joined (Chan, Golub & LeVeque 1979).
-template <class T, class A>
-void channel_statistics(const ChannelGroups& shape, const T* x, A* mean, A* var) {
+template <class T, class A> void channel_statistics(const ChannelGroups& shape, const T* x, A* mean, A* var) {
   const int64_t s = shape.positions;
   std::vector<MeanVar<A>> parts(shape.segments());
   for_each_row(shape.segments(), s, [&](int64_t i) { parts[i] = row_mean_var(x + i * s, s); });
@@ -48,8 +47,7 @@ struct ChannelNorm : Op {
  private:
   ChannelGroups shape_of(const Shape& x) const;
   Tensors composed(const Tensor& g);
-  template <class T>
-  Tensors fused(const Tensor& g);
+  template <class T> Tensors fused(const Tensor& g);
 };
 
 }  // namespace tandem::detail

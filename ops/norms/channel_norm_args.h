@@ -33,8 +33,7 @@ struct ChannelGroups {
 
 // y = (x - mean) / sqrt(var + eps) weight + bias; mean and the biased variance of every group are given out.
 // Weights are [passes, channels].
-template <class T>
-struct ChannelNormArgs {
+template <class T> struct ChannelNormArgs {
   using A = accumulate_t<T>;
   ChannelGroups shape;
   double eps;
@@ -44,8 +43,7 @@ struct ChannelNormArgs {
   A *mean, *var;
 };
 
-template <class T>
-struct ChannelNormGradArgs {
+template <class T> struct ChannelNormGradArgs {
   using A = accumulate_t<T>;
   ChannelGroups shape;
   double eps;

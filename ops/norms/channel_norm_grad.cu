@@ -9,13 +9,11 @@ namespace {
 
 using namespace detail;
 
-template <class A>
-struct Sums {
+template <class A> struct Sums {
   A g, dot;  // of g, and of g xhat
 };
 struct AddSums {
-  template <class A>
-  __device__ Sums<A> operator()(Sums<A> a, Sums<A> b) const {
+  template <class A> __device__ Sums<A> operator()(Sums<A> a, Sums<A> b) const {
     return {a.g + b.g, a.dot + b.dot};
   }
 };
@@ -106,8 +104,7 @@ template <class A>
 __global__ void __launch_bounds__(kThreads) rstd_kernel(int64_t count, A eps, const A* var, A* rstd) {
   cuda::grid_stride_loop(count, [&](int64_t i) { rstd[i] = 1 / sqrt(var[i] + eps); });
 }
-template <class T>
-bool backward_by_library(const ChannelNormGradArgs<T>& a) {
+template <class T> bool backward_by_library(const ChannelNormGradArgs<T>& a) {
   const ChannelGroups& s = a.shape;
   if constexpr (std::is_same_v<T, double>) {
     return false;
@@ -128,8 +125,7 @@ bool backward_by_library(const ChannelNormGradArgs<T>& a) {
   }
 }
 
-template <class T>
-void launch_backward(const ChannelNormGradArgs<T>& a) {
+template <class T> void launch_backward(const ChannelNormGradArgs<T>& a) {
   using A = accumulate_t<T>;
   constexpr int V = 16 / sizeof(T);
   const ChannelGroups& s = a.shape;

@@ -63,8 +63,7 @@ struct Pieces {
 };
 
 // Pieces that a team of 256 threads holds in registers.
-template <class T>
-Pieces pieces_of(const ChannelGroups& shape, bool vectors) {
+template <class T> Pieces pieces_of(const ChannelGroups& shape, bool vectors) {
   const int64_t most = vectors ? int64_t{1024} * 16 / static_cast<int64_t>(sizeof(T)) : 1024;
   return {shape, shape.positions < most ? shape.positions : most};
 }

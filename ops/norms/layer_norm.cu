@@ -15,8 +15,7 @@ using cuda::HeldRow;
 using cuda::Vector;
 
 // V values at p + i, of shared memory or to be added to.
-template <int V, class A>
-__device__ Vector<A, V>& vector_at(A* p, int64_t i) {
+template <int V, class A> __device__ Vector<A, V>& vector_at(A* p, int64_t i) {
   return *reinterpret_cast<Vector<A, V>*>(p + i);
 }
 
@@ -68,8 +67,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
 }
 
 // By cuDNN, a pass at a time: each has its weights.
-template <class T>
-bool norm_by_library(const NormRows<T>& a) {
+template <class T> bool norm_by_library(const NormRows<T>& a) {
   if constexpr (std::is_same_v<T, double>) {
     return false;
   } else {
@@ -84,8 +82,7 @@ bool norm_by_library(const NormRows<T>& a) {
     return true;
   }
 }
-template <class T>
-bool norm_grad_by_library(const NormRowsGrad<T>& a) {
+template <class T> bool norm_grad_by_library(const NormRowsGrad<T>& a) {
   if constexpr (std::is_same_v<T, double>) {
     return false;
   } else {
@@ -102,8 +99,7 @@ bool norm_grad_by_library(const NormRowsGrad<T>& a) {
   }
 }
 
-template <class T>
-void launch_norm(const NormRows<T>& args) {
+template <class T> void launch_norm(const NormRows<T>& args) {
   const int64_t rows = args.passes * args.rows;
   if (rows == 0 || norm_by_library(args)) return;
   constexpr int V = 16 / sizeof(T);
@@ -116,8 +112,7 @@ void launch_norm(const NormRows<T>& args) {
 }
 
 // Sums that a thread adds to, for the columns that it has: in registers, or in memory of the team.
-template <class Form, class A, bool registers = Form::kRegisters>
-class ColumnTotals {
+template <class Form, class A, bool registers = Form::kRegisters> class ColumnTotals {
  public:
   __device__ ColumnTotals(int64_t, A*) {}
   __device__ Vector<A, Form::V>& at(int k, int64_t) { return values_[k]; }
@@ -125,8 +120,7 @@ class ColumnTotals {
  private:
   Vector<A, Form::V> values_[Form::K] = {};
 };
-template <class Form, class A>
-class ColumnTotals<Form, A, false> {
+template <class Form, class A> class ColumnTotals<Form, A, false> {
  public:
   __device__ ColumnTotals(int64_t n, A* memory) : values_(memory) {
     if (!memory) return;
@@ -139,16 +133,14 @@ class ColumnTotals<Form, A, false> {
 };
 
 // A block's chunk of rows, and where its sums go: two matrices [passes * chunks, n].
-template <class T>
-struct NormChunks {
+template <class T> struct NormChunks {
   int64_t chunk, chunks;  // rows of one, number of a pass's
   accumulate_t<T>* sums[2];
 };
 
 // Shared memory of a team: its row of x and of g, then its sums. Without any, its sums are the block's, in
 // global memory.
-template <class Form, class T>
-__host__ __device__ int64_t grad_room(int64_t n, int64_t* sums_at) {
+template <class Form, class T> __host__ __device__ int64_t grad_room(int64_t n, int64_t* sums_at) {
   using A = accumulate_t<T>;
   const int64_t line = n * static_cast<int64_t>(sizeof(A));
   if (Form::kRegisters) {
@@ -160,8 +152,7 @@ __host__ __device__ int64_t grad_room(int64_t n, int64_t* sums_at) {
 }
 
 // to[j] = the sum over the block's teams of from[j], `stride` bytes from one to the next.
-template <class Team, class A>
-__device__ void add_teams(const char* from, int stride, int64_t n, A* to) {
+template <class Team, class A> __device__ void add_teams(const char* from, int stride, int64_t n, A* to) {
   for (int64_t j = threadIdx.x; j < n; j += Team::kBlock) {
     A sum = 0;
 #pragma unroll
@@ -263,8 +254,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
   }
 }
 
-template <class T, class Form>
-void launch_norm_grad(const NormRowsGrad<T>& args) {
+template <class T, class Form> void launch_norm_grad(const NormRowsGrad<T>& args) {
   using A = accumulate_t<T>;
   using Team = typename Form::Team;
   // Long enough that the sums cost little beside the rows, short enough that many blocks are at work; of the
@@ -287,8 +277,7 @@ void launch_norm_grad(const NormRowsGrad<T>& args) {
                          args.dbias ? 2 : 1);
 }
 
-template <class T>
-void choose_norm_grad(const NormRowsGrad<T>& args) {
+template <class T> void choose_norm_grad(const NormRowsGrad<T>& args) {
   if (norm_grad_by_library(args)) return;
   constexpr int V = 16 / sizeof(T);
   const bool vectors = cuda::takes_row_vectors<V>(args.n, args.x, args.g, args.dx) &&

@@ -62,8 +62,7 @@ void norm_row_grad(const T* g, const T* x, const A* w, int64_t n, A mean, A rstd
   }
 }
 
-template <bool Centred, class T>
-void normalize_rows(const NormRows<T>& a) {
+template <bool Centred, class T> void normalize_rows(const NormRows<T>& a) {
   for_each_row(a.passes * a.rows, a.n, [a](int64_t row) {
     const int64_t pass = row / a.rows;
     normalize_row<Centred>(a.x + row * a.n, a.weight + pass * a.n, a.bias + pass * a.n, a.n, a.eps,
@@ -73,8 +72,7 @@ void normalize_rows(const NormRows<T>& a) {
 
 // One sweep over the rows of all passes: dx per row, the weights' gradients in partial sums of fixed chunks
 // of rows, which are then added in their order.
-template <bool Centred, class T>
-void norm_rows_grad(const NormRowsGrad<T>& a) {
+template <bool Centred, class T> void norm_rows_grad(const NormRowsGrad<T>& a) {
   using A = accumulate_t<T>;
   const int64_t n = a.n, rows = a.rows;
   const int64_t chunk = std::max({int64_t{1}, kGrain / (2 * std::max<int64_t>(1, n)), (rows + 31) / 32});
@@ -110,8 +108,7 @@ void norm_rows_grad(const NormRowsGrad<T>& a) {
 }
 
 // Inputs x, weight, bias (bias only when Centred); weights have the shape of the trailing dimensions.
-template <bool Centred>
-struct RowNorm final : Op {
+template <bool Centred> struct RowNorm final : Op {
   Shape row_shape;
   double eps;
   bool weighted = false;
@@ -163,8 +160,7 @@ struct RowNorm final : Op {
     return result;
   }
 
-  template <class T>
-  Tensors fused(const Tensor& cotangent) {
+  template <class T> Tensors fused(const Tensor& cotangent) {
     using A = accumulate_t<T>;
     const int m = passes();
     const bool weights = needs(1) || (Centred && needs(2));

@@ -8,8 +8,7 @@
 
 namespace tandem::detail {
 
-template <class T>
-struct NormRows {
+template <class T> struct NormRows {
   using A = accumulate_t<T>;
   int64_t passes, rows, n;
   bool centred;  // or with mean 0
@@ -20,8 +19,7 @@ struct NormRows {
   A *mean, *rstd;
 };
 
-template <class T>
-struct NormRowsGrad {
+template <class T> struct NormRowsGrad {
   using A = accumulate_t<T>;
   int64_t passes, rows, n;
   bool centred;

@@ -200,8 +200,7 @@ const float* in_f32(const void* data, DType dtype, int64_t count, Slot slot) {
 }
 
 // Runs write(out) with `out` in f32: the caller's memory, or scratch that is then rounded into it.
-template <class Write>
-void write_as(DType dtype, void* data, int64_t count, Slot slot, Write&& write) {
+template <class Write> void write_as(DType dtype, void* data, int64_t count, Slot slot, Write&& write) {
   if (dtype == DType::f32) return write(static_cast<float*>(data));
   float* wide = scratch_of<float>(slot, count);
   write(wide);

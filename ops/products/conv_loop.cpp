@@ -22,8 +22,7 @@ struct GroupSizes {
 int64_t grain_for(int64_t item_cost) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(item_cost, 1)); }
 
 // columns[(channel, i, j), (row, col)] = image[channel, row*stride - pad + i*dilation, ...], 0 outside.
-template <class T>
-void im2col(const ConvShape& s, const T* image, T* columns) {
+template <class T> void im2col(const ConvShape& s, const T* image, T* columns) {
   const GroupSizes g(s);
   const int64_t out_h = s.out_h(), out_w = s.out_w();
   parallel_for(g.depth, grain_for(g.pixels), [&](int64_t begin, int64_t end) {
@@ -43,8 +42,7 @@ void im2col(const ConvShape& s, const T* image, T* columns) {
 }
 
 // The transpose of im2col: image = the sum of the columns over every place a pixel was copied to.
-template <class T>
-void col2im(const ConvShape& s, const T* columns, T* image) {
+template <class T> void col2im(const ConvShape& s, const T* columns, T* image) {
   const GroupSizes g(s);
   const int64_t out_h = s.out_h(), out_w = s.out_w();
   parallel_for(g.inputs, grain_for(s.kh * s.kw * g.pixels), [&](int64_t begin, int64_t end) {
@@ -82,8 +80,7 @@ void conv_loop_forward(const ConvShape& s, const T* x, const T* weight, const T*
     }
 }
 
-template <class T>
-void conv_loop_backward_data(const ConvShape& s, const T* dy, const T* weight, T* dx) {
+template <class T> void conv_loop_backward_data(const ConvShape& s, const T* dy, const T* weight, T* dx) {
   const GroupSizes g(s);
   T* columns = scratch_of<T>(Slot::columns, g.depth * g.pixels);
   for (int64_t image = 0; image < s.n; ++image)

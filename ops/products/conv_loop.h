@@ -8,8 +8,7 @@ namespace tandem::detail {
 
 template <class T>
 void conv_loop_forward(const ConvShape& shape, const T* x, const T* weight, const T* bias, T* y);
-template <class T>
-void conv_loop_backward_data(const ConvShape& shape, const T* dy, const T* weight, T* dx);
+template <class T> void conv_loop_backward_data(const ConvShape& shape, const T* dy, const T* weight, T* dx);
 template <class T>
 void conv_loop_backward_weights(const ConvShape& shape, const T* x, const T* dy, T* dweight, T* dbias);
 

@@ -8,8 +8,7 @@
 namespace tandem::detail {
 namespace {
 
-template <class From, class To>
-void copy(const MatrixBatch& from, const MatrixBatch& to, int64_t batch) {
+template <class From, class To> void copy(const MatrixBatch& from, const MatrixBatch& to, int64_t batch) {
   const From* x = static_cast<const From*>(from.data);
   To* y = static_cast<To*>(const_cast<void*>(to.data));
   const int64_t rows = from.rows, cols = from.cols;

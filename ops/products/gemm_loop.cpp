@@ -21,8 +21,7 @@ constexpr int kVectorBytes = 16;
 
 // A tile of kRows x (2 vectors) of c lives in 12 registers while k runs; kBlockM x kBlockN of c lives in L2
 // while blocks of kBlockK are packed: A in strips of kRows rows, B in strips of kCols columns.
-template <class T>
-struct Tiling {
+template <class T> struct Tiling {
   typedef T Vector __attribute__((vector_size(kVectorBytes), may_alias));
   static constexpr int64_t kLanes = kVectorBytes / static_cast<int64_t>(sizeof(T));
   static constexpr int64_t kRows = 6, kCols = 2 * kLanes;
@@ -50,8 +49,7 @@ void pack_strips(const T* x, int64_t row_stride, int64_t depth_stride, int64_t r
 }
 
 // tile[i, j] += sum_p a[p, i] b[p, j] for one packed strip of each.
-template <class T>
-void micro_kernel(int64_t depth, const T* a, const T* b, T* tile, int64_t tile_stride) {
+template <class T> void micro_kernel(int64_t depth, const T* a, const T* b, T* tile, int64_t tile_stride) {
   using K = Tiling<T>;
   using Vector = typename K::Vector;
   Vector sums[K::kRows][2] = {};
@@ -72,8 +70,7 @@ void micro_kernel(int64_t depth, const T* a, const T* b, T* tile, int64_t tile_s
   }
 }
 
-template <class T>
-T activate(Activation f, T x) {
+template <class T> T activate(Activation f, T x) {
   switch (f) {
     case Activation::none:
       return x;

@@ -31,8 +31,7 @@ template <class F, class T, class A>
 }
 
 // Rows are summed in fixed chunks, in order.
-template <class F, class T>
-void sweep(const LinearSweep<T>& args) {
+template <class F, class T> void sweep(const LinearSweep<T>& args) {
   using A = accumulate_t<T>;
   A* const db = args.sums;
   const T* const z = args.z ? args.z : args.g;

@@ -19,8 +19,7 @@ namespace tandem::detail {
 //   bool run_without_it(args)                                   runs what is not for the library, or false
 //   void run(args)                                              in layouts that it takes
 //   void sum_rows(args)                                         the by-product, on its own
-template <class Library>
-struct MatmulDriver {
+template <class Library> struct MatmulDriver {
   using Memory = typename Library::Memory;
 
   // No empty size but k.

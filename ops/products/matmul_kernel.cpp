@@ -101,8 +101,7 @@ bool run_library(const Problem& p) {
   }
 }
 
-template <class T>
-void run_loop(const Problem& p) {
+template <class T> void run_loop(const Problem& p) {
   const auto strides = [](const MatrixBatch& m) {
     return Strides{m.row_stride, m.col_stride, m.batch_stride};
   };

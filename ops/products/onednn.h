@@ -53,14 +53,12 @@ struct PrimitiveKeyHash {
 };
 
 // A bounded cache, least recently used out first. Threads may call it at once.
-template <class Entry>
-class PrimitiveCache {
+template <class Entry> class PrimitiveCache {
  public:
   explicit PrimitiveCache(size_t capacity) : capacity_(capacity) {}
 
   // The entry of `key`, made by `make()` when it is not there.
-  template <class Make>
-  std::shared_ptr<const Entry> get(const PrimitiveKey& key, Make&& make) {
+  template <class Make> std::shared_ptr<const Entry> get(const PrimitiveKey& key, Make&& make) {
     {
       std::lock_guard lock(mutex_);
       if (auto found = index_.find(key); found != index_.end()) {

@@ -18,12 +18,10 @@ inline constexpr int64_t kTileBytes = 16, kTileVectors = 2;
 #endif
 inline constexpr int64_t kTileRows = 6;  // 6 x 4 (6 x 2) vectors of sums fill the registers
 
-template <class C>
-inline constexpr int64_t kTileLanes = kTileBytes / static_cast<int64_t>(sizeof(C));
+template <class C> inline constexpr int64_t kTileLanes = kTileBytes / static_cast<int64_t>(sizeof(C));
 
 // `n` rounded up to whole vectors: the row stride, and the width, of a tile of n columns.
-template <class C>
-constexpr int64_t tile_width(int64_t n) {
+template <class C> constexpr int64_t tile_width(int64_t n) {
   return (n + kTileLanes<C> - 1) / kTileLanes<C> * kTileLanes<C>;
 }
 

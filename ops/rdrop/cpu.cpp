@@ -43,8 +43,7 @@ LossSums add_parts(const std::vector<Part>& parts, int64_t counted, double divis
 
 }  // namespace
 
-template <class T>
-LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& units) {
+template <class T> LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& units) {
   const Problem& problem = units.problem;
   check_problem(kCrossEntropy, problem);
   check<ValueError>(problem.classes >= 1, "{}: classes is {}, expected >= 1", kCrossEntropy, problem.classes);
@@ -64,8 +63,7 @@ LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& units) {
   return add_parts(parts, counted, problem.divisor);
 }
 
-template <class T>
-LossSums mse_on_cpu(const MseUnits<T>& units) {
+template <class T> LossSums mse_on_cpu(const MseUnits<T>& units) {
   const Problem& problem = units.problem;
   const PassView<const T> y = units.x;
   const PassView<T> grad = units.grad;

@@ -20,12 +20,10 @@ namespace tandem::rdrop {
 // ValueError: a label outside of [0, classes), a target at -inf, a class at -inf in only some passes, a row
 // of -inf only, a NaN or +inf logit, options out of range. After an error the contents of grad are
 // unspecified. T: bf16, float, double.
-template <class T>
-LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& units);
+template <class T> LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& units);
 
 // The regression twin; `classes`, `label_smoothing` and `ignore_index` play no part. Arithmetic in f64.
 // ValueError: a prediction or target that is not finite, options out of range.
-template <class T>
-LossSums mse_on_cpu(const MseUnits<T>& units);
+template <class T> LossSums mse_on_cpu(const MseUnits<T>& units);
 
 }  // namespace tandem::rdrop

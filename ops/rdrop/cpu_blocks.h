@@ -30,8 +30,7 @@ inline double exp_nonpositive(double x) { return std::exp(x); }
 // A value in a form whose maxima vectorise, and back. clang only does so for integers: there, the bits as an
 // integer of the same order.
 #ifdef __clang__
-template <class I>
-I flip_negative(I bits) {
+template <class I> I flip_negative(I bits) {
   return bits ^ ((bits >> (8 * sizeof(I) - 1)) & std::numeric_limits<I>::max());
 }
 inline int32_t to_ordered(float value) { return flip_negative(std::bit_cast<int32_t>(value)); }
@@ -39,22 +38,15 @@ inline int64_t to_ordered(double value) { return flip_negative(std::bit_cast<int
 inline float from_ordered(int32_t value) { return std::bit_cast<float>(flip_negative(value)); }
 inline double from_ordered(int64_t value) { return std::bit_cast<double>(flip_negative(value)); }
 #else
-template <class C>
-C to_ordered(C value) {
-  return value;
-}
-template <class C>
-C from_ordered(C value) {
-  return value;
-}
+template <class C> C to_ordered(C value) { return value; }
+template <class C> C from_ordered(C value) { return value; }
 #endif
 
 // Largest value of a block; adds its sum to `total`, which is not finite then if any value is not (or if it
 // overflows). Rows of 16-bit values are widened into `wide` on the way; otherwise `wide` is not touched.
 // A function of its own, since g++ vectorises its loop in some of the places where it is inlined only, and
 // the bits of the sum are those of the vectorised one.
-template <class T, class C>
-[[gnu::noinline]] C scan_block(const T* row, C* wide, int64_t n, double& total) {
+template <class T, class C> [[gnu::noinline]] C scan_block(const T* row, C* wide, int64_t n, double& total) {
   const C* z;
   if constexpr (std::is_same_v<T, C>) {
     z = row;
@@ -75,8 +67,7 @@ template <class T, class C>
 }
 
 // A block of classes of all passes. Pointers: one for each pass.
-template <class C>
-struct ClassBlock {
+template <class C> struct ClassBlock {
   int64_t passes, n;  // n: classes
   const C* const* z;  // logits
   C* const* e;        // exponentials
@@ -94,8 +85,7 @@ struct ClassBlock {
 };
 
 // Exponentials, their sums and the inner products: two passes in one loop.
-template <class C>
-void exponentials_pair(const ClassBlock<C>& b) {
+template <class C> void exponentials_pair(const ClassBlock<C>& b) {
   const C *z0 = b.z[0] + b.begin, *z1 = b.z[1] + b.begin;
   C *e0 = b.e[0] + b.begin, *e1 = b.e[1] + b.begin;
   const C max0 = b.max[0], max1 = b.max[1];
@@ -113,8 +103,7 @@ void exponentials_pair(const ClassBlock<C>& b) {
 }
 
 // The same for any number of passes.
-template <class C>
-void exponentials_any(const ClassBlock<C>& b) {
+template <class C> void exponentials_any(const ClassBlock<C>& b) {
   C mean[kBlockSize] = {};
   const C share = C(1) / C(b.passes);
   for (int64_t i = 0; i < b.passes; ++i) {
@@ -141,8 +130,7 @@ void exponentials_any(const ClassBlock<C>& b) {
 
 // The block's part of sum_c sum_i (P_i - mean P) d_i; and, if asked, the loss's gradient but for what is
 // subtracted at the target's class.
-template <int M, bool kGradient, class C>
-double kl_of_block(const ClassBlock<C>& b) {
+template <int M, bool kGradient, class C> double kl_of_block(const ClassBlock<C>& b) {
   const C *z[M], *e[M];
   C *g[M], scale[M], offset[M], p_weight[M];
   for (int i = 0; i < M; ++i) {
@@ -177,8 +165,7 @@ double kl_of_block(const ClassBlock<C>& b) {
 }
 
 // The same for any number of passes.
-template <bool kGradient, class C>
-double kl_of_any(const ClassBlock<C>& b) {
+template <bool kGradient, class C> double kl_of_any(const ClassBlock<C>& b) {
   C mean_t[kBlockSize] = {}, mean_difference[kBlockSize] = {}, mean_p[kBlockSize] = {};
   const C share = C(1) / C(b.passes);
   const C *z0 = b.z[0] + b.begin, *e0 = b.e[0] + b.begin;
@@ -214,8 +201,7 @@ double kl_of_any(const ClassBlock<C>& b) {
   return total;
 }
 
-template <bool kGradient, class C>
-double kl_of_block(const ClassBlock<C>& b) {
+template <bool kGradient, class C> double kl_of_block(const ClassBlock<C>& b) {
   switch (b.passes) {
     case 1:
       return kl_of_block<1, kGradient>(b);

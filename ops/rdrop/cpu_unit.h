@@ -15,8 +15,7 @@
 namespace tandem::rdrop {
 
 // Scratch for a unit, used for one after another, and the steps.
-template <class T>
-class CrossEntropyUnit {
+template <class T> class CrossEntropyUnit {
   using C = compute_t<T>;
   static constexpr bool kNarrow = !std::is_same_v<T, C>;
   static constexpr int64_t kLine = 64 / sizeof(T);

@@ -10,8 +10,7 @@
 namespace tandem::cuda {
 
 // What is known of one pass of the unit.
-template <class C>
-struct PassState {
+template <class C> struct PassState {
   double sum, inner, total;     // over the tiles so far: of e, of e (x - mean x), of the logits
   double tile_sum, tile_inner;  // of the last tile
   double ce;
@@ -21,8 +20,7 @@ struct PassState {
 };
 
 // Some classes of all passes, in shared memory.
-template <class T>
-struct LogitTile {
+template <class T> struct LogitTile {
   const T* data;
   int pitch;
   __device__ compute_t<T> logit(int pass, int column) const {
@@ -32,8 +30,7 @@ struct LogitTile {
 
 // M: the number of passes, when it is small; 0: any. Threads take neighbouring classes. The gradient may take
 // the logits' place: a thread has read a class of all passes, or of one pass, before it writes it.
-template <class T, int M, int threads>
-struct KlAndGradient {
+template <class T, int M, int threads> struct KlAndGradient {
   using C = compute_t<T>;
   static constexpr C kInf = std::numeric_limits<C>::infinity();
   static constexpr int kSome = M > 0 ? M : 1;
@@ -45,8 +42,7 @@ struct KlAndGradient {
 
   // This thread's part of sum_c sum_i (P_i - mean P) d_i over n classes; and the gradient, whose passes are
   // `stride` apart.
-  template <bool gradient>
-  __device__ double run(int n, T* g, int64_t stride) const {
+  template <bool gradient> __device__ double run(int n, T* g, int64_t stride) const {
     Factors of[kSome];
 #pragma unroll
     for (int i = 0; i < kSome; ++i) of[i] = factors(i);
@@ -111,8 +107,7 @@ struct KlAndGradient {
   }
 
   // The same for any number, computed twice rather than kept.
-  template <bool gradient>
-  __device__ C many(const Factors& first, C z0, int c, T* g, int64_t stride) const {
+  template <bool gradient> __device__ C many(const Factors& first, C z0, int c, T* g, int64_t stride) const {
     const C share = C(1) / C(passes), p0 = exp(z0 - first.max) * first.scale;
     C mean_t = 0, mean_difference = 0, mean_p = 0, total = 0;
     for (int i = 0; i < passes; ++i) {

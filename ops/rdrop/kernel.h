@@ -12,16 +12,14 @@ namespace tandem::rdrop {
 
 // p - q for t = log p - log q. Near equality p - q is lost to rounding, but p - q = (p + q) tanh(t / 2) is
 // not, and has t's sign, so that every class adds a KL term >= 0.
-template <class C>
-constexpr C probability_difference(C p, C q, C t) {
+template <class C> constexpr C probability_difference(C p, C q, C t) {
   const C x = t * C(0.5), y = x * x;
   const C tanh = x * (1 - y * (C(1) / 3 - y * (C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835)))));
   return std::abs(x) < C(1) / 16 ? (p + q) * tanh : p - q;
 }
 
 // The memory of a tensor [passes, units, classes] whose classes are dense; strides in elements.
-template <class T>
-struct PassView {
+template <class T> struct PassView {
   T* data = nullptr;
   int64_t pass_stride = 0, unit_stride = 0;
   constexpr T* row(int64_t pass, int64_t unit) const {
@@ -80,8 +78,7 @@ struct Problem {
 };
 
 // Units whose loss and gradient are computed, all of a call's or some.
-template <class T, class Target>
-struct Units {
+template <class T, class Target> struct Units {
   Problem problem;       // of these units
   PassView<const T> x;   // logits; of regression predictions
   PassView<T> grad;      // like x, receives dL/dx; null data: the value alone
@@ -92,10 +89,8 @@ struct Units {
   DeviceSums* sums = nullptr;  // divisor, if it was counted
   Part* parts = nullptr;       // one for each unit; of regression for each kPartUnits
 };
-template <class T>
-using CrossEntropyUnits = Units<T, int64_t>;
-template <class T>
-using MseUnits = Units<T, T>;
+template <class T> using CrossEntropyUnits = Units<T, int64_t>;
+template <class T> using MseUnits = Units<T, T>;
 inline constexpr int64_t kPartUnits = 256;
 
 // On a device, before: fills the sums with the number of units that count, and the first label that is no

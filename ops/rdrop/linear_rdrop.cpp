@@ -36,8 +36,7 @@ MatrixBatch matrix(const Tensor& x, int pass, int64_t first, int64_t rows) {
 }
 
 // sum += the first n rows of every pass of x, whose dtype is L.
-template <class L>
-void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
+template <class L> void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
   const int64_t cols = x.size(-1);
   bool done = false;
   for (int i = 0; i < x.passes(); ++i) {

@@ -21,13 +21,11 @@ double number_of(std::string_view op) {
   return static_cast<double>(std::find(std::begin(kOps), std::end(kOps), op) - std::begin(kOps));
 }
 
-template <class T>
-T* memory_of(const Tensor& x) {
+template <class T> T* memory_of(const Tensor& x) {
   return x.defined() ? static_cast<T*>(x.device_raw()) : nullptr;
 }
 
-template <class T>
-PassView<T> view(const Tensor& x, int64_t classes) {
+template <class T> PassView<T> view(const Tensor& x, int64_t classes) {
   if (!x.defined()) return {};
   return {x.device_data<std::remove_const_t<T>>(), x.pass_stride(), classes};
 }

@@ -54,8 +54,7 @@ struct LossOp : Op {
 };
 
 // Applies a LossOp and returns all that it found.
-template <class O>
-LossParts apply_loss(const Tensors& in, const Inputs& inputs) {
+template <class O> LossParts apply_loss(const Tensors& in, const Inputs& inputs) {
   const auto op = std::make_shared<O>(inputs);
   Tensor loss = record(op, in);
   LossParts parts = op->parts;

@@ -23,8 +23,7 @@ __device__ void set_error(DeviceSums& sums, const UnitError& error) {
 }
 
 // What an error's message needs.
-template <class Args>
-__device__ void set_call(DeviceSums& sums, const Args& args) {
+template <class Args> __device__ void set_call(DeviceSums& sums, const Args& args) {
   sums.op_number = args.op_number;
   sums.classes = static_cast<double>(args.problem.classes);
   sums.ignore_index = static_cast<double>(args.problem.ignore_index);
@@ -101,8 +100,7 @@ void launch_finish(const FinishLoss& args) {
 }
 
 // Calls f<M>() for m passes: M is m, when it is small enough for registers; 0: any.
-template <class F>
-void with_passes(int64_t m, F f) {
+template <class F> void with_passes(int64_t m, F f) {
   switch (m) {
     case 1:
       return f.template operator()<1>();
@@ -127,8 +125,7 @@ __global__ void __launch_bounds__(threads, 1)
   for (int64_t u = blockIdx.x; u < args.problem.units; u += gridDim.x) unit.run(u);
 }
 
-template <class T, int M, int threads>
-void run_units(const CrossEntropyUnits<T>& args) {
+template <class T, int M, int threads> void run_units(const CrossEntropyUnits<T>& args) {
   using C = compute_t<T>;
   constexpr auto kernel = cross_entropy_kernel<T, M, threads>;
   constexpr int V = 16 / sizeof(T);
@@ -161,8 +158,7 @@ void run_units(const CrossEntropyUnits<T>& args) {
   cuda::launch<kernel>("rdrop_cross_entropy", cuda::Grid{blocks, threads, bytes(columns)}, args, tiles);
 }
 
-template <class T>
-void launch_cross_entropy(const CrossEntropyUnits<T>& args) {
+template <class T> void launch_cross_entropy(const CrossEntropyUnits<T>& args) {
   const Problem& problem = args.problem;
   if (problem.units == 0) return;
   check<DeviceError>(problem.classes < INT_MAX && problem.passes < INT_MAX,
@@ -174,8 +170,7 @@ void launch_cross_entropy(const CrossEntropyUnits<T>& args) {
 
 // ---- regression
 
-template <class T, int M>
-__global__ void __launch_bounds__(kPartUnits) mse_kernel(MseUnits<T> args) {
+template <class T, int M> __global__ void __launch_bounds__(kPartUnits) mse_kernel(MseUnits<T> args) {
   const Problem& problem = args.problem;
   const int64_t u = static_cast<int64_t>(blockIdx.x) * kPartUnits + threadIdx.x;
   const int64_t m = M > 0 ? M : problem.passes;
@@ -223,8 +218,7 @@ __global__ void __launch_bounds__(kPartUnits) mse_kernel(MseUnits<T> args) {
   if (threadIdx.x == 0) args.parts[blockIdx.x] = part;
 }
 
-template <class T>
-void launch_mse(const MseUnits<T>& args) {
+template <class T> void launch_mse(const MseUnits<T>& args) {
   const int64_t blocks = (args.problem.units + kPartUnits - 1) / kPartUnits;
   if (blocks == 0) return;
   with_passes(args.problem.passes, [&]<int M>() {

@@ -23,8 +23,7 @@ struct TileLayout {
 };
 
 // M: the number of passes, when it is small; 0: any.
-template <class T, int M, int threads>
-class CrossEntropyUnit {
+template <class T, int M, int threads> class CrossEntropyUnit {
   using C = compute_t<T>;
   static constexpr C kInf = std::numeric_limits<C>::infinity();
   static constexpr int V = 16 / sizeof(T);
@@ -69,8 +68,7 @@ class CrossEntropyUnit {
   __device__ int m() const { return M > 0 ? M : static_cast<int>(a_.problem.passes); }
   __device__ C logit(int pass, int column) const { return gradient_.tile.logit(pass, column); }
   __device__ bool smoothed() const { return a_.problem.label_smoothing > 0; }
-  template <class F>
-  __device__ void each_pass(F f) const {  // a thread for each
+  template <class F> __device__ void each_pass(F f) const {  // a thread for each
     for (int i = threadIdx.x; i < m(); i += threads) f(state_[i], i);
   }
 
@@ -176,8 +174,7 @@ class CrossEntropyUnit {
   };
 
   // Copies pass i of the tile; `first`: and looks for its Top.
-  template <bool first>
-  __device__ Top copy_pass(int begin, int i) {
+  template <bool first> __device__ Top copy_pass(int begin, int i) {
     const int n = min(tiles_.columns, classes_ - begin);
     const T* from = a_.x.row(i, unit_) + begin;
     T* to = tile_ + static_cast<int64_t>(i) * tiles_.pitch;

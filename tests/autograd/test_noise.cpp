@@ -21,8 +21,7 @@ double sigmas(double observed, double expected, double variance, double n) {
   return std::abs(observed - expected) / std::sqrt(variance / n);
 }
 
-template <class Fill>
-void check_thread_independent(Fill fill) {
+template <class Fill> void check_thread_independent(Fill fill) {
   const int threads = num_threads();
   const int64_t n = 100'003;
   std::vector<double> one(n), four(n);

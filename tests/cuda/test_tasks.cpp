@@ -146,8 +146,7 @@ TEST_CASE("tasks on the device: hidden words") {
 namespace {
 
 // An objective that is made from its model by a function.
-template <std::unique_ptr<nn::Objective> (*make)(TextEncoder&)>
-class Made final : public nn::Objective {
+template <std::unique_ptr<nn::Objective> (*make)(TextEncoder&)> class Made final : public nn::Objective {
  public:
   explicit Made(TextEncoder& model) : made_(make(model)) {}
   nn::Module& module() override { return made_->module(); }
@@ -162,17 +161,14 @@ class Made final : public nn::Objective {
   std::unique_ptr<nn::Objective> made_;
 };
 
-template <size_t index>
-std::unique_ptr<nn::Objective> method(TextEncoder& model) {
+template <size_t index> std::unique_ptr<nn::Objective> method(TextEncoder& model) {
   return nn::make_method(nn::method_names()[index], hookable(model));
 }
-template <class SimCse>
-std::unique_ptr<nn::Objective> simcse(TextEncoder& model) {
+template <class SimCse> std::unique_ptr<nn::Objective> simcse(TextEncoder& model) {
   return std::make_unique<SimCse>(model, [&](const Tensor& ids) { return model.pooled(ids); });
 }
 
-template <size_t index>
-void check_method() {
+template <size_t index> void check_method() {
   const std::string name = nn::method_names()[index];
   INFO(name);
   check_same_training<TextEncoder, Made<method<index>>>(

@@ -137,8 +137,7 @@ inline bool reported(const std::string& words) {
   return found;
 }
 // Runs what is expected to be reported, without the report on the terminal.
-template <class F>
-bool reports_as(const std::string& words, F&& f) {
+template <class F> bool reports_as(const std::string& words, F&& f) {
   const bool print = std::exchange(options().print, false);
   f();
   const bool found = reported(words);

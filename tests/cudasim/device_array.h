@@ -10,8 +10,7 @@ inline void require(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
 }
 
-template <class T>
-class DeviceArray {
+template <class T> class DeviceArray {
  public:
   explicit DeviceArray(size_t size) : size_(size) {
     require(cudaMalloc(reinterpret_cast<void**>(&data_), size * sizeof(T)));

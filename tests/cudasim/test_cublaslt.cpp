@@ -45,12 +45,10 @@ struct Product {
     REQUIRE(cublasLtMatmulPreferenceInit(&preference) == CUBLAS_STATUS_SUCCESS);
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{workspace.bytes()});
   }
-  template <class T>
-  void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  template <class T> void set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
     REQUIRE(cublasLtMatmulDescSetAttribute(&desc, attribute, &value, sizeof value) == CUBLAS_STATUS_SUCCESS);
   }
-  template <class T>
-  void prefer(cublasLtMatmulPreferenceAttributes_t attribute, const T& value) {
+  template <class T> void prefer(cublasLtMatmulPreferenceAttributes_t attribute, const T& value) {
     REQUIRE(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof value) ==
             CUBLAS_STATUS_SUCCESS);
   }

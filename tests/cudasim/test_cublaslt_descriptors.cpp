@@ -9,8 +9,7 @@
 
 namespace {
 
-template <class F>
-F* real(const char* name) {
+template <class F> F* real(const char* name) {
   static void* const library = dlopen(TANDEM_CUBLASLT, RTLD_NOW | RTLD_LOCAL);
   REQUIRE_MESSAGE(library, dlerror());
   return reinterpret_cast<F*>(dlsym(library, name));

@@ -16,8 +16,7 @@ namespace {
 constexpr ConvShape kConv{.n = 2, .c = 2, .h = 5, .w = 4, .o = 4, .kh = 3, .kw = 3, .pad_h = 1, .pad_w = 1};
 
 // The status of the failure that `body` throws; success if none.
-template <class Body>
-cudnnStatus_t status_of(Body&& body) {
+template <class Body> cudnnStatus_t status_of(Body&& body) {
   try {
     body();
   } catch (const DnnFailure& failure) {

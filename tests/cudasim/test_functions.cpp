@@ -29,8 +29,7 @@ int host_mode(Mode mode) {
 }
 
 // The distance from the correctly rounded result, in units of its last place: as NVIDIA states errors.
-template <class T>
-double error_in_ulps(T value, long double exact) {
+template <class T> double error_in_ulps(T value, long double exact) {
   const T nearest = static_cast<T>(exact);
   if (std::isnan(nearest) || std::isnan(value))
     return std::isnan(nearest) && std::isnan(value) ? 0 : INFINITY;
@@ -101,8 +100,7 @@ const Case cases[] = {
     {Function::copysign, "copysign", [](L a, L b) { return std::copysign(a, b); }, -3, 3, 0, 0},
 };
 
-template <class T>
-std::vector<T> uniform(size_t count, double low, double high, unsigned seed) {
+template <class T> std::vector<T> uniform(size_t count, double low, double high, unsigned seed) {
   std::mt19937_64 engine(seed);
   std::uniform_real_distribution<double> distribution(low, high);
   std::vector<T> result(count);
@@ -110,8 +108,7 @@ std::vector<T> uniform(size_t count, double low, double high, unsigned seed) {
   return result;
 }
 
-template <class T>
-void check_functions() {
+template <class T> void check_functions() {
   constexpr size_t count = 600;
   for (const Case& c : cases) {
     CAPTURE(std::string(c.name));
@@ -135,8 +132,7 @@ void check_functions() {
 }
 
 // Values of all magnitudes, and the special ones.
-template <class T>
-std::vector<T> varied(size_t count, unsigned seed) {
+template <class T> std::vector<T> varied(size_t count, unsigned seed) {
   std::mt19937_64 engine(seed);
   std::vector<T> result;
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
@@ -159,13 +155,11 @@ std::vector<T> varied(size_t count, unsigned seed) {
   return result;
 }
 
-template <class T>
-bool same(T a, T b) {
+template <class T> bool same(T a, T b) {
   return std::isnan(a) ? std::isnan(b) : std::memcmp(&a, &b, sizeof a) == 0;
 }
 
-template <class T>
-void check_rounding() {
+template <class T> void check_rounding() {
   constexpr size_t count = 500;
   const std::vector<T> a = varied<T>(count, 1), b = varied<T>(count, 2), c = varied<T>(count, 3);
   const DeviceArray<T> da(a), db(b), dc(c), dy(6 * count);
@@ -186,8 +180,7 @@ void check_rounding() {
   }
 }
 
-template <class Integer>
-int64_t saturated(long double value) {
+template <class Integer> int64_t saturated(long double value) {
   if (std::isnan(value)) return 0;
   if (value <= static_cast<long double>(std::numeric_limits<Integer>::min()))
     return static_cast<int64_t>(std::numeric_limits<Integer>::min());
@@ -196,8 +189,7 @@ int64_t saturated(long double value) {
   return static_cast<int64_t>(static_cast<Integer>(value));
 }
 
-template <class T>
-void check_to_integers() {
+template <class T> void check_to_integers() {
   std::vector<T> a = varied<T>(400, 5);
   // NaN to 64 bits differs between devices and their documentation.
   std::replace_if(

@@ -42,8 +42,7 @@ StateDict golden_state(const Json& test) {
   return state;
 }
 
-template <class Model>
-void check_model(const Json& test, Model& model) {
+template <class Model> void check_model(const Json& test, Model& model) {
   model.load_state_dict(golden_state(test));
   const Tensor images = golden_tensor(test["images"]), target = golden_tensor(test["target"]);
   const auto loss_of = [&](const Tensor& logits) {

@@ -47,8 +47,7 @@ const VitConfig kTiny{.image_size = 8,
                       .dropout = 0.1,
                       .attention_dropout = 0.1};
 
-template <class Model, class Config>
-void check_learns(const Config& config, int64_t epochs) {
+template <class Model, class Config> void check_learns(const Config& config, int64_t epochs) {
   const data::ImageDataset train(patterns(160, 1)), valid(patterns(80, 2), train.normalization());
   for (const Plan plan : {Plan::stacked, Plan::sequential, Plan::replay}) {
     INFO("plan ", std::string(name_of(plan)));

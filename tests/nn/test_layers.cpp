@@ -18,8 +18,7 @@ Activation activation_of(const Json& config) {
 }
 
 // Runs a golden case on `layer`, called by `call`, and compares output and all gradients.
-template <class Layer, class Call>
-void check_golden(const Json& test, Layer& layer, Call call) {
+template <class Layer, class Call> void check_golden(const Json& test, Layer& layer, Call call) {
   StateDict state;
   for (const auto& [name, value] : test["parameters"].items()) state.push_back({name, golden_tensor(value)});
   layer.load_state_dict(state);

@@ -65,8 +65,7 @@ Problem strided_problem(int64_t b, int64_t h, int64_t t, int64_t d, int passes, 
 }
 
 // Output and gradients of f for the cotangent v.
-template <class F>
-Tensors run(const F& f, const Problem& x, uint64_t seed) {
+template <class F> Tensors run(const F& f, const Problem& x, uint64_t seed) {
   const Tensor q = x.q.detach().requires_grad_(), k = x.k.detach().requires_grad_(),
                v = x.v.detach().requires_grad_();
   const Tensor out = f(q, k, v);

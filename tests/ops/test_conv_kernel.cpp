@@ -44,8 +44,7 @@ struct Array {
 };
 
 // Calls f(x index, weight index, y index, output channel) for every product of the convolution.
-template <class F>
-void for_each_product(const ConvShape& s, F&& f) {
+template <class F> void for_each_product(const ConvShape& s, F&& f) {
   const int64_t in = s.c / s.groups, out = s.o / s.groups;
   for (int64_t n = 0; n < s.n; ++n)
     for (int64_t o = 0; o < s.o; ++o)

@@ -68,8 +68,7 @@ TrappingBackend& other() {
 }
 
 // A kernel of the stand-in, on dense memory.
-template <class F, class O, class... I>
-void dense_kernel(const detail::Map<F, O, I...>& map) {
+template <class F, class O, class... I> void dense_kernel(const detail::Map<F, O, I...>& map) {
   const TrappingBackend::Open open(other());
   [&]<size_t... K>(std::index_sequence<K...>) {
     for (int64_t i = 0; i < map.walk.numel; ++i)

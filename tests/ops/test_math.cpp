@@ -26,8 +26,7 @@ double ulps(float got, double want) {
   return std::fabs(capped(got) - capped(want)) / std::ldexp(1.0, std::clamp(exponent - 24, -149, 104));
 }
 
-template <class F>
-[[gnu::noinline]] void map(const float* x, float* y, int64_t n, F f) {
+template <class F> [[gnu::noinline]] void map(const float* x, float* y, int64_t n, F f) {
   for (int64_t i = 0; i < n; ++i) y[i] = f(x[i]);
 }
 
@@ -37,8 +36,7 @@ struct Worst {
 };
 
 // Every sign, exponent and a dense grid of fractions, then patterns without a regular step.
-template <class F, class G>
-Worst worst_error(F f, G reference) {
+template <class F, class G> Worst worst_error(F f, G reference) {
   constexpr int n = 4096;
   std::vector<float> x(n), y(n);
   Worst worst;
@@ -75,13 +73,11 @@ Worst worst_error(F f, G reference) {
 }
 
 // The zeros, whose sign the distance does not see.
-template <class F>
-bool keeps_zeros(F f) {
+template <class F> bool keeps_zeros(F f) {
   return f(0.0f) == 0.0f && !std::signbit(f(0.0f)) && f(-0.0f) == 0.0f && std::signbit(f(-0.0f));
 }
 
-template <class F, class G>
-void check_ulps(F f, G reference, double limit) {
+template <class F, class G> void check_ulps(F f, G reference, double limit) {
   const Worst worst = worst_error(f, reference);
   CAPTURE(worst.at);
   CHECK(worst.ulps <= limit);

@@ -66,15 +66,13 @@ struct Result {
   double loss(const Problem& problem) const { return sums.ce + problem.alpha / 2 * sums.kl; }
 };
 
-template <class T>
-std::vector<T> cast(const std::vector<double>& values) {
+template <class T> std::vector<T> cast(const std::vector<double>& values) {
   std::vector<T> out(values.size());
   for (size_t i = 0; i < values.size(); ++i) out[i] = T(values[i]);
   return out;
 }
 
-template <class T>
-Result run(const Case& c, bool in_place = false) {
+template <class T> Result run(const Case& c, bool in_place = false) {
   std::vector<T> logits = cast<T>(c.logits), grad(logits.size(), T(7));
   T* out = in_place ? logits.data() : grad.data();
   Result result;
@@ -179,8 +177,7 @@ void exclude_some(Case& c) {
         for (int64_t i = 0; i < c.problem.passes; ++i) c.at(i, u, k) = -kInf;
 }
 
-template <class F>
-std::string message_of(F&& f) {
+template <class F> std::string message_of(F&& f) {
   try {
     f();
   } catch (const ValueError& error) {

@@ -14,8 +14,7 @@ namespace {
 
 constexpr int64_t kLengths[] = {0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000};
 
-template <class T>
-std::vector<T> values(int64_t n, double offset = 0, uint64_t seed = 1) {
+template <class T> std::vector<T> values(int64_t n, double offset = 0, uint64_t seed = 1) {
   std::vector<T> x;
   uint64_t state = seed;
   for (int64_t i = 0; i < n; ++i) {
@@ -27,13 +26,11 @@ std::vector<T> values(int64_t n, double offset = 0, uint64_t seed = 1) {
 
 // A bound of the rounding error of a sum of n terms, for terms whose magnitudes add to `total` and have a
 // relative error of `term` epsilons themselves.
-template <class A>
-long double bound(int64_t n, long double total, long double term = 0) {
+template <class A> long double bound(int64_t n, long double total, long double term = 0) {
   return (static_cast<long double>(n / kLanes) + 7 + term) * std::numeric_limits<A>::epsilon() * total;
 }
 
-template <class T>
-void check_against_naive(int64_t n) {
+template <class T> void check_against_naive(int64_t n) {
   using A = accumulate_t<T>;
   CAPTURE(n);
   const std::vector<T> x = values<T>(n), y = values<T>(n, 0.5, 7);
@@ -56,8 +53,7 @@ void check_against_naive(int64_t n) {
   CHECK(std::fabs(row_sum_exp(x.data(), n, shift) - sum_exp) <= bound<A>(n, sum_exp, 5));
 }
 
-template <class T, class U>
-void check_stored_exp(int64_t n) {
+template <class T, class U> void check_stored_exp(int64_t n) {
   using A = accumulate_t<T>;
   CAPTURE(n);
   const std::vector<T> x = values<T>(n);
@@ -80,8 +76,7 @@ void check_stored_exp(int64_t n) {
   }
 }
 
-template <class T>
-void check_mean_var(int64_t n, double offset) {
+template <class T> void check_mean_var(int64_t n, double offset) {
   using A = accumulate_t<T>;
   CAPTURE(n);
   CAPTURE(offset);
@@ -101,8 +96,7 @@ void check_mean_var(int64_t n, double offset) {
   CHECK(std::fabs(got.var - var) <= bound<A>(n, var, 4) + mean_error * mean_error);
 }
 
-template <class T>
-void check_special_values() {
+template <class T> void check_special_values() {
   using A = accumulate_t<T>;
   constexpr A inf = std::numeric_limits<A>::infinity();
   const T nan = static_cast<T>(std::numeric_limits<float>::quiet_NaN());

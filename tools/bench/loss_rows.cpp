@@ -15,15 +15,13 @@ using namespace tandem::rdrop;
 
 namespace {
 
-template <class F>
-double seconds(F&& f) {
+template <class F> double seconds(F&& f) {
   const auto start = std::chrono::steady_clock::now();
   f();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-template <class T>
-void measure(const char* dtype, int64_t units, int64_t classes, int64_t repeats) {
+template <class T> void measure(const char* dtype, int64_t units, int64_t classes, int64_t repeats) {
   const int64_t passes = 2, total = passes * units * classes;
   const auto logits = std::make_unique<T[]>(total), grad = std::make_unique<T[]>(total);
   std::vector<int64_t> target(units);

@@ -31,8 +31,7 @@ inline Tensor normal(const Shape& shape, uint64_t seed, DType dtype = DType::f32
 }
 
 // One optimizer step's forward and backward, and the update.
-template <class Model, class Objective>
-struct TrainingStep {
+template <class Model, class Objective> struct TrainingStep {
   template <class Config>
   TrainingStep(const Config& config, data::Batch data)
       : model(config), objective(model), optimizer(model.parameters()), data(std::move(data)) {}

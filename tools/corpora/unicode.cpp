@@ -15,8 +15,7 @@ namespace tandem::data {
 namespace {
 
 // Calls visit(code point, its bytes) along a text; what is not UTF-8 comes as -1.
-template <class Visit>
-void each_character(std::string_view text, Visit visit) {
+template <class Visit> void each_character(std::string_view text, Visit visit) {
   const auto size = static_cast<int32_t>(text.size());
   for (int32_t at = 0; at < size;) {
     const int32_t begin = at;
@@ -34,8 +33,7 @@ bool is_letter_or_number(UChar32 c) {
 bool is_word(UChar32 c) { return c == '_' || is_letter_or_number(c); }
 
 // The characters that `keep` wants; a blank for each run of others between them.
-template <class Keep>
-std::string kept(std::string_view text, Keep keep) {
+template <class Keep> std::string kept(std::string_view text, Keep keep) {
   std::string out;
   bool gap = false;
   each_character(text, [&](UChar32 c, std::string_view bytes) {

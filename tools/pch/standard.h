@@ -1,6 +1,6 @@
-// What most sources include and nobody edits, read once for each part of the build. A source includes what it uses
-// all the same: it has to compile without this (-Db_pch=false, as tools/check --sanitize builds).
-#include <fmt/format.h>
+// What most sources include and nobody edits, read once for each part of the build. A source includes what it
+// uses all the same: it has to compile without this (-Db_pch=false, as tools/check --sanitize builds).
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -8,8 +8,7 @@
 #include "nn/io/text.h"
 #include "nn/train/run_folder.h"
 
-template <>
-struct nlohmann::adl_serializer<std::optional<double>> {
+template <> struct nlohmann::adl_serializer<std::optional<double>> {
   static void to_json(nlohmann::json& json, const std::optional<double>& value) {
     json = value ? nlohmann::json(*value) : nlohmann::json();
   }
@@ -92,8 +91,7 @@ const std::string& Run::entry(const std::string& key) const {
   return found->second;
 }
 
-template <class T>
-T Run::entry_as(const std::string& key) const {
+template <class T> T Run::entry_as(const std::string& key) const {
   try {
     return Json::parse(entry(key)).get<T>();
   } catch (const Json::exception& error) {
@@ -111,8 +109,7 @@ const data::Vocabulary& Run::vocabulary() const {
   return *tokens;
 }
 
-template <class Model>
-std::unique_ptr<Model> Run::model() const {
+template <class Model> std::unique_ptr<Model> Run::model() const {
   using Config = std::decay_t<decltype(std::declval<Model>().config())>;
   const auto config = entry_as<Config>("config");
   try {
@@ -158,10 +155,7 @@ Run open_run(const std::string& folder, const std::vector<std::string>& tasks) {
   return run;
 }
 
-template <class T>
-std::string to_json(const T& value) {
-  return Json(value).dump();
-}
+template <class T> std::string to_json(const T& value) { return Json(value).dump(); }
 template std::string to_json(const models::VitConfig&);
 template std::string to_json(const models::CnnConfig&);
 template std::string to_json(const models::TransformerConfig&);

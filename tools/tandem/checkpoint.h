@@ -30,21 +30,18 @@ struct Run {
 
   // An entry of the metadata. IoError when it is missing or another thing than T: a list, or a number.
   const std::string& entry(const std::string& key) const;
-  template <class T>
-  T entry_as(const std::string& key) const;
+  template <class T> T entry_as(const std::string& key) const;
   const data::Vocabulary& vocabulary() const;  // IoError when the task has none
 
   // The model in eval mode: models::Vit, Cnn, Transformer, LanguageModel or TextEncoder. IoError when weights
   // and configuration do not make one.
-  template <class Model>
-  std::unique_ptr<Model> model() const;
+  template <class Model> std::unique_ptr<Model> model() const;
 };
 
 // IoError when the run is of none of `tasks`, or its vocabulary is missing or another's.
 Run open_run(const std::string& folder, const std::vector<std::string>& tasks);
 
 // As JSON, for the metadata: a model's configuration, or a list of strings or numbers.
-template <class T>
-std::string to_json(const T& value);
+template <class T> std::string to_json(const T& value);
 
 }  // namespace tandem::command

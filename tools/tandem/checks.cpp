@@ -13,8 +13,7 @@
 namespace tandem::command {
 namespace {
 
-template <class T>
-std::optional<T> parse(const std::string& text) {
+template <class T> std::optional<T> parse(const std::string& text) {
   T value{};
   const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
   const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value);

@@ -80,10 +80,7 @@ struct Task {
   std::function<std::unique_ptr<Recipe>()> make;
   std::string in_metadata = name;  // what checkpoints call it
 };
-template <class R>
-std::unique_ptr<Recipe> make() {
-  return std::make_unique<R>();
-}
+template <class R> std::unique_ptr<Recipe> make() { return std::make_unique<R>(); }
 
 // A recipe of a task, which runs in runs/TASK.
 std::unique_ptr<Recipe> make_recipe(const Task& task);

@@ -17,8 +17,7 @@ constexpr int64_t kShared = 1 << 18;  // bytes of a row that no shared memory ho
 double bytes_of(const Tensor& t) {
   return static_cast<double>(t.numel() * t.passes() * static_cast<int64_t>(size_of(t.dtype())));
 }
-template <class... T>
-double bytes_of(const Tensor& t, const T&... more) {
+template <class... T> double bytes_of(const Tensor& t, const T&... more) {
   return bytes_of(t) + bytes_of(more...);
 }
 

@@ -7,8 +7,7 @@ namespace {
 
 unsigned blocks(int n) { return static_cast<unsigned>((n + 63) / 64); }
 
-template <class T>
-__device__ T evaluate(Function function, T a, T b) {
+template <class T> __device__ T evaluate(Function function, T a, T b) {
   switch (function) {
     case Function::exp:
       return exp(a);
@@ -88,8 +87,7 @@ __device__ T evaluate(Function function, T a, T b) {
   return 0;
 }
 
-template <class T>
-__global__ void apply_kernel(Function function, int n, const T* a, const T* b, T* y) {
+template <class T> __global__ void apply_kernel(Function function, int n, const T* a, const T* b, T* y) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) y[i] = evaluate(function, a[i], b[i]);
 }
@@ -118,8 +116,7 @@ __global__ void apply_fast_kernel(int function, int n, const float* a, const flo
   }
 }
 
-template <Mode mode>
-__device__ void all_rounded(float a, float b, float c, float* y) {
+template <Mode mode> __device__ void all_rounded(float a, float b, float c, float* y) {
   if constexpr (mode == Mode::nearest) {
     y[0] = __fadd_rn(a, b), y[1] = __fmul_rn(a, b), y[2] = __fmaf_rn(a, b, c), y[3] = __fdiv_rn(a, b),
     y[4] = __fsqrt_rn(a), y[5] = __frcp_rn(b);
@@ -135,8 +132,7 @@ __device__ void all_rounded(float a, float b, float c, float* y) {
   }
 }
 
-template <Mode mode>
-__device__ void all_rounded(double a, double b, double c, double* y) {
+template <Mode mode> __device__ void all_rounded(double a, double b, double c, double* y) {
   if constexpr (mode == Mode::nearest) {
     y[0] = __dadd_rn(a, b), y[1] = __dmul_rn(a, b), y[2] = __fma_rn(a, b, c), y[3] = __ddiv_rn(a, b),
     y[4] = __dsqrt_rn(a), y[5] = __drcp_rn(b);
@@ -158,8 +154,7 @@ __global__ void rounded_kernel(int n, const T* a, const T* b, const T* c, T* y) 
   if (i < n) all_rounded<mode>(a[i], b[i], c[i], y + 6 * i);
 }
 
-template <Mode mode>
-__device__ void all_integers(float a, int64_t* y) {
+template <Mode mode> __device__ void all_integers(float a, int64_t* y) {
   if constexpr (mode == Mode::nearest) {
     y[0] = __float2int_rn(a), y[1] = __float2uint_rn(a), y[2] = __float2ll_rn(a),
     y[3] = static_cast<int64_t>(__float2ull_rn(a));
@@ -175,8 +170,7 @@ __device__ void all_integers(float a, int64_t* y) {
   }
 }
 
-template <Mode mode>
-__device__ void all_integers(double a, int64_t* y) {
+template <Mode mode> __device__ void all_integers(double a, int64_t* y) {
   if constexpr (mode == Mode::nearest) {
     y[0] = __double2int_rn(a), y[1] = __double2uint_rn(a), y[2] = __double2ll_rn(a),
     y[3] = static_cast<int64_t>(__double2ull_rn(a));
@@ -192,14 +186,12 @@ __device__ void all_integers(double a, int64_t* y) {
   }
 }
 
-template <Mode mode, class T>
-__global__ void to_integers_kernel(int n, const T* a, int64_t* y) {
+template <Mode mode, class T> __global__ void to_integers_kernel(int n, const T* a, int64_t* y) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < n) all_integers<mode>(a[i], y + 4 * i);
 }
 
-template <Mode mode>
-__global__ void to_floats_kernel(int n, const int64_t* a, float* y) {
+template <Mode mode> __global__ void to_floats_kernel(int n, const int64_t* a, float* y) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   const int64_t v = a[i];
@@ -218,8 +210,7 @@ __global__ void to_floats_kernel(int n, const int64_t* a, float* y) {
   }
 }
 
-template <Mode mode>
-__global__ void narrowed_kernel(int n, const double* a, float* y) {
+template <Mode mode> __global__ void narrowed_kernel(int n, const double* a, float* y) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
   if constexpr (mode == Mode::nearest)
@@ -295,8 +286,7 @@ __global__ void halves_kernel(int n, const uint16_t* a, float* y, uint16_t* back
 }
 
 // Calls f with the mode as a template argument.
-template <class F>
-void with_mode(Mode mode, F f) {
+template <class F> void with_mode(Mode mode, F f) {
   switch (mode) {
     case Mode::nearest:
       return f.template operator()<Mode::nearest>();

@@ -20,20 +20,17 @@ constexpr int kAux = 128, kBiasGradient = 16;
 // Elements, from and to memory.
 
 // The i-th T, at any alignment: what a library does not take at some addresses is checked elsewhere.
-template <class T>
-T element(const void* data, int64_t i) {
+template <class T> T element(const void* data, int64_t i) {
   T value;
   std::memcpy(&value, static_cast<const char*>(data) + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
   return value;
 }
 
-template <class T>
-void set_element(void* data, int64_t i, T value) {
+template <class T> void set_element(void* data, int64_t i, T value) {
   std::memcpy(static_cast<char*>(data) + i * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
 }
 
-template <class A>
-A load(const void* data, int64_t i, cudaDataType type) {
+template <class A> A load(const void* data, int64_t i, cudaDataType type) {
   switch (type) {
     case CUDA_R_32F:
       return static_cast<A>(element<float>(data, i));
@@ -55,8 +52,7 @@ float to_tf32(float value) {
   return std::bit_cast<float>((bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu);
 }
 
-template <class A>
-void store(void* data, int64_t i, cudaDataType type, A value) {
+template <class A> void store(void* data, int64_t i, cudaDataType type, A value) {
   switch (type) {
     case CUDA_R_32F:
       return set_element(data, i, static_cast<float>(value));
@@ -157,8 +153,7 @@ void check_alignment(const Gemm& g) {
 
 // The product: op(a) in panels of kRows rows, op(b) in panels of kCols columns, k outermost in a panel; a
 // tile of the two stays in registers while k runs.
-template <class A>
-struct Panels {
+template <class A> struct Panels {
   typedef A Vector __attribute__((vector_size(32), may_alias));
   static constexpr int64_t kLanes = 32 / static_cast<int64_t>(sizeof(A)), kRows = 2 * kLanes, kCols = 4;
 };
@@ -178,8 +173,7 @@ std::vector<A> pack(const GemmMatrix& x, bool transpose, int64_t count, int64_t 
 }
 
 // sums [n][m], column-major
-template <class A>
-std::vector<A> multiply(const Gemm& g, const std::vector<A>& a, const std::vector<A>& b) {
+template <class A> std::vector<A> multiply(const Gemm& g, const std::vector<A>& a, const std::vector<A>& b) {
   using P = Panels<A>;
   using Vector = typename P::Vector;
   std::vector<A> sums(static_cast<size_t>(g.m * g.n), A(0));
@@ -205,18 +199,15 @@ std::vector<A> multiply(const Gemm& g, const std::vector<A>& a, const std::vecto
 }
 
 // The library's GELU is the tanh approximation.
-template <class A>
-A gelu(A x) {
+template <class A> A gelu(A x) {
   return A(0.5) * x * (1 + std::tanh(A(0.7978845608028654) * (x + A(0.044715) * x * x * x)));
 }
-template <class A>
-A gelu_slope(A x) {
+template <class A> A gelu_slope(A x) {
   const A t = std::tanh(A(0.7978845608028654) * (x + A(0.044715) * x * x * x));
   return A(0.5) * (1 + t) + A(0.5) * x * (1 - t * t) * A(0.7978845608028654) * (1 + A(3 * 0.044715) * x * x);
 }
 
-template <class A>
-A finish(const Gemm& g, A value, int64_t i, int64_t j) {
+template <class A> A finish(const Gemm& g, A value, int64_t i, int64_t j) {
   if (reads_bias(g)) value += load<A>(g.bias, i, g.d.type);
   uint8_t* byte = static_cast<uint8_t*>(g.aux) + (j * g.aux_ld + i) / 8;
   const uint8_t bit = static_cast<uint8_t>(1 << i % 8);
@@ -244,8 +235,7 @@ void store_sums(const Gemm& g, const std::vector<A>& panels, int64_t count, int6
   }
 }
 
-template <class A>
-void compute(const Gemm& g) {
+template <class A> void compute(const Gemm& g) {
   using P = Panels<A>;
   const bool rounds = g.tf32 && g.a.type == CUDA_R_32F;
   const auto a = pack<A>(g.a, g.transpose_a, g.m, g.k, P::kRows, rounds);

@@ -57,8 +57,7 @@ cublasStatus_t not_simulated(const std::string& what) {
 }
 
 // The struct in a caller's memory; null, and a report, where it was never initialised.
-template <class T>
-T* opened(const void* opaque, uint64_t magic, const char* what) {
+template <class T> T* opened(const void* opaque, uint64_t magic, const char* what) {
   T* found = static_cast<T*>(const_cast<void*>(opaque));
   if (found && found->magic == magic) return found;
   report("gemm", std::string("cublasLt: ") + what + " was not initialised");
@@ -67,15 +66,13 @@ T* opened(const void* opaque, uint64_t magic, const char* what) {
 Desc* opened(cublasLtMatmulDesc_t desc) { return opened<Desc>(desc, kDescMagic, "a matmul descriptor"); }
 Layout* opened(cublasLtMatrixLayout_t x) { return opened<Layout>(x, kLayoutMagic, "a matrix layout"); }
 
-template <class T>
-cublasStatus_t initialise(void* memory, size_t size, size_t needed, const T& value) {
+template <class T> cublasStatus_t initialise(void* memory, size_t size, size_t needed, const T& value) {
   if (size < needed) return CUBLAS_STATUS_ALLOC_FAILED;
   static_assert(std::is_trivially_copyable_v<T>);
   std::memcpy(memory, &value, sizeof value);
   return CUBLAS_STATUS_SUCCESS;
 }
-template <class T>
-cublasStatus_t set(T& field, const void* value, size_t size) {
+template <class T> cublasStatus_t set(T& field, const void* value, size_t size) {
   if (!value || size != sizeof field) return CUBLAS_STATUS_INVALID_VALUE;
   std::memcpy(&field, value, size);
   return CUBLAS_STATUS_SUCCESS;

@@ -40,15 +40,13 @@ struct Descriptor {
   std::map<cudnnBackendAttributeName_t, Attribute> attributes;
 
   bool has(cudnnBackendAttributeName_t name) const { return attributes.count(name) != 0; }
-  template <class T>
-  std::vector<T> values(cudnnBackendAttributeName_t name) const {
+  template <class T> std::vector<T> values(cudnnBackendAttributeName_t name) const {
     const auto found = attributes.find(name);
     if (found == attributes.end()) return {};
     const auto* first = reinterpret_cast<const T*>(found->second.values.data());
     return std::vector<T>(first, first + found->second.values.size() / sizeof(T));
   }
-  template <class T>
-  T value(cudnnBackendAttributeName_t name, T without) const {
+  template <class T> T value(cudnnBackendAttributeName_t name, T without) const {
     const std::vector<T> all = values<T>(name);
     return all.empty() ? without : all[0];
   }

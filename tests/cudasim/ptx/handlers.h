@@ -12,8 +12,7 @@ template <class T>
 using Stored = std::conditional_t<std::is_floating_point_v<T>, T,
                                   std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>>;
 
-template <class T>
-Stored<T> to_stored(T value) {
+template <class T> Stored<T> to_stored(T value) {
   if constexpr (std::is_floating_point_v<T>) {
     return value;
   } else if constexpr (sizeof(T) == 8) {
@@ -23,15 +22,13 @@ Stored<T> to_stored(T value) {
   }
 }
 
-template <class R, class A, class Op>
-void unary(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class R, class A, class Op> void unary(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<Stored<R>>(in.d);
   const auto* a = w.row<const Stored<A>>(in.a);
   for_lanes(lanes, [&](int i) { d[i] = to_stored(static_cast<R>(Op{}(static_cast<A>(a[i])))); });
 }
 
-template <class R, class T, class Op>
-void binary(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class R, class T, class Op> void binary(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<Stored<R>>(in.d);
   const auto* a = w.row<const Stored<T>>(in.a);
   const auto* b = w.row<const Stored<T>>(in.b);
@@ -41,8 +38,7 @@ void binary(Warp& w, const Instruction& in, uint32_t lanes) {
 }
 
 // R and the type of c may be wider than T (mad.wide).
-template <class R, class T, class C, class Op>
-void ternary(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class R, class T, class C, class Op> void ternary(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<Stored<R>>(in.d);
   const auto* a = w.row<const Stored<T>>(in.a);
   const auto* b = w.row<const Stored<T>>(in.b);
@@ -52,15 +48,11 @@ void ternary(Warp& w, const Instruction& in, uint32_t lanes) {
   });
 }
 
-template <class T>
-struct TypeTag {
-  using type = T;
-};
+template <class T> struct TypeTag { using type = T; };
 
 // Calls f with a TypeTag of the C++ type; bits (.b) count as unsigned. False if the type is not an integer of
 // 16 to 64 bits.
-template <class F>
-bool with_integer(Type type, F&& f) {
+template <class F> bool with_integer(Type type, F&& f) {
   switch (type) {
     case Type::u16:
     case Type::b16:
@@ -89,8 +81,7 @@ bool with_integer(Type type, F&& f) {
 }
 
 // Signed types as unsigned, for what is the same in both.
-template <class F>
-bool with_unsigned(Type type, F&& f) {
+template <class F> bool with_unsigned(Type type, F&& f) {
   switch (type) {
     case Type::s16:
       return with_integer(Type::u16, f);
@@ -113,8 +104,7 @@ inline void decode_binary(Decoder& decoder, Instruction& in, Type type) {
   in.b = decoder.source(2, type);
 }
 
-template <class Op>
-void predicate_unary(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class Op> void predicate_unary(Warp& w, const Instruction& in, uint32_t lanes) {
   const uint32_t a = *w.row<uint32_t>(in.a) ^ ((in.flags & 1) != 0 ? ~0u : 0);
   auto* d = w.row<uint32_t>(in.d);
   *d = (*d & ~lanes) | (Op{}(a)&lanes);
@@ -129,8 +119,7 @@ inline uint32_t negations(Decoder& d, size_t count) {
 
 Space take_space(Decoder& decoder);  // generic if none is named
 
-template <class To, class From>
-To bits_as(From value) {
+template <class To, class From> To bits_as(From value) {
   static_assert(sizeof(To) == sizeof(From));
   To result;
   std::memcpy(&result, &value, sizeof result);

@@ -6,64 +6,36 @@ namespace cudasim {
 namespace {
 
 struct Add {
-  template <class T>
-  T operator()(T old, T b, T) const {
-    return static_cast<T>(old + b);
-  }
+  template <class T> T operator()(T old, T b, T) const { return static_cast<T>(old + b); }
 };
 struct Min {
-  template <class T>
-  T operator()(T old, T b, T) const {
-    return b < old ? b : old;
-  }
+  template <class T> T operator()(T old, T b, T) const { return b < old ? b : old; }
 };
 struct Max {
-  template <class T>
-  T operator()(T old, T b, T) const {
-    return b > old ? b : old;
-  }
+  template <class T> T operator()(T old, T b, T) const { return b > old ? b : old; }
 };
 struct And {
-  template <class T>
-  T operator()(T old, T b, T) const {
-    return old & b;
-  }
+  template <class T> T operator()(T old, T b, T) const { return old & b; }
 };
 struct Or {
-  template <class T>
-  T operator()(T old, T b, T) const {
-    return old | b;
-  }
+  template <class T> T operator()(T old, T b, T) const { return old | b; }
 };
 struct Xor {
-  template <class T>
-  T operator()(T old, T b, T) const {
-    return old ^ b;
-  }
+  template <class T> T operator()(T old, T b, T) const { return old ^ b; }
 };
 struct Exchange {
-  template <class T>
-  T operator()(T, T b, T) const {
-    return b;
-  }
+  template <class T> T operator()(T, T b, T) const { return b; }
 };
 struct Increment {
-  template <class T>
-  T operator()(T old, T b, T) const {
-    return old >= b ? T{0} : static_cast<T>(old + 1);
-  }
+  template <class T> T operator()(T old, T b, T) const { return old >= b ? T{0} : static_cast<T>(old + 1); }
 };
 struct Decrement {
-  template <class T>
-  T operator()(T old, T b, T) const {
+  template <class T> T operator()(T old, T b, T) const {
     return old == 0 || old > b ? b : static_cast<T>(old - 1);
   }
 };
 struct CompareAndSwap {
-  template <class T>
-  T operator()(T old, T b, T c) const {
-    return old == b ? c : old;
-  }
+  template <class T> T operator()(T old, T b, T c) const { return old == b ? c : old; }
 };
 
 // An atomic publishes what a fence before it made visible, and sees what others published.
@@ -78,8 +50,7 @@ void communicate(Warp& w) {
   block.acquired = true;
 }
 
-template <class T, class Op>
-void atomic(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, class Op> void atomic(Warp& w, const Instruction& in, uint32_t lanes) {
   uint64_t addresses[warp_size];
   w.addresses(in, addresses);
   const auto* b = w.row<const Stored<T>>(in.b);
@@ -124,8 +95,7 @@ void atomic(Warp& w, const Instruction& in, uint32_t lanes) {
   if (in_shared != 0) count_shared(w, addresses, in_shared, sizeof(T));
 }
 
-template <class T>
-Handler integer_operation(std::string_view op) {
+template <class T> Handler integer_operation(std::string_view op) {
   using U = std::make_unsigned_t<T>;
   if (op == "add") return &atomic<U, Add>;
   if (op == "min") return &atomic<T, Min>;

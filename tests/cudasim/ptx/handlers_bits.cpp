@@ -5,41 +5,27 @@ namespace cudasim {
 namespace {
 
 struct And {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(a & b);
-  }
+  template <class T> T operator()(T a, T b) const { return static_cast<T>(a & b); }
 };
 struct Or {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(a | b);
-  }
+  template <class T> T operator()(T a, T b) const { return static_cast<T>(a | b); }
 };
 struct Xor {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(a ^ b);
-  }
+  template <class T> T operator()(T a, T b) const { return static_cast<T>(a ^ b); }
 };
 struct Not {
-  template <class T>
-  T operator()(T a) const {
-    return static_cast<T>(~a);
-  }
+  template <class T> T operator()(T a) const { return static_cast<T>(~a); }
 };
 
 // Predicates: all lanes at once.
-template <class Op>
-void predicate_binary(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class Op> void predicate_binary(Warp& w, const Instruction& in, uint32_t lanes) {
   const uint32_t a = *w.row<uint32_t>(in.a) ^ ((in.flags & 1) != 0 ? ~0u : 0),
                  b = *w.row<uint32_t>(in.b) ^ ((in.flags & 2) != 0 ? ~0u : 0);
   auto* d = w.row<uint32_t>(in.d);
   *d = (*d & ~lanes) | (Op{}(a, b) & lanes);
 }
 
-template <class Op>
-void decode_logic(Decoder& d, Instruction& in) {
+template <class Op> void decode_logic(Decoder& d, Instruction& in) {
   const Type type = d.take_type();
   if (type == Type::pred) {
     in.d = d.predicate(d.operand(0));
@@ -79,29 +65,25 @@ void decode_not(Decoder& d, Instruction& in) {
 // ---- shifts: amounts are 32 bits wide and not wrapped
 
 struct ShiftLeft {
-  template <class T>
-  T operator()(T a, uint32_t by) const {
+  template <class T> T operator()(T a, uint32_t by) const {
     return by >= sizeof(T) * 8 ? T{0} : static_cast<T>(a << by);
   }
 };
 struct ShiftRight {
-  template <class T>
-  T operator()(T a, uint32_t by) const {
+  template <class T> T operator()(T a, uint32_t by) const {
     if (by >= sizeof(T) * 8) return static_cast<T>(std::is_signed_v<T> && a < 0 ? -1 : 0);
     return static_cast<T>(a >> by);
   }
 };
 
-template <class T, class Op>
-void shift(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, class Op> void shift(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<Stored<T>>(in.d);
   const auto* a = w.row<const Stored<T>>(in.a);
   const auto* b = w.row<const uint32_t>(in.b);
   for_lanes(lanes, [&](int i) { d[i] = to_stored(Op{}(static_cast<T>(a[i]), b[i])); });
 }
 
-template <class Op>
-void decode_shift(Decoder& d, Instruction& in) {
+template <class Op> void decode_shift(Decoder& d, Instruction& in) {
   const Type type = d.take_type();
   decode_unary(d, in, type, type);
   in.b = d.source(2, Type::u32);
@@ -112,8 +94,7 @@ void decode_shift(Decoder& d, Instruction& in) {
   if (!with_integer(type, set)) d.fail("shift of this type");
 }
 
-template <bool left, bool wrap>
-struct Funnel {
+template <bool left, bool wrap> struct Funnel {
   uint32_t operator()(uint32_t low, uint32_t high, uint32_t by) const {
     const uint64_t both = uint64_t{high} << 32 | low;
     const uint32_t n = wrap ? by & 31 : (by > 32 ? 32 : by);
@@ -137,8 +118,7 @@ void decode_funnel(Decoder& d, Instruction& in) {
 // ---- fields
 
 struct Extract {
-  template <class T>
-  T operator()(T a, uint32_t position, uint32_t length) const {
+  template <class T> T operator()(T a, uint32_t position, uint32_t length) const {
     constexpr uint32_t width = sizeof(T) * 8;
     const uint32_t at = position & 255, n = length & 255;
     using U = std::make_unsigned_t<T>;
@@ -154,8 +134,7 @@ struct Extract {
   }
 };
 
-template <class T>
-void extract(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void extract(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<Stored<T>>(in.d);
   const auto* a = w.row<const Stored<T>>(in.a);
   const auto *b = w.row<const uint32_t>(in.b), *c = w.row<const uint32_t>(in.c);
@@ -171,8 +150,7 @@ void decode_extract(Decoder& d, Instruction& in) {
     d.fail("bfe of this type");
 }
 
-template <class T>
-void insert(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void insert(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<T>(in.d);
   const auto *a = w.row<const T>(in.a), *b = w.row<const T>(in.b);
   const auto *c = w.row<const uint32_t>(in.c), *e = w.row<const uint32_t>(in.e);
@@ -243,29 +221,20 @@ void decode_permute(Decoder& d, Instruction& in) {
 }
 
 struct Popc {
-  template <class T>
-  uint32_t operator()(T a) const {
-    return static_cast<uint32_t>(std::popcount(a));
-  }
+  template <class T> uint32_t operator()(T a) const { return static_cast<uint32_t>(std::popcount(a)); }
 };
 struct Clz {
-  template <class T>
-  uint32_t operator()(T a) const {
-    return static_cast<uint32_t>(std::countl_zero(a));
-  }
+  template <class T> uint32_t operator()(T a) const { return static_cast<uint32_t>(std::countl_zero(a)); }
 };
 struct Brev {
-  template <class T>
-  T operator()(T a) const {
+  template <class T> T operator()(T a) const {
     T result = 0;
     for (size_t i = 0; i < sizeof(T) * 8; ++i) result |= (a >> i & 1) << (sizeof(T) * 8 - 1 - i);
     return result;
   }
 };
-template <bool as_shift>
-struct Bfind {
-  template <class T>
-  uint32_t operator()(T a) const {
+template <bool as_shift> struct Bfind {
+  template <class T> uint32_t operator()(T a) const {
     using U = std::make_unsigned_t<T>;
     const U value = std::is_signed_v<T> && a < 0 ? static_cast<U>(~a) : static_cast<U>(a);
     if (value == 0) return ~0u;
@@ -274,8 +243,7 @@ struct Bfind {
   }
 };
 
-template <class Op>
-void decode_count(Decoder& d, Instruction& in) {
+template <class Op> void decode_count(Decoder& d, Instruction& in) {
   const Type type = d.take_type();
   decode_unary(d, in, Type::u32, type);
   in.run = size_of(type) == 8 ? &unary<uint32_t, uint64_t, Op> : &unary<uint32_t, uint32_t, Op>;

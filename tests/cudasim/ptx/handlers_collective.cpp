@@ -110,8 +110,7 @@ void decode_vote(Decoder& d, Instruction& in) {
   in.run = &vote;
 }
 
-template <class T, bool all>
-void match(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, bool all> void match(Warp& w, const Instruction& in, uint32_t lanes) {
   const auto* a = w.row<const T>(in.a);
   uint32_t results[warp_size];
   for_lanes(lanes, [&](int i) {

@@ -8,57 +8,31 @@ namespace cudasim {
 namespace {
 
 struct Eq {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a == b;
-  }
+  template <class T> bool operator()(T a, T b) const { return a == b; }
 };
 struct Ne {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a < b || a > b;
-  }
+  template <class T> bool operator()(T a, T b) const { return a < b || a > b; }
 };  // false for NaN
 struct Lt {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a < b;
-  }
+  template <class T> bool operator()(T a, T b) const { return a < b; }
 };
 struct Le {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a <= b;
-  }
+  template <class T> bool operator()(T a, T b) const { return a <= b; }
 };
 struct Gt {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a > b;
-  }
+  template <class T> bool operator()(T a, T b) const { return a > b; }
 };
 struct Ge {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a >= b;
-  }
+  template <class T> bool operator()(T a, T b) const { return a >= b; }
 };
-template <class Opposite>
-struct Unordered {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return !Opposite{}(a, b);
-  }
+template <class Opposite> struct Unordered {
+  template <class T> bool operator()(T a, T b) const { return !Opposite{}(a, b); }
 };
 struct Num {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a == a && b == b;
-  }
+  template <class T> bool operator()(T a, T b) const { return a == a && b == b; }
 };
 
-template <class T, class Op, bool ftz>
-uint32_t compare(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, class Op, bool ftz> uint32_t compare(Warp& w, const Instruction& in, uint32_t lanes) {
   const auto* a = w.row<const Stored<T>>(in.a);
   const auto* b = w.row<const Stored<T>>(in.b);
   uint32_t result = 0;
@@ -92,8 +66,7 @@ uint32_t combine(Warp& w, const Instruction& in, uint32_t result) {
   }
 }
 
-template <class T, class Op, bool ftz>
-void setp(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, class Op, bool ftz> void setp(Warp& w, const Instruction& in, uint32_t lanes) {
   const uint32_t result = compare<T, Op, ftz>(w, in, lanes);
   if (in.d2 != no_row) {
     auto* q = w.row<uint32_t>(in.d2);
@@ -105,21 +78,18 @@ void setp(Warp& w, const Instruction& in, uint32_t lanes) {
 }
 
 // A number (all ones, or 1.0) instead of a predicate.
-template <class T, class Op, bool ftz>
-void set_number(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, class Op, bool ftz> void set_number(Warp& w, const Instruction& in, uint32_t lanes) {
   const uint32_t result = combine(w, in, compare<T, Op, ftz>(w, in, lanes));
   auto* d = w.row<uint32_t>(in.d);
   const auto yes = static_cast<uint32_t>(in.offset);
   for_lanes(lanes, [&](int i) { d[i] = (result >> i & 1) != 0 ? yes : 0; });
 }
 
-template <class T, class Op, bool ftz>
-Handler choose(bool number) {
+template <class T, class Op, bool ftz> Handler choose(bool number) {
   return number ? &set_number<T, Op, ftz> : &setp<T, Op, ftz>;
 }
 
-template <class Op>
-Handler by_type(Type type, bool ftz, bool number) {
+template <class Op> Handler by_type(Type type, bool ftz, bool number) {
   switch (type) {
     case Type::u16:
     case Type::b16:
@@ -145,8 +115,7 @@ Handler by_type(Type type, bool ftz, bool number) {
   }
 }
 
-template <class Op>
-Handler float_only(Type type, bool ftz, bool number) {
+template <class Op> Handler float_only(Type type, bool ftz, bool number) {
   if (type == Type::f64) return choose<double, Op, false>(number);
   if (type != Type::f32) return nullptr;
   return ftz ? choose<float, Op, true>(number) : choose<float, Op, false>(number);
@@ -214,8 +183,7 @@ void decode_comparison(Decoder& d, Instruction& in, bool number) {
   if (in.run == nullptr) d.fail("comparison of this type");
 }
 
-template <class T>
-void select(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void select(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<T>(in.d);
   const auto *a = w.row<const T>(in.a), *b = w.row<const T>(in.b);
   const uint32_t c = *w.row<uint32_t>(in.c) ^ (in.flags != 0 ? ~0u : 0);
@@ -235,8 +203,7 @@ void decode_select(Decoder& d, Instruction& in) {
 }
 
 // a where c >= 0, else b.
-template <class T, class C>
-void select_by_sign(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, class C> void select_by_sign(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<T>(in.d);
   const auto *a = w.row<const T>(in.a), *b = w.row<const T>(in.b);
   const auto* c = w.row<const C>(in.c);
@@ -257,8 +224,7 @@ void decode_select_by_sign(Decoder& d, Instruction& in) {
 
 enum class Class { finite, infinite, number, nan, normal, subnormal };
 
-template <class T>
-void test(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void test(Warp& w, const Instruction& in, uint32_t lanes) {
   const auto* a = w.row<const T>(in.a);
   auto* d = w.row<uint32_t>(in.d);
   uint32_t result = 0;

@@ -31,19 +31,14 @@ double to_integral(double value, Integral how) {
   return value;
 }
 
-template <class S>
-auto load(const Stored<S>& stored) {
-  return static_cast<S>(stored);
-}
-template <class D, class S>
-D saturated(S value) {  // integers
+template <class S> auto load(const Stored<S>& stored) { return static_cast<S>(stored); }
+template <class D, class S> D saturated(S value) {  // integers
   using Wide = __int128;
   const Wide low = std::numeric_limits<D>::min(), high = std::numeric_limits<D>::max(), x = value;
   return static_cast<D>(x < low ? low : x > high ? high : x);
 }
 
-template <class D>
-D float_to_integer(double value) {
+template <class D> D float_to_integer(double value) {
   if (std::isnan(value)) return 0;  // for 64 bits a device gives 2^63; nobody converts NaN on purpose
   constexpr double low = static_cast<double>(std::numeric_limits<D>::min());
   const double high = std::ldexp(1.0, std::numeric_limits<D>::digits);  // the first value that is too large
@@ -52,8 +47,7 @@ D float_to_integer(double value) {
   return static_cast<D>(value);
 }
 
-template <class F, class S>
-F rounded(S value, Round mode) {
+template <class F, class S> F rounded(S value, Round mode) {
   const F nearest = static_cast<F>(value);
   if (mode == Round::nearest) return nearest;
   long double rest =
@@ -66,15 +60,13 @@ F rounded(S value, Round mode) {
   return nearest;
 }
 
-template <class F>
-F dressed(F value, uint32_t flags) {
+template <class F> F dressed(F value, uint32_t flags) {
   if ((flags & sat_bit) != 0) value = value > 0 ? (value < 1 ? value : F{1}) : F{0};
   if ((flags & ftz_bit) != 0 && sizeof(F) == 4) value = flush<true>(value);
   return value;
 }
 
-template <class D, class S>
-D convert(S value, uint32_t flags) {
+template <class D, class S> D convert(S value, uint32_t flags) {
   const auto integral = static_cast<Integral>(flags & round_bits);
   const auto mode = static_cast<Round>(flags >> 3 & 3);
   if constexpr (std::is_integral_v<D> && std::is_integral_v<S>) {
@@ -93,8 +85,7 @@ D convert(S value, uint32_t flags) {
   }
 }
 
-template <class D, class S>
-void cvt(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class D, class S> void cvt(Warp& w, const Instruction& in, uint32_t lanes) {
   const uint32_t flags = in.flags;
   if constexpr (std::is_same_v<S, Half> && std::is_same_v<D, Half>) {
     auto* d = w.row<uint32_t>(in.d);
@@ -123,8 +114,7 @@ void cvt(Warp& w, const Instruction& in, uint32_t lanes) {
   }
 }
 
-template <class F>
-bool with_any(Type type, F&& f) {
+template <class F> bool with_any(Type type, F&& f) {
   switch (type) {
     case Type::u8:
     case Type::b8:
@@ -173,8 +163,7 @@ void decode_cvt(Decoder& d, Instruction& in) {
 
 // ---- addresses
 
-template <class T>
-void add_window(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void add_window(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<T>(in.d);
   const auto* a = w.row<const T>(in.a);
   const auto window = static_cast<T>(in.offset);

@@ -9,91 +9,50 @@ void decode_integer(Decoder& decoder, Instruction& in);
 
 namespace {
 
-template <Round mode>
-struct Add {
-  template <class T>
-  T operator()(T a, T b) const {
-    return add_rounded<mode>(a, b);
-  }
+template <Round mode> struct Add {
+  template <class T> T operator()(T a, T b) const { return add_rounded<mode>(a, b); }
 };
-template <Round mode>
-struct Sub {
-  template <class T>
-  T operator()(T a, T b) const {
-    return add_rounded<mode>(a, -b);
-  }
+template <Round mode> struct Sub {
+  template <class T> T operator()(T a, T b) const { return add_rounded<mode>(a, -b); }
 };
-template <Round mode>
-struct Mul {
-  template <class T>
-  T operator()(T a, T b) const {
-    return mul_rounded<mode>(a, b);
-  }
+template <Round mode> struct Mul {
+  template <class T> T operator()(T a, T b) const { return mul_rounded<mode>(a, b); }
 };
-template <Round mode>
-struct Div {
-  template <class T>
-  T operator()(T a, T b) const {
-    return div_rounded<mode>(a, b);
-  }
+template <Round mode> struct Div {
+  template <class T> T operator()(T a, T b) const { return div_rounded<mode>(a, b); }
 };
-template <Round mode>
-struct Fma {
-  template <class T>
-  T operator()(T a, T b, T c) const {
-    return fma_rounded<mode>(a, b, c);
-  }
+template <Round mode> struct Fma {
+  template <class T> T operator()(T a, T b, T c) const { return fma_rounded<mode>(a, b, c); }
 };
-template <Round mode>
-struct Rcp {
-  template <class T>
-  T operator()(T a) const {
-    return div_rounded<mode>(T{1}, a);
-  }
+template <Round mode> struct Rcp {
+  template <class T> T operator()(T a) const { return div_rounded<mode>(T{1}, a); }
 };
-template <Round mode>
-struct Sqrt {
-  template <class T>
-  T operator()(T a) const {
-    return sqrt_rounded<mode>(a);
-  }
+template <Round mode> struct Sqrt {
+  template <class T> T operator()(T a) const { return sqrt_rounded<mode>(a); }
 };
 
-template <bool nan>
-struct Min {
-  template <class T>
-  T operator()(T a, T b) const {
+template <bool nan> struct Min {
+  template <class T> T operator()(T a, T b) const {
     if (nan && (std::isnan(a) || std::isnan(b))) return std::numeric_limits<T>::quiet_NaN();
     if (std::isnan(a)) return b;
     return b < a || (a == b && std::signbit(b)) ? b : a;
   }
 };
-template <bool nan>
-struct Max {
-  template <class T>
-  T operator()(T a, T b) const {
+template <bool nan> struct Max {
+  template <class T> T operator()(T a, T b) const {
     if (nan && (std::isnan(a) || std::isnan(b))) return std::numeric_limits<T>::quiet_NaN();
     if (std::isnan(a)) return b;
     return b > a || (a == b && std::signbit(a)) ? b : a;
   }
 };
 struct Neg {
-  template <class T>
-  T operator()(T a) const {
-    return -a;
-  }
+  template <class T> T operator()(T a) const { return -a; }
 };
 struct Abs {
-  template <class T>
-  T operator()(T a) const {
-    return std::fabs(a);
-  }
+  template <class T> T operator()(T a) const { return std::fabs(a); }
 };
 struct CopySign {
-  template <class T>
-  T operator()(T a, T b) const {
-    return std::copysign(b, a);
-  }
+  template <class T> T operator()(T a, T b) const { return std::copysign(b, a); }
 };
 
 // Approximate instructions: here correct to the last place or nearly so; a device may be off by a few more.
@@ -132,10 +91,8 @@ struct RsqrtStart {
 };
 
 // An operation with flushing of denormal operands and results, and saturation to [0, 1].
-template <class Op, bool ftz, bool sat>
-struct Dressed {
-  template <class... T>
-  auto operator()(T... operands) const {
+template <class Op, bool ftz, bool sat> struct Dressed {
+  template <class... T> auto operator()(T... operands) const {
     auto result = flush<ftz>(Op{}(flush<ftz>(operands)...));
     if constexpr (sat) {
       using R = decltype(result);
@@ -164,15 +121,13 @@ Modifiers take_modifiers(Decoder& d) {
 }
 
 // Chooses a handler: `make(op)` gives it for one dressed operation of type T.
-template <class Op, class Make>
-Handler dress(const Modifiers& m, Make make) {
+template <class Op, class Make> Handler dress(const Modifiers& m, Make make) {
   if (m.sat)
     return m.ftz ? make(TypeTag<Dressed<Op, true, true>>{}) : make(TypeTag<Dressed<Op, false, true>>{});
   return m.ftz ? make(TypeTag<Dressed<Op, true, false>>{}) : make(TypeTag<Op>{});
 }
 
-template <template <Round> class Op, class Make>
-Handler round_and_dress(const Modifiers& m, Make make) {
+template <template <Round> class Op, class Make> Handler round_and_dress(const Modifiers& m, Make make) {
   switch (m.round) {
     case Round::zero:
       return dress<Op<Round::zero>>(m, make);
@@ -206,15 +161,13 @@ constexpr auto make_ternary = [](auto type) {
 };
 
 // f(TypeTag<float>) or f(TypeTag<double>).
-template <class F>
-Handler for_float(Decoder& d, Type type, F f) {
+template <class F> Handler for_float(Decoder& d, Type type, F f) {
   if (type == Type::f32) return f(TypeTag<float>{});
   if (type == Type::f64) return f(TypeTag<double>{});
   d.fail("no floating-point arithmetic of this type");
 }
 
-template <template <Round> class Op>
-void decode_arithmetic(Decoder& d, Instruction& in) {
+template <template <Round> class Op> void decode_arithmetic(Decoder& d, Instruction& in) {
   const Modifiers m = take_modifiers(d);
   const Type type = d.take_type();
   decode_binary(d, in, type);
@@ -236,8 +189,7 @@ void decode_div(Decoder& d, Instruction& in) {
   decode_arithmetic<Div>(d, in);
 }
 
-template <bool maximum>
-void decode_extremum(Decoder& d, Instruction& in) {
+template <bool maximum> void decode_extremum(Decoder& d, Instruction& in) {
   Modifiers m;
   m.ftz = d.take("ftz");
   const bool nan = d.take("NaN");
@@ -251,8 +203,7 @@ void decode_extremum(Decoder& d, Instruction& in) {
   });
 }
 
-template <class Op>
-void decode_sign(Decoder& d, Instruction& in) {
+template <class Op> void decode_sign(Decoder& d, Instruction& in) {
   Modifiers m;
   m.ftz = d.take("ftz");
   const Type type = d.take_type();
@@ -260,8 +211,7 @@ void decode_sign(Decoder& d, Instruction& in) {
   in.run = for_float(d, type, [&](auto tag) { return dress<Op>(m, make_unary(tag)); });
 }
 
-template <template <Round> class Op>
-void decode_root(Decoder& d, Instruction& in) {
+template <template <Round> class Op> void decode_root(Decoder& d, Instruction& in) {
   const bool approximate = d.take("approx");
   const Modifiers m = take_modifiers(d);
   const Type type = d.take_type();
@@ -274,8 +224,7 @@ void decode_root(Decoder& d, Instruction& in) {
   }
 }
 
-template <class Op>
-void decode_approximate(Decoder& d, Instruction& in) {
+template <class Op> void decode_approximate(Decoder& d, Instruction& in) {
   d.require("approx");
   Modifiers m;
   m.ftz = d.take("ftz");
@@ -307,8 +256,7 @@ void decode_copysign(Decoder& d, Instruction& in) {
 }
 
 // Mnemonics that integers have too.
-template <void (*decode_float)(Decoder&, Instruction&)>
-void by_type(Decoder& d, Instruction& in) {
+template <void (*decode_float)(Decoder&, Instruction&)> void by_type(Decoder& d, Instruction& in) {
   for (const std::string_view word : d.statement().modifiers) {
     if (is_float(parse_type(word))) return decode_float(d, in);
   }

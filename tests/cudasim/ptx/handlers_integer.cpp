@@ -5,53 +5,33 @@ namespace cudasim {
 namespace {
 
 struct Add {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(a + b);
-  }
+  template <class T> T operator()(T a, T b) const { return static_cast<T>(a + b); }
 };
 struct Sub {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(a - b);
-  }
+  template <class T> T operator()(T a, T b) const { return static_cast<T>(a - b); }
 };
 // Products of 16-bit values are taken as unsigned: they would overflow int.
 struct Mul {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(uint64_t{a} * uint64_t{b});
-  }
+  template <class T> T operator()(T a, T b) const { return static_cast<T>(uint64_t{a} * uint64_t{b}); }
 };
 struct Min {
-  template <class T>
-  T operator()(T a, T b) const {
-    return a < b ? a : b;
-  }
+  template <class T> T operator()(T a, T b) const { return a < b ? a : b; }
 };
 struct Max {
-  template <class T>
-  T operator()(T a, T b) const {
-    return a > b ? a : b;
-  }
+  template <class T> T operator()(T a, T b) const { return a > b ? a : b; }
 };
 struct Neg {
-  template <class T>
-  T operator()(T a) const {
-    return static_cast<T>(0 - a);
-  }
+  template <class T> T operator()(T a) const { return static_cast<T>(0 - a); }
 };
 struct Abs {
-  template <class T>
-  T operator()(T a) const {
+  template <class T> T operator()(T a) const {
     using U = std::make_unsigned_t<T>;
     return static_cast<T>(a < 0 ? static_cast<U>(0 - static_cast<U>(a)) : static_cast<U>(a));
   }
 };
 
 struct Div {
-  template <class T>
-  T operator()(T a, T b) const {
+  template <class T> T operator()(T a, T b) const {
     if (b == 0) return static_cast<T>(~T{0});  // unspecified; devices give all ones
     if constexpr (std::is_signed_v<T>) {
       if (b == -1) return Neg{}(static_cast<std::make_unsigned_t<T>>(a));
@@ -60,8 +40,7 @@ struct Div {
   }
 };
 struct Rem {
-  template <class T>
-  T operator()(T a, T b) const {
+  template <class T> T operator()(T a, T b) const {
     if (b == 0) return a;
     if constexpr (std::is_signed_v<T>) {
       if (b == -1) return 0;
@@ -78,40 +57,32 @@ using Wider = std::conditional_t<
                        std::conditional_t<sizeof(T) == 4, uint64_t, unsigned __int128>>>;
 
 struct MulHi {
-  template <class T>
-  T operator()(T a, T b) const {
+  template <class T> T operator()(T a, T b) const {
     return static_cast<T>((Wider<T>{a} * Wider<T>{b}) >> (sizeof(T) * 8));
   }
 };
 struct MulWide {
-  template <class T>
-  Wider<T> operator()(T a, T b) const {
-    return Wider<T>{a} * Wider<T>{b};
-  }
+  template <class T> Wider<T> operator()(T a, T b) const { return Wider<T>{a} * Wider<T>{b}; }
 };
 struct MulAdd {
-  template <class T>
-  T operator()(T a, T b, T c) const {
+  template <class T> T operator()(T a, T b, T c) const {
     return static_cast<T>(uint64_t{a} * uint64_t{b} + c);
   }
 };
 struct MulHiAdd {
-  template <class T>
-  T operator()(T a, T b, T c) const {
+  template <class T> T operator()(T a, T b, T c) const {
     using U = std::make_unsigned_t<T>;
     return static_cast<T>(static_cast<U>(static_cast<U>(MulHi{}(a, b)) + static_cast<U>(c)));
   }
 };
 struct MulWideAdd {
-  template <class T, class W>
-  W operator()(T a, T b, W c) const {
+  template <class T, class W> W operator()(T a, T b, W c) const {
     using U = std::make_unsigned_t<W>;
     return static_cast<W>(static_cast<U>(MulWide{}(a, b)) + static_cast<U>(c));
   }
 };
 
-template <bool subtract>
-struct Saturating {
+template <bool subtract> struct Saturating {
   int32_t operator()(int32_t a, int32_t b) const {
     const int64_t sum = subtract ? int64_t{a} - b : int64_t{a} + b;
     return static_cast<int32_t>(std::min<int64_t>(std::max<int64_t>(sum, INT32_MIN), INT32_MAX));
@@ -119,18 +90,15 @@ struct Saturating {
 };
 
 // The 24-bit products: of the low 24 bits of a and b, the upper or lower 32 of 48.
-template <bool high>
-struct Mul24 {
-  template <class T>
-  T operator()(T a, T b) const {
+template <bool high> struct Mul24 {
+  template <class T> T operator()(T a, T b) const {
     const auto cut = [](T x) { return static_cast<T>(static_cast<T>(static_cast<uint32_t>(x) << 8) >> 8); };
     const auto product = static_cast<Wider<T>>(Wider<T>{cut(a)} * Wider<T>{cut(b)});
     return static_cast<T>(high ? product >> 16 : product);
   }
 };
 
-template <class Op>
-void integer_binary(Decoder& d, Instruction& in, bool sign_matters) {
+template <class Op> void integer_binary(Decoder& d, Instruction& in, bool sign_matters) {
   const Type type = d.take_type();
   decode_binary(d, in, type);
   const auto set = [&](auto tag) {
@@ -143,8 +111,7 @@ void integer_binary(Decoder& d, Instruction& in, bool sign_matters) {
 // ---- carry: a row of its own, one bit per lane, in every frame
 enum CarryFlags : uint32_t { carry_in = 1, carry_out = 2, subtract = 4 };
 
-template <class T>
-void add_carry(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void add_carry(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<Stored<T>>(in.d);
   const auto* a = w.row<const Stored<T>>(in.a);
   const auto* b = w.row<const Stored<T>>(in.b);
@@ -166,8 +133,7 @@ void add_carry(Warp& w, const Instruction& in, uint32_t lanes) {
 
 enum class Half { low, high };
 
-template <class T, Half half>
-void mad_carry(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, Half half> void mad_carry(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<Stored<T>>(in.d);
   const auto* a = w.row<const Stored<T>>(in.a);
   const auto* b = w.row<const Stored<T>>(in.b);
@@ -275,8 +241,7 @@ void decode_mul24(Decoder& d, Instruction& in) {
 }
 
 // Four products of bytes, added to c.
-template <class A, class B>
-void dp4a(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class A, class B> void dp4a(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<uint32_t>(in.d);
   const auto* a = w.row<const uint32_t>(in.a);
   const auto* b = w.row<const uint32_t>(in.b);

@@ -31,11 +31,9 @@ inline void transfer(Warp& w, const Registers& r, int elements, int lane, std::b
   }
 }
 
-template <bool store>
-constexpr Access access_of = store ? Access::write : Access::read;
+template <bool store> constexpr Access access_of = store ? Access::write : Access::read;
 
-template <class T, bool store>
-void global(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, bool store> void global(Warp& w, const Instruction& in, uint32_t lanes) {
   uint64_t addresses[warp_size];
   w.addresses(in, addresses);
   const Registers r = registers(w, in, in.d);
@@ -48,8 +46,7 @@ void global(Warp& w, const Instruction& in, uint32_t lanes) {
   count_global(w, addresses, lanes, bytes, access_of<store>);
 }
 
-template <class T, bool store>
-void shared(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, bool store> void shared(Warp& w, const Instruction& in, uint32_t lanes) {
   uint64_t addresses[warp_size];
   w.addresses(in, addresses);
   const Registers r = registers(w, in, in.d);
@@ -63,8 +60,7 @@ void shared(Warp& w, const Instruction& in, uint32_t lanes) {
   count_shared(w, addresses, lanes, bytes);
 }
 
-template <class T, bool store>
-void local(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, bool store> void local(Warp& w, const Instruction& in, uint32_t lanes) {
   uint64_t addresses[warp_size];
   w.addresses(in, addresses);
   const Registers r = registers(w, in, in.d);
@@ -76,8 +72,7 @@ void local(Warp& w, const Instruction& in, uint32_t lanes) {
   }
 }
 
-template <class T, bool store>
-void kernel_parameter(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, bool store> void kernel_parameter(Warp& w, const Instruction& in, uint32_t lanes) {
   uint64_t addresses[warp_size];
   w.addresses(in, addresses);
   const Registers r = registers(w, in, in.d);
@@ -95,8 +90,7 @@ void kernel_parameter(Warp& w, const Instruction& in, uint32_t lanes) {
 }
 
 // Parameters of calls, and those of a function that is not a kernel: bytes of each lane in the frame.
-template <class T, bool store>
-void call_parameter(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, bool store> void call_parameter(Warp& w, const Instruction& in, uint32_t lanes) {
   const Registers r = registers(w, in, in.d);
   for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
     const int i = std::countr_zero(rest);
@@ -105,8 +99,7 @@ void call_parameter(Warp& w, const Instruction& in, uint32_t lanes) {
 }
 
 // A generic address may be in any space, in each lane another one.
-template <class T, bool store>
-void generic(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T, bool store> void generic(Warp& w, const Instruction& in, uint32_t lanes) {
   uint64_t addresses[warp_size];
   w.addresses(in, addresses);
   uint32_t left = lanes;
@@ -130,8 +123,7 @@ void generic(Warp& w, const Instruction& in, uint32_t lanes) {
   }
 }
 
-template <class T, bool store>
-Handler for_space(Space space) {
+template <class T, bool store> Handler for_space(Space space) {
   switch (space) {
     case Space::global:
       return &global<T, store>;
@@ -149,8 +141,7 @@ Handler for_space(Space space) {
   return &generic<T, store>;
 }
 
-template <bool store>
-Handler for_type(Type type, Space space) {
+template <bool store> Handler for_type(Type type, Space space) {
   switch (type) {
     case Type::u8:
     case Type::b8:
@@ -168,8 +159,7 @@ Handler for_type(Type type, Space space) {
   }
 }
 
-template <bool store>
-Handler kernel_parameter_of(Type type) {
+template <bool store> Handler kernel_parameter_of(Type type) {
   switch (type) {
     case Type::u8:
     case Type::b8:
@@ -187,8 +177,7 @@ Handler kernel_parameter_of(Type type) {
   }
 }
 
-template <bool store>
-void decode_access(Decoder& d, Instruction& in) {
+template <bool store> void decode_access(Decoder& d, Instruction& in) {
   // Orders and hints about caches change nothing here: accesses happen one after another, at once.
   d.take("weak");
   if (!d.take_one_of({"volatile", "relaxed", "acquire", "release", "mmio"}).empty()) in.flags = strong_access;

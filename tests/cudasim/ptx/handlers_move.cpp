@@ -5,10 +5,7 @@ namespace cudasim {
 namespace {
 
 struct Move {
-  template <class T>
-  T operator()(T a) const {
-    return a;
-  }
+  template <class T> T operator()(T a) const { return a; }
 };
 
 void unpack(Warp& w, const Instruction& in, uint32_t lanes) {  // d = bits [offset, offset + bytes * 8) of a
@@ -25,8 +22,7 @@ void unpack(Warp& w, const Instruction& in, uint32_t lanes) {  // d = bits [offs
   });
 }
 
-template <class T>
-void pack(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void pack(Warp& w, const Instruction& in, uint32_t lanes) {
   const Row* rows = w.current.function->row_lists.data() + in.target;
   const uint64_t mask = (uint64_t{1} << (in.bytes * 8)) - 1;
   auto* d = w.row<T>(in.d);

@@ -80,8 +80,7 @@ class Warp {
   // Lanes that wait at a barrier go on. `sum` is what a reduction among `expected` threads counted.
   void release_barrier(uint32_t id, uint32_t sum, uint32_t expected);
 
-  template <class T>
-  T* row(Row r) const {
+  template <class T> T* row(Row r) const {
     return reinterpret_cast<T*>(base[r >> 30] + size_t{r & 0x3fffffffu} * 4);
   }
   // The bytes of a lane's parameter area in the current frame.
@@ -192,8 +191,7 @@ std::string hex(uint64_t value);
 // Runs a whole grid.
 void execute(Launch& launch);
 
-template <class F>
-inline void for_lanes(uint32_t lanes, F&& f) {
+template <class F> inline void for_lanes(uint32_t lanes, F&& f) {
   if (lanes == ~0u) {
 #ifndef __clang__
 #pragma GCC ivdep  // rows are the same or apart

@@ -13,22 +13,19 @@ void narrow(Warp& w, const Instruction& in, uint32_t lanes) {
   for_lanes(lanes, [&](int i) { d[i] = static_cast<uint32_t>(a[i]); });
 }
 
-template <class T>
-void widen(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void widen(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<uint64_t>(in.d);
   const auto* a = w.row<const uint32_t>(in.a);
   for_lanes(lanes, [&](int i) { d[i] = static_cast<uint64_t>(static_cast<T>(a[i])); });
 }
 
-template <class T>
-void local_address(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void local_address(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<T>(in.d);
   const auto address = static_cast<T>(w.current.local + static_cast<uint64_t>(in.offset));
   for_lanes(lanes, [&](int i) { d[i] = address; });
 }
 
-template <class T>
-void read_clock(Warp& w, const Instruction& in, uint32_t lanes) {
+template <class T> void read_clock(Warp& w, const Instruction& in, uint32_t lanes) {
   auto* d = w.row<T>(in.d);
   const auto now = static_cast<T>(w.launch->counters.warp_instructions);
   for_lanes(lanes, [&](int i) { d[i] = now; });

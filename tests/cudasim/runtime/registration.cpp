@@ -44,8 +44,7 @@ Registry& registry() {
   std::abort();
 }
 
-template <class T>
-T read(const unsigned char* from) {
+template <class T> T read(const unsigned char* from) {
   T result;
   std::memcpy(&result, from, sizeof result);
   return result;

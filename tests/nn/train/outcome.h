@@ -60,8 +60,7 @@ void check_plans(F run, nn::StepOptions options, double tolerance, double least_
 }
 
 // What `run` makes with one thread and with two.
-template <class F>
-std::pair<Outcome, Outcome> with_one_and_two_threads(F run) {
+template <class F> std::pair<Outcome, Outcome> with_one_and_two_threads(F run) {
   const int before = num_threads();
   set_num_threads(1);
   Outcome one = run();

@@ -39,16 +39,14 @@ struct ModelChoice {
   bool other_norm = false;  // --norm-first or --norm-last
 
   bool has_sizes() const { return dim != 0 || heads != 0 || mlp_dim != 0 || layers != 0; }
-  template <class Config>
-  void apply_sizes(Config& c) const {
+  template <class Config> void apply_sizes(Config& c) const {
     override_size(c.dim, dim), override_size(c.heads, heads), override_size(c.mlp_dim, mlp_dim);
     if constexpr (requires { c.layers; }) override_size(c.layers, layers);
     if constexpr (requires { c.encoder_layers; })
       override_size(c.encoder_layers, layers), override_size(c.decoder_layers, layers);
     c.norm_first = norm_first != other_norm;
   }
-  template <class Config>
-  void apply_rates(Config& c) const {
+  template <class Config> void apply_rates(Config& c) const {
     c.dropout = dropout, c.attention_dropout = attention_dropout;
     c.layer_drop = layer_drop, c.word_dropout = word_dropout;
   }
@@ -71,15 +69,13 @@ class TextRecipe : public Recipe {
   // of training data only.
   void make_vocabulary(const std::vector<std::string>& lines);
   // The configuration of a preset, with the vocabulary's size and what the options say.
-  template <class Config>
-  Config configured(Config preset) const {
+  template <class Config> Config configured(Config preset) const {
     preset.vocab = vocabulary_->size();
     model_choice_.apply_sizes(preset), model_choice_.apply_rates(preset);
     return preset;
   }
   // What the checkpoints of all text tasks have: `config` is the model's.
-  template <class Config>
-  nn::Metadata metadata_with(const Config& config) const {
+  template <class Config> nn::Metadata metadata_with(const Config& config) const {
     return {{"config", to_json(config)}, {"vocabulary", vocabulary_->fingerprint()}, {"data", data_}};
   }
 
