@@ -418,6 +418,14 @@ def test_bad_checkpoints():
     write("bad.safetensors", with_metadata())
     run("predict", "bad.safetensors", "data/test/bar/000.png")
 
+    # A task that is none, or none at all, is named beside those that are.
+    write("bad.safetensors", with_metadata(task="divination"))
+    for command in ["eval", "bad.safetensors"], ["predict", "bad.safetensors", "data/test/bar/000.png"]:
+        fails(*command, status=FAILED, says=["bad.safetensors", "task 'divination'", "expected image classification"])
+    del header["__metadata__"]["task"]
+    write("bad.safetensors", with_metadata())
+    fails("eval", "bad.safetensors", status=FAILED, says=["bad.safetensors", "task 'none'", "or translate or", "or mlm"])
+
 
 def test_full_disk():
     os.mkdir("small")

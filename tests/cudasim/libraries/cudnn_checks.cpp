@@ -10,9 +10,12 @@ namespace cudasim {
 namespace {
 
 std::string text(const Dims& dims) {
-  std::string list;
-  for (const int64_t size : dims) list += (list.empty() ? "" : ",") + std::to_string(size);
-  return "[" + list + "]";
+  std::string list = "[";
+  for (const int64_t size : dims) {
+    if (list.size() > 1) list += ',';
+    list += std::to_string(size);
+  }
+  return list += ']';
 }
 void check_same(const Dims& a, const Dims& b, const std::string& what) {
   if (a != b)
