@@ -23,8 +23,9 @@ inline constexpr Device kCpu{DeviceType::cpu};
 std::string_view name_of(Device device);     // "cpu", "cuda"
 Device parse_device(std::string_view name);  // ConfigError for any other name
 
-// Makes a device ready to be used, by name: "cpu"; "cuda", DeviceError saying why when there is none; "auto",
-// which is cuda where there is one and else cpu; "cudasim", a CUDA device simulated on the CPU, for tests.
+// Makes a device ready to be used, by name: "cpu"; "cuda", DeviceError saying why when there is none; "cuda:N",
+// the N-th of several, one in a process (by CUDA_VISIBLE_DEVICES, so the device is then called cuda, and number 0
+// of CUDA's own functions); "auto", which is cuda where there is one and else cpu; "cudasim", a CUDA device simulated on the CPU, for tests.
 // All but cpu come as a shared library, libtandem_NAME.so, for the life of the process. It is looked for in
 // the folders of the environment variable TANDEM_DEVICE_PATH (colons between), then beside this library.
 Device load_device(std::string_view name);

@@ -1,6 +1,7 @@
 // Devices come as shared libraries, found at run time: the core starts without any of them.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
@@ -9,6 +10,7 @@
 
 #include "autograd/device.h"
 #include "autograd/load_kernels.h"
+#include "autograd/shared_library.h"
 
 namespace tandem {
 namespace {
@@ -44,8 +46,9 @@ std::string start_module(const std::string& name) {
   const std::string file = "libtandem_" + name + ".so";
   const std::filesystem::path found = find_module(file);
   if (found.empty()) return "this build has no " + file;
-  void* library = dlopen(found.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-  if (!library) return dlerror();
+  std::string problem;
+  void* library = detail::open_library(found, problem);
+  if (!library) return problem;
   // Registers the device's backend; null, or the reason why there is no device.
   const auto start = reinterpret_cast<const char* (*)()>(dlsym(library, "tandem_start_device"));
   if (!start) return found.string() + " is not a device module: it has no tandem_start_device";
@@ -57,6 +60,7 @@ std::string start_module(const std::string& name) {
 
 struct Loaded {
   std::string name;                  // of the module that runs; "" before
+  std::string number;                // of "cuda:N", where that was asked for
   std::string problem;               // of the last one that did not start
   std::vector<std::string> waiting;  // libraries of kernels, for when one runs
 };
@@ -66,8 +70,32 @@ Loaded& loaded() {
 }
 
 void open_kernels(const std::string& file) {
-  if (dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)) return;
-  raise<IoError>("load: {}", dlerror());
+  std::string problem;
+  if (!detail::open_library(file, problem)) raise<IoError>("load: {}", problem);
+}
+
+// Of "cuda:1", 1: the process is shown the one device of that number among those that it is shown now. Must
+// come before CUDA starts, so it is no other device than that of the first call.
+void choose_device(std::string_view name, const std::string& number) {
+  std::string& chosen = loaded().number;
+  check<DeviceError>(chosen.empty() || chosen == number,
+                     "device '{}': 'cuda:{}' was asked for already, and a process has one CUDA device", name,
+                     chosen);
+  if (!chosen.empty()) return;
+  check<DeviceError>(loaded().name.empty(),
+                     "device '{}': CUDA runs already, on the device that it was first asked for", name);
+  std::string visible = number;
+  if (const char* given = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    std::istringstream devices(given);
+    std::vector<std::string> all;
+    for (std::string device; std::getline(devices, device, ',');) all.push_back(device);
+    const size_t index = std::stoul(number);
+    check<DeviceError>(index < all.size(), "device '{}': CUDA_VISIBLE_DEVICES has {} devices: {}", name,
+                       all.size(), given);
+    visible = all[index];
+  }
+  setenv("CUDA_VISIBLE_DEVICES", visible.c_str(), 1);
+  chosen = number;
 }
 
 bool try_load(const std::string& name) {
@@ -92,9 +120,20 @@ Device load_device(std::string_view name) {
   if (name == "cpu") return kCpu;
   const Device cuda{DeviceType::cuda};
   if (name == "auto") return try_load("cuda") ? cuda : kCpu;
-  check<ConfigError>(name == "cuda" || name == "cudasim",
-                     "device: expected auto, cpu, cuda or cudasim, got '{}'", name);
-  check<DeviceError>(try_load(std::string(name)), "device '{}': {}", name, loaded().problem);
+  const size_t colon = name.find(':');
+  const std::string module(name.substr(0, colon));
+  if (colon != name.npos && module == "cuda") {
+    const std::string number(name.substr(colon + 1));
+    check<ConfigError>(
+        !number.empty() && number.size() <= 4 &&
+            std::all_of(number.begin(), number.end(), [](char c) { return '0' <= c && c <= '9'; }),
+        "device: expected a number behind 'cuda:', got '{}'", name);
+    choose_device(name, number);
+  } else {
+    check<ConfigError>(name == "cuda" || name == "cudasim",
+                       "device: expected auto, cpu, cuda, cuda:N or cudasim, got '{}'", name);
+  }
+  check<DeviceError>(try_load(module), "device '{}': {}", name, loaded().problem);
   return cuda;
 }
 

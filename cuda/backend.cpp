@@ -1,9 +1,11 @@
 // The device as autograd sees it, and the start of this module.
+#include <cstdlib>
 #include <memory>
 #include <string>
 
 #include "autograd/device.h"
 #include "autograd/scope.h"
+#include "autograd/shared_library.h"
 #include "cuda/allocator.h"
 #include "cuda/context.h"
 #include "cuda/pending_error.h"
@@ -73,11 +75,17 @@ extern "C" const char* tandem_start_device() {
     problem = status != cudaSuccess ? fmt::format("no CUDA device: cudaGetDeviceCount says {} ({})",
                                                   cudaGetErrorString(status), cudaGetErrorName(status))
                                     : "no CUDA device: cudaGetDeviceCount found 0";
+    if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES"))
+      problem += fmt::format("; CUDA_VISIBLE_DEVICES is '{}'", visible);
     return problem.c_str();
   }
   using namespace tandem::cuda;
   try {
     check(cudaFree(nullptr), "cudaFree");  // makes the context, for which a device may be too busy
+    // cuDNN opens it by its name, to compile kernels, and does without them where the linker does not find
+    // it.
+    std::string ignored;
+    tandem::detail::open_library(fmt::format("libnvrtc.so.{}", CUDART_VERSION / 1000), ignored);
     const cudaDeviceProp& p = properties();
     if (10 * p.major + p.minor < kOldestArchitecture) {
       problem = fmt::format("the CUDA device {} is of sm_{}{}, expected at least sm_{}", p.name, p.major,

@@ -87,7 +87,8 @@ Check device_name() {
   return [](const std::string& text) {
     for (const char* name : {"auto", "cpu", "cuda", "cudasim"})
       if (text == name) return std::string();
-    return fmt::format("expected auto, cpu or cuda, got '{}'", text);
+    const auto number = text.starts_with("cuda:") ? parse<int64_t>(text.substr(5)) : std::nullopt;
+    return number && *number >= 0 ? "" : fmt::format("expected auto, cpu, cuda or cuda:N, got '{}'", text);
   };
 }
 

@@ -103,7 +103,7 @@ template Option Command::argument(const std::string&, std::string&, const std::s
 template Option Command::argument(const std::string&, Strings&, const std::string&);
 
 void Command::device(std::string& value) {
-  option("--device", value, device_name(), "auto (cuda where there is one), cpu or cuda");
+  option("--device", value, device_name(), "auto (cuda where there is one), cpu, cuda, or cuda:N, the N-th");
 }
 
 Option Command::find(const std::string& name) const { return Option(app_->get_option(name)); }
