@@ -6,13 +6,6 @@
 #include "autograd/scope.h"
 #include "cuda/context.h"
 
-// What checks accesses to memory and is loaded with this module defines these: it learns which blocks are in
-// use, and for how many of their bytes. Otherwise they are null.
-extern "C" {
-[[gnu::weak]] void tandem_block_acquired(void* block, size_t bytes, cudaStream_t stream);
-[[gnu::weak]] void tandem_block_released(void* block, cudaStream_t stream);
-}
-
 namespace tandem::cuda {
 namespace {
 
@@ -37,14 +30,14 @@ void* Allocator::allocate(int64_t bytes) {
   if (current_ != 0) owner_[data] = current_;
   stats_.in_use += size;
   stats_.peak = std::max(stats_.peak, stats_.in_use);
-  if (tandem_block_acquired) tandem_block_acquired(data, static_cast<size_t>(bytes), stream());
+  if (block_acquired) block_acquired(data, static_cast<size_t>(bytes), stream());
   return data;
 }
 
 void Allocator::release(void* data, int64_t bytes) noexcept {
   const int64_t size = rounded(bytes);
   const std::lock_guard lock(mutex_);
-  if (tandem_block_released) tandem_block_released(data, stream());
+  if (block_released) block_released(data, stream());
   const auto owner = owner_.find(data);
   bins_[owner == owner_.end() ? 0 : owner->second].emplace(size, data);
   stats_.in_use -= size;

@@ -45,4 +45,10 @@ class Allocator {
 
 Allocator& allocator();
 
+// What checks accesses to memory learns here which blocks are in use, and for how many of their bytes.
+// Defined in a module that is linked with such a checker (tests/cudasim/block_hooks.cpp), null in the
+// released one; hidden, so that nothing else in the process can stand in for them.
+[[gnu::weak, gnu::visibility("hidden")]] void block_acquired(void* block, size_t bytes, cudaStream_t stream);
+[[gnu::weak, gnu::visibility("hidden")]] void block_released(void* block, cudaStream_t stream);
+
 }  // namespace tandem::cuda

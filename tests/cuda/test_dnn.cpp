@@ -9,13 +9,12 @@
 #include "autograd/registry.h"
 #include "ops/ops.h"
 #include "tests/cuda/cudnn_use.h"
-#include "tests/cudasim/libraries/cudnn_count.h"
-#include "tests/cudasim/sim.h"
+#include "tests/cuda/simulator.h"
 #include "tests/device.h"
 
 using namespace tandem;
 using testing::CudnnUse;
-using testing::device;
+using testing::device, testing::Simulator, testing::simulator, testing::simulator_or_message;
 
 namespace {
 
@@ -31,9 +30,15 @@ double relative_distance(const Tensor& a, const Tensor& b) {
   return std::sqrt(distance) / std::max(1e-3, std::sqrt(size));
 }
 
+// How many plans of the library were run. The simulator counts them; of a real device, any number is right.
+struct Plans {
+  uint64_t run = simulator() ? simulator()->dnn_executions() : 0;
+  bool operator==(uint64_t expected) const { return !simulator() || run == expected; }
+};
+
 // f of the inputs there and here, values and gradients, whatever is given to the library. How many plans of
 // it that took, where it was given all that it takes.
-uint64_t compare(DType dtype, const Tensors& inputs, const std::function<Tensor(const Tensors&)>& f) {
+Plans compare(DType dtype, const Tensors& inputs, const std::function<Tensor(const Tensors&)>& f) {
   const auto leaves = [&](Device where) {
     Tensors all;
     for (const Tensor& x : inputs)
@@ -50,10 +55,10 @@ uint64_t compare(DType dtype, const Tensors& inputs, const std::function<Tensor(
     v = stack_passes(each);
   }
   expected.backward(v);
-  uint64_t plans = 0;
+  Plans plans;
   for (const bool by_library : {true, false}) {
     const CudnnUse use(by_library ? "always" : "never");
-    const uint64_t before = cudasim::dnn_executions();
+    const Plans before;
     const Tensors there = leaves(device());
     const Tensor y = f(there);
     CHECK(y.device() == device());
@@ -64,7 +69,7 @@ uint64_t compare(DType dtype, const Tensors& inputs, const std::function<Tensor(
         CHECK_MESSAGE(relative_distance(there[i].grad(), here[i].grad()) <= tolerance(dtype),
                       "gradient of input ", i, by_library ? ", by the library" : ", by our own kernels");
     }
-    const uint64_t run = cudasim::dnn_executions() - before;
+    const Plans run{Plans().run - before.run};
     if (by_library) {
       plans = run;
     } else {
@@ -87,7 +92,7 @@ TEST_CASE("dnn: conv2d with strides, padding, dilation and groups") {
     SampleMaker make(1, dtype, kCpu);
     const auto check = [&](const Shape& x, const Shape& w, const Conv2dOptions& options, bool bias = true) {
       INFO(std::string(name_of(dtype)), " ", fmt::format("{} {}", x, w));
-      const uint64_t plans =
+      const Plans plans =
           compare(dtype, {make.normal(x), make.normal(w), bias ? make.normal({w[0]}) : Tensor()},
                   [&](const Tensors& in) { return conv2d(in[0], in[1], in[2], options); });
       CHECK(plans == (x[0] > 0 ? 3 : 0));
@@ -105,14 +110,16 @@ TEST_CASE("dnn: conv2d with strides, padding, dilation and groups") {
 }
 
 TEST_CASE("dnn: conv2d adds its bias itself where the library does not") {
-  cudasim::dnn_fuses_bias() = false;
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
+  sim->dnn_fuses_bias(false);
   for (const DType dtype : kFloats) {
     SampleMaker make(1, dtype, kCpu);
     const auto conv = [](const Tensors& in) { return conv2d(in[0], in[1], in[2], {.padding = {1, 1}}); };
     CHECK(compare(dtype, {make.normal({3, 2, 13, 15}), make.normal({7, 2, 2, 3}), make.normal({7})}, conv) ==
           3);
   }
-  cudasim::dnn_fuses_bias() = true;
+  sim->dnn_fuses_bias(true);
 }
 
 TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
@@ -340,12 +347,13 @@ TEST_CASE("dnn: work of the library is recorded, and done again on what is there
 }
 
 TEST_CASE("dnn: an error of the library names the op, the call and the sizes") {
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
   const Tensor x = zeros({2, 3, 6, 6}, {DType::f32, device()}),
                w = zeros({4, 3, 3, 3}, {DType::f32, device()});
   conv2d(x, w);  // its plan and its memory are there from now on
   backend(device()).synchronize();
-  const bool printed = std::exchange(cudasim::options().print, false);
-  cudasim::report("test", "a device that is broken from here on");
+  sim->break_device();
   try {
     conv2d(x, w);
     FAIL("nothing was thrown");
@@ -357,6 +365,5 @@ TEST_CASE("dnn: an error of the library names the op, the call and the sizes") {
           "convolution f32, x [2,3,6,6], 4 outputs of 3x3, stride 1x1"})
       CHECK(message.find(part) != std::string::npos);
   }
-  cudasim::reset_reports();
-  cudasim::options().print = printed;
+  sim->reset_reports();
 }

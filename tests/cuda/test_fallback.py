@@ -61,21 +61,47 @@ with tempfile.TemporaryDirectory() as name:
     tandem = copy_of_build(folder / "without libraries")
     shutil.copy(module, tandem.parent.parent)
     copied = tandem.parent.parent / module.name
-    # As on a machine without them: nothing tells where they are.
-    linker = ["/lib64/ld-linux-x86-64.so.2", "--inhibit-rpath", str(copied)]
-    if any(l in run("ldconfig", "-p").stdout for l in libraries):  # found by all programs: another stands for them
-        for output, link in ((folder / "libnone.so", []), (copied, ["-Wl,--no-as-needed", f"-L{folder}", "-lnone"])):
-            made = run("c++", "-shared", "-x", "c++", "/dev/null", "-o", output, *link)
-            check(f"a module that needs a library: {output.name}", made.returncode == 0, made.stderr)
-        (folder / "libnone.so").unlink()
-        linker = []
-    explicit_and_auto("without a library of CUDA", tandem, "cannot open shared object file", linker)
+    # One that no machine has stands for them; the module needs another, which needs that.
+    for output, link in ((folder / "libinner.so", []), (folder / "libouter.so", ["-linner"]), (copied, ["-louter"])):
+        made = run("c++", "-shared", "-x", "c++", "/dev/null", "-o", output, f"-Wl,--no-as-needed,-soname,{output.name}",
+                   f"-L{folder}", *link)
+        check(f"a module that needs a library: {output.name}", made.returncode == 0, made.stderr)
+    explicit_and_auto("without a library of CUDA", tandem, "libouter.so: cannot open shared object file")
+    places = {"a toolkit": ("CUDA_HOME", folder / "toolkit", "lib64"),
+              "pip's packages of an environment": ("VIRTUAL_ENV", folder / "venv", "lib/python3.12/site-packages/nvidia/cu13/lib")}
+    for what, (variable, root, place) in places.items():
+        (root / place).mkdir(parents=True)
+        told = run(tandem, "doctor", **{variable: str(root)})
+        check(f"tandem doctor looks into {what}", told.returncode == 0 and str(root / place) in told.stdout, told)
+        for library in ("libinner.so", "libouter.so"):
+            shutil.copy(folder / library, root / place)
+        opened = run(tandem, "gradcheck", "relu", "--device", "cuda", **{variable: str(root)})
+        check(f"libraries in {what} are found", "is not a device module" in opened.stderr, opened)
+    (folder / "path").mkdir()
+    (folder / "path/python3").symlink_to("/bin/true")
+    shutil.copytree(folder / "venv/lib", folder / "lib")
+    on_path = run(tandem, "gradcheck", "relu", "--device", "cuda", PATH=f"{folder}/path:{os.environ['PATH']}")
+    check("libraries beside a python3 on PATH are found", "is not a device module" in on_path.stderr, on_path)
 
 if pathlib.Path("/dev/nvidiactl").exists() or pathlib.Path("/proc/driver/nvidia").exists():
     print("skipped: without a driver (there is one here)")
 else:
     explicit_and_auto("without a driver", build / "tools/tandem", "no CUDA device: cudaGetDeviceCount says")
 
+for program in ("tests/test_ops", "tests/cuda/test_cuda"):
+    binds = run(build / program, "--device=cuda", "--list-test-cases", LD_DEBUG="bindings").stderr
+    theirs = re.findall(r"binding file \S*libtandem_cuda\.so \S+ to (\S+) .*symbol `((?:cublas|cudnn)\w*)'", binds)
+    check(f"{program}: cuBLAS and cuDNN of the CUDA module are NVIDIA's",
+          len(theirs) > 20 and not [to for to, _ in theirs if not re.search(r"/lib(cublas|cudnn)", to)], theirs)
+    simulated = [line for line in binds.splitlines() if re.search("cudasim|tandem_block|block_acquired", line)]
+    check(f"{program}: nothing of it is the simulator's", not simulated, simulated)
+
+for wrong, says in (("cuda:x", "cuda:N"), ("cuda:-1", "cuda:N"), ("gpu", "cuda:N")):
+    refused = run(build / "tools/tandem", "gradcheck", "relu", "--device", wrong)
+    check(f"--device {wrong} is an error, exit 2", refused.returncode == 2 and says in refused.stderr, refused)
+chosen = run(build / "tools/tandem", "gradcheck", "relu", "--device", "cuda:3", CUDA_VISIBLE_DEVICES="4,5")
+check("--device cuda:3 of two visible ones is an error that names them", chosen.returncode == 1 and
+      "'cuda:3': CUDA_VISIBLE_DEVICES has 2 devices: 4,5" in chosen.stderr, chosen)
 old = run(build / "tools/tandem", "gradcheck", "relu", "--device", "cudasim",
           CUDASIM="arch=70", TANDEM_DEVICE_PATH=str(build / "tests/cuda"))
 check("a device older than the module's code: an error that says so, exit 1",

@@ -1,7 +1,10 @@
 #include "sim_c.h"
 
 #include <stdexcept>
+#include <utility>
 
+#include "libraries/cublas_gemm.h"
+#include "libraries/cudnn_count.h"
 #include "sim.h"
 
 using namespace cudasim;
@@ -36,16 +39,27 @@ const char* cudasim_live_allocation(size_t index) {
   return index < live.size() ? live[index].c_str() : nullptr;
 }
 
-const char* cudasim_check_all_kernels() {
+const char* cudasim_check_all_kernels(size_t* kernels) {
   static std::string problem;
   try {
-    check_all_kernels();
+    const size_t count = check_all_kernels();
+    if (kernels) *kernels = count;
     return nullptr;
   } catch (const std::runtime_error& error) {
     problem = error.what();
     return problem.c_str();
   }
 }
+
+void cudasim_break_device() {
+  const bool print = std::exchange(options().print, false);
+  report("test", "the device fails from here on");
+  options().print = print;
+}
+
+int64_t cudasim_products_run(int epilogue) { return products_run(epilogue); }
+uint64_t cudasim_dnn_executions() { return dnn_executions(); }
+void cudasim_dnn_fuses_bias(int on) { dnn_fuses_bias() = on != 0; }
 
 void cudasim_record_launches(int on) { record_launches(on != 0); }
 

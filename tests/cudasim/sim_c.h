@@ -17,8 +17,19 @@ void cudasim_reset_reports(void);
 // Live allocations of the device and of pinned memory; NULL behind the last. Index 0 takes a new look.
 const char* cudasim_live_allocation(size_t index);
 
-// Parses every kernel. NULL if the simulation executes them all, else which it does not.
-const char* cudasim_check_all_kernels(void);
+// Parses every kernel, and says how many there are unless `kernels` is NULL. NULL if the simulation executes
+// them all, else which it does not.
+const char* cudasim_check_all_kernels(size_t* kernels);
+
+// Files a report without printing it: the device fails from here on, until cudasim_reset_reports.
+void cudasim_break_device(void);
+
+// Products of cuBLASLt with this epilogue since the program started; 0: those of cuBLAS.
+int64_t cudasim_products_run(int epilogue);
+// Plans of cuDNN that were run.
+uint64_t cudasim_dnn_executions(void);
+// Whether cuDNN's convolutions take a bias, as they do at first.
+void cudasim_dnn_fuses_bias(int on);
 
 struct cudasim_launch {
   const char *kernel, *symbol;

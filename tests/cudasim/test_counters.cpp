@@ -127,7 +127,7 @@ TEST_CASE("C functions: options, reports, kernels, allocations") {
   CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
   cudasim_reset_reports();
   cudasim::options() = before;
-  CHECK(cudasim_check_all_kernels() == nullptr);
+  CHECK(cudasim_check_all_kernels(nullptr) == nullptr);
   const DeviceArray<float> x(100);
   bool found = false;
   for (size_t i = 0; const char* text = cudasim_live_allocation(i); ++i)

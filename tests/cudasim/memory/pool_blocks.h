@@ -1,4 +1,4 @@
-// Hooks of a caching allocator, which looks them up as weak symbols: a real device has none.
+// What a caching allocator tells the simulator (block_hooks.cpp).
 #pragma once
 #include <cuda_runtime_api.h>
 

@@ -1,0 +1,46 @@
+// The simulator, where the suite runs on it. Its functions are found at run time: a program linked with it
+// would lend its cuBLAS and cuDNN to the module of a real device, too.
+#pragma once
+
+#include <dlfcn.h>
+#include <doctest/doctest.h>
+
+#include "tests/cudasim/sim_c.h"
+#include "tests/device.h"
+
+namespace tandem::testing {
+
+struct Simulator {
+  decltype(&cudasim_break_device) break_device;
+  decltype(&cudasim_reset_reports) reset_reports;
+  decltype(&cudasim_check_all_kernels) check_all_kernels;
+  decltype(&cudasim_products_run) products_run;
+  decltype(&cudasim_dnn_executions) dnn_executions;
+  decltype(&cudasim_dnn_fuses_bias) dnn_fuses_bias;
+};
+
+// Null on a real device: what counts the simulator's calls, or breaks its device, is left out there.
+inline const Simulator* simulator() {
+  static const Simulator found = [] {
+    Simulator s;
+    const auto find = [](auto& function, const char* name) {
+      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(RTLD_DEFAULT, name));
+    };
+    find(s.break_device, "cudasim_break_device");
+    find(s.reset_reports, "cudasim_reset_reports");
+    find(s.check_all_kernels, "cudasim_check_all_kernels");
+    find(s.products_run, "cudasim_products_run");
+    find(s.dnn_executions, "cudasim_dnn_executions");
+    find(s.dnn_fuses_bias, "cudasim_dnn_fuses_bias");
+    return s;
+  }();
+  return found.break_device ? &found : nullptr;
+}
+
+// For the first lines of such a case.
+inline const Simulator* simulator_or_message() {
+  if (!simulator()) MESSAGE("left out: only the simulated device can show it");
+  return simulator();
+}
+
+}  // namespace tandem::testing
