@@ -7,7 +7,9 @@
 
 #include "autograd/error.h"
 #include "cuda/blas.h"
+#include "cuda/note.h"
 #include "ops/matmul.h"
+#include "ops/products/matmul_kernel.h"
 
 namespace tandem::cuda {
 namespace {
@@ -108,9 +110,13 @@ void find_algorithm(Plan& plan, const MatmulArgs& p) {
   int found = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
       blas().lt, &plan.desc, &plan.a, &plan.b, &plan.c, &plan.c, &preference, 1, &result, &found);
-  if (status != CUBLAS_STATUS_NOT_SUPPORTED) check_blas(status, "cublasLtMatmulAlgoGetHeuristic", p);
+  // Versions differ in how they say that they have no algorithm: not supported, an invalid value, another
+  // architecture.
   plan.usable = status == CUBLAS_STATUS_SUCCESS && found > 0 && result.state == CUBLAS_STATUS_SUCCESS;
   plan.algo = result.algo;
+  if (!plan.usable)
+    note("cublasLtMatmulAlgoGetHeuristic: {}, {} algorithms: {}", cublasGetStatusName(status), found,
+        describe(p));
 }
 
 Plan& plan_for(const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogue) {
@@ -165,8 +171,9 @@ bool run_fused(const MatmulArgs& p, const Memo& given) {
   const cublasStatus_t status =
       cublasLtMatmul(library.lt, &plan.desc, &one, p.b.data, &plan.a, p.a.data, &plan.b, &beta, c, &plan.c, c,
                      &plan.c, &plan.algo, library.workspace.as<void>(), Blas::kWorkspaceBytes, stream());
-  plan.usable = status != CUBLAS_STATUS_NOT_SUPPORTED;
-  if (plan.usable) check_blas(status, "cublasLtMatmul", p);
+  if (status == CUBLAS_STATUS_EXECUTION_FAILED) check_blas(status, "cublasLtMatmul", p);
+  plan.usable = status == CUBLAS_STATUS_SUCCESS;  // else it has taken nothing up, and steps do it
+  if (!plan.usable) note("cublasLtMatmul: {}: {}", cublasGetStatusName(status), describe(p));
   return plan.usable;
 }
 

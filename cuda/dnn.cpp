@@ -13,6 +13,7 @@
 #include "autograd/scope.h"
 #include "cuda/context.h"
 #include "cuda/dnn_ops.h"
+#include "cuda/note.h"
 #include "ops/matmul.h"
 
 namespace tandem::cuda {
@@ -23,6 +24,9 @@ constexpr size_t kMostPlans = 2000;
 // Elements from which a norm is worth the library's compilation of a kernel for its size.
 constexpr int64_t kLargeRows = int64_t{1} << 23;  // text has other numbers of rows in every batch
 constexpr int64_t kLargeMaps = int64_t{1} << 20;  // images have a few sizes
+// Scores from which attention is worth it: those of images and long texts, where our own path takes
+// milliseconds.
+constexpr int64_t kManyScores = int64_t{1} << 24;
 
 // The numbers that a graph is built from, and how they read; those that are not for reading come last.
 struct Sizes {
@@ -77,6 +81,7 @@ const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& b
   DnnPolicy policy = dnn_policy(problem.dtype);
   policy.tensor_cores |= problem.tf32;
   DnnSearch search = find_dnn_plan({.handle = handle()}, policy, alignment, build);
+  if (!search.plan) note("cuDNN has no plan: {}: {}", problem.describe(), search.reason);
   const auto& made = plans.emplace(std::move(key), std::move(search.plan)).first->second;
   return made ? &*made : nullptr;
 }
@@ -140,7 +145,8 @@ bool takes(const AttentionShape& s, std::initializer_list<AttentionShape::Stride
            const std::vector<const void*>& pointers) {
   const auto fits = [](int64_t dim) { return dim > 0 && dim <= 128 && dim % 8 == 0; };
   // Before 9.16 the gradient was wrong where 128 does not divide the number of keys.
-  if (!fits(s.dim) || !fits(s.value_dim) || s.batch * s.heads * s.queries * s.keys == 0 ||
+  const int64_t scores = s.batch * s.heads * s.queries * s.keys;
+  if (!fits(s.dim) || !fits(s.value_dim) || scores == 0 || !pays(scores, kManyScores) ||
       cudnnGetVersion() < 91600)
     return false;
   for (const auto& strides : all) {

@@ -42,8 +42,9 @@ bool dnn_batch_norm_backward(MapsSize size, DType dtype, const void* x, const vo
 bool dnn_pool_forward(const PoolShape& shape, DType dtype, Pool pool, const void* x, void* y);
 bool dnn_pool_backward(const PoolShape& shape, DType dtype, Pool pool, const void* dy, void* dx);  // averages
 
-// bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes. log_sums, the
-// logarithms of the softmaxes' sums, are [batch, heads, queries].
+// bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes; 2^24 scores or
+// more, since every shape costs 1 to 3 s of compilation, as of the norms. log_sums, the logarithms of the
+// softmaxes' sums, are [batch, heads, queries].
 bool dnn_attention_forward(const AttentionShape& shape, const void* q, const void* k, const void* v,
                            void* out, float* log_sums);
 bool dnn_attention_backward(const AttentionGradShape& shape, const void* q, const void* k, const void* v,

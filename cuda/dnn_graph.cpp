@@ -42,7 +42,11 @@ std::string excluded(const DnnDescriptor& engine, const DnnPolicy& policy) {
   };
   if (!policy.nondeterministic && has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) return "not deterministic";
   if (has(CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION)) return "adds in less than f32";
-  if (has(CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13)) return "loses digits to its transform";
+  const auto transforms = {CUDNN_NUMERICAL_NOTE_FFT, CUDNN_NUMERICAL_NOTE_WINOGRAD,
+                           CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6,
+                           CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13};
+  if (!policy.tensor_cores && std::any_of(transforms.begin(), transforms.end(), has))
+    return "loses digits to its transform";
   if (!policy.tensor_cores &&
       (has(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS) || has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)))
     return "rounds its inputs to TF32";
