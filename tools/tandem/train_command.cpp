@@ -10,6 +10,7 @@
 #include "nn/io/files.h"
 #include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"
+#include "ops/matmul.h"
 #include "tools/tandem/commands.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/train_report.h"
@@ -137,6 +138,7 @@ void train(Recipe& recipe, Command& command) {
   check_settings(s, recipe.largest_rate());
   if (s.threads > 0) set_num_threads(s.threads);
   const Device device = load_device(s.device);
+  set_allow_tf32(s.tf32);
   const std::string about_data = recipe.load();
   std::string metric;
   {  // whatever is wrong shows before the folder is touched

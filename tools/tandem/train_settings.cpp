@@ -36,6 +36,8 @@ void declare_training(Command& to, TrainSettings& s, const std::string& unit) {
   to.option("--accumulate", s.trainer.accumulate, integer(1), "micro-batches that a batch is cut into");
   to.option("--precision", s.precision, one_of({"f32", "bf16"}),
             "f32, or bf16: products in bf16; weights, sums and losses in f32");
+  to.flag("--tf32", s.tf32,
+          "products of f32 rounded to TF32, 10 bits of mantissa, where that is faster (cuda only)");
   to.option("--optimizer", s.optimizer, one_of({"adamw", "adam", "sgd"}), "adamw, adam or sgd");
   to.option("--lr", s.lr, non_negative(), "learning rate");
   to.option("--schedule", s.schedule, one_of({"constant", "cosine", "linear", "inverse_sqrt", "step"}),

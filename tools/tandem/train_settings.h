@@ -17,7 +17,7 @@ inline constexpr const char* kSettingsFile = "settings.toml";  // in a run folde
 // Every option with its default; a recipe replaces some of the defaults.
 struct TrainSettings {
   std::string run;
-  bool overwrite = false, resume = false, compare = false, profile = false, quiet = false;
+  bool overwrite = false, resume = false, compare = false, profile = false, quiet = false, tf32 = false;
   nn::TrainerOptions trainer{.epochs = 20, .clip_norm = 1};
   std::string plan = "stacked", precision = "f32", alpha_schedule = "constant", schedule = "cosine",
               optimizer = "adamw";
