@@ -11,12 +11,13 @@ struct Interrupted : Error {
   using Error::Error;
 };
 
-void add_data(Command& root);   // data NAME, data vocab
-void add_train(Command& root);  // train TASK
-void add_run(Command& root);    // eval, predict
-void add_text(Command& root);   // translate, summarize, generate, classify, similarity
-void add_score(Command& root);  // score bleu, chrf, rouge
-void add_ops(Command& root);    // ops, gradcheck
-void add_bench(Command& root);  // bench
+void add_data(Command& root);    // data NAME, data vocab
+void add_train(Command& root);   // train TASK
+void add_run(Command& root);     // eval, predict
+void add_text(Command& root);    // translate, summarize, generate, classify, similarity
+void add_score(Command& root);   // score bleu, chrf, rouge
+void add_ops(Command& root);     // ops, gradcheck
+void add_bench(Command& root);   // bench
+void add_doctor(Command& root);  // doctor
 
 }  // namespace tandem::command

@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
           "  tandem train vit --data fashion-mnist --limit 2000 --passes 2 --run runs/first\n"
           "\nEnvironment:\n"
           "  TANDEM_DEVICE_PATH          folders of further device modules, colons between",
-      .families = {add_data, add_train, add_run, add_text, add_score, add_ops, add_bench}};
+      .families = {add_data, add_train, add_run, add_text, add_score, add_ops, add_bench, add_doctor}};
   try {
     return line.run(argc, argv);
   } catch (const tandem::ConfigError& error) {  // an option of the right form with an impossible value
