@@ -163,7 +163,8 @@ void cuda() {
 void add_doctor(Command& root) {
   Command command = root.add("doctor", "what this machine has of what Tandem uses, and what is missing");
   command.run([] {
-    row("tandem", TANDEM_VERSION, std::filesystem::read_symlink("/proc/self/exe").string());
+    std::error_code ignored;  // a bare system may lack /proc
+    row("tandem", TANDEM_VERSION, std::filesystem::read_symlink("/proc/self/exe", ignored).string());
     row("system", fmt::format("glibc {}", gnu_get_libc_version()));
     processor();
     libraries();
