@@ -1,5 +1,7 @@
 #include "autograd/device.h"
 
+#include <chrono>
+
 namespace tandem {
 
 Backend* cpu_backend();  // autograd/cpu_allocator.cpp
@@ -25,6 +27,21 @@ Backend& backend(Device device) {
     raise<DeviceError>("device '{0}': no backend is loaded; load_device(\"{0}\") does that", name_of(device));
   return *found;
 }
+
+namespace {
+// Of a device whose work is done when the call that gave it returns.
+class ClockMark final : public Mark {
+ public:
+  double seconds_since(const Mark& earlier) const override {
+    return std::chrono::duration<double>(at_ - static_cast<const ClockMark&>(earlier).at_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
+};
+}  // namespace
+
+std::unique_ptr<Mark> Backend::mark() { return std::make_unique<ClockMark>(); }
 
 void Backend::begin_recording(const Recording*) {
   raise<DeviceError>("{}: it cannot record work", description());

@@ -46,6 +46,14 @@ class Recording {
   virtual void replay() = 0;
 };
 
+// A point in a device's work (Backend::mark).
+class Mark {
+ public:
+  virtual ~Mark() = default;
+  // How long the work between an earlier mark of the same device and this one took; waits until it is done.
+  virtual double seconds_since(const Mark& earlier) const = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -60,6 +68,10 @@ class Backend {
   // (autograd/pending_error.h). So does copy_to_host.
   virtual void synchronize() {}
   virtual std::string description() const = 0;  // for people: "NVIDIA H100, sm_90, 80 GB"
+
+  // A mark behind the work that was given until now, by which what follows can be timed. Null while a
+  // recording is made: no work is done then.
+  virtual std::unique_ptr<Mark> mark();
 
   // A copy that comes after the work that was given until now, and runs beside what is given later. What
   // reads it is given after await_uploads(). The host's memory may be changed when it returns.

@@ -1,22 +1,34 @@
 #include "autograd/profiler.h"
 
 #include <algorithm>
-#include <vector>
 
 namespace tandem {
 namespace {
 
 thread_local Profiler* active = nullptr;
 
+constexpr size_t kMostTimed = 4096;  // marks are resources of the device
+
 int64_t bytes_of(const Tensor& x) { return x.defined() ? x.numel() * x.passes() * size_of(x.dtype()) : 0; }
 
 }  // namespace
 
-Profiler::Profiler() : outer_(active) { active = this; }
+Profiler::Profiler(Device device) : backend_(backend(device)), outer_(active) { active = this; }
 Profiler::~Profiler() { active = outer_; }
 Profiler* Profiler::current() { return active; }
 
+void Profiler::settle() const {
+  for (const Timed& run : timed_) run.row->seconds += run.end->seconds_since(*run.start);
+  timed_.clear();
+}
+
+const std::map<std::string, Profiler::Row>& Profiler::rows() const {
+  settle();
+  return rows_;
+}
+
 std::string Profiler::table() const {
+  settle();
   std::vector<std::pair<std::string, Row>> rows(rows_.begin(), rows_.end());
   std::sort(rows.begin(), rows.end(), [](auto& a, auto& b) { return a.second.seconds > b.second.seconds; });
   double total = 0;
@@ -32,13 +44,19 @@ std::string Profiler::table() const {
 }
 
 void ProfileScope::start(const char* op, bool backward) {
+  if (profiler_->timed_.size() >= kMostTimed) profiler_->settle();
   row_ = &profiler_->rows_[backward ? std::string(op) + " (backward)" : op];
-  start_ = std::chrono::steady_clock::now();
+  start_ = profiler_->backend_.mark();
 }
 
-void ProfileScope::stop() {
+void ProfileScope::stop() noexcept {
   ++row_->calls;
-  row_->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  if (!start_) return;  // part of a recording
+  try {
+    if (auto end = profiler_->backend_.mark())
+      profiler_->timed_.push_back({row_, std::move(start_), std::move(end)});
+  } catch (const Error&) {  // of a device that has failed: whoever asks it next is told
+  }
 }
 
 void ProfileScope::add_bytes(const Tensors& inputs, const Tensor& output) {

@@ -1,9 +1,11 @@
-// Time and bytes per op, forward and backward, while a Profiler is in scope on this thread.
+// Time and bytes per op, forward and backward, while a Profiler is in scope on this thread. The time is the
+// device's: of the work that was given to it by the op, and what it idles before the next op's is given.
 #pragma once
 
-#include <chrono>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "autograd/tensor.h"
 
@@ -17,18 +19,26 @@ class Profiler {
     double seconds = 0;
   };
 
-  Profiler();
+  explicit Profiler(Device device = kCpu);
   ~Profiler();
   Profiler(const Profiler&) = delete;
   Profiler& operator=(const Profiler&) = delete;
 
-  const std::map<std::string, Row>& rows() const { return rows_; }
-  std::string table() const;  // aligned text, the slowest first
+  const std::map<std::string, Row>& rows() const;  // waits for the device
+  std::string table() const;                       // aligned text, the slowest first
   static Profiler* current();
 
  private:
   friend class ProfileScope;
-  std::map<std::string, Row> rows_;
+  struct Timed {  // a run of an op that the device may not have reached
+    Row* row;
+    std::unique_ptr<Mark> start, end;
+  };
+  void settle() const;
+
+  Backend& backend_;
+  mutable std::map<std::string, Row> rows_;
+  mutable std::vector<Timed> timed_;
   Profiler* outer_;
 };
 
@@ -50,12 +60,12 @@ class ProfileScope {
 
  private:
   void start(const char* op, bool backward);
-  void stop();
+  void stop() noexcept;
   void add_bytes(const Tensors& inputs, const Tensor& output);
 
   Profiler* profiler_;
   Profiler::Row* row_ = nullptr;
-  std::chrono::steady_clock::time_point start_;
+  std::unique_ptr<Mark> start_;
 };
 
 }  // namespace tandem

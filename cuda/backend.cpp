@@ -17,6 +17,33 @@ namespace {
 
 constexpr int kOldestArchitecture = 75;  // of the PTX that is in this module (cuda/meson.build)
 
+class Event {
+ public:
+  Event() { check(cudaEventCreate(&event_), "cudaEventCreate"); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  operator cudaEvent_t() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+class EventMark final : public Mark {
+ public:
+  EventMark() { check(cudaEventRecord(event_, stream()), "cudaEventRecord"); }
+  double seconds_since(const Mark& earlier) const override {
+    check(cudaEventSynchronize(event_), "cudaEventSynchronize");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, static_cast<const EventMark&>(earlier).event_, event_),
+          "cudaEventElapsedTime");
+    return static_cast<double>(milliseconds) / 1e3;
+  }
+
+ private:
+  Event event_;
+};
+
 class CudaBackend final : public Backend {
  public:
   void* allocate(int64_t bytes) override {
@@ -56,6 +83,12 @@ class CudaBackend final : public Backend {
   }
   std::unique_ptr<Recording> end_recording() override { return cuda::end_recording(); }
   void cancel_recording() noexcept override { cuda::cancel_recording(); }
+
+  std::unique_ptr<Mark> mark() override {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(stream(), &capture), "cudaStreamIsCapturing");
+    return capture == cudaStreamCaptureStatusNone ? std::make_unique<EventMark>() : nullptr;
+  }
 
   std::string description() const override {
     const cudaDeviceProp& p = properties();

@@ -1,9 +1,10 @@
-// The training steps that are timed: the same for `tandem bench` and beside other frameworks (peers/).
+// The training steps that `tandem bench` times. Models and data are on the device of the current InitScope.
 #pragma once
 
 #include "autograd/registry.h"
 #include "models/transformer/transformer.h"
 #include "models/vit/vit.h"
+#include "nn/init.h"
 #include "nn/optim/adam.h"
 #include "nn/train/step.h"
 
@@ -26,8 +27,16 @@ inline const models::TransformerConfig kTransformer{.vocab = 10000,
                                                     .dropout = 0.3};
 inline constexpr int64_t kImages = 64, kSentences = 128, kTokens = 32;  // of a batch; tokens on either side
 
+// N(0, 1). Numbers are drawn on the host: a large tensor repeats a million of them.
 inline Tensor normal(const Shape& shape, uint64_t seed, DType dtype = DType::f32) {
-  return SampleMaker(seed, dtype, kCpu).normal(shape);
+  SampleMaker make(seed, dtype, nn::InitScope::current().device);
+  const int64_t most = int64_t{1} << 20, n = shape.numel(), copies = (n + most - 1) / most;
+  if (n <= most) return make.normal(shape);
+  return make.normal({most}).expand({copies, most}).reshape({copies * most}).slice(0, 0, n).reshape(shape);
+}
+
+inline Tensor integers(const Shape& shape, uint64_t seed, int64_t low, int64_t high) {
+  return SampleMaker(seed, DType::f32, nn::InitScope::current().device).integers(shape, low, high);
 }
 
 // One optimizer step's forward and backward, and the update.
@@ -56,7 +65,7 @@ template <class Model, class Objective> struct TrainingStep {
 struct VitStep : TrainingStep<models::Vit, nn::Classification<models::Vit>> {
   VitStep(const models::VitConfig& config, int64_t batch)
       : TrainingStep(config, {{normal({batch, config.channels, config.image_size, config.image_size}, 4)},
-                              SampleMaker(5, DType::f32, kCpu).integers({batch}, 0, config.classes),
+                              integers({batch}, 5, 0, config.classes),
                               {},
                               batch}) {}
 };
@@ -79,9 +88,7 @@ struct TransformerStep : TrainingStep<models::Transformer, models::SequenceToSeq
 
  private:
   static data::Batch batch(int64_t vocab, int64_t sentences, int64_t tokens) {  // no padding
-    const auto ids = [&](uint64_t seed) {
-      return SampleMaker(seed, DType::f32, kCpu).integers({sentences, tokens}, 1, vocab);
-    };
+    const auto ids = [&](uint64_t seed) { return integers({sentences, tokens}, seed, 1, vocab); };
     return {{ids(6), ids(7)}, ids(8), {}, sentences};
   }
 };

@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "autograd/engine.h"
+#include "autograd/grad_mode.h"
 #include "autograd/parallel.h"
 #include "autograd/registry.h"
 #include "nn/io/files.h"
@@ -21,10 +21,13 @@ namespace {
 
 using bench::normal, bench::VitStep;
 
+// Where models and tensors are made, and whose time is taken.
+Device device() { return nn::InitScope::current().device; }
+
 struct Options {
   std::vector<std::string> what;
   int repeat = 7;
-  std::string json;
+  std::string json, device = "auto";
 };
 
 // What one run moves and computes, where that is known.
@@ -36,7 +39,7 @@ struct Measurement {
   std::string name;
   double median = 0, low = 0, high = 0;  // seconds
   Work work;
-  double peak_bytes = 0;     // of the CPU allocator, above what was there before
+  double peak_bytes = 0;     // of the device's allocator, above what was there before
   int64_t system_calls = 0;  // for memory, in all of the timed runs
 };
 
@@ -47,18 +50,19 @@ class Bench {
   // Times run() after two warm-up runs and prints its row.
   const Measurement& measure(const std::string& name, Work work, const std::function<void()>& run) {
     run(), run();
-    Backend& memory = backend(kCpu);
-    const int64_t before = memory.stats().in_use, calls = memory.stats().system_calls;
-    memory.reset_peak();
+    Backend& b = backend(device());
+    b.synchronize();
+    const int64_t before = b.stats().in_use, calls = b.stats().system_calls;
+    b.reset_peak();
     std::vector<double> seconds;
     for (int i = 0; i < repeat_; ++i) {
-      const auto start = std::chrono::steady_clock::now();
+      const auto start = b.mark();
       run();
-      seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      seconds.push_back(b.mark()->seconds_since(*start));
     }
     std::sort(seconds.begin(), seconds.end());
     rows_.push_back({name, seconds[seconds.size() / 2], seconds.front(), seconds.back(), work,
-                     static_cast<double>(memory.stats().peak - before), memory.stats().system_calls - calls});
+                     static_cast<double>(b.stats().peak - before), b.stats().system_calls - calls});
     print(rows_.back());
     return rows_.back();
   }
@@ -98,15 +102,24 @@ class Bench {
   std::vector<Measurement> rows_;
 };
 
+// A plain copy of f32: what any pass over memory takes.
+void copy(const Tensor& from, const Tensor& to) {
+  const NoGradGuard no_grad;
+  if (device() != kCpu) {
+    to.copy_(from);
+    return;
+  }
+  const int64_t n = from.passes() * from.numel();
+  parallel_for(n, 1 << 18, [&](int64_t b, int64_t e) {
+    std::memcpy(to.data<float>() + b, from.data<float>() + b, (e - b) * sizeof(float));
+  });
+}
+
 void ceilings(Bench& bench) {
   Bench::header("what this machine can do");
   const int64_t n = int64_t{64} << 20;
-  const Tensor from = ones({n}), to = zeros({n});
-  bench.measure("copy, 256 MB read and written", {8.0 * n}, [&] {
-    parallel_for(n, 1 << 18, [&](int64_t b, int64_t e) {
-      std::memcpy(to.data<float>() + b, from.data<float>() + b, (e - b) * sizeof(float));
-    });
-  });
+  const Tensor from = ones({n}, {.device = device()}), to = zeros_like(from);
+  bench.measure("copy, 256 MB read and written", {8.0 * n}, [&] { copy(from, to); });
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor a = normal({4096, 192}, 1, dtype), b = normal({192, 768}, 2, dtype);
     bench.measure(fmt::format("matmul {} 4096x192 @ 192x768", name_of(dtype)), {0, 2.0 * 4096 * 192 * 768},
@@ -120,16 +133,10 @@ void loss(Bench& bench) {
     const int64_t units = size.first, classes = size.second;
     const Tensor logits =
         stack_passes({normal({units, classes}, 1), normal({units, classes}, 2)}).requires_grad_();
-    const Tensor target = SampleMaker(3, DType::f32, kCpu).integers({units}, 0, classes);
-    const Tensor copy = empty_like(logits);
+    const Tensor target = bench::integers({units}, 3, 0, classes), copied = empty_like(logits);
     const double bytes = 2.0 * 2 * units * classes * sizeof(float);
-    const Measurement plain =
-        bench.measure(fmt::format("copy, {} units x {} classes", units, classes), {bytes}, [&] {
-          const int64_t n = 2 * units * classes;
-          parallel_for(n, 1 << 18, [&](int64_t b, int64_t e) {
-            std::memcpy(copy.data<float>() + b, logits.data<float>() + b, (e - b) * sizeof(float));
-          });
-        });
+    const Measurement plain = bench.measure(fmt::format("copy, {} units x {} classes", units, classes),
+                                            {bytes}, [&] { copy(logits, copied); });
     const Measurement fused =
         bench.measure(fmt::format("R-Drop loss, {} units x {} classes", units, classes), {bytes}, [&] {
           logits.grad() = Tensor();
@@ -154,7 +161,7 @@ void ops(Bench& bench) {
   both("gelu [8192,768]", {row_bytes}, normal({8192, 768}, 1), [](const Tensor& x) { return gelu(x); });
   both("softmax [8192,768]", {row_bytes}, normal({8192, 768}, 1),
        [](const Tensor& x) { return softmax(x, -1); });
-  const Tensor scale = ones({768}), shift = zeros({768});
+  const Tensor scale = ones({768}, {.device = device()}), shift = zeros_like(scale);
   both("layer_norm [8192,768]", {row_bytes}, normal({8192, 768}, 1),
        [&](const Tensor& x) { return layer_norm(x, {768}, scale, shift); });
   const Tensor w = normal({768, 192}, 2).requires_grad_();
@@ -169,7 +176,7 @@ void ops(Bench& bench) {
        });
   const Tensor tiny = normal({8}, 1).requires_grad_();
   bench.measure("x * x of 8 floats, 1000 times", {}, [&] {
-    const Tensor v = ones({8});
+    const Tensor v = ones_like(tiny);
     for (int i = 0; i < 1000; ++i) {
       tiny.grad() = Tensor();
       (tiny * tiny).backward(v);
@@ -268,10 +275,13 @@ void add_bench(Command& root) {
   command.argument("what", o->what, "any of: loss, ops, steps, growth (default: the first three)")
       .check(one_of({"loss", "ops", "steps", "growth"}));
   command.option("--repeat", o->repeat, integer(1, 100'000), "runs of each");
+  command.device(o->device);
   command.option("--json", o->json, anything(), "also write the measurements to this file");
   command.run([o] {
+    const nn::InitScope init({.device = load_device(o->device)});
     Bench bench(o->repeat);
-    fmt::print("{} threads; median of {} runs\n", num_threads(), o->repeat);
+    fmt::print("{}, {} threads; median of {} runs\n", backend(device()).description(), num_threads(),
+               o->repeat);
     auto wanted = [&](const char* name) {
       return (o->what.empty() && std::string_view(name) != "growth") ||
              std::find(o->what.begin(), o->what.end(), name) != o->what.end();

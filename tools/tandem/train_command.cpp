@@ -154,7 +154,7 @@ void train(Recipe& recipe, Command& command) {
   }
 
   const InterruptGuard guard;
-  const std::unique_ptr<Profiler> profiler = s.profile ? std::make_unique<Profiler>() : nullptr;
+  const std::unique_ptr<Profiler> profiler = s.profile ? std::make_unique<Profiler>(device) : nullptr;
   std::vector<Outcome> outcomes;
   if (s.compare) outcomes.push_back(Training(recipe, s.run + "/plain", 1, device).fit());
   outcomes.push_back(Training(recipe, s.compare ? s.run + "/rdrop" : s.run, s.trainer.passes, device).fit());

@@ -1,14 +1,20 @@
-// Our side of tools/bench/peers/run: reads the name of a case from each line of standard input, runs it once
-// and answers with the seconds it took. A case is built and warmed up when it is first named.
+// Our side of the comparisons with PyTorch (tools/bench/peers/run, tools/gpu/bench).
+//
+// Each line of standard input is a number of runs and a case with its sizes, as
+//   5 rdrop units=2048 classes=10152 precision=f32 kind=eager
+// which is run so often; the answer is the seconds of one run, by marks in the device's work. A case is built
+// and warmed up when it is first named, and kept until the line "drop". A case that fails is answered by
+// "error: ..." and ends the program.
 #include <fmt/format.h>
 
-#include <chrono>
 #include <functional>
 #include <iostream>
 #include <map>
+#include <sstream>
 
 #include "autograd/engine.h"
-#include "autograd/parallel.h"
+#include "models/transformer/language_model.h"
+#include "nn/train/trainer.h"
 #include "ops/ops.h"
 #include "tools/bench/workloads.h"
 
@@ -16,30 +22,175 @@ using namespace tandem;
 
 namespace {
 
+// The sizes of a case, by name.
+class Sizes {
+ public:
+  explicit Sizes(std::istream& line) {
+    for (std::string word; line >> word;) {
+      const size_t equals = word.find('=');
+      check<ConfigError>(equals != std::string::npos, "expected NAME=VALUE, got '{}'", word);
+      values_[word.substr(0, equals)] = word.substr(equals + 1);
+    }
+  }
+  const std::string& text(const std::string& name) const {
+    const auto found = values_.find(name);
+    check<ConfigError>(found != values_.end(), "expected a value for '{}'", name);
+    return found->second;
+  }
+  double number(const std::string& name) const { return std::stod(text(name)); }
+  int64_t operator[](const std::string& name) const { return std::stoll(text(name)); }
+  DType precision() const {
+    const std::string& name = text("precision");
+    check<ConfigError>(name == "f32" || name == "bf16", "precision: expected f32 or bf16, got '{}'", name);
+    return name == "f32" ? DType::f32 : DType::bf16;
+  }
+  // eager: every op of a step is given to the device; recorded: the whole step by one call (--cuda-graph).
+  bool recorded() const {
+    const std::string& kind = text("kind");
+    check<ConfigError>(kind == "eager" || kind == "recorded", "kind: expected eager or recorded, got '{}'",
+                       kind);
+    return kind == "recorded";
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+Device device() { return nn::InitScope::current().device; }
+
 using Case = std::function<void()>;
 
-Case loss(int64_t units, int64_t classes) {
-  const Tensor logits =
-      stack_passes({bench::normal({units, classes}, 1), bench::normal({units, classes}, 2)}).requires_grad_();
-  const Tensor target = SampleMaker(3, DType::f32, kCpu).integers({units}, 0, classes);
+// Steps of the trainer with m = 2, alpha = 1 and label smoothing 0.1, on a batch that is on the device
+// already.
+template <class Model, class Objective> struct Training {
+  template <class Config>
+  Training(const Config& config, data::Batch data, const Sizes& sizes)
+      : model(config),
+        objective(model),
+        optimizer(model.parameters()),
+        trainer(objective, optimizer,
+                {.passes = 2,
+                 .alpha = 1,
+                 .precision = sizes.precision(),
+                 .cuda_graph = sizes.recorded(),
+                 .label_smoothing = 0.1,
+                 .progress = false}),
+        batches{std::move(data)} {}
+
+  Model model;
+  Objective objective;
+  nn::AdamW optimizer;
+  nn::Trainer trainer;
+  std::vector<data::Batch> batches;
+};
+
+template <class Model, class Objective, class Config>
+Case training(const Config& config, data::Batch data, const Sizes& sizes) {
+  const auto t = std::make_shared<Training<Model, Objective>>(config, std::move(data), sizes);
+  return [t] { t->trainer.step(t->batches); };
+}
+
+Case vit(const Sizes& sizes) {
+  const models::VitConfig config{.image_size = sizes["image"],
+                                 .channels = 3,
+                                 .classes = sizes["classes"],
+                                 .patch_size = sizes["patch"],
+                                 .dim = sizes["dim"],
+                                 .depth = sizes["layers"],
+                                 .heads = sizes["heads"],
+                                 .mlp_dim = sizes["mlp"],
+                                 .dropout = sizes.number("dropout"),
+                                 .attention_dropout = sizes.number("attention_dropout")};
+  const int64_t batch = sizes["batch"];
+  return training<models::Vit, nn::Classification<models::Vit>>(
+      config,
+      {{bench::normal({batch, config.channels, config.image_size, config.image_size}, 4)},
+       bench::integers({batch}, 5, 0, config.classes),
+       {},
+       batch},
+      sizes);
+}
+
+Case transformer(const Sizes& sizes) {
+  const models::TransformerConfig config{.vocab = sizes["vocab"],
+                                         .dim = sizes["dim"],
+                                         .heads = sizes["heads"],
+                                         .mlp_dim = sizes["mlp"],
+                                         .encoder_layers = sizes["layers"],
+                                         .decoder_layers = sizes["layers"],
+                                         .max_positions = sizes["tokens"],
+                                         .dropout = sizes.number("dropout"),
+                                         .attention_dropout = sizes.number("attention_dropout")};
+  const auto ids = [&](uint64_t seed) {
+    return bench::integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
+  };
+  return training<models::Transformer, models::SequenceToSequence>(
+      config, {{ids(6), ids(7)}, ids(8), {}, sizes["batch"]}, sizes);
+}
+
+Case language_model(const Sizes& sizes) {
+  const models::LanguageModelConfig config{.vocab = sizes["vocab"],
+                                           .dim = sizes["dim"],
+                                           .heads = sizes["heads"],
+                                           .mlp_dim = sizes["mlp"],
+                                           .layers = sizes["layers"],
+                                           .max_positions = sizes["tokens"],
+                                           .dropout = sizes.number("dropout"),
+                                           .attention_dropout = sizes.number("attention_dropout")};
+  const auto ids = [&](uint64_t seed) {
+    return bench::integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
+  };
+  return training<models::LanguageModel, models::LanguageModeling>(
+      config, {{ids(6)}, ids(7), {}, sizes["batch"]}, sizes);
+}
+
+// The loss alone, value and gradient, of the logits of two passes.
+Case rdrop(const Sizes& sizes) {
+  const int64_t units = sizes["units"], classes = sizes["classes"];
+  const Tensor logits = stack_passes({bench::normal({units, classes}, 1, sizes.precision()),
+                                      bench::normal({units, classes}, 2, sizes.precision())})
+                            .requires_grad_();
+  const Tensor target = bench::integers({units}, 3, 0, classes);
   return [=] {
     logits.grad() = Tensor();
     rdrop_cross_entropy(logits, target, {.alpha = 1}).loss.backward();
   };
 }
 
-Case vit(DType precision) {
-  const auto step = std::make_shared<bench::VitStep>(bench::kVit, bench::kImages);
-  return [=] { step->run(2, nn::Plan::stacked, precision); };
+// Attention alone, forward and backward.
+Case attention_case(const Sizes& sizes) {
+  const Shape shape{sizes["batch"], sizes["heads"], sizes["tokens"], sizes["dim"]};
+  const auto leaf = [&](uint64_t seed) {
+    return bench::normal(shape, seed, sizes.precision()).requires_grad_();
+  };
+  const Tensor q = leaf(1), k = leaf(2), v = leaf(3);
+  const Tensor gradient = bench::normal(shape, 4, sizes.precision());
+  const AttentionOptions options{.causal = sizes["causal"] != 0,
+                                 .dropout = sizes.number("attention_dropout")};
+  return [=] {
+    for (const Tensor& x : {q, k, v}) x.grad() = Tensor();
+    const PassContext context({.seed = 1});
+    attention(q, k, v, options).backward(gradient);
+  };
 }
 
-Case transformer(DType precision) {
-  const auto step = std::make_shared<bench::TransformerStep>();
-  return [=] { step->run(2, nn::Plan::stacked, precision); };
+// What the device can do at all: a copy, a product.
+Case copy(const Sizes& sizes) {
+  const Tensor from = ones({sizes["bytes"] / 4}, {.device = device()}), to = empty_like(from);
+  return [=] {
+    const NoGradGuard no_grad;
+    to.copy_(from);
+  };
 }
 
-Case tiny() {
-  const Tensor x = bench::normal({8}, 1).requires_grad_(), v = ones({8});
+Case product(const Sizes& sizes) {
+  const Shape shape{sizes["size"], sizes["size"]};
+  const Tensor a = bench::normal(shape, 1, sizes.precision()), b = bench::normal(shape, 2, sizes.precision());
+  return [=] { matmul(a, b); };
+}
+
+Case tiny_op(const Sizes&) {
+  const Tensor x = bench::normal({8}, 1).requires_grad_(), v = ones({8}, {.device = device()});
   return [=] {
     for (int i = 0; i < 1000; ++i) {
       x.grad() = Tensor();
@@ -48,51 +199,68 @@ Case tiny() {
   };
 }
 
-// Forward and backward of the loss moves at least what a copy of its logits does: its floor.
-Case copy(int64_t units, int64_t classes) {
-  const Tensor from = bench::normal({2 * units, classes}, 1), to = empty_like(from);
-  return [=] {
-    parallel_for(from.numel(), 1 << 18, [&](int64_t b, int64_t e) {
-      std::copy(from.data<float>() + b, from.data<float>() + e, to.data<float>() + b);
-    });
-  };
-}
-
-// The rate that the step's floor is taken at.
-Case products(DType dtype) {
-  const Tensor a = bench::normal({4096, 192}, 1, dtype), b = bench::normal({192, 768}, 2, dtype);
-  return [=] { matmul(a, b); };
-}
-
-const std::map<std::string, std::function<Case()>> kCases = {
-    {"loss_10152", [] { return loss(2048, 10152); }},
-    {"loss_32768", [] { return loss(1024, 32768); }},
-    {"copy_10152", [] { return copy(2048, 10152); }},
-    {"copy_32768", [] { return copy(1024, 32768); }},
-    {"matmul_f32", [] { return products(DType::f32); }},
-    {"matmul_bf16", [] { return products(DType::bf16); }},
-    {"vit_f32", [] { return vit(DType::f32); }},
-    {"vit_bf16", [] { return vit(DType::bf16); }},
-    {"transformer_f32", [] { return transformer(DType::f32); }},
-    {"transformer_bf16", [] { return transformer(DType::bf16); }},
-    {"tiny", tiny},
+const std::map<std::string, Case (*)(const Sizes&)> kCases = {
+    {"vit", vit},         {"transformer", transformer},  {"lm", language_model},
+    {"rdrop", rdrop},     {"attention", attention_case}, {"copy", copy},
+    {"product", product}, {"tiny_op", tiny_op},
 };
+
+Case build(const std::string& text) {
+  std::istringstream line(text);
+  std::string name;
+  line >> name;
+  const auto found = kCases.find(name);
+  check<ConfigError>(found != kCases.end(), "unknown case '{}'", name);
+  Case run = found->second(Sizes(line));
+  for (int i = 0; i < 3; ++i) run();  // a step is recorded the second time, and replayed from then on
+  return run;
+}
+
+double seconds_of(const Case& run, int64_t runs) {
+  Backend& b = backend(device());
+  b.synchronize();
+  const auto start = b.mark();
+  for (int64_t i = 0; i < runs; ++i) run();
+  return b.mark()->seconds_since(*start) / static_cast<double>(runs);
+}
+
+void answer(const std::string& text) {
+  fmt::print("{}\n", text);
+  std::fflush(stdout);
+}
+
+void serve(const std::string& device_name) {
+  const nn::InitScope init({.device = load_device(device_name)});
+  std::map<std::string, Case> ready;
+  for (std::string text; std::getline(std::cin, text);) {
+    if (text == "drop") {
+      ready.clear();
+      backend(device()).release_cached();
+      answer("dropped");
+      continue;
+    }
+    std::istringstream line(text);
+    int64_t runs = 0;
+    check<ConfigError>(line >> runs && runs >= 1, "expected a number of runs and a case, got '{}'", text);
+    std::getline(line >> std::ws, text);
+    Case& run = ready[text];
+    if (!run) run = build(text);
+    answer(fmt::format("{}", seconds_of(run, runs)));
+  }
+}
 
 }  // namespace
 
-int main() {
-  std::map<std::string, Case> ready;
-  for (std::string name; std::getline(std::cin, name);) {
-    const auto found = kCases.find(name);
-    if (found == kCases.end()) {
-      fmt::print(stderr, "bench_peers: unknown case '{}'\n", name);
-      return 1;
-    }
-    Case& run = ready[name];
-    if (!run) run = found->second(), run(), run();
-    const auto start = std::chrono::steady_clock::now();
-    run();
-    fmt::print("{}\n", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    std::fflush(stdout);
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (!arguments.empty() && (arguments.size() != 2 || arguments[0] != "--device")) {
+    fmt::print(stderr, "usage: bench_peers [--device auto|cpu|cuda|cudasim]\n");
+    return 2;
+  }
+  try {
+    serve(arguments.empty() ? "cpu" : arguments[1]);
+  } catch (const std::exception& error) {
+    answer(fmt::format("error: {}", error.what()));
+    return 1;
   }
 }

@@ -1,10 +1,15 @@
-"""PyTorch's side of tools/bench/peers/run: the same work, of the same sizes, dropout on.
+"""PyTorch's side of the comparisons (tools/bench/peers/run, tools/gpu/bench): the same work, of the same sizes.
 
-Reads the name of a case from each line of standard input, runs it once and answers with the seconds it took.
-A case is built and warmed up (and compiled) when it is first named. The R-Drop loss is the one of the paper's
-code: cross-entropy of the repeated batch, and kl_div of the two halves' log_softmax both ways.
+  torch_side.py [cpu|cuda]
+
+Reads and answers the lines that tandem_side.cpp does. The kind of a case is eager, double (two forwards instead of a
+repeated batch), compile (torch.compile) or graph (torch.compile with mode "reduce-overhead", which is CUDA graphs).
+The R-Drop loss is that of the paper's code: cross-entropy of the repeated batch, and kl_div of the two halves'
+log_softmax both ways.
 """
+import gc
 import math
+import os
 import sys
 import time
 
@@ -12,7 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-torch.set_num_threads(int(sys.argv[1]))
+DEVICE = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cpu")
+CUDA = DEVICE.type == "cuda"
+if "OMP_NUM_THREADS" in os.environ:
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # f32 is f32, as in Tandem
 torch.manual_seed(0)
 
 
@@ -40,48 +49,66 @@ class Attention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))
 
 
-class VitBlock(nn.Module):
-    def __init__(self, dim, heads, hidden, p):
+class PreNormLayer(nn.Module):
+    def __init__(self, s, activation_dropout, causal):
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
-        self.attention = Attention(dim, heads, p)
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-        self.p = p
+        self.norm1, self.norm2 = nn.LayerNorm(s.dim, eps=1e-6), nn.LayerNorm(s.dim, eps=1e-6)
+        self.attention = Attention(s.dim, s.heads, s.attention_dropout)
+        self.fc1, self.fc2 = nn.Linear(s.dim, s.mlp), nn.Linear(s.mlp, s.dim)
+        self.p, self.activation_dropout, self.causal = s.dropout, activation_dropout, causal
 
     def forward(self, x):
         y = self.norm1(x)
-        x = x + F.dropout(self.attention(y, y), self.p)
-        y = F.dropout(F.gelu(self.fc1(self.norm2(x))), self.p)
+        x = x + F.dropout(self.attention(y, y, self.causal), self.p)
+        y = F.gelu(self.fc1(self.norm2(x)))
+        if self.activation_dropout:
+            y = F.dropout(y, self.activation_dropout)
         return x + F.dropout(self.fc2(y), self.p)
 
 
 class Vit(nn.Module):
-    def __init__(self, dim=192, depth=6, heads=3, hidden=768, p=0.1):
+    def __init__(self, s):
         super().__init__()
-        self.patches = nn.Conv2d(3, dim, 4, 4)
-        self.token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.positions = nn.Parameter(torch.randn(1, 65, dim) * 0.02)
-        self.blocks = nn.ModuleList(VitBlock(dim, heads, hidden, p) for _ in range(depth))
-        self.norm, self.head, self.p = nn.LayerNorm(dim, eps=1e-6), nn.Linear(dim, 10), p
+        self.patches = nn.Conv2d(3, s.dim, s.patch, s.patch)
+        self.token = nn.Parameter(torch.zeros(1, 1, s.dim))
+        self.positions = nn.Parameter(torch.randn(1, (s.image // s.patch) ** 2 + 1, s.dim) * 0.02)
+        self.layers = nn.ModuleList(PreNormLayer(s, s.dropout, False) for _ in range(s.layers))
+        self.norm, self.head, self.p = nn.LayerNorm(s.dim, eps=1e-6), nn.Linear(s.dim, s.classes), s.dropout
 
     def forward(self, x):
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = F.dropout(torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.positions, self.p)
-        for block in self.blocks:
-            x = block(x)
+        for layer in self.layers:
+            x = layer(x)
         return self.head(self.norm(x[:, 0]))
 
 
-class Layer(nn.Module):
-    """Post-norm encoder or decoder layer; no dropout on the attention's probabilities."""
-
-    def __init__(self, dim, heads, hidden, p, cross):
+class LanguageModel(nn.Module):
+    def __init__(self, s):
         super().__init__()
-        self.attention = Attention(dim, heads, 0)
-        self.cross = Attention(dim, heads, 0) if cross else None
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3 if cross else 2))
-        self.p = p
+        self.embedding = nn.Embedding(s.vocab, s.dim)
+        nn.init.normal_(self.embedding.weight, 0, s.dim**-0.5)
+        self.positions = nn.Parameter(torch.randn(s.tokens, s.dim) * 0.02)
+        self.layers = nn.ModuleList(PreNormLayer(s, 0, True) for _ in range(s.layers))
+        self.norm, self.p = nn.LayerNorm(s.dim, eps=1e-6), s.dropout
+
+    def forward(self, ids):
+        x = F.dropout(self.embedding(ids) + self.positions, self.p)
+        for layer in self.layers:
+            x = layer(x)
+        return F.linear(self.norm(x), self.embedding.weight)
+
+
+class PostNormLayer(nn.Module):
+    """Encoder or decoder layer."""
+
+    def __init__(self, s, cross):
+        super().__init__()
+        self.attention = Attention(s.dim, s.heads, s.attention_dropout)
+        self.cross = Attention(s.dim, s.heads, s.attention_dropout) if cross else None
+        self.fc1, self.fc2 = nn.Linear(s.dim, s.mlp), nn.Linear(s.mlp, s.dim)
+        self.norms = nn.ModuleList(nn.LayerNorm(s.dim) for _ in range(3 if cross else 2))
+        self.p = s.dropout
 
     def forward(self, x, memory=None):
         x = self.norms[0](x + F.dropout(self.attention(x, x, causal=memory is not None), self.p))
@@ -91,20 +118,21 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    def __init__(self, vocab=10000, dim=256, heads=4, hidden=1024, depth=3, p=0.3):
+    """No mask of padding, which Tandem's has: its batches have no padding either."""
+
+    def __init__(self, s):
         super().__init__()
-        self.embedding = nn.Embedding(vocab, dim, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, 0, dim**-0.5)
-        t, d = torch.arange(256.0)[:, None], torch.arange(0, dim, 2)
-        angle = t * torch.exp(-math.log(10000.0) * d / dim)
+        self.embedding = nn.Embedding(s.vocab, s.dim, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, 0, s.dim**-0.5)
+        t, d = torch.arange(float(s.tokens))[:, None], torch.arange(0, s.dim, 2)
+        angle = t * torch.exp(-math.log(10000.0) * d / s.dim)
         self.register_buffer("positions", torch.stack([angle.sin(), angle.cos()], -1).flatten(1))
-        self.encoder = nn.ModuleList(Layer(dim, heads, hidden, p, False) for _ in range(depth))
-        self.decoder = nn.ModuleList(Layer(dim, heads, hidden, p, True) for _ in range(depth))
-        self.dim, self.p = dim, p
+        self.encoder = nn.ModuleList(PostNormLayer(s, False) for _ in range(s.layers))
+        self.decoder = nn.ModuleList(PostNormLayer(s, True) for _ in range(s.layers))
+        self.dim, self.p = s.dim, s.dropout
 
     def embed(self, ids):
-        x = self.embedding(ids) * math.sqrt(self.dim) + self.positions[: ids.shape[1]]
-        return F.dropout(x, self.p)
+        return F.dropout(self.embedding(ids) * math.sqrt(self.dim) + self.positions, self.p)
 
     def forward(self, source, target):
         memory = self.embed(source)
@@ -116,21 +144,50 @@ class Transformer(nn.Module):
         return F.linear(x, self.embedding.weight)
 
 
-def training(model, inputs, target, kind):
-    """A step with AdamW. kind: eager, compile, bf16 (autocast), double (two forwards instead of a repeat)."""
+class Sizes:
+    """The sizes of a case as attributes."""
+
+    def __init__(self, words):
+        for word in words:
+            name, value = word.split("=")
+            if value.lstrip("-").isdigit():
+                value = int(value)
+            elif name.endswith("dropout"):
+                value = float(value)
+            setattr(self, name, value)
+        self.dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[self.precision]
+
+    def normal(self, *shape):
+        return torch.randn(*shape, device=DEVICE, dtype=self.dtype)
+
+    def ids(self, high, *shape, low=0):
+        return torch.randint(low, high, shape, device=DEVICE)
+
+    def autocast(self):
+        return torch.autocast(DEVICE.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def compiled(self, function):
+        if self.kind == "compile":
+            return torch.compile(function)
+        return torch.compile(function, mode="reduce-overhead") if self.kind == "graph" else function
+
+
+def training(s, model, inputs, target):
+    """A step with AdamW."""
+    model = model.to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     repeated = [torch.cat([x, x]) for x in inputs]
     target = target.flatten()
 
     def loss():
-        with torch.autocast("cpu", torch.bfloat16, enabled=kind == "bf16"):
-            if kind == "double":
+        with s.autocast():
+            if s.kind == "double":
                 logits = torch.cat([model(*inputs), model(*inputs)])
             else:
                 logits = model(*repeated)
             return rdrop_loss(logits.flatten(0, -2), target, 0.1)
 
-    run_loss = torch.compile(loss) if kind == "compile" else loss
+    run_loss = s.compiled(loss)
 
     def step():
         optimizer.zero_grad()
@@ -140,29 +197,63 @@ def training(model, inputs, target, kind):
     return step
 
 
-def vit(kind):
-    return training(Vit(), [torch.randn(64, 3, 32, 32)], torch.randint(10, (64,)), kind)
+def vit(s):
+    images = torch.randn(s.batch, 3, s.image, s.image, device=DEVICE)
+    return training(s, Vit(s), [images], s.ids(s.classes, s.batch))
 
 
-def transformer(kind):
-    ids = [torch.randint(1, 10000, (128, 32)) for _ in range(3)]
-    return training(Transformer(), ids[:2], ids[2], kind)
+def transformer(s):
+    source, words, target = (s.ids(s.vocab, s.batch, s.tokens, low=1) for _ in range(3))
+    return training(s, Transformer(s), [source, words], target)
 
 
-def loss(units, classes, kind):
-    logits = torch.randn(2 * units, classes, requires_grad=True)
-    target = torch.randint(classes, (units,))
-    function = torch.compile(rdrop_loss) if kind == "compile" else rdrop_loss
+def lm(s):
+    ids, target = (s.ids(s.vocab, s.batch, s.tokens, low=1) for _ in range(2))
+    return training(s, LanguageModel(s), [ids], target)
+
+
+def rdrop(s):
+    logits = s.normal(2 * s.units, s.classes).requires_grad_()
+    target = s.ids(s.classes, s.units)
+
+    def loss():
+        with s.autocast():
+            return rdrop_loss(logits, target, 0.0)
+
+    run_loss = s.compiled(loss)
 
     def run():
         logits.grad = None
-        function(logits, target, 0.0).backward()
+        run_loss().backward()
 
     return run
 
 
-def tiny(_):
-    x, v = torch.randn(8, requires_grad=True), torch.ones(8)
+def attention(s):
+    q, k, v = (s.normal(s.batch, s.heads, s.tokens, s.dim).requires_grad_() for _ in range(3))
+    gradient = s.normal(s.batch, s.heads, s.tokens, s.dim)
+
+    def run():
+        q.grad = k.grad = v.grad = None
+        F.scaled_dot_product_attention(q, k, v, dropout_p=s.attention_dropout,
+                                       is_causal=bool(s.causal)).backward(gradient)
+
+    return run
+
+
+def copy(s):
+    x = torch.ones(s.bytes // 4, device=DEVICE)
+    y = torch.empty_like(x)
+    return lambda: y.copy_(x)
+
+
+def product(s):
+    a, b = s.normal(s.size, s.size), s.normal(s.size, s.size)
+    return lambda: a @ b
+
+
+def tiny_op(_):
+    x, v = torch.randn(8, device=DEVICE, requires_grad=True), torch.ones(8, device=DEVICE)
 
     def run():
         for _ in range(1000):
@@ -172,21 +263,55 @@ def tiny(_):
     return run
 
 
-def make(name):
-    case, kind = name.split()
-    if case.startswith("loss_"):
-        classes = int(case[5:])
-        return loss({10152: 2048, 32768: 1024}[classes], classes, kind)
-    return {"vit": vit, "transformer": transformer, "tiny": tiny}[case](kind)
+CASES = {f.__name__: f for f in (vit, transformer, lm, rdrop, attention, copy, product, tiny_op)}
 
 
-ready = {}
-for line in sys.stdin:
-    name = line.strip()
-    if name not in ready:
-        ready[name] = make(name)
-        for _ in range(3 if name.endswith("compile") else 2):
-            ready[name]()
-    start = time.perf_counter()
-    ready[name]()
-    print(time.perf_counter() - start, flush=True)
+def build(text):
+    name, *sizes = text.split()
+    s = Sizes(sizes)
+    run = CASES[name](s)
+    for _ in range(6 if s.kind == "graph" else 3):  # a graph is recorded in the second or third run
+        run()
+    return run
+
+
+def seconds_of(run, runs):
+    if not CUDA:
+        start = time.perf_counter()
+        for _ in range(runs):
+            run()
+        return (time.perf_counter() - start) / runs
+    torch.cuda.synchronize()
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    for _ in range(runs):
+        run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3 / runs
+
+
+def main():
+    ready = {}
+    for line in sys.stdin:
+        line = line.strip()
+        if line == "drop":
+            ready.clear()
+            torch.compiler.reset()
+            gc.collect()
+            if CUDA:
+                torch.cuda.empty_cache()
+            print("dropped", flush=True)
+            continue
+        runs, text = line.split(" ", 1)
+        try:
+            if text not in ready:
+                ready[text] = build(text)
+            print(seconds_of(ready[text], int(runs)), flush=True)
+        except Exception as error:
+            print("error:", type(error).__name__, str(error).strip().split("\n")[0], flush=True)
+            raise
+
+
+if __name__ == "__main__":
+    main()
