@@ -58,6 +58,11 @@ class Sizes {
 
 Device device() { return nn::InitScope::current().device; }
 
+// Ids and labels come from the host, as in training: which of them count is read there.
+Tensor host_integers(const Shape& shape, uint64_t seed, int64_t low, int64_t high) {
+  return SampleMaker(seed, DType::f32, kCpu).integers(shape, low, high);
+}
+
 using Case = std::function<void()>;
 
 // Steps of the trainer with m = 2, alpha = 1 and label smoothing 0.1, on a batch that is on the device
@@ -105,7 +110,7 @@ Case vit(const Sizes& sizes) {
   return training<models::Vit, nn::Classification<models::Vit>>(
       config,
       {{bench::normal({batch, config.channels, config.image_size, config.image_size}, 4)},
-       bench::integers({batch}, 5, 0, config.classes),
+       host_integers({batch}, 5, 0, config.classes),
        {},
        batch},
       sizes);
@@ -122,7 +127,7 @@ Case transformer(const Sizes& sizes) {
                                          .dropout = sizes.number("dropout"),
                                          .attention_dropout = sizes.number("attention_dropout")};
   const auto ids = [&](uint64_t seed) {
-    return bench::integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
+    return host_integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
   };
   return training<models::Transformer, models::SequenceToSequence>(
       config, {{ids(6), ids(7)}, ids(8), {}, sizes["batch"]}, sizes);
@@ -138,7 +143,7 @@ Case language_model(const Sizes& sizes) {
                                            .dropout = sizes.number("dropout"),
                                            .attention_dropout = sizes.number("attention_dropout")};
   const auto ids = [&](uint64_t seed) {
-    return bench::integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
+    return host_integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
   };
   return training<models::LanguageModel, models::LanguageModeling>(
       config, {{ids(6)}, ids(7), {}, sizes["batch"]}, sizes);
@@ -157,20 +162,20 @@ Case rdrop(const Sizes& sizes) {
   };
 }
 
-// Attention alone, forward and backward.
+// Attention alone, forward and backward, of heads that lie as layers have them.
 Case attention_case(const Sizes& sizes) {
-  const Shape shape{sizes["batch"], sizes["heads"], sizes["tokens"], sizes["dim"]};
-  const auto leaf = [&](uint64_t seed) {
-    return bench::normal(shape, seed, sizes.precision()).requires_grad_();
+  const auto heads = [&](uint64_t seed) {
+    return bench::normal({sizes["batch"], sizes["tokens"], sizes["heads"], sizes["dim"]}, seed,
+                         sizes.precision());
   };
-  const Tensor q = leaf(1), k = leaf(2), v = leaf(3);
-  const Tensor gradient = bench::normal(shape, 4, sizes.precision());
+  const Tensor q = heads(1).requires_grad_(), k = heads(2).requires_grad_(), v = heads(3).requires_grad_();
+  const Tensor gradient = heads(4).transpose(1, 2);
   const AttentionOptions options{.causal = sizes["causal"] != 0,
                                  .dropout = sizes.number("attention_dropout")};
   return [=] {
     for (const Tensor& x : {q, k, v}) x.grad() = Tensor();
     const PassContext context({.seed = 1});
-    attention(q, k, v, options).backward(gradient);
+    attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), options).backward(gradient);
   };
 }
 

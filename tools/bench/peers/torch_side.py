@@ -230,13 +230,16 @@ def rdrop(s):
 
 
 def attention(s):
-    q, k, v = (s.normal(s.batch, s.heads, s.tokens, s.dim).requires_grad_() for _ in range(3))
-    gradient = s.normal(s.batch, s.heads, s.tokens, s.dim)
+    def heads():
+        return s.normal(s.batch, s.tokens, s.heads, s.dim)
+
+    q, k, v = (heads().requires_grad_() for _ in range(3))
+    gradient = heads().transpose(1, 2)
 
     def run():
         q.grad = k.grad = v.grad = None
-        F.scaled_dot_product_attention(q, k, v, dropout_p=s.attention_dropout,
-                                       is_causal=bool(s.causal)).backward(gradient)
+        F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
+                                       dropout_p=s.attention_dropout, is_causal=bool(s.causal)).backward(gradient)
 
     return run
 
