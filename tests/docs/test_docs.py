@@ -58,7 +58,7 @@ def made_by(file):
 
 def check_path(file, word):
     """A word that can only be a path of this tree, with NAME, * and {a,b} for what varies."""
-    if not re.fullmatch(r"[\w.{},*/-]+", word) or word.startswith("build") or Path(word).stem in made_by(file):
+    if not re.fullmatch(r"[\w.{},*/-]+", word) or word.startswith(("build", "/")) or Path(word).stem in made_by(file):
         return
     parts = re.split(r"\{([^}]*)\}", word.rstrip("/").replace("NAME", "*"))
     words = ["".join(w) for w in product(*[p.split(",") if i % 2 else [p] for i, p in enumerate(parts)])]
