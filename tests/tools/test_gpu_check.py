@@ -6,6 +6,7 @@
 import fnmatch
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,9 +121,18 @@ def test_failures_say_what_failed():
 def test_holes_and_missing_programs():
     stub("tandem", "echo 'no: softsign cuda bf16: no kernel'; echo '106 ops'")
     _, pieces, _ = check("--only", "ops", status=1)
-    expect_piece(pieces["ops"], status="FAILED", why="it says so", line="no: softsign cuda bf16: no kernel")
+    expect_piece(pieces["ops"], status="FAILED", why="by its output", line="no: softsign cuda bf16: no kernel")
     _, pieces, _ = check("--only", "op suite: layout")
     expect_piece(pieces["op suite: layout"], status="skipped", why="no test_ops")
+
+
+def test_a_package_finds_its_own_programs():
+    stub("tandem", "echo '106 ops'")
+    shutil.copytree(CHECK.parent, "root/gpu")
+    subprocess.run(["root/gpu/check", "--only", "ops", "--out", "out"], check=True, capture_output=True, timeout=20)
+    report, pieces = result()
+    expect(report["programs"] == os.path.realpath("root"), report["programs"])
+    expect_piece(pieces["ops"], status="ok", line="106 ops")
 
 
 TRAIN = """import pathlib, struct, sys
