@@ -12,7 +12,7 @@
 
 using namespace tandem;
 using namespace tandem::detail;
-using testing::device, testing::Simulator, testing::simulator_or_message;
+using testing::device, testing::rounding_of_epilogue, testing::Simulator, testing::simulator_or_message;
 
 namespace {
 
@@ -65,7 +65,7 @@ void check_case(std::mt19937& random, const Case& t) {
   INFO("a ", name_of(t.in), ", c ", name_of(t.out), ", ", t.batch, " x [", t.m, ",", t.k, ",", t.n,
        "], orders ", orders, ", bias ", t.with_bias, ", epilogue ", epilogue, ", accumulate ", t.accumulate);
   // In bf16 the bias is rounded, too, and a step before the last may be.
-  CHECK(error_of(random, t, on_device, 1.0 / 128) <= 1.0);
+  CHECK(error_of(random, t, on_device, 1.0 / 128) <= rounding_of_epilogue(t.epilogue));
 }
 
 }  // namespace
@@ -215,7 +215,8 @@ void check_by_products(DType in, DType out, int64_t m, int64_t k, int64_t n, Ord
           size += std::abs(*a.at(0, i, p) * *b.at(0, p, j));
         }
         CHECK(std::abs(z.read(0, i, j) - sum) <= unit * size);
-        CHECK(std::abs(c.read(0, i, j) - activate(epilogue, sum)) <= unit * size);
+        CHECK(std::abs(c.read(0, i, j) - activate(epilogue, sum)) <=
+              rounding_of_epilogue(epilogue) * unit * size);
       }
   }
   device_kernel<MatmulArgs>(
