@@ -1,5 +1,6 @@
 // What the engine stands on: the allocator and the thread pool.
 #include <atomic>
+#include <chrono>
 #include <concepts>
 #include <thread>
 
@@ -183,6 +184,14 @@ TEST_CASE("every error is an Error and a std::runtime_error") {
   CHECK(is_error(AutogradError("text")));
   CHECK(is_error(IoError("text")));
   CHECK(is_error(ConfigError("text")));
+}
+
+TEST_CASE("a mark says how long the work since an earlier one took") {
+  const auto start = backend(kCpu).mark();
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const auto middle = backend(kCpu).mark(), end = backend(kCpu).mark();
+  CHECK(middle->seconds_since(*start) >= 0.005);
+  CHECK(end->seconds_since(*start) >= middle->seconds_since(*start));
 }
 
 TEST_CASE("devices have names; a device without a backend is a DeviceError") {
