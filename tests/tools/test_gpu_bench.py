@@ -63,7 +63,9 @@ def test_simulated(build):
 def test_package():
     for folder in ("package/gpu", "package/bin", "modules"):
         os.makedirs(folder)
-    script = shutil.copy(BENCH, "package/gpu/bench")
+    for file in BENCH.parent.glob("bench*"):
+        shutil.copy(file, "package/gpu")
+    script = "package/gpu/bench"
     Path("modules/torch.py").write_text("class version: cuda = '13.0'\n__version__ = '2.11'\n")
     stand_in(Path("package/bin/bench_peers"), 0.001, {"lm": "error: no memory"})
     stand_in(Path("package/gpu/torch_side.py"), 0.002, {"rdrop.*f32": "crash", "transformer.*f32": "silence"})
