@@ -120,6 +120,7 @@ def test_wrong_command_lines():
     fails("eval", status=USAGE, says="run is required")
     fails("bench", "--repeat", "0", status=USAGE, says="--repeat: expected an integer of at least 1")
     fails("bench", "speed", status=USAGE, says="expected one of loss, ops, steps, growth")
+    fails("bench", "--device", "tpu", status=USAGE, says="--device: expected auto, cpu")
 
 
 def test_values_out_of_range():
@@ -135,7 +136,7 @@ def test_values_out_of_range():
             ("threads", "100000", "at most"), ("clip-norm", "nan", ">= 0"), ("warmup", "-1", "at least 0"),
             ("plan", "parallel", "stacked, sequential, replay, got 'parallel'"), ("preset", "huge", "b16"),
             ("model", "lstm", "vit, cnn"), ("schedule", "foo", "cosine"), ("alpha-schedule", "foo", "warmup"),
-            ("optimizer", "foo", "adamw"), ("device", "tpu", "auto, cpu or cuda"),
+            ("optimizer", "foo", "adamw"), ("device", "tpu", "auto, cpu, cuda or cuda:N"),
             ("limit", "55", "at most 54"), ("valid", "60", "fewer than the 60"), ("run", "", "expected a name"),
             ("dropout-from", "1", "below the depth 1")):
         train_fails("--" + option, value, says=["--" + option, says])
