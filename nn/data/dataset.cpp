@@ -1,6 +1,7 @@
 #include "nn/data/dataset.h"
 
 #include <numeric>
+#include <utility>
 
 #include "autograd/error.h"
 #include "autograd/noise.h"
@@ -31,7 +32,9 @@ template <class Move> Batch moved(const Batch& batch, Move move) {
 }  // namespace
 
 Batch Batch::to(Device device) const {
-  return moved(*this, [&](const Tensor& x) { return x.to(device); });
+  Batch result = moved(*this, [&](const Tensor& x) { return x.to(device); });
+  if (const auto finish = std::exchange(result.finish, {})) finish(result.inputs);
+  return result;
 }
 
 Batch Batch::upload(Device device) const {

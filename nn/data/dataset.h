@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -14,9 +15,11 @@ struct Batch {
   Tensor target;     // i64 labels, or floating values
   Tensor valid;      // bool in the shape of target, true where a unit counts; undefined: all do
   int64_t size = 0;  // samples
+  // What is left to do to the inputs where they are used, or empty: bytes of images become numbers.
+  std::function<void(Tensors& inputs)> finish = {};
 
-  Batch to(Device device) const;  // tensors that are there already are shared
-  // The same without waiting for the device: to be read after backend(device).await_uploads() only.
+  Batch to(Device device) const;  // finished; tensors that are there already are shared
+  // Without waiting for the device, and not finished: to() is called after backend(device).await_uploads().
   Batch upload(Device device) const;
 };
 
@@ -27,6 +30,7 @@ struct BatchContext {
   uint64_t seed = 0;
   uint64_t step = 0;
   uint64_t sample_offset = 0;
+  bool for_device = false;  // images may stay bytes until Batch::to: fewer to copy, less for the host to do
 };
 
 using Indices = std::vector<int64_t>;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/grad_mode.h"
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "nn/data/fashion_mnist.h"
+#include "ops/arithmetic.h"
 
 namespace tandem::data {
 
@@ -50,6 +52,32 @@ ImageDataset::ImageDataset(ImageSet images, Normalization normalization, Augment
 
 ImageDataset::ImageDataset(ImageSet images) : ImageDataset(images, measure_normalization(images)) {}
 
+namespace {
+
+// A pixel p of a channel becomes shift + scale p.
+struct PixelScale {
+  std::vector<float> scale, shift;
+};
+PixelScale pixel_scale(const Normalization& normalization) {
+  PixelScale result;
+  for (size_t c = 0; c < normalization.mean.size(); ++c) {
+    result.scale.push_back(static_cast<float>(1 / (255 * normalization.stddev[c])));
+    result.shift.push_back(static_cast<float>(-normalization.mean[c] / normalization.stddev[c]));
+  }
+  return result;
+}
+
+// u8 [B, C, H, W] there becomes f32.
+void normalise(const PixelScale& pixels, Tensor& x) {
+  const NoGradGuard no_grad;
+  const auto channels = [&](const std::vector<float>& values) {
+    return from_values(values, {x.size(1), 1, 1}).to(x.device());
+  };
+  x = x.to(DType::f32) * channels(pixels.scale) + channels(pixels.shift);
+}
+
+}  // namespace
+
 Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
   const int64_t n = static_cast<int64_t>(indices.size()), C = images_.channels, H = images_.height,
                 W = images_.width;
@@ -57,9 +85,9 @@ Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& 
     check<ValueError>(i >= 0 && i < images_.count, "batch: index {} of {} images", i, images_.count);
   Batch batch;
   batch.size = n;
-  const Tensor x = empty({n, C, H, W});
+  const Tensor x = empty({n, C, H, W}, {context.for_device ? DType::u8 : DType::f32});
   batch.target = empty({n}, {DType::i64});
-  float* out = x.data<float>();
+  const PixelScale pixels = pixel_scale(normalization_);
   int64_t* labels = batch.target.data<int64_t>();
   const NoiseKey key =
       noise_key(context.seed, context.step, site_hash("augmentation"), 0, Purpose::augmentation);
@@ -76,20 +104,27 @@ Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& 
       }
       for (int64_t c = 0; c < C; ++c) {
         const uint8_t* source = images_.pixels.data() + (indices[i] * C + c) * H * W;
-        float* target = out + (i * C + c) * H * W;
-        const auto scale = static_cast<float>(1 / (255 * normalization_.stddev[c]));
-        const auto shift = static_cast<float>(-normalization_.mean[c] / normalization_.stddev[c]);
-        for (int64_t y = 0; y < H; ++y) {
-          for (int64_t k = 0; k < W; ++k) {
-            const int64_t sy = y + dy, sx = (flip ? W - 1 - k : k) + dx;
-            const bool inside = sy >= 0 && sy < H && sx >= 0 && sx < W;
-            target[y * W + k] = shift + scale * (inside ? source[sy * W + sx] : 0);
+        const auto copy = [&]<class T>(T* target, auto value) {
+          for (int64_t y = 0; y < H; ++y) {
+            for (int64_t k = 0; k < W; ++k) {
+              const int64_t sy = y + dy, sx = (flip ? W - 1 - k : k) + dx;
+              const bool inside = sy >= 0 && sy < H && sx >= 0 && sx < W;
+              target[y * W + k] = value(inside ? source[sy * W + sx] : uint8_t{0});
+            }
           }
+        };
+        const int64_t begin_of_plane = (i * C + c) * H * W;
+        if (context.for_device) {
+          copy(x.data<uint8_t>() + begin_of_plane, [](uint8_t pixel) { return pixel; });
+        } else {
+          copy(x.data<float>() + begin_of_plane, [scale = pixels.scale[c], shift = pixels.shift[c]](
+                                                     uint8_t pixel) { return shift + scale * pixel; });
         }
       }
     }
   });
   batch.inputs = {x};
+  if (context.for_device) batch.finish = [pixels](Tensors& inputs) { normalise(pixels, inputs[0]); };
   return batch;
 }
 

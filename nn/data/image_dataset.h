@@ -28,7 +28,8 @@ class ImageDataset final : public Dataset {
   explicit ImageDataset(ImageSet images);  // normalised by its own mean and deviation
 
   int64_t size() const override { return images_.count; }
-  // inputs {f32 [B, C, H, W]}, target i64 [B]. ValueError for an index outside of [0, size()).
+  // inputs {f32 [B, C, H, W]}, target i64 [B]; for a device {u8 [B, C, H, W]}, normalised by Batch::to.
+  // ValueError for an index outside of [0, size()).
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
 
   const ImageSet& images() const { return images_; }

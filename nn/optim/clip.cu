@@ -1,4 +1,7 @@
 // The norm of all gradients: sums of squares of chunks, in f64, which one block adds in their order.
+#include <limits>
+
+#include "cuda/pending_error.h"
 #include "nn/optim/tensors.cuh"
 
 namespace tandem::nn {
@@ -35,12 +38,14 @@ template <class T> __global__ void __launch_bounds__(cuda::kThreads) square_sums
 
 constexpr int kNormThreads = 1024;
 
-__global__ void __launch_bounds__(kNormThreads) norm_kernel(NormOfSums a) {
+// What a kernel before found wrong in its data makes the norm NaN, so that no update follows.
+__global__ void __launch_bounds__(kNormThreads) norm_kernel(NormOfSums a, const PendingError* error) {
   double total = 0;
   for (int64_t i = threadIdx.x; i < a.count; i += kNormThreads) total += a.sums[i];
   total = cuda::block_sum<kNormThreads>(total);
   if (threadIdx.x != 0) return;
-  const double norm = sqrt(total), factor = a.max_norm / (norm + 1e-6);
+  const double norm = error->raise ? std::numeric_limits<double>::quiet_NaN() : sqrt(total);
+  const double factor = a.max_norm / (norm + 1e-6);
   a.norm[0] = norm;
   a.norm[1] = factor >= 1 ? 1 : factor;
 }
@@ -67,7 +72,7 @@ template <class T> void launch_scale(const ScaleGradients<T>& args) {
   cuda::launch<scale_kernel<T>>("clip_grad_norm", cuda::blocks_for(args.tensors.chunks), args);
 }
 void launch_norm(const NormOfSums& args) {
-  cuda::launch<norm_kernel>("grad_norm", cuda::Grid{1, kNormThreads}, args);
+  cuda::launch<norm_kernel>("grad_norm", cuda::Grid{1, kNormThreads}, args, cuda::pending_error());
 }
 
 const RegisterKernels registered{[] {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <unordered_set>
+#include <utility>
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
@@ -81,6 +82,7 @@ void Optimizer::step(const Tensor& norm) {
   const bool recording = recorded_scalars() != nullptr;
   std::vector<Active> on_cpu, on_device[2];
   for (Slot& slot : slots_) {
+    slot.counted = false;
     if (recording) slot.recorded = slot.parameter.grad().defined();
     if (!slot.parameter.grad().defined()) continue;
     check<AutogradError>(!recording || !slot.state.empty() || state_names_.empty(),
@@ -100,7 +102,7 @@ void Optimizer::step_on_cpu(const std::vector<Active>& active) {
   std::vector<int64_t> starts;  // of each one in the sweep over all elements
   int64_t total = 0;
   for (const auto& [slot, gradient] : active) {
-    ++slot->steps;
+    slot->count();
     starts.push_back(total);
     total += slot->parameter.numel();
   }
@@ -136,7 +138,7 @@ void Optimizer::step_on_device(const std::vector<Active>& active, TensorTable& t
   update_on_device({table.rows(std::move(rows), on.device()), on, lr_, steps,
                     norm.defined() ? norm.device_data<double>() : nullptr});
   for (const Active& one : active) {
-    if (!recording) ++one.slot->steps;
+    if (!recording) one.slot->count();
     one.slot->parameter.bump_version();
   }
 }
@@ -145,10 +147,15 @@ void Optimizer::update_on_device(const DeviceUpdate& update) const { missing_ker
 
 void Optimizer::replayed() {
   for (Slot& slot : slots_) {
+    slot.counted = false;
     if (!slot.recorded) continue;
-    ++slot.steps;
+    slot.count();
     slot.parameter.bump_version();
   }
+}
+
+void Optimizer::take_back() {
+  for (Slot& slot : slots_) slot.steps -= std::exchange(slot.counted, false);
 }
 
 StateDict Optimizer::state_dict() const {

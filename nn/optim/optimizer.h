@@ -38,6 +38,8 @@ class Optimizer {
   // replay would make its state anew.
   void step(const Tensor& norm = {});
   void replayed();
+  // The last step changed nothing, as its norm was not finite: it does not count.
+  void take_back();
   void zero_grad();  // gradients become undefined
 
   double lr() const { return lr_; }
@@ -61,6 +63,8 @@ class Optimizer {
     int64_t steps = 0;      // updates so far, the current one included
     Tensors state;          // one for each state name, once there was an update
     bool recorded = false;  // updated by the step that was recorded last
+    bool counted = false;   // `steps` has the last step
+    void count() { ++steps, counted = true; }
   };
   // `name` opens error messages; state_names are the tensors kept for each parameter. ConfigError for rates
   // that are negative or not finite and for a parameter that is listed twice; AutogradError for a tensor

@@ -1,8 +1,10 @@
 #include "nn/train/evaluate.h"
 
 #include <chrono>
+#include <optional>
 
 #include "autograd/error.h"
+#include "nn/train/step.h"
 
 namespace tandem::nn {
 
@@ -13,13 +15,23 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
   const Device device = objective.module().device();
   Metrics result;
   int64_t units = 0, correct = 0;
+  bool deferred = false;
+  std::optional<LossParts> before;  // of the batch before: read when a device has been given the next one
+  const auto add = [&] {
+    if (!before) return;
+    const LossParts parts = deferred ? read(*before) : *before;
+    result.ce += parts.ce, correct += parts.correct;
+  };
   for (const data::Indices& indices : dataset.ordered_batches(batch_size)) {
-    const data::Batch host = dataset.batch(indices, {}), batch = host.to(device);
-    const LossParts parts = objective.loss(objective.forward(batch), batch, {.alpha = 0, .divisor = 1}, 1);
-    result.ce += parts.ce;
-    correct += parts.correct;
+    const data::Batch host = dataset.batch(indices, {.for_device = device != kCpu}), batch = host.to(device);
     units += objective.valid_units(host);
+    const LossParts parts =
+        objective.loss(objective.forward(batch), batch, {.alpha = 0, .divisor = 1, .deferred = deferred}, 1);
+    add();
+    if (!before) deferred = can_be_deferred(parts);
+    before = parts;
   }
+  add();
   check<ValueError>(units > 0, "evaluate: no unit of the data set counts towards the loss");
   result.ce /= units;
   result.loss = result.ce;

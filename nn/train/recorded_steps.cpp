@@ -4,8 +4,6 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/step_scalars.h"
-#include "ops/arithmetic.h"
-#include "ops/comparison.h"
 
 namespace tandem::nn {
 
@@ -15,8 +13,7 @@ constexpr int kMostRecordings = 32;
 struct RecordedSteps::Recorded {
   StepBatches batches;  // the memory that replays read; empty until the step is recorded
   std::unique_ptr<Recording> work;
-  std::vector<LossParts> parts;
-  Tensor norm;        // of the gradients, f64 []
+  Update update;
   Tensors gradients;  // of the parameters after a replay
 };
 
@@ -56,15 +53,6 @@ StepBatches clone(const StepBatches& batches) {
   return result;
 }
 
-// Folds the step's statistics into the running ones, which stay as they are where the norm is not finite.
-void commit_statistics_if_finite(Module& module, const Tensor& norm) {
-  const NamedTensors buffers = module.named_buffers(), before = nn::clone(buffers);
-  module.commit_statistics();
-  const Tensor finite = eq(norm - norm, 0).select(0, 0);
-  for (size_t i = 0; i < buffers.size(); ++i)
-    buffers[i].tensor.copy_(where(finite, buffers[i].tensor, before[i].tensor));
-}
-
 }  // namespace
 
 RecordedSteps::RecordedSteps(Objective& objective, Optimizer& optimizer, double clip_norm)
@@ -77,8 +65,8 @@ void RecordedSteps::upload(const StepScalars& scalars) {
   backend(scalars_.device()).copy_from_host(scalars_.device_raw(), &scalars, sizeof scalars);
 }
 
-std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const StepOptions& options,
-                                             double lr) {
+std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const StepOptions& options,
+                                           double lr) {
   const auto [entry, is_new] = known_.try_emplace(signature(batches, options));
   if (is_new || (!entry->second && recordings_ == kMostRecordings)) return {};
   const StepScalars scalars{.seed = options.seed,
@@ -99,14 +87,6 @@ std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const S
   Recorded& recorded = *entry->second;
   copy(batches, recorded.batches);
   recorded.work->replay();
-  std::vector<LossParts> parts = recorded.parts;
-  for (LossParts& part : parts) {
-    const LossSums sums = read_loss_sums(part.device_sums);  // waits for the step
-    part.ce = sums.ce, part.kl = sums.kl, part.valid = sums.valid, part.correct = sums.correct;
-  }
-  const StepResult result = step_result(objective_, parts, batches.units, options);
-  check_finite_loss(result, options.step);
-  check_finite_norm(recorded.norm.to_vector<double>()[0], options.step);
   const Tensors parameters = objective_.module().parameters();
   for (size_t i = 0; i < parameters.size(); ++i) {
     parameters[i].grad() = recorded.gradients[i];
@@ -114,13 +94,14 @@ std::optional<StepResult> RecordedSteps::run(const StepBatches& batches, const S
   }
   optimizer_.set_lr(lr);
   optimizer_.replayed();
-  return result;
+  Update update = recorded.update;
+  update.units = batches.units, update.options = options;
+  return update;
 }
 
 void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const StepScalars& values) {
   Backend& backend = tandem::backend(scalars_.device());
   const Tensors parameters = objective_.module().parameters();
-  optimizer_.zero_grad();
   // Invalidate cached casts of weights, so that the recording makes its own.
   for (const Tensor& parameter : parameters) parameter.bump_version();
   const RecordedScalars scope(static_cast<const StepScalars*>(scalars_.device_raw()), values);
@@ -128,16 +109,10 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
   relative.sample_offset = 0;  // relative to the step's, which kernels add (PassOptions::sample_offset)
   backend.begin_recording(latest_ ? latest_->work.get() : nullptr);  // the two never run at the same time
   try {
-    recorded.parts = backward(objective_, recorded.batches, relative);
-    for (const LossParts& part : recorded.parts)
+    recorded.update =
+        begin_update(objective_, optimizer_, gradient_norm_, clip_norm_, recorded.batches, relative, true);
+    for (const LossParts& part : recorded.update.parts)
       check<DeviceError>(part.device_sums.defined(), "its loss leaves no device_sums to read (LossParts)");
-    recorded.norm = clip_norm_ > 0 ? gradient_norm_.clip_tensor(parameters, clip_norm_)
-                                   : gradient_norm_.norm_tensor(parameters);
-    const NoGradGuard no_grad;
-    for (const LossParts& part : recorded.parts)  // not finite where the loss is not
-      recorded.norm = recorded.norm + (part.loss - part.loss).to(DType::f64);
-    optimizer_.step(recorded.norm);
-    commit_statistics_if_finite(objective_.module(), recorded.norm);
     recorded.work = backend.end_recording();
   } catch (const OutOfMemoryError&) {
     backend.cancel_recording();

@@ -12,9 +12,7 @@
 #include <string>
 
 #include "autograd/step_scalars.h"
-#include "nn/optim/clip.h"
-#include "nn/optim/optimizer.h"
-#include "nn/train/step.h"
+#include "nn/train/update.h"
 
 namespace tandem::nn {
 
@@ -24,11 +22,11 @@ class RecordedSteps {
   RecordedSteps(Objective& objective, Optimizer& optimizer, double clip_norm);
   ~RecordedSteps();
 
-  // Runs the whole step, weights included, by replaying its recording, which is made the second time that
-  // steps of these shapes and passes come. Empty the first time (plans and workspaces cannot be made during
-  // capture), and for further shapes once 32 recordings exist: the caller then runs the step itself.
-  // ValueError as of Trainer::fit, DeviceError for a step that cannot be recorded.
-  std::optional<StepResult> run(const StepBatches& batches, const StepOptions& options, double lr);
+  // Gives the device the whole step, weights included, by replaying its recording, which is made the second
+  // time that steps of these shapes and passes come; finish_update waits for it. Empty the first time (plans
+  // and workspaces cannot be made during capture), and for further shapes once 32 recordings exist: the
+  // caller then runs the step itself. DeviceError for a step that cannot be recorded.
+  std::optional<Update> begin(const StepBatches& batches, const StepOptions& options, double lr);
 
  private:
   struct Recorded;

@@ -67,12 +67,13 @@ namespace {
 class MicroBatch {
  public:
   MicroBatch(Objective& objective, const data::Batch& batch, const StepOptions& options,
-             uint64_t sample_offset, double divisor)
+             uint64_t sample_offset, double divisor, bool deferred)
       : objective_(objective),
         batch_(batch),
         options_(options),
         sample_offset_(sample_offset),
-        divisor_(divisor) {}
+        divisor_(divisor),
+        deferred_(deferred) {}
 
   LossParts backward() {
     switch (options_.plan) {
@@ -103,10 +104,12 @@ class MicroBatch {
   }
 
   LossParts loss(const Tensor& output) {
-    return objective_.loss(
-        output, batch_,
-        {.alpha = options_.alpha, .label_smoothing = options_.label_smoothing, .divisor = divisor_},
-        options_.passes);
+    return objective_.loss(output, batch_,
+                           {.alpha = options_.alpha,
+                            .label_smoothing = options_.label_smoothing,
+                            .divisor = divisor_,
+                            .deferred = deferred_},
+                           options_.passes);
   }
 
   LossParts stacked() {
@@ -144,6 +147,7 @@ class MicroBatch {
   const StepOptions& options_;
   uint64_t sample_offset_;
   double divisor_;
+  bool deferred_;
 };
 
 }  // namespace
@@ -157,8 +161,8 @@ StepBatches upload(const Objective& objective, Device device, const std::vector<
   return result;
 }
 
-std::vector<LossParts> backward(Objective& objective, const StepBatches& batches,
-                                const StepOptions& options) {
+std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options,
+                                bool deferred) {
   check_step_options(options);
   check<ValueError>(batches.units > 0, "step {}: no unit of the batch counts towards the loss", options.step);
   std::vector<LossParts> parts;
@@ -167,10 +171,23 @@ std::vector<LossParts> backward(Objective& objective, const StepBatches& batches
   for (const data::Batch& micro_batch : batches.micro_batches) {
     const data::Batch batch = micro_batch.to(device);
     parts.push_back(
-        MicroBatch(objective, batch, options, sample_offset, static_cast<double>(batches.units)).backward());
+        MicroBatch(objective, batch, options, sample_offset, static_cast<double>(batches.units), deferred)
+            .backward());
     sample_offset += batch.size;
   }
   return parts;
+}
+
+LossParts read(LossParts parts) {
+  const LossSums sums = read_loss_sums(parts.device_sums);
+  parts.ce = sums.ce, parts.kl = sums.kl, parts.valid = sums.valid, parts.correct = sums.correct;
+  return parts;
+}
+
+bool can_be_deferred(const LossParts& parts) {
+  if (!parts.device_sums.defined()) return false;
+  const LossParts there = read(parts);
+  return parts.ce == there.ce && parts.kl == there.kl && parts.correct == there.correct;
 }
 
 StepResult step_result(const Objective& objective, const std::vector<LossParts>& parts, int64_t units,

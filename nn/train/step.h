@@ -63,8 +63,14 @@ StepResult accumulate_gradients(Objective& objective, const StepBatches& batches
 StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
                                 const StepOptions& options);
 
-// Its two halves: the loss of each micro-batch after its backward, and the means over the step.
-std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options);
+// Its two halves: the loss of each micro-batch after its backward (RDropOptions::deferred), and the means
+// over the step.
+std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options,
+                                bool deferred = false);
+// Whether the numbers are those of device_sums, so that another batch's can be deferred: not so where an
+// objective adds losses up.
+bool can_be_deferred(const LossParts& parts);
+LossParts read(LossParts parts);  // of a deferred loss: waits for the device, errors as of read_loss_sums
 StepResult step_result(const Objective& objective, const std::vector<LossParts>& parts, int64_t units,
                        const StepOptions& options);
 

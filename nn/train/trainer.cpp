@@ -174,11 +174,13 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
   StepBatches next = load(train, batches.front(), state_->step);
   for (size_t i = 0; i < batches.size(); ++i) {
     backend(device).await_uploads();
-    const StepBatches batch = std::move(next);
-    // The device copies the next batch while it works on this one.
-    if (i + 1 < batches.size()) next = load(train, batches[i + 1], state_->step + 1);
     const double alpha = alpha_now();
-    const StepResult result = step(batch);
+    const Update update = begin(next);
+    // While a device works on this step, the host makes the next batch.
+    StepBatches following;
+    if (i + 1 < batches.size()) following = load(train, batches[i + 1], state_->step + 1);
+    const StepResult result = finish(update);
+    next = std::move(following);
     const Metrics now{.epoch = state_->epoch,
                       .step = state_->step,
                       .loss = result.loss,
@@ -273,6 +275,7 @@ void Trainer::try_average(const data::Dataset& valid) {
 
 // The micro-batches of a step of these samples, on their way to the device.
 StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indices, int64_t step) const {
+  const Device device = objective_.module().device();
   const int64_t micro = (std::ssize(indices) + options_.accumulate - 1) / options_.accumulate;
   std::vector<data::Batch> parts;
   for (size_t begin = 0; begin < indices.size(); begin += micro) {
@@ -281,41 +284,37 @@ StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indic
         train.batch(std::span(indices).subspan(begin, count), {.training = true,
                                                                .seed = options_.seed,
                                                                .step = static_cast<uint64_t>(step),
-                                                               .sample_offset = begin}));
+                                                               .sample_offset = begin,
+                                                               .for_device = device != kCpu}));
   }
-  return upload(objective_, objective_.module().device(), parts);
+  return upload(objective_, device, parts);
 }
 
 StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
   const Device device = objective_.module().device();
   const StepBatches batches = upload(objective_, device, micro_batches);
   backend(device).await_uploads();
-  return step(batches);
+  return finish(begin(batches));
 }
 
-StepResult Trainer::step(const StepBatches& batches) {
+Update Trainer::begin(const StepBatches& batches) {
   objective_.module().train();
   objective_.module().discard_statistics();  // of a step that failed
   const double lr = base_lr_ * options_.schedule(state_->step + 1);
-  std::optional<StepResult> result;
-  if (recorded_) result = recorded_->run(batches, step_options(), lr);
-  if (!result) result = run_step(batches, lr);
-  ++state_->step;
-  return *result;
+  const StepOptions options = step_options();
+  if (recorded_) {
+    if (std::optional<Update> update = recorded_->begin(batches, options, lr)) return *update;
+  }
+  optimizer_.set_lr(lr);
+  return begin_update(objective_, optimizer_, gradient_norm_, options_.clip_norm, batches, options,
+                      defers_.value_or(false));
 }
 
-StepResult Trainer::run_step(const StepBatches& batches, double lr) {
-  optimizer_.zero_grad();
-  const StepOptions options = step_options();
-  const StepResult result = accumulate_gradients(objective_, batches, options);
-  check_finite_loss(result, options.step);
-  const Tensors parameters = objective_.module().parameters();
-  const double norm = options_.clip_norm > 0 ? gradient_norm_.clip(parameters, options_.clip_norm, true)
-                                             : gradient_norm_.norm(parameters);
-  check_finite_norm(norm, options.step);
-  optimizer_.set_lr(lr);
-  optimizer_.step();
-  objective_.module().commit_statistics();
+StepResult Trainer::finish(const Update& update) {
+  const StepResult result = finish_update(objective_, optimizer_, update);
+  if (!defers_ && !update.deferred)
+    defers_ = std::all_of(update.parts.begin(), update.parts.end(), can_be_deferred);
+  ++state_->step;
   return result;
 }
 

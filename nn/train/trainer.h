@@ -16,11 +16,9 @@
 #include <string>
 #include <vector>
 
-#include "nn/optim/clip.h"
-#include "nn/optim/optimizer.h"
 #include "nn/optim/schedule.h"
 #include "nn/train/evaluate.h"
-#include "nn/train/step.h"
+#include "nn/train/update.h"
 
 namespace tandem::nn {
 
@@ -127,8 +125,8 @@ class Trainer {
   void try_average(const data::Dataset& valid);
 
   StepBatches load(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
-  StepResult step(const StepBatches& batches);
-  StepResult run_step(const StepBatches& batches, double lr);
+  Update begin(const StepBatches& batches);
+  StepResult finish(const Update& update);
   StepOptions step_options() const;
   double alpha_now() const;
   bool better(const Metrics& a, const Metrics& b) const;
@@ -142,6 +140,7 @@ class Trainer {
   std::unique_ptr<State> state_;
   GradientNorm gradient_norm_;
   std::unique_ptr<RecordedSteps> recorded_;
+  std::optional<bool> defers_;  // whether steps are read after they were given to a device; told by the first
 };
 
 }  // namespace tandem::nn

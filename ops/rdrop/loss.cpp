@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <string_view>
 
 #include "autograd/kernel.h"
@@ -107,6 +108,8 @@ LossParts LossSum::finish(const Tensor& loss) const {
   if (!run_on_device(loss, work)) {
     sums.correct *= inputs_.copies;
     loss.fill_(sums.ce + problem_.alpha / 2 * sums.kl);
+  } else if (inputs_.options.deferred) {
+    sums.ce = sums.kl = std::numeric_limits<double>::quiet_NaN();
   } else if (!recorded_scalars()) {
     sums = read_loss_sums(device_sums_);
   }

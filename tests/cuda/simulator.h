@@ -15,6 +15,7 @@ struct Simulator {
   decltype(&cudasim_break_device) break_device;
   decltype(&cudasim_reset_reports) reset_reports;
   decltype(&cudasim_check_all_kernels) check_all_kernels;
+  decltype(&cudasim_waits) waits;
   decltype(&cudasim_products_run) products_run;
   decltype(&cudasim_dnn_executions) dnn_executions;
   decltype(&cudasim_dnn_fuses_bias) dnn_fuses_bias;
@@ -30,6 +31,7 @@ inline const Simulator* simulator() {
     find(s.break_device, "cudasim_break_device");
     find(s.reset_reports, "cudasim_reset_reports");
     find(s.check_all_kernels, "cudasim_check_all_kernels");
+    find(s.waits, "cudasim_waits");
     find(s.products_run, "cudasim_products_run");
     find(s.dnn_executions, "cudasim_dnn_executions");
     find(s.dnn_fuses_bias, "cudasim_dnn_fuses_bias");

@@ -75,6 +75,9 @@ void reset_reports();
 // test's end.
 std::vector<std::string> live_allocations();
 
+// How often the host has waited for a stream, an event or the device since the program started.
+uint64_t waits();
+
 // ---- kernels ---------------------------------------------------------------------------------------------
 
 // Parses every kernel of every loaded module now rather than at its first launch. Throws std::runtime_error

@@ -57,6 +57,7 @@ void cudasim_break_device() {
   options().print = print;
 }
 
+uint64_t cudasim_waits() { return waits(); }
 int64_t cudasim_products_run(int epilogue) { return products_run(epilogue); }
 uint64_t cudasim_dnn_executions() { return dnn_executions(); }
 void cudasim_dnn_fuses_bias(int on) { dnn_fuses_bias() = on != 0; }

@@ -24,6 +24,8 @@ const char* cudasim_check_all_kernels(size_t* kernels);
 // Files a report without printing it: the device fails from here on, until cudasim_reset_reports.
 void cudasim_break_device(void);
 
+// How often the host has waited for a stream, an event or the device since the program started.
+uint64_t cudasim_waits(void);
 // Products of cuBLASLt with this epilogue since the program started; 0: those of cuBLAS.
 int64_t cudasim_products_run(int epilogue);
 // Plans of cuDNN that were run.

@@ -24,6 +24,8 @@ struct CUgraphExec_st {
 
 namespace {
 
+uint64_t waited = 0;
+
 double now() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
@@ -76,6 +78,11 @@ unsigned long long captures = 0;
 
 }  // namespace
 
+uint64_t cudasim::waits() {
+  const Lock lock(device_mutex());
+  return waited;
+}
+
 extern "C" {
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority) {
@@ -115,6 +122,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock(device_mutex());
+  ++waited;
   const Checked c = check(stream);
   if (c.error != cudaSuccess) return c.error;
   if (c.queue->capture != nullptr) return refuse_in_capture(*c.queue);
@@ -124,6 +132,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 cudaError_t cudaDeviceSynchronize() {
   const Lock lock(device_mutex());
+  ++waited;
   if (const cudaError_t error = missing_device()) return error;
   if (const cudaError_t error = forbidden_in_capture()) return error;
   synchronise_device();
@@ -244,6 +253,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(device_mutex());
+  ++waited;
   if (event == nullptr) return failed(cudaErrorInvalidResourceHandle);
   if (event->capture != nullptr) return failed(cudaErrorCapturedEvent);
   if (event->recorded.first != nullptr) drain(*event->recorded.first, event->recorded.second);

@@ -1,0 +1,32 @@
+// A whole optimizer step in two halves: what a device is given, and what the host then waits for. Between
+// them the host has time for other work, for instance the next batch.
+#pragma once
+
+#include <vector>
+
+#include "nn/optim/clip.h"
+#include "nn/optim/optimizer.h"
+#include "nn/train/step.h"
+
+namespace tandem::nn {
+
+// A step that was begun, maybe not done.
+struct Update {
+  std::vector<LossParts> parts;  // of the micro-batches
+  Tensor norm = {};              // f64 [2]: of the gradients; not finite where a loss is not, either
+  int64_t units = 0;
+  StepOptions options;
+  bool deferred = false;  // the numbers of the parts are on the device
+};
+
+// Forward and backward of all passes, clipping (clip_norm 0: none), the optimizer and running statistics.
+// Weights, optimizer state and statistics change only where loss and gradients are finite. Where `deferred`,
+// nothing waits for a device, unless the objective does.
+Update begin_update(Objective& objective, Optimizer& optimizer, GradientNorm& gradient_norm, double clip_norm,
+                    const StepBatches& batches, const StepOptions& options, bool deferred);
+
+// Waits for it. ValueError naming the step when its loss or gradient is not finite; the optimizer then counts
+// no step.
+StepResult finish_update(const Objective& objective, Optimizer& optimizer, const Update& update);
+
+}  // namespace tandem::nn
