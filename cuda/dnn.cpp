@@ -123,11 +123,6 @@ Sizes sizes_of(RowsSize s, double eps = 0) { return {"x [{},{}]", {s.rows, s.col
 Sizes sizes_of(MapsSize s, double eps = 0) {
   return {"x [{},{},{},{}]", {s.n, s.channels, s.h, s.w, bits_of(eps)}};
 }
-Sizes sizes_of(const PoolShape& s, Pool pool) {
-  return {"x [{},{},{},{}], windows {}x{}, stride {}x{}, padding {}x{}",
-          {s.maps.n, s.maps.channels, s.maps.h, s.maps.w, s.window[0], s.window[1], s.stride[0], s.stride[1],
-           s.padding[0], s.padding[1], static_cast<int64_t>(pool)}};
-}
 Sizes sizes_of(const AttentionShape& s, std::initializer_list<AttentionShape::Strides> all) {
   Sizes sizes{"{}x{} heads of {} queries and {} keys, dim {}, {} of values, causal {}",
               {s.batch, s.heads, s.queries, s.keys, s.dim, s.value_dim, s.causal, bits_of(s.scale)}};
@@ -210,18 +205,6 @@ bool dnn_batch_norm_backward(MapsSize s, DType dtype, const void* x, const void*
                                 {"batch norm's gradient", dtype, sizes_of(s)},
                                 [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); }, x, dy, weight,
                                 mean, rstd, dweight, dbias, dx);
-}
-
-bool dnn_pool_forward(const PoolShape& s, DType dtype, Pool pool, const void* x, void* y) {
-  return run(
-      {"pooling", dtype, sizes_of(s, pool)}, [&](DnnGraph& graph) { pool_forward(graph, s, dtype, pool); }, x,
-      y);
-}
-
-bool dnn_pool_backward(const PoolShape& s, DType dtype, Pool pool, const void* dy, void* dx) {
-  return run(
-      {"pooling's gradient", dtype, sizes_of(s, pool)},
-      [&](DnnGraph& graph) { pool_backward(graph, s, dtype, pool); }, dy, dx);
 }
 
 bool dnn_attention_forward(const AttentionShape& s, const void* q, const void* k, const void* v, void* out,

@@ -3,10 +3,10 @@
 // Plans are made once per problem, type and alignment. DeviceError naming the op, the call and the sizes for
 // whatever else goes wrong.
 //
-// What it does not do, apart from what the library itself declines: max pooling for a backward (its gradient
-// does not say which of equal values it goes to, and our own derivatives need the winners), norms of f64,
-// attention of other types than bf16 or with a head dimension that 8 does not divide, or with a mask, or with
-// dropout (its random numbers cannot be ours).
+// What it does not do, apart from what the library itself declines: norms of f64 or of memory that is not
+// aligned to 16 bytes (its kernels fail there, and take the device with them), attention of other types than
+// bf16 or with a head dimension that 8 does not divide, or with a mask, or with dropout (its random numbers
+// cannot be ours). Pools are our own kernels': they wait for memory, and need no plan.
 //
 // For tests, TANDEM_CUDNN in the environment, read at every call: `never` gives the library nothing, `always`
 // also the norms that are too small to pay.
@@ -38,9 +38,6 @@ bool dnn_batch_norm_forward(MapsSize size, DType dtype, double eps, const void* 
                             const float* bias, void* y, float* mean, float* rstd);
 bool dnn_batch_norm_backward(MapsSize size, DType dtype, const void* x, const void* dy, const float* weight,
                              const float* mean, const float* rstd, void* dx, float* dweight, float* dbias);
-
-bool dnn_pool_forward(const PoolShape& shape, DType dtype, Pool pool, const void* x, void* y);
-bool dnn_pool_backward(const PoolShape& shape, DType dtype, Pool pool, const void* dy, void* dx);  // averages
 
 // bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes; 2^24 scores or
 // more, since every shape costs 1 to 3 s of compilation, as of the norms. log_sums, the logarithms of the

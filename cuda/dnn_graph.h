@@ -38,9 +38,6 @@ constexpr auto dnn_attribute(cudnnReduceTensorOp_t) { return CUDNN_TYPE_REDUCTIO
 constexpr auto dnn_attribute(cudnnBackendHeurMode_t) { return CUDNN_TYPE_HEUR_MODE; }
 constexpr auto dnn_attribute(cudnnBackendNormMode_t) { return CUDNN_TYPE_NORM_MODE; }
 constexpr auto dnn_attribute(cudnnBackendNormFwdPhase_t) { return CUDNN_TYPE_NORM_FWD_PHASE; }
-constexpr auto dnn_attribute(cudnnResampleMode_t) { return CUDNN_TYPE_RESAMPLE_MODE; }
-constexpr auto dnn_attribute(cudnnPaddingMode_t) { return CUDNN_TYPE_PADDING_MODE; }
-constexpr auto dnn_attribute(cudnnFraction_t) { return CUDNN_TYPE_FRACTION; }
 
 // An owned backend descriptor.
 class DnnDescriptor {

@@ -192,46 +192,4 @@ void batch_norm_backward(DnnGraph& graph, MapsSize size, DType dtype) {
   norm_backward(graph, of_maps(size, dtype));
 }
 
-// ---- pooling
-
-namespace {
-
-Ref resample(DnnGraph& graph, const PoolShape& s, DType dtype, Pool pool) {
-  auto fractions = [](const std::array<int64_t, 2>& pair) {
-    return std::vector<cudnnFraction_t>{{pair[0], 1}, {pair[1], 1}};
-  };
-  DnnDescriptor d(CUDNN_BACKEND_RESAMPLE_DESCRIPTOR);
-  d.set(CUDNN_ATTR_RESAMPLE_MODE, pool == Pool::average ? CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING
-                                                        : CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING)
-      .set(CUDNN_ATTR_RESAMPLE_COMP_TYPE, sum_type(dtype))
-      .set(CUDNN_ATTR_RESAMPLE_PADDING_MODE, CUDNN_ZERO_PAD)
-      .set(CUDNN_ATTR_RESAMPLE_SPATIAL_DIMS, int64_t{2})
-      .set(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, fractions(s.window))
-      .set(CUDNN_ATTR_RESAMPLE_STRIDES, fractions(s.stride))
-      .set(CUDNN_ATTR_RESAMPLE_PRE_PADDINGS, fractions(s.padding))
-      .set(CUDNN_ATTR_RESAMPLE_POST_PADDINGS, fractions(s.padding))
-      .finalize("resample");
-  return graph.keep(std::move(d));
-}
-Dims maps(const PoolShape& s) { return {s.maps.n, s.maps.channels, s.maps.h, s.maps.w}; }
-Dims windows(const PoolShape& s) { return {s.maps.n, s.maps.channels, s.out(0), s.out(1)}; }
-
-}  // namespace
-
-void pool_forward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool) {
-  DnnDescriptor d(CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR);
-  d.set(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC, resample(graph, shape, dtype, pool))
-      .set(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC, graph.tensor(dnn_type(dtype), maps(shape)))
-      .set(CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC, graph.tensor(dnn_type(dtype), windows(shape)));
-  graph.add(std::move(d));
-}
-
-void pool_backward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool) {
-  DnnDescriptor d(CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR);
-  d.set(CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC, resample(graph, shape, dtype, pool))
-      .set(CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC, graph.tensor(dnn_type(dtype), windows(shape)))
-      .set(CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC, graph.tensor(dnn_type(dtype), maps(shape)));
-  graph.add(std::move(d));
-}
-
 }  // namespace tandem::cuda

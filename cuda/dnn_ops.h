@@ -27,9 +27,6 @@ bool batch_norm_supported(MapsSize size, DType dtype);
 void batch_norm_forward(DnnGraph& graph, MapsSize size, DType dtype, double eps);
 void batch_norm_backward(DnnGraph& graph, MapsSize size, DType dtype);
 
-void pool_forward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool);   // x, y
-void pool_backward(DnnGraph& graph, const PoolShape& shape, DType dtype, Pool pool);  // dy, dx
-
 // Of bf16.
 void attention_forward(DnnGraph& graph, const AttentionShape& shape);  // q, k, v, out, log_sums
 // q, k, v, out, dout, log_sums, dq, dk, dv; then, for the graph's own use, row_sums [batch, heads, queries].

@@ -16,16 +16,6 @@ struct MapsSize {
   int64_t n, channels, h, w;
 };
 
-// Windows of height x width over maps; pairs are {height, width}.
-struct PoolShape {
-  MapsSize maps;
-  std::array<int64_t, 2> window, stride, padding;
-  int64_t out(int axis) const {
-    return ((axis ? maps.w : maps.h) + 2 * padding[axis] - window[axis]) / stride[axis] + 1;
-  }
-};
-enum class Pool { average, average_inside };  // average_inside: zeros of the padding do not count
-
 // softmax(scale q k^T) v. Strides of [batch, heads, rows, columns] in elements, columns dense.
 struct AttentionShape {
   int64_t batch, heads, queries, keys, dim, value_dim;

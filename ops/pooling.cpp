@@ -53,7 +53,7 @@ Shape with_map(Shape shape, int64_t h, int64_t w) {
 // The maps, or windows, of x: of any leading dimensions and passes.
 PoolMaps maps_of(const Tensor& x, const PoolWindows& windows) {
   const int64_t size = x.size(-1) * x.size(-2);
-  return {windows, x.dtype(), size ? x.numel() / size * x.passes() : 0, x.dim() > 2 ? x.size(-3) : 1};
+  return {windows, x.dtype(), size ? x.numel() / size * x.passes() : 0};
 }
 
 // Calls body(map) for every map.

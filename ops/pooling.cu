@@ -1,8 +1,7 @@
-// Pooling. Means of sliding windows by cuDNN where it has a kernel; the rest here: one thread for an element
-// of what is written, which gathers in a fixed order, or one warp where windows are large.
+// Pooling: one thread for an element of what is written, which gathers in a fixed order, or one warp where
+// windows are large.
 #include "autograd/dispatch.h"
 #include "cuda/divisor.cuh"
-#include "cuda/dnn.h"
 #include "cuda/reduce.cuh"
 #include "ops/pooling_kernel.h"
 
@@ -145,22 +144,7 @@ int64_t elements_of(const PoolMaps& all) { return all.maps * all.windows.h.map *
 PoolGrid over_windows(const PoolMaps& all) { return {all.windows.h.windows, all.windows.w.windows}; }
 PoolGrid over_elements(const PoolMaps& all) { return {all.windows.h.map, all.windows.w.map}; }
 
-// Sliding windows as the library is told of them; false for others.
-bool as_sliding(const PoolMaps& all, cuda::PoolShape& shape, cuda::Pool& pool) {
-  const PoolAxis &h = all.windows.h, &w = all.windows.w;
-  if (h.adaptive() || all.maps == 0) return false;
-  shape = {{all.maps / all.channels, all.channels, h.map, w.map},
-           {h.size, w.size},
-           {h.stride, w.stride},
-           {h.padding, w.padding}};
-  pool = h.counts_padding ? cuda::Pool::average : cuda::Pool::average_inside;
-  return true;
-}
-
 void avg_pool(const AvgPoolArgs& a) {
-  cuda::PoolShape shape;
-  cuda::Pool pool;
-  if (as_sliding(a, shape, pool) && cuda::dnn_pool_forward(shape, a.dtype, pool, a.x, a.y)) return;
   const int64_t count = windows_of(a);
   if (count == 0) return;
   dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {
@@ -177,9 +161,6 @@ void avg_pool(const AvgPoolArgs& a) {
 }
 
 void avg_pool_grad(const AvgPoolGradArgs& a) {
-  cuda::PoolShape shape;
-  cuda::Pool pool;
-  if (as_sliding(a, shape, pool) && cuda::dnn_pool_backward(shape, a.dtype, pool, a.g, a.dx)) return;
   const int64_t count = elements_of(a);
   if (count == 0) return;
   dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {

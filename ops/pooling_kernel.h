@@ -43,12 +43,11 @@ struct PoolWindows {
   PoolAxis h, w;
 };
 
-// Maps are [maps, h.map, w.map], windows [maps, h.windows, w.windows], both dense; channels are some of the
-// maps that lie one behind the other.
+// Maps are [maps, h.map, w.map], windows [maps, h.windows, w.windows], both dense.
 struct PoolMaps {
   PoolWindows windows;
   DType dtype;
-  int64_t maps, channels;
+  int64_t maps;
 };
 
 struct AvgPoolArgs : PoolMaps {

@@ -45,7 +45,7 @@ FIRST_TESTS = {
     "layer_norm.cu": ("rows: *norm*,dnn: layer norm*,edges: rows of every length are n*", "layer_norm,rms_norm"),
     "linear.cu": ("device linear*,device feed_forward*", "linear,feed_forward"),
     "optimizer.cu": ("device optimizers*", "none"),
-    "pooling.cu": ("dnn: *pool*", "*pool2d"),
+    "pooling.cu": ("device pools*", "*pool2d"),
     "rdrop.cu": ("device losses: any number*,device losses: smoothing*,device losses: regression*,"
                  "device losses: units*,device losses: classes*,device losses: in place*,"
                  "device losses: the first error*,device losses: predictions*,device losses: a number*", "*rdrop*"),

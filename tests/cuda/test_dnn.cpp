@@ -232,61 +232,6 @@ TEST_CASE("dnn: group norm") {
   }
 }
 
-TEST_CASE("dnn: pools of sliding and adaptive windows") {
-  for (const DType dtype : kFloats) {
-    SampleMaker make(8, dtype, kCpu);
-    const Tensor x = make.distinct({2, 3, 9, 8});
-    const auto check = [&](uint64_t plans, const std::function<Tensor(const Tensor&)>& pool) {
-      CHECK(compare(dtype, {x}, [&](const Tensors& in) { return pool(in[0]); }) == plans);
-    };
-    for (const auto& [window, stride, padding] : {std::tuple{Shape{2, 2}, Shape{2, 2}, Shape{0, 0}},
-                                                  {Shape{3, 4}, Shape{2, 1}, Shape{1, 2}},
-                                                  {Shape{2, 3}, Shape{3, 4}, Shape{1, 0}},
-                                                  {Shape{9, 8}, Shape{1, 1}, Shape{0, 0}}}) {
-      check(0, [&, w = window, s = stride, p = padding](const Tensor& t) { return max_pool2d(t, w, s, p); });
-      check(2, [&, w = window, s = stride, p = padding](const Tensor& t) { return avg_pool2d(t, w, s, p); });
-      check(2, [&, w = window, s = stride, p = padding](const Tensor& t) {
-        return avg_pool2d(t, w, s, p, false);
-      });
-    }
-    for (const Shape& size : {Shape{1, 1}, Shape{2, 3}, Shape{9, 8}, Shape{11, 10}})
-      check(0, [&](const Tensor& t) { return adaptive_avg_pool2d(t, size); });
-  }
-}
-
-TEST_CASE("dnn: wide pools of many windows, and the second derivative of max pools") {
-  for (const DType dtype : kFloats) {
-    SampleMaker make(12, dtype, kCpu);
-    const Tensor x = make.distinct({2, 3, 12, 17});
-    for (const auto& [window, stride] : {std::pair{Shape{5, 9}, Shape{1, 1}}, {Shape{3, 2}, Shape{2, 1}}}) {
-      compare(dtype, {x}, [&, w = window, s = stride](const Tensors& in) { return max_pool2d(in[0], w, s); });
-      compare(dtype, {x}, [&, w = window, s = stride](const Tensors& in) { return avg_pool2d(in[0], w, s); });
-      // The gradient in the direction of the pool's own, so that its gradient is that of max_pool2d twice.
-      compare(dtype, {x}, [&, w = window, s = stride](const Tensors& in) {
-        const Tensor y = square(max_pool2d(in[0], w, s));
-        return grad(y, {in[0]}, y.detach(), {.create_graph = true})[0];
-      });
-    }
-    for (const Shape& size : {Shape{1, 1}, Shape{1, 17}, Shape{7, 11}, Shape{30, 40}})
-      compare(dtype, {x}, [&](const Tensors& in) { return adaptive_avg_pool2d(in[0], size); });
-  }
-}
-
-TEST_CASE("dnn: a max pool gives the gradient to the first of equal values, and NaN wins") {
-  const float nan = std::nanf("");
-  const Tensor x = tensor({1, 3, 3, 2, nan, 0, 5, 5, nan, 7, 5, 1, 2, 2, 2, 2}, {4, 4});
-  const auto run = [&](Device where) {
-    const Tensor leaf = x.to(where).clone().requires_grad_();
-    const Tensor y = max_pool2d(leaf, {2, 2}, {1, 2});
-    y.backward(ones_like(y));
-    return std::pair{y.to(kCpu).to_vector<float>(), leaf.grad().to(kCpu).to_vector<float>()};
-  };
-  const auto here = run(kCpu), there = run(device());
-  CHECK(here.second == there.second);
-  for (size_t i = 0; i < here.first.size(); ++i)
-    CHECK((here.first[i] == there.first[i] || (std::isnan(here.first[i]) && std::isnan(there.first[i]))));
-}
-
 TEST_CASE("dnn: attention of bf16 without mask and dropout, in the layouts that layers have") {
   SampleMaker make(11, DType::bf16, kCpu);
   for (const bool causal : {false, true}) {

@@ -94,26 +94,6 @@ void batch_norm(DType dtype, MapsSize s, double eps) {
   CHECK(close(db.host(), b.grad(), 1e-5));
 }
 
-void pool(DType dtype, const PoolShape& s) {
-  SampleMaker make(7, dtype, kCpu);
-  const Tensor x = make.distinct({s.maps.n, s.maps.channels, s.maps.h, s.maps.w});
-  const Shape window{s.window[0], s.window[1]}, stride{s.stride[0], s.stride[1]},
-      padding{s.padding[0], s.padding[1]};
-  const OnDevice xs = OnDevice::input(x);
-  for (const Pool kind : {Pool::average, Pool::average_inside}) {
-    const Tensor from = leaf(x);
-    const Tensor y = avg_pool2d(from, window, stride, padding, kind == Pool::average);
-    OnDevice out = OnDevice::output(y.shape(), dtype);
-    run(dtype, [&](DnnGraph& graph) { pool_forward(graph, s, dtype, kind); }, {xs, out});
-    CHECK(close(out.host(), y, tolerance(dtype)));
-    const Tensor g = make.normal(y.shape());
-    y.backward(g);
-    out = OnDevice::output(x.shape(), dtype);
-    run(dtype, [&](DnnGraph& graph) { pool_backward(graph, s, dtype, kind); }, {OnDevice::input(g), out});
-    CHECK(close(out.host(), from.grad(), tolerance(dtype)));
-  }
-}
-
 // Heads beside the columns, as a layer's projections leave them: [batch, rows, heads, columns].
 void attention(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int64_t dim, int64_t value_dim,
                bool causal) {
@@ -192,13 +172,6 @@ TEST_CASE("cudnn: batch norm with its statistics, and its gradient") {
   for (const DType dtype : kNarrow) {
     batch_norm(dtype, {4, 8, 3, 2}, 1e-5);
     batch_norm(dtype, {1, 16, 9, 1}, 0.1);
-  }
-}
-
-TEST_CASE("cudnn: means of windows, and their gradients") {
-  for (const DType dtype : kFloats) {
-    pool(dtype, {{2, 2, 4, 4}, {2, 2}, {2, 2}, {0, 0}});
-    pool(dtype, {{1, 3, 7, 5}, {3, 2}, {2, 1}, {1, 1}});
   }
 }
 

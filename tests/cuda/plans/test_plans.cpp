@@ -93,20 +93,6 @@ std::vector<Case> norms() {
   return all;
 }
 
-std::vector<Case> pools() {
-  std::vector<Case> all;
-  const PoolShape shape{{8, 64, 17, 16}, {3, 2}, {2, 2}, {1, 0}};
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
-    for (const auto& [name, pool] : {std::pair{"avg_pool2d", Pool::average},
-                                     {"avg_pool2d, padding not counted", Pool::average_inside}}) {
-      all.push_back({name, dtype, [=, p = pool](DnnGraph& g) { pool_forward(g, shape, dtype, p); }});
-      all.push_back({fmt::format("{}, gradient", name), dtype,
-                     [=, p = pool](DnnGraph& g) { pool_backward(g, shape, dtype, p); }});
-    }
-  }
-  return all;
-}
-
 std::vector<Case> attentions() {
   std::vector<Case> all;
   struct Sizes {
@@ -188,7 +174,7 @@ int main(int argc, char** argv) {
     return 77;  // skipped
   }
   std::vector<Case> all;
-  for (auto make : {convolutions, norms, pools, attentions}) {
+  for (auto make : {convolutions, norms, attentions}) {
     for (Case& c : make()) {
       if (argc < 3 || c.name.find(argv[2]) != std::string::npos) all.push_back(std::move(c));
     }

@@ -168,41 +168,6 @@ void check_reshape(const Descriptor& d) {
   if (y.dims != x.dims || y.strides != x.strides) dnn_not_simulated("reshapes that are no transposition");
 }
 
-void check_resample(const Descriptor& d) {
-  if (d.value<int64_t>(CUDNN_ATTR_RESAMPLE_SPATIAL_DIMS, 0) != 2)
-    dnn_not_simulated("pools but of 2 dimensions");
-  for (const auto name : {CUDNN_ATTR_RESAMPLE_PRE_PADDINGS, CUDNN_ATTR_RESAMPLE_POST_PADDINGS,
-                          CUDNN_ATTR_RESAMPLE_STRIDES, CUDNN_ATTR_RESAMPLE_WINDOW_DIMS}) {
-    const auto values = d.values<cudnnFraction_t>(name);
-    dnn_check(values.size() == 2, "resample: a pair is expected");
-    for (const cudnnFraction_t& value : values) {
-      dnn_check(value.denominator == 1 && value.numerator >= 0, "resample: whole numbers are expected");
-    }
-  }
-  const auto mode = d.value(CUDNN_ATTR_RESAMPLE_MODE, CUDNN_RESAMPLE_NEAREST);
-  if (mode != CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING && mode != CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING)
-    dnn_not_simulated("resampling but by means of windows");
-  dnn_check(d.value(CUDNN_ATTR_RESAMPLE_PADDING_MODE, CUDNN_EDGE_VAL_PAD) == CUDNN_ZERO_PAD,
-            "resample: means are padded with 0");
-}
-
-void check_resample_operation(const Descriptor& d, cudnnBackendAttributeName_t desc,
-                              cudnnBackendAttributeName_t x_name, cudnnBackendAttributeName_t y_name) {
-  const Descriptor& r = part(d, desc, CUDNN_BACKEND_RESAMPLE_DESCRIPTOR);
-  const DnnTensor x = tensor(d, x_name), y = tensor(d, y_name);
-  check_rank(x, 4, "resample"), check_rank(y, 4, "resample");
-  const auto pair = [&](cudnnBackendAttributeName_t name) { return r.values<cudnnFraction_t>(name); };
-  Dims expected{x.dims[0], x.dims[1]};
-  for (size_t i = 0; i < 2; ++i) {
-    const int64_t room = x.dims[i + 2] + pair(CUDNN_ATTR_RESAMPLE_PRE_PADDINGS)[i].numerator +
-                         pair(CUDNN_ATTR_RESAMPLE_POST_PADDINGS)[i].numerator -
-                         pair(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS)[i].numerator;
-    dnn_check(room >= 0, "resample: the window is larger than x " + text(x.dims));
-    expected.push_back(room / pair(CUDNN_ATTR_RESAMPLE_STRIDES)[i].numerator + 1);
-  }
-  check_same(expected, y.dims, "resample: y");
-}
-
 void check_norm(const DnnTensor& x, cudnnBackendNormMode_t mode, const std::vector<DnnTensor>& like_x,
                 const std::vector<DnnTensor>& weights, const std::vector<DnnTensor>& statistics) {
   if (mode != CUDNN_LAYER_NORM && mode != CUDNN_BATCH_NORM) dnn_not_simulated("norm " + std::to_string(mode));
@@ -259,8 +224,6 @@ bool is_output(cudnnBackendAttributeName_t name) {
     case CUDNN_ATTR_OPERATION_MATMUL_CDESC:
     case CUDNN_ATTR_OPERATION_REDUCTION_YDESC:
     case CUDNN_ATTR_OPERATION_RESHAPE_YDESC:
-    case CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC:
-    case CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC:
     case CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC:
     case CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC:
     case CUDNN_ATTR_OPERATION_NORM_FWD_YDESC:
@@ -279,8 +242,6 @@ void check_descriptor(const Descriptor& d) {
       return check_tensor(d);
     case CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR:
       return check_convolution(d);
-    case CUDNN_BACKEND_RESAMPLE_DESCRIPTOR:
-      return check_resample(d);
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
       return check_convolution_operation(
           d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
@@ -303,14 +264,6 @@ void check_descriptor(const Descriptor& d) {
       return check_reduction(d);
     case CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR:
       return check_reshape(d);
-    case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
-      return check_resample_operation(d, CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC,
-                                      CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC,
-                                      CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC);
-    case CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR:
-      return check_resample_operation(d, CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC,
-                                      CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC,
-                                      CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC);
     case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR: {
       if (d.value(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_NORM_FWD_INFERENCE) != CUDNN_NORM_FWD_TRAINING)
         dnn_not_simulated("norms of inference");

@@ -31,7 +31,6 @@ class Execution {
   void matmul(const Descriptor& op);
   void reduction(const Descriptor& op);
   void reshape(const Descriptor& op);
-  void resample(const Descriptor& op, bool forward);
   void norm_forward(const Descriptor& op);
   void norm_backward(const Descriptor& op);
 
@@ -96,10 +95,6 @@ void Execution::run(const Descriptor& op) {
       return reduction(op);
     case CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR:
       return reshape(op);
-    case CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR:
-      return resample(op, true);
-    case CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR:
-      return resample(op, false);
     case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
       return norm_forward(op);
     case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
@@ -239,48 +234,6 @@ void Execution::reshape(const Descriptor& op) {  // a transposition
     ys[i] = xs[(matrix * columns + column) * rows + row];
   }
   put(op, CUDNN_ATTR_OPERATION_RESHAPE_YDESC, std::move(ys));
-}
-
-void Execution::resample(const Descriptor& op, bool forward) {
-  const auto x_name =
-                 forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_XDESC : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DXDESC,
-             y_name =
-                 forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_YDESC : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DYDESC;
-  const Descriptor& d =
-      *op.child(forward ? CUDNN_ATTR_OPERATION_RESAMPLE_FWD_DESC : CUDNN_ATTR_OPERATION_RESAMPLE_BWD_DESC);
-  const auto mode = d.value(CUDNN_ATTR_RESAMPLE_MODE, CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING);
-  const auto pair = [&](cudnnBackendAttributeName_t name, int i) {
-    return d.values<cudnnFraction_t>(name)[i].numerator;
-  };
-  const Dims x = tensor(op, x_name).dims, y = tensor(op, y_name).dims;
-  Values xs = forward ? get(op, x_name) : Values(count_of(x)),
-         ys = forward ? Values(count_of(y)) : get(op, y_name);
-  for (int64_t i = 0; i < count_of(y); ++i) {
-    int64_t begin[2], end[2];
-    const int64_t at[2] = {i / y[3] % y[2], i % y[3]}, map = i / (y[2] * y[3]);
-    for (int k = 0; k < 2; ++k) {
-      const int64_t first =
-          at[k] * pair(CUDNN_ATTR_RESAMPLE_STRIDES, k) - pair(CUDNN_ATTR_RESAMPLE_PRE_PADDINGS, k);
-      begin[k] = std::max<int64_t>(first, 0);
-      end[k] = std::min(first + pair(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, k), x[k + 2]);
-    }
-    const auto inside = static_cast<double>((end[0] - begin[0]) * (end[1] - begin[1]));
-    const auto whole = static_cast<double>(pair(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, 0) *
-                                           pair(CUDNN_ATTR_RESAMPLE_WINDOW_DIMS, 1));
-    const double share = 1 / (mode == CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING ? inside : whole);
-    double result = 0;
-    for (int64_t h = begin[0]; h < end[0]; ++h)
-      for (int64_t w = begin[1]; w < end[1]; ++w) {
-        double& value = xs[(map * x[2] + h) * x[3] + w];
-        if (forward) {
-          result += value * share;
-        } else {
-          value += ys[i] * share;
-        }
-      }
-    if (forward) ys[i] = result;
-  }
-  forward ? put(op, y_name, std::move(ys)) : put(op, x_name, std::move(xs));
 }
 
 // Where an element of x [n, c, h, w] has its statistics: by rows or by channels.

@@ -69,16 +69,6 @@ const std::map<cudnnBackendDescriptorType_t, DescriptorSpec>& specs() {
        {"reduction",
         {one(NAMED(REDUCTION_OPERATOR), CUDNN_TYPE_REDUCTION_OPERATOR_TYPE),
          one(NAMED(REDUCTION_COMP_TYPE), CUDNN_TYPE_DATA_TYPE)}}},
-      {CUDNN_BACKEND_RESAMPLE_DESCRIPTOR,
-       {"resample",
-        {one(NAMED(RESAMPLE_MODE), CUDNN_TYPE_RESAMPLE_MODE),
-         one(NAMED(RESAMPLE_COMP_TYPE), CUDNN_TYPE_DATA_TYPE),
-         one(NAMED(RESAMPLE_SPATIAL_DIMS), CUDNN_TYPE_INT64),
-         one(NAMED(RESAMPLE_PADDING_MODE), CUDNN_TYPE_PADDING_MODE),
-         some(NAMED(RESAMPLE_PRE_PADDINGS), CUDNN_TYPE_FRACTION, kDims),
-         some(NAMED(RESAMPLE_POST_PADDINGS), CUDNN_TYPE_FRACTION, kDims),
-         some(NAMED(RESAMPLE_STRIDES), CUDNN_TYPE_FRACTION, kDims),
-         some(NAMED(RESAMPLE_WINDOW_DIMS), CUDNN_TYPE_FRACTION, kDims)}}},
       {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
        {"convolution forward",
         {one(NAMED(OPERATION_CONVOLUTION_FORWARD_ALPHA), CUDNN_TYPE_FLOAT),
@@ -114,14 +104,6 @@ const std::map<cudnnBackendDescriptorType_t, DescriptorSpec>& specs() {
          node(NAMED(OPERATION_REDUCTION_DESC))}}},
       {CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR,
        {"reshape operation", {node(NAMED(OPERATION_RESHAPE_XDESC)), node(NAMED(OPERATION_RESHAPE_YDESC))}}},
-      {CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR,
-       {"resample forward",
-        {node(NAMED(OPERATION_RESAMPLE_FWD_XDESC)), node(NAMED(OPERATION_RESAMPLE_FWD_YDESC)),
-         node(NAMED(OPERATION_RESAMPLE_FWD_DESC))}}},
-      {CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR,
-       {"resample backward",
-        {node(NAMED(OPERATION_RESAMPLE_BWD_DXDESC)), node(NAMED(OPERATION_RESAMPLE_BWD_DYDESC)),
-         node(NAMED(OPERATION_RESAMPLE_BWD_DESC))}}},
       {CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR,
        {"norm forward",
         {one(NAMED(OPERATION_NORM_FWD_MODE), CUDNN_TYPE_NORM_MODE),
@@ -204,8 +186,6 @@ size_t dnn_size_of(cudnnBackendAttributeType_t type) {
     case CUDNN_TYPE_VOID_PTR:
     case CUDNN_TYPE_BACKEND_DESCRIPTOR:
       return 8;
-    case CUDNN_TYPE_FRACTION:
-      return sizeof(cudnnFraction_t);
     case CUDNN_TYPE_BOOLEAN:
     case CUDNN_TYPE_CHAR:
       return 1;
