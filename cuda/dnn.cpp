@@ -61,6 +61,11 @@ cudnnHandle_t handle() {
   return made;
 }
 
+bool aligned(const std::vector<const void*>& pointers) {
+  return std::all_of(pointers.begin(), pointers.end(),
+                     [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; });
+}
+
 // 16 bytes, or what all pointers have of them.
 int64_t alignment_of(const std::vector<void*>& pointers) {
   uintptr_t bits = 16;
@@ -112,6 +117,11 @@ template <class... P> bool run(const Problem& problem, const Build& build, P*...
   }
 }
 
+// For graphs whose kernels take nothing less than 16 bytes, whatever alignment they were told of.
+template <class... P> bool run_aligned(const Problem& problem, const Build& build, P*... pointers) {
+  return aligned({pointers...}) && run(problem, build, pointers...);
+}
+
 int64_t bits_of(double value) { return std::bit_cast<int64_t>(value); }
 
 Sizes sizes_of(const ConvShape& s) {
@@ -148,8 +158,7 @@ bool takes(const AttentionShape& s, std::initializer_list<AttentionShape::Stride
     if (std::any_of(strides.begin(), strides.end(), [](int64_t stride) { return stride % 8 != 0; }))
       return false;
   }
-  return std::all_of(pointers.begin(), pointers.end(),
-                     [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; });
+  return aligned(pointers);
 }
 
 }  // namespace
@@ -177,7 +186,7 @@ bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void
 
 bool dnn_layer_norm_forward(RowsSize s, DType dtype, double eps, const void* x, const float* weight,
                             const float* bias, void* y, float* mean, float* rstd) {
-  return takes(s, dtype) && run(
+  return takes(s, dtype) && run_aligned(
                                 {"layer norm", dtype, sizes_of(s, eps)},
                                 [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, x, weight,
                                 bias, mean, rstd, y);
@@ -185,7 +194,7 @@ bool dnn_layer_norm_forward(RowsSize s, DType dtype, double eps, const void* x, 
 
 bool dnn_layer_norm_backward(RowsSize s, DType dtype, const void* x, const void* dy, const float* weight,
                              const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
-  return takes(s, dtype) && run(
+  return takes(s, dtype) && run_aligned(
                                 {"layer norm's gradient", dtype, sizes_of(s)},
                                 [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, x, dy, weight,
                                 mean, rstd, dweight, dbias, dx);
@@ -193,7 +202,7 @@ bool dnn_layer_norm_backward(RowsSize s, DType dtype, const void* x, const void*
 
 bool dnn_batch_norm_forward(MapsSize s, DType dtype, double eps, const void* x, const float* weight,
                             const float* bias, void* y, float* mean, float* rstd) {
-  return takes(s, dtype) && run(
+  return takes(s, dtype) && run_aligned(
                                 {"batch norm", dtype, sizes_of(s, eps)},
                                 [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); }, x, weight,
                                 bias, mean, rstd, y);
@@ -201,7 +210,7 @@ bool dnn_batch_norm_forward(MapsSize s, DType dtype, double eps, const void* x, 
 
 bool dnn_batch_norm_backward(MapsSize s, DType dtype, const void* x, const void* dy, const float* weight,
                              const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
-  return takes(s, dtype) && run(
+  return takes(s, dtype) && run_aligned(
                                 {"batch norm's gradient", dtype, sizes_of(s)},
                                 [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); }, x, dy, weight,
                                 mean, rstd, dweight, dbias, dx);

@@ -72,16 +72,14 @@ struct Attention final : Op {
     }
     const AttentionProblem p = problem(q, k, v, mask);
     const Tensor out = heads_inside(q, p.queries, p.value_dim);
-    // What a device's library does without mask and dropout, it differentiates with the help of the result.
-    keeps_output = q.device() != kCpu && q.dtype() == DType::bf16 && !masked && !p.noise;
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       using C = compute_t<T>;
       const Tensor log_sums = output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device());
       const auto rows = head_rows<const T>;
       save(log_sums);
       C* sums = log_sums.template device_data<C>();
-      if (run_on_device(q,
-                        detail::AttentionForward<T>{p, rows(q), rows(k), rows(v), head_rows<T>(out), sums}))
+      if (run_on_device(q, detail::AttentionForward<T>{p, rows(q), rows(k), rows(v), head_rows<T>(out), sums,
+                                                       &keeps_output}))
         return;
       detail::attention_forward<T>(p, rows(q), rows(k), rows(v), head_rows<T>(out), sums);
     });
@@ -89,8 +87,9 @@ struct Attention final : Op {
   }
 
   Tensors vjp(const Tensor& g) override {
-    const Tensor q = saved(0), k = saved(1), v = saved(2), log_sums = saved(masked ? 4 : 3);
-    const Tensor out = keeps_output ? saved(4) : Tensor();
+    const int sums_at = masked ? 4 : 3;
+    const Tensor q = saved(0), k = saved(1), v = saved(2), log_sums = saved(sums_at);
+    const Tensor out = keeps_output ? saved(sums_at + 1) : Tensor();
     const AttentionProblem p = problem(q, k, v, masked ? saved(3) : Tensor());
     const Tensor dq = needs(0) ? heads_inside(q) : Tensor(), dk = needs(1) ? heads_inside(k) : Tensor(),
                  dv = needs(2) ? heads_inside(v) : Tensor();

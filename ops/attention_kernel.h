@@ -13,6 +13,7 @@ template <class T> struct AttentionForward {
   HeadRows<const T> q, k, v;
   HeadRows<T> out;
   compute_t<T>* log_sums;
+  bool* keeps_output;  // false at first; set where the backward will want `out`
 };
 template <class T> struct AttentionBackward {
   const AttentionProblem& problem;

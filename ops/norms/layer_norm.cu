@@ -66,12 +66,16 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
   });
 }
 
-// By cuDNN, a pass at a time: each has its weights.
+// By cuDNN, a pass at a time: each has its weights. It takes all passes or none: where the first is aligned,
+// the others are.
+bool passes_aligned(int64_t passes, int64_t rows, int64_t n) {
+  return passes == 1 || (rows % 4 == 0 && n % 4 == 0);
+}
 template <class T> bool norm_by_library(const NormRows<T>& a) {
   if constexpr (std::is_same_v<T, double>) {
     return false;
   } else {
-    if (!a.centred) return false;
+    if (!a.centred || !passes_aligned(a.passes, a.rows, a.n)) return false;
     const cuda::RowsSize size{a.rows, a.n};
     for (int64_t p = 0; p < a.passes; ++p) {
       const int64_t row = p * a.rows, w = p * a.n;
@@ -87,6 +91,7 @@ template <class T> bool norm_grad_by_library(const NormRowsGrad<T>& a) {
     return false;
   } else {
     if (!a.centred || a.rows == 0 || !a.dx || !a.dweight) return false;  // the library computes all three
+    if (!passes_aligned(a.passes, a.rows, a.n)) return false;
     const cuda::RowsSize size{a.rows, a.n};
     for (int64_t p = 0; p < a.passes; ++p) {
       const int64_t row = p * a.rows, w = p * a.n;

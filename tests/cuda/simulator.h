@@ -18,6 +18,7 @@ struct Simulator {
   decltype(&cudasim_waits) waits;
   decltype(&cudasim_products_run) products_run;
   decltype(&cudasim_dnn_executions) dnn_executions;
+  decltype(&cudasim_dnn_planning_seconds) dnn_planning_seconds;
   decltype(&cudasim_dnn_fuses_bias) dnn_fuses_bias;
 };
 
@@ -34,6 +35,7 @@ inline const Simulator* simulator() {
     find(s.waits, "cudasim_waits");
     find(s.products_run, "cudasim_products_run");
     find(s.dnn_executions, "cudasim_dnn_executions");
+    find(s.dnn_planning_seconds, "cudasim_dnn_planning_seconds");
     find(s.dnn_fuses_bias, "cudasim_dnn_fuses_bias");
     return s;
   }();

@@ -60,6 +60,7 @@ void cudasim_break_device() {
 uint64_t cudasim_waits() { return waits(); }
 int64_t cudasim_products_run(int epilogue) { return products_run(epilogue); }
 uint64_t cudasim_dnn_executions() { return dnn_executions(); }
+double cudasim_dnn_planning_seconds() { return dnn_planning_seconds(); }
 void cudasim_dnn_fuses_bias(int on) { dnn_fuses_bias() = on != 0; }
 
 void cudasim_record_launches(int on) { record_launches(on != 0); }

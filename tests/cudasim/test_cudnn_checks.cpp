@@ -5,6 +5,7 @@
 #include "autograd/registry.h"
 #include "cuda/dnn_ops.h"
 #include "dnn_harness.h"
+#include "libraries/cudnn_count.h"
 #include "ops/ops.h"
 
 using namespace tandem;
@@ -74,6 +75,56 @@ TEST_CASE("cudnn: pointers and the workspace are checked when a plan runs") {
   CHECK(c.run({shifted, c.w.data(), c.y.data()}, c.workspace.data()) ==
         CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER);
   CHECK(Quiet::reported("misaligned"));
+}
+
+TEST_CASE("cudnn: norms want 16 bytes of every pointer, whatever they were told") {
+  const Quiet quiet;
+  const Handle handle;
+  const DnnSearch found = find_dnn_plan({.handle = handle}, dnn_policy(DType::f32), 4, [](DnnGraph& graph) {
+    layer_norm_forward(graph, {3, 8}, DType::f32, 1e-5);
+  });
+  SampleMaker make(1, DType::f32, kCpu);
+  const OnDevice x = OnDevice::input(make.normal({3 * 8 + 4})), w = OnDevice::input(make.normal({8 + 4})),
+                 y = OnDevice::output({3, 8}, DType::f32), mean = OnDevice::output({3}, DType::f32),
+                 rstd = OnDevice::output({3}, DType::f32);
+  const DeviceArray<char> workspace(found.plan->workspace());
+  const auto run = [&](int64_t x_offset, int64_t w_offset) {
+    void *from = static_cast<float*>(x.data()) + x_offset, *scale = static_cast<float*>(w.data()) + w_offset;
+    return status_of([&] {
+      found.plan->execute(handle, {from, scale, w.data(), mean.data(), rstd.data(), y.data()},
+                          workspace.data());
+    });
+  };
+  CHECK(run(0, 0) == CUDNN_STATUS_SUCCESS);
+  CHECK(run(4, 4) == CUDNN_STATUS_SUCCESS);
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+  CHECK(cudasim::reports().empty());
+  CHECK(run(1, 0) == CUDNN_STATUS_EXECUTION_FAILED);
+  CHECK(Quiet::reported("misaligned"));
+  cudasim::reset_reports();
+  CHECK(run(0, 1) == CUDNN_STATUS_EXECUTION_FAILED);
+  CHECK(Quiet::reported("misaligned"));
+}
+
+TEST_CASE("cudnn: what planning would have taken is counted by the kind of graph") {
+  const Handle handle;
+  const auto cost = [&](DType dtype, const std::function<void(DnnGraph&)>& build) {
+    const double before = cudasim::dnn_planning_seconds();
+    find_dnn_plan({.handle = handle}, dnn_policy(dtype), 16, build);
+    return cudasim::dnn_planning_seconds() - before;
+  };
+  const AttentionShape::Strides rows{4 * 8, 4 * 8, 8};
+  const AttentionShape s{1, 1, 4, 4, 8, 8, rows, rows, rows, rows, 1, true};
+  using doctest::Approx;
+  CHECK(cost(DType::bf16, [&](DnnGraph& g) { attention_forward(g, s); }) == Approx(1.5));
+  CHECK(cost(DType::bf16, [&](DnnGraph& g) {
+          attention_backward(g, {s, rows, rows, rows, rows});
+        }) == Approx(1.2));
+  CHECK(cost(DType::f32, [](DnnGraph& g) {
+          layer_norm_forward(g, {4, 8}, DType::f32, 1e-5);
+        }) == Approx(0.45));
+  CHECK(cost(DType::f32, [](DnnGraph& g) { conv_weights(g, kConv, DType::f32); }) == Approx(0.05));
+  CHECK(cost(DType::f64, [](DnnGraph& g) { layer_norm_forward(g, {4, 8}, DType::f64, 1e-5); }) == 0);
 }
 
 TEST_CASE("cudnn: memory that is too small or was never written is reported when the work runs") {

@@ -68,25 +68,17 @@ bool attention_supported(const Descriptor& graph, bool backward) {
 }
 
 bool supported(const Descriptor& graph) {
-  const auto& operations = graph.attributes.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).children;
-  const Descriptor& first = *operations[0];
-  switch (first.type) {
-    case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
-    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
-    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
+  const Descriptor& first = *graph.attributes.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).children[0];
+  switch (kind_of(graph)) {
+    case DnnKind::convolution:
       return convolution_supported(graph, first);
-    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
-    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
+    case DnnKind::norm:
       return norm_supported(graph, first);
+    case DnnKind::attention:
+      return attention_supported(graph, false);
     default:
-      break;
+      return attention_supported(graph, true);
   }
-  const auto products = std::count_if(operations.begin(), operations.end(), [](const Node& op) {
-    return op->type == CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR;
-  });
-  if (products != 2 && products != 5)
-    dnn_not_simulated(std::string("a graph that begins with: ") + name_of(first.type));
-  return attention_supported(graph, products == 5);
 }
 
 bool is_backward(const Descriptor& graph) {
@@ -101,6 +93,40 @@ bool is_backward(const Descriptor& graph) {
 }
 
 }  // namespace
+
+DnnKind kind_of(const Descriptor& graph) {
+  const auto& operations = graph.attributes.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).children;
+  switch (operations[0]->type) {
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
+      return DnnKind::convolution;
+    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
+      return DnnKind::norm;
+    default:
+      break;
+  }
+  const auto products = std::count_if(operations.begin(), operations.end(), [](const Node& op) {
+    return op->type == CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR;
+  });
+  if (products == 2) return DnnKind::attention;
+  if (products == 5) return DnnKind::attention_gradient;
+  dnn_not_simulated(std::string("a graph that begins with: ") + name_of(operations[0]->type));
+}
+
+double planning_seconds_of(DnnKind kind) {
+  switch (kind) {
+    case DnnKind::convolution:
+      return 0.05;
+    case DnnKind::norm:
+      return 0.45;
+    case DnnKind::attention:
+      return 1.5;
+    default:
+      return 1.2;
+  }
+}
 
 std::vector<DnnTensor> outside_tensors(const Descriptor& graph) {
   std::map<int64_t, DnnTensor> found;

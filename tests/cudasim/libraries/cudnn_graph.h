@@ -14,6 +14,12 @@ bool is_output(cudnnBackendAttributeName_t name);  // of an operation
 // Of a descriptor that is complete, when it is finalized: sizes fit, values are in range. Throws DnnError.
 void check_descriptor(const Descriptor& descriptor);
 
+enum class DnnKind { convolution, norm, attention, attention_gradient };
+DnnKind kind_of(const Descriptor& graph);
+// What a plan of the real library takes on one core, which compiles kernels for most of it: rounded from the
+// table of tests/cuda/plans, which needs no device.
+double planning_seconds_of(DnnKind kind);
+
 // What an engine does to a result, besides computing it.
 struct DnnEngine {
   int64_t index;
