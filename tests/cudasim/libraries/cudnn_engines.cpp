@@ -118,13 +118,13 @@ DnnKind kind_of(const Descriptor& graph) {
 double planning_seconds_of(DnnKind kind) {
   switch (kind) {
     case DnnKind::convolution:
-      return 0.05;
+      return 0.01;
     case DnnKind::norm:
-      return 0.45;
+      return 0.29;
     case DnnKind::attention:
-      return 1.5;
+      return 0.35;
     default:
-      return 1.2;
+      return 0.33;
   }
 }
 

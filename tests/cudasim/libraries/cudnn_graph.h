@@ -16,8 +16,8 @@ void check_descriptor(const Descriptor& descriptor);
 
 enum class DnnKind { convolution, norm, attention, attention_gradient };
 DnnKind kind_of(const Descriptor& graph);
-// What a plan of the real library takes on one core, which compiles kernels for most of it: rounded from the
-// table of tests/cuda/plans, which needs no device.
+// What a plan of the real library takes, which compiles kernels for most of it: the medians of
+// tests/cuda/plans for sm_90 (cuda/README.md).
 double planning_seconds_of(DnnKind kind);
 
 // What an engine does to a result, besides computing it.
