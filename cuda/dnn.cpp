@@ -75,20 +75,18 @@ int64_t alignment_of(const std::vector<void*>& pointers) {
 
 using Build = std::function<void(DnnGraph&)>;
 
-// The plan for a problem; null where there is none.
-const DnnPlan* plan_of(const Problem& problem, int64_t alignment, const Build& build) {
+// The plan for a problem, empty where there is none; null where no more are made.
+std::optional<DnnPlan>* plan_of(const Problem& problem, int64_t alignment, const Build& build) {
   using Key = std::tuple<std::string, DType, bool, int64_t, std::vector<int64_t>>;
   static auto& plans = *new std::map<Key, std::optional<DnnPlan>>;  // they outlive the driver otherwise
   Key key{problem.name, problem.dtype, problem.tf32, alignment, problem.sizes.values};
-  if (const auto found = plans.find(key); found != plans.end())
-    return found->second ? &*found->second : nullptr;
+  if (const auto found = plans.find(key); found != plans.end()) return &found->second;
   if (plans.size() >= kMostPlans) return nullptr;
   DnnPolicy policy = dnn_policy(problem.dtype);
   policy.tensor_cores |= problem.tf32;
   DnnSearch search = find_dnn_plan({.handle = handle()}, policy, alignment, build);
   if (!search.plan) note("cuDNN has no plan: {}: {}", problem.describe(), search.reason);
-  const auto& made = plans.emplace(std::move(key), std::move(search.plan)).first->second;
-  return made ? &*made : nullptr;
+  return &plans.emplace(std::move(key), std::move(search.plan)).first->second;
 }
 
 // What TANDEM_CUDNN says (cuda/dnn.h).
@@ -105,15 +103,19 @@ std::mutex& in_use() {  // the handle and the plans are one thread's at a time
 template <class... P> bool run(const Problem& problem, const Build& build, P*... pointers) {
   if (used("never")) return false;
   const std::lock_guard lock(in_use());
+  std::optional<DnnPlan>* plan = nullptr;
   try {
     const std::vector<void*> tensors{const_cast<void*>(static_cast<const void*>(pointers))...};
-    const DnnPlan* plan = plan_of(problem, alignment_of(tensors), build);
-    if (!plan) return false;
-    const Scratch workspace(plan->workspace());
-    plan->execute(handle(), tensors, workspace.as<void>());
+    plan = plan_of(problem, alignment_of(tensors), build);
+    if (!plan || !*plan) return false;
+    const Scratch workspace((*plan)->workspace());
+    (*plan)->execute(handle(), tensors, workspace.as<void>());
     return true;
   } catch (const DnnFailure& failure) {
-    fail(failure, problem);
+    if (!plan || !failure.refused()) fail(failure, problem);
+    note("cuDNN refuses its plan: {}: {}", problem.describe(), failure.what());
+    plan->reset();
+    return false;
   }
 }
 

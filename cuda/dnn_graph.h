@@ -20,6 +20,8 @@ struct DnnFailure : std::runtime_error {
   DnnFailure(cudnnStatus_t status, const std::string& call);
   // The library has nothing for the problem, as opposed to a mistake or a broken device.
   bool unsupported() const { return CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED; }
+  // Of an execution: nothing was run. Versions differ in what an engine takes that they proposed themselves.
+  bool refused() const { return unsupported() || CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM; }
 };
 void check_dnn(cudnnStatus_t status, const std::string& call);
 

@@ -20,6 +20,7 @@ struct Simulator {
   decltype(&cudasim_dnn_executions) dnn_executions;
   decltype(&cudasim_dnn_planning_seconds) dnn_planning_seconds;
   decltype(&cudasim_dnn_fuses_bias) dnn_fuses_bias;
+  decltype(&cudasim_dnn_refuses) dnn_refuses;
 };
 
 // Null on a real device: what counts the simulator's calls, or breaks its device, is left out there.
@@ -37,6 +38,7 @@ inline const Simulator* simulator() {
     find(s.dnn_executions, "cudasim_dnn_executions");
     find(s.dnn_planning_seconds, "cudasim_dnn_planning_seconds");
     find(s.dnn_fuses_bias, "cudasim_dnn_fuses_bias");
+    find(s.dnn_refuses, "cudasim_dnn_refuses");
     return s;
   }();
   return found.break_device ? &found : nullptr;

@@ -122,6 +122,18 @@ TEST_CASE("dnn: conv2d adds its bias itself where the library does not") {
   sim->dnn_fuses_bias(true);
 }
 
+TEST_CASE("dnn: a plan that the library refuses to run is none") {
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
+  SampleMaker make(17, DType::f32, kCpu);
+  const auto conv = [](const Tensors& in) { return conv2d(in[0], in[1]); };
+  const Tensors inputs{make.normal({3, 4, 9, 7}), make.normal({5, 4, 3, 2})};
+  sim->dnn_refuses(true);
+  CHECK(compare(DType::f32, inputs, conv) == 0);
+  sim->dnn_refuses(false);
+  CHECK(compare(DType::f32, inputs, conv) == 0);  // it is not asked again
+}
+
 TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
   SampleMaker make(2, DType::f32, kCpu);
   const Tensor x = make.normal({2, 3, 6, 6}).to(DType::bf16), w = make.normal({4, 3, 3, 3}),
@@ -137,7 +149,8 @@ TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
 
 TEST_CASE("dnn: conv2d of f32 is f32 unless TF32 is allowed") {
   SampleMaker make(12, DType::f32, kCpu);
-  const Tensor x = make.normal({2, 3, 6, 6}), w = make.normal({4, 3, 3, 3}), expected = conv2d(x, w);
+  // Small ones have no kernel of tensor cores.
+  const Tensor x = make.normal({4, 32, 16, 16}), w = make.normal({32, 32, 3, 3}), expected = conv2d(x, w);
   const auto distance = [&] { return relative_distance(conv2d(x.to(device()), w.to(device())), expected); };
   CHECK(distance() < 1e-6);
   set_allow_tf32(true);

@@ -62,6 +62,7 @@ int64_t cudasim_products_run(int epilogue) { return products_run(epilogue); }
 uint64_t cudasim_dnn_executions() { return dnn_executions(); }
 double cudasim_dnn_planning_seconds() { return dnn_planning_seconds(); }
 void cudasim_dnn_fuses_bias(int on) { dnn_fuses_bias() = on != 0; }
+void cudasim_dnn_refuses(int on) { dnn_refuses() = on != 0; }
 
 void cudasim_record_launches(int on) { record_launches(on != 0); }
 

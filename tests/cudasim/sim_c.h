@@ -35,6 +35,8 @@ uint64_t cudasim_dnn_executions(void);
 double cudasim_dnn_planning_seconds(void);
 // Whether cuDNN's convolutions take a bias, as they do at first.
 void cudasim_dnn_fuses_bias(int on);
+// Whether cuDNN refuses to run any plan, as bad parameters.
+void cudasim_dnn_refuses(int on);
 
 struct cudasim_launch {
   const char *kernel, *symbol;

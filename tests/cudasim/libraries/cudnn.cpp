@@ -125,6 +125,7 @@ void check_pointer(const DnnTensor& t, const void* pointer, DnnKind kind) {
 
 void execute(cudnnHandle_t handle, const Descriptor& plan, const Descriptor& pack) {
   if (!handle) dnn_fail(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "the handle is null");
+  if (dnn_refuses()) dnn_fail(CUDNN_STATUS_BAD_PARAM, "as was asked for");
   dnn_check(plan.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR && plan.finalized, "a plan is expected");
   dnn_check(pack.type == CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR && pack.finalized,
             "a variant pack is expected");
@@ -158,6 +159,11 @@ void execute(cudnnHandle_t handle, const Descriptor& plan, const Descriptor& pac
 
 uint64_t cudasim::dnn_executions() { return executions; }
 double cudasim::dnn_planning_seconds() { return planning_seconds; }
+
+bool& cudasim::dnn_refuses() {
+  static bool refuses = false;
+  return refuses;
+}
 
 bool& cudasim::dnn_fuses_bias() {
   static bool fuses = true;
