@@ -164,6 +164,9 @@ void ops(Bench& bench) {
   const Tensor scale = ones({768}, {.device = device()}), shift = zeros_like(scale);
   both("layer_norm [8192,768]", {row_bytes}, normal({8192, 768}, 1),
        [&](const Tensor& x) { return layer_norm(x, {768}, scale, shift); });
+  const Tensor gain = ones({64}, {.device = device()}), bias = zeros_like(gain);
+  both("batch_norm [32,64,56,56]", {5.0 * 32 * 64 * 56 * 56 * sizeof(float)}, normal({32, 64, 56, 56}, 1),
+       [&](const Tensor& x) { return batch_norm(x, {}, gain, bias, true); });
   const Tensor w = normal({768, 192}, 2).requires_grad_();
   both("linear [8192,192] -> 768, both gradients", {0, 3 * 2.0 * 8192 * 192 * 768}, normal({8192, 192}, 1),
        [&](const Tensor& x) { return linear(x, w); });
