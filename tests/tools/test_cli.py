@@ -223,9 +223,9 @@ def test_bad_config_files():
 def test_config_file_and_settings():
     write("run.toml", "# a run\npasses = 3\nrates = [0.1, 0.2,\n  0.3]  # a rate per pass\nflip = true\nplan = 'replay'\n"
           "alpha = 5\n[eval]\ndata = \"x # y\"\n[train.vit]\nlabel-smoothing = 0.1\n")
-    train("--config", "run.toml", "--alpha", "0.6", run_dir="from_config")
+    train("--config", "run.toml", "--alpha", "0.6", "--tf32", run_dir="from_config")
     train("--passes", "3", "--rates", "0.1,0.2,0.3", "--flip", "--plan", "replay", "--alpha", "0.6",
-          "--label-smoothing", "0.1", run_dir="from_options")
+          "--label-smoothing", "0.1", run_dir="from_options")  # on the CPU --tf32 changes nothing
     expect(metrics("from_config") == metrics("from_options"), "the configuration file trains otherwise")
     expect(len(metrics("from_config")) == 4, "expected a row for each epoch and split")
     # The settings as used run again, to the same numbers.
@@ -233,7 +233,7 @@ def test_config_file_and_settings():
     expect(metrics("again") == metrics("from_config"), "settings.toml trains otherwise")
     a, b = (open(f"{d}/settings.toml").read().replace(d, "") for d in ("again", "from_config"))
     expect(a == b, "settings.toml changed on the way")
-    expect("alpha = 0.6\n" in a and "rates = [0.1, 0.2, 0.3]\n" in a and "flip = true\n" in a, a)
+    expect("alpha = 0.6\n" in a and "rates = [0.1, 0.2, 0.3]\n" in a and "flip = true\n" in a and "tf32 = true\n" in a, a)
     # Names with TOML's own characters.
     shutil.copytree("data", 'a "b" #c, d')
     train("--data", 'a "b" #c, d', "--epochs", "1", run_dir="odd")
