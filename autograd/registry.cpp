@@ -89,6 +89,13 @@ namespace {
 
 NoiseKey sample_key(uint64_t seed) { return noise_key(seed, 0, 0, 0, Purpose::init); }
 
+// In [0, 1), one for each element.
+std::vector<double> uniform_values(uint64_t seed, const Shape& shape) {
+  std::vector<double> values(shape.numel());
+  fill_uniform(sample_key(seed), 0, 1, values.data(), shape.numel());
+  return values;
+}
+
 }  // namespace
 
 Tensor SampleMaker::normal(const Shape& shape) {
@@ -98,8 +105,7 @@ Tensor SampleMaker::normal(const Shape& shape) {
 }
 
 Tensor SampleMaker::uniform(const Shape& shape, double low, double high) {
-  std::vector<double> values(shape.numel());
-  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  std::vector<double> values = uniform_values(++seed_, shape);
   for (double& v : values) v = low + (high - low) * v;
   return from_values(values, shape).to(dtype_).to(device_);
 }
@@ -113,15 +119,13 @@ Tensor SampleMaker::distinct(const Shape& shape) {
 }
 
 Tensor SampleMaker::away_from_zero(const Shape& shape) {
-  std::vector<double> values(shape.numel());
-  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  std::vector<double> values = uniform_values(++seed_, shape);
   for (double& v : values) v = v < 0.5 ? -1.5 + 2.6 * v : 0.2 + 2.6 * (v - 0.5);
   return from_values(values, shape).to(dtype_).to(device_);
 }
 
 Tensor SampleMaker::integers(const Shape& shape, int64_t low, int64_t high) {
-  std::vector<double> values(shape.numel());
-  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  std::vector<double> values = uniform_values(++seed_, shape);
   std::vector<int64_t> integers(values.size());
   for (size_t i = 0; i < values.size(); ++i)
     integers[i] = low + static_cast<int64_t>(values[i] * (high - low));
@@ -129,8 +133,7 @@ Tensor SampleMaker::integers(const Shape& shape, int64_t low, int64_t high) {
 }
 
 Tensor SampleMaker::mask(const Shape& shape, double keep) {
-  std::vector<double> values(shape.numel());
-  fill_uniform(sample_key(++seed_), 0, 1, values.data(), shape.numel());
+  std::vector<double> values = uniform_values(++seed_, shape);
   std::vector<uint8_t> bits(values.size());
   for (size_t i = 0; i < values.size(); ++i) bits[i] = values[i] < keep;
   return from_values(bits, shape).to(DType::boolean).to(device_);

@@ -62,7 +62,10 @@ class OpCases : public SampleMaker {
   void sample(std::string label, Tensors inputs, Function function) {
     samples.push_back({std::move(label), std::move(inputs), std::move(function)});
   }
-  // `call` must throw an E with a message that contains `message`.
+  // That must throw an E with a message that contains `message`, as must `call`.
+  template <class E> void fails(std::string label, std::string message, Tensors inputs, Function function) {
+    fails<E>(std::move(label), std::move(message), [=] { function(inputs); });
+  }
   template <class E> void fails(std::string label, std::string message, std::function<void()> call) {
     errors.push_back({std::move(label), std::move(call), std::move(message),
                       [](const std::exception& e) { return dynamic_cast<const E*>(&e) != nullptr; }});
@@ -113,6 +116,15 @@ inline Function call(Tensor (*f)(const Tensor&)) {
 }
 inline Function call(Tensor (*f)(const Tensor&, const Tensor&)) {
   return [f](const Tensors& in) { return f(in[0], in[1]); };
+}
+// bound(softmax)(-1): a function of one tensor and attributes; those that are tensors go to the device of
+// in[0].
+inline Tensor attribute_of(const Tensor& in, const Tensor& t) { return t.defined() ? t.to(in.device()) : t; }
+template <class A> const A& attribute_of(const Tensor&, const A& attribute) { return attribute; }
+template <class... A> auto bound(Tensor (*f)(const Tensor&, A...)) {
+  return [f](std::decay_t<A>... attributes) -> Function {
+    return [=](const Tensors& in) { return f(in[0], attribute_of(in[0], attributes)...); };
+  };
 }
 
 }  // namespace tandem

@@ -93,7 +93,7 @@ RegisterOp register_comparison(const char* name, Tensor (*f)(const Tensor&, cons
     c.sample("row", {c.normal({3, 4}), c.normal({4})}, call(f));
     c.sample("empty", {c.normal({0, 4}), c.normal({4})}, call(f));
     c.fails<ShapeError>("shapes", std::string(name) + ": shapes [2] and [3] do not broadcast",
-                        [f] { f(zeros({2}), zeros({3})); });
+                        {zeros({2}), zeros({3})}, call(f));
   };
   return RegisterOp(name, cases, {.differentiable = false});
 }

@@ -233,20 +233,19 @@ Tensor index_of(std::vector<int64_t> values) {
 }
 
 const RegisterOp gather_op("gather", [](OpCases& c) {
-  const auto along = [](int64_t dim, Tensor index) {
-    return [dim, index](const Tensors& in) { return gather(in[0], dim, index.to(in[0].device())); };
-  };
+  const auto along = bound(gather);
   c.sample("repeats", {c.normal({2, 4})}, along(1, index_of({3, 0, 3, 1, 1, 2}, {2, 3})));
   c.sample("smaller", {c.normal({4, 3})}, along(0, index_of({3, 0, 0, 2, 1, 0, 3, 3, 0, 1}, {5, 2})));
   c.sample("middle", {c.normal({2, 3, 2})}, along(-2, index_of({2, 0, 1, 1}, {2, 1, 2})));
   c.sample("i32", {c.normal({3})}, along(0, index_of({2, 2}).to(DType::i32)));
   c.sample("empty", {c.normal({2, 3})}, along(1, zeros({2, 0}, {DType::i64})));
-  const auto first = [](Shape x, Tensor index) { return [=] { gather(zeros(x), 0, index); }; };
-  c.fails<ValueError>("range", "gather: index 3 is out of range for size 3", first({3}, index_of({0, 3})));
-  c.fails<ValueError>("negative", "gather: index -1 is out of range for size 3", first({3}, index_of({-1})));
-  c.fails<ShapeError>("shape", "gather: the index i64[1] does not fit f32[3,2]",
-                      first({3, 2}, index_of({0})));
-  c.fails<DTypeError>("float", "gather: expected an index dtype", first({3}, zeros({1})));
+  const Tensor x = zeros({3});
+  c.fails<ValueError>("range", "gather: index 3 is out of range for size 3", {x}, along(0, index_of({0, 3})));
+  c.fails<ValueError>("negative", "gather: index -1 is out of range for size 3", {x},
+                      along(0, index_of({-1})));
+  c.fails<ShapeError>("shape", "gather: the index i64[1] does not fit f32[3,2]", {zeros({3, 2})},
+                      along(0, index_of({0})));
+  c.fails<DTypeError>("float", "gather: expected an index dtype", {x}, along(0, zeros({1})));
 });
 
 using Writer = Tensor (*)(const Tensor&, int64_t, const Tensor&, const Tensor&);
@@ -261,10 +260,10 @@ void scatter_cases(OpCases& c, const std::string& name, Writer f) {
   c.sample("middle", {c.normal({2, 3, 2}), c.normal({2, 1, 2})},
            along(-2, index_of({2, 0, 1, 1}, {2, 1, 2})));
   c.sample("empty", {c.normal({2, 3}), c.normal({2, 0})}, along(1, zeros({2, 0}, {DType::i64})));
-  c.fails<ValueError>("range", name + ": index 3 is out of range for size 3",
-                      [f] { f(zeros({3}), 0, index_of({3}), zeros({1})); });
-  c.fails<ShapeError>("src", name + ": src f32[2] beside the index i64[1]",
-                      [f] { f(zeros({3}), 0, index_of({0}), zeros({2})); });
+  c.fails<ValueError>("range", name + ": index 3 is out of range for size 3", {zeros({3}), zeros({1})},
+                      along(0, index_of({3})));
+  c.fails<ShapeError>("src", name + ": src f32[2] beside the index i64[1]", {zeros({3}), zeros({2})},
+                      along(0, index_of({0})));
 }
 
 const RegisterOp scatter_op("scatter", [](OpCases& c) { scatter_cases(c, "scatter", scatter); });
@@ -272,28 +271,25 @@ const RegisterOp scatter_add_op("scatter_add",
                                 [](OpCases& c) { scatter_cases(c, "scatter_add", scatter_add); });
 
 const RegisterOp index_select_op("index_select", [](OpCases& c) {
-  const auto along = [](int64_t dim, Tensor indices) {
-    return [=](const Tensors& in) { return index_select(in[0], dim, indices.to(in[0].device())); };
-  };
+  const auto along = bound(index_select);
   c.sample("rows", {c.normal({4, 3})}, along(0, index_of({3, 1, 3})));
   c.sample("middle", {c.normal({2, 3, 2})}, along(1, index_of({2, 0, 0, 1})));
   c.sample("columns", {c.normal({3, 4})}, along(-1, index_of({1, 1})));
   c.sample("none", {c.normal({3, 4})}, along(0, index_of({})));
-  c.fails<ValueError>("range", "index_select: index 4 is out of range for size 3",
-                      [] { index_select(zeros({3}), 0, index_of({4})); });
-  c.fails<ShapeError>("dimensions", "index_select: expected indices of one dimension, got i64[1,1]", [] {
-    index_select(zeros({3}), 0, zeros({1, 1}, {DType::i64}));
-  });
+  c.fails<ValueError>("range", "index_select: index 4 is out of range for size 3", {zeros({3})},
+                      along(0, index_of({4})));
+  c.fails<ShapeError>("dimensions", "index_select: expected indices of one dimension, got i64[1,1]",
+                      {zeros({3})}, along(0, zeros({1, 1}, {DType::i64})));
 });
 
 void one_hot_cases(OpCases& c) {
-  const auto f = [](const Tensors& in) { return one_hot(in[0], 4); };
-  c.sample("2x3", {c.integers({2, 3}, 0, 4)}, f);
-  c.sample("number", {c.integers({}, 0, 4)}, f);
-  c.fails<ValueError>("range", "one_hot: index 4 is out of range for size 4",
-                      [] { one_hot(index_of({4}), 4); });
-  c.fails<ValueError>("classes", "one_hot: expected at least one class, got 0",
-                      [] { one_hot(index_of({}), 0); });
+  const auto of = bound(one_hot);
+  c.sample("2x3", {c.integers({2, 3}, 0, 4)}, of(4, DType::i64));
+  c.sample("number", {c.integers({}, 0, 4)}, of(4, DType::i64));
+  c.fails<ValueError>("range", "one_hot: index 4 is out of range for size 4", {index_of({4})},
+                      of(4, DType::i64));
+  c.fails<ValueError>("classes", "one_hot: expected at least one class, got 0", {index_of({})},
+                      of(0, DType::i64));
 }
 const RegisterOp one_hot_op("one_hot", one_hot_cases, {.differentiable = false});
 

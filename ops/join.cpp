@@ -123,11 +123,10 @@ const RegisterOp cat_op("cat", [](OpCases& c) {
   c.sample("middle", {c.normal({2, 1, 3}), c.normal({2, 4, 3})}, along(1));
   c.sample("an empty part", {c.normal({2, 3}), c.normal({0, 3}), c.normal({1, 3})}, along(0));
   c.sample("one", {c.normal({2, 3})}, along(0));
-  c.fails<ValueError>("none", "cat: no tensors were given", [] { cat({}); });
-  c.fails<ShapeError>("sizes", "cat: f32[2,4] beside f32[2,3]: sizes may differ in dim 0 only", [along] {
-    along(0)({zeros({2, 3}), zeros({2, 4})});
-  });
-  c.fails<ShapeError>("dim", "cat: dim 1 is out of range", [] { cat({zeros({2})}, 1); });
+  c.fails<ValueError>("none", "cat: no tensors were given", {}, along(0));
+  c.fails<ShapeError>("sizes", "cat: f32[2,4] beside f32[2,3]: sizes may differ in dim 0 only",
+                      {zeros({2, 3}), zeros({2, 4})}, along(0));
+  c.fails<ShapeError>("dim", "cat: dim 1 is out of range", {zeros({2})}, along(1));
 });
 
 const RegisterOp stack_op("stack", [](OpCases& c) {
@@ -135,10 +134,8 @@ const RegisterOp stack_op("stack", [](OpCases& c) {
   c.sample("first", {c.normal({2, 3}), c.normal({2, 3})}, along(0));
   c.sample("last", {c.normal({2, 3}), c.normal({2, 3}), c.normal({2, 3})}, along(-1));
   c.sample("numbers", {c.normal({}), c.normal({})}, along(0));
-  c.fails<ValueError>("none", "stack: no tensors were given", [] { stack({}); });
-  c.fails<ShapeError>("shapes", "stack: f32[3] beside f32[2]", [along] {
-    along(0)({zeros({2}), zeros({3})});
-  });
+  c.fails<ValueError>("none", "stack: no tensors were given", {}, along(0));
+  c.fails<ShapeError>("shapes", "stack: f32[3] beside f32[2]", {zeros({2}), zeros({3})}, along(0));
 });
 
 // One part alone, and parts joined in another order, so that the place of each shows.

@@ -135,80 +135,66 @@ Tensor labels(const std::vector<int64_t>& values) {
   return from_values(values, {static_cast<int64_t>(values.size())});
 }
 
-const RegisterOp cross_entropy_op{
-    "cross_entropy", [](OpCases& c) {
-      const auto with = [](const std::vector<int64_t>& target, CrossEntropyOptions options) {
-        return [=](const Tensors& in) {
-          return cross_entropy(in[0], labels(target).to(in[0].device()), options);
-        };
-      };
-      c.sample("mean", {c.normal({3, 4})}, with({0, 3, 1}, {}));
-      c.sample("sum, one ignored", {c.normal({3, 4})},
-               with({2, -1, 0}, {.ignore_index = -1, .reduction = Reduction::sum}));
-      c.sample("none, smoothed", {c.normal({3, 4})},
-               with({2, -100, 0}, {.label_smoothing = 0.2, .reduction = Reduction::none}));
-      c.sample("smoothed, divisor", {c.normal({2, 19})},
-               with({18, 0}, {.label_smoothing = 0.1, .divisor = 5}));
-      c.sample("no unit", {c.normal({0, 3})}, with({}, {}));
+void cross_entropy_cases(OpCases& c) {
+  const auto with = bound(cross_entropy);
+  c.sample("mean", {c.normal({3, 4})}, with(labels({0, 3, 1}), {}));
+  c.sample("sum, one ignored", {c.normal({3, 4})},
+           with(labels({2, -1, 0}), {.ignore_index = -1, .reduction = Reduction::sum}));
+  c.sample("none, smoothed", {c.normal({3, 4})},
+           with(labels({2, -100, 0}), {.label_smoothing = 0.2, .reduction = Reduction::none}));
+  c.sample("smoothed, divisor", {c.normal({2, 19})},
+           with(labels({18, 0}), {.label_smoothing = 0.1, .divisor = 5}));
+  c.sample("no unit", {c.normal({0, 3})}, with(labels({}), {}));
 
-      c.fails<ShapeError>("target", "cross_entropy: target is i64[1], expected one pass of [2]", [] {
-        cross_entropy(zeros({2, 3}), labels({1}));
-      });
-      c.fails<DTypeError>("dtype", "cross_entropy: target is f32[2], expected class indices", [] {
-        cross_entropy(zeros({2, 3}), zeros({2}));
-      });
-      c.fails<ValueError>("label", "cross_entropy: target is 3 at 1, expected a class in [0, 3)", [] {
-        cross_entropy(zeros({2, 3}), labels({0, 3}));
-      });
-      c.fails<ConfigError>("smoothing", "cross_entropy: label_smoothing is 1.5", [] {
-        cross_entropy(zeros({1, 3}), labels({0}), {.label_smoothing = 1.5});
-      });
-    }};
+  const Tensor x = zeros({2, 3});
+  c.fails<ShapeError>("target", "cross_entropy: target is i64[1], expected one pass of [2]", {x},
+                      with(labels({1}), {}));
+  c.fails<DTypeError>("dtype", "cross_entropy: target is f32[2], expected class indices", {x},
+                      with(zeros({2}), {}));
+  c.fails<ValueError>("label", "cross_entropy: target is 3 at 1, expected a class in [0, 3)", {x},
+                      with(labels({0, 3}), {}));
+  c.fails<ConfigError>("smoothing", "cross_entropy: label_smoothing is 1.5", {x},
+                       with(labels({0, 0}), {.label_smoothing = 1.5}));
+}
+const RegisterOp cross_entropy_op("cross_entropy", cross_entropy_cases);
 
-const RegisterOp nll_op{
-    "nll_loss", [](OpCases& c) {
-      const auto with = [](const std::vector<int64_t>& target, Reduction reduction) {
-        return
-            [=](const Tensors& in) { return nll_loss(in[0], labels(target).to(in[0].device()), reduction); };
-      };
-      c.sample("mean", {c.normal({3, 4})}, with({0, -100, 1}, Reduction::mean));
-      c.sample("sum", {c.normal({2, 2})}, with({1, 0}, Reduction::sum));
-      c.sample("none", {c.normal({2, 2})}, with({1, -100}, Reduction::none));
+const RegisterOp nll_op("nll_loss", [](OpCases& c) {
+  const auto with = bound(nll_loss);
+  c.sample("mean", {c.normal({3, 4})}, with(labels({0, -100, 1}), Reduction::mean, -100));
+  c.sample("sum", {c.normal({2, 2})}, with(labels({1, 0}), Reduction::sum, -100));
+  c.sample("none", {c.normal({2, 2})}, with(labels({1, -100}), Reduction::none, -100));
+  c.fails<ValueError>("label", "nll_loss: target is -1 at 0, expected a class in [0, 3)", {zeros({1, 3})},
+                      with(labels({-1}), Reduction::mean, -100));
+});
 
-      c.fails<ValueError>("label", "nll_loss: target is -1 at 0, expected a class in [0, 3)", [] {
-        nll_loss(zeros({1, 3}), labels({-1}));
-      });
-    }};
+using Make = Tensor (*)(SampleMaker&);
+Tensor any_number(SampleMaker& make) { return make.normal({3, 4}); }
+Tensor fraction(SampleMaker& make) { return make.uniform({3, 4}, 0, 1); }
+Tensor not_small(SampleMaker& make) { return make.uniform({3, 4}, 0.1, 1); }
 
-// mse_loss, binary_cross_entropy_with_logits, kl_div: two tensors of one shape.
-template <class F> Cases pairwise(F f, std::function<Tensor(SampleMaker&)> target) {
-  return [=](OpCases& c) {
+// A loss of two tensors of one shape.
+RegisterOp register_pairwise(const char* name, Tensor (*f)(const Tensor&, const Tensor&, Reduction),
+                             Make target) {
+  return RegisterOp(name, [=](OpCases& c) {
     const auto with = [f](Reduction reduction) {
       return [=](const Tensors& in) { return f(in[0], in[1], reduction); };
     };
     c.sample("mean", {c.normal({3, 4}), target(c)}, with(Reduction::mean));
     c.sample("sum", {c.normal({3, 4}), target(c)}, with(Reduction::sum));
     c.sample("none", {c.normal({3, 4}), target(c)}, with(Reduction::none));
-    c.fails<ShapeError>("shapes", ": expected equal shapes, got f32[2] and f32[2,1]", [=] {
-      f(zeros({2}), zeros({2, 1}), Reduction::mean);
-    });
-  };
+    c.fails<ShapeError>("shapes", ": expected equal shapes, got f32[2] and f32[2,1]",
+                        {zeros({2}), zeros({2, 1})}, with(Reduction::mean));
+  });
 }
-Tensor any_number(SampleMaker& make) { return make.normal({3, 4}); }
 
-const RegisterOp mse_op{"mse_loss", pairwise(mse_loss, any_number)};
-const RegisterOp bce_op{"binary_cross_entropy_with_logits",
-                        pairwise(binary_cross_entropy_with_logits, [](SampleMaker& make) {
-                          return make.uniform({3, 4}, 0, 1);
-                        })};
-const RegisterOp kl_op{"kl_div",
-                       pairwise([](const Tensor& a, const Tensor& b, Reduction r) { return kl_div(a, b, r); },
-                                [](SampleMaker& make) {
-                                  return make.uniform({3, 4}, 0.1, 1);
-                                })};
-const RegisterOp kl_log_op{"kl_div_log_target", pairwise([](const Tensor& a, const Tensor& b,
-                                                            Reduction r) { return kl_div(a, b, r, true); },
-                                                         any_number)};
+const RegisterOp mse_op = register_pairwise("mse_loss", mse_loss, any_number);
+const RegisterOp bce_op =
+    register_pairwise("binary_cross_entropy_with_logits", binary_cross_entropy_with_logits, fraction);
+template <bool log_target> Tensor kl(const Tensor& a, const Tensor& b, Reduction reduction) {
+  return kl_div(a, b, reduction, log_target);
+}
+const RegisterOp kl_op = register_pairwise("kl_div", kl<false>, not_small);
+const RegisterOp kl_log_op = register_pairwise("kl_div_log_target", kl<true>, any_number);
 
 }  // namespace
 }  // namespace tandem

@@ -159,16 +159,16 @@ const RegisterOp matmul_op("matmul", [](OpCases& c) {
     return matmul(in[0].transpose(1, 2), in[1].permute({0, 2, 3, 1}));
   });
 
-  const auto product = [](Shape a, Shape b) { return [=] { matmul(zeros(a), zeros(b)); }; };
   c.fails<ShapeError>(
       "inner", "matmul: inner dimensions differ: a f32[2,3] vs b f32[4,5] (a.size(-1)=3, b.size(-2)=4)",
-      product({2, 3}, {4, 5}));
-  c.fails<ShapeError>("vector", "(a.size(-1)=3, b.size(0)=4)", product({2, 3}, {4}));
-  c.fails<ShapeError>("batch", "matmul: shapes [2] and [3] do not broadcast", product({2, 2, 3}, {3, 3, 2}));
-  c.fails<ShapeError>("number", "matmul: a tensor without dimensions: a f32[] vs b f32[3]", product({}, {3}));
-  c.fails<DTypeError>("i64", "matmul: expected floating dtypes (bf16, f32, f64), got a i64[2,2]", [] {
-    matmul(zeros({2, 2}, {DType::i64}), zeros({2, 2}));
-  });
+      {zeros({2, 3}), zeros({4, 5})}, call(matmul));
+  c.fails<ShapeError>("vector", "(a.size(-1)=3, b.size(0)=4)", {zeros({2, 3}), zeros({4})}, call(matmul));
+  c.fails<ShapeError>("batch", "matmul: shapes [2] and [3] do not broadcast",
+                      {zeros({2, 2, 3}), zeros({3, 3, 2})}, call(matmul));
+  c.fails<ShapeError>("number", "matmul: a tensor without dimensions: a f32[] vs b f32[3]",
+                      {zeros({}), zeros({3})}, call(matmul));
+  c.fails<DTypeError>("i64", "matmul: expected floating dtypes (bf16, f32, f64), got a i64[2,2]",
+                      {zeros({2, 2}, {DType::i64}), zeros({2, 2})}, call(matmul));
 });
 
 }  // namespace

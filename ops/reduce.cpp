@@ -217,21 +217,17 @@ namespace {
 
 RegisterOp register_reduction(const std::string& name, Tensor (*f)(const Tensor&, const Shape&, bool)) {
   return RegisterOp(name, [=](OpCases& c) {
-    const auto over = [f](const Shape& dims, bool keepdim) {
-      return [=](const Tensors& in) { return f(in[0], dims, keepdim); };
-    };
+    const auto over = bound(f);
     // The first sum is not near 0, where all digits but rounding cancel.
     c.sample("all", {c.uniform({3, 4}, -1, 2)}, over({}, false));
     c.sample("last", {c.normal({3, 4})}, over({-1}, false));
     c.sample("first, kept", {c.normal({3, 4})}, over({0}, true));
     c.sample("middle", {c.normal({2, 3, 4})}, over({1}, false));
     c.sample("outer two", {c.normal({2, 3, 40})}, over({0, 2}, false));
-    c.fails<ShapeError>("dim", name + ": dim 2 is out of range for a tensor of 2 dimensions", [f] {
-      f(zeros({2, 3}), {2}, false);
-    });
-    c.fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,0]", [f] {
-      f(zeros({2, 3}), {0, 0}, false);
-    });
+    c.fails<ShapeError>("dim", name + ": dim 2 is out of range for a tensor of 2 dimensions", {zeros({2, 3})},
+                        over({2}, false));
+    c.fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,0]", {zeros({2, 3})},
+                        over({0, 0}, false));
   });
 }
 

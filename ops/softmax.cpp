@@ -159,7 +159,7 @@ Tensor near_1000(SampleMaker& make) {
 
 RegisterOp register_softmax(const std::string& name, Tensor (*f)(const Tensor&, int64_t)) {
   return RegisterOp(name, [=](OpCases& c) {
-    const auto along = [f](int64_t dim) { return [=](const Tensors& in) { return f(in[0], dim); }; };
+    const auto along = bound(f);
     c.sample("last", {c.normal({3, 5})}, along(-1));
     c.sample("middle", {c.normal({2, 3, 4})}, along(1));
     c.sample("first", {c.normal({3, 4})}, along(0));
@@ -168,8 +168,8 @@ RegisterOp register_softmax(const std::string& name, Tensor (*f)(const Tensor&, 
     c.sample("large values", {near_1000(c)}, along(-1));
     c.sample("no rows", {c.normal({0, 3})}, along(-1));
     c.sample("no values", {c.normal({3, 0})}, along(-1));
-    c.fails<ShapeError>("dim", name + ": dim 2 is out of range", [f] { f(zeros({2, 3}), 2); });
-    c.fails<DTypeError>("i64", name + ": expected a floating dtype", [f] { f(zeros({2}, {DType::i64}), 0); });
+    c.fails<ShapeError>("dim", name + ": dim 2 is out of range", {zeros({2, 3})}, along(2));
+    c.fails<DTypeError>("i64", name + ": expected a floating dtype", {zeros({2}, {DType::i64})}, along(0));
   });
 }
 
@@ -177,9 +177,7 @@ const RegisterOp softmax_op = register_softmax("softmax", softmax);
 const RegisterOp log_softmax_op = register_softmax("log_softmax", log_softmax);
 
 const RegisterOp logsumexp_op("logsumexp", [](OpCases& c) {
-  const auto over = [](const Shape& dims, bool keepdim) {
-    return [=](const Tensors& in) { return logsumexp(in[0], dims, keepdim); };
-  };
+  const auto over = bound(logsumexp);
   c.sample("last", {c.normal({3, 5})}, over({-1}, false));
   c.sample("all", {c.normal({3, 4})}, over({}, false));
   c.sample("two, kept", {c.normal({2, 3, 4})}, over({0, 2}, true));
@@ -187,12 +185,11 @@ const RegisterOp logsumexp_op("logsumexp", [](OpCases& c) {
   c.sample("number", {c.normal({})}, over({}, false));
   c.sample("large values", {near_1000(c)}, over({1}, false));
   c.sample("no rows", {c.normal({0, 3})}, over({-1}, false));
-  c.fails<ShapeError>("dim", "logsumexp: dim -3 is out of range", [] { logsumexp(zeros({2, 3}), {-3}); });
-  c.fails<ShapeError>("twice", "logsumexp: dim 1 appears twice in [1,1]", [] {
-    logsumexp(zeros({2, 3}), {1, 1});
-  });
-  c.fails<DTypeError>("bool", "logsumexp: expected a floating dtype",
-                      [] { logsumexp(zeros({2}, {DType::boolean})); });
+  c.fails<ShapeError>("dim", "logsumexp: dim -3 is out of range", {zeros({2, 3})}, over({-3}, false));
+  c.fails<ShapeError>("twice", "logsumexp: dim 1 appears twice in [1,1]", {zeros({2, 3})},
+                      over({1, 1}, false));
+  c.fails<DTypeError>("bool", "logsumexp: expected a floating dtype", {zeros({2}, {DType::boolean})},
+                      over({}, false));
 });
 
 }  // namespace

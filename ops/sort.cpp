@@ -103,17 +103,16 @@ ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim, bool largest, bool s
 namespace {
 
 // f(x, dim, descending): the values, or the index.
-template <class F> RegisterOp register_sort(const std::string& name, bool differentiable, F f) {
+using AlongDim = Tensor (*)(const Tensor&, int64_t, bool);
+RegisterOp register_sort(const std::string& name, bool differentiable, AlongDim f) {
   const auto cases = [=](OpCases& c) {
-    const auto along = [f](int64_t dim, bool descending) {
-      return [=](const Tensors& in) { return f(in[0], dim, descending); };
-    };
+    const auto along = bound(f);
     c.sample("last", {c.distinct({3, 4})}, along(-1, false));
     c.sample("first, descending", {c.distinct({4, 3})}, along(0, true));
     c.sample("middle", {c.distinct({2, 5, 3})}, along(1, false));
     c.sample("empty", {c.distinct({2, 0})}, along(1, false));
-    c.fails<ShapeError>("dim", name + ": dim 1 is out of range for a tensor of 1 dimensions",
-                        [f] { f(zeros({3}), 1, false); });
+    c.fails<ShapeError>("dim", name + ": dim 1 is out of range for a tensor of 1 dimensions", {zeros({3})},
+                        along(1, false));
   };
   return RegisterOp(name, cases, {.differentiable = differentiable});
 }
@@ -123,16 +122,17 @@ const RegisterOp sort_op = register_sort(
 const RegisterOp argsort_op = register_sort("argsort", false, argsort);
 
 const RegisterOp topk_op("topk", [](OpCases& c) {
-  const auto first = [](int64_t k, int64_t dim, bool largest, bool sorted) {
-    return [=](const Tensors& in) { return topk(in[0], k, dim, largest, sorted).values; };
-  };
+  const auto first = bound(+[](const Tensor& x, int64_t k, int64_t dim, bool largest, bool sorted) {
+    return topk(x, k, dim, largest, sorted).values;
+  });
   c.sample("largest", {c.distinct({3, 5})}, first(2, -1, true, true));
   c.sample("smallest, first dim", {c.distinct({4, 3})}, first(3, 0, false, true));
   c.sample("unsorted", {c.distinct({2, 6})}, first(3, 1, true, false));
   c.sample("all", {c.distinct({4})}, first(4, 0, true, true));
   c.sample("none", {c.distinct({4})}, first(0, 0, true, true));
-  c.fails<ValueError>("k", "topk: k = 4 of dim 0 of f32[3]: expected 0 to 3", [] { topk(zeros({3}), 4); });
-  c.fails<ValueError>("negative", "topk: k = -1", [] { topk(zeros({3}), -1); });
+  c.fails<ValueError>("k", "topk: k = 4 of dim 0 of f32[3]: expected 0 to 3", {zeros({3})},
+                      first(4, 0, true, true));
+  c.fails<ValueError>("negative", "topk: k = -1", {zeros({3})}, first(-1, 0, true, true));
 });
 
 }  // namespace

@@ -120,23 +120,19 @@ const RegisterOp batch_norm_op("batch_norm", [](OpCases& c) {
   c.sample("evaluation, x alone", {c.normal({2, 3}), {}, {}, c.normal({3}), c.uniform({3}, 0.5, 2)},
            evaluation());
 
-  const auto call = [](Tensor x, bool training, BatchStatistics running = {}, Tensor weight = {}) {
-    return [=] { batch_norm(x, running, weight, {}, training); };
-  };
   const Tensor x = zeros({2, 3});
   c.fails<ValueError>("one value",
                       "batch_norm: expected more than 1 value per channel in training, got f32[1,3]",
-                      call(zeros({1, 3}), true));
+                      {zeros({1, 3}), {}, {}}, training());
   c.fails<ValueError>("no running", "batch_norm: evaluation needs the running mean and variance",
-                      call(x, false));
+                      {x, {}, {}, {}, {}}, evaluation());
   c.fails<ShapeError>("running shape", "batch_norm: running var is f32[2], expected shape [3]",
-                      call(x, false, {zeros({3}), zeros({2})}));
+                      {x, {}, {}, zeros({3}), zeros({2})}, evaluation());
   c.fails<ShapeError>("vector", "batch_norm: expected [N, C] or [N, C, ...], got f32[3]",
-                      call(zeros({3}), true));
-  c.fails<ShapeError>("weight", "batch_norm: weight is f32[2], expected shape [3]",
-                      call(x, true, {}, zeros({2})));
-  c.fails<DTypeError>("i64", "batch_norm: expected a floating dtype",
-                      call(zeros({2, 3}, {DType::i64}), true));
+                      {zeros({3}), {}, {}}, training());
+  c.fails<ShapeError>("weight", "batch_norm: weight is f32[2], expected shape [3]", {x, zeros({2}), {}},
+                      training());
+  c.fails<DTypeError>("i64", "batch_norm: expected a floating dtype", {x.to(DType::i64), {}, {}}, training());
   c.fails<ShapeError>("update", "update_running: f32[3] from f32[2]", [] {
     update_running({zeros({3}), zeros({3})}, {zeros({2}), zeros({2})});
   });

@@ -35,20 +35,16 @@ const RegisterOp group_norm_op("group_norm", [](OpCases& c) {
   c.sample("x alone", {c.normal({2, 4, 2}), {}, {}}, in_groups(2));
   c.sample("bias alone", {c.normal({2, 2, 3}), {}, c.normal({2})}, in_groups(2));
   c.sample("no samples", {c.normal({0, 4, 3}), c.normal({4}), c.normal({4})}, in_groups(2));
-  c.fails<ValueError>("groups", "group_norm: 3 groups do not divide the channels of f32[2,4]", [] {
-    group_norm(zeros({2, 4}), 3);
-  });
-  c.fails<ValueError>("no groups", "group_norm: 0 groups do not divide", [] {
-    group_norm(zeros({2, 4}), 0);
-  });
-  c.fails<ShapeError>("vector", "group_norm: expected [N, C, ...], got f32[4]",
-                      [] { group_norm(zeros({4}), 2); });
-  c.fails<ShapeError>("weight", "group_norm: weight is f32[2], expected shape [4]", [] {
-    group_norm(zeros({2, 4}), 2, zeros({2}));
-  });
-  c.fails<DTypeError>("i64", "group_norm: expected a floating dtype", [] {
-    group_norm(zeros({2, 4}, {DType::i64}), 2);
-  });
+  const Tensor x = zeros({2, 4});
+  c.fails<ValueError>("groups", "group_norm: 3 groups do not divide the channels of f32[2,4]", {x, {}, {}},
+                      in_groups(3));
+  c.fails<ValueError>("no groups", "group_norm: 0 groups do not divide", {x, {}, {}}, in_groups(0));
+  c.fails<ShapeError>("vector", "group_norm: expected [N, C, ...], got f32[4]", {zeros({4}), {}, {}},
+                      in_groups(2));
+  c.fails<ShapeError>("weight", "group_norm: weight is f32[2], expected shape [4]", {x, zeros({2}), {}},
+                      in_groups(2));
+  c.fails<DTypeError>("i64", "group_norm: expected a floating dtype", {x.to(DType::i64), {}, {}},
+                      in_groups(2));
 });
 
 }  // namespace

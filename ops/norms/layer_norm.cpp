@@ -31,18 +31,18 @@ const RegisterOp layer_norm_op("layer_norm", [](OpCases& c) {
   c.sample("bias alone", {c.normal({3, 4}), {}, c.normal({4})}, over({4}));
   c.sample("no rows", {c.normal({0, 4}), c.normal({4}), c.normal({4})}, over({4}));
 
-  const auto call = [](Tensor x, Shape shape, Tensor weight = {}, Tensor bias = {}) {
-    return [=] { layer_norm(x, shape, weight, bias); };
-  };
   const Tensor x = zeros({2, 3});
-  c.fails<ShapeError>("shape", "layer_norm: f32[2,3] does not end in normalized_shape [2]", call(x, {2}));
+  c.fails<ShapeError>("shape", "layer_norm: f32[2,3] does not end in normalized_shape [2]", {x, {}, {}},
+                      over({2}));
   c.fails<ShapeError>("longer", "layer_norm: f32[3] does not end in normalized_shape [2,3]",
-                      call(zeros({3}), {2, 3}));
-  c.fails<ShapeError>("weight", "layer_norm: weight is f32[2], expected shape [3]", call(x, {3}, zeros({2})));
-  c.fails<ShapeError>("bias", "layer_norm: bias is f32[1], expected shape [3]", call(x, {3}, {}, zeros({1})));
+                      {zeros({3}), {}, {}}, over({2, 3}));
+  c.fails<ShapeError>("weight", "layer_norm: weight is f32[2], expected shape [3]", {x, zeros({2}), {}},
+                      over({3}));
+  c.fails<ShapeError>("bias", "layer_norm: bias is f32[1], expected shape [3]", {x, {}, zeros({1})},
+                      over({3}));
   c.fails<DTypeError>("weight f64", "layer_norm: weight is f64[3], expected the dtype of x",
-                      call(x, {3}, zeros({3}, {DType::f64})));
-  c.fails<DTypeError>("i64", "layer_norm: expected a floating dtype", call(x.to(DType::i64), {3}));
+                      {x, zeros({3}, {DType::f64}), {}}, over({3}));
+  c.fails<DTypeError>("i64", "layer_norm: expected a floating dtype", {x.to(DType::i64), {}, {}}, over({3}));
 });
 
 }  // namespace

@@ -24,17 +24,14 @@ const RegisterOp rms_norm_op("rms_norm", [](OpCases& c) {
   c.sample("one value", {c.away_from_zero({3, 1}), c.normal({1})}, with_eps(0.1));
   c.sample("one row", {c.normal({4}), c.normal({4})}, with_eps(1e-6));
   c.sample("no rows", {c.normal({0, 4}), c.normal({4})}, with_eps(1e-6));
-  c.fails<ShapeError>("weight", "rms_norm: weight is f32[2], expected shape [3]", [] {
-    rms_norm(zeros({2, 3}), zeros({2}));
-  });
-  c.fails<ShapeError>("number", "rms_norm: expected at least 1 dimension, got f32[]",
-                      [] { rms_norm(scalar(1)); });
-  c.fails<DTypeError>("weight f64", "rms_norm: weight is f64[3], expected the dtype of x", [] {
-    rms_norm(zeros({2, 3}), zeros({3}, {DType::f64}));
-  });
-  c.fails<DTypeError>("i64", "rms_norm: expected a floating dtype", [] {
-    rms_norm(zeros({2, 3}, {DType::i64}));
-  });
+  c.fails<ShapeError>("weight", "rms_norm: weight is f32[2], expected shape [3]", {zeros({2, 3}), zeros({2})},
+                      with_eps(0));
+  c.fails<ShapeError>("number", "rms_norm: expected at least 1 dimension, got f32[]", {scalar(1), {}},
+                      with_eps(0));
+  c.fails<DTypeError>("weight f64", "rms_norm: weight is f64[3], expected the dtype of x",
+                      {zeros({2, 3}), zeros({3}, {DType::f64})}, with_eps(0));
+  c.fails<DTypeError>("i64", "rms_norm: expected a floating dtype", {zeros({2, 3}, {DType::i64}), {}},
+                      with_eps(0));
 });
 
 }  // namespace
