@@ -58,4 +58,16 @@ int wrap_dim(const char* op, int64_t dim, int dims) {
   return static_cast<int>(dim < 0 ? dim + dims : dim);
 }
 
+Shape wrap_dims(const char* op, const Shape& dims, int count) {
+  Shape wrapped;
+  bool seen[kMaxDims + 1] = {};
+  for (int64_t dim : dims) {
+    const int d = wrap_dim(op, dim, count);
+    check<ShapeError>(!seen[d], "{}: dim {} appears twice in {}", op, d, dims);
+    seen[d] = true;
+    wrapped.push_back(d);
+  }
+  return wrapped;
+}
+
 }  // namespace tandem

@@ -69,6 +69,8 @@ Shape broadcast(const char* op, const Shape& a, const Shape& b);
 
 // A dimension counted from the end when negative, checked: 0 <= result < dims; ShapeError naming `op`.
 int wrap_dim(const char* op, int64_t dim, int dims);
+// The same of each of `dims`; ShapeError for one that is named twice.
+Shape wrap_dims(const char* op, const Shape& dims, int count);
 
 }  // namespace tandem
 

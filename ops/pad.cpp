@@ -86,14 +86,7 @@ Tensor pad(const Tensor& x, const std::vector<int64_t>& sizes, double value) {
 }
 
 Tensor flip(const Tensor& x, const Shape& dims) {
-  Shape wrapped;
-  bool seen[kMaxDims + 1] = {};
-  for (int64_t dim : dims) {
-    const int d = wrap_dim("flip", dim, x.dim());
-    check<ShapeError>(!seen[d], "flip: dim {} appears twice in {}", d, dims);
-    seen[d] = true;
-    wrapped.push_back(d);
-  }
+  const Shape wrapped = wrap_dims("flip", dims, x.dim());
   return wrapped.empty() ? x : apply<Flip>({x}, wrapped);
 }
 
@@ -122,37 +115,37 @@ Tensor causal_mask(int64_t queries, int64_t keys, Device device) { return above(
 namespace {
 
 const RegisterOp pad_op("pad", [](OpCases& c) {
-  c.sample("last", {c.normal({2, 3})}, [](auto& in) { return pad(in[0], {1, 2}); });
-  c.sample("two dimensions", {c.normal({2, 3, 2})}, [](auto& in) { return pad(in[0], {1, 0, 2, 1}, 0.5); });
-  c.sample("nothing", {c.normal({3})}, [](auto& in) { return pad(in[0], {0, 0}); });
-  c.sample("empty", {c.normal({2, 0})}, [](auto& in) { return pad(in[0], {1, 1}, -1); });
-  c.fails<ShapeError>("odd", "pad: 3 sizes for f32[2,3]", [] { pad(zeros({2, 3}), {1, 2, 3}); });
-  c.fails<ValueError>("negative", "pad: sizes are at least 0, got -1 and 2", [] {
-    pad(zeros({2, 3}), {-1, 2});
-  });
+  const auto by = bound(pad);
+  c.sample("last", {c.normal({2, 3})}, by({1, 2}, 0));
+  c.sample("two dimensions", {c.normal({2, 3, 2})}, by({1, 0, 2, 1}, 0.5));
+  c.sample("nothing", {c.normal({3})}, by({0, 0}, 0));
+  c.sample("empty", {c.normal({2, 0})}, by({1, 1}, -1));
+  c.fails<ShapeError>("odd", "pad: 3 sizes for f32[2,3]", {zeros({2, 3})}, by({1, 2, 3}, 0));
+  c.fails<ValueError>("negative", "pad: sizes are at least 0, got -1 and 2", {zeros({2, 3})}, by({-1, 2}, 0));
 });
 
 const RegisterOp flip_op("flip", [](OpCases& c) {
-  const auto over = [](Shape dims) { return [dims](const Tensors& in) { return flip(in[0], dims); }; };
+  const auto over = bound(flip);
   c.sample("outer two", {c.normal({2, 3, 4})}, over({0, -1}));
   c.sample("middle", {c.normal({2, 3, 4})}, over({1}));
   c.sample("empty", {c.normal({0, 3})}, over({0}));
-  c.fails<ShapeError>("twice", "flip: dim 1 appears twice in [1,-1]", [] { flip(zeros({2, 3}), {1, -1}); });
+  c.fails<ShapeError>("twice", "flip: dim 1 appears twice in [1,-1]", {zeros({2, 3})}, over({1, -1}));
 });
 
 const RegisterOp roll_op("roll", [](OpCases& c) {
-  c.sample("both", {c.normal({3, 4})}, [](auto& in) { return roll(in[0], {1, -1}, {0, 1}); });
-  c.sample("more than once around", {c.normal({5})}, [](auto& in) { return roll(in[0], {12}, {0}); });
-  c.fails<ShapeError>("count", "roll: 2 shifts for 1 dims", [] { roll(zeros({2, 3}), {1, 2}, {0}); });
+  const auto by = bound(roll);
+  c.sample("both", {c.normal({3, 4})}, by({1, -1}, {0, 1}));
+  c.sample("more than once around", {c.normal({5})}, by({12}, {0}));
+  c.fails<ShapeError>("count", "roll: 2 shifts for 1 dims", {zeros({2, 3})}, by({1, 2}, {0}));
 });
 
 void triangle_cases(OpCases& c, const std::string& name, Tensor (*f)(const Tensor&, int64_t)) {
-  const auto from = [f](int64_t diagonal) { return [=](const Tensors& in) { return f(in[0], diagonal); }; };
+  const auto from = bound(f);
   c.sample("square", {c.normal({4, 4})}, from(0));
   c.sample("below", {c.normal({2, 3, 4})}, from(-1));
   c.sample("above", {c.normal({4, 3})}, from(1));
-  c.fails<ShapeError>("dimensions", name + ": expected at least 2 dimensions, got f32[3]",
-                      [f] { f(zeros({3}), 0); });
+  c.fails<ShapeError>("dimensions", name + ": expected at least 2 dimensions, got f32[3]", {zeros({3})},
+                      from(0));
 }
 
 const RegisterOp tril_op("tril", [](OpCases& c) { triangle_cases(c, "tril", tril); });

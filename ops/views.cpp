@@ -153,15 +153,9 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 
 Tensor permute(const Tensor& x, const Shape& dims) {
   check<ShapeError>(dims.size() == x.dim(), "permute: {} dims for {}", dims.size(), describe(x));
-  Shape wrapped = dims;
-  bool seen[kMaxDims + 1] = {}, identity = true;
-  for (int i = 0; i < dims.size(); ++i) {
-    const int d = wrap_dim("permute", dims[i], x.dim());
-    check<ShapeError>(!seen[d], "permute: dim {} appears twice in {}", d, dims);
-    seen[d] = true;
-    identity &= d == i;
-    wrapped[i] = d;
-  }
+  const Shape wrapped = wrap_dims("permute", dims, x.dim());
+  bool identity = true;
+  for (int i = 0; i < dims.size(); ++i) identity &= wrapped[i] == i;
   return identity ? x : apply<Permute>({x}, wrapped);
 }
 
@@ -215,44 +209,42 @@ Tensor Tensor::view(const Shape& shape) const {
 namespace {
 
 const RegisterOp reshape_op("reshape", [](OpCases& c) {
-  c.sample("split", {c.normal({4, 6})}, [](auto& in) { return reshape(in[0], {2, 2, -1}); });
+  const auto to = bound(reshape);
+  c.sample("split", {c.normal({4, 6})}, to({2, 2, -1}));
   c.sample("merge transposed", {c.normal({4, 6})}, [](auto& in) { return reshape(in[0].t(), {24}); });
-  c.sample("empty", {c.normal({0, 6})}, [](auto& in) { return reshape(in[0], {3, 0}); });
-  c.fails<ShapeError>("size", "reshape: f32[2,3] does not fit shape [4,2]", [] {
-    reshape(zeros({2, 3}), {4, 2});
-  });
-  c.fails<ShapeError>("two -1", "reshape: more than one size is -1", [] {
-    reshape(zeros({2, 3}), {-1, -1});
-  });
+  c.sample("empty", {c.normal({0, 6})}, to({3, 0}));
+  c.fails<ShapeError>("size", "reshape: f32[2,3] does not fit shape [4,2]", {zeros({2, 3})}, to({4, 2}));
+  c.fails<ShapeError>("two -1", "reshape: more than one size is -1", {zeros({2, 3})}, to({-1, -1}));
   c.fails<ShapeError>("view", "view: f32[3,2]", [] { zeros({2, 3}).t().view({6}); });
 });
 
 const RegisterOp permute_op("permute", [](OpCases& c) {
-  c.sample("120", {c.normal({2, 3, 4})}, [](auto& in) { return permute(in[0], {1, 2, 0}); });
-  c.sample("transpose", {c.normal({2, 3, 4})}, [](auto& in) { return transpose(in[0], -1, 0); });
-  c.fails<ShapeError>("twice", "permute: dim 0 appears twice", [] { permute(zeros({2, 3}), {0, 0}); });
-  c.fails<ShapeError>("count", "permute: 1 dims for f32[2,3]", [] { permute(zeros({2, 3}), {0}); });
+  const auto by = bound(permute);
+  c.sample("120", {c.normal({2, 3, 4})}, by({1, 2, 0}));
+  c.sample("transpose", {c.normal({2, 3, 4})}, bound(transpose)(-1, 0));
+  c.fails<ShapeError>("twice", "permute: dim 0 appears twice", {zeros({2, 3})}, by({0, 0}));
+  c.fails<ShapeError>("count", "permute: 1 dims for f32[2,3]", {zeros({2, 3})}, by({0}));
 });
 
 const RegisterOp expand_op("expand", [](OpCases& c) {
-  c.sample("both", {c.normal({3, 1})}, [](auto& in) { return expand(in[0], {2, -1, 4}); });
-  c.fails<ShapeError>("size", "expand: f32[2] does not stretch to [3]", [] { expand(zeros({2}), {3}); });
+  const auto to = bound(expand);
+  c.sample("both", {c.normal({3, 1})}, to({2, -1, 4}));
+  c.fails<ShapeError>("size", "expand: f32[2] does not stretch to [3]", {zeros({2})}, to({3}));
 });
 
 const RegisterOp slice_op("slice", [](OpCases& c) {
-  c.sample("step 2", {c.normal({3, 7})}, [](auto& in) { return slice(in[0], 1, 1, 6, 2); });
-  c.sample("select", {c.normal({3, 7})}, [](auto& in) { return select(in[0], 0, -1); });
-  c.sample("empty", {c.normal({3, 7})}, [](auto& in) { return slice(in[0], 1, 5, 5); });
-  c.fails<ValueError>("step", "slice: step must be at least 1, got 0", [] { slice(zeros({3}), 0, 0, 3, 0); });
-  c.fails<ValueError>("index", "select: index 3 is out of range for size 3",
-                      [] { select(zeros({3}), 0, 3); });
-  c.fails<ShapeError>("dim", "slice: dim 2 is out of range", [] { slice(zeros({3}), 2, 0, 1); });
+  const auto along = bound(slice);
+  c.sample("step 2", {c.normal({3, 7})}, along(1, 1, 6, 2));
+  c.sample("select", {c.normal({3, 7})}, bound(select)(0, -1));
+  c.sample("empty", {c.normal({3, 7})}, along(1, 5, 5, 1));
+  c.fails<ValueError>("step", "slice: step must be at least 1, got 0", {zeros({3})}, along(0, 0, 3, 0));
+  c.fails<ValueError>("index", "select: index 3 is out of range for size 3", {zeros({3})},
+                      bound(select)(0, 3));
+  c.fails<ShapeError>("dim", "slice: dim 2 is out of range", {zeros({3})}, along(2, 0, 1, 1));
 });
 
 void slice_scatter_cases(OpCases& c) {
-  const auto into = [](Shape shape, int dim, int64_t start, int64_t step) {
-    return [=](const Tensors& in) { return slice_scatter(in[0], shape, dim, start, step); };
-  };
+  const auto into = bound(slice_scatter);
   c.sample("step 2", {c.normal({3, 3})}, into({3, 7}, 1, 1, 2));
   c.sample("last row", {c.normal({1, 4})}, into({3, 4}, 0, 2, 1));
   c.sample("empty", {c.normal({3, 0})}, into({3, 7}, 1, 5, 1));

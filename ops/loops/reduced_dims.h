@@ -11,11 +11,7 @@ namespace tandem::detail {
 // for one that x does not have or that is named twice.
 inline std::vector<bool> reduced_dims(const char* op, const Tensor& x, const Shape& dims) {
   std::vector<bool> reduced(x.dim(), dims.empty());
-  for (int64_t dim : dims) {
-    const int d = wrap_dim(op, dim, x.dim());
-    check<ShapeError>(!reduced[d], "{}: dim {} appears twice in {}", op, d, dims);
-    reduced[d] = true;
-  }
+  for (int64_t dim : wrap_dims(op, dims, x.dim())) reduced[dim] = true;
   return reduced;
 }
 
