@@ -56,13 +56,14 @@ struct Reduced {
   return {r, n, static_cast<int32_t>(bits(shifted) - bits(shifter))};
 }
 
+// The polynomial with these coefficients, from that of the highest power on (Horner's rule).
+template <class... C> [[gnu::always_inline]] constexpr float polynomial(float x, float first, C... more) {
+  return ((first = first * x + more), ...);
+}
+
 // exp(r) for |r| <= 0.35; relative error of the polynomial 2^-28.
 [[gnu::always_inline]] constexpr float exp_reduced(float r) {
-  float q = 0.0013848329f;
-  q = q * r + 0.00837001763f;
-  q = q * r + 0.0416680053f;
-  q = q * r + 0.166665092f;
-  q = q * r + 0.49999994f;
+  const float q = polynomial(r, 0.0013848329f, 0.00837001763f, 0.0416680053f, 0.166665092f, 0.49999994f);
   return (q * (r * r) + r) + 1.0f;
 }
 
@@ -74,15 +75,8 @@ struct Reduced {
 
 // ln((1 + f) 2^e) for -0.25 <= f <= 0.5; relative error of the polynomial 2^-27.6.
 [[gnu::always_inline]] constexpr float log_reduced(float f, float e) {
-  float q = -0.0450544916f;
-  q = q * f + 0.104646392f;
-  q = q * f - 0.131644607f;
-  q = q * f + 0.14479275f;
-  q = q * f - 0.166471064f;
-  q = q * f + 0.199907824f;
-  q = q * f - 0.250000983f;
-  q = q * f + 0.333334506f;
-  q = q * f - 0.5f;
+  const float q = polynomial(f, -0.0450544916f, 0.104646392f, -0.131644607f, 0.14479275f, -0.166471064f,
+                             0.199907824f, -0.250000983f, 0.333334506f, -0.5f);
   return (q * (f * f) + e * kLn2Lo + f) + e * kLn2Hi;
 }
 
@@ -116,12 +110,8 @@ concept Real = std::same_as<T, float> || std::same_as<T, double>;
   using namespace detail;
   const Reduced reduced = reduce_ln2(at_least(at_most(x, 89.0f), -20.0f));
   const float r = reduced.r;
-  float q = 0.000200680952f;
-  q = q * r + 0.0013937318f;
-  q = q * r + 0.00833308231f;
-  q = q * r + 0.0416664444f;
-  q = q * r + 0.166666672f;
-  q = q * r + 0.5f;
+  const float q =
+      polynomial(r, 0.000200680952f, 0.0013937318f, 0.00833308231f, 0.0416664444f, 0.166666672f, 0.5f);
   const float p = q * (r * r) + r;
   // 2^128 is not a number: the last factor of 2 comes after the sum.
   const bool beyond = reduced.exponent > 127;
@@ -160,11 +150,7 @@ concept Real = std::same_as<T, float> || std::same_as<T, double>;
   using namespace detail;
   const float a = at_most(magnitude(x), 10.0f);  // 1 from 9.02
   const float s = a * a;
-  float q = -0.00569229666f;
-  q = q * s + 0.0206281673f;
-  q = q * s - 0.0537365153f;
-  q = q * s + 0.133314058f;
-  q = q * s - 0.333332807f;
+  const float q = polynomial(s, -0.00569229666f, 0.0206281673f, -0.0537365153f, 0.133314058f, -0.333332807f);
   const float low = q * s * a + a;
   const float high = 1.0f - 2.0f / (exp_normal(2.0f * a) + 1.0f);
   return with_sign(a < 0.625f ? low : high, x);
@@ -175,21 +161,12 @@ concept Real = std::same_as<T, float> || std::same_as<T, double>;
   using namespace detail;
   const float a = at_most(magnitude(x), 4.0f);  // 1 from 3.92
   const float s = a * a;
-  float q = -0.000654224947f;
-  q = q * s + 0.00508686574f;
-  q = q * s - 0.0268222429f;
-  q = q * s + 0.112831622f;
-  q = q * s - 0.376126081f;
-  q = q * s + 0.128379166f;
+  const float q = polynomial(s, -0.000654224947f, 0.00508686574f, -0.0268222429f, 0.112831622f, -0.376126081f,
+                             0.128379166f);
   const float low = q * a + a;
   // ln(erfc(a)) on [0.8, 4].
-  float g = 0.000207451842f;
-  g = g * a - 0.00315360166f;
-  g = g * a + 0.0226561725f;
-  g = g * a - 0.104798712f;
-  g = g * a - 0.636221945f;
-  g = g * a - 1.1282289f;
-  g = g * a - 6.59867874e-05f;
+  const float g = polynomial(a, 0.000207451842f, -0.00315360166f, 0.0226561725f, -0.104798712f, -0.636221945f,
+                             -1.1282289f, -6.59867874e-05f);
   const float high = 1.0f - exp_normal(g);
   return with_sign(a < 0.8f ? low : high, x);
 }
