@@ -121,7 +121,6 @@ Tensor Tensor::detach() const { return make_view(*this, shape(), strides(), 0); 
 void Tensor::retain_grad() const {
   check<AutogradError>(requires_grad(), "retain_grad: the tensor does not require a gradient");
   if (is_leaf()) return;
-  impl_->retains_grad = true;
   impl_->grad_fn->retained_ = impl_;
 }
 

@@ -36,7 +36,6 @@ struct TensorImpl {
   DType dtype = DType::f32;
 
   bool requires_grad = false;
-  bool retains_grad = false;
   std::shared_ptr<Op> grad_fn;  // the op that made it; null for a leaf
   Tensor grad;
   std::vector<GradHook> hooks;  // of a leaf; those of other tensors sit on their op
