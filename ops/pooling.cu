@@ -1,6 +1,5 @@
 // Pooling: one thread for an element of what is written, which gathers in a fixed order, or one warp where
 // windows are large.
-#include "autograd/dispatch.h"
 #include "cuda/divisor.cuh"
 #include "cuda/reduce.cuh"
 #include "ops/pooling_kernel.h"
@@ -144,63 +143,51 @@ int64_t elements_of(const PoolMaps& all) { return all.maps * all.windows.h.map *
 PoolGrid over_windows(const PoolMaps& all) { return {all.windows.h.windows, all.windows.w.windows}; }
 PoolGrid over_elements(const PoolMaps& all) { return {all.windows.h.map, all.windows.w.map}; }
 
-void avg_pool(const AvgPoolArgs& a) {
+template <class T> void avg_pool(const AvgPoolArgs<T>& a) {
   const int64_t count = windows_of(a);
   if (count == 0) return;
-  dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {
-    const auto run = [&]<auto kernel>(const auto& blocks) {
-      cuda::launch<kernel>("avg_pool2d", blocks, a.windows, over_windows(a), count,
-                           static_cast<const T*>(a.x), static_cast<T*>(a.y));
-    };
-    if (elements_of(a) / count < cuda::kWarp) {
-      run.template operator()<avg_kernel<T>>(cuda::threads_for(count));
-    } else {
-      run.template operator()<avg_warp_kernel<T>>(cuda::Team<cuda::kWarp>::blocks_for(count));
-    }
-  });
+  if (elements_of(a) / count < cuda::kWarp) {
+    cuda::launch<avg_kernel<T>>("avg_pool2d", cuda::threads_for(count), a.windows, over_windows(a), count,
+                                a.x, a.y);
+  } else {
+    cuda::launch<avg_warp_kernel<T>>("avg_pool2d", cuda::Team<cuda::kWarp>::blocks_for(count), a.windows,
+                                     over_windows(a), count, a.x, a.y);
+  }
 }
 
-void avg_pool_grad(const AvgPoolGradArgs& a) {
+template <class T> void avg_pool_grad(const AvgPoolGradArgs<T>& a) {
   const int64_t count = elements_of(a);
-  if (count == 0) return;
-  dispatch_floating("avg_pool2d", a.dtype, [&]<class T>() {
-    cuda::launch<avg_grad_kernel<T>>("avg_pool2d_grad", cuda::threads_for(count), a.windows, over_elements(a),
-                                     count, static_cast<const T*>(a.g), static_cast<T*>(a.dx));
-  });
+  cuda::launch<avg_grad_kernel<T>>("avg_pool2d_grad", cuda::threads_for(count), a.windows, over_elements(a),
+                                   count, a.g, a.dx);
 }
 
-void max_pool(const MaxPoolArgs& a) {
+template <class T> void max_pool(const MaxPoolArgs<T>& a) {
   const int64_t count = windows_of(a);
-  dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
-    cuda::launch<max_kernel<T>>("max_pool2d", cuda::threads_for(count), a.windows, over_windows(a), count,
-                                static_cast<const T*>(a.x), static_cast<T*>(a.y), a.winners);
-  });
+  cuda::launch<max_kernel<T>>("max_pool2d", cuda::threads_for(count), a.windows, over_windows(a), count, a.x,
+                              a.y, a.winners);
 }
 
-void gather_winners(const GatherWinnersArgs& a) {
+template <class T> void gather_winners(const GatherWinnersArgs<T>& a) {
+  const PoolAxis &h = a.windows.h, &w = a.windows.w;
   const int64_t count = windows_of(a);
-  dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
-    cuda::launch<gather_kernel<T>>("max_pool2d_gather", cuda::threads_for(count),
-                                   a.windows.h.map * a.windows.w.map,
-                                   Divisor(a.windows.h.windows * a.windows.w.windows), count,
-                                   static_cast<const T*>(a.c), a.winners, static_cast<T*>(a.y));
-  });
+  cuda::launch<gather_kernel<T>>("max_pool2d_gather", cuda::threads_for(count), h.map * w.map,
+                                 Divisor(h.windows * w.windows), count, a.c, a.winners, a.y);
 }
 
-void scatter_winners(const ScatterWinnersArgs& a) {
+template <class T> void scatter_winners(const ScatterWinnersArgs<T>& a) {
   const int64_t count = elements_of(a);
-  dispatch_floating("max_pool2d", a.dtype, [&]<class T>() {
-    cuda::launch<scatter_kernel<T>>("max_pool2d_grad", cuda::threads_for(count), a.windows, over_elements(a),
-                                    count, static_cast<const T*>(a.g), a.winners, static_cast<T*>(a.dx));
-  });
+  cuda::launch<scatter_kernel<T>>("max_pool2d_grad", cuda::threads_for(count), a.windows, over_elements(a),
+                                  count, a.g, a.winners, a.dx);
 }
 
 const RegisterKernels registered{[] {
-  register_kernel(avg_pool);
-  register_kernel(avg_pool_grad);
-  register_kernel(max_pool);
-  register_kernel(gather_winners);
-  register_kernel(scatter_winners);
+  cuda::for_floats([]<class T>() {
+    register_kernel(avg_pool<T>);
+    register_kernel(avg_pool_grad<T>);
+    register_kernel(max_pool<T>);
+    register_kernel(gather_winners<T>);
+    register_kernel(scatter_winners<T>);
+  });
 }};
 
 }  // namespace

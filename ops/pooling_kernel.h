@@ -46,32 +46,33 @@ struct PoolWindows {
 // Maps are [maps, h.map, w.map], windows [maps, h.windows, w.windows], both dense.
 struct PoolMaps {
   PoolWindows windows;
-  DType dtype;
   int64_t maps;
 };
 
-struct AvgPoolArgs : PoolMaps {
-  const void* x;
-  void* y;
+template <class T> struct AvgPoolArgs : PoolMaps {
+  const T* x;
+  T* y;
 };
+template <class T>
 struct AvgPoolGradArgs : PoolMaps {  // every element gets its share of each window that it is in
-  const void* g;
-  void* dx;
+  const T* g;
+  T* dx;
 };
-struct MaxPoolArgs : PoolMaps {
-  const void* x;
-  void* y;
+template <class T> struct MaxPoolArgs : PoolMaps {
+  const T* x;
+  T* y;
   int32_t* winners;  // places in their maps; the first of equal ones, and NaN wins
 };
-struct GatherWinnersArgs : PoolMaps {  // y = c at the winners' places
-  const void* c;
+template <class T> struct GatherWinnersArgs : PoolMaps {  // y = c at the winners' places
+  const T* c;
   const int32_t* winners;
-  void* y;
+  T* y;
 };
+template <class T>
 struct ScatterWinnersArgs : PoolMaps {  // dx = the sum of g over the windows that an element wins
-  const void* g;
+  const T* g;
   const int32_t* winners;
-  void* dx;
+  T* dx;
 };
 
 }  // namespace tandem::detail
