@@ -98,17 +98,17 @@ template <class T> class Attention {
 
   void backward(const detail::AttentionBackward<T>& f) {
     const int64_t bytes = buffer_bytes(2), more = in_place_ ? 1 : bytes;
-    const Scratch scores(bytes), slopes(bytes), apart(more), slopes_apart(more);
+    const Scratch scores(bytes), grads(bytes), apart(more), grads_apart(more);
     const Operand q = rows(f.q, p_.queries, p_.dim), k = rows(f.k, p_.keys, p_.dim);
     const Operand g = rows(f.g, p_.queries, p_.value_dim);
     for_chunks(2, [&](const Chunk& chunk) {
       products(chunk, q, transposed(k), buffer(scores, dtype_of<C>, chunk));
-      products(chunk, g, transposed(rows(f.v, p_.keys, p_.value_dim)), buffer(slopes, dtype_of<C>, chunk));
-      const Operand dropped = result(scores, apart, chunk), ds = result(slopes, slopes_apart, chunk);
+      products(chunk, g, transposed(rows(f.v, p_.keys, p_.value_dim)), buffer(grads, dtype_of<C>, chunk));
+      const Operand dropped = result(scores, apart, chunk), ds = result(grads, grads_apart, chunk);
       AttentionRows<T> args = row_args(chunk, scores);
-      args.backward = slopes.as<C>();
+      args.backward = grads.as<C>();
       args.dropped = static_cast<T*>(const_cast<void*>(dropped.matrix.data));
-      args.slopes = static_cast<T*>(const_cast<void*>(ds.matrix.data));
+      args.grads = static_cast<T*>(const_cast<void*>(ds.matrix.data));
       args.log_sums = const_cast<C*>(f.log_sums);
       run(args);
       if (f.dv.data) products(chunk, transposed(dropped), g, rows(f.dv, p_.keys, p_.value_dim));
@@ -178,21 +178,14 @@ template <class T> class Attention {
                           .batch = p_.batch,
                           .all_heads = p_.heads,
                           .scores = scores.as<C>(),
-                          .backward = nullptr,
                           .pitch = pitch_,
-                          .dropped = nullptr,
-                          .slopes = nullptr,
                           .out_pitch = out_pitch(),
-                          .log_sums = nullptr,
                           .ignored = p_.ignored,
                           .causal = p_.causal,
                           .scale = static_cast<C>(p_.scale),
                           .drops = p_.noise != nullptr,
-                          .noise = {},
                           .samples_per_item = p_.samples_per_item,
-                          .first_pass = chunk.item / p_.batch,
-                          .threshold = {},
-                          .kept = {}};
+                          .first_pass = chunk.item / p_.batch};
     if (!p_.noise) return args;
     args.noise = device_noise(*p_.noise, p_.batch / p_.samples_per_item);
     for (int i = 0; i < detail::kAttentionPasses && args.first_pass + i < p_.passes; ++i) {

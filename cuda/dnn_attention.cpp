@@ -34,10 +34,6 @@ AttentionShape shape_of(const AttentionProblem& p, int64_t passes) {
           .keys = p.keys,
           .dim = p.dim,
           .value_dim = p.value_dim,
-          .q = {},
-          .k = {},
-          .v = {},
-          .out = {},
           .scale = p.scale,
           .causal = p.causal};
 }

@@ -20,7 +20,7 @@ struct MapsSize {
 struct AttentionShape {
   int64_t batch, heads, queries, keys, dim, value_dim;
   using Strides = std::array<int64_t, 3>;  // of batch, heads, rows
-  Strides q, k, v, out;
+  Strides q = {}, k = {}, v = {}, out = {};
   double scale;
   bool causal;  // query t sees keys <= t
 };

@@ -77,11 +77,9 @@ struct Attention final : Op {
       const Tensor log_sums = output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device());
       const auto rows = head_rows<const T>;
       save(log_sums);
-      C* sums = log_sums.template device_data<C>();
-      if (run_on_device(q, detail::AttentionForward<T>{p, rows(q), rows(k), rows(v), head_rows<T>(out), sums,
-                                                       &keeps_output}))
-        return;
-      detail::attention_forward<T>(p, rows(q), rows(k), rows(v), head_rows<T>(out), sums);
+      const detail::AttentionForward<T> args{
+          p, rows(q), rows(k), rows(v), head_rows<T>(out), log_sums.template device_data<C>(), &keeps_output};
+      if (!run_on_device(q, args)) detail::attention_on_cpu(args);
     });
     return keeps_output ? save_output(out) : out;
   }
@@ -96,11 +94,10 @@ struct Attention final : Op {
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       const auto rows = head_rows<const T>;
       const auto to = head_rows<T>;
-      const auto* sums = log_sums.device_data<compute_t<T>>();
-      if (run_on_device(q, detail::AttentionBackward<T>{p, rows(q), rows(k), rows(v), rows(g), rows(out),
-                                                        sums, to(dq), to(dk), to(dv)}))
-        return;
-      detail::attention_backward<T>(p, rows(q), rows(k), rows(v), rows(g), sums, to(dq), to(dk), to(dv));
+      const detail::AttentionBackward<T> args{
+          p,      rows(q), rows(k), rows(v), rows(g), rows(out), log_sums.device_data<compute_t<T>>(),
+          to(dq), to(dk),  to(dv)};
+      if (!run_on_device(q, args)) detail::attention_on_cpu(args);
     });
     return {dq, dk, dv, Tensor()};
   }
@@ -186,31 +183,24 @@ void attention_cases(OpCases& c) {
   c.sample("no queries", qkv(0, 2, 2, 2), with({}));
   c.sample("no keys", qkv(2, 0, 2, 2), with({}));
 
-  const auto call = [](Shape q, Shape k, Shape v, AttentionOptions options = {}, Tensor mask = {}) {
-    return [=] { attention(zeros(q), zeros(k), zeros(v), options, mask); };
-  };
-  const auto call_with = [=](AttentionOptions options, Tensor mask = {}) {
-    return call({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 3, 4}, options, mask);
-  };
+  const Tensor x = zeros({1, 2, 3, 4});
   c.fails<ShapeError>("rank", "attention: expected [batch, heads, length, dim], got f32[2,3]",
-                      call({2, 3}, {2, 3}, {2, 3}));
+                      {zeros({2, 3}), x, x}, with({}));
   c.fails<ShapeError>("heads", "attention: expected batch 1, heads 2 and at most 2^20 positions",
-                      call({1, 2, 3, 4}, {1, 1, 3, 4}, {1, 1, 3, 4}));
-  c.fails<ShapeError>("dim", "attention: dimensions of q and k differ",
-                      call({1, 2, 3, 4}, {1, 2, 3, 5}, {1, 2, 3, 4}));
-  c.fails<ShapeError>("length", "attention: lengths of k and v differ",
-                      call({1, 2, 3, 4}, {1, 2, 3, 4}, {1, 2, 2, 4}));
+                      {x, zeros({1, 1, 3, 4}), x}, with({}));
+  c.fails<ShapeError>("dim", "attention: dimensions of q and k differ", {x, zeros({1, 2, 3, 5}), x},
+                      with({}));
+  c.fails<ShapeError>("length", "attention: lengths of k and v differ", {x, x, zeros({1, 2, 2, 4})},
+                      with({}));
   c.fails<ShapeError>("mask", "attention: key_padding_mask is bool[3,1], expected [batch, keys] = [1,3]",
-                      call_with({}, zeros({3, 1}, {DType::boolean})));
+                      {x, x, x, zeros({3, 1}, {DType::boolean})}, with({}));
   c.fails<DTypeError>("mask's dtype", "attention: key_padding_mask is f32[1,3], expected bool",
-                      call_with({}, zeros({1, 3})));
-  c.fails<DTypeError>("dtypes", "attention: q, k and v of one dtype expected", [] {
-    const Tensor x = zeros({1, 1, 2, 2});
-    attention(x, x, x.to(DType::bf16));
-  });
-  c.fails<ConfigError>("scale", "attention: scale is -1", call_with({.scale = -1}));
+                      {x, x, x, zeros({1, 3})}, with({}));
+  c.fails<DTypeError>("dtypes", "attention: q, k and v of one dtype expected", {x, x, x.to(DType::bf16)},
+                      with({}));
+  c.fails<ConfigError>("scale", "attention: scale is -1", {x, x, x}, with({.scale = -1}));
   c.fails<AutogradError>("no context", "attention: noise outside of a PassContext",
-                         call_with({.dropout = 0.1}));
+                         [x] { attention(x, x, x, {.dropout = 0.1}); });
 }
 const RegisterOp attention_op("attention", attention_cases, {.second_order = false});
 
@@ -224,16 +214,11 @@ void attention_dropout_cases(OpCases& c) {
   c.sample("two rows of the batch are a sample", {q, k, v}, with(options, {.seed = 5, .batch = 1}));
   c.sample("inactive", {q, k, v}, with(options, {.count = 2, .rates = {0, 0}}));
 
-  const auto drop = [](double rate, int64_t batch, PassOptions passes) {
-    return [=] {
-      const PassContext context(passes);
-      const Tensor x = zeros({batch, 1, 2, 2});
-      attention(x, x, x, {.dropout = rate});
-    };
-  };
-  c.fails<ConfigError>("rate", "dropout: expected a rate in [0, 1), got 1", drop(1, 1, {}));
+  const Tensor one = zeros({1, 1, 2, 2}), three = zeros({3, 1, 2, 2});
+  c.fails<ConfigError>("rate", "dropout: expected a rate in [0, 1), got 1", {one, one, one},
+                       with({.dropout = 1}));
   c.fails<ShapeError>("batch", "attention: 3 elements are not divisible among the 2 samples",
-                      drop(0.5, 3, {.batch = 2}));
+                      {three, three, three}, with({.dropout = 0.5}, {.batch = 2}));
 }
 const RegisterOp attention_dropout_op("attention_dropout", attention_dropout_cases,
                                       {.second_order = false, .draws_noise = true});

@@ -189,7 +189,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
 }
 
 template <class T, class Form>
-__global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_slopes(Rows<T> a, int room_bytes) {
+__global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_grad(Rows<T> a, int room_bytes) {
   using C = compute_t<T>;
   using Team = typename Form::Team;
   constexpr int V = Form::V;
@@ -199,16 +199,16 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_slopes(Rows<T> 
   Team::for_each_row(a.items * a.heads * a.queries, [&](int64_t row, bool live) {
     const Query<T> query(a, row, live);
     PaddedRow<Form, C> scores(a.scores + row * a.pitch, query, a.scale, -kInf, room);
-    PaddedRow<Form, C> slopes(a.backward + row * a.pitch, query, C(1), C(0),
-                              room ? room + room_bytes / 2 : nullptr);
+    PaddedRow<Form, C> grads(a.backward + row * a.pitch, query, C(1), C(0),
+                             room ? room + room_bytes / 2 : nullptr);
     const C log_sum = a.log_sums[query.log_sum_at()], kept = query.kept();
     // Values of P, and of dP as far as it is kept.
     const auto each = [&](auto f) {
       each_score<Form>(query, a.keys, a.scale, scores, [&](int k, int64_t i, auto& s) {
         if constexpr (Form::kRegisters) {
-          f(i, s, slopes.held(k));
+          f(i, s, grads.held(k));
         } else {
-          auto g = slopes.load(query, i, C(1), C(0));
+          auto g = grads.load(query, i, C(1), C(0));
           f(i, s, g);
         }
       });
@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_slopes(Rows<T> 
     inner = Team::sum(inner);
     wait_for_reads<Team>();
     if (!live) return;
-    T *dropped = a.dropped + row * a.out_pitch, *out = a.slopes + row * a.out_pitch;
+    T *dropped = a.dropped + row * a.out_pitch, *out = a.grads + row * a.out_pitch;
     each([&](int64_t i, auto& s, auto& g) {
       if constexpr (!Form::kRegisters) probabilities(i, s, g);
       Vector<C, V> kept_p, ds;
@@ -257,7 +257,7 @@ template <class T> void launch(const AttentionRows<T>& args) {
     if constexpr (Form::V == 1) {
       return;  // rows are padded to vectors
     } else if (a.backward) {
-      cuda::launch_rows<softmax_slopes<T, Form>, Form>("attention", a, rows, 2 * bytes);
+      cuda::launch_rows<softmax_grad<T, Form>, Form>("attention", a, rows, 2 * bytes);
     } else {
       cuda::launch_rows<softmax_rows<T, Form>, Form>("attention", a, rows, bytes);
     }

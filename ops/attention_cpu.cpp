@@ -57,7 +57,7 @@ template <class T> class Head {
   static constexpr C kInf = std::numeric_limits<C>::infinity();
 
  public:
-  Head(const AttentionProblem& problem, int64_t index) : p_(problem) {
+  Head(const AttentionProblem& problem, int64_t index) : p_(problem), index_(index) {
     head_ = index % p_.heads;
     batch_ = index / p_.heads % p_.batch;
     pass_ = index / p_.heads / p_.batch;
@@ -79,31 +79,32 @@ template <class T> class Head {
     return std::min(p.queries, p.causal ? std::min(rows, kCausalRows) : rows);
   }
 
-  void forward(HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, HeadRows<T> out, C* log_sums) {
+  void forward(const AttentionForward<T>& a) {
+    C* log_sums = a.log_sums + index_ * p_.queries;
     const int64_t step = tile_rows(p_), value_width = tile_width<C>(p_.value_dim);
     Pool<C> pool(forward_scratch(p_));
     C* rows = pool.take(std::max(keys_, step) * tile_width<C>(p_.dim));
-    const C* keys = transposed_keys(k, rows, pool.take(p_.dim * width_));
-    const C* values = packed(v, 0, keys_, p_.value_dim, pool.take(keys_ * value_width));
+    const C* keys = transposed_keys(a.k, rows, pool.take(p_.dim * width_));
+    const C* values = packed(a.v, 0, keys_, p_.value_dim, pool.take(keys_ * value_width));
     C *scores = pool.take(step * width_), *result = pool.take(step * value_width);
     uint32_t* words = cleared_words(pool);
     for (int64_t begin = 0; begin < p_.queries; begin += step) {
       const int64_t n = std::min(step, p_.queries - begin), seen = visible(begin + n - 1);
-      const C* queries = packed(q, begin, n, p_.dim, rows);
+      const C* queries = packed(a.q, begin, n, p_.dim, rows);
       tile_gemm(n, seen, p_.dim, queries, tile_width<C>(p_.dim), 1, keys, width_, scores, width_);
       for (int64_t i = 0; i < n; ++i) {
         log_sums[begin + i] = softmax_row(begin + i, tile_width<C>(seen), scores + i * width_, words);
       }
       tile_gemm(n, p_.value_dim, seen, scores, width_, 1, values, value_width, result, value_width);
-      unpack(result, value_width, C(1), n, p_.value_dim, at(out) + begin * out.row, out.row);
+      unpack(result, value_width, C(1), n, p_.value_dim, at(a.out) + begin * a.out.row, a.out.row);
     }
   }
 
-  void backward(HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, HeadRows<const T> g,
-                const C* log_sums, HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv) {
+  void backward(const AttentionBackward<T>& a) {
+    const C* log_sums = a.log_sums + index_ * p_.queries;
     const int64_t step = tile_rows(p_), dim = tile_width<C>(p_.dim), value_dim = tile_width<C>(p_.value_dim);
     Pool<C> pool(backward_scratch(p_));
-    const C* keys = packed(k, 0, keys_, p_.dim, pool.take(keys_ * dim));
+    const C* keys = packed(a.k, 0, keys_, p_.dim, pool.take(keys_ * dim));
     C* keys_t = pool.take(p_.dim * width_);
     tile_transpose(keys_, p_.dim, keys, dim, C(p_.scale), keys_t, width_);
     C *values_t = pool.take(p_.value_dim * width_), *dkeys = pool.take(keys_ * dim),
@@ -112,32 +113,32 @@ template <class T> class Head {
       *dqueries = pool.take(step * dim);
     C *probabilities = pool.take(step * width_), *dscores = pool.take(step * width_);
     uint32_t* words = cleared_words(pool);
-    const C* values = packed(v, 0, keys_, p_.value_dim, dvalues);  // dvalues is free until it is cleared
+    const C* values = packed(a.v, 0, keys_, p_.value_dim, dvalues);  // dvalues is free until it is cleared
     tile_transpose(keys_, p_.value_dim, values, value_dim, C(1), values_t, width_);
     std::fill(dkeys, dkeys + keys_ * dim, C(0));
     std::fill(dvalues, dvalues + keys_ * value_dim, C(0));
     for (int64_t begin = 0; begin < p_.queries; begin += step) {
       const int64_t n = std::min(step, p_.queries - begin), seen = visible(begin + n - 1);
-      const C* queries = packed(q, begin, n, p_.dim, rows);
-      const C* cotangents = packed(g, begin, n, p_.value_dim, out_rows);
+      const C* queries = packed(a.q, begin, n, p_.dim, rows);
+      const C* cotangents = packed(a.g, begin, n, p_.value_dim, out_rows);
       tile_gemm(n, seen, p_.dim, queries, dim, 1, keys_t, width_, probabilities, width_);
       tile_gemm(n, seen, p_.value_dim, cotangents, value_dim, 1, values_t, width_, dscores, width_);
       for (int64_t i = 0; i < n; ++i) {
         backward_row(begin + i, tile_width<C>(seen), log_sums[begin + i], probabilities + i * width_,
                      dscores + i * width_, words);
       }
-      if (dv.data) {
+      if (a.dv.data) {
         tile_gemm(seen, p_.value_dim, n, probabilities, 1, width_, cotangents, value_dim, dvalues, value_dim,
                   true);
       }
-      if (dk.data) tile_gemm(seen, p_.dim, n, dscores, 1, width_, queries, dim, dkeys, dim, true);
-      if (dq.data) {
+      if (a.dk.data) tile_gemm(seen, p_.dim, n, dscores, 1, width_, queries, dim, dkeys, dim, true);
+      if (a.dq.data) {
         tile_gemm(n, p_.dim, seen, dscores, width_, 1, keys, dim, dqueries, dim);
-        unpack(dqueries, dim, C(p_.scale), n, p_.dim, at(dq) + begin * dq.row, dq.row);
+        unpack(dqueries, dim, C(p_.scale), n, p_.dim, at(a.dq) + begin * a.dq.row, a.dq.row);
       }
     }
-    write(dk, dkeys, dim, C(p_.scale), p_.dim);
-    write(dv, dvalues, value_dim, C(1), p_.value_dim);
+    write(a.dk, dkeys, dim, C(p_.scale), p_.dim);
+    write(a.dv, dvalues, value_dim, C(1), p_.value_dim);
   }
 
   static int64_t forward_scratch(const AttentionProblem& p) {
@@ -271,51 +272,34 @@ template <class T> class Head {
   }
 
   const AttentionProblem& p_;
-  int64_t pass_, batch_, head_, keys_ = p_.keys, width_;
+  int64_t index_, pass_, batch_, head_, keys_ = p_.keys, width_;
   const bool* ignored_ = nullptr;
   double rate_ = 0;
   uint32_t threshold_ = 0;
 };
 
-int64_t grain(const AttentionProblem& p) {
+// Calls body(head) for all of them.
+template <class T, class Body> void for_each_head(const AttentionProblem& p, Body body) {
   const int64_t products = 2 * p.queries * p.keys * (p.dim + p.value_dim);
-  return std::max<int64_t>(1, kChunkProducts / std::max<int64_t>(1, products));
+  const int64_t grain = std::max<int64_t>(1, kChunkProducts / std::max<int64_t>(1, products));
+  parallel_for(p.passes * p.batch * p.heads, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(Head<T>(p, i));
+  });
 }
 
 }  // namespace
 
-template <class T>
-void attention_forward(const AttentionProblem& p, HeadRows<const T> q, HeadRows<const T> k,
-                       HeadRows<const T> v, HeadRows<T> out, compute_t<T>* log_sums) {
-  parallel_for(p.passes * p.batch * p.heads, grain(p), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) Head<T>(p, i).forward(q, k, v, out, log_sums + i * p.queries);
-  });
+template <class T> void attention_on_cpu(const AttentionForward<T>& args) {
+  for_each_head<T>(args.problem, [&](Head<T> head) { head.forward(args); });
 }
-
-template <class T>
-void attention_backward(const AttentionProblem& p, HeadRows<const T> q, HeadRows<const T> k,
-                        HeadRows<const T> v, HeadRows<const T> g, const compute_t<T>* log_sums,
-                        HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv) {
-  parallel_for(p.passes * p.batch * p.heads, grain(p), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      Head<T>(p, i).backward(q, k, v, g, log_sums + i * p.queries, dq, dk, dv);
-  });
+template <class T> void attention_on_cpu(const AttentionBackward<T>& args) {
+  for_each_head<T>(args.problem, [&](Head<T> head) { head.backward(args); });
 }
-
-template void attention_forward(const AttentionProblem&, HeadRows<const bf16>, HeadRows<const bf16>,
-                                HeadRows<const bf16>, HeadRows<bf16>, float*);
-template void attention_forward(const AttentionProblem&, HeadRows<const float>, HeadRows<const float>,
-                                HeadRows<const float>, HeadRows<float>, float*);
-template void attention_forward(const AttentionProblem&, HeadRows<const double>, HeadRows<const double>,
-                                HeadRows<const double>, HeadRows<double>, double*);
-template void attention_backward(const AttentionProblem&, HeadRows<const bf16>, HeadRows<const bf16>,
-                                 HeadRows<const bf16>, HeadRows<const bf16>, const float*, HeadRows<bf16>,
-                                 HeadRows<bf16>, HeadRows<bf16>);
-template void attention_backward(const AttentionProblem&, HeadRows<const float>, HeadRows<const float>,
-                                 HeadRows<const float>, HeadRows<const float>, const float*, HeadRows<float>,
-                                 HeadRows<float>, HeadRows<float>);
-template void attention_backward(const AttentionProblem&, HeadRows<const double>, HeadRows<const double>,
-                                 HeadRows<const double>, HeadRows<const double>, const double*,
-                                 HeadRows<double>, HeadRows<double>, HeadRows<double>);
+template void attention_on_cpu(const AttentionForward<bf16>&);
+template void attention_on_cpu(const AttentionForward<float>&);
+template void attention_on_cpu(const AttentionForward<double>&);
+template void attention_on_cpu(const AttentionBackward<bf16>&);
+template void attention_on_cpu(const AttentionBackward<float>&);
+template void attention_on_cpu(const AttentionBackward<double>&);
 
 }  // namespace tandem::detail

@@ -27,14 +27,22 @@ struct AttentionProblem {
 
 // out = dropout(softmax(scale q k^T)) v; log_sums [passes, batch, heads, queries] is dense.
 // A query without any visible key gets zeros (and log_sum +inf).
-template <class T>
-void attention_forward(const AttentionProblem& problem, HeadRows<const T> q, HeadRows<const T> k,
-                       HeadRows<const T> v, HeadRows<T> out, compute_t<T>* log_sums);
-
+template <class T> struct AttentionForward {
+  const AttentionProblem& problem;
+  HeadRows<const T> q, k, v;
+  HeadRows<T> out;
+  compute_t<T>* log_sums;
+  bool* keeps_output;  // false at first; set where the backward will want `out`
+};
 // The cotangents of q, k, v (null data: not needed) for the cotangent g of the output. They have all passes.
-template <class T>
-void attention_backward(const AttentionProblem& problem, HeadRows<const T> q, HeadRows<const T> k,
-                        HeadRows<const T> v, HeadRows<const T> g, const compute_t<T>* log_sums,
-                        HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv);
+template <class T> struct AttentionBackward {
+  const AttentionProblem& problem;
+  HeadRows<const T> q, k, v, g;
+  HeadRows<const T> out;  // of the forward; null data: it was not kept, and the CPU has no use for it
+  const compute_t<T>* log_sums;
+  HeadRows<T> dq, dk, dv;
+};
+template <class T> void attention_on_cpu(const AttentionForward<T>& args);
+template <class T> void attention_on_cpu(const AttentionBackward<T>& args);
 
 }  // namespace tandem::detail

@@ -7,22 +7,6 @@
 
 namespace tandem::detail {
 
-// As attention_forward and attention_backward of attention_cpu.h.
-template <class T> struct AttentionForward {
-  const AttentionProblem& problem;
-  HeadRows<const T> q, k, v;
-  HeadRows<T> out;
-  compute_t<T>* log_sums;
-  bool* keeps_output;  // false at first; set where the backward will want `out`
-};
-template <class T> struct AttentionBackward {
-  const AttentionProblem& problem;
-  HeadRows<const T> q, k, v, g;
-  HeadRows<const T> out;  // of the forward; null data: it was not kept
-  const compute_t<T>* log_sums;
-  HeadRows<T> dq, dk, dv;
-};
-
 inline constexpr int kAttentionPasses = 8;  // of which the rows of one launch may be
 
 // The scores of some heads of some items (samples of a pass), [items, heads, queries, keys] in rows `pitch`
@@ -35,19 +19,19 @@ template <class T> struct AttentionRows {
   using C = compute_t<T>;
   int64_t first_item, items, first_head, heads, queries, keys;
   int64_t batch, all_heads;
-  const C *scores, *backward;
+  const C *scores, *backward = nullptr;
   int64_t pitch;
-  T *dropped, *slopes;  // A and dS
-  int64_t out_pitch;    // of both
-  C* log_sums;          // of all items and heads, dense
+  T *dropped = nullptr, *grads = nullptr;  // A and dS
+  int64_t out_pitch;                       // of both
+  C* log_sums = nullptr;                   // of all items and heads, dense
   HeadRows<const bool> ignored;
   bool causal;
   C scale;
   bool drops;
-  DeviceNoise noise;
+  DeviceNoise noise = {};
   int64_t samples_per_item, first_pass;
-  uint32_t threshold[kAttentionPasses];  // from first_pass on
-  C kept[kAttentionPasses];              // 1 / (1 - p)
+  uint32_t threshold[kAttentionPasses] = {};  // from first_pass on
+  C kept[kAttentionPasses] = {};              // 1 / (1 - p)
 };
 
 }  // namespace tandem::detail
