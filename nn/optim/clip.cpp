@@ -102,8 +102,8 @@ Tensor GradientNorm::on_device(const Tensors& gradients, double max_norm, bool c
   if (wide.like.defined()) run_on_device(wide.like, SquareSums<double>{wide.rows, parts + first});
   run_on_device(gradients[0], NormOfSums{parts, count, max_norm, out});
   if (!clips) return norm;
-  if (narrow.like.defined()) run_on_device(narrow.like, ScaleGradients<float>{narrow.rows, out, true});
-  if (wide.like.defined()) run_on_device(wide.like, ScaleGradients<double>{wide.rows, out, true});
+  if (narrow.like.defined()) run_on_device(narrow.like, ScaleGradients<float>{narrow.rows, out});
+  if (wide.like.defined()) run_on_device(wide.like, ScaleGradients<double>{wide.rows, out});
   for (const Tensor& g : gradients) g.bump_version();
   return norm;
 }

@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormOfSums a, const 
 
 template <class T> __global__ void __launch_bounds__(cuda::kThreads) scale_kernel(ScaleGradients<T> a) {
   constexpr int V = 16 / sizeof(T);
-  if (a.norm[1] == 1 || (a.finite_only && !isfinite(a.norm[0]))) return;
+  if (a.norm[1] == 1 || !isfinite(a.norm[0])) return;
   const T factor = static_cast<T>(a.norm[1]);
   for_tensor_chunks<V>(
       a.tensors, [](const TensorRow&, int64_t) {},

@@ -52,11 +52,10 @@ struct NormOfSums {
   double* norm;
 };
 
-// Gradients times norm[1], unless it is 1, or `finite_only` and norm[0] is not finite.
+// Gradients times norm[1], unless it is 1 or norm[0] is not finite.
 template <class T> struct ScaleGradients {
   TensorRows tensors;
   const double* norm;
-  bool finite_only;
 };
 
 }  // namespace tandem::nn
