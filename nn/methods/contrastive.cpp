@@ -41,7 +41,7 @@ LossParts contrastive_loss(const Tensor& anchors, const Tensor& candidates, cons
   return rdrop_cross_entropy(similarities, own, {.alpha = 0, .divisor = divisor});
 }
 
-UnsupervisedSimCse::UnsupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options)
+SimCse::SimCse(Module& module, Embed embed, ContrastiveOptions options)
     : module_(module), embed_(std::move(embed)), options_(options) {
   check_options(options);
 }
@@ -55,11 +55,6 @@ LossParts UnsupervisedSimCse::loss(const Tensor& embeddings, const data::Batch&,
   LossParts parts = contrastive_loss(embeddings.pass(0), embeddings.pass(1), options_, options.divisor);
   parts.correct *= passes;  // the trainer's accuracy is over passes
   return parts;
-}
-
-SupervisedSimCse::SupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options)
-    : module_(module), embed_(std::move(embed)), options_(options) {
-  check_options(options);
 }
 
 Tensor SupervisedSimCse::forward(const data::Batch& batch) {

@@ -24,41 +24,41 @@ struct ContrastiveOptions {
 LossParts contrastive_loss(const Tensor& anchors, const Tensor& candidates,
                            const ContrastiveOptions& options = {}, double divisor = 0);
 
-// Unsupervised: inputs[0] of a batch is ids [B, T], the two views are the two passes. Accuracy is the
-// fraction whose other view is the closest; in eval mode both views are the same. ConfigError while training
-// for other than 2 passes, or a model without noise.
-class UnsupervisedSimCse final : public Objective {
+// What both have: a model that embeds sentences.
+class SimCse : public Objective {
  public:
-  UnsupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options = {});
   Module& module() override { return module_; }
-  Tensor forward(const data::Batch& batch) override { return embed_(batch.inputs.at(0)); }
-  LossParts loss(const Tensor& embeddings, const data::Batch& batch, const RDropOptions& options,
-                 int passes) override;
   int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
   bool recordable() const override { return false; }
 
- private:
+ protected:
+  SimCse(Module& module, Embed embed, ContrastiveOptions options);
   Module& module_;
   Embed embed_;
   ContrastiveOptions options_;
 };
 
+// Unsupervised: inputs[0] of a batch is ids [B, T], the two views are the two passes. Accuracy is the
+// fraction whose other view is the closest; in eval mode both views are the same. ConfigError while training
+// for other than 2 passes, or a model without noise.
+class UnsupervisedSimCse final : public SimCse {
+ public:
+  UnsupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options = {})
+      : SimCse(module, std::move(embed), options) {}
+  Tensor forward(const data::Batch& batch) override { return embed_(batch.inputs.at(0)); }
+  LossParts loss(const Tensor& embeddings, const data::Batch& batch, const RDropOptions& options,
+                 int passes) override;
+};
+
 // Supervised: the inputs of a batch are the ids of sentences, of what follows from each, and perhaps of what
 // contradicts it (a hard negative), each [B, T_k]. ConfigError for other than 1 pass.
-class SupervisedSimCse final : public Objective {
+class SupervisedSimCse final : public SimCse {
  public:
-  SupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options = {});
-  Module& module() override { return module_; }
+  SupervisedSimCse(Module& module, Embed embed, ContrastiveOptions options = {})
+      : SimCse(module, std::move(embed), options) {}
   Tensor forward(const data::Batch& batch) override;  // all embeddings, [2B or 3B, D]
   LossParts loss(const Tensor& embeddings, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;
-  int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
-  bool recordable() const override { return false; }
-
- private:
-  Module& module_;
-  Embed embed_;
-  ContrastiveOptions options_;
 };
 
 // cos(a_i, b_i) of [N, D] and [N, D]. ValueError for a row that is 0 or not finite.
