@@ -41,19 +41,30 @@ void check_positive(const char* name, const char* what, double value) {
                      what, value);
 }
 
-double xavier_stddev(const Tensor& parameter, double gain) {
-  const Fans fan = fans(parameter.shape());
+double xavier_stddev(const Shape& shape, double gain) {
+  const Fans fan = fans(shape);
   return gain * std::sqrt(2.0 / static_cast<double>(std::max<int64_t>(1, fan.in + fan.out)));
 }
-double kaiming_stddev(const Tensor& parameter, double a) {
-  const double fan_in = static_cast<double>(std::max<int64_t>(1, fans(parameter.shape()).in));
+double kaiming_stddev(const Shape& shape, double a) {
+  const double fan_in = static_cast<double>(std::max<int64_t>(1, fans(shape).in));
   return std::sqrt(2 / (1 + a * a)) / std::sqrt(fan_in);
 }
 
-// The uniform distribution around 0 of the same standard deviation as the normal one.
-void fill_centred(const Tensor& parameter, NoiseKey key, double stddev) {
-  const double bound = std::sqrt(3.0) * stddev;
-  uniform(-bound, bound)(parameter, key);
+// Around 0, of the standard deviation that a weight's shape and `option` give.
+template <class Stddev>
+Initializer normal_of(const char* name, const char* what, double option, Stddev stddev) {
+  check_positive(name, what, option);
+  return [=](const Tensor& parameter, NoiseKey key) {
+    normal(0, stddev(parameter.shape(), option))(parameter, key);
+  };
+}
+template <class Stddev>
+Initializer uniform_of(const char* name, const char* what, double option, Stddev stddev) {
+  check_positive(name, what, option);
+  return [=](const Tensor& parameter, NoiseKey key) {
+    const double bound = std::sqrt(3.0) * stddev(parameter.shape(), option);
+    uniform(-bound, bound)(parameter, key);
+  };
 }
 
 }  // namespace
@@ -91,29 +102,10 @@ Initializer trunc_normal(double stddev, double cut) {
   });
 }
 
-Initializer xavier_uniform(double gain) {
-  check_positive("xavier_uniform", "gain", gain);
-  return [gain](const Tensor& parameter, NoiseKey key) {
-    fill_centred(parameter, key, xavier_stddev(parameter, gain));
-  };
-}
-Initializer xavier_normal(double gain) {
-  check_positive("xavier_normal", "gain", gain);
-  return [gain](const Tensor& parameter, NoiseKey key) {
-    normal(0, xavier_stddev(parameter, gain))(parameter, key);
-  };
-}
-Initializer kaiming_uniform(double a) {
-  check_positive("kaiming_uniform", "a", a);
-  return [a](const Tensor& parameter, NoiseKey key) {
-    fill_centred(parameter, key, kaiming_stddev(parameter, a));
-  };
-}
-Initializer kaiming_normal(double a) {
-  check_positive("kaiming_normal", "a", a);
-  return
-      [a](const Tensor& parameter, NoiseKey key) { normal(0, kaiming_stddev(parameter, a))(parameter, key); };
-}
+Initializer xavier_uniform(double gain) { return uniform_of("xavier_uniform", "gain", gain, xavier_stddev); }
+Initializer xavier_normal(double gain) { return normal_of("xavier_normal", "gain", gain, xavier_stddev); }
+Initializer kaiming_uniform(double a) { return uniform_of("kaiming_uniform", "a", a, kaiming_stddev); }
+Initializer kaiming_normal(double a) { return normal_of("kaiming_normal", "a", a, kaiming_stddev); }
 
 Fans fans(const Shape& weight) {
   check<ShapeError>(weight.size() >= 2, "fans: expected a weight [out, in, ...], got {}", to_string(weight));
