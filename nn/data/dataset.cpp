@@ -7,9 +7,8 @@
 #include "autograd/noise.h"
 
 namespace tandem::data {
-namespace {
 
-std::vector<Indices> cut(const Indices& order, int64_t batch_size) {
+std::vector<Indices> cut_batches(const Indices& order, int64_t batch_size) {
   check<ConfigError>(batch_size >= 1, "batch_size: expected at least 1, got {}", batch_size);
   std::vector<Indices> batches;
   for (size_t begin = 0; begin < order.size(); begin += batch_size) {
@@ -19,26 +18,28 @@ std::vector<Indices> cut(const Indices& order, int64_t batch_size) {
   return batches;
 }
 
-template <class Move> Batch moved(const Batch& batch, Move move) {
-  Batch result = batch;
-  for (Tensor& x : result.inputs) {
-    if (x.defined()) x = move(x);
-  }
-  if (batch.target.defined()) result.target = move(batch.target);
-  if (batch.valid.defined()) result.valid = move(batch.valid);
+Indices shuffled(int64_t count, uint64_t seed, int64_t epoch, uint32_t call) {
+  return permutation(
+      noise_key(seed, static_cast<uint64_t>(epoch), site_hash("epoch"), call, Purpose::shuffle), count);
+}
+
+Batch Batch::map(const std::function<Tensor(const Tensor&)>& f) const {
+  Batch result = *this;
+  for (Tensor& x : result.inputs)
+    if (x.defined()) x = f(x);
+  for (Tensor* x : {&result.target, &result.valid})
+    if (x->defined()) *x = f(*x);
   return result;
 }
 
-}  // namespace
-
 Batch Batch::to(Device device) const {
-  Batch result = moved(*this, [&](const Tensor& x) { return x.to(device); });
+  Batch result = map([&](const Tensor& x) { return x.to(device); });
   if (const auto finish = std::exchange(result.finish, {})) finish(result.inputs);
   return result;
 }
 
 Batch Batch::upload(Device device) const {
-  return moved(*this, [&](const Tensor& x) {
+  return map([&](const Tensor& x) {
     if (x.device() == device) return x;
     const Tensor from = x.detach().contiguous(),
                  there = empty(from.shape(), {from.dtype(), device}, from.passes());
@@ -49,14 +50,13 @@ Batch Batch::upload(Device device) const {
 }
 
 std::vector<Indices> Dataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
-  return cut(permutation(noise_key(seed, epoch, site_hash("epoch"), 0, Purpose::shuffle), size()),
-             batch_size);
+  return cut_batches(shuffled(size(), seed, epoch), batch_size);
 }
 
 std::vector<Indices> Dataset::ordered_batches(int64_t batch_size) const {
   Indices order(size());
   std::iota(order.begin(), order.end(), 0);
-  return cut(order, batch_size);
+  return cut_batches(order, batch_size);
 }
 
 }  // namespace tandem::data

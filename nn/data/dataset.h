@@ -18,6 +18,7 @@ struct Batch {
   // What is left to do to the inputs where they are used, or empty: bytes of images become numbers.
   std::function<void(Tensors& inputs)> finish = {};
 
+  Batch map(const std::function<Tensor(const Tensor&)>& f) const;  // of every tensor that is there
   Batch to(Device device) const;  // finished; tensors that are there already are shared
   // Without waiting for the device, and not finished: to() is called after backend(device).await_uploads().
   Batch upload(Device device) const;
@@ -34,6 +35,11 @@ struct BatchContext {
 };
 
 using Indices = std::vector<int64_t>;
+
+// The order's samples, batch_size at a time. ConfigError for a batch_size below 1.
+std::vector<Indices> cut_batches(const Indices& order, int64_t batch_size);
+// 0 .. count-1 in an order that (seed, epoch) says; `call` tells the orders of one epoch apart.
+Indices shuffled(int64_t count, uint64_t seed, int64_t epoch, uint32_t call = 0);
 
 class Dataset {
  public:

@@ -9,8 +9,8 @@
 namespace tandem::data {
 namespace {
 
-std::vector<Indices> cut_batches(const Indices& order, const std::vector<int64_t>& lengths, int64_t budget,
-                                 bool tokens) {
+std::vector<Indices> cut_by_length(const Indices& order, const std::vector<int64_t>& lengths, int64_t budget,
+                                   bool tokens) {
   check<ConfigError>(budget >= 1, "batch_size: expected at least 1, got {}", budget);
   std::vector<Indices> batches;
   int64_t longest = 0;
@@ -48,24 +48,28 @@ std::vector<Indices> ordered_by_length(const std::vector<int64_t>& lengths, int6
   Indices order(lengths.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths[a] < lengths[b]; });
-  return cut_batches(order, lengths, budget, tokens);
+  return cut_by_length(order, lengths, budget, tokens);
 }
 
 std::vector<Indices> shuffled_by_length(const std::vector<int64_t>& lengths, uint64_t seed, int64_t epoch,
                                         int64_t budget, bool tokens) {
-  const auto key = [&](uint32_t call) {
-    return noise_key(seed, static_cast<uint64_t>(epoch), site_hash("epoch"), call, Purpose::shuffle);
-  };
-  Indices order = permutation(key(0), static_cast<int64_t>(lengths.size()));
+  Indices order = shuffled(std::ssize(lengths), seed, epoch);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return lengths[a] < lengths[b]; });
-  const std::vector<Indices> sorted = cut_batches(order, lengths, budget, tokens);
+  const std::vector<Indices> sorted = cut_by_length(order, lengths, budget, tokens);
   std::vector<Indices> batches;
-  for (int64_t i : permutation(key(1), static_cast<int64_t>(sorted.size()))) batches.push_back(sorted[i]);
+  for (int64_t i : shuffled(std::ssize(sorted), seed, epoch, 1)) batches.push_back(sorted[i]);
   return batches;
 }
 
-PairDataset::PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64_t longest,
-                         TooLong too_long) {
+std::vector<Indices> ByLength::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
+  return shuffled_by_length(lengths(), seed, epoch, batch_size, counts_tokens_);
+}
+std::vector<Indices> ByLength::ordered_batches(int64_t batch_size) const {
+  return ordered_by_length(lengths(), batch_size, counts_tokens_);
+}
+
+PairDataset::PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64_t longest, TooLong too_long)
+    : ByLength(true) {
   check<ValueError>(source.size() == target.size(), "pairs: {} sources, but {} targets", source.size(),
                     target.size());
   check<ConfigError>(longest >= 2, "pairs: longest: expected at least 2, got {}", longest);
@@ -93,13 +97,6 @@ std::vector<int64_t> PairDataset::lengths() const {
   return lengths;
 }
 
-std::vector<Indices> PairDataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
-  return shuffled_by_length(lengths(), seed, epoch, batch_size, true);
-}
-std::vector<Indices> PairDataset::ordered_batches(int64_t batch_size) const {
-  return ordered_by_length(lengths(), batch_size, true);
-}
-
 Batch PairDataset::batch(std::span<const int64_t> indices, const BatchContext&) const {
   std::vector<Ids> source, target_in, target;
   for (int64_t i : indices) {
@@ -123,35 +120,25 @@ LanguageModelDataset::LanguageModelDataset(Ids tokens, int64_t length, int64_t c
                     tokens_.size());
 }
 
-int64_t LanguageModelDataset::size() const { return static_cast<int64_t>(ordered_batches(1).size()); }
+int64_t LanguageModelDataset::size() const { return std::ssize(ordered_batches(1)); }
 
 std::vector<Indices> LanguageModelDataset::ordered_batches(int64_t batch_size) const {
-  check<ConfigError>(batch_size >= 1, "batch_size: expected at least 1, got {}", batch_size);
-  std::vector<Indices> batches;
-  for (int64_t at = 0; at < targets(); at += at == 0 ? length_ : length_ - context_) {
-    if (batches.empty() || static_cast<int64_t>(batches.back().size()) == batch_size) batches.emplace_back();
-    batches.back().push_back(at == 0 ? 0 : at - context_);
-  }
-  return batches;
+  Indices starts;
+  for (int64_t at = 0; at < targets(); at += at == 0 ? length_ : length_ - context_)
+    starts.push_back(at == 0 ? 0 : at - context_);
+  return cut_batches(starts, batch_size);
 }
 
 std::vector<Indices> LanguageModelDataset::shuffled_batches(uint64_t seed, int64_t epoch,
                                                             int64_t batch_size) const {
-  check<ConfigError>(batch_size >= 1, "batch_size: expected at least 1, got {}", batch_size);
-  const auto key = [&](uint32_t call) {
-    return noise_key(seed, static_cast<uint64_t>(epoch), site_hash("epoch"), call, Purpose::shuffle);
-  };
   // The first cut is drawn; what comes before it is this epoch's loss.
   const int64_t spare = std::max<int64_t>(1, std::min(length_, targets() - length_ + 1));
-  const auto first = static_cast<int64_t>(bounded(key(0), 0, 0, static_cast<uint64_t>(spare)));
-  Indices starts;
-  for (int64_t at = first; at < targets(); at += length_) starts.push_back(at);
-  std::vector<Indices> batches;
-  for (int64_t i : permutation(key(1), static_cast<int64_t>(starts.size()))) {
-    if (batches.empty() || static_cast<int64_t>(batches.back().size()) == batch_size) batches.emplace_back();
-    batches.back().push_back(starts[i]);
-  }
-  return batches;
+  const NoiseKey key = noise_key(seed, static_cast<uint64_t>(epoch), site_hash("epoch"), 0, Purpose::shuffle);
+  const auto first = static_cast<int64_t>(bounded(key, 0, 0, static_cast<uint64_t>(spare)));
+  Indices order;
+  for (int64_t i : shuffled((targets() - first + length_ - 1) / length_, seed, epoch, 1))
+    order.push_back(first + i * length_);
+  return cut_batches(order, batch_size);
 }
 
 Batch LanguageModelDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
@@ -170,13 +157,13 @@ Batch LanguageModelDataset::batch(std::span<const int64_t> indices, const BatchC
 
 TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels,
                          int64_t longest, PairLayout layout)
-    : labels_(std::move(labels)) {
+    : ByLength(false), labels_(std::move(labels)) {
   lay_out(std::move(first), std::move(second), labels_.size(), longest, layout);
 }
 
 TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores,
                          int64_t longest, PairLayout layout)
-    : scores_(std::move(scores)) {
+    : ByLength(false), scores_(std::move(scores)) {
   lay_out(std::move(first), std::move(second), scores_.size(), longest, layout);
 }
 
@@ -217,21 +204,10 @@ void TextDataset::lay_out(std::vector<Ids> first, std::vector<Ids> second, size_
   }
 }
 
-namespace {
-
-std::vector<int64_t> lengths_of(const std::vector<Ids>& rows) {
+std::vector<int64_t> TextDataset::lengths() const {
   std::vector<int64_t> lengths;
-  for (const Ids& row : rows) lengths.push_back(static_cast<int64_t>(row.size()));
+  for (const Ids& row : ids_) lengths.push_back(std::ssize(row));
   return lengths;
-}
-
-}  // namespace
-
-std::vector<Indices> TextDataset::shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const {
-  return shuffled_by_length(lengths_of(ids_), seed, epoch, batch_size, false);
-}
-std::vector<Indices> TextDataset::ordered_batches(int64_t batch_size) const {
-  return ordered_by_length(lengths_of(ids_), batch_size, false);
 }
 
 Batch TextDataset::batch(std::span<const int64_t> indices, const BatchContext&) const {

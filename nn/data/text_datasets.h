@@ -10,9 +10,24 @@ namespace tandem::data {
 // What becomes of a text of more ids than a model has positions.
 enum class TooLong { cut, skip };
 
+// Samples of similar length share a batch.
+class ByLength : public Dataset {
+ public:
+  std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
+  std::vector<Indices> ordered_batches(int64_t batch_size) const override;  // by length
+
+ protected:
+  explicit ByLength(bool counts_tokens) : counts_tokens_(counts_tokens) {}
+  virtual std::vector<int64_t> lengths() const = 0;  // of the samples
+
+ private:
+  bool counts_tokens_;  // batch_size is of tokens with padding, not of samples
+};
+
 // Pairs of texts, as models::SequenceToSequence takes them: inputs {source [B, S] = ids, eos; target_in [B,
-// T] = bos, ids}; target [B, T] = ids, eos.
-class PairDataset final : public Dataset {
+// T] = bos, ids}; target [B, T] = ids, eos. batch_size counts tokens: pairs times the longest text of either
+// side, with padding. A pair that is larger is a batch of its own.
+class PairDataset final : public ByLength {
  public:
   // Texts of more than `longest` ids with their eos are cut or left out. ValueError unless both sides have
   // the same number of texts, at least one.
@@ -20,17 +35,13 @@ class PairDataset final : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(source_.size()); }
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
-  // batch_size counts tokens: pairs times the longest text of either side, with padding. A pair that is
-  // larger is a batch of its own.
-  std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
-  std::vector<Indices> ordered_batches(int64_t batch_size) const override;  // by length
 
   const std::vector<Ids>& source() const { return source_; }
   int64_t cut() const { return cut_; }
   int64_t left_out() const { return left_out_; }
 
  private:
-  std::vector<int64_t> lengths() const;
+  std::vector<int64_t> lengths() const override;
   std::vector<Ids> source_, target_;
   int64_t cut_ = 0, left_out_ = 0;
 };
@@ -61,8 +72,8 @@ enum class PairLayout { joined, separate };
 
 // Texts or pairs of texts with a label (i64) or a score (f32), target [B]. In BERT's layout: inputs {ids [B,
 // T] = bos, ids, eos[, ids, eos]; segments [B, T] = 0 up to the first eos, 1 after it}. Separate pairs:
-// inputs {ids [B, T] = bos, ids, eos; the same of the second ones [B, T']}.
-class TextDataset final : public Dataset {
+// inputs {ids [B, T] = bos, ids, eos; the same of the second ones [B, T']}. batch_size counts samples.
+class TextDataset final : public ByLength {
  public:
   // `second` is empty for single texts. The longer of a joined pair is cut first where both do not fit.
   // ValueError unless all parts have the same number of entries, at least one.
@@ -73,15 +84,13 @@ class TextDataset final : public Dataset {
 
   int64_t size() const override { return static_cast<int64_t>(ids_.size()); }
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
-  // batch_size counts samples.
-  std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
-  std::vector<Indices> ordered_batches(int64_t batch_size) const override;  // by length
 
   int64_t cut() const { return cut_; }
 
  private:
   void lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest,
                PairLayout layout);
+  std::vector<int64_t> lengths() const override;
   std::vector<Ids> ids_, second_;      // second_: of separate pairs
   std::vector<int64_t> first_length_;  // up to the first eos
   std::vector<int64_t> labels_;

@@ -44,12 +44,8 @@ void copy(const StepBatches& from, const StepBatches& to) {
 
 StepBatches clone(const StepBatches& batches) {
   StepBatches result = batches;
-  for (data::Batch& batch : result.micro_batches) {
-    for (Tensor& x : batch.inputs)
-      if (x.defined()) x = x.clone();
-    batch.target = batch.target.clone();
-    if (batch.valid.defined()) batch.valid = batch.valid.clone();
-  }
+  for (data::Batch& batch : result.micro_batches)
+    batch = batch.map([](const Tensor& x) { return x.clone(); });
   return result;
 }
 
