@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 
-#include "autograd/error.h"
 #include "nn/metrics/characters.h"
 
 namespace tandem::metrics {
@@ -39,26 +37,11 @@ void replace_all(std::string& text, const std::string& what, const std::string& 
     text.replace(at, what.size(), by);
 }
 
-using Counts = std::unordered_map<std::string, int64_t>;
-
-// n-grams of a text, joined by a character that no token holds.
-std::array<Counts, kOrder> ngrams(const std::vector<std::string>& tokens) {
+// Joined by a character that no token holds.
+std::array<Counts, kOrder> all_ngrams(const std::vector<std::string>& tokens) {
   std::array<Counts, kOrder> counts;
-  for (size_t begin = 0; begin < tokens.size(); ++begin) {
-    std::string gram;
-    for (int n = 0; n < kOrder && begin + n < tokens.size(); ++n) {
-      gram += tokens[begin + n];
-      gram += '\n';
-      ++counts[n][gram];
-    }
-  }
+  for (int n = 0; n < kOrder; ++n) counts[n] = ngrams(tokens, n + 1, "\n");
   return counts;
-}
-
-void check_sizes(const char* what, const Texts& hypotheses, const Texts& reference) {
-  check<ValueError>(hypotheses.size() == reference.size(), "{}: {} hypotheses, but {} references", what,
-                    hypotheses.size(), reference.size());
-  check<ValueError>(!hypotheses.empty(), "{}: no hypotheses", what);
 }
 
 }  // namespace
@@ -107,7 +90,7 @@ std::string Bleu::signature() const {
 
 Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references) {
   check<ValueError>(!references.empty(), "bleu: no references");
-  for (const Texts& reference : references) check_sizes("bleu", hypotheses, reference);
+  for (const Texts& reference : references) check_texts("bleu", hypotheses, reference);
   Bleu bleu;
   bleu.references = static_cast<int64_t>(references.size());
   std::array<int64_t, kOrder> correct{}, total{};
@@ -121,17 +104,14 @@ Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references) 
       const auto size = static_cast<int64_t>(words.size());
       const int64_t distance = std::abs(size - length), best = std::abs(closest - length);
       if (closest < 0 || distance < best || (distance == best && size < closest)) closest = size;
-      const auto counts = ngrams(words);
+      const auto counts = all_ngrams(words);
       for (int n = 0; n < kOrder; ++n)
         for (const auto& [gram, count] : counts[n]) most[n][gram] = std::max(most[n][gram], count);
     }
-    const auto counts = ngrams(tokens);
+    const auto counts = all_ngrams(tokens);
     for (int n = 0; n < kOrder; ++n) {
-      for (const auto& [gram, count] : counts[n]) {
-        total[n] += count;
-        const auto found = most[n].find(gram);
-        if (found != most[n].end()) correct[n] += std::min(count, found->second);
-      }
+      total[n] += metrics::total(counts[n]);
+      correct[n] += in_both(counts[n], most[n]);
     }
     bleu.hypothesis_length += length;
     bleu.reference_length += closest;

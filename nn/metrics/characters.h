@@ -1,9 +1,14 @@
-// Texts by characters, as the reference implementations in Python take them apart.
+// Texts by characters, as the reference implementations in Python take them apart, and counts of n-grams.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
+
+#include "autograd/error.h"
 
 namespace tandem::metrics {
 
@@ -40,6 +45,40 @@ inline std::vector<std::string> split_words(std::string_view text) {
   }
   if (words.back().empty()) words.pop_back();
   return words;
+}
+
+using Counts = std::unordered_map<std::string, int64_t>;
+
+// n-grams of a text's parts, each followed by `separator`.
+template <class Parts> Counts ngrams(const Parts& parts, int n, std::string_view separator) {
+  Counts counts;
+  for (size_t begin = 0; begin + n <= parts.size(); ++begin) {
+    std::string gram;
+    for (int k = 0; k < n; ++k) (gram += parts[begin + k]) += separator;
+    ++counts[gram];
+  }
+  return counts;
+}
+
+// How many both have.
+inline int64_t in_both(const Counts& a, const Counts& b) {
+  int64_t both = 0;
+  for (const auto& [gram, count] : a)
+    if (const auto found = b.find(gram); found != b.end()) both += std::min(count, found->second);
+  return both;
+}
+inline int64_t total(const Counts& counts) {
+  int64_t sum = 0;
+  for (const auto& [gram, count] : counts) sum += count;
+  return sum;
+}
+
+// ValueError naming the metric unless there are texts, as many on both sides.
+inline void check_texts(const char* metric, const std::vector<std::string>& hypotheses,
+                        const std::vector<std::string>& references) {
+  check<ValueError>(hypotheses.size() == references.size(), "{}: {} hypotheses, but {} references", metric,
+                    hypotheses.size(), references.size());
+  check<ValueError>(!hypotheses.empty(), "{}: no hypotheses", metric);
 }
 
 }  // namespace tandem::metrics

@@ -1,28 +1,13 @@
 #include "nn/metrics/chrf.h"
 
 #include <algorithm>
-#include <unordered_map>
 
-#include "autograd/error.h"
 #include "nn/metrics/characters.h"
 
 namespace tandem::metrics {
 namespace {
 
 constexpr double kBeta2 = 4;  // beta 2, squared
-
-using Counts = std::unordered_map<std::string, int64_t>;
-
-// n-grams, each part followed by `separator`.
-template <class Parts> Counts ngrams(const Parts& parts, int n, std::string_view separator) {
-  Counts counts;
-  for (size_t begin = 0; begin + n <= parts.size(); ++begin) {
-    std::string gram;
-    for (int k = 0; k < n; ++k) (gram += parts[begin + k]) += separator;
-    ++counts[gram];
-  }
-  return counts;
-}
 
 bool is_punctuation(std::string_view c) {
   return c.size() == 1 && c[0] > ' ' && c[0] < 0x7F && !(c[0] >= '0' && c[0] <= '9') &&
@@ -63,19 +48,9 @@ struct Matches {
   int64_t hypothesis = 0, reference = 0, both = 0;
 };
 
-int64_t total(const Counts& counts) {
-  int64_t sum = 0;
-  for (const auto& [gram, count] : counts) sum += count;
-  return sum;
-}
-
 Matches compare(const Counts& hypothesis, const Counts& reference) {
   if (reference.empty()) return {};  // nothing that could match: no part in the precision either
-  Matches matches{total(hypothesis), total(reference)};
-  for (const auto& [gram, count] : hypothesis)
-    if (const auto found = reference.find(gram); found != reference.end())
-      matches.both += std::min(count, found->second);
-  return matches;
+  return {total(hypothesis), total(reference), in_both(hypothesis, reference)};
 }
 
 // Of the mean precision and the mean recall over the orders that both sides have n-grams of.
@@ -106,10 +81,7 @@ Chrf corpus_chrf(const std::vector<std::string>& hypotheses,
                     "chrF: expected character_order >= 1 and word_order >= 0, got {} and {}",
                     options.character_order, options.word_order);
   check<ValueError>(!references.empty(), "chrF: no references");
-  for (const auto& reference : references)
-    check<ValueError>(hypotheses.size() == reference.size(), "chrF: {} hypotheses, but {} references",
-                      hypotheses.size(), reference.size());
-  check<ValueError>(!hypotheses.empty(), "chrF: no hypotheses");
+  for (const auto& reference : references) check_texts("chrF", hypotheses, reference);
   std::vector<Matches> sums(options.character_order + options.word_order);
   for (size_t i = 0; i < hypotheses.size(); ++i) {
     const std::vector<Counts> hypothesis = all_ngrams(hypotheses[i], options);

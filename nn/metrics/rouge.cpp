@@ -1,9 +1,7 @@
 #include "nn/metrics/rouge.h"
 
 #include <algorithm>
-#include <map>
 
-#include "autograd/error.h"
 #include "nn/metrics/characters.h"
 
 namespace tandem::metrics {
@@ -34,16 +32,9 @@ double f_measure(int64_t matches, int64_t hypothesis, int64_t reference) {
   return 2 * p * r / (p + r);
 }
 
-double overlap(const Tokens& a, const Tokens& b, size_t n) {
-  std::map<Tokens, std::pair<int64_t, int64_t>> counts;
-  for (size_t i = 0; i + n <= a.size(); ++i) ++counts[Tokens(a.begin() + i, a.begin() + i + n)].first;
-  for (size_t i = 0; i + n <= b.size(); ++i) ++counts[Tokens(b.begin() + i, b.begin() + i + n)].second;
-  int64_t matches = 0, in_a = 0, in_b = 0;
-  for (const auto& [gram, count] : counts) {
-    matches += std::min(count.first, count.second);
-    in_a += count.first, in_b += count.second;
-  }
-  return f_measure(matches, in_a, in_b);
+double overlap(const Tokens& a, const Tokens& b, int n) {
+  const Counts in_a = ngrams(a, n, " "), in_b = ngrams(b, n, " ");
+  return f_measure(in_both(in_a, in_b), total(in_a), total(in_b));
 }
 
 double longest_common_subsequence(const Tokens& a, const Tokens& b) {
@@ -62,9 +53,7 @@ double longest_common_subsequence(const Tokens& a, const Tokens& b) {
 }  // namespace
 
 Rouge rouge(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
-  check<ValueError>(hypotheses.size() == references.size(), "rouge: {} hypotheses, but {} references",
-                    hypotheses.size(), references.size());
-  check<ValueError>(!hypotheses.empty(), "rouge: no hypotheses");
+  check_texts("rouge", hypotheses, references);
   Rouge sum;
   for (size_t i = 0; i < hypotheses.size(); ++i) {
     const Tokens a = tokenize(hypotheses[i]), b = tokenize(references[i]);
