@@ -1,27 +1,17 @@
 #include "nn/layers/dropout.h"
 
-#include "nn/layers/options.h"
 #include "ops/comparison.h"
 #include "ops/drop_path.h"
 #include "ops/dropout.h"
 
 namespace tandem::nn {
 
-Dropout::Dropout(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {
-  check_rate(*this, "Dropout", p);
-}
-Tensor Dropout::forward(const Tensor& x) { return is_training() && p > 0 ? dropout(x, p) : x; }
+Tensor Dropout::forward(const Tensor& x) { return acts() ? dropout(x, p) : x; }
 
-DropPath::DropPath(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {
-  check_rate(*this, "DropPath", p);
-}
-Tensor DropPath::forward(const Tensor& x) { return is_training() && p > 0 ? drop_path(x, p) : x; }
+Tensor DropPath::forward(const Tensor& x) { return acts() ? drop_path(x, p) : x; }
 
-LayerDrop::LayerDrop(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {
-  check_rate(*this, "LayerDrop", p);
-}
 Tensor LayerDrop::forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer) {
-  if (!is_training() || p == 0) return layer(x);
+  if (!acts()) return layer(x);
   Noise noise = PassContext::require("LayerDrop").noise(Purpose::layer_drop, p);
   noise.batch = 1, noise.sample_offset = 0, noise.of_batch = true;  // one draw a pass, whatever the batch
   const std::optional<int> kept = noise.passes_kept();
@@ -31,11 +21,8 @@ Tensor LayerDrop::forward(const Tensor& x, const std::function<Tensor(const Tens
   return where(keep, layer(x), x);
 }
 
-WordDropout::WordDropout(Module& parent, std::string name, double p) : Layer(parent, std::move(name)), p(p) {
-  check_rate(*this, "WordDropout", p);
-}
 Tensor WordDropout::forward(const Tensor& x, const Tensor& other) {
-  if (!is_training() || p == 0) return x;
+  if (!acts()) return x;
   const Noise noise = PassContext::require("WordDropout").noise(Purpose::word_dropout, p);
   return where(ne(dropout(ones({x.size(0), x.size(1), 1}, {DType::f32, x.device()}), noise), 0), x, other);
 }

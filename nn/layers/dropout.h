@@ -5,44 +5,49 @@
 
 #include <functional>
 
-#include "nn/module.h"
+#include "nn/layers/options.h"
 
 namespace tandem::nn {
 
-// Zeroes elements of x, of any shape, with probability p and divides the others by 1 - p (ops/dropout.h).
-struct Dropout : Layer<Dropout> {
-  Dropout(Module& parent, std::string name, double p = 0.5);
-  Tensor forward(const Tensor& x);
+template <class Self> struct NoiseLayer : Layer<Self> {
+  NoiseLayer(Module& parent, std::string name, double p) : Layer<Self>(parent, std::move(name)), p(p) {
+    check_rate(*this, Self::kName, p);
+  }
+  bool acts() const { return this->is_training() && p > 0; }
 
   const double p;
 };
 
-// Stochastic depth: zeroes whole samples of a residual branch [B, ...] (ops/drop_path.h).
-struct DropPath : Layer<DropPath> {
-  DropPath(Module& parent, std::string name, double p);
+// Zeroes elements of x, of any shape, with probability p and divides the others by 1 - p (ops/dropout.h).
+struct Dropout : NoiseLayer<Dropout> {
+  static constexpr const char* kName = "Dropout";
+  Dropout(Module& parent, std::string name, double p = 0.5) : NoiseLayer(parent, std::move(name), p) {}
   Tensor forward(const Tensor& x);
+};
 
-  const double p;
+// Stochastic depth: zeroes whole samples of a residual branch [B, ...] (ops/drop_path.h).
+struct DropPath : NoiseLayer<DropPath> {
+  static constexpr const char* kName = "DropPath";
+  using NoiseLayer::NoiseLayer;
+  Tensor forward(const Tensor& x);
 };
 
 // LayerDrop (Fan, Grave, Joulin 2020, arXiv 1909.11556): leaves out a layer with probability p, one draw for
 // each pass and call. A layer that all passes leave out is not computed and has no gradient; in a recorded
 // step (TrainerOptions::cuda_graph) it is computed, and its gradient is 0.
-struct LayerDrop : Layer<LayerDrop> {
-  LayerDrop(Module& parent, std::string name, double p);
+struct LayerDrop : NoiseLayer<LayerDrop> {
+  static constexpr const char* kName = "LayerDrop";
+  using NoiseLayer::NoiseLayer;
   // layer(x), of the shape of x; x itself in the passes that leave the layer out.
   Tensor forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer);
-
-  const double p;
 };
 
 // Word dropout (Iyyer et al. 2015, ACL): replaces the vectors of whole tokens, x [B, T, D], by `other` [D] or
 // [1] with probability p; each pass draws its own.
-struct WordDropout : Layer<WordDropout> {
-  WordDropout(Module& parent, std::string name, double p);
+struct WordDropout : NoiseLayer<WordDropout> {
+  static constexpr const char* kName = "WordDropout";
+  using NoiseLayer::NoiseLayer;
   Tensor forward(const Tensor& x, const Tensor& other);
-
-  const double p;
 };
 
 }  // namespace tandem::nn
