@@ -18,6 +18,12 @@ Tensor FeedForward::forward(const Tensor& x) {
   return feed_forward(to_compute(x), fc1.weight, fc1.bias, fc2.weight, fc2.bias, activation);
 }
 
+// x + branch(norm(x)); otherwise norm(x + branch(x)).
+template <class Branch>
+static Tensor residual(bool norm_first, const Tensor& x, LayerNorm& norm, Branch branch) {
+  return norm_first ? x + branch(norm(x)) : norm(x + branch(x));
+}
+
 TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads,
                                                  int64_t hidden, TransformerEncoderLayerOptions options)
     : Layer(parent, std::move(name)),
@@ -32,14 +38,8 @@ TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string nam
       path2(*this, "path2", options.drop_path) {}
 
 template <class Attend> Tensor TransformerEncoderLayer::run(const Tensor& x, Attend attend) {
-  const auto attended = [&](const Tensor& y) { return path1(drop1(attend(y))); };
-  const auto feed = [&](const Tensor& y) { return path2(drop2(mlp(y))); };
-  if (norm_first) {
-    const Tensor y = x + attended(norm1(x));
-    return y + feed(norm2(y));
-  }
-  const Tensor y = norm1(x + attended(x));
-  return norm2(y + feed(y));
+  const Tensor y = residual(norm_first, x, norm1, [&](const Tensor& z) { return path1(drop1(attend(z))); });
+  return residual(norm_first, y, norm2, [&](const Tensor& z) { return path2(drop2(mlp(z))); });
 }
 
 Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_padding_mask) {
@@ -69,12 +69,9 @@ TransformerDecoderLayer::TransformerDecoderLayer(Module& parent, std::string nam
 
 template <class Self, class Cross>
 Tensor TransformerDecoderLayer::run(const Tensor& x, Self self, Cross cross) {
-  const auto residual = [&](const Tensor& y, LayerNorm& norm, auto branch) {
-    return norm_first ? y + branch(norm(y)) : norm(y + branch(y));
-  };
-  Tensor y = residual(x, norm1, [&](const Tensor& z) { return drop1(self(z)); });
-  y = residual(y, norm2, [&](const Tensor& z) { return drop2(cross(z)); });
-  return residual(y, norm3, [&](const Tensor& z) { return drop3(mlp(z)); });
+  Tensor y = residual(norm_first, x, norm1, [&](const Tensor& z) { return drop1(self(z)); });
+  y = residual(norm_first, y, norm2, [&](const Tensor& z) { return drop2(cross(z)); });
+  return residual(norm_first, y, norm3, [&](const Tensor& z) { return drop3(mlp(z)); });
 }
 
 Tensor TransformerDecoderLayer::forward(const Tensor& x, const Tensor& memory,
