@@ -88,6 +88,19 @@ template <class Form, class F, class... Row> __device__ void each_vector(int64_t
   }
 }
 
+// The sum of f(x...) over the values of held rows, in all threads of the team.
+template <class Form, class C, class F, class... Row> __device__ C sum_row(int64_t n, F f, Row&... x) {
+  C sum = 0;
+  each_vector<Form>(
+      n,
+      [&](int64_t, const auto& v, const auto&... more) {
+#pragma unroll
+        for (int l = 0; l < Form::V; ++l) sum += f(v.at[l], more.at[l]...);
+      },
+      x...);
+  return Form::Team::sum(sum);
+}
+
 // A block's dynamic shared memory, and this team's part of it, `bytes` for each; null for 0.
 __device__ inline char* block_room() {
   extern __shared__ __align__(16) char room[];

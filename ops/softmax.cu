@@ -14,6 +14,7 @@ using namespace detail;
 using cuda::each_vector;
 using cuda::HeldRow;
 using cuda::store_row;
+using cuda::sum_row;
 
 template <class C> struct MaxSum {
   C max, sum;  // sum of e^(x - max)
@@ -83,19 +84,6 @@ __device__ void write_row(T* out, int64_t n, F f, Row&... x) {
         store_row<T, Form::V>(out, i, v);
       },
       x...);
-}
-
-// The sum of f(x...).
-template <class Form, class C, class F, class... Row> __device__ C sum_row(int64_t n, F f, Row&... x) {
-  C sum = 0;
-  each_vector<Form>(
-      n,
-      [&](int64_t, const auto& v, const auto&... more) {
-#pragma unroll
-        for (int l = 0; l < Form::V; ++l) sum += f(v.at[l], more.at[l]...);
-      },
-      x...);
-  return Form::Team::sum(sum);
 }
 
 // A row of the output, from n values of each input, written where it is live; the team's shared memory.

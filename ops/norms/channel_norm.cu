@@ -16,24 +16,12 @@ template <class A> struct Moments {
 };
 // Mean and squares of a row that is held.
 template <class Form, class A, class Row> __device__ Moments<A> moments_of(Row& x, int64_t n) {
-  using Team = typename Form::Team;
-  A sum = 0, squares = 0;
-  each_vector<Form>(
-      n,
-      [&](int64_t, const auto& v) {
-#pragma unroll
-        for (A value : v.at) sum += value;
-      },
-      x);
-  const A mean = Team::sum(sum) / static_cast<A>(n);
-  each_vector<Form>(
-      n,
-      [&](int64_t, const auto& v) {
-#pragma unroll
-        for (A value : v.at) squares += (value - mean) * (value - mean);
-      },
-      x);
-  return {mean, Team::sum(squares)};
+  const A mean = cuda::sum_row<Form, A>(
+                     n, [](A value) { return value; }, x) /
+                 static_cast<A>(n);
+  const A squares = cuda::sum_row<Form, A>(
+      n, [=](A value) { return (value - mean) * (value - mean); }, x);
+  return {mean, squares};
 }
 
 template <class T> struct MomentsArgs {

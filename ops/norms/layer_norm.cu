@@ -29,25 +29,14 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
   char* room = cuda::team_room<Team>(room_bytes);
   Team::for_each_row(args.passes * args.rows, [&](int64_t row, bool live) {
     HeldRow<Form, T> x(args.x + row * n, n, room, cuda::values_in<Form, T>(n, room_bytes));
-    A mean = 0, squares = 0;
-    if (args.centred) {
-      each_vector<Form>(
-          n,
-          [&](int64_t, const auto& v) {
-#pragma unroll
-            for (A value : v.at) mean += value;
-          },
-          x);
-      mean = Team::sum(mean) / static_cast<A>(n);
-    }
-    each_vector<Form>(
-        n,
-        [&](int64_t, const auto& v) {
-#pragma unroll
-          for (A value : v.at) squares += (value - mean) * (value - mean);
-        },
-        x);
-    const A rstd = 1 / sqrt(Team::sum(squares) / static_cast<A>(n) + args.eps);
+    A mean = 0;
+    if (args.centred)
+      mean = cuda::sum_row<Form, A>(
+                 n, [](A value) { return value; }, x) /
+             static_cast<A>(n);
+    const A squares = cuda::sum_row<Form, A>(
+        n, [=](A value) { return (value - mean) * (value - mean); }, x);
+    const A rstd = 1 / sqrt(squares / static_cast<A>(n) + args.eps);
     if (!live) return;
     const int64_t pass = args.passes == 1 ? 0 : row / args.rows;
     const A *w = args.weight + pass * n, *b = args.bias ? args.bias + pass * n : nullptr;
@@ -165,6 +154,37 @@ template <class Team, class A> __device__ void add_teams(const char* from, int s
     to[j] = sum;
   }
 }
+// The sums of a block's rows, from those of its teams, one or two of them: dw's, then db's.
+template <class Form, class A>
+__device__ void store_totals(ColumnTotals<Form, A>& dw, ColumnTotals<Form, A>& db, int outputs, int64_t n,
+                             A* const (&sums)[2], char* room, int room_bytes, int64_t sums_at) {
+  using Team = typename Form::Team;
+  constexpr int V = Form::V;
+  if constexpr (!Form::kRegisters) {
+    if (!room) return;
+    __syncthreads();
+    for (int k = 0; k < outputs; ++k)
+      add_teams<Team>(cuda::block_room() + sums_at + k * n * sizeof(A), room_bytes, n, sums[k]);
+  } else if constexpr (Team::kRows == 1) {
+    each_vector<Form>(
+        n,
+        [&](int64_t i, const auto& dws, const auto& dbs) {
+          cuda::store_vector<V>(sums[0] + i, dws);
+          if (outputs == 2) cuda::store_vector<V>(sums[1] + i, dbs);
+        },
+        dw, db);
+  } else {
+    A* shared = reinterpret_cast<A*>(room);
+    for (int k = 0; k < outputs; ++k) {
+      __syncthreads();
+      each_vector<Form>(
+          n, [&](int64_t i, const auto& values) { vector_at<V>(shared, i) = values; }, k == 0 ? dw : db);
+      __syncthreads();
+      add_teams<Team>(cuda::block_room(), room_bytes, n, sums[k]);
+    }
+  }
+}
+
 
 template <class T, class Form>
 __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
@@ -233,30 +253,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
         },
         g, x);
   }
-  if (!weights) return;
-  if constexpr (!Form::kRegisters) {
-    if (!room) return;
-    __syncthreads();
-    for (int k = 0; k < (args.dbias ? 2 : 1); ++k)
-      add_teams<Team>(cuda::block_room() + sums_at + k * n * sizeof(A), room_bytes, n, sums[k]);
-  } else if constexpr (Team::kRows == 1) {
-    each_vector<Form>(
-        n,
-        [&](int64_t i, const auto& dws, const auto& dbs) {
-          cuda::store_vector<V>(sums[0] + i, dws);
-          if (args.dbias) cuda::store_vector<V>(sums[1] + i, dbs);
-        },
-        dw, db);
-  } else {
-    A* shared = reinterpret_cast<A*>(room);
-    for (int k = 0; k < (args.dbias ? 2 : 1); ++k) {
-      __syncthreads();
-      each_vector<Form>(
-          n, [&](int64_t i, const auto& values) { vector_at<V>(shared, i) = values; }, k == 0 ? dw : db);
-      __syncthreads();
-      add_teams<Team>(cuda::block_room(), room_bytes, n, sums[k]);
-    }
-  }
+  if (weights) store_totals<Form>(dw, db, args.dbias ? 2 : 1, n, sums, room, room_bytes, sums_at);
 }
 
 template <class T, class Form> void launch_norm_grad(const NormRowsGrad<T>& args) {
