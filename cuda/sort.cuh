@@ -93,6 +93,19 @@ __global__ void __launch_bounds__(kSortTile / 2) sort_runs(int64_t rows, int64_t
   }
 }
 
+// The first of [low, high) that is not before(i), which holds up to there.
+template <class Before> __device__ int64_t first_not(int64_t low, int64_t high, Before before) {
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (before(middle)) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 // Merges neighbouring runs of `run` sorted items: an item's place is its own in its run, behind all of the
 // other run that are before it.
 template <class Item, class Store>
@@ -105,15 +118,8 @@ __global__ void __launch_bounds__(kThreads)
     const Item item = items[at], *other = items + row * n.size;
     const auto within = [&](int64_t end) { return end < n.size ? end : n.size; };
     const int64_t first = within(second ? pair : pair + run);
-    int64_t low = first, high = within(second ? pair + run : pair + 2 * run);
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (other[middle] < item) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
+    const int64_t low = first_not(first, within(second ? pair + run : pair + 2 * run),
+                                  [&](int64_t k) { return other[k] < item; });
     store(row, pair + (i & (run - 1)) + (low - first), item);
   });
 }
@@ -161,16 +167,7 @@ __global__ void __launch_bounds__(kThreads)
     int64_t row = at;
     const auto key = static_cast<uint64_t>(keys.divide(row));
     const Item* line = items + row * n;
-    int64_t low = 0, high = n;
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (key_of(line[middle]) < key) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    first[at] = static_cast<uint32_t>(low);
+    first[at] = static_cast<uint32_t>(first_not(0, n, [&](int64_t k) { return key_of(line[k]) < key; }));
   });
 }
 
