@@ -84,10 +84,4 @@ template <class Body> __device__ void grid_stride_loop(int64_t count, Body body)
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < count; i += step) body(i);
 }
 
-// To go.
-inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-template <auto kernel, int threads = kThreads> unsigned resident_blocks_of_threads(int64_t tasks) {
-  return resident_blocks<kernel, threads>((tasks + threads - 1) / threads);
-}
-
 }  // namespace tandem::cuda

@@ -164,9 +164,5 @@ template <class F> void for_numbers(F f) { for_types<uint8_t, int32_t, int64_t, 
 template <class F> void for_all_types(F f) {
   for_types<bool, uint8_t, int32_t, int64_t, bf16, float, double>(f);
 }
-template <class F>  // to go
-void ForFloats(F f) {
-  for_floats(f);
-}
 
 }  // namespace tandem::cuda

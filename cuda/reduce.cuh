@@ -14,28 +14,24 @@ namespace tandem::cuda {
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 
-// The value of the thread whose lane differs in the bits of `mask`; of any plain type of whole words.
-template <class A> __device__ A shuffle_xor(const A& value, int mask) {
+// The value of another thread, of any plain type of whole words: `shuffle` gets each of them.
+template <class A, class Shuffle> __device__ A shuffle_words(const A& value, Shuffle shuffle) {
   static_assert(sizeof(A) % 4 == 0);
   struct Words {
     uint32_t at[sizeof(A) / 4];
   };
   Words words = std::bit_cast<Words>(value);
 #pragma unroll
-  for (uint32_t& word : words.at) word = __shfl_xor_sync(kWholeWarp, word, mask);
+  for (uint32_t& word : words.at) word = shuffle(word);
   return std::bit_cast<A>(words);
 }
-
-// The value of the thread `distance` lanes below; its own in the lowest ones.
+// Of the thread whose lane differs in the bits of `mask`.
+template <class A> __device__ A shuffle_xor(const A& value, int mask) {
+  return shuffle_words(value, [=](uint32_t word) { return __shfl_xor_sync(kWholeWarp, word, mask); });
+}
+// Of the thread `distance` lanes below; its own in the lowest ones.
 template <class A> __device__ A shuffle_up(const A& value, int distance) {
-  static_assert(sizeof(A) % 4 == 0);
-  struct Words {
-    uint32_t at[sizeof(A) / 4];
-  };
-  Words words = std::bit_cast<Words>(value);
-#pragma unroll
-  for (uint32_t& word : words.at) word = __shfl_up_sync(kWholeWarp, word, distance);
-  return std::bit_cast<A>(words);
+  return shuffle_words(value, [=](uint32_t word) { return __shfl_up_sync(kWholeWarp, word, distance); });
 }
 
 // combine() of the values of `lanes` neighbours, a power of two up to 32; every one of them gets it. combine
@@ -92,13 +88,8 @@ struct Larger {  // NaN if one of them is
   template <class A> __device__ A operator()(A a, A b) const { return b > a || b != b ? b : a; }
 };
 
-template <class A> __device__ A warp_sum(A value) { return warp_reduce(value, Add{}); }
-template <class A> __device__ A warp_max(A value) { return warp_reduce(value, Larger{}); }
 template <int threads = kThreads, class A> __device__ A block_sum(A value) {
   return block_reduce<threads>(value, Add{});
-}
-template <int threads = kThreads, class A> __device__ A block_max(A value) {
-  return block_reduce<threads>(value, Larger{});
 }
 
 // The threads that work on one row: `size` of them, a power of two. Up to a warp, a block of kThreads has
@@ -144,10 +135,6 @@ template <int size> struct Team {
   // Blocks of kBlock threads that loop over rows.
   static ResidentBlocks<kBlock> blocks_for(int64_t rows, int64_t shared_bytes = 0) {
     return {(rows + kRows - 1) / kRows, shared_bytes};
-  }
-  template <auto kernel>  // to go
-  static unsigned blocks(int64_t rows, int shared_bytes = 0) {
-    return resident_blocks<kernel, kBlock>((rows + kRows - 1) / kRows, shared_bytes);
   }
 };
 
