@@ -199,20 +199,45 @@ const float* in_f32(const void* data, DType dtype, int64_t count, Slot slot) {
   return wide;
 }
 
-// Runs write(out) with `out` in f32: the caller's memory, or scratch that is then rounded into it.
-template <class Write> void write_as(DType dtype, void* data, int64_t count, Slot slot, Write&& write) {
-  if (dtype == DType::f32) return write(static_cast<float*>(data));
-  float* wide = scratch_of<float>(slot, count);
-  write(wide);
-  copy_matrices(line(wide, DType::f32, count), line(data, dtype, count), 1);
-}
-
 void check_dtype(DType dtype) {
   if (!is_floating(dtype))
     raise<DTypeError>("conv2d: expected a floating dtype (bf16, f32, f64), got {}", name_of(dtype));
 }
 // Empty products go to the loops, which fill the result.
 bool has_work(const ConvShape& s) { return s.n > 0 && s.c > 0 && s.o > 0; }
+
+// By our own loops. Of x, weight and y one is written, which `pass` says; with the weights the bias.
+template <class T>
+void run_loop(const ConvShape& s, Pass pass, const void* x, const void* weight, const void* bias,
+              const void* y) {
+  const auto in = [](const void* p) { return static_cast<const T*>(p); };
+  const auto out = [](const void* p) { return static_cast<T*>(const_cast<void*>(p)); };
+  if (pass == Pass::forward) return conv_loop_forward(s, in(x), in(weight), in(bias), out(y));
+  if (pass == Pass::data) return conv_loop_backward_data(s, in(y), in(weight), out(x));
+  conv_loop_backward_weights(s, in(x), in(y), out(weight), out(bias));
+}
+
+void convolve(const ConvShape& s, Pass pass, DType dtype, const void* x, const void* weight, const void* bias,
+              const void* y) {
+  check_conv_shape(s);
+  check_dtype(dtype);
+  if (dtype == DType::f64) return run_loop<double>(s, pass, x, weight, bias, y);
+  if (has_work(s) && run_library(s, pass, dtype, x, weight, bias, y)) return;
+  if (dtype == DType::f32) return run_loop<float>(s, pass, x, weight, bias, y);
+  // In f32 scratch, and rounded once; the gradient of the weights is f32 in any case.
+  const void* result = pass == Pass::data ? x : y;
+  const int64_t count = pass == Pass::data ? x_count(s) : y_count(s);
+  const auto wide = [&](const void* p, int64_t n, Slot slot) -> const void* {
+    return p == result && pass != Pass::weights ? scratch_of<float>(slot, n) : in_f32(p, dtype, n, slot);
+  };
+  const void* wide_x = wide(x, x_count(s), Slot::convert_a);
+  const void* wide_weight = pass == Pass::weights ? weight : wide(weight, weight_count(s), Slot::convert_b);
+  const void* wide_y = wide(y, y_count(s), Slot::convert_c);
+  convolve(s, pass, DType::f32, wide_x, wide_weight, bias, wide_y);
+  if (pass == Pass::weights) return;
+  const void* from = pass == Pass::data ? wide_x : wide_y;
+  copy_matrices(line(from, DType::f32, count), line(result, dtype, count), 1);
+}
 
 }  // namespace
 
@@ -228,47 +253,14 @@ void check_conv_shape(const ConvShape& s) {
 
 void conv2d_forward(const ConvShape& s, DType dtype, const void* x, const void* weight, const void* bias,
                     void* y) {
-  check_conv_shape(s);
-  check_dtype(dtype);
-  if (dtype == DType::f64)
-    return conv_loop_forward(s, static_cast<const double*>(x), static_cast<const double*>(weight),
-                             static_cast<const double*>(bias), static_cast<double*>(y));
-  if (has_work(s) && run_library(s, Pass::forward, dtype, x, weight, bias, y)) return;
-  const float* wide_x = in_f32(x, dtype, x_count(s), Slot::convert_a);
-  const float* wide_weight = in_f32(weight, dtype, weight_count(s), Slot::convert_b);
-  write_as(dtype, y, y_count(s), Slot::convert_c, [&](float* out) {
-    if (dtype == DType::bf16) return conv2d_forward(s, DType::f32, wide_x, wide_weight, bias, out);
-    conv_loop_forward(s, wide_x, wide_weight, static_cast<const float*>(bias), out);
-  });
+  convolve(s, Pass::forward, dtype, x, weight, bias, y);
 }
-
 void conv2d_backward_data(const ConvShape& s, DType dtype, const void* dy, const void* weight, void* dx) {
-  check_conv_shape(s);
-  check_dtype(dtype);
-  if (dtype == DType::f64)
-    return conv_loop_backward_data(s, static_cast<const double*>(dy), static_cast<const double*>(weight),
-                                   static_cast<double*>(dx));
-  if (has_work(s) && run_library(s, Pass::data, dtype, dx, weight, nullptr, dy)) return;
-  const float* wide_dy = in_f32(dy, dtype, y_count(s), Slot::convert_a);
-  const float* wide_weight = in_f32(weight, dtype, weight_count(s), Slot::convert_b);
-  write_as(dtype, dx, x_count(s), Slot::convert_c, [&](float* out) {
-    if (dtype == DType::bf16) return conv2d_backward_data(s, DType::f32, wide_dy, wide_weight, out);
-    conv_loop_backward_data(s, wide_dy, wide_weight, out);
-  });
+  convolve(s, Pass::data, dtype, dx, weight, nullptr, dy);
 }
-
 void conv2d_backward_weights(const ConvShape& s, DType dtype, const void* x, const void* dy, void* dweight,
                              void* dbias) {
-  check_conv_shape(s);
-  check_dtype(dtype);
-  if (dtype == DType::f64)
-    return conv_loop_backward_weights(s, static_cast<const double*>(x), static_cast<const double*>(dy),
-                                      static_cast<double*>(dweight), static_cast<double*>(dbias));
-  if (has_work(s) && run_library(s, Pass::weights, dtype, x, dweight, dbias, dy)) return;
-  const float* wide_x = in_f32(x, dtype, x_count(s), Slot::convert_a);
-  const float* wide_dy = in_f32(dy, dtype, y_count(s), Slot::convert_b);
-  if (dtype == DType::bf16) return conv2d_backward_weights(s, DType::f32, wide_x, wide_dy, dweight, dbias);
-  conv_loop_backward_weights(s, wide_x, wide_dy, static_cast<float*>(dweight), static_cast<float*>(dbias));
+  convolve(s, Pass::weights, dtype, x, dweight, dbias, dy);
 }
 
 }  // namespace tandem::detail
