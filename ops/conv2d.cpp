@@ -11,6 +11,7 @@
 #include "ops/linear.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/conv_kernel.h"
+#include "ops/products/linear_parts.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
 
@@ -30,10 +31,14 @@ Tensor input_grad(const Tensor& g, const Tensor& weight, const ConvShape& shape,
 Tensor weight_grad(const Tensor& x, const Tensor& g, const ConvShape& shape, DType dtype);
 
 // `dtype` is that of the kernel: x and g are of it already, the weight may be wider.
-struct Conv2d final : Op {
+struct ConvOp : Op {
   ConvShape shape;
   DType dtype;
-  Conv2d(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
+  ConvOp(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
+};
+
+struct Conv2d final : ConvOp {
+  using ConvOp::ConvOp;
   const char* name() const override { return "conv2d"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
@@ -59,10 +64,8 @@ struct Conv2d final : Op {
   }
 };
 
-struct Conv2dInputGrad final : Op {
-  ConvShape shape;
-  DType dtype;
-  Conv2dInputGrad(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
+struct Conv2dInputGrad final : ConvOp {
+  using ConvOp::ConvOp;
   const char* name() const override { return "conv2d_input_grad"; }
   Tensor forward(const Tensors& in) override {
     const Tensor g = dense(in[0]), weight = dense(detail::cached_cast(in[1], dtype));
@@ -81,10 +84,8 @@ struct Conv2dInputGrad final : Op {
   }
 };
 
-struct Conv2dWeightGrad final : Op {
-  ConvShape shape;
-  DType dtype;
-  Conv2dWeightGrad(const ConvShape& shape, DType dtype) : shape(shape), dtype(dtype) {}
+struct Conv2dWeightGrad final : ConvOp {
+  using ConvOp::ConvOp;
   const char* name() const override { return "conv2d_weight_grad"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]), g = dense(in[1]);
@@ -166,18 +167,11 @@ Tensor embed_patches(const Tensor& x, const Tensor& weight, const Tensor& bias, 
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
-  check<DTypeError>(
-      is_floating(x.dtype()) && is_floating(weight.dtype()) && (!bias.defined() || is_floating(bias.dtype())),
-      "conv2d: expected floating dtypes (bf16, f32, f64), got x {}, weight {}, bias {}", describe(x),
-      describe(weight), describe(bias));
+  detail::check_floating("conv2d", x, weight, bias);
   const ConvShape shape = conv_shape(x, weight, options);
-  check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.size(0)},
-                    "conv2d: bias {} does not fit weight {}, expected [{}]", describe(bias), describe(weight),
-                    weight.size(0));
+  detail::check_bias("conv2d", weight, bias);
   if (is_patch_embedding(shape)) return embed_patches(x, weight, bias, shape);
-  const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
-  const bool mixed = x.dtype() == DType::bf16 && parameters == DType::f32;
-  const DType dtype = mixed ? DType::bf16 : promote(x.dtype(), parameters);
+  const DType dtype = detail::linear_dtype(x.dtype(), weight, bias);
   const int m = common_passes("conv2d", {weight, bias});
   if (m == 1) return apply<Conv2d>({x.to(dtype), weight, bias}, shape, dtype);
   Tensors passes;
@@ -190,12 +184,11 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 namespace {
 
 const RegisterOp conv2d_op("conv2d", [](OpCases& c) {
+  const auto with = [](Conv2dOptions options) {
+    return [options](const Tensors& in) { return conv2d(in[0], in[1], in[2], options); };
+  };
   const auto sample = [&](const char* label, Shape x, Shape weight, bool bias, Conv2dOptions options = {}) {
-    Tensors in{c.normal(x), c.normal(weight)};
-    if (bias) in.push_back(c.normal({weight[0]}));
-    c.sample(label, in, [options](const Tensors& in) {
-      return conv2d(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), options);
-    });
+    c.sample(label, {c.normal(x), c.normal(weight), bias ? c.normal({weight[0]}) : Tensor()}, with(options));
   };
   sample("3x3", {2, 2, 4, 4}, {2, 2, 3, 3}, true);
   sample("no bias", {1, 2, 4, 3}, {3, 2, 2, 2}, false);
@@ -207,20 +200,18 @@ const RegisterOp conv2d_op("conv2d", [](OpCases& c) {
   sample("patches", {2, 1, 4, 4}, {3, 1, 2, 2}, true, {.stride = {2, 2}});
   sample("no samples", {0, 2, 3, 3}, {2, 2, 2, 2}, true);
 
-  const auto call = [](Shape x, Shape weight, Tensor bias = {}, DType dtype = DType::f32) {
-    return [=] { conv2d(zeros(x, {dtype}), zeros(weight), bias); };
-  };
+  const Tensor x = zeros({1, 1, 2, 2}), weight = zeros({2, 1, 2, 2});
   c.fails<ShapeError>("rank", "conv2d: expected x [N, C, H, W] and weight [O, C / groups, KH, KW]",
-                      call({3, 4, 4}, {2, 3, 3, 3}));
+                      {zeros({3, 4, 4}), weight, {}}, with({}));
   c.fails<ShapeError>("channels",
                       "conv2d: channels differ: x f32[1,3,4,4] vs weight f32[2,2,3,3] (x.size(1)=3, "
                       "weight.size(1)=2 x 1 groups)",
-                      call({1, 3, 4, 4}, {2, 2, 3, 3}));
-  c.fails<ShapeError>("kernel", "conv2d: ", call({1, 1, 2, 2}, {1, 1, 3, 3}));
+                      {zeros({1, 3, 4, 4}), zeros({2, 2, 3, 3}), {}}, with({}));
+  c.fails<ShapeError>("kernel", "conv2d: ", {x, zeros({1, 1, 3, 3}), {}}, with({}));
   c.fails<ShapeError>("bias", "conv2d: bias f32[3] does not fit weight f32[2,1,2,2], expected [2]",
-                      call({1, 1, 2, 2}, {2, 1, 2, 2}, zeros({3})));
+                      {x, weight, zeros({3})}, with({}));
   c.fails<DTypeError>("i64", "conv2d: expected floating dtypes (bf16, f32, f64), got x i64[1,1,2,2]",
-                      call({1, 1, 2, 2}, {1, 1, 2, 2}, {}, DType::i64));
+                      {x.to(DType::i64), weight, {}}, with({}));
 });
 
 }  // namespace

@@ -79,18 +79,12 @@ struct Linear final : Op {
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
-  for (const Tensor* t : {&x, &weight, &bias}) {
-    check<DTypeError>((t == &bias && !t->defined()) || is_floating(t->dtype()),
-                      "linear: expected floating dtypes (bf16, f32, f64), got x {}, weight {}, bias {}",
-                      describe(x), describe(weight), describe(bias));
-  }
+  detail::check_floating("linear", x, weight, bias);
   check<ShapeError>(weight.dim() == 2, "linear: expected a weight [out, in], got {}", describe(weight));
   check<ShapeError>(x.dim() > 0 && x.size(-1) == weight.size(1),
                     "linear: x {} does not fit weight {}, expected x [..., {}]", describe(x),
                     describe(weight), weight.size(1));
-  check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.size(0)},
-                    "linear: bias {} does not fit weight {}, expected [{}]", describe(bias), describe(weight),
-                    weight.size(0));
+  detail::check_bias("linear", weight, bias);
   const DType dtype = detail::linear_dtype(x.dtype(), weight, bias);
   if (weight.passes() > 1 || (bias.defined() && bias.passes() > 1)) {
     const Tensor z = matmul(x.to(dtype), weight.to(dtype).t());
@@ -103,14 +97,11 @@ namespace {
 
 const RegisterOp linear_op("linear", [](OpCases& c) {
   const auto with = [](Activation activation) {
-    return [activation](const Tensors& in) {
-      return linear(in[0], in[1], in.size() > 2 ? in[2] : Tensor(), activation);
-    };
+    return [activation](const Tensors& in) { return linear(in[0], in[1], in[2], activation); };
   };
   const auto sample = [&](const char* label, Shape x, Shape weight, bool bias, Activation activation) {
-    Tensors in{c.normal(x), c.normal(weight)};
-    if (bias) in.push_back(c.normal({weight[0]}));
-    c.sample(label, in, with(activation));
+    c.sample(label, {c.normal(x), c.normal(weight), bias ? c.normal({weight[0]}) : Tensor()},
+             with(activation));
   };
   sample("rows", {2, 3}, {4, 3}, true, Activation::none);
   sample("no bias", {2, 3}, {4, 3}, false, Activation::none);
@@ -127,16 +118,15 @@ const RegisterOp linear_op("linear", [](OpCases& c) {
   c.sample("transposed", {c.normal({3, 2}), c.normal({3, 4}), c.normal({4})},
            [](const Tensors& in) { return linear(in[0].t(), in[1].t(), in[2]); });
 
-  const auto call = [](Shape x, Shape weight, Tensor bias = {}, DType dtype = DType::f32) {
-    return [=] { linear(zeros(x, {dtype}), zeros(weight), bias); };
-  };
+  const auto none = with(Activation::none);
+  const Tensor x = zeros({2, 3}), weight = zeros({4, 3});
   c.fails<ShapeError>("inner", "linear: x f32[2,3] does not fit weight f32[4,5], expected x [..., 5]",
-                      call({2, 3}, {4, 5}));
+                      {x, zeros({4, 5}), {}}, none);
   c.fails<ShapeError>("bias", "linear: bias f32[3] does not fit weight f32[4,3], expected [4]",
-                      call({2, 3}, {4, 3}, zeros({3})));
-  c.fails<ShapeError>("weight", "linear: expected a weight [out, in], got f32[3]", call({2, 3}, {3}));
+                      {x, weight, zeros({3})}, none);
+  c.fails<ShapeError>("weight", "linear: expected a weight [out, in], got f32[3]", {x, zeros({3}), {}}, none);
   c.fails<DTypeError>("i64", "linear: expected floating dtypes (bf16, f32, f64), got x i64[2,3]",
-                      call({2, 3}, {4, 3}, {}, DType::i64));
+                      {x.to(DType::i64), weight, {}}, none);
 });
 
 }  // namespace

@@ -71,6 +71,18 @@ Tensor activate(const Tensor& z, Activation activation) {
   });
 }
 
+void check_floating(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check<DTypeError>(
+      is_floating(x.dtype()) && is_floating(weight.dtype()) && (!bias.defined() || is_floating(bias.dtype())),
+      "{}: expected floating dtypes (bf16, f32, f64), got x {}, weight {}, bias {}", op, describe(x),
+      describe(weight), describe(bias));
+}
+void check_bias(const char* op, const Tensor& weight, const Tensor& bias) {
+  check<ShapeError>(!bias.defined() || bias.shape() == Shape{weight.size(0)},
+                    "{}: bias {} does not fit weight {}, expected [{}]", op, describe(bias), describe(weight),
+                    weight.size(0));
+}
+
 DType linear_dtype(DType x, const Tensor& weight, const Tensor& bias) {
   const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
   return x == DType::bf16 && parameters == DType::f32 ? DType::bf16 : promote(x, parameters);

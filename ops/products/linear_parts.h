@@ -8,6 +8,9 @@
 namespace tandem::detail {
 
 Tensor activate(const Tensor& z, Activation activation);  // f(z)
+// DTypeError naming `op` unless all are floating; ShapeError unless the bias, if given, fits the weight.
+void check_floating(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias);
+void check_bias(const char* op, const Tensor& weight, const Tensor& bias);
 // The dtype of the product: the widest of the three, but bf16 for bf16 x beside f32 parameters.
 DType linear_dtype(DType x, const Tensor& weight, const Tensor& bias);
 

@@ -7,6 +7,7 @@
 #include "ops/linear_kernel.h"
 #include "ops/loops/loop.h"
 #include "ops/products/cached_cast.h"
+#include "ops/products/linear_parts.h"
 #include "ops/products/matrix.h"
 #include "ops/rdrop/loss.h"
 #include "ops/rdrop/rdrop.h"
@@ -66,14 +67,15 @@ struct Operands {
 
 struct LinearRDrop final : rdrop::LossOp {
   using LossOp::LossOp;
-  int saved_at[3] = {-1, -1, -1}, saved_count = 0;  // the inputs' gradients among the saved tensors
 
   Tensor forward(const Tensors& in) override {
     // Of logits, and of the gradients of weight and bias.
     const DType dtype = in[0].dtype(), wide = dtype == DType::f64 ? DType::f64 : DType::f32;
     const Operands x{dense(in[0]), dense(detail::cached_cast(in[1], dtype)),
                      in[2].defined() ? dense(in[2].to(wide)) : Tensor()};
-    const Operands d{new_gradient(in, 0, dtype), new_gradient(in, 1, wide), new_gradient(in, 2, wide)};
+    const Operands d{save(new_gradient(in, 0, dtype)), save(new_gradient(in, 1, wide)),
+                     save(new_gradient(in, 2, wide))};
+    const bool learns = d.hidden.defined() || d.weight.defined() || d.bias.defined();
 
     const int64_t classes = x.weight.size(0), units = x.hidden.numel() / x.weight.size(1);
     const int64_t chunk = units_per_chunk(x.hidden, units, classes, wide);
@@ -82,25 +84,22 @@ struct LinearRDrop final : rdrop::LossOp {
     for (int64_t begin = 0; begin < units; begin += chunk) {
       const int64_t n = std::min(chunk, units - begin);
       multiply(x, begin, n, logits);
-      sum.add_cross_entropy(logits, saved_count > 0 ? logits : Tensor(), begin, n);
-      if (saved_count > 0) add_gradients(x, begin, n, logits, d);
+      sum.add_cross_entropy(logits, learns ? logits : Tensor(), begin, n);
+      if (learns) add_gradients(x, begin, n, logits, d);
     }
     return finish(sum, logits);
   }
 
   Tensors vjp(const Tensor& g) override {
-    Tensors result;
-    for (const int at : saved_at) result.push_back(at < 0 ? Tensor() : scaled_gradient(at, g));
-    return result;
+    return {scaled_gradient(0, g), scaled_gradient(1, g), scaled_gradient(2, g)};
   }
 
  private:
   // Memory for the gradient of input i, where it is asked for; those of the parameters are sums.
   Tensor new_gradient(const Tensors& in, int i, DType dtype) {
     if (!recording() || !in[i].defined() || !in[i].requires_grad()) return {};
-    saved_at[i] = saved_count++;
     const Tensor gradient = empty(in[i].shape(), {dtype, in[i].device()}, in[i].passes());
-    return save(i == 0 ? gradient : gradient.zero_());
+    return i == 0 ? gradient : gradient.zero_();
   }
 
   // The logits of units [begin, begin + n).
@@ -156,9 +155,7 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
   rdrop::check_labels(inputs, classes);  // here, as a chunk does not know its units' numbers
   inputs.copies = rdrop::copies_of(kName, hidden.passes(), passes);
   // As in linear(): bf16 activations beside f32 parameters are multiplied as bf16.
-  const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
-  const bool mixed = hidden.dtype() == DType::bf16 && parameters == DType::f32;
-  const Tensor h = mixed ? hidden : hidden.to(promote(hidden.dtype(), parameters));
+  const Tensor h = hidden.to(detail::linear_dtype(hidden.dtype(), weight, bias));
   return rdrop::apply_loss<LinearRDrop>({h, weight, bias}, inputs);
 }
 
