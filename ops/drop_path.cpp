@@ -14,24 +14,21 @@ struct DropSamples {  // one draw for each sample, at position 0
 
   template <class T> static void run(const Noise& noise, const detail::DropRows<T>& a) {
     using C = compute_t<T>;
-    const int64_t tasks = a.samples * noise.passes(), grain = std::max<int64_t>(1, detail::kGrain / a.row);
-    parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const auto pass = static_cast<int>(task / a.samples);
-        const int64_t sample = task % a.samples;
-        const double rate = noise.rates[pass];
-        const bool keep = rate == 0 || single_draw(noise.key, noise.first_pass + pass,
-                                                   noise.sample_offset + sample, 0) >= drop_threshold(rate);
-        const T* from = a.x + pass * a.x_pass + sample * a.row;
-        T* to = a.y + pass * a.y_pass + sample * a.row;
-        if (!keep) {
-          std::fill_n(to, a.row, T{});  // whatever x was, also NaN
-          continue;
-        }
-        const C scale = static_cast<C>(1 / (1 - rate));
-#pragma omp simd
-        for (int64_t i = 0; i < a.row; ++i) to[i] = static_cast<C>(from[i]) * scale;
+    detail::for_each_row(a.samples * noise.passes(), a.row, [&](int64_t task) {
+      const auto pass = static_cast<int>(task / a.samples);
+      const int64_t sample = task % a.samples;
+      const double rate = noise.rates[pass];
+      const bool keep = rate == 0 || single_draw(noise.key, noise.first_pass + pass,
+                                                 noise.sample_offset + sample, 0) >= drop_threshold(rate);
+      const T* from = a.x + pass * a.x_pass + sample * a.row;
+      T* to = a.y + pass * a.y_pass + sample * a.row;
+      if (!keep) {
+        std::fill_n(to, a.row, T{});  // whatever x was, also NaN
+        return;
       }
+      const C scale = static_cast<C>(1 / (1 - rate));
+#pragma omp simd
+      for (int64_t i = 0; i < a.row; ++i) to[i] = static_cast<C>(from[i]) * scale;
     });
   }
 };

@@ -15,16 +15,13 @@ struct DropElements {  // one draw for each element
     // Samples shorter than a tile are taken several at a time, long ones in parts.
     const int64_t part = std::min<int64_t>(a.row, detail::kGrain / 2);
     const int64_t parts = (a.row + part - 1) / part, tasks = a.samples * parts;
-    const int64_t grain = std::max<int64_t>(1, detail::kGrain / (part * passes));
-    parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t sample = task / parts, at = task % parts * part, count = std::min(part, a.row - at);
-        const int64_t offset = sample * a.row + at;
-        for (int i = 0; i < passes; ++i) {  // x is read once from memory, m copies are written
-          dropout_row<T>(noise.key, noise.first_pass + i, noise.sample_offset + sample, at, count,
-                         drop_threshold(noise.rates[i]), static_cast<compute_t<T>>(1 / (1 - noise.rates[i])),
-                         a.x + i * a.x_pass + offset, a.y + i * a.y_pass + offset);
-        }
+    detail::for_each_row(tasks, part * passes, [&](int64_t task) {
+      const int64_t sample = task / parts, at = task % parts * part, count = std::min(part, a.row - at);
+      const int64_t offset = sample * a.row + at;
+      for (int i = 0; i < passes; ++i) {  // x is read once from memory, m copies are written
+        dropout_row<T>(noise.key, noise.first_pass + i, noise.sample_offset + sample, at, count,
+                       drop_threshold(noise.rates[i]), static_cast<compute_t<T>>(1 / (1 - noise.rates[i])),
+                       a.x + i * a.x_pass + offset, a.y + i * a.y_pass + offset);
       }
     });
   }

@@ -5,7 +5,7 @@
 
 #include "autograd/op.h"
 #include "ops/dropout_kernel.h"
-#include "ops/loops/loop.h"
+#include "ops/loops/rows.h"
 
 namespace tandem::detail {
 

@@ -3,13 +3,13 @@
 // row of dW is zeroed and summed by one thread, in one sweep.
 #include "ops/embedding.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/embedding_kernel.h"
 #include "ops/loops/index.h"
-#include "ops/loops/loop.h"
+#include "ops/loops/rows.h"
 #include "ops/views.h"
 
 namespace tandem {
@@ -17,10 +17,6 @@ namespace {
 
 Tensor gather_rows(const Tensor& weight, const Tensor& indices, int64_t padding, bool padding_is_zero);
 Tensor scatter_rows(const Tensor& g, const Tensor& indices, int64_t rows, int64_t padding);
-
-int64_t rows_of_a_task(int64_t width) {
-  return std::max<int64_t>(1, detail::kGrain / std::max<int64_t>(1, width));
-}
 
 struct Embedding final : Op {
   int64_t rows, padding;
@@ -36,26 +32,20 @@ struct Embedding final : Op {
     Shape shape = in[1].shape();
     shape.push_back(width);
     const Tensor out = output(shape, weight);
-    if (out.device() != kCpu) [[unlikely]] {
-      dispatch_floating(name(), weight.dtype(), [&]<class T>() {
-        run_on_device(weight, detail::TableRows<T>{weight.device_data<T>(), indices.device_data<int64_t>(),
-                                                   out.device_data<T>(), count, width, rows,
-                                                   padding_is_zero ? padding : -1});
-      });
-      return out;
-    }
-    const int64_t* index = indices.data<int64_t>();
-    const int64_t bytes = width * size_of(weight.dtype());
-    const char* table = static_cast<const char*>(weight.raw());
-    char* target = static_cast<char*>(out.raw());
-    parallel_for(count, rows_of_a_task(width), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
+    dispatch_floating(name(), weight.dtype(), [&]<class T>() {
+      const int64_t* index = indices.device_data<int64_t>();
+      const T* table = weight.device_data<T>();
+      T* target = out.device_data<T>();
+      if (run_on_device(weight, detail::TableRows<T>{table, index, target, count, width, rows,
+                                                     padding_is_zero ? padding : -1}))
+        return;
+      detail::for_each_row(count, width, [&](int64_t i) {
         if (padding_is_zero && index[i] == padding) {
-          std::memset(target + i * bytes, 0, bytes);
+          std::fill_n(target + i * width, width, T{});
         } else {
-          std::memcpy(target + i * bytes, table + index[i] * bytes, bytes);
+          std::copy_n(table + index[i] * width, width, target + i * width);
         }
-      }
+      });
     });
     return out;
   }
@@ -74,34 +64,26 @@ struct EmbeddingGrad final : Op {
     set_passes(1);
     const int64_t width = g.shape().back(), count = indices.numel() * indices.passes();
     const Tensor out = output({rows, width}, g);
-    if (out.device() != kCpu) [[unlikely]] {
-      dispatch_floating(name(), g.dtype(), [&]<class T>() {
-        run_on_device(g, detail::TableRowSums<T>{g.device_data<T>(), indices.device_data<int64_t>(),
-                                                 out.device_data<T>(), count, width, rows, padding});
-      });
-      return out;
-    }
-    const int64_t* index = indices.data<int64_t>();
-    // positions[first[v] .. first[v + 1]) are those of row v, in order.
-    std::vector<int64_t> first(rows + 2, 0), positions(count);
-    for (int64_t i = 0; i < count; ++i) ++first[index[i] + 2];
-    for (int64_t v = 2; v <= rows + 1; ++v) first[v] += first[v - 1];
-    for (int64_t i = 0; i < count; ++i) positions[first[index[i] + 1]++] = i;
     dispatch_floating(name(), g.dtype(), [&]<class T>() {
       using A = accumulate_t<T>;
-      const T* source = g.data<T>();
-      T* target = out.data<T>();
-      parallel_for(rows, rows_of_a_task(width), [&](int64_t begin, int64_t end) {
-        std::vector<A> sum(width);
-        for (int64_t v = begin; v < end; ++v) {
-          std::fill(sum.begin(), sum.end(), A(0));
-          for (int64_t p = first[v]; v != padding && p < first[v + 1]; ++p) {
-            const T* row = source + positions[p] * width;
+      const int64_t* index = indices.device_data<int64_t>();
+      const T* source = g.device_data<T>();
+      T* target = out.device_data<T>();
+      if (run_on_device(g, detail::TableRowSums<T>{source, index, target, count, width, rows, padding}))
+        return;
+      // positions[first[v] .. first[v + 1]) are those of row v, in order.
+      std::vector<int64_t> first(rows + 2, 0), positions(count);
+      for (int64_t i = 0; i < count; ++i) ++first[index[i] + 2];
+      for (int64_t v = 2; v <= rows + 1; ++v) first[v] += first[v - 1];
+      for (int64_t i = 0; i < count; ++i) positions[first[index[i] + 1]++] = i;
+      detail::for_each_row(rows, width, [&](int64_t v) {
+        std::vector<A> sum(width, A(0));
+        for (int64_t p = first[v]; v != padding && p < first[v + 1]; ++p) {
+          const T* row = source + positions[p] * width;
 #pragma omp simd
-            for (int64_t j = 0; j < width; ++j) sum[j] += static_cast<A>(row[j]);
-          }
-          for (int64_t j = 0; j < width; ++j) target[v * width + j] = sum[j];
+          for (int64_t j = 0; j < width; ++j) sum[j] += static_cast<A>(row[j]);
         }
+        for (int64_t j = 0; j < width; ++j) target[v * width + j] = sum[j];
       });
     });
     return out;
@@ -149,17 +131,16 @@ const RegisterOp embedding_op("embedding", [](OpCases& c) {
   c.sample("one index, i32", {c.normal({4, 3}), c.integers({}, 0, 4).to(DType::i32)}, with(-1));
   c.sample("no index", {c.normal({4, 3}), c.integers({0, 2}, 0, 4)}, with(-1));
 
-  const auto call = [](Shape weight, std::vector<int64_t> indices, int64_t padding = -1) {
-    const Shape count{static_cast<int64_t>(indices.size())};
-    return [=] { embedding(zeros(weight), from_values(indices, count), padding); };
-  };
-  c.fails<ValueError>("too large", "embedding: index 4 is out of range for size 4", call({4, 3}, {0, 4}));
-  c.fails<ValueError>("negative", "embedding: index -1 is out of range for size 4", call({4, 3}, {-1}));
-  c.fails<ValueError>("padding", "embedding: padding_idx 4 is out of range for 4 rows", call({4, 3}, {0}, 4));
-  c.fails<ShapeError>("weight", "embedding: expected a weight [V, D], got f32[4]", call({4}, {0}));
-  c.fails<DTypeError>("float indices", "embedding: expected an index dtype (i32, i64)", [] {
-    embedding(zeros({4, 3}), zeros({2}));
-  });
+  const Tensor weight = zeros({4, 3}), first = zeros({1}, {DType::i64}), last = full({1}, 4, {DType::i64});
+  c.fails<ValueError>("too large", "embedding: index 4 is out of range for size 4", {weight, last}, with(-1));
+  c.fails<ValueError>("negative", "embedding: index -1 is out of range for size 4",
+                      {weight, full({1}, -1, {DType::i64})}, with(-1));
+  c.fails<ValueError>("padding", "embedding: padding_idx 4 is out of range for 4 rows", {weight, first},
+                      with(4));
+  c.fails<ShapeError>("weight", "embedding: expected a weight [V, D], got f32[4]", {zeros({4}), first},
+                      with(-1));
+  c.fails<DTypeError>("float indices", "embedding: expected an index dtype (i32, i64)", {weight, zeros({2})},
+                      with(-1));
 });
 
 }  // namespace

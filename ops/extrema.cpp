@@ -8,8 +8,8 @@
 #include "ops/comparison.h"
 #include "ops/extrema_kernel.h"
 #include "ops/loops/gather.h"
-#include "ops/loops/loop.h"
 #include "ops/loops/reduced_dims.h"
+#include "ops/loops/rows.h"
 #include "ops/reduce.h"
 #include "ops/views.h"
 
@@ -40,17 +40,14 @@ template <bool largest> struct ArgExtreme final : Op {
       }
       const T* source = x.data<T>();
       int64_t* target = out.data<int64_t>();
-      const int64_t grain = std::max<int64_t>(1, detail::kGrain / (n * std::min(inner, kColumns)));
-      parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; ++task) {
-          const int64_t outer = task / blocks, column = task % blocks * kColumns;
-          const T* block = source + outer * n * inner + column;
-          int64_t* result = target + outer * inner + column;
-          if (inner == 1) {
-            *result = along_row(block, n);
-          } else {
-            along_columns<C>(block, n, inner, std::min(kColumns, inner - column), result);
-          }
+      detail::for_each_row(tasks, n * std::min(inner, kColumns), [&](int64_t task) {
+        const int64_t outer = task / blocks, column = task % blocks * kColumns;
+        const T* block = source + outer * n * inner + column;
+        int64_t* result = target + outer * inner + column;
+        if (inner == 1) {
+          *result = along_row(block, n);
+        } else {
+          along_columns<C>(block, n, inner, std::min(kColumns, inner - column), result);
         }
       });
     });
@@ -151,21 +148,17 @@ namespace {
 using OverDims = Tensor (*)(const Tensor&, const Shape&, bool);
 RegisterOp register_over_dims(const std::string& name, OverDims f) {
   return RegisterOp(name, [=](OpCases& c) {
-    const auto over = [f](const Shape& dims, bool keepdim) {
-      return [=](const Tensors& in) { return f(in[0], dims, keepdim); };
-    };
+    const auto over = bound(f);
     c.sample("all", {c.distinct({3, 4})}, over({}, false));
     c.sample("last", {c.distinct({3, 4})}, over({-1}, false));
     c.sample("outer two", {c.distinct({2, 3, 4})}, over({0, 2}, false));
     c.sample("middle, kept", {c.distinct({2, 3, 4})}, over({1}, true));
     c.sample("number", {c.distinct({})}, over({}, false));
     c.sample("empty result", {c.distinct({0, 3})}, over({1}, false));
-    c.fails<ShapeError>("empty", name + ": dims [1] of f32[2,0] are empty", [f] {
-      f(zeros({2, 0}), {1}, false);
-    });
-    c.fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,-2]", [f] {
-      f(zeros({2, 3}), {0, -2}, false);
-    });
+    c.fails<ShapeError>("empty", name + ": dims [1] of f32[2,0] are empty", {zeros({2, 0})},
+                        over({1}, false));
+    c.fails<ShapeError>("twice", name + ": dim 0 appears twice in [0,-2]", {zeros({2, 3})},
+                        over({0, -2}, false));
   });
 }
 
@@ -173,16 +166,14 @@ RegisterOp register_over_dims(const std::string& name, OverDims f) {
 using AlongDim = Tensor (*)(const Tensor&, int64_t, bool);
 RegisterOp register_along_dim(const std::string& name, bool differentiable, AlongDim f) {
   const auto cases = [=](OpCases& c) {
-    const auto along = [f](int64_t dim, bool keepdim) {
-      return [=](const Tensors& in) { return f(in[0], dim, keepdim); };
-    };
+    const auto along = bound(f);
     c.sample("last", {c.distinct({3, 4})}, along(-1, false));
     c.sample("first, kept", {c.distinct({3, 4})}, along(0, true));
     c.sample("middle", {c.distinct({2, 5, 3})}, along(1, false));
     c.sample("size 1", {c.distinct({3, 1})}, along(1, false));
     c.sample("empty result", {c.distinct({0, 3})}, along(1, false));
-    c.fails<ShapeError>("empty", name + ": dim 1 of f32[2,0] is empty", [f] { f(zeros({2, 0}), 1, false); });
-    c.fails<ShapeError>("dim", name + ": dim 2 is out of range", [f] { f(zeros({2, 3}), 2, false); });
+    c.fails<ShapeError>("empty", name + ": dim 1 of f32[2,0] is empty", {zeros({2, 0})}, along(1, false));
+    c.fails<ShapeError>("dim", name + ": dim 2 is out of range", {zeros({2, 3})}, along(2, false));
   };
   return RegisterOp(name, cases, {.differentiable = differentiable});
 }
