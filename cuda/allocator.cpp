@@ -74,10 +74,8 @@ void Allocator::out_of_memory(int64_t bytes) const {
   cudaMemGetInfo(&free, &total);
   raise<OutOfMemoryError>(
       "{}: cuda: out of memory: asked for {:.1f} MiB with {:.1f} MiB held by tensors, {:.1f} MiB cached, "
-      "{:.1f} of "
-      "{:.1f} MiB free; a smaller batch, --accumulate, or --plan replay (one pass's activations for any "
-      "number "
-      "of passes) need less",
+      "{:.1f} of {:.1f} MiB free; a smaller batch, TrainerOptions::accumulate, or Plan::replay (one pass's "
+      "activations for any number of passes) need less",
       OpScope::current(), mebibytes(bytes), mebibytes(stats_.in_use), mebibytes(stats_.cached),
       mebibytes(static_cast<int64_t>(free)), mebibytes(static_cast<int64_t>(total)));
 }

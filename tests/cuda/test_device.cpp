@@ -62,7 +62,7 @@ TEST_CASE("device: out of memory says what was asked, held and cached, and what 
     FAIL("nothing was thrown");
   } catch (const DeviceError& error) {
     const std::string message = error.what();
-    for (const char* part : {"out of memory", "asked for", "held by tensors", "cached", "--plan replay"}) {
+    for (const char* part : {"out of memory", "asked for", "held by tensors", "cached", "Plan::replay"}) {
       INFO(message);
       CHECK(message.find(part) != std::string::npos);
     }

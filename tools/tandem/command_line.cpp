@@ -173,6 +173,12 @@ std::string with_flag(CLI::App& app, const std::string& message) {
   return active_command(app).get_option_no_throw(flag) ? flag + message.substr(end) : message;
 }
 
+// What says which options of the library need less memory, with the command's flags for them.
+std::string with_memory_flags(CLI::App& app, const std::string& message) {
+  const bool trains = active_command(app).get_option_no_throw("--accumulate") != nullptr;
+  return trains ? message + " (--accumulate, --plan replay)" : message;
+}
+
 // What is wrong with the command line, in one line.
 std::string describe(CLI::App& app, const CLI::ParseError& error) {
   CLI::App& command = active_command(app);
@@ -225,6 +231,8 @@ int CommandLine::run(int argc, char** argv) const {
     return 2;
   } catch (const ConfigError& error) {
     throw ConfigError(with_flag(*app, error.what()));
+  } catch (const OutOfMemoryError& error) {
+    throw OutOfMemoryError(with_memory_flags(*app, error.what()));
   } catch (const DeviceError& error) {
     throw DeviceError(with_flag(*app, error.what()));
   }
