@@ -117,7 +117,10 @@ const std::vector<Corpus>& corpora() {
        ".tsv",
        {"3b94331b96bf", "8d857110756f", "4e1e2f5d6e9f"},
        [](const std::string& cache, const Notice& notice) {
-         return from_wordnet(gloss_similarity, cache, notice);
+         const auto make = [](const std::string& nouns, const std::string& verbs) {
+           return gloss_similarity(nouns, verbs);
+         };
+         return from_wordnet(make, cache, notice);
        }},
   };
   return all;

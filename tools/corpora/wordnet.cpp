@@ -151,15 +151,16 @@ struct NounGraph {
 
 // The pairs of one split, `wanted` in each fifth of the range where there are as many, in random order.
 std::vector<std::string> gloss_pairs(const NounGraph& graph, const Synsets& synsets,
-                                     const std::vector<std::string>& keys, uint64_t seed, int64_t wanted) {
-  constexpr int kBins = 5, kMostDraws = 3'000'000;
+                                     const std::vector<std::string>& keys, uint64_t seed, int64_t wanted,
+                                     int64_t most_draws) {
+  constexpr int kBins = 5;
   if (keys.empty()) return {};
   const uint64_t site = site_hash("gloss-similarity");
   const NoiseKey key = noise_key(seed, 0, site, 0, Purpose::shuffle);
   std::array<int64_t, kBins> have{};
   std::set<std::pair<std::string, std::string>> drawn;
   std::vector<std::string> lines;
-  for (uint64_t draw = 0; draw < kMostDraws && std::ssize(lines) < kBins * wanted; ++draw) {
+  for (int64_t draw = 0; draw < most_draws && std::ssize(lines) < kBins * wanted; ++draw) {
     const auto pick = [&](uint64_t position, const auto& from) -> const auto& {
       return from[bounded(key, draw, position, from.size())];
     };
@@ -193,12 +194,12 @@ std::vector<std::string> gloss_pairs(const NounGraph& graph, const Synsets& syns
 // glosses of 4 words and more, as many pairs in each fifth of the range. Noun a is chosen at random; b too in
 // three of ten cases, otherwise among the nouns below an ancestor of a. The splits share no gloss. The
 // similarity is of the graph, not of people's judgement: this is no STS-B.
-Splits gloss_similarity(const std::string& nouns, const std::string& verbs) {
+Splits gloss_similarity(const std::string& nouns, const std::string& verbs, int64_t most_draws) {
   const Synsets synsets = read_wordnet(nouns, verbs);
   const NounGraph graph(synsets);
-  return {.train = gloss_pairs(graph, synsets, graph.names.train, 0, 4000),
-          .valid = gloss_pairs(graph, synsets, graph.names.valid, 1, 300),
-          .test = gloss_pairs(graph, synsets, graph.names.test, 2, 300)};
+  return {.train = gloss_pairs(graph, synsets, graph.names.train, 0, 4000, most_draws),
+          .valid = gloss_pairs(graph, synsets, graph.names.valid, 1, 300, most_draws),
+          .test = gloss_pairs(graph, synsets, graph.names.test, 2, 300, most_draws)};
 }
 
 }  // namespace tandem::data
