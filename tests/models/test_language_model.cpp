@@ -221,9 +221,10 @@ TEST_CASE("word dropout replaces whole words, by pass, and none in evaluation") 
 }
 
 TEST_CASE("a language model: sizes, and what does not fit") {
-  // 40,000 x 768 + 512 x 768 + 12 layers of 7,087,872 + the last norm.
-  CHECK(LanguageModel(models::language_model_preset("gpt")).num_parameters() ==
-        40'512 * 768 + 12 * 7'087'872 + 2 * 768);
+  // 40,000 x 768 + 512 x 768 + layers of 7,087,872, of which it has 12, + the last norm.
+  LanguageModelConfig gpt = models::language_model_preset("gpt");
+  CHECK(std::exchange(gpt.layers, 1) == 12);
+  CHECK(LanguageModel(gpt).num_parameters() == 40'512 * 768 + 7'087'872 + 2 * 768);
   CHECK_THROWS_WITH_AS(models::language_model_preset("huge"), doctest::Contains("gpt"), ConfigError);
   LanguageModelConfig config = kLanguageModel;
   config.layer_drop = -1;
