@@ -37,9 +37,10 @@ TEST_CASE("curves: no step yet, no KL") {
   if (!has_program("gnuplot")) return;
   Scratch scratch;
   write_file(scratch.file("metrics.csv"), kHeader);
-  CHECK(draw_curves(scratch.file("metrics.csv"), scratch.file("a.png"), "empty"));
+  CHECK(draw_curves({CurveRun{"run", scratch.file("metrics.csv")}}, scratch.file("a.png"), "empty"));
   write_file(scratch.file("metrics.csv"), kHeader + "0,0,valid,0,0,,0,,,,0,\n");
-  CHECK(draw_curves(scratch.file("metrics.csv"), scratch.file("a.png"), "one point, all zero"));
+  CHECK(draw_curves({CurveRun{"run", scratch.file("metrics.csv")}}, scratch.file("a.png"),
+                    "one point, all zero"));
 }
 
 TEST_CASE("curves: without gnuplot it says so") {
@@ -47,7 +48,7 @@ TEST_CASE("curves: without gnuplot it says so") {
   write_file(scratch.file("metrics.csv"), kHeader + kRows);
   const std::string path = std::getenv("PATH");
   setenv("PATH", scratch.path().c_str(), 1);
-  const bool drawn = draw_curves(scratch.file("metrics.csv"), scratch.file("a.png"), "");
+  const bool drawn = draw_curves({CurveRun{"run", scratch.file("metrics.csv")}}, scratch.file("a.png"), "");
   setenv("PATH", path.c_str(), 1);
   CHECK(!drawn);
   CHECK(!std::filesystem::exists(scratch.file("a.png")));
@@ -57,7 +58,7 @@ TEST_CASE("curves: metrics that cannot be read") {
   Scratch scratch;
   const std::string csv = scratch.file("metrics.csv");
   const auto error = [&] {
-    return message_of<IoError>([&] { draw_curves(csv, scratch.file("a.png"), ""); });
+    return message_of<IoError>([&] { draw_curves({CurveRun{"run", csv}}, scratch.file("a.png"), ""); });
   };
   CHECK(contains(error(), csv + ": there is no such file"));
   write_file(csv, "epoch,step\n");

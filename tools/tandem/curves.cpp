@@ -130,20 +130,17 @@ set multiplot
                         gnuplot_string(fs::path(png_name).replace_extension(".gp").string()),
                         gnuplot_string(png_name));
     legend(title);
-    const std::array<Style, 3> losses{
-        Style{"train", "ce", kTrain}, {"valid", "ce", kValid}, {"train", "loss", kTotal}};
-    panel(0, "Cross-entropy and loss", "[0:*]", losses);
-    panel(1, "KL between the passes (training)", "[0:*]", std::array{Style{"train", "kl", kTrain}});
+    panel(0, "Cross-entropy and loss", "[0:*]",
+          {{"train", "ce", kTrain}, {"valid", "ce", kValid}, {"train", "loss", kTotal}});
+    panel(1, "KL between the passes (training)", "[0:*]", {{"train", "kl", kTrain}});
     if (metric.empty()) {
-      panel(
-          2, "Accuracy (%)", "[*:*]",
-          std::array{Style{"train", "accuracy", kTrain, "100*"}, Style{"valid", "accuracy", kValid, "100*"}});
+      panel(2, "Accuracy (%)", "[*:*]",
+            {{"train", "accuracy", kTrain, "100*"}, {"valid", "accuracy", kValid, "100*"}});
     } else {
-      panel(2, metric, "[*:*]", std::array{Style{"valid", "metric", kValid}});
+      panel(2, metric, "[*:*]", {{"valid", "metric", kValid}});
     }
-    panel(
-        3, "Learning rate (solid), samples per second (dotted, right)", "[0:*]",
-        std::array{Style{"train", "lr", kTrain}, Style{"train", "samples_per_s", kSpeed, "", "axes x1y2 "}});
+    panel(3, "Learning rate (solid), samples per second (dotted, right)", "[0:*]",
+          {{"train", "lr", kTrain}, {"train", "samples_per_s", kSpeed, "", "axes x1y2 "}});
     return text_ + "unset multiplot\nset output\n";
   }
 
@@ -166,14 +163,13 @@ set multiplot
     }
     if (runs_.size() > 1) legend_row(0.935, entries);
     entries.clear();
-    bool total = false;
-    for (const Run& run : runs_) total = total || run.metrics.loss_differs();
     const auto add = [&](const char* look, const char* name) {
       entries.push_back(fmt::format("NaN with {} lc '#555555' title '{}'", look, name));
     };
     add(kTrain, "train");
     add(kValid, "valid");
-    if (total) add(kTotal, "train loss with KL term");
+    if (std::any_of(runs_.begin(), runs_.end(), [](const Run& run) { return run.metrics.loss_differs(); }))
+      add(kTotal, "train loss with KL term");
     legend_row(0.905, entries);
   }
 
@@ -190,8 +186,7 @@ set multiplot
         height, join(entries, ", "));
   }
 
-  template <size_t N>
-  void panel(int place, const std::string& title, const char* range, const std::array<Style, N>& styles) {
+  void panel(int place, const std::string& title, const char* range, std::initializer_list<Style> styles) {
     const double left = place % 2 == 0 ? 0.06 : 0.55, bottom = place < 2 ? 0.52 : 0.07;
     text_ += fmt::format(
         "\nset lmargin at screen {}; set rmargin at screen {}; set bmargin at screen {}; set tmargin at "
@@ -250,11 +245,6 @@ bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file,
                    result.status, failure ? failure.message() : result.output);
   }
   return true;
-}
-
-bool draw_curves(const std::string& metrics_csv, const std::string& png_file, const std::string& title) {
-  return draw_curves({{.name = fs::path(metrics_csv).stem().string(), .metrics = metrics_csv}}, png_file,
-                     title);
 }
 
 }  // namespace tandem::data

@@ -19,6 +19,5 @@ struct CurveRun {
 // `metric` names what the column of that name holds; without one the accuracy is drawn.
 bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file, const std::string& title,
                  const std::string& metric = {});
-bool draw_curves(const std::string& metrics_csv, const std::string& png_file, const std::string& title);
 
 }  // namespace tandem::data
