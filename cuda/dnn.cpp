@@ -35,7 +35,7 @@ struct Sizes {
 };
 
 struct Problem {
-  const char* name;
+  std::string name;
   DType dtype;
   Sizes sizes;
   bool tf32 = false;
@@ -131,9 +131,10 @@ Sizes sizes_of(const ConvShape& s) {
           {s.n, s.c, s.h, s.w, s.o, s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h,
            s.dilation_w, s.groups}};
 }
-Sizes sizes_of(RowsSize s, double eps = 0) { return {"x [{},{}]", {s.rows, s.columns, bits_of(eps)}}; }
-Sizes sizes_of(MapsSize s, double eps = 0) {
-  return {"x [{},{},{},{}]", {s.n, s.channels, s.h, s.w, bits_of(eps)}};
+Sizes sizes_of(const NormSize& size, double eps = 0) {
+  if (const auto* s = std::get_if<RowsSize>(&size)) return {"x [{},{}]", {s->rows, s->columns, bits_of(eps)}};
+  const auto& [n, channels, h, w] = std::get<MapsSize>(size);
+  return {"x [{},{},{},{}]", {n, channels, h, w, bits_of(eps)}};
 }
 Sizes sizes_of(const AttentionShape& s, std::initializer_list<AttentionShape::Strides> all) {
   Sizes sizes{"{}x{} heads of {} queries and {} keys, dim {}, {} of values, causal {}",
@@ -143,10 +144,13 @@ Sizes sizes_of(const AttentionShape& s, std::initializer_list<AttentionShape::St
 }
 
 bool pays(int64_t elements, int64_t least) { return elements >= least || used("always"); }
-bool takes(RowsSize s, DType dtype) { return dtype != DType::f64 && pays(s.rows * s.columns, kLargeRows); }
-bool takes(MapsSize s, DType dtype) {
+bool takes(const NormSize& size, DType dtype) {
+  if (const auto* s = std::get_if<RowsSize>(&size))
+    return dtype != DType::f64 && pays(s->rows * s->columns, kLargeRows);
+  const auto& s = std::get<MapsSize>(size);
   return batch_norm_supported(s, dtype) && pays(s.n * s.channels * s.h * s.w, kLargeMaps);
 }
+std::string norm_name(const NormSize& size) { return size.index() == 0 ? "layer norm" : "batch norm"; }
 
 bool takes(const AttentionShape& s, std::initializer_list<AttentionShape::Strides> all,
            const std::vector<const void*>& pointers) {
@@ -186,36 +190,21 @@ bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void
       [&](DnnGraph& graph) { conv_weights(graph, s, dtype); }, x, dy, dweight);
 }
 
-bool dnn_layer_norm_forward(RowsSize s, DType dtype, double eps, const void* x, const float* weight,
-                            const float* bias, void* y, float* mean, float* rstd) {
-  return takes(s, dtype) && run_aligned(
-                                {"layer norm", dtype, sizes_of(s, eps)},
-                                [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, x, weight,
-                                bias, mean, rstd, y);
+bool dnn_norm_forward(const NormSize& s, DType dtype, double eps, const void* x, const float* weight,
+                      const float* bias, void* y, float* mean, float* rstd) {
+  if (!takes(s, dtype)) return false;
+  return run_aligned(
+      {norm_name(s), dtype, sizes_of(s, eps)}, [&](DnnGraph& graph) { norm_forward(graph, s, dtype, eps); },
+      x, weight, bias, mean, rstd, y);
 }
 
-bool dnn_layer_norm_backward(RowsSize s, DType dtype, const void* x, const void* dy, const float* weight,
-                             const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
-  return takes(s, dtype) && run_aligned(
-                                {"layer norm's gradient", dtype, sizes_of(s)},
-                                [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, x, dy, weight,
-                                mean, rstd, dweight, dbias, dx);
-}
-
-bool dnn_batch_norm_forward(MapsSize s, DType dtype, double eps, const void* x, const float* weight,
-                            const float* bias, void* y, float* mean, float* rstd) {
-  return takes(s, dtype) && run_aligned(
-                                {"batch norm", dtype, sizes_of(s, eps)},
-                                [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); }, x, weight,
-                                bias, mean, rstd, y);
-}
-
-bool dnn_batch_norm_backward(MapsSize s, DType dtype, const void* x, const void* dy, const float* weight,
-                             const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
-  return takes(s, dtype) && run_aligned(
-                                {"batch norm's gradient", dtype, sizes_of(s)},
-                                [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); }, x, dy, weight,
-                                mean, rstd, dweight, dbias, dx);
+bool dnn_norm_backward(const NormSize& s, DType dtype, const void* x, const void* dy, const float* weight,
+                       const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
+  if (!takes(s, dtype)) return false;
+  return run_aligned(
+      {norm_name(s) + "'s gradient", dtype, sizes_of(s)},
+      [&](DnnGraph& graph) { norm_backward(graph, s, dtype); }, x, dy, weight, mean, rstd, dweight, dbias,
+      dx);
 }
 
 bool dnn_attention_forward(const AttentionShape& s, const void* q, const void* k, const void* v, void* out,

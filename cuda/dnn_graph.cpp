@@ -95,41 +95,35 @@ void find(const DnnGraph& graph, const DnnTarget& target, const DnnPolicy& polic
 DnnFailure::DnnFailure(cudnnStatus_t status, const std::string& call)
     : std::runtime_error(describe(status, call)), status(status) {}
 
-void check_dnn(cudnnStatus_t status, const std::string& call) {
+void check_dnn(cudnnStatus_t status, const char* call, const std::string& of) {
   if (status != CUDNN_STATUS_SUCCESS) [[unlikely]]
-    throw DnnFailure(status, call);
+    throw DnnFailure(status, of.empty() ? call : call + ("(" + of + ")"));
 }
 
 DnnDescriptor::DnnDescriptor(cudnnBackendDescriptorType_t type) {
-  const cudnnStatus_t status = cudnnBackendCreateDescriptor(type, &raw_);
-  if (status != CUDNN_STATUS_SUCCESS)
-    throw DnnFailure(status, "cudnnBackendCreateDescriptor(" + std::to_string(type) + ")");
+  check_dnn(cudnnBackendCreateDescriptor(type, &raw_), "cudnnBackendCreateDescriptor", std::to_string(type));
 }
 
 DnnDescriptor::~DnnDescriptor() {
   if (raw_) cudnnBackendDestroyDescriptor(raw_);
 }
 
-DnnDescriptor& DnnDescriptor::set(Name name, cudnnBackendAttributeType_t type, size_t count,
-                                  const void* values) {
-  const auto status = cudnnBackendSetAttribute(raw_, name, type, static_cast<int64_t>(count), values);
-  if (status != CUDNN_STATUS_SUCCESS)
-    throw DnnFailure(status, "cudnnBackendSetAttribute(" + std::to_string(name) + ")");
-  return *this;
+DnnDescriptor&& DnnDescriptor::set(Name name, cudnnBackendAttributeType_t type, size_t count,
+                                   const void* values) {
+  check_dnn(cudnnBackendSetAttribute(raw_, name, type, static_cast<int64_t>(count), values),
+            "cudnnBackendSetAttribute", std::to_string(name));
+  return std::move(*this);
 }
 
-DnnDescriptor& DnnDescriptor::finalize(const char* what) {
-  const auto status = cudnnBackendFinalize(raw_);
-  if (status != CUDNN_STATUS_SUCCESS)
-    throw DnnFailure(status, std::string("cudnnBackendFinalize(") + what + ")");
-  return *this;
+DnnDescriptor&& DnnDescriptor::finalize(const char* what) {
+  check_dnn(cudnnBackendFinalize(raw_), "cudnnBackendFinalize", what);
+  return std::move(*this);
 }
 
 int64_t DnnDescriptor::get(Name name, cudnnBackendAttributeType_t type, int64_t count, void* values) const {
   int64_t found = 0;
-  const auto status = cudnnBackendGetAttribute(raw_, name, type, count, &found, values);
-  if (status != CUDNN_STATUS_SUCCESS)
-    throw DnnFailure(status, "cudnnBackendGetAttribute(" + std::to_string(name) + ")");
+  check_dnn(cudnnBackendGetAttribute(raw_, name, type, count, &found, values), "cudnnBackendGetAttribute",
+            std::to_string(name));
   return found;
 }
 
@@ -160,8 +154,7 @@ DnnGraph::Ref DnnGraph::make_tensor(int64_t uid, cudnnDataType_t type, const Dim
            kind == Kind::memory ? std::max(alignment_, bytes_of(type)) : int64_t{16});
   if (kind == Kind::intermediate) tensor.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, true);
   if (kind == Kind::constant) tensor.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, true);
-  tensor.finalize("tensor");
-  return keep(std::move(tensor));
+  return keep(tensor.finalize("tensor"));
 }
 
 DnnGraph::Ref DnnGraph::tensor(cudnnDataType_t type, const Dims& dims, const Dims& strides) {
@@ -188,10 +181,9 @@ DnnGraph::Ref DnnGraph::keep(DnnDescriptor finalized) {
 }
 
 DnnDescriptor dnn_device_properties(const std::string& json) {
-  DnnDescriptor properties(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-  properties.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::vector<char>(json.begin(), json.end()))
+  return DnnDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR)
+      .set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::vector<char>(json.begin(), json.end()))
       .finalize("device properties");
-  return properties;
 }
 
 DnnPlan::DnnPlan(const DnnGraph& graph, DnnDescriptor plan, int64_t engine)

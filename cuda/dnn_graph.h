@@ -23,7 +23,7 @@ struct DnnFailure : std::runtime_error {
   // Of an execution: nothing was run. Versions differ in what an engine takes that they proposed themselves.
   bool refused() const { return unsupported() || CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM; }
 };
-void check_dnn(cudnnStatus_t status, const std::string& call);
+void check_dnn(cudnnStatus_t status, const char* call, const std::string& of = {});  // call(of)
 
 // The type tag of an attribute, by the type of its value.
 constexpr auto dnn_attribute(int64_t) { return CUDNN_TYPE_INT64; }
@@ -41,7 +41,7 @@ constexpr auto dnn_attribute(cudnnBackendHeurMode_t) { return CUDNN_TYPE_HEUR_MO
 constexpr auto dnn_attribute(cudnnBackendNormMode_t) { return CUDNN_TYPE_NORM_MODE; }
 constexpr auto dnn_attribute(cudnnBackendNormFwdPhase_t) { return CUDNN_TYPE_NORM_FWD_PHASE; }
 
-// An owned backend descriptor.
+// An owned backend descriptor. A chain of set and finalize may be given away, as to DnnGraph::add.
 class DnnDescriptor {
  public:
   using Raw = cudnnBackendDescriptor_t;
@@ -57,14 +57,14 @@ class DnnDescriptor {
 
   Raw raw() const { return raw_; }
 
-  DnnDescriptor& set(Name name, cudnnBackendAttributeType_t type, size_t count, const void* values);
-  template <class T> DnnDescriptor& set(Name name, T value) {
+  DnnDescriptor&& set(Name name, cudnnBackendAttributeType_t type, size_t count, const void* values);
+  template <class T> DnnDescriptor&& set(Name name, T value) {
     return set(name, dnn_attribute(value), 1, &value);
   }
-  template <class T> DnnDescriptor& set(Name name, const std::vector<T>& values) {
+  template <class T> DnnDescriptor&& set(Name name, const std::vector<T>& values) {
     return set(name, dnn_attribute(T{}), values.size(), values.data());
   }
-  DnnDescriptor& finalize(const char* what);  // `what` names the descriptor in an error
+  DnnDescriptor&& finalize(const char* what);  // `what` names the descriptor in an error
 
   int64_t get_int(Name name) const;
   // Writes at most `count` values; without `values`, and in every case, how many there are.

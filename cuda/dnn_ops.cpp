@@ -40,16 +40,15 @@ struct ConvTensors {
         x{s.n, s.c, s.h, s.w},
         weight{s.o, s.c / s.groups, s.kh, s.kw},
         y{s.n, s.o, s.out_h(), s.out_w()} {
-    DnnDescriptor d(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
-    d.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, int64_t{2})
-        .set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, sum_type(dtype))
-        .set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_CROSS_CORRELATION)
-        .set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, Dims{s.pad_h, s.pad_w})
-        .set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, Dims{s.pad_h, s.pad_w})
-        .set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, Dims{s.stride_h, s.stride_w})
-        .set(CUDNN_ATTR_CONVOLUTION_DILATIONS, Dims{s.dilation_h, s.dilation_w})
-        .finalize("convolution");
-    convolution = graph.keep(std::move(d));
+    convolution = graph.keep(DnnDescriptor(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)
+                                 .set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, int64_t{2})
+                                 .set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, sum_type(dtype))
+                                 .set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_CROSS_CORRELATION)
+                                 .set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, Dims{s.pad_h, s.pad_w})
+                                 .set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, Dims{s.pad_h, s.pad_w})
+                                 .set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, Dims{s.stride_h, s.stride_w})
+                                 .set(CUDNN_ATTR_CONVOLUTION_DILATIONS, Dims{s.dilation_h, s.dilation_w})
+                                 .finalize("convolution"));
   }
 };
 
@@ -118,78 +117,63 @@ namespace {
 
 // What a norm's statistics and weights look like beside its x.
 struct NormTensors {
+  DnnGraph& graph;
   cudnnBackendNormMode_t mode;
   cudnnDataType_t type;
-  Dims x, strides, weight, statistics;
-};
-// The library wants rows as maps of one pixel whose channels lie together.
-NormTensors of_rows(RowsSize s, DType dtype) {
-  const int64_t c = s.columns;
-  return {CUDNN_LAYER_NORM, dnn_type(dtype), {s.rows, c, 1, 1},
-          {c, 1, c, c},     {1, c, 1, 1},    {s.rows, 1, 1, 1}};
-}
-NormTensors of_maps(MapsSize s, DType dtype) {
-  const Dims x{s.n, s.channels, s.h, s.w}, channel{1, s.channels, 1, 1};
-  return {CUDNN_BATCH_NORM, dnn_type(dtype), x, dense_strides(x), channel, channel};
-}
+  Dims dims, strides, weights, of_statistics;
 
-struct NormBuilder {
-  DnnGraph& graph;
-  const NormTensors& t;
-  Ref x() { return graph.tensor(t.type, t.x, t.strides); }
-  Ref weight() {  // channels lie together where those of x do
-    const Dims strides{t.weight[1], 1, t.weight[1], t.weight[1]};
-    return t.strides[1] == 1 ? graph.tensor(kFloat, t.weight, strides) : graph.tensor(kFloat, t.weight);
+  // The library wants rows as maps of one pixel whose channels lie together.
+  NormTensors(DnnGraph& graph, const NormSize& size, DType dtype) : graph(graph), type(dnn_type(dtype)) {
+    if (const auto* s = std::get_if<RowsSize>(&size)) {
+      mode = CUDNN_LAYER_NORM, dims = {s->rows, s->columns, 1, 1};
+      strides = {s->columns, 1, s->columns, s->columns};
+      weights = {1, s->columns, 1, 1}, of_statistics = {s->rows, 1, 1, 1};
+    } else {
+      const auto& [n, channels, h, w] = std::get<MapsSize>(size);
+      mode = CUDNN_BATCH_NORM, dims = {n, channels, h, w}, strides = dense_strides(dims);
+      weights = of_statistics = {1, channels, 1, 1};
+    }
   }
-  Ref statistics() { return graph.tensor(kFloat, t.statistics); }
+  Ref x() { return graph.tensor(type, dims, strides); }
+  Ref weight() {  // channels lie together where those of x do
+    const Dims together{weights[1], 1, weights[1], weights[1]};
+    return graph.tensor(kFloat, weights, strides[1] == 1 ? together : dense_strides(weights));
+  }
+  Ref statistics() { return graph.tensor(kFloat, of_statistics); }
 };
-
-void norm_forward(DnnGraph& graph, const NormTensors& t, double eps) {
-  NormBuilder add{graph, t};
-  DnnDescriptor d(CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR);
-  d.set(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, t.mode)
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_NORM_FWD_TRAINING)
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, graph.constant(static_cast<float>(eps), 4))
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, add.x())
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, add.weight())
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, add.weight())
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, add.statistics())
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, add.statistics())
-      .set(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, add.x());
-  graph.add(std::move(d));
-}
-
-void norm_backward(DnnGraph& graph, const NormTensors& t) {
-  NormBuilder add{graph, t};
-  DnnDescriptor d(CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR);
-  d.set(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, t.mode)
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, add.x())
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, add.x())
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, add.weight())
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, add.statistics())
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, add.statistics())
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, add.weight())
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, add.weight())
-      .set(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, add.x());
-  graph.add(std::move(d));
-}
 
 }  // namespace
 
-void layer_norm_forward(DnnGraph& graph, RowsSize size, DType dtype, double eps) {
-  norm_forward(graph, of_rows(size, dtype), eps);
+void norm_forward(DnnGraph& graph, const NormSize& size, DType dtype, double eps) {
+  NormTensors add(graph, size, dtype);
+  graph.add(DnnDescriptor(CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR)
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, add.mode)
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_NORM_FWD_TRAINING)
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, graph.constant(static_cast<float>(eps), 4))
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, add.x())
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, add.weight())
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, add.weight())
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, add.statistics())
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, add.statistics())
+                .set(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, add.x()));
 }
-void layer_norm_backward(DnnGraph& graph, RowsSize size, DType dtype) {
-  norm_backward(graph, of_rows(size, dtype));
+
+void norm_backward(DnnGraph& graph, const NormSize& size, DType dtype) {
+  NormTensors add(graph, size, dtype);
+  graph.add(DnnDescriptor(CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR)
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, add.mode)
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, add.x())
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, add.x())
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, add.weight())
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, add.statistics())
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, add.statistics())
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, add.weight())
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, add.weight())
+                .set(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, add.x()));
 }
+
 bool batch_norm_supported(MapsSize size, DType dtype) {
   return dtype != DType::f64 && size.channels * size_of(dtype) % 16 == 0;
-}
-void batch_norm_forward(DnnGraph& graph, MapsSize size, DType dtype, double eps) {
-  norm_forward(graph, of_maps(size, dtype), eps);
-}
-void batch_norm_backward(DnnGraph& graph, MapsSize size, DType dtype) {
-  norm_backward(graph, of_maps(size, dtype));
 }
 
 }  // namespace tandem::cuda

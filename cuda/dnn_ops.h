@@ -21,11 +21,9 @@ void conv_weights(DnnGraph& graph, const ConvShape& shape, DType dtype);        
 
 // Norms of f32 and bf16. Forward: x, weight, bias, mean, rstd, y; backward: x, dy, weight, mean, rstd,
 // dweight, dbias, dx.
-void layer_norm_forward(DnnGraph& graph, RowsSize size, DType dtype, double eps);
-void layer_norm_backward(DnnGraph& graph, RowsSize size, DType dtype);
+void norm_forward(DnnGraph& graph, const NormSize& size, DType dtype, double eps);
+void norm_backward(DnnGraph& graph, const NormSize& size, DType dtype);
 bool batch_norm_supported(MapsSize size, DType dtype);
-void batch_norm_forward(DnnGraph& graph, MapsSize size, DType dtype, double eps);
-void batch_norm_backward(DnnGraph& graph, MapsSize size, DType dtype);
 
 // Of bf16.
 void attention_forward(DnnGraph& graph, const AttentionShape& shape);  // q, k, v, out, log_sums

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <variant>
 
 namespace tandem::cuda {
 
@@ -15,6 +16,9 @@ struct RowsSize {
 struct MapsSize {
   int64_t n, channels, h, w;
 };
+
+// What a norm is of: layer norm of rows, batch norm of maps.
+using NormSize = std::variant<RowsSize, MapsSize>;
 
 // softmax(scale q k^T) v. Strides of [batch, heads, rows, columns] in elements, columns dense.
 struct AttentionShape {

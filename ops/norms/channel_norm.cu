@@ -138,9 +138,9 @@ template <class T> bool forward_by_library(const ChannelNormArgs<T>& a) {
     const int64_t of_pass = s.samples * s.channels * s.positions;
     for (int64_t p = 0; p < s.passes; ++p) {
       const int64_t c = p * s.channels;
-      if (!cuda::dnn_batch_norm_forward({s.samples, s.channels, s.positions, 1}, dtype_of<T>, a.eps,
-                                        a.x + p * of_pass, a.weight + c, a.bias + c, a.y + p * of_pass,
-                                        a.mean + c, rstd.as<float>() + c))
+      if (!cuda::dnn_norm_forward(cuda::MapsSize{s.samples, s.channels, s.positions, 1}, dtype_of<T>, a.eps,
+                                  a.x + p * of_pass, a.weight + c, a.bias + c, a.y + p * of_pass, a.mean + c,
+                                  rstd.as<float>() + c))
         return false;
     }
     cuda::launch<var_kernel<float>>("batch_norm: statistics", cuda::threads_for(s.count()), s.count(),

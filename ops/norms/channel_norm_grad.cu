@@ -116,9 +116,9 @@ template <class T> bool backward_by_library(const ChannelNormGradArgs<T>& a) {
     const int64_t of_pass = s.samples * s.channels * s.positions;
     for (int64_t p = 0; p < s.passes; ++p) {
       const int64_t c = p * s.channels;
-      if (!cuda::dnn_batch_norm_backward(
-              {s.samples, s.channels, s.positions, 1}, dtype_of<T>, a.x + p * of_pass, a.g + p * of_pass,
-              a.weight + c, a.mean + c, rstd.as<float>() + c, a.dx + p * of_pass, a.dweight + c, a.dbias + c))
+      if (!cuda::dnn_norm_backward(cuda::MapsSize{s.samples, s.channels, s.positions, 1}, dtype_of<T>,
+                                   a.x + p * of_pass, a.g + p * of_pass, a.weight + c, a.mean + c,
+                                   rstd.as<float>() + c, a.dx + p * of_pass, a.dweight + c, a.dbias + c))
         return false;
     }
     return true;

@@ -68,8 +68,8 @@ template <class T> bool norm_by_library(const NormRows<T>& a) {
     const cuda::RowsSize size{a.rows, a.n};
     for (int64_t p = 0; p < a.passes; ++p) {
       const int64_t row = p * a.rows, w = p * a.n;
-      if (!cuda::dnn_layer_norm_forward(size, dtype_of<T>, a.eps, a.x + row * a.n, a.weight + w, a.bias + w,
-                                        a.y + row * a.n, a.mean + row, a.rstd + row))
+      if (!cuda::dnn_norm_forward(size, dtype_of<T>, a.eps, a.x + row * a.n, a.weight + w, a.bias + w,
+                                  a.y + row * a.n, a.mean + row, a.rstd + row))
         return false;
     }
     return true;
@@ -84,9 +84,8 @@ template <class T> bool norm_grad_by_library(const NormRowsGrad<T>& a) {
     const cuda::RowsSize size{a.rows, a.n};
     for (int64_t p = 0; p < a.passes; ++p) {
       const int64_t row = p * a.rows, w = p * a.n;
-      if (!cuda::dnn_layer_norm_backward(size, dtype_of<T>, a.x + row * a.n, a.g + row * a.n, a.weight + w,
-                                         a.mean + row, a.rstd + row, a.dx + row * a.n, a.dweight + w,
-                                         a.dbias + w))
+      if (!cuda::dnn_norm_backward(size, dtype_of<T>, a.x + row * a.n, a.g + row * a.n, a.weight + w,
+                                   a.mean + row, a.rstd + row, a.dx + row * a.n, a.dweight + w, a.dbias + w))
         return false;
     }
     return true;
@@ -154,6 +153,7 @@ template <class Team, class A> __device__ void add_teams(const char* from, int s
     to[j] = sum;
   }
 }
+
 // The sums of a block's rows, from those of its teams, one or two of them: dw's, then db's.
 template <class Form, class A>
 __device__ void store_totals(ColumnTotals<Form, A>& dw, ColumnTotals<Form, A>& db, int outputs, int64_t n,
@@ -184,7 +184,6 @@ __device__ void store_totals(ColumnTotals<Form, A>& dw, ColumnTotals<Form, A>& d
     }
   }
 }
-
 
 template <class T, class Form>
 __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)

@@ -61,13 +61,13 @@ void layer_norm(DType dtype, RowsSize s, double eps) {
   const OnDevice xs = OnDevice::input(x), ws = OnDevice::input(w), bs = OnDevice::input(b),
                  gs = OnDevice::input(g), m = OnDevice::output({s.rows}, DType::f32),
                  r = OnDevice::output({s.rows}, DType::f32), out = OnDevice::output(x.shape(), dtype);
-  run(dtype, [&](DnnGraph& graph) { layer_norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
+  run(dtype, [&](DnnGraph& graph) { norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
   CHECK(close(out.host(), y, tolerance(dtype)));
   CHECK(close(m.host(), mean(x.detach().to(DType::f64), {1}), 1e-6));
   CHECK(close(r.host(), rstd, 1e-6));
   const OnDevice dx = OnDevice::output(x.shape(), dtype), dw = OnDevice::output({s.columns}, DType::f32),
                  db = OnDevice::output({s.columns}, DType::f32);
-  run(dtype, [&](DnnGraph& graph) { layer_norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
+  run(dtype, [&](DnnGraph& graph) { norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
   CHECK(close(dx.host(), x.grad(), tolerance(dtype)));
   CHECK(close(dw.host(), w.grad(), 1e-5));
   CHECK(close(db.host(), b.grad(), 1e-5));
@@ -83,12 +83,12 @@ void batch_norm(DType dtype, MapsSize s, double eps) {
   const OnDevice xs = OnDevice::input(x), ws = OnDevice::input(w), bs = OnDevice::input(b),
                  gs = OnDevice::input(g), m = OnDevice::output(channels, DType::f32),
                  r = OnDevice::output(channels, DType::f32), out = OnDevice::output(shape, dtype);
-  run(dtype, [&](DnnGraph& graph) { batch_norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
+  run(dtype, [&](DnnGraph& graph) { norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
   CHECK(close(out.host(), y, tolerance(dtype)));
   CHECK(close(m.host(), mean(x.detach().to(DType::f64), {0, 2, 3}), 1e-6));
   const OnDevice dx = OnDevice::output(shape, dtype), dw = OnDevice::output(channels, DType::f32),
                  db = OnDevice::output(channels, DType::f32);
-  run(dtype, [&](DnnGraph& graph) { batch_norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
+  run(dtype, [&](DnnGraph& graph) { norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
   CHECK(close(dx.host(), x.grad(), tolerance(dtype)));
   CHECK(close(dw.host(), w.grad(), 1e-5));
   CHECK(close(db.host(), b.grad(), 1e-5));

@@ -81,7 +81,7 @@ TEST_CASE("cudnn: norms want 16 bytes of every pointer, whatever they were told"
   const Quiet quiet;
   const Handle handle;
   const DnnSearch found = find_dnn_plan({.handle = handle}, dnn_policy(DType::f32), 4, [](DnnGraph& graph) {
-    layer_norm_forward(graph, {3, 8}, DType::f32, 1e-5);
+    norm_forward(graph, RowsSize{3, 8}, DType::f32, 1e-5);
   });
   SampleMaker make(1, DType::f32, kCpu);
   const OnDevice x = OnDevice::input(make.normal({3 * 8 + 4})), w = OnDevice::input(make.normal({8 + 4})),
@@ -121,10 +121,10 @@ TEST_CASE("cudnn: what planning would have taken is counted by the kind of graph
           attention_backward(g, {s, rows, rows, rows, rows});
         }) == Approx(0.33));
   CHECK(cost(DType::f32, [](DnnGraph& g) {
-          layer_norm_forward(g, {4, 8}, DType::f32, 1e-5);
+          norm_forward(g, RowsSize{4, 8}, DType::f32, 1e-5);
         }) == Approx(0.29));
   CHECK(cost(DType::f32, [](DnnGraph& g) { conv_weights(g, kConv, DType::f32); }) == Approx(0.01));
-  CHECK(cost(DType::f64, [](DnnGraph& g) { layer_norm_forward(g, {4, 8}, DType::f64, 1e-5); }) == 0);
+  CHECK(cost(DType::f64, [](DnnGraph& g) { norm_forward(g, RowsSize{4, 8}, DType::f64, 1e-5); }) == 0);
 }
 
 TEST_CASE("cudnn: memory that is too small or was never written is reported when the work runs") {
@@ -209,9 +209,9 @@ TEST_CASE("cudnn: what the real library has no engine for, it has none for here"
   const auto planned = [&](DType dtype, const std::function<void(DnnGraph&)>& build) {
     return find_dnn_plan({.handle = handle}, dnn_policy(dtype), 16, build).plan.has_value();
   };
-  CHECK(!planned(DType::f64, [](DnnGraph& g) { layer_norm_forward(g, {4, 8}, DType::f64, 1e-5); }));
-  CHECK(!planned(DType::f32, [](DnnGraph& g) { batch_norm_forward(g, {4, 3, 2, 2}, DType::f32, 1e-5); }));
-  CHECK(!planned(DType::bf16, [](DnnGraph& g) { batch_norm_backward(g, {4, 12, 2, 2}, DType::bf16); }));
+  CHECK(!planned(DType::f64, [](DnnGraph& g) { norm_forward(g, RowsSize{4, 8}, DType::f64, 1e-5); }));
+  CHECK(!planned(DType::f32, [](DnnGraph& g) { norm_forward(g, MapsSize{4, 3, 2, 2}, DType::f32, 1e-5); }));
+  CHECK(!planned(DType::bf16, [](DnnGraph& g) { norm_backward(g, MapsSize{4, 12, 2, 2}, DType::bf16); }));
   CHECK(!planned(DType::bf16, [](DnnGraph& g) {
     const AttentionShape::Strides strides{60 * 4, 60 * 4, 60};
     attention_forward(g, {1, 1, 4, 4, 60, 60, strides, strides, strides, strides, 1, false});

@@ -77,8 +77,8 @@ std::vector<Case> norms() {
       const auto add = [&](const char* what, auto build) {
         all.push_back({fmt::format("{}, {} columns", what, columns), dtype, build, planned});
       };
-      add("layer_norm", [=](DnnGraph& g) { layer_norm_forward(g, size, dtype, 1e-5); });
-      add("layer_norm gradient", [=](DnnGraph& g) { layer_norm_backward(g, size, dtype); });
+      add("layer_norm", [=](DnnGraph& g) { norm_forward(g, size, dtype, 1e-5); });
+      add("layer_norm gradient", [=](DnnGraph& g) { norm_backward(g, size, dtype); });
     }
     for (const int64_t channels : {64, 8, 4, 3}) {
       const MapsSize size{32, channels, 240, 1};
@@ -86,8 +86,8 @@ std::vector<Case> norms() {
         all.push_back({fmt::format("{}, {} channels", what, channels), dtype, build,
                        planned && batch_norm_supported(size, dtype)});
       };
-      add("batch_norm", [=](DnnGraph& g) { batch_norm_forward(g, size, dtype, 1e-5); });
-      add("batch_norm gradient", [=](DnnGraph& g) { batch_norm_backward(g, size, dtype); });
+      add("batch_norm", [=](DnnGraph& g) { norm_forward(g, size, dtype, 1e-5); });
+      add("batch_norm gradient", [=](DnnGraph& g) { norm_backward(g, size, dtype); });
     }
   }
   return all;
