@@ -46,6 +46,14 @@ struct ConfigCheck {
     for (const auto& [name, p] : list)
       check<ConfigError>(p >= 0 && p < 1, "{}: {}: expected a rate in [0, 1), got {}", model, name, p);
   }
+  // What all models of texts have.
+  template <class Config> void of_text(const Config& c) const {
+    at_least_1({{"vocab", c.vocab}, {"max_positions", c.max_positions}, {"mlp_dim", c.mlp_dim}});
+    at_least_1({{"dim", c.dim}, {"heads", c.heads}});
+    divides("heads", c.heads, "dim", c.dim);
+    rates({{"dropout", c.dropout}, {"attention_dropout", c.attention_dropout}});
+    rates({{"layer_drop", c.layer_drop}, {"word_dropout", c.word_dropout}});
+  }
 };
 
 // ShapeError naming the model unless images are [B, channels, size, size].

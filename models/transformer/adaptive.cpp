@@ -55,26 +55,22 @@ Tensor AdaptiveEmbedding::forward(const Tensor& ids) {
   if (cutoffs.empty()) return embedding(weight, ids, pad_id);
   // Looks vectors up cluster by cluster, then puts them in the order of their ids.
   const auto values = ids.to_vector<int64_t>();
-  std::vector<std::vector<int64_t>> members(cutoffs.size() + 1);
-  std::vector<std::pair<size_t, int64_t>> places;
-  for (const int64_t id : values) {
-    const size_t cluster = std::upper_bound(cutoffs.begin(), cutoffs.end(), id) - cutoffs.begin();
-    places.emplace_back(cluster, std::ssize(members[cluster]));
-    members[cluster].push_back(cluster == 0 ? id : id - cutoffs[cluster - 1]);
+  std::vector<std::vector<int64_t>> members(cutoffs.size() + 1), places(members.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t cluster = std::upper_bound(cutoffs.begin(), cutoffs.end(), values[i]) - cutoffs.begin();
+    places[cluster].push_back(static_cast<int64_t>(i));
+    members[cluster].push_back(cluster == 0 ? values[i] : values[i] - cutoffs[cluster - 1]);
   }
   Tensors vectors;
-  std::vector<int64_t> first;
+  std::vector<int64_t> order(values.size());
   int64_t rows = 0;
   for (size_t i = 0; i < members.size(); ++i) {
-    first.push_back(rows);
     if (members[i].empty()) continue;
     const Tensor index = from_values(members[i], {std::ssize(members[i])}).to(ids.device());
     vectors.push_back(i == 0 ? embedding(weight, index, pad_id)
                              : linear(embedding(tails[i - 1].weight, index), tails[i - 1].project));
-    rows += std::ssize(members[i]);
+    for (const int64_t place : places[i]) order[place] = rows++;
   }
-  std::vector<int64_t> order;
-  for (const auto& [cluster, row] : places) order.push_back(first[cluster] + row);
   Shape shape = ids.shape();
   shape.push_back(weight.size(1));
   return index_select(cat(vectors), 0, from_values(order, {rows}).to(ids.device())).reshape(shape);

@@ -37,19 +37,10 @@ const Presets<LanguageModelConfig>& presets() {
 
 const LanguageModelConfig& checked(const LanguageModelConfig& c) {
   const ConfigCheck config{"language model"};
-  config.at_least_1({{"vocab", c.vocab},
-                     {"dim", c.dim},
-                     {"heads", c.heads},
-                     {"mlp_dim", c.mlp_dim},
-                     {"layers", c.layers},
-                     {"max_positions", c.max_positions}});
-  config.divides("heads", c.heads, "dim", c.dim);
+  config.of_text(c);
+  config.at_least_1({{"layers", c.layers}});
   config.pad_id(c.pad_id, c.vocab);
-  config.rates({{"dropout", c.dropout},
-                {"attention_dropout", c.attention_dropout},
-                {"activation_dropout", c.activation_dropout},
-                {"layer_drop", c.layer_drop},
-                {"word_dropout", c.word_dropout}});
+  config.rates({{"activation_dropout", c.activation_dropout}});
   return c;
 }
 
@@ -66,15 +57,9 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config)
       layer_drop_(*this, "layer_drop", config.layer_drop),
       layers_(*this, "layers") {
   const LanguageModelConfig& c = config_;
-  for (int64_t i = 0; i < c.layers; ++i) {
-    layers_.emplace_back(c.dim, c.heads, c.mlp_dim,
-                         nn::TransformerEncoderLayerOptions{.dropout = c.dropout,
-                                                            .attention_dropout = c.attention_dropout,
-                                                            .activation_dropout = c.activation_dropout,
-                                                            .activation = c.activation,
-                                                            .norm_first = c.norm_first,
-                                                            .causal = true});
-  }
+  auto options = layer_options<nn::TransformerEncoderLayerOptions>(c);
+  options.causal = true;
+  for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(c.dim, c.heads, c.mlp_dim, options);
   if (c.norm_first) norm_.emplace(*this, "norm", c.dim);
   if (!c.cutoffs.empty()) softmax_.emplace(*this, "softmax", embedding_.tokens);
 }

@@ -25,22 +25,11 @@ const Presets<TextEncoderConfig>& presets() {
 
 const TextEncoderConfig& checked(const TextEncoderConfig& c) {
   const ConfigCheck config{"text encoder"};
-  config.at_least_1({{"vocab", c.vocab},
-                     {"segments", c.segments},
-                     {"outputs", c.outputs},
-                     {"dim", c.dim},
-                     {"heads", c.heads},
-                     {"mlp_dim", c.mlp_dim},
-                     {"layers", c.layers},
-                     {"max_positions", c.max_positions}});
-  config.divides("heads", c.heads, "dim", c.dim);
+  config.of_text(c);
+  config.at_least_1({{"segments", c.segments}, {"outputs", c.outputs}, {"layers", c.layers}});
   config.pad_id(c.pad_id, c.vocab);
   check<ConfigError>(!c.bi_encoder || c.outputs == 1, "text encoder: a bi-encoder has outputs 1, got {}",
                      c.outputs);
-  config.rates({{"dropout", c.dropout},
-                {"attention_dropout", c.attention_dropout},
-                {"layer_drop", c.layer_drop},
-                {"word_dropout", c.word_dropout}});
   return c;
 }
 

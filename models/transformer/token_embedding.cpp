@@ -8,13 +8,10 @@
 namespace tandem::models {
 
 Positions parse_positions(std::string_view name) {
-  for (Positions p : {Positions::sinusoidal, Positions::learned}) {
-    if (name == name_of(p)) return p;
-  }
-  raise<ConfigError>("positions: expected sinusoidal or learned, got '{}'", name);
+  check<ConfigError>(name == "sinusoidal" || name == "learned",
+                     "positions: expected sinusoidal or learned, got '{}'", name);
+  return name == "learned" ? Positions::learned : Positions::sinusoidal;
 }
-
-std::string_view name_of(Positions p) { return p == Positions::sinusoidal ? "sinusoidal" : "learned"; }
 
 namespace {
 

@@ -12,7 +12,15 @@ enum class Positions {
   learned,     // one vector for each position
 };
 Positions parse_positions(std::string_view name);  // ConfigError for an unknown one
-std::string_view name_of(Positions positions);
+
+// The options of a stack's layers that its model's configuration has.
+template <class Options, class Config> Options layer_options(const Config& c) {
+  return {.dropout = c.dropout,
+          .attention_dropout = c.attention_dropout,
+          .activation_dropout = c.activation_dropout,
+          .activation = c.activation,
+          .norm_first = c.norm_first};
+}
 
 // sqrt(dim) tokens(ids) + positions[0..T): ids i64 [B, T] to [B, T, dim].
 struct TokenEmbedding : nn::Layer<TokenEmbedding> {

@@ -8,63 +8,41 @@
 namespace tandem::models {
 namespace {
 
+// Of 6 + 6 layers.
+TransformerConfig large(int64_t vocab, int64_t dim, int64_t heads, int64_t mlp_dim, double dropout) {
+  return {.vocab = vocab,
+          .dim = dim,
+          .heads = heads,
+          .mlp_dim = mlp_dim,
+          .encoder_layers = 6,
+          .decoder_layers = 6,
+          .max_positions = 1024,
+          .dropout = dropout};
+}
+
 const Presets<TransformerConfig>& presets() {
   static const Presets<TransformerConfig> table = {
       {"tiny", {.dim = 64, .heads = 2, .mlp_dim = 256, .encoder_layers = 1, .decoder_layers = 1}},
       {"small", {}},
-      {"iwslt_de_en",
-       {.vocab = 10000,
-        .dim = 512,
-        .heads = 4,
-        .mlp_dim = 1024,
-        .encoder_layers = 6,
-        .decoder_layers = 6,
-        .max_positions = 1024,
-        .dropout = 0.3}},
-      {"base",
-       {.vocab = 37000,
-        .dim = 512,
-        .heads = 8,
-        .mlp_dim = 2048,
-        .encoder_layers = 6,
-        .decoder_layers = 6,
-        .max_positions = 1024,
-        .dropout = 0.1}},
-      {"big",
-       {.vocab = 37000,
-        .dim = 1024,
-        .heads = 16,
-        .mlp_dim = 4096,
-        .encoder_layers = 6,
-        .decoder_layers = 6,
-        .max_positions = 1024,
-        .dropout = 0.3}},
+      {"iwslt_de_en", large(10000, 512, 4, 1024, 0.3)},
+      {"base", large(37000, 512, 8, 2048, 0.1)},
+      {"big", large(37000, 1024, 16, 4096, 0.3)},
   };
   return table;
 }
 
 const TransformerConfig& checked(const TransformerConfig& c) {
   const ConfigCheck config{"transformer"};
-  config.at_least_1({{"vocab", c.vocab},
-                     {"dim", c.dim},
-                     {"heads", c.heads},
-                     {"mlp_dim", c.mlp_dim},
-                     {"encoder_layers", c.encoder_layers},
-                     {"decoder_layers", c.decoder_layers},
-                     {"max_positions", c.max_positions}});
+  config.of_text(c);
+  config.at_least_1({{"encoder_layers", c.encoder_layers}, {"decoder_layers", c.decoder_layers}});
   check<ConfigError>(c.target_vocab >= 0, "transformer: target_vocab: expected at least 0, got {}",
                      c.target_vocab);
   check<ConfigError>(!c.copy || c.target_vocab == 0,
                      "transformer: copy: expected one vocabulary for both sides, got a target_vocab of {}",
                      c.target_vocab);
-  config.divides("heads", c.heads, "dim", c.dim);
   config.pad_id(c.pad_id, c.target_vocab > 0 ? std::min(c.vocab, c.target_vocab) : c.vocab);
-  config.rates({{"dropout", c.dropout},
-                {"decoder_dropout", c.decoder_dropout.value_or(0)},
-                {"attention_dropout", c.attention_dropout},
-                {"activation_dropout", c.activation_dropout},
-                {"layer_drop", c.layer_drop},
-                {"word_dropout", c.word_dropout}});
+  config.rates(
+      {{"decoder_dropout", c.decoder_dropout.value_or(0)}, {"activation_dropout", c.activation_dropout}});
   return c;
 }
 
@@ -87,22 +65,12 @@ Transformer::Transformer(const TransformerConfig& config)
     target_embedding_.emplace(*this, "target_embedding", c.target_vocab, c.dim, c.max_positions, c.pad_id,
                               c.positions, c.word_dropout);
   }
-  for (int64_t i = 0; i < c.encoder_layers; ++i) {
-    encoder_.emplace_back(c.dim, c.heads, c.mlp_dim,
-                          nn::TransformerEncoderLayerOptions{.dropout = c.dropout,
-                                                             .attention_dropout = c.attention_dropout,
-                                                             .activation_dropout = c.activation_dropout,
-                                                             .activation = c.activation,
-                                                             .norm_first = c.norm_first});
-  }
-  for (int64_t i = 0; i < c.decoder_layers; ++i) {
-    decoder_.emplace_back(c.dim, c.heads, c.mlp_dim,
-                          nn::TransformerDecoderLayerOptions{.dropout = c.decoder_dropout.value_or(c.dropout),
-                                                             .attention_dropout = c.attention_dropout,
-                                                             .activation_dropout = c.activation_dropout,
-                                                             .activation = c.activation,
-                                                             .norm_first = c.norm_first});
-  }
+  const auto options = layer_options<nn::TransformerEncoderLayerOptions>(c);
+  for (int64_t i = 0; i < c.encoder_layers; ++i) encoder_.emplace_back(c.dim, c.heads, c.mlp_dim, options);
+  auto decoder_options = layer_options<nn::TransformerDecoderLayerOptions>(c);
+  decoder_options.dropout = c.decoder_dropout.value_or(c.dropout);
+  for (int64_t i = 0; i < c.decoder_layers; ++i)
+    decoder_.emplace_back(c.dim, c.heads, c.mlp_dim, decoder_options);
   if (c.norm_first) {
     encoder_norm_.emplace(*this, "encoder_norm", c.dim);
     decoder_norm_.emplace(*this, "decoder_norm", c.dim);

@@ -7,37 +7,25 @@
 namespace tandem::models {
 namespace {
 
+// The paper's, for ImageNet.
+VitConfig for_imagenet(int64_t patch_size, int64_t dim, int64_t heads) {
+  return {.image_size = 224,
+          .channels = 3,
+          .classes = 1000,
+          .patch_size = patch_size,
+          .dim = dim,
+          .depth = 12,
+          .heads = heads,
+          .mlp_dim = 4 * dim};
+}
+
 const Presets<VitConfig>& presets() {
   static const Presets<VitConfig> table = {
       {"tiny", {}},
       {"small", {.patch_size = 4, .dim = 128, .depth = 6, .heads = 4, .mlp_dim = 256}},
-      {"s16",
-       {.image_size = 224,
-        .channels = 3,
-        .classes = 1000,
-        .patch_size = 16,
-        .dim = 384,
-        .depth = 12,
-        .heads = 6,
-        .mlp_dim = 1536}},
-      {"b32",
-       {.image_size = 224,
-        .channels = 3,
-        .classes = 1000,
-        .patch_size = 32,
-        .dim = 768,
-        .depth = 12,
-        .heads = 12,
-        .mlp_dim = 3072}},
-      {"b16",
-       {.image_size = 224,
-        .channels = 3,
-        .classes = 1000,
-        .patch_size = 16,
-        .dim = 768,
-        .depth = 12,
-        .heads = 12,
-        .mlp_dim = 3072}},
+      {"s16", for_imagenet(16, 384, 6)},
+      {"b32", for_imagenet(32, 768, 12)},
+      {"b16", for_imagenet(16, 768, 12)},
   };
   return table;
 }
