@@ -94,23 +94,15 @@ struct Search {
   }
 };
 
-}  // namespace
-
-std::vector<Hypothesis> beam_search(const StepFunctions& model, int64_t texts,
-                                    const std::vector<int64_t>& most, const BeamOptions& o) {
-  check<ConfigError>(o.beam >= 1, "beam: expected at least 1, got {}", o.beam);
-  check<ConfigError>(std::isfinite(o.length_penalty), "length_penalty: expected a finite number, got {}",
-                     o.length_penalty);
-  const NoGradGuard no_grad;
-  std::vector<Search> searches(texts);
-  for (int64_t i = 0; i < texts; ++i) {
-    check<ConfigError>(most[i] >= 1, "max_length: expected at least 1, got {}", most[i]);
-    searches[i].most = most[i];
-  }
+// Searches among the texts that may follow the sources of `state`.
+void search_all(Transformer& model, Transformer::State state, const BeamOptions& o,
+                std::vector<Search>& searches) {
+  const Device device = model.device();
+  const int64_t texts = std::ssize(searches);
   std::vector<int64_t> next(texts, o.bos);
   while (!next.empty()) {
-    const Tensor logits =
-        model.step(from_values(next, {std::ssize(next)})).to(DType::f32).to(kCpu).contiguous();
+    const Tensor ids = from_values(next, {std::ssize(next)}).to(device);
+    const Tensor logits = model.step(state, ids).to(DType::f32).to(kCpu).contiguous();
     const int64_t vocab = logits.size(1);
     std::vector<int64_t> first(texts + 1);  // row of each text
     for (int64_t i = 0; i < texts; ++i) first[i + 1] = first[i] + std::ssize(searches[i].live);
@@ -129,27 +121,30 @@ std::vector<Hypothesis> beam_search(const StepFunctions& model, int64_t texts,
     }
     std::vector<int64_t> same(logits.size(0));
     std::iota(same.begin(), same.end(), 0);
-    if (!rows.empty() && rows != same) model.select(from_values(rows, {std::ssize(rows)}));
+    if (!rows.empty() && rows != same)
+      Transformer::select(state, from_values(rows, {std::ssize(rows)}).to(device));
   }
-  std::vector<Hypothesis> best;
-  for (Search& search : searches) best.push_back(std::move(search.best));
-  return best;
 }
+
+}  // namespace
 
 std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& sources,
                                     const BeamOptions& options) {
   if (sources.empty()) return {};
   const int64_t positions = model.config().max_positions, pad = model.config().pad_id;
   int64_t longest = 0;
-  std::vector<int64_t> most;
+  std::vector<Search> searches(sources.size());
   for (size_t i = 0; i < sources.size(); ++i) {
     const int64_t length = std::ssize(sources[i]) + 1;
     check<ValueError>(length > 1, "beam_search: source {} is empty", i);
     check<ShapeError>(length <= positions, "beam_search: source {} has {} tokens, the model has {} positions",
                       i, length, positions);
     longest = std::max(longest, length);
-    most.push_back(std::min(options.max_length > 0 ? options.max_length : 2 * length + 10, positions));
+    searches[i].most = std::min(options.max_length > 0 ? options.max_length : 2 * length + 10, positions);
   }
+  check<ConfigError>(options.beam >= 1, "beam: expected at least 1, got {}", options.beam);
+  check<ConfigError>(std::isfinite(options.length_penalty),
+                     "length_penalty: expected a finite number, got {}", options.length_penalty);
   const NoGradGuard no_grad;
   const auto count = static_cast<int64_t>(sources.size());
   Ids flat(count * longest, pad);
@@ -157,11 +152,10 @@ std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& 
     std::copy(sources[i].begin(), sources[i].end(), flat.begin() + i * longest);
     flat[i * longest + std::ssize(sources[i])] = options.eos;
   }
-  const Device device = model.device();
-  Transformer::State state = model.begin(from_values(flat, {count, longest}).to(device));
-  return beam_search({[&](const Tensor& ids) { return model.step(state, ids.to(device)); },
-                      [&](const Tensor& rows) { Transformer::select(state, rows.to(device)); }},
-                     count, most, options);
+  search_all(model, model.begin(from_values(flat, {count, longest}).to(model.device())), options, searches);
+  std::vector<Hypothesis> best;
+  for (Search& search : searches) best.push_back(std::move(search.best));
+  return best;
 }
 
 int64_t choose(const std::vector<float>& logits, double u, const SampleOptions& o) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "models/transformer/language_model.h"
@@ -27,19 +26,10 @@ struct Hypothesis {
   double score = 0;  // nats, divided by the length penalty
 };
 
-// A model as a search sees it: a batch of unfinished texts, each a row, that grow by one token at a time.
-struct StepFunctions {
-  std::function<Tensor(const Tensor& ids)> step;   // ids [N] to logits [N, V] of the next token
-  std::function<void(const Tensor& rows)> select;  // keeps these rows, i64
-};
-
-// The best text of each of `texts` rows, of at most most[i] tokens. A text is finished when no live
-// hypothesis can still beat its best score. Ties go to the earlier row, then to the smaller id. Put the model
-// in eval mode first. ConfigError for options out of range.
-std::vector<Hypothesis> beam_search(const StepFunctions& model, int64_t texts,
-                                    const std::vector<int64_t>& most, const BeamOptions& options);
-// Of sources (ids without eos); each result is as if it were decoded alone. ValueError for an empty source,
-// ShapeError for one that is longer than the model's positions.
+// The best text of each source (ids without eos), as if it were decoded alone. A text is finished when no
+// live hypothesis can still beat its best score. Ties go to the earlier row, then to the smaller id. Put the
+// model in eval mode first. ConfigError for options out of range, ValueError for an empty source, ShapeError
+// for one that is longer than the model's positions.
 std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& sources,
                                     const BeamOptions& options = {});
 
