@@ -29,7 +29,7 @@ struct Attention final : Op {
   double scale;
   bool causal;
   Noise noise;  // no rates: no dropout
-  bool masked = false, keeps_output = false;
+  bool keeps_output = false;
   Attention(double scale, bool causal, const Noise& noise) : scale(scale), causal(causal), noise(noise) {}
   const char* name() const override { return "attention"; }
   bool first_order_only() const override { return true; }
@@ -62,9 +62,7 @@ struct Attention final : Op {
   }
 
   Tensor forward(const Tensors& in) override {
-    const Tensor &q = save(in[0]), &k = save(in[1]), &v = save(in[2]), &mask = in[3];
-    masked = mask.defined();
-    if (masked) save(mask);
+    const Tensor &q = save(in[0]), &k = save(in[1]), &v = save(in[2]), &mask = save(in[3]);
     if (noise.active()) {
       check<ShapeError>(passes() == 1 || passes() == noise.passes(),
                         "attention: inputs of {} passes in a context of {} passes", passes(), noise.passes());
@@ -85,10 +83,9 @@ struct Attention final : Op {
   }
 
   Tensors vjp(const Tensor& g) override {
-    const int sums_at = masked ? 4 : 3;
-    const Tensor q = saved(0), k = saved(1), v = saved(2), log_sums = saved(sums_at);
-    const Tensor out = keeps_output ? saved(sums_at + 1) : Tensor();
-    const AttentionProblem p = problem(q, k, v, masked ? saved(3) : Tensor());
+    const Tensor q = saved(0), k = saved(1), v = saved(2), log_sums = saved(4);
+    const Tensor out = keeps_output ? saved(5) : Tensor();
+    const AttentionProblem p = problem(q, k, v, saved(3));
     const Tensor dq = needs(0) ? heads_inside(q) : Tensor(), dk = needs(1) ? heads_inside(k) : Tensor(),
                  dv = needs(2) ? heads_inside(v) : Tensor();
     dispatch_floating(name(), q.dtype(), [&]<class T>() {

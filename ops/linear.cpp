@@ -20,7 +20,6 @@ namespace {
 struct Linear final : Op {
   Activation activation;
   DType dtype;  // of the product
-  bool has_bias = false;
   Linear(Activation activation, DType dtype) : activation(activation), dtype(dtype) {}
   const char* name() const override { return "linear"; }
 
@@ -37,9 +36,7 @@ struct Linear final : Op {
     if (!keeps_z || writes_both) product.args.epilogue = activation;
     if (writes_both) product.args.preactivation = z.device_raw();
     detail::matmul_on(y, product.args);
-    save(x), save(weight);
-    has_bias = in[2].defined();
-    if (has_bias) save(in[2]);
+    save(x), save(weight), save(in[2]);
     if (writes_both) return save(z), y;
     if (keeps_z) return detail::activate(save(z), activation);
     return activation == Activation::relu ? save_output(y) : y;
@@ -53,7 +50,7 @@ struct Linear final : Op {
       const Tensor cotangent = dense(g);
       dz = empty_like(cotangent);
       if (needs(2)) dbias = detail::empty_sums(dz);
-      const Tensor z = saved(2 + has_bias).detach();
+      const Tensor z = saved(3).detach();
       detail::linear_sweep(activation, cotangent, z, dz, dbias);
     }
     const detail::LinearGradients gradients =
@@ -66,7 +63,7 @@ struct Linear final : Op {
   Tensors recorded_vjp(const Tensor& g, const Tensor& x, const Tensor& weight) {
     Tensor dz = g;
     if (activation != Activation::none) {
-      const Tensor z = linear(x, weight, has_bias ? saved(2) : Tensor());
+      const Tensor z = linear(x, weight, saved(2));
       dz = grad(detail::activate(z, activation), {z}, g, {.create_graph = true})[0];
     }
     return {needs(0) ? matmul(dz, weight.to(dtype)) : Tensor(),

@@ -107,26 +107,22 @@ ChannelNorm::Result ChannelNorm::normalise(const Tensors& in) {
                                   mean + shape.count()};
     if (!run_on_device(y, args)) normalise_on_cpu(args);
   });
-  save(in[0]), save(statistics);
-  weighted = in[1].defined();
-  if (weighted) save(in[1]);
+  save(in[0]), save(statistics), save(in[1]);
   return {y, statistics};
 }
 
 Tensors ChannelNorm::vjp(const Tensor& g) {
   if (grad_enabled()) return composed(g);
-  Tensors result;
-  dispatch_floating(name(), g.dtype(), [&]<class T>() { result = fused<T>(g); });
-  return result;
+  return dispatch_floating(name(), g.dtype(), [&]<class T>() { return fused<T>(g); });
 }
 
 // Seen as [N, groups, channels of a group, positions].
 Tensors ChannelNorm::composed(const Tensor& g) {
-  const Tensor x = saved(0);
+  const Tensor x = saved(0), weight = saved(2);
   const ChannelGroups shape = shape_of(x.shape());
   const int64_t n = shape.samples, parts = groups ? groups : shape.channels, each = shape.channels / parts;
   const Shape view{n, parts, each, shape.positions};
-  const Tensor w = weighted ? reshape(saved(2), {parts, each, 1}) : Tensor();
+  const Tensor w = weight.defined() ? reshape(weight, {parts, each, 1}) : weight;
   const Tensors all =
       composed_norm_vjp(reshape(g, view), reshape(x, view), w, groups ? Shape{2, 3} : Shape{0, 3}, eps, true);
   auto per_channel = [&](const Tensor& t) { return reshape(t.sum({0, 3}), {shape.channels}); };
@@ -139,8 +135,7 @@ template <class T> Tensors ChannelNorm::fused(const Tensor& cotangent) {
   const ChannelGroups shape = shape_of(cotangent.shape());
   const Tensor x = dense_passes(saved(0), passes()), g = dense_passes(cotangent, passes());
   const Tensor statistics = saved(1);
-  const Tensor w =
-      affine_values(weighted ? saved(2) : Tensor(), {shape.channels}, dtype_of<A>, passes(), 1, device);
+  const Tensor w = affine_values(saved(2), {shape.channels}, dtype_of<A>, passes(), 1, device);
   const bool weights = needs(1) || needs(2);
   const Tensor dx = needs(0) ? empty(cotangent.shape(), {dtype_of<T>, device}, passes()) : Tensor();
   const Tensor dw = weights ? empty({shape.channels}, {dtype_of<A>, device}, passes()) : Tensor();

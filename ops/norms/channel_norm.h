@@ -34,7 +34,6 @@ template <class T, class A> void channel_statistics(const ChannelGroups& shape, 
 struct ChannelNorm : Op {
   int64_t groups;  // of channels; 0: batch norm's
   double eps;
-  bool weighted = false;
   ChannelNorm(int64_t groups, double eps) : groups(groups), eps(eps) {}
 
   struct Result {

@@ -114,7 +114,6 @@ inline int64_t to_rstd(int64_t rows) { return (rows + 3) / 4 * 4; }
 template <bool Centred> struct RowNorm final : Op {
   Shape row_shape;
   double eps;
-  bool weighted = false;
   RowNorm(const Shape& row_shape, double eps) : row_shape(row_shape), eps(eps) {}
   const char* name() const override { return Centred ? "layer_norm" : "rms_norm"; }
 
@@ -130,7 +129,7 @@ template <bool Centred> struct RowNorm final : Op {
                                                                  dtype_of<A>, passes(), 0, device)
                                                  : Tensor();
       const Tensor stats = empty({2, to_rstd(passes() * rows)}, {dtype_of<A>, device});
-      save(in[0]), save(stats);
+      save(in[0]), save(stats), save(in[1]);
       A* mean = stats.device_data<A>();
       const NormRows<T> args{.passes = passes(),
                              .rows = rows,
@@ -145,8 +144,6 @@ template <bool Centred> struct RowNorm final : Op {
                              .rstd = mean + to_rstd(passes() * rows)};
       if (!run_on_device(y, args)) normalize_rows<Centred>(args);
     });
-    weighted = in[1].defined();
-    if (weighted) save(in[1]);
     return y;
   }
 
@@ -154,13 +151,11 @@ template <bool Centred> struct RowNorm final : Op {
     if (grad_enabled()) {
       Shape dims;
       for (int d = -row_shape.size(); d < 0; ++d) dims.push_back(d);
-      Tensors all = composed_norm_vjp(g, saved(0), weighted ? saved(2) : Tensor(), dims, eps, Centred);
+      Tensors all = composed_norm_vjp(g, saved(0), saved(2), dims, eps, Centred);
       if (!Centred) all.pop_back();
       return all;
     }
-    Tensors result;
-    dispatch_floating(name(), g.dtype(), [&]<class T>() { result = fused<T>(g); });
-    return result;
+    return dispatch_floating(name(), g.dtype(), [&]<class T>() { return fused<T>(g); });
   }
 
   template <class T> Tensors fused(const Tensor& cotangent) {
@@ -169,7 +164,7 @@ template <bool Centred> struct RowNorm final : Op {
     const bool weights = needs(1) || (Centred && needs(2));
     const Tensor x = dense_passes(saved(0), m), g = dense_passes(cotangent, m), stats = saved(1);
     const Device device = cotangent.device();
-    const Tensor w = affine_values(weighted ? saved(2) : Tensor(), row_shape, dtype_of<A>, m, 1, device);
+    const Tensor w = affine_values(saved(2), row_shape, dtype_of<A>, m, 1, device);
     const int64_t n = row_shape.numel(), rows = n ? cotangent.numel() / n : 0;
     const Tensor dx = needs(0) ? empty(cotangent.shape(), {dtype_of<T>, device}, m) : Tensor();
     const Tensor dw = weights ? empty(row_shape, {dtype_of<A>, device}, m) : Tensor();
