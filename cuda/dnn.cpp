@@ -190,16 +190,16 @@ bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void
       [&](DnnGraph& graph) { conv_weights(graph, s, dtype); }, x, dy, dweight);
 }
 
-bool dnn_norm_forward(const NormSize& s, DType dtype, double eps, const void* x, const float* weight,
-                      const float* bias, void* y, float* mean, float* rstd) {
+bool dnn_norm_forward(const NormSize& s, DType dtype, double eps, const void* x, const void* weight,
+                      const void* bias, void* y, void* mean, void* rstd) {
   if (!takes(s, dtype)) return false;
   return run_aligned(
       {norm_name(s), dtype, sizes_of(s, eps)}, [&](DnnGraph& graph) { norm_forward(graph, s, dtype, eps); },
       x, weight, bias, mean, rstd, y);
 }
 
-bool dnn_norm_backward(const NormSize& s, DType dtype, const void* x, const void* dy, const float* weight,
-                       const float* mean, const float* rstd, void* dx, float* dweight, float* dbias) {
+bool dnn_norm_backward(const NormSize& s, DType dtype, const void* x, const void* dy, const void* weight,
+                       const void* mean, const void* rstd, void* dx, void* dweight, void* dbias) {
   if (!takes(s, dtype)) return false;
   return run_aligned(
       {norm_name(s) + "'s gradient", dtype, sizes_of(s)},

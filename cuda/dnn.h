@@ -28,11 +28,11 @@ bool dnn_conv_weights(const detail::ConvShape& shape, DType dtype, const void* x
 
 // f32 and bf16, aligned to 16 bytes; of maps 16 bytes of channels at a time. Compiling a kernel takes the
 // library about 0.3 s for every number of rows, which batches of text, each of another length, would pay
-// again and again: norms are given to it where they are large.
-bool dnn_norm_forward(const NormSize& size, DType dtype, double eps, const void* x, const float* weight,
-                      const float* bias, void* y, float* mean, float* rstd);
-bool dnn_norm_backward(const NormSize& size, DType dtype, const void* x, const void* dy, const float* weight,
-                       const float* mean, const float* rstd, void* dx, float* dweight, float* dbias);
+// again and again: norms are given to it where they are large. Weights and statistics are f32.
+bool dnn_norm_forward(const NormSize& size, DType dtype, double eps, const void* x, const void* weight,
+                      const void* bias, void* y, void* mean, void* rstd);
+bool dnn_norm_backward(const NormSize& size, DType dtype, const void* x, const void* dy, const void* weight,
+                       const void* mean, const void* rstd, void* dx, void* dweight, void* dbias);
 
 // bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes; 2^24 scores or
 // more, since every shape is compiled for, as the norms are. log_sums, the logarithms of the

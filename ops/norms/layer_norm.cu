@@ -61,35 +61,26 @@ bool passes_aligned(int64_t passes, int64_t rows, int64_t n) {
   return passes == 1 || (rows % 4 == 0 && n % 4 == 0);
 }
 template <class T> bool norm_by_library(const NormRows<T>& a) {
-  if constexpr (std::is_same_v<T, double>) {
-    return false;
-  } else {
-    if (!a.centred || !passes_aligned(a.passes, a.rows, a.n)) return false;
-    const cuda::RowsSize size{a.rows, a.n};
-    for (int64_t p = 0; p < a.passes; ++p) {
-      const int64_t row = p * a.rows, w = p * a.n;
-      if (!cuda::dnn_norm_forward(size, dtype_of<T>, a.eps, a.x + row * a.n, a.weight + w, a.bias + w,
-                                  a.y + row * a.n, a.mean + row, a.rstd + row))
-        return false;
-    }
-    return true;
+  if (!a.centred || !passes_aligned(a.passes, a.rows, a.n)) return false;
+  for (int64_t p = 0; p < a.passes; ++p) {
+    const int64_t row = p * a.rows, w = p * a.n;
+    if (!cuda::dnn_norm_forward(cuda::RowsSize{a.rows, a.n}, dtype_of<T>, a.eps, a.x + row * a.n,
+                                a.weight + w, a.bias + w, a.y + row * a.n, a.mean + row, a.rstd + row))
+      return false;
   }
+  return true;
 }
 template <class T> bool norm_grad_by_library(const NormRowsGrad<T>& a) {
-  if constexpr (std::is_same_v<T, double>) {
-    return false;
-  } else {
-    if (!a.centred || a.rows == 0 || !a.dx || !a.dweight) return false;  // the library computes all three
-    if (!passes_aligned(a.passes, a.rows, a.n)) return false;
-    const cuda::RowsSize size{a.rows, a.n};
-    for (int64_t p = 0; p < a.passes; ++p) {
-      const int64_t row = p * a.rows, w = p * a.n;
-      if (!cuda::dnn_norm_backward(size, dtype_of<T>, a.x + row * a.n, a.g + row * a.n, a.weight + w,
-                                   a.mean + row, a.rstd + row, a.dx + row * a.n, a.dweight + w, a.dbias + w))
-        return false;
-    }
-    return true;
+  if (!a.centred || a.rows == 0 || !a.dx || !a.dweight) return false;  // the library computes all three
+  if (!passes_aligned(a.passes, a.rows, a.n)) return false;
+  for (int64_t p = 0; p < a.passes; ++p) {
+    const int64_t row = p * a.rows, w = p * a.n;
+    if (!cuda::dnn_norm_backward(cuda::RowsSize{a.rows, a.n}, dtype_of<T>, a.x + row * a.n, a.g + row * a.n,
+                                 a.weight + w, a.mean + row, a.rstd + row, a.dx + row * a.n, a.dweight + w,
+                                 a.dbias + w))
+      return false;
   }
+  return true;
 }
 
 template <class T> void launch_norm(const NormRows<T>& args) {
@@ -185,6 +176,22 @@ __device__ void store_totals(ColumnTotals<Form, A>& dw, ColumnTotals<Form, A>& d
   }
 }
 
+// dx = rstd (g w - shift - (x - mean) slope) for a held row of g and of x.
+template <class Form, class T, class A, class Row>
+__device__ void write_gradient(T* dx, int64_t n, const A* w, A mean, A rstd, A shift, A slope, Row& g,
+                               Row& x) {
+  each_vector<Form>(
+      n,
+      [&](int64_t i, auto gs, const auto& xs) {
+        const Vector<A, Form::V> scale = cuda::load_vector<Form::V>(w + i);
+#pragma unroll
+        for (int l = 0; l < Form::V; ++l)
+          gs.at[l] = rstd * (gs.at[l] * scale.at[l] - shift - (xs.at[l] - mean) * slope);
+        cuda::store_row<T, Form::V>(dx, i, gs);
+      },
+      g, x);
+}
+
 template <class T, class Form>
 __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
     norm_grad_kernel(NormRowsGrad<T> args, NormChunks<T> chunks, int room_bytes) {
@@ -240,17 +247,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
     if (!live || !args.dx) continue;
     const A shift = args.centred ? total.a / static_cast<A>(n) : A(0);
     const A slope = total.dot / static_cast<A>(n) * rstd;
-    T* dx = args.dx + row * n;
-    each_vector<Form>(
-        n,
-        [&](int64_t i, auto gs, const auto& xs) {
-          const Vector<A, V> scale = cuda::load_vector<V>(w + i);
-#pragma unroll
-          for (int l = 0; l < V; ++l)
-            gs.at[l] = rstd * (gs.at[l] * scale.at[l] - shift - (xs.at[l] - mean) * slope);
-          cuda::store_row<T, V>(dx, i, gs);
-        },
-        g, x);
+    write_gradient<Form>(args.dx + row * n, n, w, mean, rstd, shift, slope, g, x);
   }
   if (weights) store_totals<Form>(dw, db, args.dbias ? 2 : 1, n, sums, room, room_bytes, sums_at);
 }
