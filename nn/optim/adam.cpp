@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "autograd/error.h"
-#include "nn/optim/device_update.h"
+#include "nn/optim/run_rule.h"
 
 namespace tandem::nn {
 
@@ -20,20 +20,7 @@ AdamBase::AdamBase(const char* name, const std::vector<ParameterGroup>& groups, 
 AdamRule AdamBase::rule() const { return {options_.betas[0], options_.betas[1], options_.eps, decoupled_}; }
 
 void AdamBase::update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin, int64_t end) const {
-  dispatch_floating("Adam", slot.parameter.dtype(), [&]<class T>() {
-    using C = compute_t<T>;
-    T* const p = slot.parameter.data<T>();
-    const T* const g = gradient.data<T>();
-    T* const m = slot.state[0].data<T>();
-    T* const v = slot.state[1].data<T>();
-    const auto f = rule().factors<C>(lr, slot.weight_decay, static_cast<double>(slot.steps));
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      C parameter = p[i], first = m[i], second = v[i];
-      AdamRule::apply<C>(f, g[i], parameter, first, second);
-      p[i] = parameter, m[i] = first, v[i] = second;
-    }
-  });
+  run_rule(rule(), slot, gradient, lr, begin, end);
 }
 
 void AdamBase::update_on_device(const DeviceUpdate& update) const { run_rule(rule(), update); }

@@ -17,22 +17,17 @@ template <class T> __global__ void __launch_bounds__(cuda::kThreads) square_sums
     if (threadIdx.x == 0) a.sums[chunk] = sum;
     sum = 0;
   };
-  const auto add = [&](T value) {
-    const double wide = value;
-    sum += wide * wide;
-  };
   for_tensor_chunks<V>(
       a.tensors,
       [&](const TensorRow&, int64_t c) {
         finish();
         chunk = c;
       },
-      [&](const TensorRow& row, int64_t i) {
-        const cuda::Vector<T, V> values = load_tensor<T, V>(row.gradient, i);
+      [&]<int N>(const TensorRow& row, int64_t i) {
+        const cuda::Vector<T, N> values = load_tensor<T, N>(row.gradient, i);
 #pragma unroll
-        for (T value : values.at) add(value);
-      },
-      [&](const TensorRow& row, int64_t i) { add(static_cast<const T*>(row.gradient)[i]); });
+        for (double value : values.at) sum += value * value;
+      });
   finish();
 }
 
@@ -56,13 +51,12 @@ template <class T> __global__ void __launch_bounds__(cuda::kThreads) scale_kerne
   const T factor = static_cast<T>(a.norm[1]);
   for_tensor_chunks<V>(
       a.tensors, [](const TensorRow&, int64_t) {},
-      [&](const TensorRow& row, int64_t i) {
-        cuda::Vector<T, V> scaled = load_tensor<T, V>(row.gradient, i);
+      [&]<int N>(const TensorRow& row, int64_t i) {
+        cuda::Vector<T, N> scaled = load_tensor<T, N>(row.gradient, i);
 #pragma unroll
         for (T& value : scaled.at) value *= factor;
         store_tensor(row.gradient, i, scaled);
-      },
-      [&](const TensorRow& row, int64_t i) { static_cast<T*>(row.gradient)[i] *= factor; });
+      });
 }
 
 template <class T> void launch_sums(const SquareSums<T>& args) {

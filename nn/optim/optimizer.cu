@@ -33,36 +33,25 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
     if constexpr (S == 1) Rule::apply(factors, g, p, state[0]);
     if constexpr (S == 2) Rule::apply(factors, g, p, state[0], state[1]);
   };
-  for_tensor_chunks<V>(
-      a.tensors, begin,
-      [&](const TensorRow& row, int64_t i) {
-        using Values = cuda::Vector<T, V>;
-        const Values g = load_tensor<T, V>(row.gradient, i);
-        Values p = load_tensor<T, V>(row.parameter, i), s[S + 1];
+  for_tensor_chunks<V>(a.tensors, begin, [&]<int N>(const TensorRow& row, int64_t i) {
+    using Values = cuda::Vector<T, N>;
+    const Values g = load_tensor<T, N>(row.gradient, i);
+    Values p = load_tensor<T, N>(row.parameter, i), s[S + 1];
 #pragma unroll
-        for (int k = 0; k < S; ++k) s[k] = load_tensor<T, V>(row.state[k], i);
+    for (int k = 0; k < S; ++k) s[k] = load_tensor<T, N>(row.state[k], i);
 #pragma unroll
-        for (int v = 0; v < V; ++v) {
-          T state[S + 1];
+    for (int v = 0; v < N; ++v) {
+      T state[S + 1];
 #pragma unroll
-          for (int k = 0; k < S; ++k) state[k] = s[k].at[v];
-          apply(g.at[v], p.at[v], state);
+      for (int k = 0; k < S; ++k) state[k] = s[k].at[v];
+      apply(g.at[v], p.at[v], state);
 #pragma unroll
-          for (int k = 0; k < S; ++k) s[k].at[v] = state[k];
-        }
-        store_tensor(row.parameter, i, p);
+      for (int k = 0; k < S; ++k) s[k].at[v] = state[k];
+    }
+    store_tensor(row.parameter, i, p);
 #pragma unroll
-        for (int k = 0; k < S; ++k) store_tensor(row.state[k], i, s[k]);
-      },
-      [&](const TensorRow& row, int64_t i) {
-        T& p = static_cast<T*>(row.parameter)[i];
-        T state[S + 1];
-#pragma unroll
-        for (int k = 0; k < S; ++k) state[k] = static_cast<T*>(row.state[k])[i];
-        apply(static_cast<const T*>(row.gradient)[i], p, state);
-#pragma unroll
-        for (int k = 0; k < S; ++k) static_cast<T*>(row.state[k])[i] = state[k];
-      });
+    for (int k = 0; k < S; ++k) store_tensor(row.state[k], i, s[k]);
+  });
 }
 
 template <class Rule, class T> void launch(const OptimizerStep<Rule, T>& args) {

@@ -78,7 +78,7 @@ class Optimizer {
   // Updates the elements [begin, end) of a slot; runs on several threads.
   virtual void update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin,
                       int64_t end) const = 0;
-  // The same for all elements of the tensors of an update on a device: run_rule (device_update.h).
+  // The same for all elements of the tensors of an update on a device: nn/optim/run_rule.h.
   virtual void update_on_device(const DeviceUpdate& update) const;
   struct Active {
     Slot* slot;

@@ -23,6 +23,7 @@ class SGD final : public Optimizer {
  private:
   void update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin, int64_t end) const override;
   void update_on_device(const DeviceUpdate& update) const override;
+  template <class F> void with_rule(F f) const;
   SGDOptions options_;
 };
 

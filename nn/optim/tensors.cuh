@@ -6,10 +6,10 @@
 
 namespace tandem::nn {
 
-// Calls begin(row) once for every chunk of this block, then f(i) for its vectors of V elements at element i
-// of the tensor, or one(i) where single elements have to do. All threads call begin.
-template <int V, class Begin, class F, class One>
-__device__ void for_tensor_chunks(const TensorRows& tensors, Begin begin, F f, One one) {
+// Calls begin(row, chunk) once for every chunk of this block, then f.operator()<V>(row, i) for its vectors of
+// V elements at element i of the tensor, or <1> where single elements have to do. All threads call begin.
+template <int V, class Begin, class F>
+__device__ void for_tensor_chunks(const TensorRows& tensors, Begin begin, F f) {
   for (int64_t c = blockIdx.x; c < tensors.chunks; c += gridDim.x) {
     const TensorRow row = tensors.rows[tensors.row_of_chunk[c]];
     begin(row, c);
@@ -17,8 +17,9 @@ __device__ void for_tensor_chunks(const TensorRows& tensors, Begin begin, F f, O
     const int count = static_cast<int>(row.numel - first < kTensorChunk ? row.numel - first : kTensorChunk);
     const int whole = row.aligned ? count / V : 0;
 #pragma unroll 2
-    for (int k = threadIdx.x; k < whole; k += cuda::kThreads) f(row, first + k * V);
-    for (int k = whole * V + threadIdx.x; k < count; k += cuda::kThreads) one(row, first + k);
+    for (int k = threadIdx.x; k < whole; k += cuda::kThreads) f.template operator()<V>(row, first + k * V);
+    for (int k = whole * V + threadIdx.x; k < count; k += cuda::kThreads)
+      f.template operator()<1>(row, first + k);
   }
 }
 
