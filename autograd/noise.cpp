@@ -121,8 +121,8 @@ std::pair<double, double> box_muller(double u, double v) {
   return {radius * std::cos(angle), radius * std::sin(angle)};
 }
 
-// Calls body(i, u) with the uniforms of positions 2i and 2i + 1 for all pairs of n elements.
-template <class Body> void for_uniform_pairs(NoiseKey key, int64_t n, Body&& body) {
+// Elements 2i and 2i + 1 of n are the pair f(u, v) of the uniforms of these positions.
+template <class T, class F> void fill_pairs(NoiseKey key, T* out, int64_t n, F f) {
   constexpr int64_t kTile = 128;  // pairs, of four words each
   const Stream stream = stream_of(key, 0, 0);
   parallel_for((n + 1) / 2, 64 * kTile, [&](int64_t begin, int64_t end) {
@@ -133,7 +133,10 @@ template <class Body> void for_uniform_pairs(NoiseKey key, int64_t n, Body&& bod
         draw_blocks<1>(stream, static_cast<uint64_t>(tile + i), words + 4 * i);
       for (int64_t i = 0; i < pairs; ++i) {
         const uint32_t* w = words + 4 * i;
-        body(tile + i, to_unit(w[0] | uint64_t{w[1]} << 32), to_unit(w[2] | uint64_t{w[3]} << 32));
+        const auto [a, b] = f(to_unit(w[0] | uint64_t{w[1]} << 32), to_unit(w[2] | uint64_t{w[3]} << 32));
+        const int64_t at = 2 * (tile + i);
+        out[at] = static_cast<T>(a);
+        if (at + 1 < n) out[at + 1] = static_cast<T>(b);
       }
     }
   });
@@ -209,20 +212,16 @@ template <class T> void fill_uniform(NoiseKey key, double low, double high, T* o
                     "fill_uniform: bounds {} and {}, expected finite low <= high", low, high);
   const T last = std::nextafter(static_cast<T>(high), static_cast<T>(low));
   const auto value = [=](double u) { return std::min(static_cast<T>(low + (high - low) * u), last); };
-  for_uniform_pairs(key, n, [=](int64_t pair, double u, double v) {
-    out[2 * pair] = value(u);
-    if (2 * pair + 1 < n) out[2 * pair + 1] = value(v);
-  });
+  fill_pairs(key, out, n, [=](double u, double v) { return std::pair(value(u), value(v)); });
 }
 
 template <class T> void fill_normal(NoiseKey key, double mean, double stddev, T* out, int64_t n) {
   check<ValueError>(std::isfinite(mean) && std::isfinite(stddev) && stddev >= 0,
                     "fill_normal: mean {} and stddev {}, expected finite values and stddev >= 0", mean,
                     stddev);
-  for_uniform_pairs(key, n, [=](int64_t pair, double u, double v) {
+  fill_pairs(key, out, n, [=](double u, double v) {
     const auto [a, b] = box_muller(u, v);
-    out[2 * pair] = static_cast<T>(mean + stddev * a);
-    if (2 * pair + 1 < n) out[2 * pair + 1] = static_cast<T>(mean + stddev * b);
+    return std::pair(mean + stddev * a, mean + stddev * b);
   });
 }
 

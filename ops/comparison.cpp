@@ -118,17 +118,15 @@ const RegisterOp where_op("where", [](OpCases& c) {
 });
 
 const RegisterOp masked_fill_op("masked_fill", [](OpCases& c) {
-  const auto f = [mask = c.mask({4})](const Tensors& in) {
-    return masked_fill(in[0], mask.to(in[0].device()), -7);
-  };
-  c.sample("row", {c.normal({3, 4})}, f);
-  c.fails<DTypeError>("mask", "masked_fill: the mask must be bool, got f32[2]",
-                      [] { masked_fill(zeros({2}), zeros({2}), 1); });
+  const Tensor mask = c.mask({4});
+  c.sample("row", {c.normal({3, 4})}, bound(masked_fill)(mask, -7));
+  c.fails<DTypeError>("mask", "masked_fill: the mask must be bool, got f32[2]", {zeros({2})},
+                      bound(masked_fill)(zeros({2}), 1));
 });
 
 const RegisterOp clamp_op("clamp", [](OpCases& c) {
-  c.sample("0 to 1", {c.away_from_zero({3, 4})}, [](const Tensors& in) { return clamp(in[0], 0, 1.04321); });
-  c.fails<ValueError>("order", "clamp: low 1 is above high 0", [] { clamp(zeros({2}), 1, 0); });
+  c.sample("0 to 1", {c.away_from_zero({3, 4})}, bound(clamp)(0, 1.04321));
+  c.fails<ValueError>("order", "clamp: low 1 is above high 0", {zeros({2})}, bound(clamp)(1, 0));
 });
 
 }  // namespace
