@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "autograd/tell.h"
+
 namespace tandem::nn {
 namespace {
 
@@ -35,7 +37,7 @@ Progress::Progress(std::string label, int64_t total, std::string unit, bool show
       last_(start_) {}
 
 Progress::~Progress() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[2K");
+  if (drawn_) std::fputs("\r\x1b[2K", stderr);  // what cannot be written is lost (autograd/tell.h)
 }
 
 double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
@@ -69,7 +71,7 @@ void Progress::update(int64_t done, const std::string& text, double run_seconds_
     const bool starts_character = (static_cast<unsigned char>(line[end]) & 0xC0) != 0x80;
     if (starts_character && columns++ == width) break;
   }
-  fmt::print(stderr, "\r\x1b[2K{}", line.substr(0, end));
+  std::fputs(("\r\x1b[2K" + printable(line.substr(0, end))).c_str(), stderr);
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "autograd/tell.h"
 #include "nn/train/checkpoint.h"
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"
@@ -251,7 +252,7 @@ bool Trainer::out_of_patience() const {
 }
 
 void Trainer::report(const Metrics& trained, const Metrics& validated, bool best) const {
-  if (options_.progress) fmt::print(stderr, "{}\n", epoch_line(options_, trained, validated, best));
+  if (options_.progress) tell("{}", epoch_line(options_, trained, validated, best));
 }
 
 void Trainer::save(bool best) const {

@@ -441,6 +441,51 @@ def test_full_disk():
         subprocess.run(["umount", "small"], check=True)
 
 
+def to_full_disk(*args, stream):
+    """The command with standard output or error that cannot be written."""
+    with open("/dev/full", "w") as full:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        return subprocess.run([TANDEM, *args], text=True, timeout=60, **pipes)
+
+
+def test_streams_that_cannot_be_written():
+    """Results that are lost are an error, what is told beside them is not."""
+    write("texts.txt", "a text\n")
+    for command in ["ops"], ["gradcheck", "relu"], ["--version"], ["--help"], ["train", "vit", "--help"]:
+        done = to_full_disk(*command, stream="stdout")
+        expect(done.returncode == FAILED and "tandem: standard output: " in done.stderr, (command, done))
+    done = subprocess.run([TANDEM, "score", "bleu", "texts.txt"], stdin=open("texts.txt"), stdout=open("/dev/full", "w"),
+                          stderr=subprocess.PIPE, text=True, timeout=60)
+    expect(done.returncode == FAILED and "standard output" in done.stderr, done)
+    options = ["train", "vit", "--data", "data", *TINY, "--epochs", "1"]
+    done = to_full_disk(*options, "--run", "untold", stream="stderr")
+    expect(done.returncode == 0 and os.path.exists("untold/best.safetensors"), done)
+    closed = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", TANDEM, *options, "--run", "closed"],
+                            stdout=subprocess.PIPE, timeout=60)
+    expect(closed.returncode == 0 and os.path.exists("closed/best.safetensors"), closed)
+    expect(to_full_disk("eval", "nowhere", stream="stderr").returncode == FAILED, "an error is told nowhere")
+
+
+def test_signals():
+    """SIGHUP ends a training between two steps; a file that may not grow is an error."""
+    process = subprocess.Popen([TANDEM, "train", "vit", "--data", "data", *TINY, "--epochs", "100000", "--run", "hung up"],
+                               stderr=subprocess.PIPE, text=True)
+    while "epoch" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGHUP)
+    rest = process.communicate(timeout=60)[1]
+    expect(process.returncode == 130 and "--resume" in rest, (process.returncode, rest))
+    small = subprocess.run(["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", TANDEM, "train", "vit", "--data", "data", *TINY,
+                            "--epochs", "1", "--run", "limited", "--quiet"], capture_output=True, text=True, timeout=60)
+    expect(small.returncode == FAILED and "File too large" in small.stderr and "limited/" in small.stderr, small)
+
+
+def test_input_from_outside():
+    fails("ops", "--config", "/dev/zero", status=USAGE, says=["/dev/zero", "1048576 bytes"])
+    shown = run("eval", "a\x1b[31m\x07\x9b1mb", status=FAILED).stderr
+    expect("a\\x1b[31m\\x07" in shown and not set(shown) & set("\x1b\x07\x9b"), repr(shown))
+
+
 def test_tables():
     table = run("ops").stdout.splitlines()
     expect(any(row.startswith("softmax ") for row in table) and table[-1].endswith(" ops"), table[-1])

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "autograd/error.h"
+#include "autograd/tell.h"
 #include "nn/io/files.h"
 #include "nn/io/text.h"
 #include "tools/corpora/process.h"
@@ -185,7 +186,7 @@ void unpack(const DebianPackage& package, const std::string& cache, const std::s
 
 }  // namespace
 
-void print_notice(const std::string& line) { fmt::print(stderr, "tandem: {}\n", line); }
+void print_notice(const std::string& line) { tell("tandem: {}", line); }
 
 std::string cache_folder() {
   const char* cache = std::getenv("XDG_CACHE_HOME");

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "autograd/error.h"
+#include "autograd/tell.h"
 #include "nn/io/text.h"
 #include "tools/tandem/toml.h"
 
@@ -226,8 +227,8 @@ int CommandLine::run(int argc, char** argv) const {
   } catch (const CLI::ParseError& error) {
     const std::string path = command_path(active_command(*app)), message = error.what(),
                       origin = config->origin(message.substr(0, message.find(':')));
-    fmt::print(stderr, "tandem: {}\nTry `tandem {}--help`.\n",
-               origin.empty() ? describe(*app, error) : origin + message, path.empty() ? "" : path + " ");
+    tell("tandem: {}\nTry `tandem {}--help`.", origin.empty() ? describe(*app, error) : origin + message,
+         path.empty() ? "" : path + " ");
     return 2;
   } catch (const ConfigError& error) {
     throw ConfigError(with_flag(*app, error.what()));

@@ -2,13 +2,29 @@
 // 130 stopped by Ctrl-C.
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <new>
+#include <system_error>
 
+#include "autograd/tell.h"
 #include "tools/tandem/command_line.h"
 #include "tools/tandem/commands.h"
 
+namespace {
+
+// `reason`: errno, which is of an earlier write where the buffer was lost then.
+std::string output_failure(int reason) {
+  return fmt::format("standard output: {}",
+                     reason ? std::strerror(reason) : "what was written before is lost");
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  using namespace tandem;
   using namespace tandem::command;
   const CommandLine line{
       .description = "Tandem trains neural networks with m-pass R-Drop.",
@@ -18,18 +34,24 @@ int main(int argc, char** argv) {
           "\nEnvironment:\n"
           "  TANDEM_DEVICE_PATH          folders of further device modules, colons between",
       .families = {add_data, add_train, add_run, add_text, add_score, add_ops, add_bench, add_doctor}};
+  // A file that may not grow any more is an error of its writer, not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return line.run(argc, argv);
-  } catch (const tandem::ConfigError& error) {  // an option of the right form with an impossible value
-    fmt::print(stderr, "tandem: {}\n", error.what());
+    const int status = line.run(argc, argv);
+    check<IoError>(std::fflush(stdout) == 0 && !std::ferror(stdout), "{}", output_failure(errno));
+    return status;
+  } catch (const ConfigError& error) {  // an option of the right form with an impossible value
+    tell("tandem: {}", error.what());
     return 2;
   } catch (const Interrupted& stop) {
-    fmt::print(stderr, "tandem: {}\n", stop.what());
+    tell("tandem: {}", stop.what());
     return 130;
+  } catch (const std::system_error& error) {  // fmt says "cannot write to file"
+    tell("tandem: {}", std::ferror(stdout) ? output_failure(error.code().value()) : error.what());
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "tandem: out of memory; a smaller --batch-size or --plan replay needs less\n");
+    tell("tandem: out of memory; a smaller --batch-size or --plan replay needs less");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "tandem: {}\n", error.what());
+    tell("tandem: {}", error.what());
   }
   return 1;
 }

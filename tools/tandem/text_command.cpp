@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "autograd/parallel.h"
+#include "autograd/tell.h"
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
 #include "tools/tandem/checkpoint.h"
@@ -31,7 +32,7 @@ std::vector<data::Ids> encode_lines(const data::Vocabulary& vocabulary, const st
     all.back().resize(most);
     ++cuts;
   }
-  if (cuts > 0) fmt::print(stderr, "tandem: {} lines were cut to {} tokens\n", cuts, most);
+  if (cuts > 0) tell("tandem: {} lines were cut to {} tokens", cuts, most);
   return all;
 }
 
@@ -76,9 +77,9 @@ void decode(const Options& o, const std::string& task) {
     tokens += std::ssize(run.vocabulary().encode(text));
   }
   if (!o.quiet) {
-    fmt::print(stderr, "{} texts in {:.1f} s: {:.0f} texts/s, {:.0f} tokens/s (beam {}, {} threads)\n",
-               texts.size(), seconds, static_cast<double>(texts.size()) / seconds,
-               static_cast<double>(tokens) / seconds, o.beam.beam, num_threads());
+    tell("{} texts in {:.1f} s: {:.0f} texts/s, {:.0f} tokens/s (beam {}, {} threads)", texts.size(), seconds,
+         static_cast<double>(texts.size()) / seconds, static_cast<double>(tokens) / seconds, o.beam.beam,
+         num_threads());
   }
 }
 
@@ -110,7 +111,7 @@ void generate(const Options& o) {
   }
   if (!o.quiet) {
     const double tokens = static_cast<double>(o.count * o.sample.length);
-    fmt::print(stderr, "{:.0f} tokens/s ({} texts, {} threads)\n", tokens / seconds, o.count, num_threads());
+    tell("{:.0f} tokens/s ({} texts, {} threads)", tokens / seconds, o.count, num_threads());
   }
 }
 
@@ -157,8 +158,7 @@ void classify(const Options& o) {
     o.probabilities ? fmt::print("{}\t{:.4f}\n", name, 1 / sum) : fmt::print("{}\n", name);
   }
   if (!o.quiet)
-    fmt::print(stderr, "{:.0f} texts/s ({} threads)\n", static_cast<double>(outputs.size()) / seconds,
-               num_threads());
+    tell("{:.0f} texts/s ({} threads)", static_cast<double>(outputs.size()) / seconds, num_threads());
 }
 
 void similarity(const Options& o) {

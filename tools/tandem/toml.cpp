@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <iterator>
 
 #include "autograd/error.h"
 
@@ -127,7 +126,13 @@ class Parser {
 }  // namespace
 
 std::vector<TomlEntry> parse_toml(const std::string& file, std::istream& text) {
-  return Parser(file, std::string(std::istreambuf_iterator<char>(text), {})).parse();
+  constexpr size_t kMost = 1 << 20;
+  std::string bytes(kMost + 1, '\0');
+  text.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<size_t>(text.gcount()));
+  check<ConfigError>(bytes.size() <= kMost, "{}: holds more than {} bytes, expected a file of options", file,
+                     kMost);
+  return Parser(file, std::move(bytes)).parse();
 }
 
 std::string toml_string(const std::string& text) {

@@ -7,6 +7,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/parallel.h"
 #include "autograd/profiler.h"
+#include "autograd/tell.h"
 #include "nn/io/files.h"
 #include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"
@@ -22,23 +23,23 @@ namespace fs = std::filesystem;
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Ctrl-C ends a run between two steps; a second one ends it at once.
+// Ctrl-C, and the signals of a scheduler and of a terminal that is closed, end a run between two steps; a
+// second one ends it at once.
 class InterruptGuard {
  public:
   InterruptGuard() {
     struct sigaction action = {};
     action.sa_handler = [](int) { interrupted = 1; };
     action.sa_flags = SA_RESETHAND;
-    sigaction(SIGINT, &action, &old_[0]);
-    sigaction(SIGTERM, &action, &old_[1]);
+    for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &old_[i]);
   }
   ~InterruptGuard() {
-    sigaction(SIGINT, &old_[0], nullptr);
-    sigaction(SIGTERM, &old_[1], nullptr);
+    for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &old_[i], nullptr);
   }
 
  private:
-  struct sigaction old_[2];
+  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+  struct sigaction old_[std::size(kSignals)];
 };
 
 // A model of the recipe, ready to be trained into the folder `run`.
@@ -149,8 +150,8 @@ void train(Recipe& recipe, Command& command) {
     data::write_file(s.run + "/" + kSettingsFile,
                      command.to_toml({"config", "resume", "overwrite", "profile", "quiet"}));
     if (!s.quiet)
-      fmt::print(stderr, "{}\n{} parameters, {} threads\n{}\n", device_line(s.device, device),
-                 first.parameters(), num_threads(), about_data);
+      tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), first.parameters(),
+           num_threads(), about_data);
   }
 
   const InterruptGuard guard;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "autograd/tell.h"
 #include "nn/train/run_folder.h"
 #include "tools/tandem/curves.h"
 
@@ -35,7 +36,7 @@ void draw_curves(const std::vector<Outcome>& outcomes, const std::string& run, c
   for (const Outcome& outcome : outcomes)
     runs.push_back({outcome.name, outcome.run + "/" + nn::kMetricsFile});
   if (!data::draw_curves(runs, run + "/curves.png", "Tandem: " + run, metric))
-    fmt::print(stderr, "No curves were drawn: gnuplot is not installed (Debian: gnuplot-nox).\n");
+    tell("No curves were drawn: gnuplot is not installed (Debian: gnuplot-nox).");
 }
 
 }  // namespace tandem::command
