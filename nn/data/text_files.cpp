@@ -13,10 +13,6 @@
 namespace tandem::data {
 namespace {
 
-constexpr int64_t kMaxTextBytes = int64_t{1} << 33;
-
-bool blank(std::string_view text) { return text.find_first_not_of(" \t\r\f\v") == std::string_view::npos; }
-
 std::vector<std::string> fields(const std::string& line) {
   std::vector<std::string> parts(1);
   for (char c : line) {
@@ -36,7 +32,7 @@ void read_table(const std::string& file, size_t fewest, size_t most, const char*
   check<IoError>(!lines.empty(), "{}: no lines, expected {}", file, form);
   size_t columns = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
-    if (blank(lines[i])) continue;
+    if (is_blank(lines[i])) continue;
     const std::vector<std::string> parts = fields(lines[i]);
     check<IoError>(parts.size() >= fewest && parts.size() <= most, "{}:{}: expected {}, got {} fields", file,
                    i + 1, form, parts.size());
@@ -48,6 +44,8 @@ void read_table(const std::string& file, size_t fewest, size_t most, const char*
 }
 
 }  // namespace
+
+bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\f\v") == std::string_view::npos; }
 
 size_t invalid_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
@@ -73,15 +71,18 @@ size_t invalid_utf8(std::string_view text) {
 }
 
 std::vector<std::string> read_lines(const std::string& file) {
-  const std::string bytes = read_file("text", file, kMaxTextBytes);
+  return lines_of(read_file("text", file, kMaxTextBytes), file);
+}
+
+std::vector<std::string> lines_of(std::string_view bytes, const std::string& name) {
   std::vector<std::string> lines;
   size_t begin = bytes.starts_with("\xEF\xBB\xBF") ? 3 : 0;
   while (begin < bytes.size()) {
     const size_t end = std::min(bytes.find('\n', begin), bytes.size());
-    std::string line = bytes.substr(begin, end - begin);
+    std::string line(bytes.substr(begin, end - begin));
     if (line.ends_with('\r')) line.pop_back();
     const size_t bad = invalid_utf8(line);
-    check<IoError>(bad == std::string::npos, "{}:{}: byte {} of the line is not UTF-8", file,
+    check<IoError>(bad == std::string::npos, "{}:{}: byte {} of the line is not UTF-8", name,
                    lines.size() + 1, bad + 1);
     lines.push_back(std::move(line));
     begin = end + 1;
@@ -92,7 +93,7 @@ std::vector<std::string> read_lines(const std::string& file) {
 TextPairs read_pairs(const std::string& file) {
   TextPairs pairs;
   read_table(file, 2, 2, "source<TAB>target", [&](size_t, const std::vector<std::string>& parts) {
-    if (blank(parts[0]) || blank(parts[1])) {
+    if (is_blank(parts[0]) || is_blank(parts[1])) {
       ++pairs.skipped;
       return;
     }
@@ -109,7 +110,7 @@ TextPairs read_pairs(const std::string& source_file, const std::string& target_f
                  source.size(), target_file, target.size());
   TextPairs pairs;
   for (size_t i = 0; i < source.size(); ++i) {
-    if (blank(source[i]) || blank(target[i])) {
+    if (is_blank(source[i]) || is_blank(target[i])) {
       ++pairs.skipped;
       continue;
     }
@@ -126,11 +127,11 @@ LabelledTexts read_labelled(const std::string& file, const std::vector<std::stri
   const std::set<std::string> known(classes.begin(), classes.end());
   read_table(file, 2, 3, "label<TAB>text[<TAB>second text]",
              [&](size_t line, const std::vector<std::string>& parts) {
-               check<IoError>(!blank(parts[0]), "{}:{}: expected a label, got none", file, line);
+               check<IoError>(!is_blank(parts[0]), "{}:{}: expected a label, got none", file, line);
                check<IoError>(known.empty() || known.contains(parts[0]),
                               "{}:{}: label '{}' is none of the {} that training has", file, line, parts[0],
                               known.size());
-               if (blank(parts[1]) || (parts.size() == 3 && blank(parts[2]))) {
+               if (is_blank(parts[1]) || (parts.size() == 3 && is_blank(parts[2]))) {
                  ++texts.skipped;
                  return;
                }
@@ -159,7 +160,7 @@ ScoredTexts read_scored(const std::string& file) {
     const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), score);
     check<IoError>(failure == std::errc() && end == digits.data() + digits.size() && std::isfinite(score),
                    "{}:{}: expected a score, got '{}'", file, line, digits);
-    if (blank(parts[1]) || blank(parts[2])) {
+    if (is_blank(parts[1]) || is_blank(parts[2])) {
       ++texts.skipped;
       return;
     }

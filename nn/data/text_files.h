@@ -14,8 +14,13 @@ namespace tandem::data {
 // none.
 size_t invalid_utf8(std::string_view text);
 
-// The lines of a file, also empty ones.
+// Nothing but blanks: spaces, tabs and their like in ASCII. Such a line is an empty one.
+bool is_blank(std::string_view text);
+
+// The lines of a file, also empty ones; and of bytes that came from elsewhere, called `name`.
 std::vector<std::string> read_lines(const std::string& file);
+std::vector<std::string> lines_of(std::string_view bytes, const std::string& name);
+inline constexpr int64_t kMaxTextBytes = int64_t{1} << 33;  // that are read
 
 struct TextPairs {
   std::vector<std::string> source, target;

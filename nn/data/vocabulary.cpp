@@ -22,6 +22,44 @@ std::string reason(const sentencepiece::util::Status& status) {
   return condition == std::string::npos ? message : message.substr(condition + 2);
 }
 
+std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
+  std::string out;
+  for (size_t at = 0;;) {
+    const size_t found = text.find(from, at);
+    out.append(text.substr(at, found - at));
+    if (found == std::string_view::npos) return out;
+    out.append(to);
+    at = found + from.size();
+  }
+}
+
+// SentencePiece writes a blank as U+2581, so a text's own U+2581 would come back as a blank: it has another
+// name inside, of a noncharacter and a letter, as the noncharacter itself has.
+constexpr std::string_view kBlank = "\u2581", kEscape = "\uFDD0", kEscapedBlank = "\uFDD0b",
+                           kEscapedEscape = "\uFDD0e";
+std::string escaped(std::string_view text) {
+  return replaced(replaced(text, kEscape, kEscapedEscape), kBlank, kEscapedBlank);
+}
+std::string unescaped(std::string_view inner) {
+  return replaced(replaced(inner, kEscapedBlank, kBlank), kEscapedEscape, kEscape);
+}
+
+// What the trainer is given of a line: it leaves lines out that hold one of two characters of its own, and
+// ends the process at a word of 65,536 characters, so those become blanks, and words of this many characters
+// several lines.
+constexpr size_t kLongestWord = 20'000;
+void add_training_lines(const std::string& line, std::vector<std::string>& lines) {
+  const std::string inner = replaced(replaced(escaped(line), "\t", " "), "\u2585", " ");
+  size_t begin = 0, characters = 0;
+  for (size_t i = 0; i < inner.size(); ++i) {
+    if (inner[i] == ' ') characters = 0;
+    if ((inner[i] & 0xC0) == 0x80 || ++characters <= kLongestWord) continue;
+    lines.push_back(inner.substr(begin, i - begin));
+    begin = i, characters = 1;
+  }
+  lines.push_back(inner.substr(begin));
+}
+
 class Lines final : public sentencepiece::SentenceIterator {
  public:
   explicit Lines(const std::vector<std::string>& lines) : lines_(lines) {}
@@ -80,7 +118,9 @@ Vocabulary Vocabulary::train(const std::vector<std::string>& lines, const Vocabu
       {"num_threads", "1"},
       {"minloglevel", "3"},
   };
-  Lines sentences(lines);
+  std::vector<std::string> prepared;
+  for (const std::string& line : lines) add_training_lines(line, prepared);
+  Lines sentences(prepared);
   std::string bytes;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &sentences, &bytes);
   check<ValueError>(status.ok(), "vocabulary of size {}: {}", options.size, reason(status));
@@ -95,7 +135,7 @@ void Vocabulary::save(const std::string& file) const { write_file(file, model_->
 
 Ids Vocabulary::encode(std::string_view text) const {
   std::vector<int> ids;
-  const auto status = model_->processor.Encode(text, &ids);
+  const auto status = model_->processor.Encode(escaped(text), &ids);
   check<ValueError>(status.ok(), "vocabulary: encode: {}", status.message());
   return {ids.begin(), ids.end()};
 }
@@ -110,7 +150,7 @@ std::string Vocabulary::decode(std::span<const int64_t> ids) const {
   std::string text;
   const auto status = model_->processor.Decode(pieces, &text);
   check<ValueError>(status.ok(), "vocabulary: decode: {}", status.message());
-  return text;
+  return unescaped(text);
 }
 
 std::string Vocabulary::piece(int64_t id) const {

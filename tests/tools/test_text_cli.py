@@ -259,6 +259,9 @@ def test_models_at_work():
     with open("tr/test.txt") as f:
         expect(f.read() == done.out, "the test's translations are others")
     fails("translate", "tr", text=b"\xff\n", says="standard input:1: byte 1")
+    fails("translate", "tr", text=b"a\na\0b\n", says="standard input:2: byte 2")
+    blanks = run("translate", "tr", "--quiet", text=("\ufeff" + lines[3] + "\r\n   \n\t\n").encode()).out.splitlines()
+    expect(blanks == [done.out.splitlines()[3], "", ""], blanks)
     fails("translate", "tr", text=b"a\n" + b"a b " * 500 + b"\n", says=["standard input:2:", "takes 255", "--long cut"])
     cut = run("translate", "tr", "--long", "cut", "--max-length", "5", text=b"a b " * 500 + b"\n")
     expect("1 lines were cut" in cut.err and cut.out.count("\n") == 1, cut.err)
@@ -287,6 +290,18 @@ def test_models_at_work():
     rows = [row.split("\t") for row in done.out.splitlines()]
     expect([r[0] for r in rows] == ["first", "second"] and all(0.5 < float(r[1]) <= 1 for r in rows), done.out)
     fails("classify", "cl", text=b"a\n\n", says="standard input:2")
+    fails("classify", "cl", text=b"a\n \t\n", says="standard input:2")
+    # It was trained on a text a line: a label or a second text in front of it was never seen.
+    fails("classify", "cl", text=b"a c d\nfirst\ta c d\n", says=["standard input:2", "one text", "2"])
+    expect(run("classify", "cl", text=b"\xef\xbb\xbfa c d\r\nb c d").out.splitlines() == [r[0] for r in rows], "BOM, CRLF")
+    shutil.copytree("labels", "two-texts")
+    for split in "train", "valid", "test":
+        rows = open(f"labels/{split}.tsv").read().splitlines()
+        write(f"two-texts/{split}.tsv", "".join(f"{row}\tb d\n" for row in rows))
+    train("classify", "two-texts", "cl2", "--epochs", "1")
+    run("classify", "cl2", text=b"a c\tb d\n")
+    for wrong in b"a c\n", b"a\tb\tc\n":
+        fails("classify", "cl2", text=wrong, says=["standard input:1", "two texts"])
     train("similarity", "scores", "si")
     expect(len(run("similarity", "si", text=b"a b\tc d\na\tb\n").out.splitlines()) == 2, "similarity")
     fails("similarity", "si", text=b"no tab\n", says="standard input:1")
@@ -329,6 +344,7 @@ def test_bad_data():
     bad("classify", "labels", "train.tsv", "first\ta b\nfirst\tc\n", ["bad/train.tsv", "at least 2 classes"])
     bad("classify", "labels", "train.tsv", labels + "\tno label\n", "bad/train.tsv:61")
     bad("classify", "labels", "train.tsv", labels + "first\ta\tb\n", "bad/train.tsv:61")
+    bad("classify", "labels", "valid.tsv", "first\ta\tb\n", ["bad/valid.tsv", "in pairs"])
     bad("similarity", "scores", "train.tsv", "x\ta\tb\n", ["bad/train.tsv:1", "'x'"])
     bad("similarity", "scores", "train.tsv", "nan\ta\tb\n", "bad/train.tsv:1")
     bad("similarity", "scores", "train.tsv", "1\ta b c d e f g h\tb\n1\tc\td\n", "all scores are 1", args=["--vocab-size", "20"])

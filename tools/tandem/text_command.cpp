@@ -24,7 +24,7 @@ std::vector<data::Ids> encode_lines(const data::Vocabulary& vocabulary, const st
   std::vector<data::Ids> all;
   int64_t cuts = 0;
   for (const std::string& line : lines) {
-    all.push_back(vocabulary.encode(line));
+    all.push_back(data::is_blank(line) ? data::Ids{} : vocabulary.encode(line));
     const int64_t length = std::ssize(all.back());
     if (length <= most) continue;
     check<IoError>(cut, "standard input:{}: {} tokens, the model takes {}; --long cut shortens such lines",
@@ -115,21 +115,21 @@ void generate(const Options& o) {
   }
 }
 
-// The texts of standard input as the run's model takes them: a text, or two with a tab between.
+// The texts of standard input as the run's model takes them: `texts` a line, 1 or 2 with a tab between; 0: as
+// the first line has.
 std::unique_ptr<data::TextDataset> read_texts(const Run& run, const models::TextEncoderConfig& config,
-                                              bool pairs, bool cut) {
+                                              size_t texts, bool cut) {
   const std::vector<std::string> lines = read_standard_input();
   std::vector<std::string> first, second;
   for (size_t i = 0; i < lines.size(); ++i) {
+    const size_t fields = 1 + std::count(lines[i].begin(), lines[i].end(), '\t');
+    if (texts == 0 && fields <= 2) texts = fields;
+    check<IoError>(fields == texts, "standard input:{}: expected {}, got {} with tabs between", i + 1,
+                   texts == 1 ? "one text" : "two texts with a tab between", fields);
     const size_t tab = lines[i].find('\t');
-    check<IoError>(!pairs || tab != std::string::npos,
-                   "standard input:{}: expected two texts with a tab between", i + 1);
     first.push_back(lines[i].substr(0, tab));
-    if (tab != std::string::npos) second.push_back(lines[i].substr(tab + 1));
-    check<IoError>(second.empty() || second.size() == first.size(),
-                   "standard input:{}: expected two texts with a tab between on all lines, or on none",
-                   i + 1);
-    check<IoError>(!first.back().empty() && (second.empty() || !second.back().empty()),
+    if (texts == 2) second.push_back(lines[i].substr(tab + 1));
+    check<IoError>(!data::is_blank(first.back()) && (second.empty() || !data::is_blank(second.back())),
                    "standard input:{}: expected a text, got an empty one", i + 1);
   }
   const int64_t most = config.max_positions - (second.empty() || config.bi_encoder ? 2 : 3);
@@ -146,7 +146,9 @@ void classify(const Options& o) {
   const std::vector<std::string> classes = run.entry_as<std::vector<std::string>>("classes");
   check<IoError>(std::ssize(classes) == model->config().outputs, "{}: {} classes, but {} outputs", run.file,
                  classes.size(), model->config().outputs);
-  const auto texts = read_texts(run, model->config(), false, o.too_long == "cut");
+  // Runs of before this entry existed take what they are given.
+  const size_t texts_a_line = run.metadata.contains("texts") ? static_cast<size_t>(run.entry_as<double>("texts")) : 0;
+  const auto texts = read_texts(run, model->config(), texts_a_line, o.too_long == "cut");
   const Stopwatch watch;
   const auto outputs = outputs_of(*model, *texts);
   const double seconds = watch.seconds();
@@ -166,7 +168,7 @@ void similarity(const Options& o) {
   const Run run = open_run(o.run, {"similarity"});
   const auto model = run.model<models::TextEncoder>();
   const double mean = run.entry_as<double>("mean"), scale = run.entry_as<double>("scale");
-  const auto texts = read_texts(run, model->config(), true, o.too_long == "cut");
+  const auto texts = read_texts(run, model->config(), 2, o.too_long == "cut");
   for (const std::vector<double>& row : outputs_of(*model, *texts))
     fmt::print("{:.4f}\n", mean + scale * row[0]);
 }

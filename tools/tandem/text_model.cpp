@@ -11,14 +11,13 @@
 namespace tandem::command {
 
 std::vector<std::string> read_standard_input() {
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(std::cin, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    const size_t bad = data::invalid_utf8(line);
-    check<IoError>(bad == std::string::npos, "standard input:{}: byte {} of the line is not UTF-8",
-                   lines.size() + 1, bad + 1);
-    lines.push_back(std::move(line));
+  std::string bytes;
+  for (char part[1 << 16]; std::cin.read(part, sizeof part), std::cin.gcount() > 0;) {
+    bytes.append(part, static_cast<size_t>(std::cin.gcount()));
+    check<IoError>(std::ssize(bytes) <= data::kMaxTextBytes, "standard input: more than {} bytes",
+                   data::kMaxTextBytes);
   }
+  std::vector<std::string> lines = data::lines_of(bytes, "standard input");
   check<IoError>(!lines.empty(), "standard input: no lines, expected a text on each");
   return lines;
 }

@@ -68,6 +68,80 @@ TEST_CASE("vocabulary: texts go to ids and back") {
   }
 }
 
+TEST_CASE("vocabulary: decode(encode(text)) is the text, whatever it holds but unknown characters") {
+  // SentencePiece's own characters and pieces, what looks like an escape, and code points of every kind.
+  const std::vector<std::string> odd{"\u2581",
+                                     "\u2585",
+                                     "\u2047",
+                                     "\uFDD0",
+                                     "b",
+                                     "e",
+                                     "\t",
+                                     " ",
+                                     "  ",
+                                     "\u00A0",
+                                     "\u3000",
+                                     "\u2028",
+                                     "\uFEFF",
+                                     "\u200B",
+                                     "\u00AD",
+                                     "\uFFFD",
+                                     "\uFFFF",
+                                     "\U0010FFFF",
+                                     "\U0001F469\u200D\U0001F680",
+                                     "e\u0301",
+                                     "\u05D0",
+                                     "\u0001",
+                                     "\u007F",
+                                     "\r",
+                                     "<s>",
+                                     "</s>",
+                                     "<unk>",
+                                     "<pad>",
+                                     "<mask>",
+                                     "\\",
+                                     "\"",
+                                     "ß",
+                                     "İ",
+                                     "中",
+                                     "文"};
+  std::vector<std::string> lines = some_lines();
+  for (const std::string& a : odd) {
+    lines.push_back(a);
+    for (const std::string& b : odd) lines.push_back(fmt::format("x{}{}{}", a, b, a));
+  }
+  for (const char* kind : {"bpe", "unigram"}) {
+    const Vocabulary v = Vocabulary::train(lines, {.size = 85, .kind = kind});
+    size_t known = 0;
+    for (const std::string& line : lines) {
+      const Ids ids = v.encode(line);
+      if (std::find(ids.begin(), ids.end(), Vocabulary::unk) != ids.end()) continue;
+      ++known;
+      CHECK(v.decode(ids) == line);
+    }
+    CHECK(known > lines.size() * 2 / 3);  // all but those with a tab or U+2585
+  }
+}
+
+TEST_CASE("vocabulary: no line is left out, however long its words are and whatever they hold") {
+  // Each alphabet is in one line alone: of many letters without a blank, of SentencePiece's reserved
+  // characters.
+  std::vector<std::string> lines = some_lines();
+  std::string word;
+  for (int i = 0; i < 70'000; ++i) word += std::string_view("αβγδεζ").substr(2 * (i * 7 % 13 % 6), 2);
+  lines.push_back(word);
+  lines.push_back("\u0436\t\u0448");
+  lines.push_back("\u4E2D\u2585\u6587");
+  for (const char* kind : {"bpe", "unigram"}) {
+    const Vocabulary v = Vocabulary::train(lines, {.size = 58, .kind = kind});
+    for (const char* letters : {"αβδ", "\u0436\u0448", "\u4E2D\u6587"}) {
+      const Ids ids = v.encode(letters);
+      CHECK(std::find(ids.begin(), ids.end(), Vocabulary::unk) == ids.end());
+    }
+    CHECK((v.decode(v.encode(word)) == word));  // not shown: it is long
+  }
+}
+
 TEST_CASE("vocabulary: the same lines give the same one, and a file keeps it") {
   const Scratch scratch;
   const Vocabulary a = Vocabulary::train(some_lines(), {.size = 60}),
@@ -111,6 +185,16 @@ TEST_CASE("text files: UTF-8 is checked") {
   write_file(file, "fine\nnot \xff");
   check_throws<IoError>("lines:2: byte 5", [&] { read_lines(file); });
   check_throws<IoError>("none", [&] { read_lines(scratch.file("none")); });
+}
+
+TEST_CASE("text files: bytes from elsewhere are lines as a file's are") {
+  CHECK(lines_of("\xEF\xBB\xBFone\r\n\ntwo", "standard input") == std::vector<std::string>{"one", "", "two"});
+  CHECK(lines_of("", "standard input").empty());
+  check_throws<IoError>("standard input:2: byte 3 of the line is not UTF-8",
+                        [] { lines_of(std::string_view("one\nab\0c\n", 9), "standard input"); });
+  CHECK(is_blank(" \t\v"));
+  CHECK(is_blank(""));
+  CHECK(!is_blank(" x"));
 }
 
 TEST_CASE("text files: pairs, labels and scores") {

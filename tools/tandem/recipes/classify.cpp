@@ -45,6 +45,10 @@ class ClassifyRecipe final : public TextEncoderRecipe {
                               valid = data::read_labelled(split_file(folder, "valid", ".tsv"), train.classes),
                               test = data::read_labelled(split_file(folder, "test", ".tsv"), train.classes);
     classes_ = train.classes;
+    pairs_ = !train.second.empty();
+    for (const auto& [split, texts] : {std::pair{"valid", &valid}, std::pair{"test", &test}})
+      check<IoError>(texts->second.empty() != pairs_, "{}: texts {}, those of training {}",
+                     split_file(folder, split, ".tsv"), pairs_ ? "alone" : "in pairs", pairs_ ? "in pairs" : "alone");
     set_up(concatenated(train.text, train.second), std::ssize(classes_));
     method_.settle();
     auto texts = dataset(train.text, train.second, train.labels);
@@ -65,6 +69,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
   nn::Metadata metadata() const override {
     nn::Metadata all = TextEncoderRecipe::metadata();
     all["classes"] = to_json(classes_);
+    all["texts"] = pairs_ ? "2" : "1";  // a line's
     return all;
   }
 
@@ -95,6 +100,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
 
   ClassifierMethod method_;
   int64_t per_class_ = 0;
+  bool pairs_ = false;
   std::vector<std::string> classes_;
   std::vector<int64_t> test_labels_;
 };
