@@ -1,8 +1,10 @@
 #include "autograd/engine.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <unordered_map>
 
 #include "autograd/grad_mode.h"
@@ -15,11 +17,20 @@
 namespace tandem {
 namespace {
 
-Tensor run_hooks(const std::vector<GradHook>& hooks, Tensor gradient) {
+Tensor run_hooks(const char* of, const std::vector<GradHook>& hooks, Tensor gradient) {
   for (const GradHook& hook : hooks) {
-    if (Tensor changed = hook(gradient); changed.defined()) gradient = changed;
+    Tensor changed = hook(gradient);
+    if (!changed.defined()) continue;
+    check_gradient(fmt::format("{}: a hook's result", of), changed, gradient);
+    gradient = std::move(changed);
   }
   return gradient;
+}
+
+// What guards the .grad of a tensor, into which several threads may add: one of a few, by its address.
+std::mutex& mutex_of(const TensorImpl& x) {
+  static std::array<std::mutex, 64> mutexes;
+  return mutexes[std::hash<const void*>()(&x) / sizeof(TensorImpl) % mutexes.size()];
 }
 
 // True when nobody else can see the memory of x, so that adding into it in place is invisible, and x is all
@@ -31,12 +42,20 @@ bool owned(const Tensor& x) {
 
 // Brings a cotangent to exactly the shape, passes and dtype of the tensor it belongs to: sums what was
 // broadcast, repeats (by stride 0) what is the same everywhere.
-Tensor conform(const char* op, Tensor gradient, const Shape& shape, int passes, DType dtype) {
-  if (gradient.dtype() != dtype) gradient = gradient.to(dtype);
+Tensor conform(const char* op, Tensor gradient, const Shape& shape, int passes, DType dtype, Device device) {
+  check<DeviceError>(gradient.device() == device, "{}: a cotangent on {}, expected {}", op,
+                     name_of(gradient.device()), name_of(device));
+  if (gradient.dtype() != dtype) {
+    check<DTypeError>(is_floating(gradient.dtype()), "{}: expected a floating cotangent, got {}", op,
+                      describe(gradient));
+    gradient = gradient.to(dtype);
+  }
   if (gradient.shape() == shape && gradient.passes() == passes) return gradient;
   if (const Shape full = broadcast(op, gradient.shape(), shape); gradient.shape() != full) {
     gradient = gradient.expand(full);
   }
+  check<ShapeError>(passes == 1 || gradient.passes() == 1 || gradient.passes() == passes,
+                    "{}: a cotangent of {} passes, expected {}", op, gradient.passes(), passes);
   gradient = sum_to(gradient, shape, passes);
   if (gradient.passes() != passes) gradient = stack_passes(Tensors(passes, gradient));
   return gradient;
@@ -65,7 +84,12 @@ class Engine {
       cotangent = ones_like(root);
       cotangent.impl()->storage->one_at = cotangent.version();
     }
-    cotangent = conform("backward", cotangent, root.shape(), root.passes(), root.dtype());
+    // Unlike a vjp's: no sum would be what was meant.
+    check<ShapeError>(broadcast("backward", cotangent.shape(), root.shape()) == root.shape() &&
+                          (cotangent.passes() == 1 || cotangent.passes() == root.passes()),
+                      "backward: the cotangent {} does not fit the root {}", describe(cotangent),
+                      describe(root));
+    cotangent = conform("backward", cotangent, root.shape(), root.passes(), root.dtype(), root.device());
     if (!root.grad_fn()) return give(root.impl(), std::move(cotangent)), finish();
     give(root.grad_fn(), std::move(cotangent));
     while (!pending_.empty()) {
@@ -79,15 +103,33 @@ class Engine {
   Tensors take_results() { return std::move(results_); }
 
  private:
+  // The state of an op is not for two backwards at once. Never waits: two graphs could wait for each other.
+  class Running {
+   public:
+    explicit Running(Op& op) : op_(op) {
+      check<AutogradError>(!op.running_.exchange(true, std::memory_order_acquire),
+                           "{}: the backward of another thread runs through the same op; graphs may share "
+                           "leaves only",
+                           op.name());
+    }
+    ~Running() { op_.running_.store(false, std::memory_order_release); }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+   private:
+    Op& op_;
+  };
+
   void step(Op& op, Tensor gradient) {
-    gradient = run_hooks(op.hooks_, std::move(gradient));
+    const Running running(op);
+    gradient = run_hooks(op.name(), op.hooks_, std::move(gradient));
     if (wanted_) {
       for (size_t i = 0; i < wanted_->size(); ++i) {
         if ((*wanted_)[i].impl()->grad_fn.get() == &op) results_[i] = gradient;
       }
       if (op.sequence_ == last_) return;
     } else if (auto tensor = op.retained_.lock()) {
-      keep(tensor->grad, gradient);
+      keep(*tensor, gradient);
     }
     check<AutogradError>(!(options_.create_graph && op.first_order_only()),
                          "{}: has a first derivative only; create_graph needs a second one", op.name());
@@ -98,7 +140,9 @@ class Engine {
       cotangents = op.vjp(gradient);
       profile.count(cotangents, gradient);
     }
-    check<AutogradError>(cotangents.size() <= op.edges_.size(),
+    size_t least = op.edges_.size();  // up to the last that is needed
+    while (least > 0 && !op.edges_[least - 1].needed) --least;
+    check<AutogradError>(cotangents.size() >= least && cotangents.size() <= op.edges_.size(),
                          "{}: vjp returned {} cotangents for {} inputs", op.name(), cotangents.size(),
                          op.edges_.size());
     gradient = Tensor();  // so that a cotangent that is the gradient itself has one owner less
@@ -107,10 +151,11 @@ class Engine {
       if (!edge.needed || !cotangents[i].defined()) continue;
       if (edge.op) {
         give(edge.op, conform(op.name(), std::move(cotangents[i]), edge.op->shape_, edge.op->passes_,
-                              edge.op->dtype_));
+                              edge.op->dtype_, edge.op->device_));
       } else {
         const TensorImpl& leaf = *edge.leaf;
-        give(edge.leaf, conform(op.name(), std::move(cotangents[i]), leaf.shape, leaf.passes, leaf.dtype));
+        give(edge.leaf, conform(op.name(), std::move(cotangents[i]), leaf.shape, leaf.passes, leaf.dtype,
+                                leaf.storage->device));
       }
     }
     if (!options_.retain_graph && !options_.create_graph) {
@@ -145,7 +190,10 @@ class Engine {
   }
 
   // Adds a whole gradient to the .grad of a tensor.
-  void keep(Tensor& grad, Tensor gradient) {
+  void keep(TensorImpl& x, Tensor gradient) {
+    const std::lock_guard lock(mutex_of(x));
+    Tensor& grad = x.grad;
+    if (grad.defined()) check_gradient("backward: .grad", grad, gradient);
     if (options_.create_graph) {
       grad = grad.defined() ? add(grad, gradient) : gradient;
     } else if (grad.defined()) {
@@ -160,12 +208,12 @@ class Engine {
     for (const auto& leaf : leaf_order_) {
       Tensor gradient = std::move(leaves_[leaf.get()]);
       if (!wanted_) {
-        keep(leaf->grad, run_hooks(leaf->hooks, std::move(gradient)));
+        keep(*leaf, run_hooks("a leaf", leaf->hooks, std::move(gradient)));
         continue;
       }
       const auto is_leaf = [&](const Tensor& x) { return x.impl() == leaf; };
       if (std::none_of(wanted_->begin(), wanted_->end(), is_leaf)) continue;
-      gradient = run_hooks(leaf->hooks, std::move(gradient));
+      gradient = run_hooks("a leaf", leaf->hooks, std::move(gradient));
       for (size_t i = 0; i < wanted_->size(); ++i) {
         if (is_leaf((*wanted_)[i])) results_[i] = gradient;
       }

@@ -1,7 +1,5 @@
 #include "autograd/op.h"
 
-#include <atomic>
-
 #include "autograd/grad_mode.h"
 #include "autograd/profiler.h"
 #include "autograd/scope.h"
@@ -118,6 +116,7 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
   node.sequence_ = next_sequence.fetch_add(1, std::memory_order_relaxed);
   node.shape_ = output.shape();
   node.dtype_ = output.dtype();
+  node.device_ = output.device();
   node.passes_ = output.passes();
   node.edges_.reserve(inputs.size());
   for (const Tensor& x : inputs) {

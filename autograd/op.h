@@ -13,6 +13,7 @@
 //   static constexpr bool one_pass_at_a_time = true;
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -28,8 +29,8 @@ class Op : public std::enable_shared_from_this<Op> {
   // Computes the output from the inputs; nothing is recorded inside.
   virtual Tensor forward(const Tensors& inputs) = 0;
 
-  // The vector-Jacobian product: the cotangent of each input (an undefined Tensor means zero, and is fine
-  // where !needs(i)). May have the broadcast shape, or the passes, of the output: the engine sums.
+  // The vector-Jacobian product: the cotangents of the inputs, up to the last that needs(i) (an undefined
+  // Tensor means zero). May have the broadcast shape, or the passes, of the output: the engine sums.
   virtual Tensors vjp(const Tensor& cotangent) = 0;
 
   // True for a vjp whose own kernels are not recorded: a second derivative through it is refused.
@@ -76,10 +77,12 @@ class Op : public std::enable_shared_from_this<Op> {
   std::weak_ptr<TensorImpl> retained_;  // the output, when it keeps its .grad
   Shape shape_;                         // of the output
   DType dtype_ = DType::f32;
+  Device device_;
   int passes_ = 1;
   bool recording_ = false;
-  bool released_ = false;  // saved tensors were freed by a backward
-  uint64_t sequence_ = 0;  // process-wide order of recording: inputs before outputs
+  bool released_ = false;             // saved tensors were freed by a backward
+  std::atomic<bool> running_{false};  // some thread's backward is at it
+  uint64_t sequence_ = 0;             // process-wide order of recording: inputs before outputs
 };
 
 // The number of passes of the inputs' op: the one number > 1 among them, or 1. ShapeError when they disagree.

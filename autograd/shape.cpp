@@ -4,12 +4,20 @@
 
 namespace tandem {
 
+int Shape::place_from_end(int i) const {
+  check<ShapeError>(i >= -count_ && i < count_, "shape: index {} is out of range for {} dimensions of {}", i,
+                    count_, *this);
+  return i + count_;
+}
+
 void Shape::insert(int at, int64_t size) {
+  check<ShapeError>(at >= 0 && at <= count_, "shape: cannot insert at {} into {}", at, *this);
   push_back(size);
   std::rotate(sizes_ + at, sizes_ + count_ - 1, sizes_ + count_);
 }
 
 void Shape::erase(int at) {
+  at = place(at);
   std::copy(sizes_ + at + 1, sizes_ + count_, sizes_ + at);
   --count_;
 }

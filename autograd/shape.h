@@ -24,9 +24,10 @@ class Shape {
 
   int size() const { return count_; }
   bool empty() const { return count_ == 0; }
-  int64_t& operator[](int i) { return sizes_[i]; }
-  int64_t operator[](int i) const { return sizes_[i]; }
-  int64_t back() const { return sizes_[count_ - 1]; }
+  // A negative index counts from the end; ShapeError outside of the dimensions.
+  int64_t& operator[](int i) { return sizes_[place(i)]; }
+  int64_t operator[](int i) const { return sizes_[place(i)]; }
+  int64_t back() const { return (*this)[-1]; }
   const int64_t* begin() const { return sizes_; }
   const int64_t* end() const { return sizes_ + count_; }
   bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
@@ -36,7 +37,7 @@ class Shape {
     check<ShapeError>(count_ <= kMaxDims, "shape: at most {} dimensions are supported", kMaxDims);
     sizes_[count_++] = size;
   }
-  void insert(int at, int64_t size);
+  void insert(int at, int64_t size);  // at = size(): after the last
   void erase(int at);
 
   // The product of the sizes. ShapeError when it does not fit into 64 bits, zeros left out: strides fit, too.
@@ -55,6 +56,12 @@ class Shape {
 
  private:
   [[noreturn]] void raise_too_large() const;
+  int place(int i) const {
+    if (static_cast<unsigned>(i) < static_cast<unsigned>(count_)) [[likely]]
+      return i;
+    return place_from_end(i);
+  }
+  int place_from_end(int i) const;
 
   int64_t sizes_[kMaxDims + 1] = {};
   int count_ = 0;

@@ -74,6 +74,26 @@ void Tensor::check_dtype(DType wanted) const {
   raise<DTypeError>("data: the tensor is {}, not {}", name_of(dtype()), name_of(wanted));
 }
 
+void check_holds(const char* op, DType dtype, double value) {
+  if (is_floating(dtype)) return;
+  double low = 0, end = 2;  // of bool
+  if (dtype != DType::boolean) {
+    const double values = std::exp2(8.0 * static_cast<double>(size_of(dtype)));
+    low = dtype == DType::u8 ? 0 : -values / 2, end = low + values;
+  }
+  check<DTypeError>(value == std::trunc(value) && value >= low && value < end,
+                    "{}: {} is no number that {} holds", op, value, name_of(dtype));
+}
+
+void check_gradient(const std::string& what, const Tensor& gradient, const Tensor& x) {
+  check<ShapeError>(gradient.shape() == x.shape() && gradient.passes() == x.passes(),
+                    "{}: expected a gradient {}, got {}", what, describe(x), describe(gradient));
+  check<DTypeError>(gradient.dtype() == x.dtype(), "{}: expected a gradient {}, got {}", what, describe(x),
+                    describe(gradient));
+  check<DeviceError>(gradient.device() == x.device(), "{}: expected a gradient on {}, got {} on {}", what,
+                     name_of(x.device()), describe(gradient), name_of(gradient.device()));
+}
+
 double Tensor::item() const {
   check<ShapeError>(numel() == 1 && passes() == 1, "item: expected one element, got {}", describe(*this));
   return to_vector<double>()[0];
@@ -216,7 +236,7 @@ Tensor arange(double start, double end, double step, const TensorOptions& option
   const int64_t n = static_cast<int64_t>(count);
   const Tensor result = empty({n}, {options.dtype, options.device});
   std::vector<double> values(n);
-  for (int64_t i = 0; i < n; ++i) values[i] = start + i * step;
+  for (int64_t i = 0; i < n; ++i) check_holds("arange", options.dtype, values[i] = start + i * step);
   copy_elements(result, from_values(values, {n}));
   return options.requires_grad ? result.requires_grad_() : result;
 }

@@ -24,7 +24,9 @@ class Op;
 class Tensor;
 struct TensorImpl;
 using Tensors = std::vector<Tensor>;
-using GradHook = std::function<Tensor(const Tensor&)>;  // returns the gradient to go on with
+// Returns the gradient to go on with, like the one that it got in shape, passes, dtype and device, or an
+// undefined Tensor for that one.
+using GradHook = std::function<Tensor(const Tensor&)>;
 
 struct TensorOptions {
   DType dtype = DType::f32;
@@ -95,7 +97,9 @@ class Tensor {
   bool requires_grad() const;
   const Tensor& requires_grad_(bool on = true) const;  // leaves of a floating dtype only
   bool is_leaf() const;
-  Tensor& grad() const;  // undefined until a backward reached this leaf
+  // Undefined until a backward reached this leaf. What is assigned is checked where it is used: a backward,
+  // an optimizer's step and clipping refuse a gradient of another shape, dtype, device or number of passes.
+  Tensor& grad() const;
   std::shared_ptr<Op> grad_fn() const;
   void backward(const Tensor& cotangent = {}, BackwardOptions options = {}) const;
   Tensor detach() const;                    // the same memory outside of the tape
@@ -108,10 +112,11 @@ class Tensor {
   void set_data(const Tensor& other) const;
 
   // In place; not recorded, so an AutogradError where the tape would need them (use NoGradGuard for leaves).
-  // ValueError for an expanded tensor.
+  // ValueError for an expanded tensor. DTypeError for what would be cut rather than rounded: floating numbers
+  // into integers, integers into a narrower type; to() cuts.
   const Tensor& fill_(double value) const;
   const Tensor& zero_() const { return fill_(0); }
-  const Tensor& copy_(const Tensor& source) const;                  // broadcasts, converts
+  const Tensor& copy_(const Tensor& source) const;                  // broadcasts, converts to a wider type
   const Tensor& add_(const Tensor& other, double scale = 1) const;  // this += scale * other
   const Tensor& mul_(double factor) const;
   const Tensor& operator+=(const Tensor& other) const { return add_(other); }

@@ -49,6 +49,13 @@ bool holds_one(const Tensor& x);
 // DeviceError: the running op has no kernel for x's device and dtype.
 [[noreturn]] void missing_kernel(const Tensor& x);
 
+// DTypeError unless `value` is one of the numbers of `dtype`; a floating dtype rounds and takes all.
+void check_holds(const char* op, DType dtype, double value);
+
+// A gradient belongs to x, a tensor or its gradient, only where it has the same shape, passes, dtype and
+// device: ShapeError, DTypeError or DeviceError, which opens with `what`, otherwise.
+void check_gradient(const std::string& what, const Tensor& gradient, const Tensor& x);
+
 // Another view of x's memory, outside of the tape. Strides and offset are in elements.
 Tensor make_view(const Tensor& x, const Shape& shape, const Shape& strides, int64_t offset, int passes,
                  int64_t pass_stride);

@@ -18,6 +18,13 @@ void check_writable(const char* op, const Tensor& x) {
                     describe(x));
 }
 
+// A float may be rounded, but nothing is cut.
+void check_wide_enough(const char* op, const Tensor& target, const Tensor& source) {
+  check<DTypeError>(is_floating(target.dtype()) || target.dtype() >= source.dtype(),
+                    "{}: {} into {}, which is narrower; convert it with to()", op, describe(source),
+                    describe(target));
+}
+
 // What is written into x: nothing the tape should have seen, and not x's own memory in another order.
 Tensor readable(const char* op, const Tensor& x, const Tensor& source) {
   check<AutogradError>(!(grad_enabled() && source.requires_grad()),
@@ -53,6 +60,7 @@ void copy_elements(const Tensor& dst, const Tensor& src) {
 
 const Tensor& Tensor::fill_(double value) const {
   check_writable("fill_", *this);
+  check_holds("fill_", dtype(), value);
   dispatch_all(dtype(), [&]<class T>() {
     detail::map<T>(*this, detail::Constant<compute_t<T>>{static_cast<compute_t<T>>(value)});
   });
@@ -62,6 +70,7 @@ const Tensor& Tensor::fill_(double value) const {
 
 const Tensor& Tensor::copy_(const Tensor& source) const {
   check_writable("copy_", *this);
+  check_wide_enough("copy_", *this, source);
   copy_elements(*this, readable("copy_", *this, source));
   bump_version();
   return *this;
@@ -70,6 +79,7 @@ const Tensor& Tensor::copy_(const Tensor& source) const {
 const Tensor& Tensor::add_(const Tensor& other, double scale) const {
   check_writable("add_", *this);
   check_fits("add_", *this, other);
+  check_wide_enough("add_", *this, other);
   detail::check_factor("add_", dtype(), scale);
   const Tensor source = readable("add_", *this, other).detach().to(dtype());
   dispatch_numeric("add_", dtype(), [&]<class T>() {
