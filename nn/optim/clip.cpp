@@ -10,6 +10,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/kernel.h"
 #include "autograd/parallel.h"
+#include "autograd/tensor_impl.h"
 #include "ops/loops/row_reduce.h"
 
 namespace tandem::nn {
@@ -45,9 +46,10 @@ double norm_on_cpu(const Tensors& gradients) {
 Tensors dense_gradients(const Tensors& parameters, bool replace) {
   const NoGradGuard no_grad;
   Tensors gradients;
-  for (const Tensor& parameter : parameters) {
-    Tensor& gradient = parameter.grad();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    Tensor& gradient = parameters[i].grad();
     if (!gradient.defined()) continue;
+    check_gradient(fmt::format("grad_norm: parameter {}", i), gradient, parameters[i]);
     check<DeviceError>(gradients.empty() || gradients[0].device() == gradient.device(),
                        "grad_norm: gradients on {} and on {}", name_of(gradient.device()),
                        name_of(gradients.empty() ? kCpu : gradients[0].device()));
@@ -79,6 +81,8 @@ template <class T> GradientTable table_of(const Tensors& gradients, TensorTable&
   GradientTable result;
   std::vector<TensorRow> rows;
   for (const Tensor& g : gradients) {
+    check<DTypeError>(g.dtype() == DType::f32 || g.dtype() == DType::f64,
+                      "grad_norm: expected gradients of f32 or f64 on a device, got {}", describe(g));
     if (g.dtype() != dtype_of<T>) continue;
     result.like = g;
     rows.push_back({.gradient = g.device_raw(), .numel = g.numel()});

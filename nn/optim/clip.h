@@ -9,7 +9,7 @@ namespace tandem::nn {
 
 // The 2-norm of all gradients as one vector, summed in f64: the same bits for any number of threads. 0
 // without gradients; parameters whose gradient is undefined are skipped. DeviceError for gradients of several
-// devices.
+// devices; ShapeError, DTypeError or DeviceError for a gradient that does not fit its parameter.
 double grad_norm(const Tensors& parameters);
 
 // Multiplies all gradients by min(1, max_norm / (norm + 1e-6)) and returns the norm before.

@@ -11,6 +11,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/kernel.h"
 #include "autograd/parallel.h"
+#include "autograd/tensor_impl.h"
 
 namespace tandem::nn {
 namespace {
@@ -77,8 +78,23 @@ Tensors Optimizer::parameters() const {
   return all;
 }
 
+// Kernels walk a parameter, its gradient and its state as memory of one size and kind.
+void Optimizer::check_slot(size_t i) const {
+  const Slot& slot = slots_[i];
+  const Tensor& parameter = slot.parameter;
+  check_gradient(fmt::format("{}: parameter {}", name_, i), parameter.grad(), parameter);
+  check<AutogradError>(parameter.is_contiguous(), "{}: parameter {}, {}, is not contiguous any more", name_,
+                       i, describe(parameter));
+  for (const Tensor& state : slot.state)
+    check<DeviceError>(state.device() == parameter.device(),
+                       "{}: parameter {} is on {}, its state on {}; make the optimizer where the model is",
+                       name_, i, name_of(parameter.device()), name_of(state.device()));
+}
+
 void Optimizer::step(const Tensor& norm) {
   const NoGradGuard no_grad;
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (slots_[i].parameter.grad().defined()) check_slot(i);
   const bool recording = recorded_scalars() != nullptr;
   std::vector<Active> on_cpu, on_device[2];
   for (Slot& slot : slots_) {

@@ -31,7 +31,8 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   // One update from the gradients; a parameter whose gradient is undefined is skipped, with its state. With a
-  // norm of the gradients (GradientNorm), nothing changes unless that is finite.
+  // norm of the gradients (GradientNorm), nothing changes unless that is finite. ShapeError, DTypeError or
+  // DeviceError, before anything changes, for a gradient or a state that does not fit its parameter.
   // On a device the update of all parameters is one launch. While a step is being recorded (StepScalars)
   // nothing is updated yet, and each replay reads its rate and number from the device: call replayed() after
   // each that changed the parameters. AutogradError then for a parameter that was never updated before: every
@@ -84,6 +85,7 @@ class Optimizer {
     Slot* slot;
     Tensor gradient;
   };
+  void check_slot(size_t i) const;
   void step_on_cpu(const std::vector<Active>& active);
   void step_on_device(const std::vector<Active>& active, TensorTable& table, const Tensor& norm);
 

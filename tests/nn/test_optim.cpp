@@ -94,6 +94,50 @@ TEST_CASE("clip: what is not finite, not contiguous or not there") {
   check_throws<ConfigError>("max_norm is nan", [&] { clip_grad_norm({a}, NAN); });
 }
 
+TEST_CASE("a gradient that does not fit its parameter is an error of every optimizer and of clipping") {
+  struct Wrong {
+    Tensor gradient;
+    std::string got;
+  };
+  const Wrong shapes[] = {{ones({1}), "f32[1]"},
+                          {ones({3, 1 << 20}), "f32[3,1048576]"},
+                          {stack_passes({ones({1 << 20}), ones({1 << 20})}), "f32[1048576] x 2 passes"}};
+  const Wrong types[] = {{ones({1 << 20}, {DType::bf16}), "bf16[1048576]"},
+                         {ones({1 << 20}, {DType::i64}), "i64[1048576]"}};
+  const Tensor good = parameter(ones({2})), w = parameter(zeros({1 << 20}));
+  good.grad() = ones({2});
+  const auto refused = [&]<class E>(const Wrong& wrong) {
+    const std::string message = "parameter 1: expected a gradient f32[1048576], got " + wrong.got;
+    SGD plain({good, w}), momentum({good, w}, {.momentum = 0.9});
+    Adam adam({good, w});
+    AdamW adamw({good, w});
+    for (Optimizer* optimizer : std::initializer_list<Optimizer*>{&plain, &momentum, &adam, &adamw}) {
+      w.grad() = wrong.gradient;
+      check_throws<E>(message, [&] { optimizer->step(); });
+      check_throws<E>(message, [&] { optimizer->step(ones({2}, {DType::f64})); });
+    }
+    GradientNorm norm;
+    const Tensors both{good, w};
+    check_throws<E>("grad_norm: " + message, [&] { grad_norm(both); });
+    check_throws<E>("grad_norm: " + message, [&] { clip_grad_norm(both, 1); });
+    check_throws<E>("grad_norm: " + message, [&] { norm.norm_tensor(both); });
+    check_throws<E>("grad_norm: " + message, [&] { norm.clip_tensor(both, 1); });
+    CHECK(values(good) == std::vector<double>{1, 1});  // nothing was changed
+    CHECK(values(good.grad()) == std::vector<double>{1, 1});
+  };
+  for (const Wrong& wrong : shapes) refused.operator()<ShapeError>(wrong);
+  for (const Wrong& wrong : types) refused.operator()<DTypeError>(wrong);
+}
+
+TEST_CASE("a parameter that lost its layout is an error of step()") {
+  const Tensor w = parameter(ones({2, 3}));
+  Adam optimizer({w});
+  w.set_data(ones({3, 2}).t());
+  w.grad() = ones({2, 3});
+  check_throws<AutogradError>("Adam: parameter 0, f32[2,3], is not contiguous any more",
+                              [&] { optimizer.step(); });
+}
+
 // Many parameters of sizes around the sweep's chunks, with gradients.
 Tensors many() {
   Tensors parameters;
