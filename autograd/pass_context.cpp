@@ -82,6 +82,7 @@ Noise PassContext::noise(Purpose purpose, double p) {
     check_rate("rate_scale", rate);
     noise.rates.push_back(rate);
   }
+  drew_noise_ |= noise.active();
   return noise;
 }
 

@@ -69,10 +69,13 @@ class PassContext {
   // The noise of the next call at the current module (Scope) for a rate p of its own. Calls are counted per
   // site and purpose, so that a module used twice in one forward draws twice.
   Noise noise(Purpose purpose, double p);
+  // Whether any of the noise so far was active: without, all passes are the same.
+  bool drew_noise() const { return drew_noise_; }
 
  private:
   PassOptions options_;
   std::map<std::pair<uint64_t, Purpose>, uint32_t> calls_;
+  bool drew_noise_ = false;
   PassContext* outer_;
 };
 

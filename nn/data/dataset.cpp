@@ -32,6 +32,16 @@ Batch Batch::map(const std::function<Tensor(const Tensor&)>& f) const {
   return result;
 }
 
+void Batch::check_size() const {
+  check<ShapeError>(size >= 1, "batch: its size is {}, expected the number of its samples", size);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].defined()) continue;
+    check<ShapeError>(inputs[i].dim() >= 1 && inputs[i].size(0) == size,
+                      "batch: input {} is {}, expected {} samples along its first dimension", i,
+                      describe(inputs[i]), size);
+  }
+}
+
 Batch Batch::to(Device device) const {
   Batch result = map([&](const Tensor& x) { return x.to(device); });
   if (const auto finish = std::exchange(result.finish, {})) finish(result.inputs);

@@ -19,6 +19,9 @@ struct Batch {
   std::function<void(Tensors& inputs)> finish = {};
 
   Batch map(const std::function<Tensor(const Tensor&)>& f) const;  // of every tensor that is there
+  // ShapeError unless size is the first dimension of every input, and so what noise and mixing go by.
+  void check_size() const;
+
   Batch to(Device device) const;  // finished; tensors that are there already are shared
   // Without waiting for the device, and not finished: to() is called after backend(device).await_uploads().
   Batch upload(Device device) const;

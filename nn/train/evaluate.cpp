@@ -23,7 +23,9 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
     result.ce += parts.ce, correct += parts.correct;
   };
   for (const data::Indices& indices : dataset.ordered_batches(batch_size)) {
-    const data::Batch host = dataset.batch(indices, {.for_device = device != kCpu}), batch = host.to(device);
+    const data::Batch host = dataset.batch(indices, {.for_device = device != kCpu});
+    host.check_size();
+    const data::Batch batch = host.to(device);
     units += objective.valid_units(host);
     const LossParts parts =
         objective.loss(objective.forward(batch), batch, {.alpha = 0, .divisor = 1, .deferred = deferred}, 1);

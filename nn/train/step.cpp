@@ -152,6 +152,20 @@ class MicroBatch {
 
 }  // namespace
 
+bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptions& options) {
+  batch.check_size();
+  PassContext context({.seed = options.seed,
+                       .count = options.passes,
+                       .rates = options.rates,
+                       .rate_scale = options.rate_scale,
+                       .batch = batch.size,
+                       .updates_statistics = false,
+                       .compute = options.precision});
+  const NoGradGuard no_grad;
+  objective.forward(batch.to(objective.module().device()));
+  return context.drew_noise();
+}
+
 StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches) {
   StepBatches result;
   for (const data::Batch& batch : micro_batches) {
@@ -169,6 +183,7 @@ std::vector<LossParts> backward(Objective& objective, const StepBatches& batches
   uint64_t sample_offset = options.sample_offset;
   const Device device = objective.module().device();
   for (const data::Batch& micro_batch : batches.micro_batches) {
+    micro_batch.check_size();
     const data::Batch batch = micro_batch.to(device);
     parts.push_back(
         MicroBatch(objective, batch, options, sample_offset, static_cast<double>(batches.units), deferred)

@@ -47,6 +47,11 @@ struct StepResult {
 void check_finite_loss(const StepResult& result, uint64_t step);
 void check_finite_norm(double norm, uint64_t step);
 
+// Whether the objective's forward of this batch draws noise in the model's present mode. Without (all rates
+// 0, eval mode) the passes are equal and KL is 0. One forward without a tape; nothing changes. Errors are the
+// forward's own.
+bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptions& options);
+
 // The micro-batches of one step, and how many of their units count.
 struct StepBatches {
   std::vector<data::Batch> micro_batches;
@@ -58,7 +63,7 @@ StepBatches upload(const Objective& objective, Device device, const std::vector<
 
 // Adds the gradients of the step's loss to .grad of the parameters. The divisor is the number of valid units
 // of all micro-batches, so that 1 x 64 and 4 x 16 are the same step. ConfigError as of check_step_options;
-// ValueError when no unit counts.
+// ShapeError as of Batch::check_size; ValueError when no unit counts.
 StepResult accumulate_gradients(Objective& objective, const StepBatches& batches, const StepOptions& options);
 StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
                                 const StepOptions& options);

@@ -43,6 +43,23 @@ struct Trainer::State : RunState {
 
 namespace {
 
+// The samples of each micro-batch of a step.
+std::vector<std::span<const int64_t>> micro_batches(const data::Indices& indices, int64_t count) {
+  const int64_t each = (std::ssize(indices) + count - 1) / count;
+  std::vector<std::span<const int64_t>> parts;
+  for (int64_t begin = 0; begin < std::ssize(indices); begin += each)
+    parts.push_back(std::span(indices).subspan(begin, std::min(each, std::ssize(indices) - begin)));
+  return parts;
+}
+
+// Reads no more of the data than it takes to find a unit that counts.
+void check_units(const char* which, const Objective& objective, const data::Dataset& dataset,
+                 const std::vector<data::Indices>& batches) {
+  for (const data::Indices& indices : batches)
+    if (objective.valid_units(dataset.batch(indices, {})) > 0) return;
+  raise<ValueError>("fit: no unit of the {} data set counts towards the loss", which);
+}
+
 void at_least(const char* name, int64_t value, int64_t low) {
   check<ConfigError>(value >= low, "{}: expected at least {}, got {}", name, low, value);
 }
@@ -145,8 +162,7 @@ void Trainer::restore() {
 }
 
 FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
-  check<ConfigError>(train.size() > 0, "fit: the training data set is empty");
-  check<ConfigError>(valid.size() > 0, "fit: the validation data set is empty");
+  check_data(train, valid);
   if (!options_.run_dir.empty()) make_run_folder(options_.run_dir);
   struct RestoreRate {  // the schedule's last rate is not the optimizer's
     ~RestoreRate() { optimizer.set_lr(lr); }
@@ -165,9 +181,42 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   return state_->result;
 }
 
+std::vector<data::Indices> Trainer::batches_of_epoch(const data::Dataset& train) const {
+  auto batches = train.shuffled_batches(options_.seed, state_->epoch, options_.batch_size);
+  if (options_.drop_last)
+    std::erase_if(batches, [&](const data::Indices& b) { return std::ssize(b) < options_.batch_size; });
+  check<ConfigError>(!batches.empty(), "drop_last: no batch has {} samples", options_.batch_size);
+  return batches;
+}
+
+// What would end a run after hours, where it can be told before.
+void Trainer::check_data(const data::Dataset& train, const data::Dataset& valid) {
+  check<ConfigError>(train.size() > 0, "fit: the training data set is empty");
+  check<ConfigError>(valid.size() > 0, "fit: the validation data set is empty");
+  const auto batches = batches_of_epoch(train);
+  check_units("training", objective_, train, batches);
+  check_units("validation", objective_, valid, valid.ordered_batches(options_.eval_batch_size));
+  for (const data::Indices& indices : batches) {
+    const auto one = micro_batches(indices, options_.accumulate).back();
+    if (one.size() > 1) continue;
+    objective_.module().train();
+    try {
+      draws_noise(objective_, train.batch(one, {.training = true}), step_options());
+    } catch (const ValueError& error) {
+      raise<ValueError>(
+          "batch_size {}, {} micro-batches: an epoch of {} samples has a batch of one: {}; "
+          "drop_last leaves it out",
+          options_.batch_size, options_.accumulate, train.size(), error.what());
+    }
+    return;
+  }
+}
+
 Metrics Trainer::train_epoch(const data::Dataset& train) {
-  const auto batches = train.shuffled_batches(options_.seed, state_->epoch, options_.batch_size);
-  Progress progress(epoch_label(options_, state_->epoch), train.size(), options_.unit, options_.progress);
+  const auto batches = batches_of_epoch(train);
+  int64_t samples = 0;
+  for (const data::Indices& indices : batches) samples += std::ssize(indices);
+  Progress progress(epoch_label(options_, state_->epoch), samples, options_.unit, options_.progress);
   const Device device = objective_.module().device();
   Metrics epoch{.epoch = state_->epoch};
   double units = 0;
@@ -194,13 +243,13 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     state_->trained += std::ssize(batches[i]);
     if (on_step) on_step(now);
     units += result.units;
-    add_step(epoch, now, result.units / units);
-    const int64_t left = (options_.epochs - state_->epoch) * train.size() - done;
+    if (result.units > 0) add_step(epoch, now, result.units / units);
+    const int64_t left = (options_.epochs - state_->epoch) * samples - done;
     progress.update(done, progress_text(epoch), state_->seconds_left(left));
   }
   epoch.step = state_->step;
   epoch.seconds = progress.seconds();
-  epoch.samples_per_second = train.size() / epoch.seconds;
+  epoch.samples_per_second = samples / epoch.seconds;
   return epoch;
 }
 
@@ -240,7 +289,9 @@ bool Trainer::keep(const Metrics& trained, const Metrics& validated) {
 }
 
 bool Trainer::better(const Metrics& a, const Metrics& b) const {
-  if (!options_.metric.name.empty() && a.metric != b.metric)
+  if (!options_.metric.name.empty() && std::isnan(a.metric) != std::isnan(b.metric))
+    return std::isnan(b.metric);
+  if (!options_.metric.name.empty() && a.metric != b.metric && !std::isnan(a.metric))
     return (a.metric > b.metric) == options_.metric.higher_is_better;
   return objective_.counts_correct() && a.accuracy != b.accuracy ? a.accuracy > b.accuracy : a.loss < b.loss;
 }
@@ -277,16 +328,13 @@ void Trainer::try_average(const data::Dataset& valid) {
 // The micro-batches of a step of these samples, on their way to the device.
 StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indices, int64_t step) const {
   const Device device = objective_.module().device();
-  const int64_t micro = (std::ssize(indices) + options_.accumulate - 1) / options_.accumulate;
   std::vector<data::Batch> parts;
-  for (size_t begin = 0; begin < indices.size(); begin += micro) {
-    const size_t count = std::min<size_t>(micro, indices.size() - begin);
-    parts.push_back(
-        train.batch(std::span(indices).subspan(begin, count), {.training = true,
-                                                               .seed = options_.seed,
-                                                               .step = static_cast<uint64_t>(step),
-                                                               .sample_offset = begin,
-                                                               .for_device = device != kCpu}));
+  for (const std::span<const int64_t> part : micro_batches(indices, options_.accumulate)) {
+    parts.push_back(train.batch(part, {.training = true,
+                                       .seed = options_.seed,
+                                       .step = static_cast<uint64_t>(step),
+                                       .sample_offset = static_cast<uint64_t>(part.data() - indices.data()),
+                                       .for_device = device != kCpu}));
   }
   return upload(objective_, device, parts);
 }
@@ -303,6 +351,7 @@ Update Trainer::begin(const StepBatches& batches) {
   objective_.module().discard_statistics();  // of a step that failed
   const double lr = base_lr_ * options_.schedule(state_->step + 1);
   const StepOptions options = step_options();
+  if (batches.units == 0) return {.parts = {}, .options = options};  // nothing to learn from
   if (recorded_) {
     if (std::optional<Update> update = recorded_->begin(batches, options, lr)) return *update;
   }
@@ -312,6 +361,7 @@ Update Trainer::begin(const StepBatches& batches) {
 }
 
 StepResult Trainer::finish(const Update& update) {
+  if (update.units == 0) return ++state_->step, StepResult{};
   const StepResult result = finish_update(objective_, optimizer_, update);
   if (!defers_ && !update.deferred)
     defers_ = std::all_of(update.parts.begin(), update.parts.end(), can_be_deferred);

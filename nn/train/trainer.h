@@ -32,7 +32,8 @@ AlphaSchedule parse_alpha_schedule(std::string_view name);  // ConfigError for a
 std::string_view name_of(AlphaSchedule schedule);
 
 // What validation is judged by in place of accuracy or loss. `measure` is called after each epoch, in the
-// model's eval mode and without a tape, with the result of evaluate().
+// model's eval mode and without a tape, with the result of evaluate(). A measure that is NaN, for instance of
+// predictions that are all the same, is worse than every number; what it throws ends the run.
 struct ValidationMetric {
   std::string name = {};  // "BLEU"
   std::function<double(const Metrics&)> measure;
@@ -55,6 +56,7 @@ struct TrainerOptions {
   int64_t epochs = 10;
   int64_t batch_size = 64;  // samples of an optimizer step
   int64_t accumulate = 1;   // micro-batches it is cut into
+  bool drop_last = false;   // leaves out an epoch's batch of fewer samples than batch_size
   Schedule schedule = {};   // multiplies the optimizer's learning rate
   double clip_norm = 0;     // of the whole gradient; 0: no clipping
   uint64_t seed = 0;
@@ -94,9 +96,12 @@ class Trainer {
   ~Trainer();
 
   // Trains for options.epochs and evaluates after each; at the end the model has the weights that were best
-  // by options.metric. ConfigError for empty data; IoError when a file cannot be written. ValueError when a
-  // loss or a gradient's norm is not finite: the weights are then those of the step before, the files on disk
-  // those of the epoch before.
+  // by options.metric. A step none of whose units counts changes nothing but the number of steps.
+  // Before the first epoch: ConfigError for empty data, and where drop_last leaves nothing; ValueError where
+  // no unit of either data set counts, and where the model cannot take a batch of one sample that an epoch
+  // has, as batch norm of single pixels.
+  // IoError when a file cannot be written. ValueError when a loss or a gradient's norm is not finite: the
+  // weights are then those of the step before, the files on disk those of the epoch before.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
 
   // Goes on where the run in options.run_dir stopped, bit for bit as if it had not. IoError when it cannot.
@@ -117,6 +122,8 @@ class Trainer {
   struct State;
 
   FitResult run(const data::Dataset& train, const data::Dataset& valid);
+  std::vector<data::Indices> batches_of_epoch(const data::Dataset& train) const;
+  void check_data(const data::Dataset& train, const data::Dataset& valid);
   Metrics train_epoch(const data::Dataset& train);
   Metrics validate(const data::Dataset& valid) const;
   bool keep(const Metrics& trained, const Metrics& validated);

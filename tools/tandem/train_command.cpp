@@ -57,6 +57,15 @@ class Training {
 
   int64_t parameters() const { return model_.module->num_parameters(); }
   const std::string& metric() const { return metric_.name; }
+  bool passes_are_equal() const {
+    if (passes_ == 1) return false;
+    const nn::TrainerOptions o = options();
+    const data::Dataset& train = recipe_.train();
+    data::Indices two = train.shuffled_batches(o.seed, 0, o.batch_size).front();
+    two.resize(std::min<size_t>(two.size(), 2));
+    return !nn::draws_noise(*model_.objective, train.batch(two, {.training = true}),
+                            {.passes = passes_, .rates = o.rates, .rate_scale = o.rate_scale});
+  }
   bool goes_on() const { return recipe_.settings.resume && fs::exists(run_ + "/" + nn::kLastFile); }
   void check_checkpoint() {
     if (goes_on()) trainer_.restore();
@@ -146,6 +155,12 @@ void train(Recipe& recipe, Command& command) {
     Training first(recipe, s.run, s.trainer.passes, device);
     first.check_checkpoint();
     metric = first.metric();
+    if (first.passes_are_equal())
+      fmt::print(
+          stderr,
+          "warning: no noise is active in this model, so its {} passes are equal and the KL term is 0; "
+          "--dropout above 0 tells them apart, --passes 1 is quicker\n",
+          s.trainer.passes);
     claim_run_folder(s);
     data::write_file(s.run + "/" + kSettingsFile,
                      command.to_toml({"config", "resume", "overwrite", "profile", "quiet"}));

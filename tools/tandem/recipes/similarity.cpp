@@ -60,6 +60,7 @@ class SimilarityRecipe final : public TextEncoderRecipe {
                        "--method simcse: expected a --dropout above 0, the two views are the same without");
     config_.bi_encoder = encoder_ == "bi";
     measure_scores(folder, train.scores);
+    check_scores(folder, "valid.tsv", valid.scores), check_scores(folder, "test.tsv", test.scores);
     scored_valid_ = pairs(valid), test_ = pairs(test);
     valid_scores_ = valid.scores, test_scores_ = test.scores;
     if (method_.name == "simcse") {
@@ -91,14 +92,14 @@ class SimilarityRecipe final : public TextEncoderRecipe {
 
   nn::ValidationMetric metric(TaskModel& model) const override {
     return {"Spearman", [this, &model](const nn::Metrics&) {
-              return metrics::spearman(predict(model, *scored_valid_), valid_scores_);
+              return correlation(metrics::spearman, predict(model, *scored_valid_), valid_scores_);
             }};
   }
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
     const std::vector<double> predicted = predict(model, *test_);
-    return {{"test Spearman", fmt::format("{:.4f}", metrics::spearman(predicted, test_scores_))},
-            {"Pearson", fmt::format("{:.4f}", metrics::pearson(predicted, test_scores_))}};
+    return {{"test Spearman", fmt::format("{:.4f}", correlation(metrics::spearman, predicted, test_scores_))},
+            {"Pearson", fmt::format("{:.4f}", correlation(metrics::pearson, predicted, test_scores_))}};
   }
 
  private:
@@ -110,14 +111,29 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     to.scores.push_back(from.scores[i]);
   }
 
+  // The least and the most. With scores that are all the same there is no correlation.
+  static std::pair<double, double> check_scores(const std::string& folder, const char* file,
+                                                const std::vector<double>& scores) {
+    const auto [least, most] = std::minmax_element(scores.begin(), scores.end());
+    check<ValueError>(*least < *most, "{}/{}: all scores are {}, expected different ones", folder, file,
+                      *least);
+    return {*least, *most};
+  }
+  // 0 for a model that says the same of every pair: that is no reason to end a training.
+  static double correlation(double (*of)(const metrics::Numbers&, const metrics::Numbers&),
+                            const std::vector<double>& predicted, const std::vector<double>& scores) {
+    const bool constant =
+        std::adjacent_find(predicted.begin(), predicted.end(), std::not_equal_to<>()) == predicted.end();
+    return constant ? 0 : of(predicted, scores);
+  }
+
   // score = mean + scale * output. A cosine covers the scores' whole range (SimCSE knows of none); what reads
   // both texts at once learns numbers of mean 0 and deviation 1.
   void measure_scores(const std::string& folder, const std::vector<double>& scores) {
-    const auto [least, most] = std::minmax_element(scores.begin(), scores.end());
-    check<ValueError>(*least < *most, "{}: all scores are {}, expected different ones", folder, *least);
+    const auto [least, most] = check_scores(folder, "train.tsv", scores);
     if (method_.name != "rdrop") return;
     if (encoder_ == "bi") {
-      mean_ = (*least + *most) / 2, scale_ = (*most - *least) / 2;
+      mean_ = (least + most) / 2, scale_ = (most - least) / 2;
       return;
     }
     const auto n = static_cast<double>(scores.size());

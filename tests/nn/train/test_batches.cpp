@@ -1,0 +1,196 @@
+// Batches that a training meets now and then: of one sample, without a unit that counts, of no stated size,
+// and passes that are all the same.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "nn/optim/sgd.h"
+#include "tests/nn/train/toy.h"
+#include "tests/testing.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+// Blobs with labels of one's own.
+class Labelled final : public data::Dataset {
+ public:
+  explicit Labelled(std::vector<int64_t> labels)
+      : labels_(std::move(labels)), blobs_(static_cast<int64_t>(labels_.size())) {}
+  int64_t size() const override { return blobs_.size(); }
+  data::Batch batch(std::span<const int64_t> indices, const data::BatchContext& context) const override {
+    data::Batch batch = blobs_.batch(indices, context);
+    std::vector<int64_t> labels;
+    for (const int64_t i : indices) labels.push_back(labels_[i]);
+    batch.target = from_values(labels, {batch.size});
+    return batch;
+  }
+
+ private:
+  std::vector<int64_t> labels_;
+  Blobs blobs_;
+};
+
+// Counts what it is shown.
+struct WithNorm : nn::Module {
+  nn::Linear in{*this, "in", 6, 4}, out{*this, "out", 4, 4};
+  nn::BatchNorm2d norm{*this, "norm", 4};
+  std::vector<int64_t> sizes;
+  Tensor forward(const Tensor& x) {
+    sizes.push_back(x.size(0));
+    return out(norm(in(x).reshape({-1, 4, 1, 1})).flatten(1));
+  }
+};
+
+template <class Model> struct Run {
+  explicit Run(nn::TrainerOptions options)
+      : optimizer(model.parameters(), nn::SGDOptions{.lr = 0.1, .momentum = 0.9}),
+        trainer(model, optimizer, std::move(options)) {}
+  Model model;
+  nn::SGD optimizer;
+  nn::Trainer trainer;
+};
+
+}  // namespace
+
+TEST_CASE("a step none of whose units counts changes nothing but the number of steps") {
+  const Labelled train({0, 1, -100, 2}), valid({0, 1});
+  for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::sequential, nn::Plan::replay}) {
+    Run<Mlp> run({.plan = plan, .epochs = 2, .batch_size = 1, .progress = false});
+    auto before = flat_parameters(run.model);
+    int64_t skipped = 0, steps = 0;
+    run.trainer.on_step = [&](const nn::Metrics& now) {
+      const auto weights = flat_parameters(run.model);
+      skipped += weights == before;
+      CHECK(now.step == ++steps);
+      CHECK(std::isfinite(now.loss));
+      before = weights;
+    };
+    const nn::FitResult fit = run.trainer.fit(train, valid);
+    CHECK(skipped == 2);
+    for (const nn::Metrics& epoch : fit.train) {
+      CHECK(epoch.ce > 0.5);  // the mean over what counts
+      CHECK(std::isfinite(epoch.loss));
+      CHECK(epoch.accuracy >= 0);
+    }
+    CHECK(fit.train.back().step == 8);
+  }
+  Run<Mlp> run({.batch_size = 2, .progress = false});
+  const nn::StepResult step = run.trainer.step({whole(Labelled({-100, -100}), 0, 2)});
+  CHECK(step.units == 0);
+  CHECK(step.loss == 0);
+}
+
+TEST_CASE("data of which no unit counts is an error before the first step") {
+  const Labelled some({0, -100}), none({-100, -100});
+  Run<Mlp> run({.epochs = 1, .progress = false});
+  int steps = 0;
+  run.trainer.on_step = [&](const nn::Metrics&) { ++steps; };
+  check_throws<ValueError>("fit: no unit of the training data set counts",
+                           [&] { run.trainer.fit(none, some); });
+  check_throws<ValueError>("fit: no unit of the validation data set counts",
+                           [&] { run.trainer.fit(some, none); });
+  CHECK(steps == 0);
+}
+
+TEST_CASE("a batch of one sample, which batch norm cannot take, is an error before the first step") {
+  const Blobs train(5), valid(4);
+  for (const nn::TrainerOptions& options :
+       {nn::TrainerOptions{.epochs = 1, .batch_size = 4, .progress = false},  // 4 and 1
+        nn::TrainerOptions{
+            .epochs = 1, .batch_size = 5, .accumulate = 2, .drop_last = true, .progress = false}}) {  // 3 + 2
+    Run<WithNorm> run(options);
+    int steps = 0;
+    run.trainer.on_step = [&](const nn::Metrics&) { ++steps; };
+    if (options.accumulate == 2) {
+      run.trainer.fit(train, valid);
+      continue;
+    }
+    const std::string message = message_of<ValueError>([&] { run.trainer.fit(train, valid); });
+    CHECK_MESSAGE(contains(message, "an epoch of 5 samples has a batch of one: batch_norm"), message);
+    CHECK_MESSAGE(contains(message, "drop_last leaves it out"), message);
+    CHECK(steps == 0);
+    CHECK(values(run.model.norm.running_mean) == std::vector<double>(4, 0));
+  }
+}
+
+TEST_CASE("drop_last leaves out the batch that is not full, as if its samples were not there") {
+  const Blobs train(9), valid(4);
+  Run<WithNorm> run({.passes = 1, .epochs = 3, .batch_size = 4, .drop_last = true, .progress = false});
+  const nn::FitResult fit = run.trainer.fit(train, valid);
+  CHECK(fit.train.back().step == 6);
+  CHECK(std::count(run.model.sizes.begin(), run.model.sizes.end(), 4) == 6 + 3);  // with validation
+  CHECK(std::count(run.model.sizes.begin(), run.model.sizes.end(), 1) == 0);
+  Run<WithNorm> none({.batch_size = 10, .drop_last = true, .progress = false});
+  check_throws<ConfigError>("drop_last: no batch has 10 samples", [&] { none.trainer.fit(train, valid); });
+}
+
+TEST_CASE("a model that can take one sample is trained with the last batch of one") {
+  Run<Mlp> run({.epochs = 1, .batch_size = 4, .progress = false});
+  CHECK(run.trainer.fit(Blobs(5), Blobs(4)).train.back().step == 2);
+}
+
+TEST_CASE("a batch whose size was forgotten, or is not that of its inputs, is an error") {
+  Mlp model;
+  nn::Classification<Mlp> objective(model);
+  for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::sequential, nn::Plan::replay}) {
+    data::Batch batch = whole(Blobs(4), 0, 4);
+    batch.size = 0;
+    const auto run = [&] {
+      nn::accumulate_gradients(objective, {whole(Blobs(4), 0, 4), batch}, {.plan = plan});
+    };
+    check_throws<ShapeError>("batch: its size is 0, expected the number of its samples", run);
+    batch.size = 2;
+    check_throws<ShapeError>("batch: input 0 is f32[4,6], expected 2 samples along its first dimension", run);
+    CHECK_THROWS_AS(nn::draws_noise(objective, batch, {}), ShapeError);
+  }
+  struct Forgetful final : data::Dataset {
+    int64_t size() const override { return 4; }
+    data::Batch batch(std::span<const int64_t>, const data::BatchContext&) const override {
+      data::Batch batch = whole(Blobs(4), 0, 4);
+      batch.size = 0;
+      return batch;
+    }
+  };
+  check_throws<ShapeError>("batch: its size is 0", [&] { nn::evaluate(objective, Forgetful()); });
+  Run<Mlp> run({.progress = false});
+  check_throws<ShapeError>("batch: its size is 0", [&] { run.trainer.fit(Forgetful(), Blobs(4)); });
+}
+
+TEST_CASE("whether noise is active can be asked, and the passes are equal where it is not") {
+  struct Rate : nn::Module {
+    explicit Rate(double p) : drop(*this, "drop", p) {}
+    nn::Linear out{*this, "out", 6, 4};
+    nn::Dropout drop;
+    Tensor forward(const Tensor& x) { return out(drop(x)); }
+  };
+  const data::Batch batch = whole(Blobs(4), 0, 4);
+  const auto noisy = [&](Rate& model, const nn::StepOptions& options) {
+    nn::Classification<Rate> objective(model);
+    const bool told = nn::draws_noise(objective, batch, options);
+    CHECK((nn::accumulate_gradients(objective, {batch}, options).kl > 0) == told);
+    return told;
+  };
+  Rate model(0.3), none(0);
+  CHECK(noisy(model, {}));
+  CHECK(noisy(model, {.rates = {0, 0.5}}));
+  CHECK(!noisy(model, {.rates = {0, 0}}));
+  CHECK(!noisy(model, {.rate_scale = 0}));
+  CHECK(!noisy(none, {}));
+  CHECK(!noisy(none, {.rates = {0.5, 0.5}}));  // they replace rates above 0
+  model.eval();
+  CHECK(!noisy(model, {}));
+}
+
+TEST_CASE("a measure that is NaN is worse than every number, whichever way is better") {
+  for (const bool higher : {true, false}) {
+    int epoch = 0;
+    const double measures[] = {NAN, NAN, 0.5, NAN, higher ? 0.25 : 0.75, NAN};
+    nn::TrainerOptions options{.epochs = 6, .batch_size = 8, .progress = false};
+    options.metric = {"score", [&](const nn::Metrics&) { return measures[epoch++]; }, higher};
+    Run<Mlp> run(options);
+    CHECK(run.trainer.fit(Blobs(8), Blobs(4)).best_epoch == 2);
+  }
+}
