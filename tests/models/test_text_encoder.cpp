@@ -86,7 +86,7 @@ Step regress(TextEncoderConfig config) {
 void check_all_plans(const Step& step, const std::vector<data::Batch>& batches) {
   for (const auto& [dtype, tolerance] : {std::pair{DType::f64, 1e-10}, std::pair{DType::f32, 2e-5}}) {
     for (const uint64_t number : {0, 1, 2}) {
-      check_plans([&](const auto& options) { return step(dtype, batches, options); },
+      check_plans([&, dtype = dtype](const auto& options) { return step(dtype, batches, options); },
                   {.passes = 3, .alpha = 2, .label_smoothing = 0.1, .seed = 3, .step = number}, tolerance);
     }
   }

@@ -91,7 +91,7 @@ TEST_CASE("an encoder-decoder with padding: all plans give the same gradients") 
   for (const TransformerConfig& config : kVariants) {
     for (const auto& [dtype, tolerance] : {std::pair{DType::f64, 1e-10}, std::pair{DType::f32, 2e-5}}) {
       const std::vector<data::Batch> batches = {sentences(5, 5, 6, 7), sentences(3, 6, 8, 7, 5)};
-      check_plans([&](const auto& options) { return run(config, dtype, batches, options); },
+      check_plans([&, dtype = dtype](const auto& options) { return run(config, dtype, batches, options); },
                   {.passes = 3, .alpha = 2, .label_smoothing = 0.1, .seed = 3, .step = 5}, tolerance, 1e-3);
     }
   }
