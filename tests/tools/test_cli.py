@@ -285,6 +285,18 @@ def test_methods():
     train_fails("--method", "mixup", "--passes", "3", says="--method mixup: expected --passes 1, got 3")
 
 
+def test_equal_passes():
+    says = "warning: no noise is active in this model, so its 2 passes are equal"
+    none = ["--dropout", "0", "--attention-dropout", "0", "--head-dropout", "0"]
+    for args in none, ["--rates", "0,0"], ["--rate-scale", "0"], [*none, "--compare"]:
+        done = train("--passes", "2", *args, "--overwrite", run_dir="equal")
+        expect(done.stderr.count(says) == 1, f"{args}: {done.stderr}")
+    expect(float(metrics("equal/rdrop")[0]["kl"]) == 0, "passes differ")
+    for args in ["--passes", "2"], ["--passes", "1", *none], ["--passes", "2", "--dropout", "0", "--head-dropout", "0.1"]:
+        done = train(*args, "--overwrite", run_dir="equal")
+        expect("warning" not in done.stderr, f"{args}: {done.stderr}")
+
+
 def test_patience():
     done = train("--lr", "0", "--epochs", "20", "--patience", "2", run_dir="patience")
     expect(len(metrics("patience")) == 2 * 3, f"expected 3 epochs\n{done.stdout}")

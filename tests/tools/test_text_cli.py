@@ -6,6 +6,7 @@
 import csv
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -303,6 +304,10 @@ def test_models_at_work():
     for wrong in b"a c\n", b"a\tb\tc\n":
         fails("classify", "cl2", text=wrong, says=["standard input:1", "two texts"])
     train("similarity", "scores", "si")
+    # A norm over one number is constant, and so is what this model says: no reason to end a training.
+    one = run("train", "similarity", "--data", "scores", *[{"16": "1", "2": "1"}.get(x, x) for x in SMALL], *VOCAB, "--epochs",
+              "2", "--run", "same").out
+    expect(re.search(r"0\.0000 +0\.0000", one), one)
     expect(len(run("similarity", "si", text=b"a b\tc d\na\tb\n").out.splitlines()) == 2, "similarity")
     fails("similarity", "si", text=b"no tab\n", says="standard input:1")
 
@@ -348,6 +353,9 @@ def test_bad_data():
     bad("similarity", "scores", "train.tsv", "x\ta\tb\n", ["bad/train.tsv:1", "'x'"])
     bad("similarity", "scores", "train.tsv", "nan\ta\tb\n", "bad/train.tsv:1")
     bad("similarity", "scores", "train.tsv", "1\ta b c d e f g h\tb\n1\tc\td\n", "all scores are 1", args=["--vocab-size", "20"])
+    for split in "valid", "test":  # before the first epoch, not after the last
+        bad("similarity", "scores", f"{split}.tsv", "1\ta\tb\n1\tc\td\n", f"bad/{split}.tsv: all scores are 1")
+        bad("similarity", "scores", f"{split}.tsv", "1\ta\tb\n", f"bad/{split}.tsv: all scores are 1")
     bad("lm", "prose", "train.txt", b"\x80", "bad/train.txt:1")
     bad("lm", "prose", "valid.txt", "", "bad/valid.txt")
     train_fails("translate", "nonsense", status=USAGE, says=["--data", "synopses", "'nonsense'"])
