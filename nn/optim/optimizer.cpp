@@ -93,6 +93,8 @@ void Optimizer::check_slot(size_t i) const {
 
 void Optimizer::step(const Tensor& norm) {
   const NoGradGuard no_grad;
+  check<ShapeError>(!norm.defined() || norm.numel() > 0, "{}: expected a norm of the gradients, got {}",
+                    name_, describe(norm));
   for (size_t i = 0; i < slots_.size(); ++i)
     if (slots_[i].parameter.grad().defined()) check_slot(i);
   const bool recording = recorded_scalars() != nullptr;
@@ -151,6 +153,8 @@ void Optimizer::step_on_device(const std::vector<Active>& active, TensorTable& t
     rows.push_back(row);
   }
   const Tensor& on = active[0].slot->parameter;
+  check<DeviceError>(!norm.defined() || norm.device() == on.device(), "{}: a norm on {} of gradients on {}",
+                     name_, name_of(norm.device()), name_of(on.device()));
   update_on_device({table.rows(std::move(rows), on.device()), on, lr_, steps,
                     norm.defined() ? norm.device_data<double>() : nullptr});
   for (const Active& one : active) {

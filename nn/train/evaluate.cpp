@@ -43,4 +43,11 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
   return result;
 }
 
+void check_counts(const Objective& objective, const data::Dataset& dataset, std::string_view which,
+                  int64_t batch_size) {
+  for (const data::Indices& indices : dataset.ordered_batches(batch_size))
+    if (objective.valid_units(dataset.batch(indices, {})) > 0) return;
+  raise<ValueError>("no unit of the {} data set counts towards the loss", which);
+}
+
 }  // namespace tandem::nn

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <limits>
+#include <string_view>
 
 #include "autograd/grad_mode.h"
 #include "nn/train/objective.h"
@@ -22,6 +23,11 @@ struct Metrics {
 // mean squared error), kl is 0. The model's mode is the old one afterwards. ConfigError for an empty data set
 // or a batch_size below 1; ValueError when no unit of the data set counts.
 Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256);
+
+// ValueError naming `which` unless some unit of the data set counts. Reads no more of it than it takes to
+// find one: what evaluate() would refuse at the end of a training, told before.
+void check_counts(const Objective& objective, const data::Dataset& dataset, std::string_view which,
+                  int64_t batch_size = 256);
 
 // Eval mode without a tape for a scope; the old mode comes back at its end, also by an exception.
 class EvalMode {

@@ -52,14 +52,6 @@ std::vector<std::span<const int64_t>> micro_batches(const data::Indices& indices
   return parts;
 }
 
-// Reads no more of the data than it takes to find a unit that counts.
-void check_units(const char* which, const Objective& objective, const data::Dataset& dataset,
-                 const std::vector<data::Indices>& batches) {
-  for (const data::Indices& indices : batches)
-    if (objective.valid_units(dataset.batch(indices, {})) > 0) return;
-  raise<ValueError>("fit: no unit of the {} data set counts towards the loss", which);
-}
-
 void at_least(const char* name, int64_t value, int64_t low) {
   check<ConfigError>(value >= low, "{}: expected at least {}, got {}", name, low, value);
 }
@@ -183,8 +175,9 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
 
 std::vector<data::Indices> Trainer::batches_of_epoch(const data::Dataset& train) const {
   auto batches = train.shuffled_batches(options_.seed, state_->epoch, options_.batch_size);
-  if (options_.drop_last)
-    std::erase_if(batches, [&](const data::Indices& b) { return std::ssize(b) < options_.batch_size; });
+  check<ConfigError>(!batches.empty(), "fit: the training data set has no batches");
+  if (!options_.drop_last) return batches;
+  std::erase_if(batches, [&](const data::Indices& b) { return std::ssize(b) < options_.batch_size; });
   check<ConfigError>(!batches.empty(), "drop_last: no batch has {} samples", options_.batch_size);
   return batches;
 }
@@ -194,8 +187,8 @@ void Trainer::check_data(const data::Dataset& train, const data::Dataset& valid)
   check<ConfigError>(train.size() > 0, "fit: the training data set is empty");
   check<ConfigError>(valid.size() > 0, "fit: the validation data set is empty");
   const auto batches = batches_of_epoch(train);
-  check_units("training", objective_, train, batches);
-  check_units("validation", objective_, valid, valid.ordered_batches(options_.eval_batch_size));
+  check_counts(objective_, train, "training", options_.batch_size);
+  check_counts(objective_, valid, "validation", options_.eval_batch_size);
   for (const data::Indices& indices : batches) {
     const auto one = micro_batches(indices, options_.accumulate).back();
     if (one.size() > 1) continue;

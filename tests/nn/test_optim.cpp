@@ -129,6 +129,13 @@ TEST_CASE("a gradient that does not fit its parameter is an error of every optim
   for (const Wrong& wrong : types) refused.operator()<DTypeError>(wrong);
 }
 
+TEST_CASE("a norm that holds nothing is an error of step()") {
+  const Tensor w = parameter(ones({2}));
+  w.grad() = ones({2});
+  check_throws<ShapeError>("AdamW: expected a norm of the gradients, got f64[0]",
+                           [&] { AdamW({w}).step(zeros({0}, {DType::f64})); });
+}
+
 TEST_CASE("a parameter that lost its layout is an error of step()") {
   const Tensor w = parameter(ones({2, 3}));
   Adam optimizer({w});

@@ -88,10 +88,8 @@ TEST_CASE("data of which no unit counts is an error before the first step") {
   Run<Mlp> run({.epochs = 1, .progress = false});
   int steps = 0;
   run.trainer.on_step = [&](const nn::Metrics&) { ++steps; };
-  check_throws<ValueError>("fit: no unit of the training data set counts",
-                           [&] { run.trainer.fit(none, some); });
-  check_throws<ValueError>("fit: no unit of the validation data set counts",
-                           [&] { run.trainer.fit(some, none); });
+  check_throws<ValueError>("no unit of the training data set counts", [&] { run.trainer.fit(none, some); });
+  check_throws<ValueError>("no unit of the validation data set counts", [&] { run.trainer.fit(some, none); });
   CHECK(steps == 0);
 }
 
