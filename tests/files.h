@@ -21,12 +21,17 @@ struct Scratch : data::TemporaryFolder {
 
 inline std::string bytes_of(const std::string& file) { return data::read_file("test", file, 1 << 30); }
 
+// As data::write_file, without waiting for a disk.
+inline void put(const std::string& file, const std::string& bytes) {
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
 // Every prefix of the file must be an IoError that names it; with any byte changed it is read or is an
 // IoError. Returns how many changed bytes were noticed.
 template <class F> int damage(const std::string& file, F read) {
   const std::string whole = bytes_of(file);
   for (size_t size = 0; size < whole.size(); size++) {
-    data::write_file(file, whole.substr(0, size));
+    put(file, whole.substr(0, size));
     const std::string message = message_of<IoError>(read);
     CHECK_MESSAGE(contains(message, file), "cut to ", size, " of ", whole.size(), " bytes: ", message);
   }
@@ -35,11 +40,11 @@ template <class F> int damage(const std::string& file, F read) {
     for (const int flip : {0x01, 0x80, 0xff}) {
       std::string bytes = whole;
       bytes[at] = static_cast<char>(bytes[at] ^ flip);
-      data::write_file(file, bytes);
+      put(file, bytes);
       noticed += message_of<IoError>(read) != kNothingThrown;
     }
   }
-  data::write_file(file, whole);
+  put(file, whole);
   return noticed;
 }
 

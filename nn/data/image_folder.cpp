@@ -26,8 +26,16 @@ std::vector<fs::path> sorted_entries(const fs::path& dir) {
   return entries;
 }
 
+// Pictures of other formats, by the ends of their names.
+const std::set<std::string> kOtherImages{
+    ".apng", ".arw", ".avif", ".bmp",  ".cr2",  ".cr3",  ".cur",  ".dcm",  ".dds", ".dib",  ".dng",
+    ".emf",  ".eps", ".exr",  ".fits", ".gif",  ".hdr",  ".heic", ".heif", ".hif", ".icns", ".ico",
+    ".j2c",  ".j2k", ".jfif", ".jif",  ".jp2",  ".jpc",  ".jpe",  ".jpeg", ".jpf", ".jpg",  ".jpx",
+    ".jxl",  ".jxr", ".mng",  ".nef",  ".orf",  ".pam",  ".pbm",  ".pcx",  ".pfm", ".pgm",  ".pict",
+    ".pnm",  ".ppm", ".psd",  ".qoi",  ".raf",  ".ras",  ".raw",  ".rgb",  ".rw2", ".sgi",  ".svg",
+    ".svgz", ".tga", ".tif",  ".tiff", ".wbmp", ".webp", ".wmf",  ".xbm",  ".xcf", ".xpm"};
+
 bool is_png(const fs::path& file) {
-  static const std::set<std::string> kOtherImages{".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"};
   std::string extension = file.extension().string();
   for (char& letter : extension) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
   // Leaving such a file out in silence would train on less than the folder holds.
@@ -42,6 +50,7 @@ struct Listing {
   std::vector<int64_t> labels;
   PngInfo first;
   bool is_gray = true;
+  int64_t skipped = 0;
 };
 
 void add_class(Listing& listing, const fs::path& dir) {
@@ -51,7 +60,10 @@ void add_class(Listing& listing, const fs::path& dir) {
   for (const fs::path& entry : sorted_entries(dir)) {
     check<IoError>(!fs::is_directory(entry),
                    "read_image_folder: {}: a folder inside a class, expected PNG files", entry.string());
-    if (!is_png(entry)) continue;
+    if (!is_png(entry)) {
+      ++listing.skipped;
+      continue;
+    }
     const PngInfo info = read_png_info(entry.string());
     if (listing.files.empty()) listing.first = info;
     listing.files.push_back(entry.string());
@@ -68,7 +80,14 @@ void add_class(Listing& listing, const fs::path& dir) {
 Listing list_images(const std::string& dir) {
   Listing listing;
   for (const fs::path& entry : sorted_entries(dir)) {
-    if (fs::is_directory(entry)) add_class(listing, entry);
+    if (fs::is_directory(entry)) {
+      add_class(listing, entry);
+    } else {
+      check<IoError>(!is_png(entry),
+                     "read_image_folder: {}: a PNG file outside of a class, expected in a sub-folder",
+                     entry.string());
+      ++listing.skipped;
+    }
   }
   check<IoError>(!listing.classes.empty(),
                  "read_image_folder: {}: no sub-folder, expected one per class with PNG files inside", dir);
@@ -83,7 +102,8 @@ ImageSet load(const Listing& listing, bool gray) {
                .width = width,
                .pixels = {},
                .labels = listing.labels,
-               .classes = listing.classes};
+               .classes = listing.classes,
+               .skipped = listing.skipped};
   set.pixels.reserve(static_cast<size_t>(set.count * set.channels * height * width));
   for (const std::string& file : listing.files) {
     const Image image = read_png(file, gray ? PngColor::kGray : PngColor::kRgb);

@@ -6,8 +6,9 @@
 namespace tandem::data {
 
 // Classes are the sub-folders' names, sorted; images are ordered by class, then by name. All must have one
-// size; they are grey if every file is, else RGB. Hidden files and files other than images are ignored.
-// IoError: no class, a class without PNG files, an image of another size or another format, a corrupt file.
+// size; they are grey if every file is, else RGB. Hidden files are ignored; files that are no images are
+// counted in `skipped`. IoError: no class, a class without PNG files, an image of another size or another
+// format, an image outside of a class, a corrupt file.
 ImageSet read_image_folder(const std::string& dir);
 
 // True if dir has both train/ and test/.

@@ -12,6 +12,7 @@ struct ImageSet {
   std::vector<uint8_t> pixels;       // [count, channels, height, width]
   std::vector<int64_t> labels;       // [count], each in 0..classes.size()-1
   std::vector<std::string> classes;  // names; a label is an index into them
+  int64_t skipped = 0;               // files that were found beside the images, and are none
 };
 
 struct ImageSplits {

@@ -36,6 +36,24 @@ TEST_CASE("image folder: classes and images in sorted order") {
   CHECK(set.channels == 1);
   CHECK(set.height == 1);
   CHECK(set.width == 2);
+  CHECK(set.skipped == 2);  // not the hidden one
+}
+
+TEST_CASE("image folder: pictures of other formats, and those outside of a class, are named") {
+  Tree tree;
+  tree.add("cat/1.png", 7);
+  for (const char* name :
+       {"b.jfif", "c.JPE", "d.pgm", "e.avif", "f.heic", "g.jp2", "h.tga", "i.jpg", "j.Tiff", "k.webp",
+        "l.gif", "m.bmp", "n.heif", "o.jxl", "p.ppm", "q.svg", "r.dng"}) {
+    const std::string inside = tree.file(std::string("cat/") + name), outside = tree.file(name);
+    for (const std::string& file : {inside, outside}) {
+      put(file, "picture");
+      CHECK_MESSAGE(contains(tree.error(), file + ": a ."), tree.error());
+      std::filesystem::remove(file);
+    }
+  }
+  tree.add("stray.png", 7);
+  CHECK(contains(tree.error(), tree.file("stray.png") + ": a PNG file outside of a class"));
 }
 
 TEST_CASE("image folder: one coloured image makes all RGB") {

@@ -40,7 +40,7 @@ class SequenceRecipe final : public TextRecipe {
     to.option("--long", long_, one_of({"cut", "skip"}),
               "texts longer than the model's positions: cut or skip");
     to.option("--valid-decode", valid_decode_, integer(1),
-              "validation pairs that are decoded for the metric");
+              "validation pairs, drawn at random, that are decoded for the metric");
     declare_vocabulary(to);
   }
 
@@ -73,9 +73,11 @@ class SequenceRecipe final : public TextRecipe {
     config_.positions = models::parse_positions(positions_);
     auto train = dataset(kept);
     valid_ = dataset(valid);
-    valid_sources_ = encode(valid.source), valid_targets_ = valid.target;
-    valid_sources_.resize(std::min<size_t>(valid_sources_.size(), valid_decode_));
-    valid_targets_.resize(valid_sources_.size());
+    const auto decoded = std::min<int64_t>(std::ssize(valid.source), valid_decode_);
+    for (const int64_t i : draw_subset(std::ssize(valid.source), decoded)) {
+      valid_sources_.push_back(encode({valid.source[i]}).front());
+      valid_targets_.push_back(valid.target[i]);
+    }
     test_sources_ = encode(test.source), test_targets_ = test.target;
     const std::string summary = describe(*train, all.skipped + valid.skipped + test.skipped);
     train_ = std::move(train);

@@ -23,7 +23,8 @@ class VitRecipe final : public Recipe {
         "--data", data_, not_empty(),
         "fashion-mnist, a folder of IDX files, or a folder with train/ and test/, each with one folder of "
         "PNG files per class");
-    to.option("--limit", limit_, integer(0), "train on the first N images only; 0: on all");
+    to.option("--limit", limit_, integer(0),
+              "train on N images, drawn at random from every class; 0: on all");
     to.option("--valid", held_out_, integer(0),
               "training images held out for validation; 0: a tenth, at most 2000");
     to.option("--crop-padding", augmentation_.crop_padding, integer(0),
@@ -60,13 +61,15 @@ class VitRecipe final : public Recipe {
     data::ImageSplits images = read_images(data_);
     const data::Normalization normalization = data::measure_normalization(images.train);
     make_spec(images.train, normalization);
+    const int64_t skipped = images.train.skipped + images.test.skipped;
     const data::ImageDataset all(std::move(images.train), normalization, augmentation_);
-    const auto [train, valid] = split(all.size());
+    const auto [train, valid] = split(all.images().labels);
     train_ = std::make_unique<data::ImageDataset>(all.subset(train));
     valid_ = std::make_unique<data::ImageDataset>(all.subset(valid));
     test_ = std::make_unique<data::ImageDataset>(std::move(images.test), normalization);
     return fmt::format("{} training, {} validation and {} test images of {} classes", train_->size(),
-                       valid_->size(), test_->size(), spec_.classes.size());
+                       valid_->size(), test_->size(), spec_.classes.size()) +
+           (skipped > 0 ? fmt::format("\n{} files that are no images were left out", skipped) : "");
   }
 
   TaskModel make_model() const override {
@@ -131,23 +134,25 @@ class VitRecipe final : public Recipe {
     spec_.config = c;
   }
 
-  // The first limit_ training images (0: all), and others of them, held out at random, to validate on.
-  std::pair<data::Indices, data::Indices> split(int64_t count) const {
-    const int64_t valid = held_out_ > 0 ? held_out_ : std::clamp<int64_t>(count / 10, 1, 2000);
+  // Images held out at random to validate on, and those to train on: the rest, or limit_ of them, of every
+  // class as large a part as it has of the rest.
+  std::pair<data::Indices, data::Indices> split(const std::vector<int64_t>& labels) const {
+    const int64_t count = std::ssize(labels),
+                  valid = held_out_ > 0 ? held_out_ : std::clamp<int64_t>(count / 10, 1, 2000),
+                  rest = count - valid;
     check<ConfigError>(valid < count, "--valid: expected fewer than the {} training images, got {}", count,
                        valid);
     check<ConfigError>(
-        limit_ + valid <= count,
-        "--limit: expected at most {}, the {} training images without {} for validation, got {}",
-        count - valid, count, valid, limit_);
-    data::Indices train, held_out;
-    for (int64_t i : permutation(noise_key(0, 0, site_hash("validation"), 0, Purpose::shuffle), count)) {
-      if (i >= limit_ && static_cast<int64_t>(held_out.size()) < valid) {
-        held_out.push_back(i);
-      } else if (limit_ == 0 || i < limit_) {
-        train.push_back(i);
-      }
-    }
+        limit_ <= rest,
+        "--limit: expected at most {}, the {} training images without {} for validation, got {}", rest, count,
+        valid, limit_);
+    const data::Indices order =
+        permutation(noise_key(0, 0, site_hash("validation"), 0, Purpose::shuffle), count);
+    data::Indices held_out(order.begin(), order.begin() + valid), train(order.begin() + valid, order.end());
+    if (limit_ == 0) return {std::move(train), std::move(held_out)};
+    std::stable_sort(train.begin(), train.end(), [&](int64_t a, int64_t b) { return labels[a] < labels[b]; });
+    for (int64_t i = 0; i < limit_; ++i) train[i] = train[(2 * i + 1) * rest / (2 * limit_)];
+    train.resize(limit_);
     return {std::move(train), std::move(held_out)};
   }
 
