@@ -13,6 +13,7 @@
 #include "nn/init.h"
 #include "nn/io/files.h"
 #include "nn/io/safetensors.h"
+#include "nn/io/sha256.h"
 #include "nn/io/text.h"
 #include "nn/layers.h"
 #include "nn/methods/contrastive.h"

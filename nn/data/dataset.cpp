@@ -1,10 +1,14 @@
 #include "nn/data/dataset.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
 #include "autograd/error.h"
 #include "autograd/noise.h"
+#include "nn/io/sha256.h"
 
 namespace tandem::data {
 
@@ -67,6 +71,29 @@ std::vector<Indices> Dataset::ordered_batches(int64_t batch_size) const {
   Indices order(size());
   std::iota(order.begin(), order.end(), 0);
   return cut_batches(order, batch_size);
+}
+
+std::string fingerprint(const Dataset& dataset) {
+  constexpr int64_t kSamples = 4096;
+  Indices all;
+  for (const Indices& batch : dataset.ordered_batches(1024))
+    all.insert(all.end(), batch.begin(), batch.end());
+  const int64_t count = std::min<int64_t>(kSamples, std::ssize(all));
+  Sha256 sum;
+  for (int64_t i = 0; i < count; ++i) {  // one by one: padding depends on the batch
+    const int64_t index = all[i * std::ssize(all) / count];
+    const Batch sample = dataset.batch(std::span(&index, 1), {.for_device = true});
+    Tensors parts = sample.inputs;
+    parts.insert(parts.end(), {sample.target, sample.valid});
+    for (const Tensor& part : parts) {
+      const std::string about = part.defined() ? fmt::format("{}", describe(part)) : "none";
+      sum.add(about.data(), about.size());
+      if (!part.defined()) continue;
+      const Tensor bytes = part.detach().to(kCpu).contiguous();
+      sum.add(bytes.raw(), static_cast<size_t>(bytes.numel() * bytes.passes() * size_of(bytes.dtype())));
+    }
+  }
+  return fmt::format("{} samples, SHA-256 {}", dataset.size(), sum.digest().substr(0, 16));
 }
 
 }  // namespace tandem::data

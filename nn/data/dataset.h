@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "autograd/tensor.h"
@@ -57,5 +58,9 @@ class Dataset {
   // For evaluation: each sample once, in order or (texts) by length. ConfigError likewise.
   virtual std::vector<Indices> ordered_batches(int64_t batch_size) const;
 };
+
+// Tells data sets apart: their size, and a hash of at most 4096 samples that are spread evenly over all, as
+// they are without augmentation.
+std::string fingerprint(const Dataset& dataset);
 
 }  // namespace tandem::data

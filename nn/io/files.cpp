@@ -1,18 +1,22 @@
 #include "nn/io/files.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <random>
+#include <utility>
 
 #include "autograd/error.h"
 
 namespace tandem::data {
 namespace fs = std::filesystem;
+
+constexpr const char* kPartial = ".tmp-";
 
 int64_t checked_file_size(std::string_view reader, const std::string& file) {
   std::error_code failure;
@@ -41,31 +45,81 @@ std::string read_file(std::string_view reader, const std::string& file, int64_t 
   return read_file_start(reader, file, limit);
 }
 
-std::string temporary_name(const std::string& file) {
-  static std::atomic<int> number{0};
-  return fmt::format("{}.tmp-{}-{}", file, getpid(), number++);
+namespace {
+
+// What the system says of a call on `file`.
+void check_call(bool done, const std::string& file, const char* what) {
+  const int reason = errno;
+  check<IoError>(done, "write_file: {}: {}: {}", file, what, std::strerror(reason));
+}
+
+// A new file beside `file`, under a name that nobody can guess, or lay a link at; removed at the end of the
+// scope unless it took its name.
+class PartialFile {
+ public:
+  explicit PartialFile(const std::string& file) : file_(file) {
+    std::random_device random;
+    do {
+      name_ = fmt::format("{}{}{:08x}{:08x}", file, kPartial, random(), random());
+      out_ = open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    } while (out_ < 0 && errno == EEXIST);
+    check_call(out_ >= 0, file, "cannot be written");
+  }
+  ~PartialFile() {
+    if (out_ >= 0) close(out_);
+    if (!named_) unlink(name_.c_str());
+  }
+  PartialFile(const PartialFile&) = delete;
+  PartialFile& operator=(const PartialFile&) = delete;
+
+  void write(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(out_, bytes.data(), bytes.size());
+      check_call(written >= 0 || errno == EINTR, file_, "writing failed");
+      if (written > 0) bytes.remove_prefix(static_cast<size_t>(written));
+    }
+  }
+
+  // Not before all of it is on the disk: a machine that fails leaves the old file or the new one.
+  void take_name() {
+    check_call(fsync(out_) == 0, file_, "writing failed");
+    const int out = std::exchange(out_, -1);
+    check_call(close(out) == 0, file_, "writing failed");
+    check_call(rename(name_.c_str(), file_.c_str()) == 0, file_, "cannot be replaced");
+    named_ = true;
+  }
+
+ private:
+  const std::string& file_;
+  std::string name_;
+  int out_ = -1;
+  bool named_ = false;
+};
+
+}  // namespace
+
+void sync_folder(const std::string& folder) {
+  const int entries = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (entries < 0) return;                                   // may be written to, but not listed
+  const bool done = fsync(entries) == 0 || errno == EINVAL;  // not every file system can
+  const int reason = errno;
+  close(entries);
+  check<IoError>(done, "write_file: {}: {}", folder, std::strerror(reason));
+}
+
+bool is_partial(const std::string& name) {
+  const size_t at = name.rfind(kPartial);
+  return at != std::string::npos && at > 0 && name.size() == at + std::strlen(kPartial) + 16 &&
+         name.find_first_not_of("0123456789abcdef", at + std::strlen(kPartial)) == std::string::npos;
 }
 
 void write_file(const std::string& file, std::string_view bytes) { write_file(file, std::span(&bytes, 1)); }
 
 void write_file(const std::string& file, std::span<const std::string_view> parts) {
-  const std::string partial = temporary_name(file);
-  std::ofstream out(partial, std::ios::binary | std::ios::trunc);
-  check<IoError>(out.is_open(), "write_file: {}: cannot be written: {}", partial, std::strerror(errno));
-  for (const std::string_view part : parts) out.write(part.data(), static_cast<std::streamsize>(part.size()));
-  out.close();
-  std::error_code failure;
-  if (!out) {
-    const int reason = errno;
-    fs::remove(partial, failure);
-    raise<IoError>("write_file: {}: writing failed: {}", file, std::strerror(reason));
-  }
-  fs::rename(partial, file, failure);
-  if (failure) {
-    std::error_code ignored;
-    fs::remove(partial, ignored);
-    raise<IoError>("write_file: {}: cannot be replaced: {}", file, failure.message());
-  }
+  PartialFile partial(file);
+  for (const std::string_view part : parts) partial.write(part);
+  partial.take_name();
+  sync_folder(fs::path(file).parent_path().string());
 }
 
 TemporaryFolder::TemporaryFolder(const std::string& parent) {

@@ -1,5 +1,5 @@
-// Whole files in and out. Writing goes to a temporary name first and is renamed, so a reader (or a run that
-// was interrupted) never meets half a file.
+// Whole files in and out. Writing goes to a temporary name first, to the disk, and is renamed, so a reader
+// (or a run that was interrupted, or a machine that failed) never meets half a file.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,11 @@ void write_file(const std::string& file, std::string_view bytes);
 // The same with the parts one after another.
 void write_file(const std::string& file, std::span<const std::string_view> parts);
 
-// "<file>.tmp-<process>-<number>": a name beside `file` that no other writer uses.
-std::string temporary_name(const std::string& file);
+// Waits until the names in a folder are on its disk. IoError when that fails.
+void sync_folder(const std::string& folder);
+
+// Whether a file of this name is what a killed write_file() left.
+bool is_partial(const std::string& name);
 
 // A new folder inside `parent` (made if need be), removed with its contents at the end of the scope.
 class TemporaryFolder {

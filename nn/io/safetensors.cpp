@@ -6,7 +6,7 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <unordered_set>
+#include <set>
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
@@ -78,14 +78,23 @@ Json read_header(Reader& in, int64_t& data_start) {
   in.read(text.data(), 8, static_cast<int64_t>(length));
   data_start = 8 + static_cast<int64_t>(length);
   if (text[0] != '{') in.fail(8, "the header is not a JSON object");
-  const auto shallow = [&](int depth, Json::parse_event_t event, Json&) {
-    if (depth >= kMaxDepth &&
-        (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start))
+  std::vector<std::set<std::string>> names(kMaxDepth + 1);  // so far, in the objects around the place
+  std::string tensor;
+  const auto visit = [&](int depth, Json::parse_event_t event, Json& value) {
+    const bool object = event == Json::parse_event_t::object_start;
+    if (depth >= kMaxDepth && (object || event == Json::parse_event_t::array_start))
       in.fail(8, "the header is nested deeper than {} levels", kMaxDepth);
+    if (object) names[depth + 1].clear();
+    if (event == Json::parse_event_t::key) {
+      const auto& name = value.get_ref<const std::string&>();
+      if (depth == 1) tensor = name;
+      if (!names[depth].insert(name).second)
+        in.fail(8, "\"{}\"{} is given twice", tensor, depth == 1 ? "" : fmt::format(": \"{}\"", name));
+    }
     return true;
   };
   try {
-    return Json::parse(text, shallow);
+    return Json::parse(text, visit);
   } catch (const Json::parse_error& error) {
     in.fail(8 + static_cast<int64_t>(error.byte), "the header is not JSON: {}", error.what());
   }
@@ -121,12 +130,14 @@ Entry read_entry(const Reader& in, const std::string& name, const Json& json, in
   entry.dtype = known->dtype;
   if (!shape.is_array() || shape.size() > static_cast<size_t>(kMaxDims))
     in.fail(8, "\"{}\": shape: expected a list of at most {} sizes", name, kMaxDims);
-  int64_t bytes = size_of(entry.dtype);
+  int64_t bytes = size_of(entry.dtype), strides = bytes;  // a size of 0 hides others, but not from strides
   bool overflow = false;
   for (const Json& size : shape) {
     entry.shape.push_back(read_size(in, name, "shape", size));
-    overflow |= __builtin_mul_overflow(bytes, entry.shape.back(), &bytes);
+    bytes *= entry.shape.back() != 0;
+    overflow |= __builtin_mul_overflow(strides, std::max<int64_t>(1, entry.shape.back()), &strides);
   }
+  if (bytes != 0) bytes = strides;
   if (!offsets.is_array() || offsets.size() != 2)
     in.fail(8, "\"{}\": data_offsets: expected [begin, end]", name);
   entry.begin = read_size(in, name, "data_offsets", offsets[0]);
@@ -141,7 +152,7 @@ Entry read_entry(const Reader& in, const std::string& name, const Json& json, in
 }
 
 // Puts the tensors in their order in the data, which they must cover from its first to its last byte.
-void check_layout(const Reader& in, std::vector<Entry>& entries, int64_t data_start) {
+void check_layout(const Reader& in, std::vector<Entry>& entries, int64_t data_start, Alignment alignment) {
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
@@ -150,10 +161,14 @@ void check_layout(const Reader& in, std::vector<Entry>& entries, int64_t data_st
     if (entry.begin != at)
       in.fail(data_start + at, "\"{}\" begins at {} of the data, expected {} ({})", entry.name, entry.begin,
               at, entry.begin < at ? "an overlap" : "a gap");
+    if (alignment == Alignment::required && at % size_of(entry.dtype) != 0 && entry.end > at)
+      in.fail(data_start + at, "\"{}\" begins at {} of the data, expected a multiple of {} for {}",
+              entry.name, at, size_of(entry.dtype), name_of(entry.dtype));
     at = entry.end;
   }
   if (at != in.size() - data_start)
-    in.fail(data_start + at, "the data has {} bytes, expected {}", in.size() - data_start, at);
+    in.fail(data_start + at, "the data has {} bytes, expected {}, where \"{}\" ends", in.size() - data_start,
+            at, entries.empty() ? "" : entries.back().name);
 }
 
 Metadata read_metadata(const Reader& in, const Json& json) {
@@ -173,20 +188,26 @@ void save_safetensors(const std::string& file, const NamedTensors& tensors, cons
   const NoGradGuard no_grad;
   Json header = Json::object();
   if (!metadata.empty()) header[kMetadata] = metadata;
-  std::vector<Tensor> values;
-  int64_t at = 0;
+  std::vector<std::pair<std::string, Tensor>> values;
   for (const auto& [name, tensor] : tensors) {
     check<ConfigError>(name != kMetadata && !header.contains(name),
                        "{}: {}: the name \"{}\" is reserved or given twice", kReader, file, name);
     check<ConfigError>(tensor.defined(), "{}: {}: \"{}\" is an undefined tensor", kReader, file, name);
     check<ShapeError>(tensor.passes() == 1, "{}: {}: \"{}\" differs between passes: {}", kReader, file, name,
                       describe(tensor));
-    const Tensor value = tensor.to(kCpu).contiguous();
+    header[name] = Json();
+    values.emplace_back(name, tensor.to(kCpu).contiguous());
+  }
+  // Wide types first: so all are aligned.
+  std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) {
+    return size_of(a.second.dtype()) > size_of(b.second.dtype());
+  });
+  int64_t at = 0;
+  for (const auto& [name, value] : values) {
     header[name] = {{"dtype", safetensors_name(value.dtype())},
                     {"shape", std::vector<int64_t>(value.shape().begin(), value.shape().end())},
                     {"data_offsets", {at, at + bytes_of(value)}}};
     at += bytes_of(value);
-    values.push_back(value);
   }
   std::string text;
   try {
@@ -197,12 +218,12 @@ void save_safetensors(const std::string& file, const NamedTensors& tensors, cons
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data is aligned
   const uint64_t length = text.size();
   std::vector<std::string_view> parts{{reinterpret_cast<const char*>(&length), 8}, text};
-  for (const Tensor& value : values)
+  for (const auto& [name, value] : values)
     parts.emplace_back(static_cast<const char*>(value.raw()), static_cast<size_t>(bytes_of(value)));
   data::write_file(file, parts);
 }
 
-SafeTensors load_safetensors(const std::string& file) {
+SafeTensors load_safetensors(const std::string& file, Alignment alignment) {
   Reader in(file);
   int64_t data_start = 0;
   const Json header = read_header(in, data_start);
@@ -214,7 +235,7 @@ SafeTensors load_safetensors(const std::string& file) {
     else
       entries.push_back(read_entry(in, name, json, in.size() - data_start));
   }
-  check_layout(in, entries, data_start);
+  check_layout(in, entries, data_start, alignment);
   for (const Entry& entry : entries) {
     const Tensor value = empty(entry.shape, {entry.dtype});
     const int64_t position = data_start + entry.begin;

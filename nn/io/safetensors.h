@@ -22,12 +22,17 @@ struct SafeTensors {
   Metadata metadata;
 };
 
-// Replaces `file` in one step (a temporary name, then renamed). ConfigError for a name that is repeated,
-// reserved or not UTF-8, ShapeError for a tensor that differs between passes, IoError.
+// Replaces `file` in one step (a temporary name, then renamed); wide types come first. ConfigError for a name
+// that is repeated, reserved or not UTF-8, ShapeError for a tensor that differs between passes, IoError.
 void save_safetensors(const std::string& file, const NamedTensors& tensors, const Metadata& metadata = {});
 
-// Every size is checked against the file before memory is taken. IoError naming the file, the position and
-// what was expected.
-SafeTensors load_safetensors(const std::string& file);
+// Whether a tensor must begin at a multiple of its type's size, as published weights do. What Tandem wrote
+// before it saved wide types first may not.
+enum class Alignment { required, any };
+
+// Every size is checked against the file before memory is taken. IoError naming the file, the position, the
+// tensor and what was expected: a name twice, sizes that overflow or do not fit, a gap, an overlap, bytes
+// that belong to no tensor.
+SafeTensors load_safetensors(const std::string& file, Alignment alignment = Alignment::required);
 
 }  // namespace tandem::nn

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "autograd/error.h"
+#include "nn/train/manifest.h"
 #include "nn/train/run_folder.h"
 
 namespace tandem::nn {
@@ -27,6 +28,19 @@ StateDict extract(const StateDict& all, const std::string& prefix) {
   return part;
 }
 
+// The best and the recent weights are needed at the end of a run only: what does not fit shows before it.
+void check_alike(const std::string& file, const std::string& prefix, const StateDict& part,
+                 const StateDict& model) {
+  for (const auto& [name, tensor] : model) {
+    const Tensor* found = find(part, name);
+    check<IoError>(found != nullptr && found->shape() == tensor.shape() && found->dtype() == tensor.dtype(),
+                   "{}: \"{}{}\": expected {} as in \"{}{}\", got {}", file, prefix, name, describe(tensor),
+                   kModel, name, found != nullptr ? fmt::format("{}", describe(*found)) : "none");
+  }
+  check<IoError>(part.size() == model.size(), "{}: \"{}\": expected {} tensors as in \"{}\", got {}", file,
+                 prefix, model.size(), kModel, part.size());
+}
+
 std::string text_of(const std::string& file, const Metadata& metadata, const char* key) {
   const auto found = metadata.find(key);
   check<IoError>(found != metadata.end(), "{}: not a checkpoint to resume from: it has no '{}'", file, key);
@@ -43,11 +57,11 @@ int64_t number_of(const std::string& file, const Metadata& metadata, const char*
 
 }  // namespace
 
-void save_best(const std::string& run_dir, const RunState& state, const Metadata& metadata) {
-  save_safetensors(run_dir + "/" + kBestFile, state.best, metadata);
+void save_best(const std::string& file, const RunState& state, const Metadata& metadata) {
+  save_safetensors(file, state.best, metadata);
 }
 
-void save_last(const std::string& run_dir, const RunState& state, const Module& module,
+void save_last(const std::string& file, const RunState& state, const Module& module,
                const Optimizer& optimizer, Metadata metadata) {
   StateDict all;
   append(all, kModel, module.state_dict());
@@ -57,22 +71,42 @@ void save_last(const std::string& run_dir, const RunState& state, const Module& 
   metadata["epochs_done"] = std::to_string(state.epoch);
   metadata["steps_done"] = std::to_string(state.step);
   metadata["record"] = metrics_to_json(state.result);
-  save_safetensors(run_dir + "/" + kLastFile, all, metadata);
+  save_safetensors(file, all, metadata);
 }
 
-RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer) {
-  const std::string file = run_dir + "/" + kLastFile;
-  const auto [tensors, metadata] = load_safetensors(file);
+RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer,
+                   const Metadata& expected) {
+  const Manifest manifest(run_dir);
+  check<IoError>(manifest.lists(kLastFile), "{}: no run to go on with: it has no {}", run_dir, kLastFile);
+  manifest.check_all();
+  const std::string file = manifest.checked(kLastFile);
+  const auto [tensors, metadata] = load_safetensors(file, Alignment::any);
+  for (const auto& [key, value] : expected) {
+    const auto found = metadata.find(key);  // older checkpoints have fewer
+    check<ConfigError>(found == metadata.end() || found->second == value,
+                       "resume: {}: the run in '{}' has '{}', got '{}'", key, run_dir,
+                       found == metadata.end() ? "" : found->second, value);
+  }
   RunState state{.epoch = number_of(file, metadata, "epochs_done"),
                  .step = number_of(file, metadata, "steps_done"),
                  .result = metrics_from_json(file, text_of(file, metadata, "record")),
                  .best = extract(tensors, kBest)};
+  const Metrics& last = state.result.valid.back();
+  check<IoError>(state.epoch == std::ssize(state.result.valid) && state.step == last.step,
+                 "{}: {} epochs and {} steps are done, but its record ends at epoch {}, step {}", file,
+                 state.epoch, state.step, state.result.valid.size(), last.step);
   for (StateDict part; !(part = extract(tensors, recent_prefix(state.recent.size()))).empty();)
     state.recent.push_back(std::move(part));
+  const StateDict model = extract(tensors, kModel);
+  check_alike(file, kBest, state.best, model);
+  for (size_t i = 0; i < state.recent.size(); ++i)
+    check_alike(file, recent_prefix(i), state.recent[i], model);
+  const StateDict before = optimizer.state_dict();
   try {
-    module.load_state_dict(extract(tensors, kModel));
     optimizer.load_state_dict(extract(tensors, kOptimizer));
+    module.load_state_dict(model);
   } catch (const Error& error) {
+    optimizer.load_state_dict(before);
     raise<IoError>("{}: the checkpoint of another model or optimizer: {}", file, error.what());
   }
   return state;

@@ -19,17 +19,20 @@ struct RunState {
   std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
 };
 
-// best.safetensors: the best weights. IoError when it cannot be written.
-void save_best(const std::string& run_dir, const RunState& state, const Metadata& metadata);
+// best.safetensors: the best weights. IoError when the file cannot be written.
+void save_best(const std::string& file, const RunState& state, const Metadata& metadata);
 
 // last.safetensors: the weights "model.NAME", the best ones "best.NAME", the optimizer's state
 // "optimizer.NAME", recent weights "recent0.NAME" and on; counters and the record of epochs are metadata.
-// IoError when it cannot be written.
-void save_last(const std::string& run_dir, const RunState& state, const Module& module,
+// IoError when the file cannot be written.
+void save_last(const std::string& file, const RunState& state, const Module& module,
                const Optimizer& optimizer, Metadata metadata);
 
-// Loads last.safetensors into the module and the optimizer and returns the rest, with stopped_early false.
-// IoError for a file that is missing, is no checkpoint, or is one of another model or optimizer.
-RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer);
+// Loads last.safetensors of a run folder into the module and the optimizer and returns the rest, with
+// stopped_early false. IoError for a file that is missing, damaged, no checkpoint, or one of another model or
+// optimizer; ConfigError naming both values where its metadata has another one than `expected`. The module
+// and the optimizer are then as before.
+RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer,
+                   const Metadata& expected);
 
 }  // namespace tandem::nn

@@ -1,9 +1,17 @@
 #include "nn/train/run_folder.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
+#include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "nn/io/files.h"
@@ -55,12 +63,63 @@ void make_run_folder(const std::string& dir) {
                  error.message());
 }
 
-void write_metrics(const std::string& dir, const FitResult& result) {
+// An open file with the lock; removed when the last of this process lets it go.
+struct RunLock::File {
+  explicit File(std::string name) : name(std::move(name)) {
+    while (!open_and_lock()) ::close(fd);
+    // The name of the process is for people: a full disk is no reason not to train.
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    const std::string text = fmt::format("process {} on {}\n", getpid(), host);
+    if (ftruncate(fd, 0) == 0) [[maybe_unused]]
+      const ssize_t written = ::write(fd, text.data(), text.size());
+  }
+  ~File() {
+    unlink(name.c_str());
+    ::close(fd);
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  // False when the file is no longer the one of that name: its holder has just removed it.
+  bool open_and_lock() {
+    fd = ::open(name.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    check<IoError>(fd >= 0, "run folder: {}: cannot be written: {}", name, std::strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      char holder[300] = "";
+      const ssize_t size = ::read(fd, holder, sizeof holder - 1);
+      ::close(fd);
+      const std::string who(holder, size > 1 ? size - 1 : 0);
+      raise<IoError>("run folder: '{}' is in use by {}; expected one training at a time",
+                     std::filesystem::path(name).parent_path().string(),
+                     who.empty() ? "another process" : who);
+    }
+    struct stat opened = {}, named = {};
+    return fstat(fd, &opened) == 0 && stat(name.c_str(), &named) == 0 && opened.st_ino == named.st_ino;
+  }
+
+  std::string name;
+  int fd = -1;
+};
+
+RunLock::RunLock(const std::string& dir) {
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<File>> held;
+  make_run_folder(dir);
+  const std::string path = std::filesystem::canonical(dir).string();
+  const std::lock_guard guard(mutex);
+  file_ = held[path].lock();
+  if (file_) return;
+  held[path] = file_ = std::make_shared<File>((std::filesystem::path(dir) / kLockFile).string());
+  recover_run_folder(dir);
+}
+
+void write_metrics(const std::string& file, const FitResult& result) {
   std::string text = "epoch,step,split,loss,ce,kl,accuracy,lr,alpha,samples_per_s,seconds,metric\n";
   for (size_t i = 0; i < result.valid.size(); ++i) {
     text += csv_row(result.train[i], "train", true) + csv_row(result.valid[i], "valid", false);
   }
-  data::write_file(dir + "/" + kMetricsFile, text);
+  data::write_file(file, text);
 }
 
 std::string metrics_to_json(const FitResult& result) {

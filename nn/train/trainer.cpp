@@ -1,9 +1,11 @@
 #include "nn/train/trainer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 
 #include "autograd/tell.h"
 #include "nn/train/checkpoint.h"
@@ -69,6 +71,10 @@ void add_step(Metrics& epoch, const Metrics& step, double share) {
   for (auto field : {&Metrics::loss, &Metrics::ce, &Metrics::kl, &Metrics::accuracy})
     epoch.*field += (step.*field - epoch.*field) * share;
   epoch.lr = step.lr, epoch.alpha = step.alpha;
+}
+
+std::optional<RunLock> lock_folder(const std::string& dir) {
+  return dir.empty() ? std::nullopt : std::optional<RunLock>(dir);
 }
 
 std::string epoch_label(const TrainerOptions& options, int64_t epoch) {
@@ -138,24 +144,68 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
 Trainer::~Trainer() = default;
 
 FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
+  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
   *state_ = {};
+  describe_run(train, valid);
   return run(train, valid);
 }
 
 FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid) {
-  restore();
+  check<IoError>(options_.run_dir.empty() || std::filesystem::is_directory(options_.run_dir),
+                 "resume: there is no folder '{}'", options_.run_dir);
+  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
+  restore(train, valid);
+  complete_folder();
   return run(train, valid);
 }
 
-void Trainer::restore() {
+void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
   check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
-  *state_ = {load_last(options_.run_dir, objective_.module(), optimizer_)};
+  describe_run(train, valid);
+  *state_ = {load_last(options_.run_dir, objective_.module(), optimizer_, identity_)};
+  check<ConfigError>(state_->epoch <= options_.epochs,
+                     "epochs: the run in '{}' has done {}, expected at least as many, got {}",
+                     options_.run_dir, state_->epoch, options_.epochs);
   state_->result.stopped_early = out_of_patience();
+}
+
+// The data, and the options that what is learned depends on. Plans, devices and micro-batches change it by
+// rounding only; a schedule's total follows from the epochs, of which there may be more.
+void Trainer::describe_run(const data::Dataset& train, const data::Dataset& valid) {
+  if (options_.run_dir.empty()) return;
+  const TrainerOptions& o = options_;
+  const auto& [warmup, total, floor, step_size, gamma] = o.schedule.options();
+  identity_ = o.metadata;
+  const std::pair<const char*, std::string> entries[] = {
+      {"training data", data::fingerprint(train)},
+      {"validation data", data::fingerprint(valid)},
+      {"passes", std::to_string(o.passes)},
+      {"alpha", fmt::format("{}", o.alpha)},
+      {"alpha_schedule", std::string(name_of(o.alpha_schedule))},
+      {"alpha_warmup", std::to_string(o.alpha_warmup)},
+      {"rates", fmt::format("{}", fmt::join(o.rates, ","))},
+      {"rate_scale", fmt::format("{}", o.rate_scale)},
+      {"rdrop_every", std::to_string(o.rdrop_every)},
+      {"precision", std::string(name_of(o.precision))},
+      {"label_smoothing", fmt::format("{}", o.label_smoothing)},
+      {"batch_size", std::to_string(o.batch_size)},
+      {"drop_last", o.drop_last ? "1" : "0"},
+      {"lr", fmt::format("{}", base_lr_)},
+      {"schedule", std::string(o.schedule.name())},
+      {"warmup", std::to_string(warmup)},
+      {"floor", fmt::format("{}", floor)},
+      {"step_size", std::to_string(o.schedule.name() == "step" ? step_size : 0)},
+      {"gamma", fmt::format("{}", gamma)},
+      {"clip_norm", fmt::format("{}", o.clip_norm)},
+      {"average", std::to_string(o.average)},
+      {"metric", o.metric.name},
+      {"seed", std::to_string(o.seed)},
+  };
+  for (const auto& [name, value] : entries) identity_.emplace(name, value);
 }
 
 FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   check_data(train, valid);
-  if (!options_.run_dir.empty()) make_run_folder(options_.run_dir);
   struct RestoreRate {  // the schedule's last rate is not the optimizer's
     ~RestoreRate() { optimizer.set_lr(lr); }
     Optimizer& optimizer;
@@ -299,12 +349,30 @@ void Trainer::report(const Metrics& trained, const Metrics& validated, bool best
   if (options_.progress) tell("{}", epoch_line(options_, trained, validated, best));
 }
 
+std::map<std::string, std::string> Trainer::kept_metadata() const {
+  std::map<std::string, std::string> kept = options_.metadata;
+  kept.insert(options_.notes.begin(), options_.notes.end());
+  return kept;
+}
+
 void Trainer::save(bool best) const {
-  const std::string& dir = options_.run_dir;
-  if (dir.empty()) return;
-  if (best) save_best(dir, *state_, options_.metadata);
-  write_metrics(dir, state_->result);
-  save_last(dir, *state_, objective_.module(), optimizer_, options_.metadata);
+  if (options_.run_dir.empty()) return;
+  Metadata kept = kept_metadata();
+  Commit commit(options_.run_dir);
+  if (best) save_best(commit.add(kBestFile), *state_, kept);
+  write_metrics(commit.add(kMetricsFile), state_->result);
+  kept.insert(identity_.begin(), identity_.end());
+  save_last(commit.add(kLastFile), *state_, objective_.module(), optimizer_, kept);
+  commit.finish();
+}
+
+// Of a run of which last.safetensors alone is left, or that was made before there were manifests.
+void Trainer::complete_folder() const {
+  const Manifest manifest(options_.run_dir);
+  bool whole = manifest.exists();
+  for (const char* name : {kMetricsFile, kBestFile})
+    whole = whole && manifest.lists(name) && std::filesystem::exists(options_.run_dir + "/" + name);
+  if (!whole) save(true);
 }
 
 // The mean of the last epochs' weights (Vaswani et al. 2017, section 6.1).
@@ -315,7 +383,10 @@ void Trainer::try_average(const data::Dataset& valid) {
   state_->result.averaged = validated;
   state_->best = host_copy(objective_.module());
   report(state_->result.train.back(), validated, true);
-  if (!options_.run_dir.empty()) save_best(options_.run_dir, *state_, options_.metadata);
+  if (options_.run_dir.empty()) return;
+  Commit commit(options_.run_dir);  // going on goes on from the last weights, not from their mean
+  save_best(commit.add(kBestFile), *state_, kept_metadata());
+  commit.finish();
 }
 
 // The micro-batches of a step of these samples, on their way to the device.

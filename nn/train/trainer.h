@@ -65,11 +65,12 @@ struct TrainerOptions {
   int64_t patience = 0;          // epochs without a better metric before stopping; 0: never
   int64_t average = 0;           // the mean of the last N epochs' weights is tried as best too; 0: it is not
   ValidationMetric metric = {};  // without a name: accuracy, or loss where nothing is counted
-  std::string run_dir = {};      // metrics.csv, checkpoints and settings go there; empty: nothing is written
+  std::string run_dir = {};      // metrics.csv and checkpoints go there; empty: nothing is written
   bool progress = true;          // a live bar on standard error
   std::string name = {};         // in front of the bar
   std::string unit = "samples";  // of the rate
-  std::map<std::string, std::string> metadata = {};  // kept in the checkpoints
+  std::map<std::string, std::string> metadata = {};  // kept in the checkpoints; a run goes on with the same
+  std::map<std::string, std::string> notes = {};     // kept there, too, and free to change
 };
 
 // What fit() has seen: rows of metrics.csv.
@@ -104,12 +105,15 @@ class Trainer {
   // weights are then those of the step before, the files on disk those of the epoch before.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
 
-  // Goes on where the run in options.run_dir stopped, bit for bit as if it had not. IoError when it cannot.
+  // Goes on where the run in options.run_dir stopped, bit for bit as if it had not. More epochs, another
+  // device, plan, number of micro-batches or patience are for the caller to choose. IoError when it cannot go
+  // on: a file is missing or damaged, or another process trains there; ConfigError naming both values for
+  // other data, metadata or options than the run's. Files that last.safetensors has in it are written again
+  // if they are gone.
   FitResult resume(const data::Dataset& train, const data::Dataset& valid);
 
-  // Loads the run in options.run_dir without going on. IoError when it is not one of this model and
-  // optimizer.
-  void restore();
+  // Loads the run in options.run_dir and checks all of it, as resume() does, without going on.
+  void restore(const data::Dataset& train, const data::Dataset& valid);
 
   // One optimizer step on the given micro-batches. ValueError as of fit().
   StepResult step(const std::vector<data::Batch>& micro_batches);
@@ -127,7 +131,10 @@ class Trainer {
   Metrics train_epoch(const data::Dataset& train);
   Metrics validate(const data::Dataset& valid) const;
   bool keep(const Metrics& trained, const Metrics& validated);
+  std::map<std::string, std::string> kept_metadata() const;
   void save(bool best) const;
+  void complete_folder() const;
+  void describe_run(const data::Dataset& train, const data::Dataset& valid);
   void report(const Metrics& trained, const Metrics& validated, bool best) const;
   void try_average(const data::Dataset& valid);
 
@@ -145,6 +152,7 @@ class Trainer {
   TrainerOptions options_;
   double base_lr_;
   std::unique_ptr<State> state_;
+  std::map<std::string, std::string> identity_;  // what a resumed run must have in common with this one
   GradientNorm gradient_norm_;
   std::unique_ptr<RecordedSteps> recorded_;
   std::optional<bool> defers_;  // whether steps are read after they were given to a device; told by the first

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -17,6 +18,7 @@ import time
 import zlib
 
 TANDEM = os.path.abspath(sys.argv[1])
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no disk to wait for
 TINY = ["--dim", "16", "--depth", "1", "--heads", "2", "--mlp-dim", "32", "--patch-size", "4",
         "--batch-size", "16", "--threads", "1"]
 USAGE, FAILED, STOPPED = 2, 1, 130
@@ -330,7 +332,7 @@ def test_overwrite():
           says="once/metrics.csv/x")
     # A run that failed before its first epoch is no run to protect.
     done = train("--lr", "1e30", run_dir="nan", status=FAILED)
-    expect("training failed after step" in done.stderr and os.listdir("nan") == ["settings.toml"], done.stderr)
+    expect("training failed after step" in done.stderr and set(os.listdir("nan")) == {"manifest.sha256", "settings.toml"}, done.stderr)
     train("--epochs", "1", run_dir="nan")
 
 
@@ -362,12 +364,134 @@ def test_resume():
         best = [open(f"{d}/best.safetensors", "rb").read() for d in ("whole", name)]
         expect(best[0] == best[1], "the best weights differ from those of a whole run")
     fails("train", "vit", "--resume", "--run", "nowhere", status=USAGE, says=["'nowhere'", "settings.toml"])
-    fails("train", "vit", "--resume", "--run", "whole", "--dim", "32", "--quiet", status=FAILED,
-          says="whole/last.safetensors")
-    last = open("whole/last.safetensors", "rb").read()
-    for damage in b"", last[:5], last[:len(last) // 2], b"x" * 5000, open("whole/best.safetensors", "rb").read():
-        write("whole/last.safetensors", damage)
-        fails("train", "vit", "--resume", "--run", "whole", "--quiet", status=FAILED, says="whole/last.safetensors")
+    fails("train", "vit", "--resume", "--run", "nothing/at/all", status=USAGE, says=["'nothing/at/all'", "holds no run"])
+
+
+def copy_of(run_dir, name="copy"):
+    shutil.rmtree(name, ignore_errors=True)
+    shutil.copytree(run_dir, name)
+    return name
+
+
+def test_resume_with_other_options():
+    train("--warmup", "2", run_dir="whole")
+    resume = ["train", "vit", "--resume", "--run", "whole", "--quiet"]
+    for option, was, now in (("dim", "16", "32"), ("batch-size", "16", "8"), ("precision", "f32", "bf16"), ("lr", "0.001", "0.1"),
+                             ("schedule", "cosine", "linear"), ("passes", "2", "3"), ("dropout", "0.1", "0.2"),
+                             ("weight-decay", "0.05", "0"), ("seed", "0", "1"), ("optimizer", "adamw", "sgd"), ("limit", "0", "9"),
+                             ("warmup", "2", "0"), ("beta2", "0.999", "0.9"), ("valid", "0", "7"), ("crop-padding", "0", "1")):
+        fails(*resume, f"--{option}", now, status=USAGE,
+              says=[f"--{option}: the run has {was} in whole/settings.toml, got {now}", "only these can change: --epochs"])
+    fails(*resume, "--flip", status=USAGE, says="--flip: the run has false in whole/settings.toml, got true")
+    fails(*resume, "--rates", "0.1,0.2", status=USAGE, says="rates: the run in 'whole' has '', got '0.1,0.2'")
+    fails(*resume, "--epochs", "1", status=USAGE, says="epochs: the run in 'whole' has done 2, expected at least as many, got 1")
+    # Other data: of other names, of other pictures, one picture more.
+    make_data("renamed", classes=("bat", "cat", "cow"))
+    fails(*resume, "--data", "renamed", status=USAGE, says=["classes: the run in 'whole' has", "ring", "cow"])
+    shutil.copytree("data", "other")
+    shutil.copy("data/train/bar/001.png", "other/train/bar/000.png")
+    fails(*resume, "--data", "other", status=USAGE, says=["'whole'", "got"])
+    shutil.copy("data/train/bar/000.png", "other/train/bar/000.png")
+    run(*resume, "--data", "other", "--lr", "1e-3", "--epochs", "3")  # the same, in another place
+    expect("other" in open("whole/settings.toml").read() and len(metrics("whole")) == 6, "it does not go on")
+    # The folder itself may be moved.
+    shutil.move("whole", "moved")
+    run("train", "vit", "--resume", "--run", "moved", "--epochs", "4", "--quiet")
+    run("eval", "moved")
+
+
+def test_a_schedule_goes_on_where_it_was():
+    """What --warmup and --decay-steps leave to the length of a run is settled when it begins."""
+    train("--schedule", "step", run_dir="part")
+    settled = re.search(r"^decay-steps = (\d+)$", open("part/settings.toml").read(), re.MULTILINE).group(1)
+    expect(int(settled) > 0, "decay-steps is not settled")
+    train("--schedule", "step", "--decay-steps", settled, "--epochs", "4", run_dir="whole")
+    run("train", "vit", "--resume", "--run", "part", "--epochs", "4", "--quiet")
+    expect(metrics("part") == metrics("whole"), "the rate does not go on where it was")
+
+
+def test_damaged_runs():
+    """Whatever part of a run is damaged shows at once, with its name, and nothing is changed."""
+    train("--compare", run_dir="whole")
+    draw = random.Random(4)
+    for part, names in (("", ["settings.toml"]), ("plain/", ["last.safetensors", "best.safetensors", "metrics.csv"]),
+                        ("rdrop/", ["last.safetensors", "best.safetensors", "metrics.csv", "manifest.sha256"])):
+        for name in names:
+            copy_of("whole")
+            file = f"copy/{part}{name}"
+            content = open(file, "rb").read()
+            at = draw.randrange(len(content))
+            for damaged in (content[:at], content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1:]):
+                write(file, damaged)
+                fails("train", "vit", "--resume", "--run", "copy", "--epochs", "3", "--quiet", status=FAILED, says=file)
+                if name == "best.safetensors":
+                    fails("eval", f"copy/{part}", status=FAILED, says=file)
+                    fails("predict", file, "data/test/bar/000.png", status=FAILED, says=file)
+    edited = open("whole/settings.toml").read().replace("lr = 0.001", "lr = 0.002")
+    write(copy_of("whole") + "/settings.toml", edited)
+    fails("train", "vit", "--resume", "--run", "copy", "--quiet", status=FAILED, says=["copy/settings.toml", "changed by hand"])
+    fails("eval", "copy/rdrop/none", status=FAILED, says="copy/rdrop/none")
+
+
+def test_runs_of_older_versions():
+    """Without a manifest a run opens, with one warning, and has one when it goes on."""
+    train(run_dir="new")
+    copy_of("new", "old")
+    os.remove("old/manifest.sha256")
+    for command in ["eval", "old"], ["predict", "old", "data/test/bar/000.png"], ["train", "vit", "--resume", "--run", "old", "--quiet"]:
+        done = run(*command)
+        expect(done.stderr.splitlines() == ["tandem: warning: old: made before runs had a manifest.sha256: its files are not "
+                                            "checked"], done.stderr)
+    expect(run("eval", "old").stderr == "", "it is not checked now")
+    # last.safetensors and the settings alone give a whole run.
+    os.mkdir("bare")
+    for name in "last.safetensors", "settings.toml":
+        shutil.copy(f"new/{name}", f"bare/{name}")
+    run("train", "vit", "--resume", "--run", "bare", "--quiet")
+    for name in os.listdir("new"):
+        if name not in ("curves.gp", "curves.png", "last.safetensors", "settings.toml", "manifest.sha256"):
+            expect(open(f"bare/{name}", "rb").read() == open(f"new/{name}", "rb").read(), f"{name} is not that of the run")
+
+
+def test_two_trainings_in_one_folder():
+    process = subprocess.Popen([TANDEM, "train", "vit", "--data", "data", *TINY, "--epochs", "1000", "--run", "busy"],
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if "epoch    2/1000" in line:
+                break
+        for more in ["--resume"], ["--overwrite"], []:
+            done = run("train", "vit", "--data", "data", *TINY, "--quiet", "--run", "busy", *more, status=FAILED)
+            expect(f"'busy' is in use by process {process.pid} on " in done.stderr, done.stderr)
+        for _ in range(5):
+            run("eval", "busy")  # reading goes on
+    finally:
+        process.kill()
+        process.stderr.close()
+        process.wait()
+    run("train", "vit", "--resume", "--run", "busy", "--epochs", "1000", "--patience", "1", "--quiet")
+
+
+def test_limit_is_of_every_class():
+    """Classes that differ by brightness: ten images of a list that is sorted by class teach all of them."""
+    draw = random.Random(1)
+    for split, count in (("train", 12), ("test", 4)):
+        for level, name in zip((20, 128, 235), ("ant", "bee", "cat")):
+            os.makedirs(f"sorted/{split}/{name}")
+            for i in range(count):
+                write_png(f"sorted/{split}/{name}/{i:02}.png", 8, 8, [level + draw.randrange(-15, 16) for _ in range(64)])
+    done = run("train", "vit", "--data", "sorted", *TINY, "--valid", "4", "--limit", "10", "--epochs", "30", "--lr", "0.01",
+               "--passes", "1", "--run", "limited", "--quiet")
+    expect(float(done.stdout.split("R-Drop" if "R-Drop" in done.stdout else "plain")[1].split()[2].rstrip("%")) > 90, done.stdout)
+
+
+def test_files_that_are_no_images_are_counted():
+    write("data/train/bar/notes.txt", "x")
+    write("data/test/README", "x")
+    done = run("train", "vit", "--data", "data", *TINY, "--epochs", "1", "--run", "counted")
+    expect("2 files that are no images were left out" in done.stderr, done.stderr)
+    write("data/train/bar/photo.HEIC", "x")
+    train_fails(status=FAILED, says=["data/train/bar/photo.HEIC", "a .heic file, expected PNG"])
 
 
 def test_eval_and_predict():
@@ -511,7 +635,7 @@ def main():
     passed = failed = 0
     for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
         start = time.time()
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             os.chdir(folder)
             try:
                 make_data("data")

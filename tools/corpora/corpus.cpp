@@ -6,6 +6,7 @@
 #include "autograd/error.h"
 #include "nn/data/text_files.h"
 #include "nn/io/files.h"
+#include "nn/io/sha256.h"
 #include "nn/io/text.h"
 #include "tools/corpora/unicode.h"
 
@@ -68,7 +69,9 @@ Splits austen(const std::string& cache, const Notice& notice) {
 }  // namespace
 
 std::vector<std::string>& Splits::of(const std::string& key) {
-  const int part = sha256_modulo(key, 20);
+  int part = 0;  // the hash as a number, modulo 20
+  for (const char digit : sha256(key))
+    part = (part * 16 + (digit <= '9' ? digit - '0' : digit - 'a' + 10)) % 20;
   return part == 0 ? test : part == 1 ? valid : train;
 }
 
@@ -146,7 +149,7 @@ void make_corpus(const Corpus& corpus, const std::string& dir, const std::string
   const std::array parts{&splits.train, &splits.valid, &splits.test};
   for (size_t i = 0; i < parts.size(); ++i) {
     check<IoError>(!parts[i]->empty(), "{}: its sources give no lines for {}", corpus.name, kSplitNames[i]);
-    const std::string text = join(*parts[i], "\n") + "\n", hash = sha256_hex(text);
+    const std::string text = join(*parts[i], "\n") + "\n", hash = sha256(text);
     if (!hash.starts_with(corpus.hashes[i])) {
       notice(fmt::format(
           "warning: {}/{}{}: sha256 is {}, expected {}...: results may differ from published ones", dir,

@@ -10,6 +10,7 @@
 #include "autograd/error.h"
 #include "autograd/tell.h"
 #include "nn/io/files.h"
+#include "nn/io/sha256.h"
 #include "nn/io/text.h"
 #include "tools/corpora/process.h"
 
@@ -54,17 +55,13 @@ std::string run_or_raise(const std::vector<std::string>& args, const std::string
   raise<IoError>("{} failed (status {}): {}", join(args, " "), result.status, said);
 }
 
-std::string sha256(const std::string& folder, const std::string& name) {
-  return run_or_raise({"sha256sum", name}, folder).substr(0, 64);
-}
-
 std::string archive_name(const DebianPackage& package) { return package.name + ".deb"; }
 
 // Complete and unharmed: as long as its checksum, written last, is the one it had when it came.
 bool is_cached(const std::string& folder, const std::string& name) {
   const std::string checksum = folder + "/" + name + ".sha256";
   if (!fs::is_regular_file(folder + "/" + name) || !fs::is_regular_file(checksum)) return false;
-  return read_file("fetch_debian_files", checksum, kMaxChecksumFile) == sha256(folder, name);
+  return read_file("fetch_debian_files", checksum, kMaxChecksumFile) == sha256_of_file(folder + "/" + name);
 }
 
 std::string archive_keyring() {
@@ -138,7 +135,7 @@ void keep(const std::string& from, const std::string& cache, const DebianPackage
     if (name.starts_with(package.name + "_") && name.ends_with(".deb")) found = name;
   }
   check<IoError>(!found.empty(), "apt-get download left no {} package", package.name);
-  const std::string checksum = sha256(from, found);
+  const std::string checksum = sha256_of_file(from + "/" + found);
   if (!checksum.starts_with(package.sha256_prefix)) {
     notice(fmt::format("warning: {}: sha256 is {}, expected {}...: results may differ from published ones",
                        found, checksum, package.sha256_prefix));
@@ -286,7 +283,7 @@ DebianIndexes fetch_debian_indexes(const std::string& cache, const Notice& notic
         }
         check<IoError>(!found.empty(), "apt-get update left no {}", name);
         fs::rename(found, folder + "/" + name);
-        write_file(folder + "/" + name + ".sha256", sha256(folder, name));
+        write_file(folder + "/" + name + ".sha256", sha256_of_file(folder + "/" + name));
       }
     }
     return {folder + "/Packages", folder + "/Translation-en", folder + "/Translation-it"};

@@ -1,13 +1,10 @@
 #include "tools/corpora/unicode.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <unicode/locid.h>
 #include <unicode/uchar.h>
 #include <unicode/unistr.h>
 #include <unicode/utf8.h>
-
-#include <array>
 
 #include "autograd/error.h"
 
@@ -56,15 +53,6 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-std::array<unsigned char, 32> sha256(std::string_view bytes) {
-  std::array<unsigned char, 32> digest{};
-  unsigned int size = 0;
-  check<Error>(EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) == 1 &&
-                   size == digest.size(),
-               "sha256: libcrypto failed");
-  return digest;
-}
-
 }  // namespace
 
 int64_t count_words(std::string_view text) {
@@ -100,18 +88,6 @@ std::string from_latin1(std::string_view text) {
     }
   }
   return out;
-}
-
-std::string sha256_hex(std::string_view bytes) {
-  std::string hex;
-  for (unsigned char byte : sha256(bytes)) hex += fmt::format("{:02x}", byte);
-  return hex;
-}
-
-int sha256_modulo(std::string_view bytes, int count) {
-  int rest = 0;
-  for (unsigned char byte : sha256(bytes)) rest = (rest * 256 + byte) % count;
-  return rest;
 }
 
 }  // namespace tandem::data

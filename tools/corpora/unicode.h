@@ -16,8 +16,4 @@ std::string letters_and_digits(std::string_view text);  // decimal digits stay, 
 std::string collapse_spaces(std::string_view text);     // white space as one blank, none at the ends
 std::string from_latin1(std::string_view text);
 
-// The SHA-256 of the bytes: in hexadecimal, and as a number modulo `count`.
-std::string sha256_hex(std::string_view bytes);
-int sha256_modulo(std::string_view bytes, int count);
-
 }  // namespace tandem::data

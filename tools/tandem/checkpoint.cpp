@@ -1,12 +1,14 @@
 #include "tools/tandem/checkpoint.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "autograd/error.h"
 #include "nn/io/text.h"
-#include "nn/train/run_folder.h"
+#include "nn/train/manifest.h"
 
 template <> struct nlohmann::adl_serializer<std::optional<double>> {
   static void to_json(nlohmann::json& json, const std::optional<double>& value) {
@@ -133,26 +135,57 @@ template std::unique_ptr<models::Transformer> Run::model() const;
 template std::unique_ptr<models::LanguageModel> Run::model() const;
 template std::unique_ptr<models::TextEncoder> Run::model() const;
 
-Run open_run(const std::string& folder, const std::vector<std::string>& tasks) {
-  check<IoError>(fs::exists(folder), "{}: there is no such run folder or checkpoint", folder);
-  const std::string file = fs::is_directory(folder) ? folder + "/" + nn::kBestFile : folder;
-  check<IoError>(fs::exists(file), "{}: not the folder of a run with weights: it has no {}", folder,
-                 nn::kBestFile);
-  auto [tensors, metadata] = nn::load_safetensors(file);
+void warn_unchecked(const std::string& folder) {
+  if (!nn::Manifest(folder).exists())
+    fmt::print(stderr, "tandem: warning: {}: made before runs had a {}: its files are not checked\n", folder,
+               nn::kManifestFile);
+}
+
+namespace {
+
+Run open_weights(const std::string& folder, const std::string& file, nn::Alignment alignment,
+                 const std::vector<std::string>& tasks) {
+  auto [tensors, metadata] = nn::load_safetensors(file, alignment);
   check<IoError>(!metadata.contains("epochs_done"),
                  "{}: a checkpoint for --resume, expected one of weights such as {}", file, nn::kBestFile);
   const std::string task = metadata.contains("task") ? metadata["task"] : "none";
   check<IoError>(std::find(tasks.begin(), tasks.end(), task) != tasks.end(),
                  "{}: a model for the task '{}', expected {}", file, task, data::join(tasks, " or "));
-  Run run{folder, file, task, std::move(tensors), std::move(metadata), {}};
-  if (!run.metadata.contains("vocabulary")) return run;
-  const std::string beside = (fs::path(file).parent_path() / kVocabularyFile).string();
-  check<IoError>(fs::exists(beside), "{}: its vocabulary is missing, expected it as {}", file, beside);
-  run.tokens = data::Vocabulary::load(beside);
+  return {folder, file, task, std::move(tensors), std::move(metadata), {}};
+}
+
+void open_vocabulary(Run& run, const nn::Manifest& manifest, const std::string& folder) {
+  if (!run.metadata.contains("vocabulary")) return;
+  std::string file = folder + "/" + nn::kVocabularyFile;
+  check<IoError>(fs::exists(file), "{}: its vocabulary is missing, expected it as {}", run.file, file);
+  if (manifest.lists(nn::kVocabularyFile)) file = manifest.checked(nn::kVocabularyFile);
+  run.tokens = data::Vocabulary::load(file);
   check<IoError>(run.entry("vocabulary") == run.tokens->fingerprint(),
-                 "{}: the vocabulary of another run: its fingerprint is {}, expected {}", beside,
+                 "{}: the vocabulary of another run: its fingerprint is {}, expected {}", file,
                  run.tokens->fingerprint(), run.entry("vocabulary"));
-  return run;
+}
+
+}  // namespace
+
+Run open_run(const std::string& path, const std::vector<std::string>& tasks) {
+  check<IoError>(fs::exists(path), "{}: there is no such run folder or checkpoint", path);
+  const bool is_folder = fs::is_directory(path);
+  const fs::path beside = fs::path(path).parent_path();
+  const std::string folder = is_folder        ? path
+                             : beside.empty() ? "."
+                                              : beside.string(),
+                    name = is_folder ? nn::kBestFile : fs::path(path).filename().string();
+  return nn::read_run(folder, [&](const nn::Manifest& manifest) {
+    check<IoError>(!is_folder || manifest.lists(name),
+                   "{}: not the folder of a run with weights: it has no {}", path, name);
+    // Of the files beside a manifest, those that it does not list are their own.
+    const bool listed = manifest.exists() && manifest.lists(name);
+    const std::string file = listed ? manifest.checked(name) : is_folder ? folder + "/" + name : path;
+    Run run = open_weights(path, file, is_folder ? nn::Alignment::any : nn::Alignment::required, tasks);
+    open_vocabulary(run, manifest, folder);
+    if (is_folder) warn_unchecked(folder);
+    return run;
+  });
 }
 
 template <class T> std::string to_json(const T& value) { return Json(value).dump(); }

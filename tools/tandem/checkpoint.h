@@ -18,8 +18,6 @@
 
 namespace tandem::command {
 
-inline constexpr const char* kVocabularyFile = "vocab.model";  // in the run folder of a text task
-
 struct Run {
   std::string folder;  // as on the command line; or a .safetensors file
   std::string file;    // of the weights
@@ -38,7 +36,12 @@ struct Run {
   template <class Model> std::unique_ptr<Model> model() const;
 };
 
-// IoError when the run is of none of `tasks`, or its vocabulary is missing or another's.
+// A line on standard error when the files of a run cannot be checked: it was made before there were
+// manifests.
+void warn_unchecked(const std::string& folder);
+
+// IoError when a file of the run is missing or damaged, when the run is of none of `tasks`, or when the
+// vocabulary is another's.
 Run open_run(const std::string& folder, const std::vector<std::string>& tasks);
 
 // As JSON, for the metadata: a model's configuration, or a list of strings or numbers.

@@ -4,7 +4,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <fstream>
+#include <optional>
 #include <type_traits>
 
 #include "autograd/error.h"
@@ -13,6 +15,8 @@
 
 namespace tandem::command {
 namespace {
+
+using Strings = std::vector<std::string>;
 
 CLI::Validator validator(const Check& check) {
   return CLI::Validator([check](const std::string& text) { return check(text); }, "");
@@ -28,6 +32,18 @@ std::vector<std::string> values_of(const CLI::Option& option) {
   if (option.get_expected_max() == 1) return {standard};
   if (standard.empty() || standard == "[]") return {};
   return CLI::detail::split(standard.substr(1, standard.size() - 2), ',');
+}
+
+// 1e-3 is 0.001.
+bool same_values(const Strings& a, const Strings& b) {
+  const auto number = [](const std::string& text) {
+    double value = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return failure == std::errc() && end == text.data() + text.size() ? std::optional(value) : std::nullopt;
+  };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](const std::string& x, const std::string& y) {
+    return x == y || (number(x) && number(x) == number(y));
+  });
 }
 
 }  // namespace
@@ -79,7 +95,6 @@ Option Command::option(const std::string& name, T& value, const Check& check,
   option->capture_default_str();
   return Option(option);
 }
-using Strings = std::vector<std::string>;
 template Option Command::option(const std::string&, int&, const Check&, const std::string&);
 template Option Command::option(const std::string&, int64_t&, const Check&, const std::string&);
 template Option Command::option(const std::string&, uint64_t&, const Check&, const std::string&);
@@ -128,6 +143,23 @@ void Command::read(const std::string& file) {
     } catch (const CLI::ParseError& error) {
       raise<ConfigError>("{}: {}", file, error.what());
     }
+  }
+}
+
+void Command::check_same(const std::string& file, const Strings& free) const {
+  Strings names;  // of this command
+  for (const std::string& name : free)
+    if (app_->get_option_no_throw("--" + name) != nullptr) names.push_back("--" + name);
+  std::ifstream text(file);
+  for (const TomlEntry& entry : parse_toml(file, text)) {
+    const std::string name = "--" + entry.name;
+    const CLI::Option* option = app_->get_option_no_throw(name);
+    if (option == nullptr || option->count() == 0 || std::count(names.begin(), names.end(), name) > 0)
+      continue;
+    const Strings given = values_of(*option);
+    check<ConfigError>(same_values(given, entry.values),
+                       "{}: the run has {} in {}, got {}; when it goes on only these can change: {}", name,
+                       data::join(entry.values, ","), file, data::join(given, ","), data::join(names, ", "));
   }
 }
 

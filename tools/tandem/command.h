@@ -56,6 +56,8 @@ class Command {
   void set(const std::string& name, const std::vector<std::string>& values);
   // Sets the options that are not set yet to those in the file. ConfigError naming the file.
   void read(const std::string& file);
+  // ConfigError for an option that was given with another value than in the file, unless it is one of `free`.
+  void check_same(const std::string& file, const std::vector<std::string>& free) const;
   // What read() takes: a line for each option, with the value as used, without those in `left_out`.
   std::string to_toml(const std::vector<std::string>& left_out) const;
 

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "autograd/error.h"
+#include "nn/data/png.h"
 #include "nn/io/files.h"
 #include "nn/io/text.h"
 #include "tools/corpora/process.h"
@@ -20,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxCsvBytes = int64_t{1} << 28;
+constexpr int64_t kMaxBytes = int64_t{1} << 28;
 constexpr std::array kColumns{"epoch",    "step", "split", "loss",          "ce",      "kl",
                               "accuracy", "lr",   "alpha", "samples_per_s", "seconds", "metric"};
 // Okabe and Ito's palette, which the colour-blind can tell apart.
@@ -38,7 +39,7 @@ std::vector<std::string> split_row(const std::string& line) {
 class Metrics {
  public:
   explicit Metrics(const std::string& file) {
-    std::istringstream lines(read_file("draw_curves", file, kMaxCsvBytes));
+    std::istringstream lines(read_file("draw_curves", file, kMaxBytes));
     std::string line;
     std::getline(lines, line);
     const std::vector<std::string> names = split_row(line);
@@ -233,17 +234,16 @@ bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file,
   write_file((folder / script_name).string(), Script(runs, folder).text(name, title, metric));
   if (!has_program("gnuplot")) return false;
 
-  const std::string partial = temporary_name(name);
+  // Drawn elsewhere, and read as a whole before it takes the old one's place: gnuplot does not say when a
+  // disk is full.
+  const TemporaryFolder drawn(fs::temp_directory_path().string());
+  const std::string picture = drawn.path() + "/" + name;
   const ProcessResult result =
-      run_process({"gnuplot", "-e", "picture = " + gnuplot_string(partial), script_name}, folder.string());
-  std::error_code failure;
-  if (result.status == 0) fs::rename(folder / partial, png, failure);
-  if (result.status != 0 || failure) {
-    std::error_code ignored;
-    fs::remove(folder / partial, ignored);
-    raise<IoError>("draw_curves: {}: gnuplot failed (status {}): {}", (folder / script_name).string(),
-                   result.status, failure ? failure.message() : result.output);
-  }
+      run_process({"gnuplot", "-e", "picture = " + gnuplot_string(picture), script_name}, folder.string());
+  check<IoError>(result.status == 0, "draw_curves: {}: gnuplot failed (status {}): {}",
+                 (folder / script_name).string(), result.status, result.output);
+  read_png(picture, PngColor::kRgb);
+  write_file(png.string(), read_file("draw_curves", picture, kMaxBytes));
   return true;
 }
 

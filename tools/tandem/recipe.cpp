@@ -42,13 +42,16 @@ void Recipe::evaluate(const Run& run, const std::string& data) {
   check<ConfigError>(fs::is_directory(run.folder), "eval: expected a run folder for the task {}, got '{}'",
                      task, run.folder);
   // One half of a comparison has its settings in the folder above.
-  fs::path file = fs::path(run.folder) / kSettingsFile;
-  if (!fs::exists(file)) file = fs::path(run.folder + "/").parent_path().parent_path() / kSettingsFile;
-  check<ConfigError>(fs::exists(file), "eval: '{}' holds no run: it has no {}", run.folder, kSettingsFile);
+  const std::string above = (fs::path(run.folder) / "..").string(),
+                    folder = nn::Manifest(run.folder).lists(nn::kSettingsFile) ? run.folder : above;
   Command options;
   declare(options, *this);
   if (!data.empty()) options.set("--data", {data});
-  options.read(file);
+  nn::read_run(folder, [&](const nn::Manifest& manifest) {
+    check<ConfigError>(manifest.lists(nn::kSettingsFile), "eval: '{}' holds no run: it has no {}", run.folder,
+                       nn::kSettingsFile);
+    options.read(manifest.checked(nn::kSettingsFile));
+  });
   settings.run = run.folder, settings.resume = true;  // the run's own vocabulary
   settings.quiet = true;
   load();

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "nn/train/manifest.h"
 #include "tools/tandem/checkpoint.h"
 #include "tools/tandem/train_settings.h"
 
@@ -58,7 +59,7 @@ class Recipe {
   virtual std::string batch_unit() const { return unit(); }  // what --batch-size counts
   virtual nn::ValidationMetric metric(TaskModel&) const { return {}; }
   virtual nn::Metadata metadata() const { return {}; }  // of the checkpoints, beside "task"
-  virtual void save_parts(const std::string&) const {}  // what weights need beside them in a run folder
+  virtual void save_parts(nn::Commit&) const {}         // what weights need beside them in a run folder
   // In the report.
   virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
   virtual std::string footnote() const { return {}; }  // under the report: what makes its scores comparable

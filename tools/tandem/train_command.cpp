@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <optional>
 
 #include "autograd/grad_mode.h"
 #include "autograd/parallel.h"
@@ -66,14 +67,16 @@ class Training {
     return !nn::draws_noise(*model_.objective, train.batch(two, {.training = true}),
                             {.passes = passes_, .rates = o.rates, .rate_scale = o.rate_scale});
   }
-  bool goes_on() const { return recipe_.settings.resume && fs::exists(run_ + "/" + nn::kLastFile); }
+  bool goes_on() const { return recipe_.settings.resume && nn::Manifest(run_).lists(nn::kLastFile); }
   void check_checkpoint() {
-    if (goes_on()) trainer_.restore();
+    if (goes_on()) trainer_.restore(recipe_.train(), recipe_.valid());
   }
 
   Outcome fit() {
-    nn::make_run_folder(run_);
-    recipe_.save_parts(run_);
+    const nn::RunLock lock(run_);
+    nn::Commit parts(run_);
+    recipe_.save_parts(parts);
+    parts.finish();
     int64_t steps = 0;
     trainer_.on_step = [&](const nn::Metrics& now) {
       steps = now.step;
@@ -104,6 +107,7 @@ class Training {
     options.name = s.compare ? fmt::format("{:<6}", recipe_.training_name(passes_)) : "";
     options.metadata = recipe_.metadata();
     options.metadata.emplace("task", recipe_.task);
+    options.notes.insert(options.metadata.extract("data"));  // a folder: it may be moved
     options.metric = metric_;
     return options;
   }
@@ -120,21 +124,34 @@ class Training {
 
 // A run folder is only written to by its own run. What --overwrite replaces goes first, so that no file of
 // another run is left.
-void claim_run_folder(const TrainSettings& s) {
-  check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
-  nn::make_run_folder(s.run);
-  if (s.resume) return;
+void claim_run_folder(const TrainSettings& s, const std::string& settings) {
   for (const auto& entry : fs::directory_iterator(s.run)) {
     const std::string name = entry.path().filename().string();
-    check<ConfigError>(s.overwrite || name == kSettingsFile || name == kVocabularyFile,
+    const bool begun = name == nn::kSettingsFile || name == nn::kVocabularyFile ||
+                       name == nn::kManifestFile || name == nn::kLockFile;  // of a run that has no epoch yet
+    check<ConfigError>(s.resume || s.overwrite || begun,
                        "--run: '{}' is not empty; give another folder, or --resume or --overwrite", s.run);
   }
-  for (const char* part : {"plain", "rdrop", "."}) {
-    for (const char* name :
-         {nn::kMetricsFile, nn::kBestFile, nn::kLastFile, kVocabularyFile, "curves.png", "curves.gp"}) {
-      fs::remove(fs::path(s.run) / part / name);
-    }
+  nn::Commit commit(s.run, s.resume ? nn::Commit::Others::stay : nn::Commit::Others::go);
+  data::write_file(commit.add(nn::kSettingsFile), settings);
+  commit.finish();
+  if (s.resume) return;
+  for (const char* half : {"plain", "rdrop"}) {
+    const fs::path folder = fs::path(s.run) / half;
+    if (!fs::is_directory(folder)) continue;
+    const nn::RunLock lock(folder.string());
+    nn::Commit(folder.string(), nn::Commit::Others::go).finish();
+    fs::remove(folder / nn::kManifestFile);
   }
+  for (const char* picture : {"curves.png", "curves.gp"}) fs::remove(fs::path(s.run) / picture);
+}
+
+// What an option leaves to the length of the run is settled by its first part: with more epochs the rate goes
+// on where it was.
+void settle_schedule(Command& command, const TrainSettings& s, const data::Dataset& train) {
+  const nn::ScheduleOptions settled = trainer_options(s, train).schedule.options();
+  if (s.warmup < 0) command.set("--warmup", {std::to_string(settled.warmup)});
+  if (s.schedule == "step") command.set("--decay-steps", {std::to_string(settled.step_size)});
 }
 
 std::string device_line(const std::string& asked, Device found) {
@@ -144,12 +161,18 @@ std::string device_line(const std::string& asked, Device found) {
 
 void train(Recipe& recipe, Command& command) {
   const TrainSettings& s = recipe.settings;
+  check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
+  std::optional<nn::RunLock> lock;
+  if (fs::is_directory(s.run)) lock.emplace(s.run);
   if (s.resume) resume_settings(command, s);
   check_settings(s, recipe.largest_rate());
   if (s.threads > 0) set_num_threads(s.threads);
   const Device device = load_device(s.device);
   set_allow_tf32(s.tf32);
   const std::string about_data = recipe.load();
+  settle_schedule(command, s, recipe.train());
+  std::vector<std::pair<std::string, int>> parts{{s.run, s.trainer.passes}};  // folders, and their passes
+  if (s.compare) parts = {{s.run + "/plain", 1}, {s.run + "/rdrop", s.trainer.passes}};
   std::string metric;
   {  // whatever is wrong shows before the folder is touched
     Training first(recipe, s.run, s.trainer.passes, device);
@@ -167,16 +190,28 @@ void train(Recipe& recipe, Command& command) {
     if (!s.quiet)
       tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), first.parameters(),
            num_threads(), about_data);
+    int64_t parameters = 0;
+    for (const auto& [folder, passes] : parts) {
+      Training part(recipe, folder, passes, device);
+      part.check_checkpoint();
+      metric = part.metric(), parameters = part.parameters();
+    }
+    if (s.resume) warn_unchecked(s.run);
+    if (!lock) lock.emplace(s.run);
+    claim_run_folder(s, command.to_toml({"config", "resume", "overwrite", "profile", "quiet"}));
+    if (!s.quiet)
+      fmt::print(stderr, "{}\n{} parameters, {} threads\n{}\n", device_line(s.device, device), parameters,
+                 num_threads(), about_data);
   }
 
   const InterruptGuard guard;
   const std::unique_ptr<Profiler> profiler = s.profile ? std::make_unique<Profiler>(device) : nullptr;
   std::vector<Outcome> outcomes;
-  if (s.compare) outcomes.push_back(Training(recipe, s.run + "/plain", 1, device).fit());
-  outcomes.push_back(Training(recipe, s.compare ? s.run + "/rdrop" : s.run, s.trainer.passes, device).fit());
-  draw_curves(outcomes, s.run, metric);
+  for (const auto& [folder, passes] : parts)
+    outcomes.push_back(Training(recipe, folder, passes, device).fit());
   print_report(outcomes, s.trainer.alpha, metric);
   if (!recipe.footnote().empty()) fmt::print("{}\n", recipe.footnote());
+  draw_curves(outcomes, s.run, metric);  // last: what fails here costs no result
   fmt::print("Run folder: {}\n", s.run);
   if (profiler) fmt::print("\n{}", profiler->table());
 }

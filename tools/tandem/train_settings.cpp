@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "autograd/error.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
+#include "nn/train/manifest.h"
 
 namespace tandem::command {
 
@@ -76,10 +76,15 @@ void declare_run(Command& to, TrainSettings& s) {
 
 void resume_settings(Command& command, const TrainSettings& s) {
   check<ConfigError>(!s.overwrite, "--resume: it excludes --overwrite");
-  const std::string file = s.run + "/" + kSettingsFile;
-  check<ConfigError>(std::filesystem::exists(file), "--resume: '{}' holds no run: it has no {}", s.run,
-                     kSettingsFile);
-  command.read(file);
+  nn::read_run(s.run, [&](const nn::Manifest& manifest) {
+    check<ConfigError>(manifest.lists(nn::kSettingsFile), "--resume: '{}' holds no run: it has no {}", s.run,
+                       nn::kSettingsFile);
+    const std::string file = manifest.checked(nn::kSettingsFile);
+    // Data are compared by their contents, which may have moved.
+    command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
+                              "plan", "accumulate", "cuda-graph", "tf32", "beam", "length-penalty"});
+    command.read(file);
+  });
 }
 
 void check_settings(const TrainSettings& s, double rate) {

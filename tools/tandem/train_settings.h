@@ -12,8 +12,6 @@
 
 namespace tandem::command {
 
-inline constexpr const char* kSettingsFile = "settings.toml";  // in a run folder: the options as used
-
 // Every option with its default; a recipe replaces some of the defaults.
 struct TrainSettings {
   std::string run;
@@ -34,7 +32,8 @@ void declare_training(Command& to, TrainSettings& s, const std::string& unit);
 void declare_run(Command& to, TrainSettings& s);
 
 // --resume: sets the options that were not given to those of the run in settings.run. ConfigError when that
-// folder has no settings, or none that can be used.
+// folder has no settings, or none that can be used, and for a given option that has another value in the run,
+// unless what is learned does not depend on it.
 void resume_settings(Command& command, const TrainSettings& s);
 
 // ConfigError for values that do not fit each other. `rate`: the largest of the model's dropout rates.

@@ -94,9 +94,11 @@ std::string TextRecipe::data_folder() const {
 
 void TextRecipe::make_vocabulary(const std::vector<std::string>& lines) {
   const VocabularyChoice& v = vocabulary_choice_;
-  const std::string own = settings.run + "/" + kVocabularyFile;
-  vocabulary_ = settings.resume && fs::exists(own) ? data::Vocabulary::load(own)
-                : !v.file.empty()                  ? data::Vocabulary::load(v.file)
+  const nn::Manifest run(settings.run);
+  const bool own = settings.resume && run.lists(nn::kVocabularyFile) &&
+                   fs::exists(settings.run + "/" + nn::kVocabularyFile);
+  vocabulary_ = own               ? data::Vocabulary::load(run.checked(nn::kVocabularyFile))
+                : !v.file.empty() ? data::Vocabulary::load(v.file)
                                   : data::Vocabulary::train(lines, {.size = v.size, .kind = v.kind});
 }
 

@@ -55,7 +55,7 @@ struct ModelChoice {
 class TextRecipe : public Recipe {
  public:
   double largest_rate() const override;
-  void save_parts(const std::string& run) const override { vocabulary_->save(run + "/" + kVocabularyFile); }
+  void save_parts(nn::Commit& to) const override { vocabulary_->save(to.add(nn::kVocabularyFile)); }
 
  protected:
   void declare_folder(Command& to, const std::string& description);  // --data
