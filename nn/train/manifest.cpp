@@ -104,10 +104,13 @@ Commit::Commit(std::string folder, Others others) : folder_(std::move(folder)) {
   }
 }
 
+// Where finish() failed, the new manifest may have its name, or not.
 Commit::~Commit() {
-  if (committed_) return;
-  std::error_code ignored;
-  for (const std::string& name : added_) fs::remove(next_of(in(folder_, name)), ignored);
+  if (finished_) return;
+  try {
+    recover_run_folder(folder_);
+  } catch (const std::exception&) {  // the next who locks the folder tries again
+  }
 }
 
 std::string Commit::add(const std::string& name) {
@@ -117,7 +120,8 @@ std::string Commit::add(const std::string& name) {
 }
 
 void Commit::finish() {
-  if (added_.empty() && dropped_.empty()) return;
+  finished_ = added_.empty() && dropped_.empty();
+  if (finished_) return;
   for (const std::string& name : added_) hashes_[name] = data::sha256_of_file(next_of(in(folder_, name)));
   std::string text;
   for (auto& [name, hash] : hashes_) {
@@ -125,10 +129,10 @@ void Commit::finish() {
     text += fmt::format("{}  {}\n", hash, name);
   }
   data::write_file(in(folder_, kManifestFile), text + last_line(text));
-  committed_ = true;
   for (const std::string& name : added_) rename_file(next_of(in(folder_, name)), in(folder_, name));
   for (const std::string& name : dropped_)
     if (!added_.contains(name)) fs::remove(in(folder_, name));
+  finished_ = true;
 }
 
 void recover_run_folder(const std::string& folder) {

@@ -71,21 +71,21 @@ class Commit {
   // What becomes of the files that are not added: they stay as listed, or are removed.
   enum class Others { stay, go };
   explicit Commit(std::string folder, Others others = Others::stay);
-  ~Commit();  // without finish(): the folder is as before
+  ~Commit();  // without finish() the folder is as before
   Commit(const Commit&) = delete;
   Commit& operator=(const Commit&) = delete;
 
   // Where to write the new contents of `name`, one of kRunFiles.
   std::string add(const std::string& name);
   bool adds(const std::string& name) const { return added_.contains(name); }
-  // IoError when a file cannot be written; before the commit, that leaves the folder as it was.
+  // IoError when a file cannot be written: the folder then has the old state or the new one, whole.
   void finish();
 
  private:
   std::string folder_;
   std::map<std::string, std::string> hashes_;
   std::set<std::string> added_, dropped_;
-  bool committed_ = false;
+  bool finished_ = false;
 };
 
 // Removes what a killed run left, and gives files that were committed their names.

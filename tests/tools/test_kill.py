@@ -1,0 +1,256 @@
+"""Trainings that are killed at any moment, or whose disk fails: what is resumed ends as if nothing had been.
+
+  test_kill.py PATH_TO_TANDEM PATH_TO_BREAK_AT [KILLS [RANDOM_SEED]]
+
+break_at (break_at.cpp) is preloaded, and kills the process in place of one of the calls that change files, or fails
+that call. So every step of writing a checkpoint can be the last one. Other kills come after a random time.
+"""
+
+import csv
+import errno
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+TANDEM, BREAK_AT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 18
+DRAW = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 1)
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no disk to wait for
+EPOCHS = 4
+
+
+class Failure(Exception):
+    pass
+
+
+def expect(holds, message):
+    if not holds:
+        raise Failure(message)
+
+
+def write_png(path, side, pixels):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(pixels[y * side:(y + 1) * side]) for y in range(side))
+    with open(path, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+                + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def make_data():
+    for split, count in (("train", 12), ("test", 4)):
+        for level, name in zip((20, 128, 235), ("ant", "bee", "cat")):
+            os.makedirs(f"images/{split}/{name}")
+            for i in range(count):
+                write_png(f"images/{split}/{name}/{i:02}.png", 8, [level + DRAW.randrange(-15, 16) for _ in range(64)])
+    os.mkdir("texts")
+    for split, count in (("train", 40), ("valid", 10), ("test", 10)):
+        with open(f"texts/{split}.tsv", "w") as f:
+            for i in range(count):
+                f.write(f"{('a', 'b')[i % 2]}\t{'sun' if i % 2 else 'moon'} {' '.join(DRAW.choices('abcdefgh', k=4))}\n")
+
+
+IMAGES = ["vit", "--data", "images", "--patch-size", "4", "--dim", "16", "--depth", "1", "--heads", "2", "--mlp-dim", "16",
+          "--batch-size", "16", "--valid", "6", "--lr", "0.01"]
+TEXTS = ["classify", "--data", "texts", "--preset", "tiny", "--dim", "16", "--heads", "2", "--mlp-dim", "32",
+         "--vocab-size", "20", "--batch-size", "16", "--average", "2"]
+# What is trained, and the folders that have weights then.
+TASKS = {"images": (IMAGES, [""]), "halves": ([*IMAGES, "--compare"], ["/plain", "/rdrop"]), "texts": (TEXTS, [""])}
+
+
+def start(args, **environment):
+    # Without gnuplot, whose picture takes longer than the training.
+    return subprocess.Popen([TANDEM, "train", *args, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True, env={**os.environ, "PATH": "/nowhere", **environment})
+
+
+def broken(at, by):
+    return {"LD_PRELOAD": BREAK_AT, "BREAK_AT": str(at), "BREAK_BY": str(by)}
+
+
+def finish(process):
+    message = process.communicate(timeout=100)[1]
+    return process.returncode, message
+
+
+def command(task, run):
+    """Begins the run or goes on with it, as far as it has come."""
+    begun = os.path.exists(f"{run}/manifest.sha256")
+    first = [*TASKS[task][0], "--epochs", str(EPOCHS), "--quiet", "--run", run]
+    return [TASKS[task][0][0], "--resume", "--quiet", "--run", run] if begun else first
+
+
+def checkpoint(file):
+    """Tensors and metadata of a safetensors file, without the times in the record."""
+    with open(file, "rb") as f:
+        content = f.read()
+    size = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:8 + size])
+    metadata = header.pop("__metadata__")
+    if "record" in metadata:
+        record = json.loads(metadata.pop("record"))
+        for split in "train", "valid":
+            record[split] = [row[:8] + row[10:] for row in record[split]]
+        metadata["record"] = record
+    return header, metadata, content[8 + size:]
+
+
+def outcome(task, run):
+    result = {}
+    for part in TASKS[task][1]:
+        folder = run + part
+        names = sorted(os.listdir(folder))
+        left = [n for n in names if n == "lock" or "tmp-" in n or n.endswith(".next")]
+        expect(not left, f"{folder}: {left} are left")
+        listed = subprocess.run(["sha256sum", "--quiet", "--strict", "-c", "manifest.sha256"], cwd=folder, capture_output=True, text=True)
+        expect(listed.returncode == 0, f"{folder}: {listed.stdout}{listed.stderr}")
+        with open(f"{folder}/metrics.csv") as f:
+            rows = [{k: v for k, v in row.items() if k not in ("samples_per_s", "seconds")} for row in csv.DictReader(f)]
+        result[part] = [n for n in names if n != "curves.gp"], rows, *(checkpoint(f"{folder}/{name}.safetensors") for name in ("best", "last"))
+    return result
+
+
+def whole(task):
+    status, message = finish(start(command(task, f"{task}-whole")))
+    expect(status == 0, message)
+    return outcome(task, f"{task}-whole")
+
+
+def calls_of(task):
+    """The calls that change files of a whole run, in order."""
+    log = f"{task}.log"
+    status, message = finish(start(command(task, f"{task}-log"), LD_PRELOAD=BREAK_AT, BREAK_LOG=os.path.abspath(log)))
+    expect(status == 0, message)
+    with open(log) as f:
+        return f.read().split()
+
+
+def check_state(run):
+    """What is there opens, or is not there."""
+    done = subprocess.run([TANDEM, "eval", run], capture_output=True, text=True)
+    missing = "has no best.safetensors" in done.stderr or "no such run folder" in done.stderr
+    expect(done.returncode == 0 or missing, f"eval of what is left: {done.stderr}")
+
+
+def goes_on(task, run, expected, what):
+    for part in TASKS[task][1]:
+        check_state(run + part)
+    status, message = finish(start(command(task, run)))
+    expect(status == 0, f"{what}: it does not go on: {message}")
+    expect(outcome(task, run) == expected, f"{what}: resumed, it differs from the uninterrupted run")
+    shutil.rmtree(run)
+
+
+def killed_at_calls(task, expected, count):
+    calls = calls_of(task)
+    # Most calls write; two places of three are those between files.
+    writes = [n for n, name in enumerate(calls, 1) if name == "write"]
+    others = [n for n, name in enumerate(calls, 1) if name != "write"]
+    places = sorted(DRAW.sample(writes, count // 3) + DRAW.sample(others, count - count // 3))
+    for n in places:
+        what = f"{task}: killed at call {n} of {len(calls)}, {calls[n - 1]}"
+        status, message = finish(start(command(task, "run"), **broken(n, "kill")))
+        expect(status == -signal.SIGKILL, f"{what}: status {status} {message}")
+        if DRAW.random() < 0.3:  # what it left is met by one that is killed, too
+            finish(start(command(task, "run"), **broken(DRAW.randrange(1, 30), "kill")))
+        goes_on(task, "run", expected, what)
+    print(f"  {len(places)} of {len(calls)} places", flush=True)
+
+
+def killed_at_times(task, expected, count):
+    begin = time.time()
+    finish(start(command(task, "run")))
+    seconds = time.time() - begin
+    shutil.rmtree("run")
+    interrupted = 0
+    for _ in range(count):
+        process = start(command(task, "run"))
+        time.sleep(DRAW.uniform(0, seconds))
+        process.kill()
+        interrupted += finish(process)[0] == -signal.SIGKILL
+        goes_on(task, "run", expected, f"{task}: killed after some time")
+    return interrupted
+
+
+def failing_calls(task, expected, count):
+    """The disk is full, or read-only, at any call: exit 1, a message that names the file, and the old state."""
+    calls = calls_of(task)
+    places = [n for n, name in enumerate(calls, 1) if name != "unlink"]
+    for n in sorted(DRAW.sample(places, min(count, len(places)))):
+        code = DRAW.choice([errno.ENOSPC, errno.EROFS if calls[n - 1] == "open" else errno.EIO])
+        what = f"{task}: call {n}, {calls[n - 1]}, fails: {os.strerror(code)}"
+        status, message = finish(start(command(task, "run"), **broken(n, code)))
+        if status != 0:  # all but the lock's text
+            expect(status == 1 and os.strerror(code) in message and "run" in message and len(message.splitlines()) == 1,
+                   f"{what}: status {status}, {message}")
+        left = [os.path.join(at, f) for at, _, files in os.walk("run") for f in files if "tmp-" in f or f == "lock"]
+        expect(not left, f"{what}: {left} are left")
+        goes_on(task, "run", expected, what)
+
+
+def test_kills():
+    interrupted = 0
+    for task, share in ("images", 0.5), ("halves", 0.2), ("texts", 0.3):
+        expected = whole(task)
+        at_calls = round(KILLS * share * 0.75)
+        killed_at_calls(task, expected, at_calls)
+        interrupted += killed_at_times(task, expected, round(KILLS * share) - at_calls)
+    expect(interrupted > 0, "no process was still running")
+
+
+def test_failing_disk():
+    for task in ("images", "texts") if KILLS > 50 else ("images",):
+        failing_calls(task, whole(task), max(5, KILLS // 4))
+
+
+def test_no_room_for_a_file():
+    """RLIMIT_FSIZE in the middle of a run: the old files whole, and the run goes on when there is room again."""
+    status, message = finish(start([*IMAGES, "--epochs", "2", "--quiet", "--run", "room"]))
+    expect(status == 0, message)
+    before = {n: open(f"room/{n}", "rb").read() for n in os.listdir("room")}
+
+    def no_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (15000, 15000))
+
+    done = subprocess.run([TANDEM, "train", "vit", "--resume", "--run", "room", "--epochs", "3", "--threads", "1", "--quiet"],
+                          preexec_fn=no_room, capture_output=True, text=True)
+    expect(done.returncode == 1 and "room/last.safetensors.next: writing failed: File too large" in done.stderr, done.stderr)
+    after = {n: open(f"room/{n}", "rb").read() for n in os.listdir("room")}
+    changed = [n for n in before.keys() | after.keys() if before.get(n) != after.get(n)]
+    expect(sorted(changed) == ["manifest.sha256", "settings.toml"], f"changed: {changed}")
+    status, message = finish(start(["vit", "--resume", "--run", "room", "--quiet"]))
+    expect(status == 0, message)
+
+
+def main():
+    passed = failed = 0
+    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
+        start_time = time.time()
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+            os.chdir(folder)
+            try:
+                make_data()
+                test()
+                passed += 1
+                print(f"ok      {name[5:]} ({time.time() - start_time:.1f} s)", flush=True)
+            except (Failure, subprocess.TimeoutExpired, OSError, KeyError, ValueError) as error:
+                failed += 1
+                print(f"FAILED  {name[5:]}: {type(error).__name__}: {error}", flush=True)
+            finally:
+                os.chdir("/")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+main()
