@@ -1,6 +1,8 @@
 // Small files for the readers to read, and what each reader must do with damaged ones.
 #pragma once
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -11,7 +13,11 @@
 namespace tandem::testing {
 
 struct Scratch : data::TemporaryFolder {
-  Scratch() : TemporaryFolder(std::filesystem::temp_directory_path().string()) {}
+  Scratch() : TemporaryFolder(place()) {}
+  // In memory where that can be: no disk to wait for.
+  static std::string place() {
+    return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path().string();
+  }
   std::string file(const std::string& name) const { return path() + "/" + name; }
   std::string folder(const std::string& name) const {
     std::filesystem::create_directories(file(name));

@@ -54,6 +54,26 @@ TEST_CASE("curves: without gnuplot it says so") {
   CHECK(!std::filesystem::exists(scratch.file("a.png")));
 }
 
+TEST_CASE("curves: half a picture, of a disk that is full, does not replace a whole one") {
+  Scratch scratch;
+  write_file(scratch.file("metrics.csv"), kHeader + kRows);
+  write_png(scratch.file("a.png"), {1, 1, 2, {7, 8}});
+  const std::string before = bytes_of(scratch.file("a.png"));
+  // A gnuplot that says that all went well.
+  const std::string bin = scratch.folder("bin"), path = std::getenv("PATH");
+  put(bin + "/gnuplot", "#!/bin/sh\npicture=${2#picture = \\'}\nhead -c 50 '" + scratch.file("a.png") +
+                            "' > \"${picture%\\'}\"\n");
+  std::filesystem::permissions(bin + "/gnuplot", std::filesystem::perms::owner_all);
+  setenv("PATH", (bin + ":" + path).c_str(), 1);
+  const std::string message =
+      message_of<IoError>([&] { draw_curves(scratch.file("metrics.csv"), scratch.file("a.png"), ""); });
+  setenv("PATH", path.c_str(), 1);
+  CHECK_MESSAGE(contains(message, "/a.png: "), message);
+  CHECK(contains(message, "read_png"));
+  CHECK(bytes_of(scratch.file("a.png")) == before);
+  CHECK(std::distance(std::filesystem::directory_iterator(scratch.path()), {}) == 4);  // and the script
+}
+
 TEST_CASE("curves: metrics that cannot be read") {
   Scratch scratch;
   const std::string csv = scratch.file("metrics.csv");

@@ -69,7 +69,9 @@ void declare_run(Command& to, TrainSettings& s) {
   to.flag("--cuda-graph", s.trainer.cuda_graph,
           "record steps of equal shapes once and replay them (cuda only)");
   to.flag("--overwrite", s.overwrite, "replace an earlier run in that folder");
-  to.flag("--resume", s.resume, "go on where the run in that folder stopped, with its settings");
+  to.flag("--resume", s.resume,
+          "go on where the run in that folder stopped, with its settings; with more --epochs at the rate "
+          "that a run of so many has there");
   to.flag("--profile", s.profile, "print time and bytes of every op");
   to.flag("--quiet", s.quiet, "no progress");
 }

@@ -165,8 +165,7 @@ TEST_CASE("png: damage behind correct checksums is an error or a picture, never 
   const std::string data = deflated(rows);
   int read = 0, refused = 0;
   const auto attempt = [&](const std::string& header, const std::string& body) {
-    put(scratch.png,
-               "\x89PNG\r\n\x1a\n" + chunk("IHDR", header) + chunk("IDAT", body) + chunk("IEND", ""));
+    put(scratch.png, "\x89PNG\r\n\x1a\n" + chunk("IHDR", header) + chunk("IDAT", body) + chunk("IEND", ""));
     (scratch.error() == kNothingThrown ? read : refused)++;
   };
   const std::string header = word(4) + word(4) + std::string("\10\6\0\0\0", 5);
