@@ -58,6 +58,20 @@ constexpr int64_t size_of(DType dtype) {
   return sizes[static_cast<int>(dtype)];
 }
 constexpr bool is_floating(DType dtype) { return dtype >= DType::bf16; }
+// The values of an integer dtype, and of bool (0 and 1), are the whole numbers in [least, above).
+struct WholeRange {
+  double least, above;
+};
+constexpr WholeRange whole_range(DType dtype) {
+  constexpr WholeRange ranges[] = {{0, 2}, {0, 256}, {-0x1p31, 0x1p31}, {-0x1p63, 0x1p63}};
+  return ranges[static_cast<int>(dtype)];
+}
+// Whether the dtype has the value `number`; a floating dtype rounds any number.
+inline bool holds(DType dtype, double number) {
+  if (is_floating(dtype)) return true;
+  const auto [least, above] = whole_range(dtype);
+  return number == std::trunc(number) && number >= least && number < above;
+}
 std::string_view name_of(DType dtype);  // "f32"
 // The type of `a op b`: the later of the two in the order of the enum (bool < integers < floats).
 constexpr DType promote(DType a, DType b) { return a < b ? b : a; }

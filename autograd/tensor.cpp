@@ -75,14 +75,11 @@ void Tensor::check_dtype(DType wanted) const {
 }
 
 void check_holds(const char* op, DType dtype, double value) {
-  if (is_floating(dtype)) return;
-  double low = 0, end = 2;  // of bool
-  if (dtype != DType::boolean) {
-    const double values = std::exp2(8.0 * static_cast<double>(size_of(dtype)));
-    low = dtype == DType::u8 ? 0 : -values / 2, end = low + values;
-  }
-  check<DTypeError>(value == std::trunc(value) && value >= low && value < end,
-                    "{}: {} is no number that {} holds", op, value, name_of(dtype));
+  if (holds(dtype, value)) return;
+  const auto [least, above] = whole_range(dtype);
+  raise<DTypeError>(
+      "{}: {} with a tensor of {}, which holds whole numbers from {} to {}; convert it with to()", op, value,
+      name_of(dtype), static_cast<int64_t>(least), static_cast<int64_t>(static_cast<uint64_t>(above) - 1));
 }
 
 void check_gradient(const std::string& what, const Tensor& gradient, const Tensor& x) {

@@ -1,6 +1,7 @@
 // Arithmetic of two tensors (broadcast, promoted to the wider dtype) or of a tensor and a number (the
-// tensor's dtype is kept; DTypeError where that dtype holds integers and the number is none). ShapeError for
-// shapes that do not broadcast, DTypeError for bools.
+// tensor's dtype is kept; DTypeError where that dtype holds integers and neither the number nor its negative
+// is one of them; results beyond the dtype wrap around). ShapeError for shapes that do not broadcast,
+// DTypeError for bools.
 #pragma once
 
 #include "autograd/tensor.h"

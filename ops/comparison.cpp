@@ -1,5 +1,8 @@
 #include "ops/comparison.h"
 
+#include <cmath>
+#include <limits>
+
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
@@ -8,6 +11,8 @@
 
 namespace tandem {
 namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // F has the name and the scalar predicate. Bool tensors compare as 0 and 1.
 template <class F> struct Comparison final : Op {
@@ -27,8 +32,20 @@ template <class F> Tensor compare(const Tensor& a, const Tensor& b) {
   const DType dtype = promote(a.dtype(), b.dtype());
   return apply<Comparison<F>>({a.detach().to(dtype), b.detach().to(dtype)});
 }
+// As numbers also where the dtype of a does not have b: then b is between two whole numbers, or all values of
+// a are on one side of it.
 template <class F> Tensor compare(const Tensor& a, double b) {
-  return compare<F>(a, full({}, b, {a.dtype(), a.device()}));
+  const auto beside = [&](double whole) { return full({}, whole, {a.dtype(), a.device()}); };
+  if (holds(a.dtype(), b)) return compare<F>(a, beside(b));
+  const auto [least, above] = whole_range(a.dtype());
+  const bool for_less = F::holds(0.0, 1.0), for_more = F::holds(1.0, 0.0);
+  const bool between = b > least && b < above - 1;  // false of NaN
+  if (between && for_less != for_more) {
+    return for_less ? compare<detail::Le>(a, beside(std::floor(b)))
+                    : compare<detail::Gt>(a, beside(std::floor(b)));
+  }
+  const bool result = std::isnan(b) ? F::holds(0.0, b) : b < least ? for_more : for_less;
+  return result ? compare<detail::Eq>(a, a) : compare<detail::Ne>(a, a);
 }
 
 struct Where final : Op {
@@ -77,13 +94,22 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
   check<DTypeError>(mask.dtype() == DType::boolean, "masked_fill: the mask must be bool, got {}",
                     describe(mask));
+  check_holds("masked_fill", x.dtype(), value);
   return where(mask, full({}, value, {x.dtype(), x.device()}), x);
 }
 
 Tensor clamp(const Tensor& x, double low, double high) {
   check<ValueError>(low <= high, "clamp: low {} is above high {}", low, high);
-  const TensorOptions like{x.dtype(), x.device()};
-  return where(lt(x, low), full({}, low, like), where(gt(x, high), full({}, high, like), x));
+  // A bound beyond all values of an integer dtype is none.
+  const auto limit = [&](const Tensor& beyond, double bound, bool binds, const Tensor& y) {
+    if (!binds) return y;
+    check_holds("clamp", x.dtype(), bound);
+    return where(beyond, full({}, bound, {x.dtype(), x.device()}), y);
+  };
+  const bool whole = !is_floating(x.dtype());
+  const auto [least, above] = whole ? whole_range(x.dtype()) : WholeRange{-kInfinity, kInfinity};
+  const Tensor raised = limit(lt(x, low), low, !whole || low > least, x);
+  return limit(gt(x, high), high, !whole || high < above - 1, raised);
 }
 
 namespace {
@@ -122,11 +148,15 @@ const RegisterOp masked_fill_op("masked_fill", [](OpCases& c) {
   c.sample("row", {c.normal({3, 4})}, bound(masked_fill)(mask, -7));
   c.fails<DTypeError>("mask", "masked_fill: the mask must be bool, got f32[2]", {zeros({2})},
                       bound(masked_fill)(zeros({2}), 1));
+  c.fails<DTypeError>("300", "masked_fill: 300 with a tensor of u8, which holds whole numbers from 0 to 255",
+                      {zeros({2}, {DType::u8})}, bound(masked_fill)(zeros({2}, {DType::boolean}), 300));
 });
 
 const RegisterOp clamp_op("clamp", [](OpCases& c) {
   c.sample("0 to 1", {c.away_from_zero({3, 4})}, bound(clamp)(0, 1.04321));
   c.fails<ValueError>("order", "clamp: low 1 is above high 0", {zeros({2})}, bound(clamp)(1, 0));
+  c.fails<DTypeError>("half of an integer", "clamp: 0.5 with a tensor of i64, which holds whole numbers from",
+                      {zeros({2}, {DType::i64})}, bound(clamp)(0.5, 2.5));
 });
 
 }  // namespace

@@ -105,11 +105,11 @@ template <class O, class... I, class F, class... X> void map(const Tensor& out, 
                           inputs.template data<I>()...);
 }
 
-// A number that meets tensors of `dtype`: integers take whole numbers only, rather than cut 0.5 to 0.
+// A term or factor of a tensor of `dtype` is a number that it holds, or the negative of one, since x - 1 is x
+// + (-1).
 inline void check_factor(const char* op, DType dtype, double value) {
-  if (is_floating(dtype) || (value == std::trunc(value) && std::abs(value) < 0x1p63)) return;
-  raise<DTypeError>("{}: {} with a tensor of {}, which holds integers; convert it with to()", op, value,
-                    name_of(dtype));
+  if (dtype != DType::boolean && !holds(dtype, -value))
+    check_holds(op, dtype, value);  // no arithmetic of bools
 }
 // That number in the type of computation; unsigned types wrap around.
 template <class C> C factor(double value) {
