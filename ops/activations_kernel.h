@@ -66,12 +66,12 @@ struct Sigmoid {
 
 struct Silu {  // x s(x): s + x s', 2 s' + x s''
   static constexpr const char* name = "silu";
-  template <class T> static constexpr T value(T x) { return x * math::sigmoid(x); }
+  template <class T> static constexpr T value(T x) { return math::vanishing(math::sigmoid(x), x); }
   template <class T> static constexpr T derivative(T x) {
-    return math::sigmoid(x) + x * sigmoid_derivative(x);
+    return math::sigmoid(x) + math::vanishing(sigmoid_derivative(x), x);
   }
   template <class T> static constexpr T second(T x) {
-    return sigmoid_derivative(x) * (2 + x * (1 - 2 * math::sigmoid(x)));
+    return math::vanishing(sigmoid_derivative(x), 2 + x * (1 - 2 * math::sigmoid(x)));
   }
 };
 

@@ -41,6 +41,15 @@ struct MinimumValue {
   template <class T> static constexpr T value(T a, T b) { return a < b || a != a ? a : b; }
 };
 
+// -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)) of logit x and target t, without cancellation: a prediction
+// that is right has a small loss, one that is certain and right 0.
+struct BinaryCrossEntropyValue {
+  template <class T> static constexpr T value(T x, T t) {
+    const T wrong = x > 0 ? 1 - t : t, distance = x < 0 ? -x : x;
+    return math::log1p(math::exp(-distance)) + math::vanishing(wrong, distance);
+  }
+};
+
 template <class C> struct AffineValue {
   C factor, shift;
   constexpr C operator()(C x) const { return static_cast<C>(factor * x + shift); }

@@ -16,9 +16,9 @@ struct GeluExact {
   template <class T> static constexpr T phi(T x) {
     return T(0.39894228040143268) * math::exp(T(-0.5) * x * x);
   }
-  template <class T> static constexpr T value(T x) { return x * Phi(x); }
-  template <class T> static constexpr T derivative(T x) { return Phi(x) + x * phi(x); }
-  template <class T> static constexpr T second(T x) { return phi(x) * (2 - x * x); }
+  template <class T> static constexpr T value(T x) { return math::vanishing(Phi(x), x); }
+  template <class T> static constexpr T derivative(T x) { return Phi(x) + math::vanishing(phi(x), x); }
+  template <class T> static constexpr T second(T x) { return math::vanishing(phi(x), 2 - x * x); }
 };
 
 // f = x (1 + t) / 2  of  t = tanh u  and  u = c (x + 0.044715 x^3),  c = sqrt(2 / pi).
@@ -32,14 +32,16 @@ struct GeluTanh {
     return T(0.79788456080286536) * (1 + T(3 * 0.044715) * x * x);
   }
   template <class T> static constexpr T d2u(T x) { return T(0.79788456080286536 * 6 * 0.044715) * x; }
-  template <class T> static constexpr T value(T x) { return T(0.5) * x * (1 + math::tanh(u(x))); }
+  template <class T> static constexpr T value(T x) {
+    return math::vanishing(T(0.5) * (1 + math::tanh(u(x))), x);
+  }
   template <class T> static constexpr T derivative(T x) {
     const T t = math::tanh(u(x));
-    return T(0.5) * (1 + t) + T(0.5) * x * (1 - t * t) * du(x);
+    return T(0.5) * (1 + t) + math::vanishing(1 - t * t, T(0.5) * x * du(x));
   }
   template <class T> static constexpr T second(T x) {
     const T t = math::tanh(u(x)), s = 1 - t * t;
-    return s * du(x) + T(0.5) * x * s * (d2u(x) - 2 * t * du(x) * du(x));
+    return math::vanishing(s, du(x) + T(0.5) * x * (d2u(x) - 2 * t * du(x) * du(x)));
   }
 };
 

@@ -7,13 +7,16 @@
 #include <limits>
 
 #include "autograd/grad_mode.h"
+#include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/step_scalars.h"
 #include "autograd/tensor_impl.h"
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
+#include "ops/arithmetic_kernel.h"
 #include "ops/comparison.h"
 #include "ops/indexing.h"
+#include "ops/loops/loop.h"
 #include "ops/pointwise.h"
 #include "ops/rdrop/loss.h"
 #include "ops/reduce.h"
@@ -28,6 +31,9 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 Tensor reduce(const Tensor& x, Reduction reduction) {
   return reduction == Reduction::none ? x : reduction == Reduction::sum ? sum(x) : mean(x);
 }
+
+// 16-bit numbers as f32, in which a loss is computed; its result is rounded once.
+Tensor widened(const Tensor& x) { return x.dtype() == DType::bf16 ? x.to(DType::f32) : x; }
 
 void check_equal(const char* op, const Tensor& a, const Tensor& b) {
   check<ShapeError>(a.shape() == b.shape(), "{}: expected equal shapes, got {} and {}", op, describe(a),
@@ -61,13 +67,33 @@ struct CrossEntropy final : rdrop::LossOp {
   Tensors vjp(const Tensor& g) override {
     if (!grad_enabled()) return LossOp::vjp(g);
     const RDropOptions& options = inputs.options;
-    const Tensor logits = saved(1), real = gt(logits, -kInfinity).to(logits.dtype());
-    const Tensor ignored = ignored_units(inputs);
+    const Tensor ignored = ignored_units(inputs), hidden = ignored.unsqueeze(-1);
+    const Tensor logits = masked_fill(widened(saved(1)), hidden, 0);  // whatever they are, also NaN
+    const Tensor real = gt(logits, -kInfinity).to(logits.dtype());
     const Tensor labels = masked_fill(inputs.target, ignored, 0);
     const Tensor hot = one_hot(labels, logits.size(-1), logits.dtype());
     const Tensor q =
         hot * (1 - options.label_smoothing) + real * options.label_smoothing / sum(real, {-1}, true);
-    return {masked_fill(softmax(logits, -1) - q, ignored.unsqueeze(-1), 0) * (g / divisor().to(g.dtype()))};
+    return {masked_fill(softmax(logits, -1) - q, hidden, 0) * (g / divisor().to(g.dtype()))};
+  }
+};
+
+// dx = (1 - t) sigmoid(x) - t sigmoid(-x), which is exact at both ends; dt = -x.
+struct BinaryCrossEntropy final : Op {
+  const char* name() const override { return "binary_cross_entropy_with_logits"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(in[0].shape(), in[0]);
+    dispatch_floating(name(), in[0].dtype(), [&]<class T>() {
+      using Value = detail::BinaryValue<detail::BinaryCrossEntropyValue, compute_t<T>>;
+      detail::map<T, T, T>(out, Value{}, in[0], in[1]);
+    });
+    save(in[0]), save(in[1]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    const Tensor x = saved(0), t = saved(1);
+    return {needs(0) ? g * ((1 - t) * sigmoid(x) - t * sigmoid(-x)) : Tensor(),
+            needs(1) ? -(g * x) : Tensor()};
   }
 };
 
@@ -86,11 +112,13 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction
   const Tensor ignored = ignored_units(inputs);
   const Tensor labels = masked_fill(inputs.target, ignored, 0);
   const Tensor picked = gather(log_probabilities, -1, labels.unsqueeze(-1)).squeeze(-1);
-  const Tensor losses = masked_fill(-picked, ignored, 0);
-  if (reduction != Reduction::mean) return reduce(losses, reduction);
+  const Tensor losses = masked_fill(-widened(picked), ignored, 0);
+  const DType dtype = log_probabilities.dtype();
+  if (reduction != Reduction::mean) return reduce(losses, reduction).to(dtype);
   const Tensor total = sum(losses);
-  if (device_sums.defined()) return total / rdrop::divisor_of(device_sums).to(total.dtype());
-  return total / inputs.divisor();
+  const Tensor mean = device_sums.defined() ? total / rdrop::divisor_of(device_sums).to(total.dtype())
+                                            : total / inputs.divisor();
+  return mean.to(dtype);
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntropyOptions& options) {
@@ -101,32 +129,39 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, const CrossEntr
                                    .divisor = options.divisor});
   if (options.reduction == Reduction::sum) inputs.options.divisor = 1;
   if (options.reduction != Reduction::none) return apply<CrossEntropy>({logits}, inputs);
-  const Tensor log_p = log_softmax(logits, -1);
+  const Tensor hidden = ignored_units(inputs).unsqueeze(-1);
+  const Tensor log_p = log_softmax(masked_fill(widened(logits), hidden, 0), -1);
   const Tensor nll = nll_loss(log_p, target, Reduction::none, options.ignore_index);
-  if (options.label_smoothing == 0) return nll;
+  if (options.label_smoothing == 0) return nll.to(logits.dtype());
   const Tensor excluded = logical_not(gt(log_p, -kInfinity));
   const Tensor classes = sum(logical_not(excluded).to(log_p.dtype()), {-1});
   const Tensor smooth = -sum(masked_fill(log_p, excluded, 0), {-1}) / classes;
-  return nll * (1 - options.label_smoothing) +
-         masked_fill(smooth, ignored_units(inputs), 0) * options.label_smoothing;
+  return (nll * (1 - options.label_smoothing) +
+          masked_fill(smooth, ignored_units(inputs), 0) * options.label_smoothing)
+      .to(logits.dtype());
 }
 
 Tensor mse_loss(const Tensor& a, const Tensor& b, Reduction reduction) {
   check_equal("mse_loss", a, b);
-  return reduce(square(a - b), reduction);
+  return reduce(square(widened(a) - widened(b)), reduction).to(promote(a.dtype(), b.dtype()));
 }
 
 Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target, Reduction reduction) {
   check_equal("binary_cross_entropy_with_logits", logits, target);
-  return reduce(softplus(logits) - logits * target, reduction);
+  const DType dtype = promote(logits.dtype(), target.dtype()),
+              wide = dtype == DType::bf16 ? DType::f32 : dtype;
+  return reduce(apply<BinaryCrossEntropy>({logits.to(wide), target.to(wide)}), reduction).to(dtype);
 }
 
+// Where t = 0, all that goes into the term is finite, so that its derivatives are, too.
 Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, Reduction reduction, bool log_target) {
   check_equal("kl_div", log_probabilities, target);
-  if (log_target) return reduce(exp(target) * (target - log_probabilities), reduction);
-  const Tensor none = eq(target, 0);
-  const Tensor terms = target * (log(masked_fill(target, none, 1)) - log_probabilities);
-  return reduce(masked_fill(terms, none, 0), reduction);
+  const Tensor none = eq(log_target ? exp(widened(target.detach())) : target.detach(), 0);
+  const Tensor log_p = masked_fill(widened(log_probabilities), none, 0);
+  const Tensor t = masked_fill(widened(target), none, log_target ? 0 : 1);
+  const Tensor terms = log_target ? exp(t) * (t - log_p) : t * (log(t) - log_p);
+  return reduce(masked_fill(terms, none, 0), reduction)
+      .to(promote(log_probabilities.dtype(), target.dtype()));
 }
 
 namespace {

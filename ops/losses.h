@@ -1,5 +1,6 @@
 // Losses with torch's meaning, each pass on its own: m passes of predictions give m losses. What trains with
-// R-Drop calls the losses of ops/rdrop/rdrop.h instead.
+// R-Drop calls the losses of ops/rdrop/rdrop.h instead. bf16 is computed in f32, and the result rounded once.
+// Units that are ignored are not looked at: NaN in their logits stays out of values and gradients.
 #pragma once
 
 #include "autograd/tensor.h"
@@ -30,11 +31,13 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target, Reduction
 // (a - b)^2; equal shapes (ShapeError), no broadcasting.
 Tensor mse_loss(const Tensor& a, const Tensor& b, Reduction reduction = Reduction::mean);
 
-// -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), from logits x without overflow; t in [0, 1], equal shapes.
+// -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), from logits x, of either sign and any size to a
+// relative error of a few roundings; 0 for a certain, right prediction. t in [0, 1], equal shapes.
 Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target,
                                         Reduction reduction = Reduction::mean);
 
-// t (log t - log_probabilities), 0 where t = 0; with log_target, `target` is log t. The mean is over all
+// t (log t - log_probabilities), 0 with gradient 0 where t = 0 (whatever log_probabilities is there, also
+// -inf); with log_target, `target` is log t. The mean is over all
 // elements, as in torch: divide a sum by the batch for the divergence per sample. Equal shapes.
 Tensor kl_div(const Tensor& log_probabilities, const Tensor& target, Reduction reduction = Reduction::mean,
               bool log_target = false);

@@ -76,7 +76,9 @@ struct Erf {  // d/dx erf(x) = 2/sqrt(pi) exp(-x^2)
   static constexpr double kScale = 1.1283791670955126;
   template <class T> static constexpr T value(T x) { return math::erf(x); }
   template <class T> static constexpr T derivative(T x) { return T(kScale) * math::exp(-x * x); }
-  template <class T> static constexpr T second(T x) { return T(-2 * kScale) * x * math::exp(-x * x); }
+  template <class T> static constexpr T second(T x) {
+    return math::vanishing(math::exp(-x * x), T(-2 * kScale) * x);
+  }
 };
 
 }  // namespace tandem::detail

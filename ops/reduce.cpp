@@ -8,6 +8,7 @@
 #include "autograd/registry.h"
 #include "autograd/used_ops.h"
 #include "ops/arithmetic.h"
+#include "ops/comparison.h"
 #include "ops/loops/loop.h"
 #include "ops/loops/reduced_dims.h"
 #include "ops/loops/row_reduce.h"
@@ -184,7 +185,9 @@ Tensor var(const Tensor& x, const Shape& dims, double correction, bool keepdim) 
 Tensor stddev(const Tensor& x, const Shape& dims, double correction, bool keepdim) {
   check<DTypeError>(is_floating(x.dtype()), "stddev: expected a floating dtype, got {}", describe(x));
   detail::reduced_dims("stddev", x, dims);  // so that errors name this op
-  return sqrt(var(x, dims, correction, keepdim));
+  // Equal values have derivative 0, by convention: sqrt's own is infinite at 0.
+  const Tensor v = var(x, dims, correction, keepdim), equal = eq(v, 0);
+  return masked_fill(sqrt(masked_fill(v, equal, 1)), equal, 0);
 }
 
 // Halves are multiplied until one value is left. No division, so zeros need no care.

@@ -11,7 +11,7 @@ Tensor sum(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
 // Variance with divisor n - correction (1: unbiased, torch's default). NaN when that is not positive.
 Tensor var(const Tensor& x, const Shape& dims = {}, double correction = 1, bool keepdim = false);
-// The standard deviation, the square root of var (torch.std).
+// The standard deviation, the square root of var (torch.std); equal values have derivative 0.
 Tensor stddev(const Tensor& x, const Shape& dims = {}, double correction = 1, bool keepdim = false);
 // The product; 1 where there is nothing to multiply. Differentiable to any order, zeros included.
 Tensor prod(const Tensor& x, const Shape& dims = {}, bool keepdim = false);

@@ -5,6 +5,7 @@
 #include "ops/softmax.h"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "autograd/kernel.h"
@@ -21,6 +22,11 @@
 
 namespace tandem {
 namespace {
+
+// What exponents are relative to: the largest value, or 0 where all of a row are -inf.
+template <class A> A shift_of(A largest) {
+  return largest == -std::numeric_limits<A>::infinity() ? A(0) : largest;
+}
 
 // The sum over the last dimension, kept.
 Tensor row_total(const Tensor& x) { return sum(x, {-1}, true); }
@@ -78,13 +84,14 @@ struct Softmax final : RowOp<Softmax, detail::SoftmaxOfRow> {
   Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
   template <class T> static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
-    const A shift = row_max(x, n);
+    const A shift = shift_of(row_max(x, n));
+    const auto scale_of = [](A sum) { return sum == 0 ? A(0) : 1 / sum; };
     if constexpr (std::is_same_v<T, A>) {
-      const A scale = 1 / row_sum_exp(x, n, shift, out);
+      const A scale = scale_of(row_sum_exp(x, n, shift, out));
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) out[i] = out[i] * scale;
     } else {  // rounded once: the exponentials are computed again rather than read back
-      const A scale = 1 / row_sum_exp(x, n, shift);
+      const A scale = scale_of(row_sum_exp(x, n, shift));
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) out[i] = math::exp(static_cast<A>(x[i]) - shift) * scale;
     }
@@ -116,7 +123,8 @@ struct LogSoftmax final : RowOp<LogSoftmax, detail::LogSoftmaxOfRow> {
   Tensor forward(const Tensors& in) override { return save_output(make_rows(in[0].size(-1), in[0])); }
   template <class T> static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
-    const A shift = row_max(x, n), log_sum = math::log(row_sum_exp(x, n, shift));
+    const A shift = shift_of(row_max(x, n)), sum = row_sum_exp(x, n, shift);
+    const A log_sum = sum == 0 ? A(0) : math::log(sum);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) out[i] = (static_cast<A>(x[i]) - shift) - log_sum;
   }

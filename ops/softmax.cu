@@ -22,6 +22,11 @@ template <class C> struct MaxSum {
 
 template <class C> __device__ bool infinite(C x) { return fabs(x) == std::numeric_limits<C>::infinity(); }
 
+// What exponents are relative to: the largest value, or 0 where all of a row are -inf.
+template <class C> __device__ C shift_of(C largest) {
+  return largest == -std::numeric_limits<C>::infinity() ? C(0) : largest;
+}
+
 // The largest value of a row, and the sum of e^(x - shift(largest)). Those powers take the place of the
 // values in registers, if asked.
 template <class Form, class C, bool powers, class Row, class Shift>
@@ -99,22 +104,22 @@ template <class Form, class T>
 __device__ void make_row(SoftmaxOfRow, const T* in, const T*, const RowTask<T>& row) {
   using C = compute_t<T>;
   HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
-  const MaxSum<C> total = max_and_sum<Form, C, true>(x, row.n, [](C largest) { return largest; });
+  const MaxSum<C> total = max_and_sum<Form, C, true>(x, row.n, shift_of<C>);
   if (!row.live) return;
-  const C scale = 1 / total.sum;
+  const C shift = shift_of(total.max), scale = total.sum == 0 ? C(0) : 1 / total.sum;
   write_row<Form>(
-      row.out, row.n, [&](C v) { return (Form::kRegisters ? v : exp(v - total.max)) * scale; }, x);
+      row.out, row.n, [&](C v) { return (Form::kRegisters ? v : exp(v - shift)) * scale; }, x);
 }
 
 template <class Form, class T>
 __device__ void make_row(LogSoftmaxOfRow, const T* in, const T*, const RowTask<T>& row) {
   using C = compute_t<T>;
   HeldRow<Form, T> x(in, row.n, row.room, cuda::values_in<Form, T>(row.n, row.room_bytes));
-  const MaxSum<C> total = max_and_sum<Form, C, false>(x, row.n, [](C largest) { return largest; });
+  const MaxSum<C> total = max_and_sum<Form, C, false>(x, row.n, shift_of<C>);
   if (!row.live) return;
-  const C log_sum = log(total.sum);
+  const C shift = shift_of(total.max), log_sum = total.sum == 0 ? C(0) : log(total.sum);
   write_row<Form>(
-      row.out, row.n, [&](C v) { return (v - total.max) - log_sum; }, x);
+      row.out, row.n, [&](C v) { return (v - shift) - log_sum; }, x);
 }
 
 template <class Form, class T>

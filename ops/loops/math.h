@@ -93,6 +93,10 @@ template <class... C> [[gnu::always_inline]] constexpr float polynomial(float x,
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
 
+// small * large, where `small` falls faster than `large` grows: 0 where it has vanished, also beside
+// infinity.
+template <Real T> constexpr T vanishing(T small, T large) { return small == 0 ? T(0) : small * large; }
+
 // e^x, 1.1 ulp.
 [[gnu::always_inline]] constexpr float exp(float x) {
   using namespace detail;
