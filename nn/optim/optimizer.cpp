@@ -153,8 +153,9 @@ void Optimizer::step_on_device(const std::vector<Active>& active, TensorTable& t
     rows.push_back(row);
   }
   const Tensor& on = active[0].slot->parameter;
-  check<DeviceError>(!norm.defined() || norm.device() == on.device(), "{}: a norm on {} of gradients on {}",
-                     name_, name_of(norm.device()), name_of(on.device()));
+  if (norm.defined())
+    check<DeviceError>(norm.device() == on.device(), "{}: a norm on {} of gradients on {}", name_,
+                       name_of(norm.device()), name_of(on.device()));
   update_on_device({table.rows(std::move(rows), on.device()), on, lr_, steps,
                     norm.defined() ? norm.device_data<double>() : nullptr});
   for (const Active& one : active) {

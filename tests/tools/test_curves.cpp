@@ -65,8 +65,9 @@ TEST_CASE("curves: half a picture, of a disk that is full, does not replace a wh
                             "' > \"${picture%\\'}\"\n");
   std::filesystem::permissions(bin + "/gnuplot", std::filesystem::perms::owner_all);
   setenv("PATH", (bin + ":" + path).c_str(), 1);
-  const std::string message =
-      message_of<IoError>([&] { draw_curves(scratch.file("metrics.csv"), scratch.file("a.png"), ""); });
+  const std::string message = message_of<IoError>([&] {
+    draw_curves({{"run", scratch.file("metrics.csv")}}, scratch.file("a.png"), "");
+  });
   setenv("PATH", path.c_str(), 1);
   CHECK_MESSAGE(contains(message, "/a.png: "), message);
   CHECK(contains(message, "read_png"));

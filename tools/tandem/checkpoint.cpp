@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/error.h"
+#include "autograd/tell.h"
 #include "nn/io/text.h"
 #include "nn/train/manifest.h"
 
@@ -137,8 +138,8 @@ template std::unique_ptr<models::TextEncoder> Run::model() const;
 
 void warn_unchecked(const std::string& folder) {
   if (!nn::Manifest(folder).exists())
-    fmt::print(stderr, "tandem: warning: {}: made before runs had a {}: its files are not checked\n", folder,
-               nn::kManifestFile);
+    tell("tandem: warning: {}: made before runs had a {}: its files are not checked", folder,
+         nn::kManifestFile);
 }
 
 namespace {

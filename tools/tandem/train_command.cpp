@@ -175,33 +175,23 @@ void train(Recipe& recipe, Command& command) {
   if (s.compare) parts = {{s.run + "/plain", 1}, {s.run + "/rdrop", s.trainer.passes}};
   std::string metric;
   {  // whatever is wrong shows before the folder is touched
-    Training first(recipe, s.run, s.trainer.passes, device);
-    first.check_checkpoint();
-    metric = first.metric();
-    if (first.passes_are_equal())
-      fmt::print(
-          stderr,
-          "warning: no noise is active in this model, so its {} passes are equal and the KL term is 0; "
-          "--dropout above 0 tells them apart, --passes 1 is quicker\n",
-          s.trainer.passes);
-    claim_run_folder(s);
-    data::write_file(s.run + "/" + kSettingsFile,
-                     command.to_toml({"config", "resume", "overwrite", "profile", "quiet"}));
-    if (!s.quiet)
-      tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), first.parameters(),
-           num_threads(), about_data);
     int64_t parameters = 0;
     for (const auto& [folder, passes] : parts) {
       Training part(recipe, folder, passes, device);
       part.check_checkpoint();
       metric = part.metric(), parameters = part.parameters();
+      if (part.passes_are_equal())
+        tell(
+            "warning: no noise is active in this model, so its {} passes are equal and the KL term is 0; "
+            "--dropout above 0 tells them apart, --passes 1 is quicker",
+            passes);
     }
     if (s.resume) warn_unchecked(s.run);
     if (!lock) lock.emplace(s.run);
     claim_run_folder(s, command.to_toml({"config", "resume", "overwrite", "profile", "quiet"}));
     if (!s.quiet)
-      fmt::print(stderr, "{}\n{} parameters, {} threads\n{}\n", device_line(s.device, device), parameters,
-                 num_threads(), about_data);
+      tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), parameters, num_threads(),
+           about_data);
   }
 
   const InterruptGuard guard;
