@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
@@ -41,16 +42,14 @@ bool owned(const Tensor& x) {
 }
 
 // Brings a cotangent to exactly the shape, passes and dtype of the tensor it belongs to: sums what was
-// broadcast, repeats (by stride 0) what is the same everywhere.
+// broadcast, repeats (by stride 0) what is the same everywhere. Sums are made in the wider of both dtypes.
 Tensor conform(const char* op, Tensor gradient, const Shape& shape, int passes, DType dtype, Device device) {
   check<DeviceError>(gradient.device() == device, "{}: a cotangent on {}, expected {}", op,
                      name_of(gradient.device()), name_of(device));
-  if (gradient.dtype() != dtype) {
-    check<DTypeError>(is_floating(gradient.dtype()), "{}: expected a floating cotangent, got {}", op,
-                      describe(gradient));
-    gradient = gradient.to(dtype);
-  }
-  if (gradient.shape() == shape && gradient.passes() == passes) return gradient;
+  check<DTypeError>(is_floating(gradient.dtype()), "{}: expected a floating cotangent, got {}", op,
+                    describe(gradient));
+  if (gradient.dtype() < dtype) gradient = gradient.to(dtype);
+  if (gradient.shape() == shape && gradient.passes() == passes) return gradient.to(dtype);
   if (const Shape full = broadcast(op, gradient.shape(), shape); gradient.shape() != full) {
     gradient = gradient.expand(full);
   }
@@ -58,7 +57,7 @@ Tensor conform(const char* op, Tensor gradient, const Shape& shape, int passes, 
                     "{}: a cotangent of {} passes, expected {}", op, gradient.passes(), passes);
   gradient = sum_to(gradient, shape, passes);
   if (gradient.passes() != passes) gradient = stack_passes(Tensors(passes, gradient));
-  return gradient;
+  return gradient.to(dtype);
 }
 
 }  // namespace
@@ -95,7 +94,8 @@ class Engine {
     while (!pending_.empty()) {
       auto next = pending_.extract(pending_.begin());
       if (wanted_ && next.key() < last_) break;
-      step(*next.mapped().op, std::move(next.mapped().gradient));
+      Op& op = *next.mapped().op;
+      step(op, next.mapped().gradient.total(op.dtype_));
     }
     finish();
   }
@@ -164,7 +164,17 @@ class Engine {
     }
   }
 
-  void accumulate(Tensor& into, Tensor gradient) {
+  // Cotangents that have arrived at a tensor. Of 16-bit ones, the sum of the first two is rounded once; from
+  // the third on the sum is f32, lest it stop growing, and total() rounds it.
+  struct Arrived {
+    Tensor sum;
+    int count = 0;
+    Tensor total(DType dtype) { return std::exchange(sum, {}).to(dtype); }
+  };
+
+  void accumulate(Arrived& arrived, Tensor gradient) {
+    Tensor& into = arrived.sum;
+    if (++arrived.count == 3 && into.dtype() == DType::bf16) into = into.to(DType::f32);
     if (!into.defined()) {
       into = std::move(gradient);
     } else if (!options_.create_graph && owned(into)) {
@@ -206,7 +216,7 @@ class Engine {
   // Every leaf's whole gradient: through its hooks, then into .grad or the results.
   void finish() {
     for (const auto& leaf : leaf_order_) {
-      Tensor gradient = std::move(leaves_[leaf.get()]);
+      Tensor gradient = leaves_[leaf.get()].total(leaf->dtype);
       if (!wanted_) {
         keep(*leaf, run_hooks("a leaf", leaf->hooks, std::move(gradient)));
         continue;
@@ -222,7 +232,7 @@ class Engine {
 
   struct Pending {
     std::shared_ptr<Op> op;
-    Tensor gradient;  // the sum of what has arrived
+    Arrived gradient;
   };
 
   BackwardOptions options_;
@@ -230,7 +240,7 @@ class Engine {
   uint64_t last_ = ~uint64_t{0};  // the earliest op that is wanted; below it nothing is
   Tensors results_;
   std::map<uint64_t, Pending, std::greater<>> pending_;  // by sequence number, the latest first
-  std::unordered_map<TensorImpl*, Tensor> leaves_;
+  std::unordered_map<TensorImpl*, Arrived> leaves_;
   std::vector<std::shared_ptr<TensorImpl>> leaf_order_;
 };
 

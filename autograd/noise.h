@@ -93,6 +93,10 @@ constexpr NoiseKey noise_key(uint64_t seed, uint64_t step, uint64_t site, uint32
 
 // floor(p * 2^32) for a drop rate p in [0, 1): keep iff draw >= threshold. ConfigError otherwise (also NaN).
 uint32_t drop_threshold(double p);
+// What kept values are multiplied by: 1 / the probability with which draws reach that threshold, so that the
+// expectation is x for every p. It is 1 / (1 - p) but for the rounding of p to a multiple of 2^-32: below
+// that, nothing is dropped and the factor is 1.
+inline double kept_scale(double p) { return 0x1p32 / (0x1p32 - drop_threshold(p)); }
 
 // The words at positions position .. position + count of (key, pass, sample); any start, any count >= 0.
 void draw(NoiseKey key, uint32_t pass, uint64_t sample, uint64_t position, int64_t count, uint32_t* out);

@@ -90,7 +90,7 @@ template <class T> class Attention {
       products(chunk, rows(f.q, p_.queries, p_.dim), transposed(rows(f.k, p_.keys, p_.dim)), s);
       AttentionRows<T> args = row_args(chunk, scores);
       args.dropped = static_cast<T*>(const_cast<void*>(dropped.matrix.data));
-      args.log_sums = f.log_sums;
+      args.sums = f.sums;
       run(args);
       products(chunk, dropped, rows(f.v, p_.keys, p_.value_dim), rows(f.out, p_.queries, p_.value_dim));
     });
@@ -109,7 +109,8 @@ template <class T> class Attention {
       args.backward = grads.as<C>();
       args.dropped = static_cast<T*>(const_cast<void*>(dropped.matrix.data));
       args.grads = static_cast<T*>(const_cast<void*>(ds.matrix.data));
-      args.log_sums = const_cast<C*>(f.log_sums);
+      // With the output comes a forward by the library, whose shifts are max + log(sum).
+      args.sums = {const_cast<C*>(f.sums.shifts), f.out.data ? nullptr : const_cast<C*>(f.sums.sums)};
       run(args);
       if (f.dv.data) products(chunk, transposed(dropped), g, rows(f.dv, p_.keys, p_.value_dim));
       if (f.dk.data) products(chunk, transposed(ds), q, rows(f.dk, p_.keys, p_.dim));
@@ -191,7 +192,7 @@ template <class T> class Attention {
     for (int i = 0; i < detail::kAttentionPasses && args.first_pass + i < p_.passes; ++i) {
       const double rate = p_.noise->rates[args.first_pass + i];
       args.threshold[i] = drop_threshold(rate);
-      args.kept[i] = static_cast<C>(1 / (1 - rate));
+      args.kept[i] = static_cast<C>(kept_scale(rate));
     }
     return args;
   }

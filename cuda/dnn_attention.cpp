@@ -69,7 +69,7 @@ bool attention_by_library(const detail::AttentionForward<bf16>& f) {
   for (int64_t i = 0; i < p.passes; i += passes) {
     if (!dnn_attention_forward(shape, f.q.data + i * f.q.pass, f.k.data + i * f.k.pass,
                                f.v.data + i * f.v.pass, f.out.data + i * f.out.pass,
-                               f.log_sums + i * queries_of_pass(p)))
+                               f.sums.shifts + i * queries_of_pass(p)))
       return false;
   }
   return true;
@@ -89,7 +89,7 @@ bool attention_by_library(const detail::AttentionBackward<bf16>& f) {
   for (int64_t i = 0; i < p.passes; i += passes) {
     if (!dnn_attention_backward(shape, f.q.data + i * f.q.pass, f.k.data + i * f.k.pass,
                                 f.v.data + i * f.v.pass, f.out.data + i * f.out.pass, f.g.data + i * f.g.pass,
-                                f.log_sums + i * queries_of_pass(p), dq.rows().data + i * dqs.pass,
+                                f.sums.shifts + i * queries_of_pass(p), dq.rows().data + i * dqs.pass,
                                 dk.rows().data + i * dks.pass, dv.rows().data + i * dvs.pass))
       return false;
   }

@@ -1,7 +1,7 @@
 // P = softmax(scale q k^T), A = keep * P / (1 - p), out = A v. With g the cotangent of out:
 //   dv = A^T g,  dA = g v^T,  dP = keep * dA / (1 - p),  dS = P * (dP - <P, dP>),
 //   dq = scale dS k,  dk = scale dS^T q
-// P comes again from q, k and the saved log-sum-exp of each row of scores, keep from the noise.
+// P comes again from q, k and the saved maximum and sum of each row of scores, keep from the noise.
 #include "ops/attention.h"
 
 #include <cmath>
@@ -72,28 +72,30 @@ struct Attention final : Op {
     const Tensor out = heads_inside(q, p.queries, p.value_dim);
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      const Tensor log_sums = output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device());
+      const auto per_query = [&] { return output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device()); };
+      const Tensor shifts = save(per_query()), totals = save(per_query());
+      const detail::ScoreSums<C> sums{shifts.template device_data<C>(), totals.template device_data<C>()};
       const auto rows = head_rows<const T>;
-      save(log_sums);
-      const detail::AttentionForward<T> args{
-          p, rows(q), rows(k), rows(v), head_rows<T>(out), log_sums.template device_data<C>(), &keeps_output};
+      const detail::AttentionForward<T> args{p,    rows(q),      rows(k), rows(v), head_rows<T>(out),
+                                             sums, &keeps_output};
       if (!run_on_device(q, args)) detail::attention_on_cpu(args);
     });
     return keeps_output ? save_output(out) : out;
   }
 
   Tensors vjp(const Tensor& g) override {
-    const Tensor q = saved(0), k = saved(1), v = saved(2), log_sums = saved(4);
-    const Tensor out = keeps_output ? saved(5) : Tensor();
+    const Tensor q = saved(0), k = saved(1), v = saved(2), shifts = saved(4);
+    const Tensor totals = saved(5), out = keeps_output ? saved(6) : Tensor();
     const AttentionProblem p = problem(q, k, v, saved(3));
     const Tensor dq = needs(0) ? heads_inside(q) : Tensor(), dk = needs(1) ? heads_inside(k) : Tensor(),
                  dv = needs(2) ? heads_inside(v) : Tensor();
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       const auto rows = head_rows<const T>;
       const auto to = head_rows<T>;
-      const detail::AttentionBackward<T> args{
-          p,      rows(q), rows(k), rows(v), rows(g), rows(out), log_sums.device_data<compute_t<T>>(),
-          to(dq), to(dk),  to(dv)};
+      using C = compute_t<T>;
+      const detail::ScoreSums<const C> sums{shifts.device_data<C>(), totals.device_data<C>()};
+      const detail::AttentionBackward<T> args{p,         rows(q), rows(k), rows(v), rows(g),
+                                              rows(out), sums,    to(dq),  to(dk),  to(dv)};
       if (!run_on_device(q, args)) detail::attention_on_cpu(args);
     });
     return {dq, dk, dv, Tensor()};

@@ -41,7 +41,7 @@ template <class T> class Query {
     if (a.ignored.data) ignored_ = a.ignored.data + pass_ * a.ignored.pass + batch_ * a.ignored.batch;
   }
 
-  __device__ int64_t log_sum_at() const { return (item_ * a_.all_heads + head_) * a_.queries + query_; }
+  __device__ int64_t sums_at() const { return (item_ * a_.all_heads + head_) * a_.queries + query_; }
   __device__ int64_t visible() const { return visible_; }
   __device__ bool sees(int64_t key) const {
     return key < visible_ && !(ignored_ && ignored_[key * a_.ignored.col]);
@@ -172,7 +172,10 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
     sum = Team::sum(sum);
     wait_for_reads<Team>();
     if (!live) return;
-    if (Team::rank() == 0) a.log_sums[query.log_sum_at()] = max == -kInf ? kInf : max + log(sum);
+    if (Team::rank() == 0) {
+      a.sums.shifts[query.sums_at()] = max == -kInf ? kInf : max;
+      a.sums.sums[query.sums_at()] = max == -kInf ? C(1) : sum;
+    }
     const C scale = max == -kInf ? C(0) : query.kept() / sum;
     T* out = a.dropped + row * a.out_pitch;
     each([&](int, int64_t i, const auto& s) {
@@ -201,7 +204,8 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_grad(Rows<T> a,
     PaddedRow<Form, C> scores(a.scores + row * a.pitch, query, a.scale, -kInf, room);
     PaddedRow<Form, C> grads(a.backward + row * a.pitch, query, C(1), C(0),
                              room ? room + room_bytes / 2 : nullptr);
-    const C log_sum = a.log_sums[query.log_sum_at()], kept = query.kept();
+    const C shift = a.sums.shifts[query.sums_at()], kept = query.kept();
+    const C by_sum = a.sums.sums ? 1 / a.sums.sums[query.sums_at()] : C(1);
     // Values of P, and of dP as far as it is kept.
     const auto each = [&](auto f) {
       each_score<Form>(query, a.keys, a.scale, scores, [&](int k, int64_t i, auto& s) {
@@ -217,7 +221,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_grad(Rows<T> a,
       const Vector<bool, V> keep = query.template keeps<V>(draws, i);
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        const C p = exp(s.at[v] - log_sum);
+        const C p = exp(s.at[v] - shift) * by_sum;
         s.at[v] = keep.at[v] ? p : -p;  // the sign tells what is dropped
         g.at[v] = keep.at[v] ? g.at[v] * kept : C(0);
       }

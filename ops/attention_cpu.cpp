@@ -68,8 +68,8 @@ template <class T> class Head {
     }
     width_ = tile_width<C>(keys_);
     if (p_.noise) {
-      rate_ = p_.noise->rates[pass_];
-      threshold_ = drop_threshold(rate_);
+      threshold_ = drop_threshold(p_.noise->rates[pass_]);
+      kept_ = kept_scale(p_.noise->rates[pass_]);
     }
   }
 
@@ -80,12 +80,13 @@ template <class T> class Head {
   }
 
   void forward(const AttentionForward<T>& a) {
-    C* log_sums = a.log_sums + index_ * p_.queries;
-    const int64_t step = tile_rows(p_), value_width = tile_width<C>(p_.value_dim);
+    const ScoreSums<C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
+    const int64_t value_width = tile_width<C>(p_.value_dim);
     Pool<C> pool(forward_scratch(p_));
-    C* rows = pool.take(std::max(keys_, step) * tile_width<C>(p_.dim));
+    C* rows = pool.take(std::max(keys_, tile_rows(p_)) * tile_width<C>(p_.dim));
     const C* keys = transposed_keys(a.k, rows, pool.take(p_.dim * width_));
-    const C* values = packed(a.v, 0, keys_, p_.value_dim, pool.take(keys_ * value_width));
+    const C* values = packed_keys(a.v, p_.value_dim, pool.take(keys_ * value_width));
+    const int64_t step = step_for(values, value_width, nullptr, 0);
     C *scores = pool.take(step * width_), *result = pool.take(step * value_width);
     uint32_t* words = cleared_words(pool);
     for (int64_t begin = 0; begin < p_.queries; begin += step) {
@@ -93,7 +94,7 @@ template <class T> class Head {
       const C* queries = packed(a.q, begin, n, p_.dim, rows);
       tile_gemm(n, seen, p_.dim, queries, tile_width<C>(p_.dim), 1, keys, width_, scores, width_);
       for (int64_t i = 0; i < n; ++i) {
-        log_sums[begin + i] = softmax_row(begin + i, tile_width<C>(seen), scores + i * width_, words);
+        softmax_row(begin + i, tile_width<C>(seen), scores + i * width_, words, sums);
       }
       tile_gemm(n, p_.value_dim, seen, scores, width_, 1, values, value_width, result, value_width);
       unpack(result, value_width, C(1), n, p_.value_dim, at(a.out) + begin * a.out.row, a.out.row);
@@ -101,19 +102,20 @@ template <class T> class Head {
   }
 
   void backward(const AttentionBackward<T>& a) {
-    const C* log_sums = a.log_sums + index_ * p_.queries;
-    const int64_t step = tile_rows(p_), dim = tile_width<C>(p_.dim), value_dim = tile_width<C>(p_.value_dim);
+    const ScoreSums<const C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
+    const int64_t dim = tile_width<C>(p_.dim), value_dim = tile_width<C>(p_.value_dim);
     Pool<C> pool(backward_scratch(p_));
-    const C* keys = packed(a.k, 0, keys_, p_.dim, pool.take(keys_ * dim));
+    const C* keys = packed_keys(a.k, p_.dim, pool.take(keys_ * dim));
     C* keys_t = pool.take(p_.dim * width_);
     tile_transpose(keys_, p_.dim, keys, dim, C(p_.scale), keys_t, width_);
     C *values_t = pool.take(p_.value_dim * width_), *dkeys = pool.take(keys_ * dim),
       *dvalues = pool.take(keys_ * value_dim);
+    const C* values = packed_keys(a.v, p_.value_dim, dvalues);  // dvalues is free until it is cleared
+    const int64_t step = step_for(values, value_dim, keys, dim);
     C *rows = pool.take(step * dim), *out_rows = pool.take(step * value_dim),
       *dqueries = pool.take(step * dim);
     C *probabilities = pool.take(step * width_), *dscores = pool.take(step * width_);
     uint32_t* words = cleared_words(pool);
-    const C* values = packed(a.v, 0, keys_, p_.value_dim, dvalues);  // dvalues is free until it is cleared
     tile_transpose(keys_, p_.value_dim, values, value_dim, C(1), values_t, width_);
     std::fill(dkeys, dkeys + keys_ * dim, C(0));
     std::fill(dvalues, dvalues + keys_ * value_dim, C(0));
@@ -124,8 +126,8 @@ template <class T> class Head {
       tile_gemm(n, seen, p_.dim, queries, dim, 1, keys_t, width_, probabilities, width_);
       tile_gemm(n, seen, p_.value_dim, cotangents, value_dim, 1, values_t, width_, dscores, width_);
       for (int64_t i = 0; i < n; ++i) {
-        backward_row(begin + i, tile_width<C>(seen), log_sums[begin + i], probabilities + i * width_,
-                     dscores + i * width_, words);
+        backward_row(begin + i, tile_width<C>(seen), sums, probabilities + i * width_, dscores + i * width_,
+                     words);
       }
       if (a.dv.data) {
         tile_gemm(seen, p_.value_dim, n, probabilities, 1, width_, cotangents, value_dim, dvalues, value_dim,
@@ -165,10 +167,30 @@ template <class T> class Head {
   const C* packed(const HeadRows<const T>& x, int64_t begin, int64_t rows, int64_t cols, C* room) const {
     return pack<T>(at(x) + begin * x.row, x.row, x.col, rows, cols, room);
   }
+  // Keys or values; those that are ignored are 0, since a probability of 0 does not hide a NaN.
+  const C* packed_keys(const HeadRows<const T>& x, int64_t cols, C* room) const {
+    packed(x, 0, keys_, cols, room);
+    const int64_t width = tile_width<C>(cols);
+    for (int64_t j = 0; ignored_ && j < keys_; ++j)
+      if (ignored_[j * p_.ignored.col]) std::fill_n(room + j * width, width, C(0));
+    return room;
+  }
   const C* transposed_keys(const HeadRows<const T>& k, C* rows, C* room) const {
-    tile_transpose(keys_, p_.dim, packed(k, 0, keys_, p_.dim, rows), tile_width<C>(p_.dim), C(p_.scale), room,
+    tile_transpose(keys_, p_.dim, packed_keys(k, p_.dim, rows), tile_width<C>(p_.dim), C(p_.scale), room,
                    width_);
     return room;
+  }
+  // The queries of a tile: one alone where a later one sees a number that is not finite, which would reach
+  // the others through a probability of 0.
+  int64_t step_for(const C* values, int64_t value_width, const C* keys, int64_t key_width) const {
+    const auto all_finite = [&](const C* x, int64_t n) {
+      C sum = 0;
+      for (int64_t i = 0; i < n; ++i) sum += x[i] * 0;
+      return sum == 0;
+    };
+    const bool alone = p_.causal && !(all_finite(values, keys_ * value_width) &&
+                                      (!keys || all_finite(keys, keys_ * key_width)));
+    return alone ? 1 : tile_rows(p_);
   }
   // Keys that the query sees, not counting the ignored ones before the last.
   int64_t visible(int64_t query) const { return p_.causal ? std::min(keys_, query + 1) : keys_; }
@@ -193,8 +215,8 @@ template <class T> class Head {
       draw(p_.noise->key, p_.noise->first_pass + pass_, sample(), position(query), n, words);
   }
 
-  // Scores to dropped-out probabilities, over the first `end` entries; returns the log-sum-exp.
-  C softmax_row(int64_t query, int64_t end, C* scores, uint32_t* words) const {
+  // Scores to dropped-out probabilities, over the first `end` entries; fills the query's place in `sums`.
+  void softmax_row(int64_t query, int64_t end, C* scores, uint32_t* words, ScoreSums<C> sums) const {
     const int64_t n = visible(query);
     mask_row(n, end, scores);
     Lanes largest = fill_lanes(-kInf);
@@ -202,34 +224,38 @@ template <class T> class Head {
     const C max = fold_lanes(largest, larger);
     if (max == -kInf) {
       std::fill(scores, scores + end, C(0));
-      return kInf;
+      sums.shifts[query] = kInf, sums.sums[query] = 1;
+      return;
     }
     draw_row(query, end, words);
-    Lanes sums = fill_lanes(0);
+    Lanes parts = fill_lanes(0);
     for_lanes(end, [&](int64_t j, int l) {
       const C e = math::exp(scores[j] - max);
-      sums.at[l] += e;
+      parts.at[l] += e;
       scores[j] = e;
     });
-    const C sum = fold_lanes(sums, plus), scale = static_cast<C>(1 / ((1 - rate_) * double(sum)));
+    const C sum = fold_lanes(parts, plus), scale = static_cast<C>(kept_ / double(sum));
     const uint32_t threshold = threshold_;
     for_lanes(end, [&](int64_t j, int) {
       const C scaled = scores[j] * scale;
       scores[j] = words[j] >= threshold ? scaled : C(0);
     });
-    return max + std::log(sum);
+    sums.shifts[query] = max, sums.sums[query] = sum;
   }
 
   // scores: to dropped-out probabilities. cotangents, of those: to those of the scores (before scaling),
   //   dS = P * (dP - <P, dP>),  dP = keep / (1 - p) * cotangents
-  void backward_row(int64_t query, int64_t end, C log_sum, C* scores, C* cotangents, uint32_t* words) const {
+  void backward_row(int64_t query, int64_t end, ScoreSums<const C> sums, C* scores, C* cotangents,
+                    uint32_t* words) const {
     mask_row(visible(query), end, scores);
+    std::fill(cotangents + visible(query), cotangents + end, C(0));  // of values that may be NaN
     draw_row(query, end, words);
-    const C kept = static_cast<C>(1 / (1 - rate_));
+    const C shift = sums.shifts[query], scale = 1 / sums.sums[query], kept = static_cast<C>(kept_);
     const uint32_t threshold = threshold_;
     Lanes inner = fill_lanes(0);
     for_lanes(end, [&](int64_t j, int l) {
-      const C p = math::exp(scores[j] - log_sum), dp = cotangents[j] * (words[j] >= threshold ? kept : C(0));
+      const C p = math::exp(scores[j] - shift) * scale,
+              dp = cotangents[j] * (words[j] >= threshold ? kept : C(0));
       inner.at[l] += p * dp;
       scores[j] = p;
       cotangents[j] = dp;
@@ -274,7 +300,7 @@ template <class T> class Head {
   const AttentionProblem& p_;
   int64_t index_, pass_, batch_, head_, keys_ = p_.keys, width_;
   const bool* ignored_ = nullptr;
-  double rate_ = 0;
+  double kept_ = 1;
   uint32_t threshold_ = 0;
 };
 

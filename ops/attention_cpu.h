@@ -25,21 +25,28 @@ struct AttentionProblem {
   int64_t samples_per_item;      // consecutive rows of `batch` that are one sample of the noise
 };
 
-// out = dropout(softmax(scale q k^T)) v; log_sums [passes, batch, heads, queries] is dense.
-// A query without any visible key gets zeros (and log_sum +inf).
+// Of each query's scores, [passes, batch, heads, queries], dense: with them P = exp(s - shift) / sum comes
+// again as exact as it was, which it would not from their logarithm max + log(sum), for large scores.
+template <class C> struct ScoreSums {
+  C *shifts = nullptr, *sums = nullptr;  // the largest score, and the sum of exp(s - shift); no key: +inf, 1
+};
+
+// out = dropout(softmax(scale q k^T)) v. A query without any visible key gets zeros. On the CPU, what keys
+// and values hold where no query sees them reaches nothing, NaN included.
 template <class T> struct AttentionForward {
   const AttentionProblem& problem;
   HeadRows<const T> q, k, v;
   HeadRows<T> out;
-  compute_t<T>* log_sums;
-  bool* keeps_output;  // false at first; set where the backward will want `out`
+  ScoreSums<compute_t<T>> sums;
+  bool* keeps_output;  // false at first; set where the backward will want `out`: then the shifts are max +
+                       // log(sum), and the sums were not filled
 };
 // The cotangents of q, k, v (null data: not needed) for the cotangent g of the output. They have all passes.
 template <class T> struct AttentionBackward {
   const AttentionProblem& problem;
   HeadRows<const T> q, k, v, g;
   HeadRows<const T> out;  // of the forward; null data: it was not kept, and the CPU has no use for it
-  const compute_t<T>* log_sums;
+  ScoreSums<const compute_t<T>> sums;
   HeadRows<T> dq, dk, dv;
 };
 template <class T> void attention_on_cpu(const AttentionForward<T>& args);

@@ -12,7 +12,7 @@ inline constexpr int kAttentionPasses = 8;  // of which the rows of one launch m
 // The scores of some heads of some items (samples of a pass), [items, heads, queries, keys] in rows `pitch`
 // apart. With s the scores, not scaled, P = softmax(scale s) over the keys that a query sees, and
 // A = keep P / (1 - p):
-//   forward (backward null):   A, and log_sums
+//   forward (backward null):   A, and the sums
 //   backward:                  A again, and dS = scale P (dP - <P, dP>), dP = keep backward / (1 - p)
 // The results may take the place of what they are made of, row by row.
 template <class T> struct AttentionRows {
@@ -23,7 +23,7 @@ template <class T> struct AttentionRows {
   int64_t pitch;
   T *dropped = nullptr, *grads = nullptr;  // A and dS
   int64_t out_pitch;                       // of both
-  C* log_sums = nullptr;                   // of all items and heads, dense
+  ScoreSums<C> sums = {};                  // of all items and heads; null sums: 1
   HeadRows<const bool> ignored;
   bool causal;
   C scale;

@@ -26,7 +26,7 @@ struct DropSamples {  // one draw for each sample, at position 0
         std::fill_n(to, a.row, T{});  // whatever x was, also NaN
         return;
       }
-      const C scale = static_cast<C>(1 / (1 - rate));
+      const C scale = static_cast<C>(kept_scale(rate));
 #pragma omp simd
       for (int64_t i = 0; i < a.row; ++i) to[i] = static_cast<C>(from[i]) * scale;
     });

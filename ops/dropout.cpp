@@ -20,7 +20,7 @@ struct DropElements {  // one draw for each element
       const int64_t offset = sample * a.row + at;
       for (int i = 0; i < passes; ++i) {  // x is read once from memory, m copies are written
         dropout_row<T>(noise.key, noise.first_pass + i, noise.sample_offset + sample, at, count,
-                       drop_threshold(noise.rates[i]), static_cast<compute_t<T>>(1 / (1 - noise.rates[i])),
+                       drop_threshold(noise.rates[i]), static_cast<compute_t<T>>(kept_scale(noise.rates[i])),
                        a.x + i * a.x_pass + offset, a.y + i * a.y_pass + offset);
       }
     });

@@ -39,7 +39,7 @@ void for_passes(const Noise& noise, const DropRows<T>& rows, Run run) {
     args.passes = std::min(kPassesAtOnce, noise.passes() - first);
     for (int i = 0; i < args.passes; ++i) {
       args.threshold[i] = drop_threshold(noise.rates[first + i]);
-      args.scale[i] = static_cast<compute_t<T>>(1 / (1 - noise.rates[first + i]));
+      args.scale[i] = static_cast<compute_t<T>>(kept_scale(noise.rates[first + i]));
     }
     run(args);
   }

@@ -11,11 +11,13 @@
 namespace tandem::rdrop {
 
 // p - q for t = log p - log q. Near equality p - q is lost to rounding, but p - q = (p + q) tanh(t / 2) is
-// not, and has t's sign, so that every class adds a KL term >= 0.
+// not, and has t's sign, so that every class adds a KL term >= 0. Where p and q are far apart, t is not
+// asked: of large logits (2^30 in f32) it may have lost all digits of that distance.
 template <class C> constexpr C probability_difference(C p, C q, C t) {
-  const C x = t * C(0.5), y = x * x;
+  const C x = t * C(0.5), y = x * x, difference = p - q;
   const C tanh = x * (1 - y * (C(1) / 3 - y * (C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835)))));
-  return std::abs(x) < C(1) / 16 ? (p + q) * tanh : p - q;
+  const bool near = (std::abs(x) < C(1) / 16) & (std::abs(difference) < (p + q) * (C(1) / 8));
+  return near ? (p + q) * tanh : difference;
 }
 
 // The memory of a tensor [passes, units, classes] whose classes are dense; strides in elements.

@@ -6,6 +6,7 @@
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
+#include "ops/comparison.h"
 #include "ops/rdrop/loss.h"
 #include "ops/views.h"
 
@@ -24,12 +25,17 @@ struct RDropMse final : rdrop::LossOp {
     const Tensor gradient = recording() ? save(empty_like(y)) : Tensor();
     rdrop::LossSum sum(inputs, y, y.numel(), 1);
     sum.add_mse(y, target, gradient);
+    save(y), save(target);
     return finish(sum, y);
   }
-  // The distance does not depend on the target, and its gradients sum to 0 over the passes.
+  // The distance between passes does not depend on the target. Minus the predictions' gradients would be the
+  // target's but for rounding, of 16-bit ones and of the large terms that cancel over the passes.
   Tensors vjp(const Tensor& g) override {
     const Tensor dy = scaled_gradient(0, g);
-    return {dy, needs(1) ? -dy : Tensor()};
+    if (!needs(1)) return {dy, {}};
+    Tensor error = saved(1).to(g.dtype()) - saved(2).to(g.dtype());
+    if (inputs.mask.defined()) error = masked_fill(error, eq(inputs.mask, 0), 0);
+    return {dy, error * (g * (-2.0 / saved(1).passes()) / divisor().to(g.dtype()))};
   }
 };
 

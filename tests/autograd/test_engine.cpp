@@ -386,3 +386,19 @@ TEST_CASE("errors name the module that runs, also from worker threads") {
   }
   CHECK(Scope::current() == path);
 }
+
+TEST_CASE("cotangents of a 16-bit tensor that is used many times keep their sum") {
+  for (const bool leaf_itself : {true, false}) {
+    for (const bool create_graph : {false, true}) {
+      const Tensor x = ones({2}).to(DType::bf16).requires_grad_();
+      const Tensor y = leaf_itself ? x : x * 1.0;
+      Tensor total = zeros({1});
+      for (int i = 0; i < 1000; ++i) total = total + y.to(DType::f32).sum();
+      const Tensor g = grad(total, {x}, {}, {.create_graph = create_graph})[0];
+      CHECK(g.dtype() == DType::bf16);
+      CHECK(values(g) == Values{1000, 1000});
+      total.sum().backward();
+      CHECK(values(x.grad()) == Values{1000, 1000});
+    }
+  }
+}

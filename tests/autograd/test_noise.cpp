@@ -179,6 +179,18 @@ TEST_CASE_TEMPLATE("dropout_row keeps and scales by the draws", T, float, double
   CHECK(float(y[2]) == 3);
 }
 
+TEST_CASE("the factor of what is kept makes the expectation x for every rate") {
+  for (double p :
+       {0.0, 0x1p-40, 0x1p-33, 0x1p-32, 1e-9, 0.1, 0.5, 0.9, 1 - 1e-9, 1 - 1e-12, std::nextafter(1.0, 0.0)}) {
+    CAPTURE(p);
+    CHECK((1 - 0x1p-32 * drop_threshold(p)) * kept_scale(p) == doctest::Approx(1).epsilon(1e-15));
+    if (p >= 0x1p-32 && p <= 0.9) CHECK(kept_scale(p) == doctest::Approx(1 / (1 - p)).epsilon(3e-9));
+  }
+  CHECK(kept_scale(0x1p-40) == 1);
+  CHECK(kept_scale(0.5) == 2);
+  CHECK(kept_scale(1 - 1e-12) == 0x1p32);
+}
+
 TEST_CASE("a dropped NaN is 0") {
   std::vector<float> x(64, std::numeric_limits<float>::quiet_NaN()), y(64);
   dropout_row(kKey, 0, 0, 0, 64, drop_threshold(0.5), 2.0f, x.data(), y.data());

@@ -167,3 +167,46 @@ TEST_CASE("linear + R-Drop in chunks equals the two ops, over several chunks") {
     }
   }
 }
+
+TEST_CASE("the KL of logits that are far apart and huge is that of its definition") {
+  // Of P = (1/2, 1/2, 0), (0, 0, 1), (0, 1, 0), whose log-probabilities are multiples of a but for log 2.
+  for (const auto& [dtype, a] :
+       {std::pair{DType::f32, 0x1p30}, {DType::bf16, 0x1p30}, {DType::f64, 0x1p60}}) {
+    const auto pass = [&, type = dtype](double x, double y, double z) {
+      return from_values(std::vector<double>{x, y, z}, {1, 3}).to(type);
+    };
+    const Tensors all{pass(a, a, 0), pass(0, 0, 1.25 * a), pass(0, 0.75 * a, 0)};
+    const double pairs =
+        (1.25 + 0.375 + 1 + 0.75 + 0 + 1.25) * a;  // KL(0|1), (0|2), (1|0), (1|2), (2|0), (2|1)
+    const Tensor label = from_values(std::vector<int64_t>{1}, {1});
+    for (const std::vector<size_t>& order : {std::vector<size_t>{0, 1, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}) {
+      INFO(std::string(name_of(dtype)), ", first pass ", order[0]);
+      const Tensors passes{all[order[0]], all[order[1]], all[order[2]]};
+      CHECK(rdrop_cross_entropy(stack_passes(passes), label).kl == doctest::Approx(pairs / 6).epsilon(1e-6));
+      // Every pass twice, which takes the loops of any number: 4 ordered pairs for each of before, of 6 * 5.
+      const Tensors twice{passes[0], passes[1], passes[2], passes[0], passes[1], passes[2]};
+      CHECK(rdrop_cross_entropy(stack_passes(twice), label).kl ==
+            doctest::Approx(4 * pairs / 30).epsilon(1e-6));
+    }
+  }
+}
+
+TEST_CASE("the target's gradient of rdrop_mse is rounded once, also of 16 bits and a large alpha") {
+  const int m = 8;
+  const Tensor valid = from_values(std::vector<uint8_t>{1, 1, 0, 1, 1, 1}, {6}).to(DType::boolean);
+  for (const DType dtype : {DType::bf16, DType::f32, DType::f64}) {
+    INFO(std::string(name_of(dtype)));
+    const Tensor y = random_passes(m, {6}, 3).to(dtype).requires_grad_();
+    const Tensor target = random_passes(1, {6}, 4).to(dtype).requires_grad_();
+    (rdrop_mse(y, target, {.alpha = 20}, valid).loss * -3).backward();
+    const Tensor errors = y.detach().to(DType::f64) - target.detach().to(DType::f64);
+    const auto got = target.grad().to_vector<double>();
+    for (int64_t u = 0; u < 6; ++u) {
+      double sum = 0;
+      for (int i = 0; i < m; ++i) sum += errors.pass(i).select(0, u).item();
+      const double wanted = u == 2 ? 0 : 3 * 2 * sum / (m * 5);
+      CHECK(std::abs(got[u] - wanted) <=
+            std::abs(wanted) * (dtype == DType::bf16 ? 0x1p-8 : 1e-6) + (dtype == DType::f64 ? 1e-15 : 1e-7));
+    }
+  }
+}
