@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/launch.cuh"
+#include "ops/loops/column_sums.h"
 
 namespace tandem::cuda {
 
@@ -22,15 +23,15 @@ __global__ void __launch_bounds__(kColumnTile* kColumnTile) column_sums_kernel(C
             part = static_cast<int>(threadIdx.x) / kColumnTile;
   const int64_t j = static_cast<int64_t>(blockIdx.x) * kColumnTile + column, g = blockIdx.y;
   const A* in = (blockIdx.z == 0 ? sums.in[0] : sums.in[1]) + g * sums.count * sums.n + j;
-  A sum = 0;
+  wide_t<A> total = 0;
   if (j < sums.n) {
 #pragma unroll 4
-    for (int64_t c = part; c < sums.count; c += kColumnTile) sum += in[c * sums.n];
+    for (int64_t c = part; c < sums.count; c += kColumnTile) total += in[c * sums.n];
   }
-  parts[part][column] = sum;
+  parts[part][column] = static_cast<A>(total);
   __syncthreads();
   // Transposed, so that a warp adds the parts of one column.
-  sum = parts[column][part];
+  A sum = parts[column][part];
 #pragma unroll
   for (int step = kColumnTile / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
   const int64_t own = static_cast<int64_t>(blockIdx.x) * kColumnTile + part;

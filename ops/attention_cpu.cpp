@@ -185,6 +185,7 @@ template <class T> class Head {
   int64_t step_for(const C* values, int64_t value_width, const C* keys, int64_t key_width) const {
     const auto all_finite = [&](const C* x, int64_t n) {
       C sum = 0;
+#pragma omp simd reduction(+ : sum)
       for (int64_t i = 0; i < n; ++i) sum += x[i] * 0;
       return sum == 0;
     };

@@ -8,6 +8,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/embedding_kernel.h"
+#include "ops/loops/column_sums.h"
 #include "ops/loops/index.h"
 #include "ops/loops/rows.h"
 #include "ops/views.h"
@@ -77,13 +78,14 @@ struct EmbeddingGrad final : Op {
       for (int64_t v = 2; v <= rows + 1; ++v) first[v] += first[v - 1];
       for (int64_t i = 0; i < count; ++i) positions[first[index[i] + 1]++] = i;
       detail::for_each_row(rows, width, [&](int64_t v) {
-        std::vector<A> sum(width, A(0));
+        detail::ColumnSums<A> sums(width);
         for (int64_t p = first[v]; v != padding && p < first[v + 1]; ++p) {
           const T* row = source + positions[p] * width;
+          A* sum = sums.next_row();
 #pragma omp simd
           for (int64_t j = 0; j < width; ++j) sum[j] += static_cast<A>(row[j]);
         }
-        for (int64_t j = 0; j < width; ++j) target[v * width + j] = sum[j];
+        sums.write(target + v * width);
       });
     });
     return out;

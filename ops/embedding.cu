@@ -4,6 +4,7 @@
 #include "cuda/reduce.cuh"
 #include "cuda/sort.cuh"
 #include "ops/embedding_kernel.h"
+#include "ops/loops/column_sums.h"
 
 namespace tandem {
 namespace {
@@ -100,8 +101,18 @@ __device__ void sum_by_block(const TableRowSums<T>& a, const cuda::Places& place
   const int64_t count = places.count(0, row), groups = a.width / V;
   for (int64_t base = 0; base < groups; base += cuda::kWarp) {
     const int64_t group = base + lane;
-    Sums total{};
-    if (group < groups) add_positions<A>(a, places.begin(0, row), count, warp, warps, group * V, total.at);
+    // Stretches of positions, lest a sum stops growing.
+    wide_t<A> whole[V] = {};
+    for (int64_t begin = 0; group < groups && begin < count; begin += kStretch * warps) {
+      const int64_t end = count - begin < kStretch * warps ? count : begin + kStretch * warps;
+      Sums stretch{};
+      add_positions<A>(a, places.begin(0, row), end, begin + warp, warps, group * V, stretch.at);
+#pragma unroll
+      for (int v = 0; v < V; ++v) whole[v] += stretch.at[v];
+    }
+    Sums total;
+#pragma unroll
+    for (int v = 0; v < V; ++v) total.at[v] = static_cast<A>(whole[v]);
     shared[warp][lane] = total;
     __syncthreads();
     if (warp == 0 && group < groups) {

@@ -9,6 +9,7 @@
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
 #include "ops/indexing_kernel.h"
+#include "ops/loops/column_sums.h"
 #include "ops/loops/gather.h"
 #include "ops/loops/index.h"
 #include "ops/loops/loop.h"
@@ -120,15 +121,19 @@ Tensor ScatterAdd::forward(const Tensors& in) {
   const Tensor &src = in[0], &index = in[1];
   Tensor result;
   dispatch_numeric(name(), src.dtype(), [&]<class T>() {
+    const auto add_up = [&]<class Sum>() {
+      const Tensor total = output(shape, dtype_of<Sum>, src.device());
+      if (in[2].defined()) {
+        copy_elements(total, in[2]);
+      } else {
+        total.zero_();
+      }
+      write_at<detail::Accumulate<T, Sum>>(total, dim, index, src);
+      result = total.to(src.dtype());
+    };
+    // As many as stand along dim may meet in one element.
     using C = compute_t<T>;
-    const Tensor total = output(shape, dtype_of<C>, src.device());
-    if (in[2].defined()) {
-      copy_elements(total, in[2]);
-    } else {
-      total.zero_();
-    }
-    write_at<detail::Accumulate<T>>(total, dim, index, src);
-    result = total.to(src.dtype());
+    index.size(dim) > kStretch ? add_up.template operator()<wide_t<C>>() : add_up.template operator()<C>();
   });
   save(index);
   return result;

@@ -129,6 +129,7 @@ const RegisterKernels registered{[] {
     register_kernel(write<Assign<T>>);
   });
   cuda::for_numbers([]<class T>() { register_kernel(write<Accumulate<T>>); });
+  cuda::for_types<bf16, float>([]<class T>() { register_kernel(write<Accumulate<T, double>>); });
 }};
 
 }  // namespace

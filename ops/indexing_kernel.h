@@ -22,8 +22,8 @@ template <class T> struct Assign {
   static constexpr bool last_only = true;  // earlier values leave nothing behind
   constexpr void operator()(T& out, T value) const { out = value; }
 };
-template <class T> struct Accumulate {
-  using Out = compute_t<T>;
+template <class T, class Sum = compute_t<T>> struct Accumulate {
+  using Out = Sum;
   using Value = T;
   static constexpr bool last_only = false;
   constexpr void operator()(Out& out, T value) const { out += value; }

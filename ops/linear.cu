@@ -3,6 +3,7 @@
 // run.
 #include "cuda/map.cuh"
 #include "ops/linear_kernel.h"
+#include "ops/loops/column_sums.h"
 
 namespace tandem {
 namespace {
@@ -60,17 +61,19 @@ __global__ void __launch_bounds__(cuda::kThreads)
     finish_kernel(const A* partial, A* sums, int64_t chunks, int64_t cols, bool accumulate) {
   const int64_t col = static_cast<int64_t>(blockIdx.x) * cuda::kThreads + threadIdx.x;
   if (col >= cols) return;
-  A total = accumulate ? sums[col] : A(0);
+  wide_t<A> total = accumulate ? sums[col] : A(0);
 #pragma unroll 4
   for (int64_t c = 0; c < chunks; ++c) total += partial[c * cols + col];
-  sums[col] = total;
+  sums[col] = static_cast<A>(total);
 }
 
 template <class F, int V, class T> void launch(const LinearSweep<T>& sweep) {
   using A = accumulate_t<T>;
   const int64_t columns = (sweep.cols + kLanes * V - 1) / (kLanes * V);
-  // Enough blocks to fill a large device, of at least 32 rows each.
-  const int64_t most = std::max<int64_t>(1, 2048 / columns);
+  // Enough blocks to fill a large device, of at least 32 rows each; and that no thread adds up more than a
+  // stretch of rows.
+  const int64_t most =
+      std::max<int64_t>(std::max<int64_t>(1, 2048 / columns), sweep.rows / (kStretch * kRows));
   const int64_t wanted = std::clamp<int64_t>((sweep.rows + 31) / 32, 1, std::min<int64_t>(most, 65535));
   const int64_t chunk = std::max<int64_t>(1, (sweep.rows + wanted - 1) / wanted);
   const int64_t chunks = std::max<int64_t>(1, (sweep.rows + chunk - 1) / chunk);

@@ -106,9 +106,9 @@ struct AvgPool final : PoolOp {
       for_each_map(all, [&, from = x.data<T>(), to = out.data<T>()](int64_t map) {
         const T* source = from + map * elements();
         for_each_window([&, target = to + map * results()](int64_t window, int64_t count, auto each) {
-          A sum = 0;
+          double sum = 0;
           each([&](int64_t at) { sum += static_cast<A>(source[at]); });
-          target[window] = sum / static_cast<A>(count);
+          target[window] = static_cast<A>(sum / static_cast<double>(count));
         });
       });
     });

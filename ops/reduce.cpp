@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/used_ops.h"
@@ -19,9 +20,18 @@
 namespace tandem {
 namespace {
 
-template <class A, class T> A sum_stretch(const T* x, int64_t stride, int64_t n) {
-  if constexpr (std::is_floating_point_v<compute_t<T>>) {
+// A sum of more than kStretch terms is made in two stages: stretches in A, and their sums in f64.
+template <class A, class T> wide_t<A> sum_line(const T* x, int64_t stride, int64_t n) {
+  if constexpr (std::is_floating_point_v<A>) {
     if (stride == 1) return row_sum(x, n);
+    double total = 0;
+    for (int64_t begin = 0; begin < n; begin += detail::kTile) {
+      const int64_t count = std::min(detail::kTile, n - begin);
+      T tile[detail::kTile];
+      for (int64_t i = 0; i < count; ++i) tile[i] = x[(begin + i) * stride];
+      total += row_sum(tile, count);
+    }
+    return total;
   }
   A total = 0;
   for (int64_t i = 0; i < n; ++i) total += static_cast<A>(static_cast<compute_t<T>>(x[i * stride]));
@@ -41,7 +51,7 @@ void accumulate(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end
   for (int d = 0; d < last; ++d) rows *= part.sizes[d];
   for (int64_t row = 0; row < rows; ++row) {
     if (ts == 0) {
-      *target += sum_stretch<A>(x, xs, n);
+      *target += static_cast<A>(sum_line<A>(x, xs, n));
     } else if (ts == 1 && xs == 1) {
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) target[i] += static_cast<A>(static_cast<compute_t<T>>(x[i]));
@@ -57,18 +67,99 @@ void accumulate(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end
   }
 }
 
-// out = the sum of x, in A; `target` is out seen in the shape of x, with stride 0 along what is summed.
-template <class A, class T> void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
+// The same for targets that get more than kStretch terms each.
+template <class A, class T> class LongSums {
+  using W = wide_t<A>;
+
+ public:
+  LongSums(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end) : walk_(walk) {
+    walk_.sizes[dim] = end - begin;
+    target_offset_ = begin * walk.strides[0][dim], x_offset_ = begin * walk.strides[1][dim];
+    terms_[walk_.dims] = 1, extent_[walk_.dims] = 1;
+    for (int d = walk_.dims - 1; d >= 0; --d) {
+      const bool summed = walk_.strides[0][d] == 0;
+      terms_[d] = terms_[d + 1] * (summed ? walk_.sizes[d] : 1);
+      extent_[d] = extent_[d + 1] + (walk_.sizes[d] - 1) * walk_.strides[0][d];
+    }
+  }
+  void run(W* target, const T* x) { add(0, target + target_offset_, x + x_offset_); }
+
+ private:
+  void add(int d, W* target, const T* x) {
+    const int64_t ts = walk_.strides[0][d], xs = walk_.strides[1][d], n = walk_.sizes[d];
+    if (ts == 0 && d == walk_.dims - 1) {
+      *target += sum_line<A>(x, xs, n);
+    } else if (terms_[d] <= kStretch) {
+      stretch(d, 0, n, target, x);
+    } else if (ts != 0 || terms_[d + 1] > kStretch) {
+      for (int64_t i = 0; i < n; ++i) add(d + 1, target + i * ts, x + i * xs);
+    } else {
+      const int64_t step = kStretch / terms_[d + 1];
+      for (int64_t i = 0; i < n; i += step) stretch(d, i, std::min(n, i + step), target, x);
+    }
+  }
+  // Dimensions from d on, of d [begin, end): their sums in A first, each at its place relative to the target.
+  void stretch(int d, int64_t begin, int64_t end, W* target, const T* x) {
+    detail::Walk<2> part = walk_;
+    part.dims -= d;
+    for (int k = 0; k < part.dims; ++k) {
+      part.sizes[k] = walk_.sizes[d + k];
+      for (auto& strides : part.strides) strides[k] = strides[d + k];
+    }
+    narrow_.resize(std::max<size_t>(narrow_.size(), extent_[d]));
+    accumulate(part, 0, begin, end, narrow_.data(), x);
+    flush(d, target, narrow_.data());
+  }
+  // target += the sums, which are 0 then.
+  void flush(int d, W* target, A* sums) {
+    while (d < walk_.dims && walk_.strides[0][d] == 0) ++d;
+    if (d == walk_.dims) {
+      *target += *sums, *sums = 0;
+      return;
+    }
+    const int64_t n = walk_.sizes[d], ts = walk_.strides[0][d];
+    if (ts == 1) {
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) target[i] += sums[i], sums[i] = 0;
+    } else {
+      for (int64_t i = 0; i < n; ++i) flush(d + 1, target + i * ts, sums + i * ts);
+    }
+  }
+
+  detail::Walk<2> walk_;
+  int64_t target_offset_, x_offset_;
+  int64_t terms_[kMaxDims + 2], extent_[kMaxDims + 2];  // of dimensions d and on: of a target; of all targets
+  std::vector<A> narrow_;
+};
+
+// result += x over [begin, end) of a dimension; W is wide where targets get many terms.
+template <class W, class A, class T>
+void accumulate_part(const detail::Walk<2>& walk, int dim, int64_t begin, int64_t end, W* result,
+                     const T* x) {
+  if constexpr (std::is_same_v<W, A>) {
+    accumulate(walk, dim, begin, end, result, x);
+  } else {
+    LongSums<A, T>(walk, dim, begin, end).run(result, x);
+  }
+}
+
+// out = the sum of x, in W on the CPU; `target` is out seen in the shape of x, with stride 0 along what is
+// summed.
+template <class W, class A, class T> void sum_into(const Tensor& out, const Tensor& target, const Tensor& x) {
   const detail::Walk<2> walk = detail::make_walk<2>(target, {&x});
-  if (out.device() != kCpu) [[unlikely]] {  // out has the type of the result
-    using O = std::conditional_t<std::is_integral_v<A>, A, T>;
+  if (out.device() != kCpu) [[unlikely]] {
     if (walk.numel == 0) return void(out.zero_());
-    run_on_device(x, detail::SumAlong<O, T>{walk, out.device_data<O>(), x.device_data<T>()});
-    return;
+    const auto run =
+        [&]<class O>() {  // out's elements: the type of the result, or wide, if that is to be scaled
+          run_on_device(x, detail::SumAlong<O, T>{walk, out.device_data<O>(), x.device_data<T>()});
+        };
+    if constexpr (std::is_integral_v<A>) return run.template operator()<A>();
+    if (out.dtype() == dtype_of<T>) return run.template operator()<T>();
+    return run.template operator()<A>();
   }
   out.zero_();
   if (walk.numel == 0) return;
-  A* result = out.data<A>();
+  W* result = out.data<W>();
   const T* source = x.data<T>();
   const int64_t out_numel = out.numel() * out.passes();
   // The threads share a dimension that is kept (their targets are disjoint): the outermost, or the longest
@@ -84,58 +175,74 @@ template <class A, class T> void sum_into(const Tensor& out, const Tensor& targe
   const int64_t grain = std::max<int64_t>(split > 0 ? 64 : 1, detail::kGrain / per_row);
   if (walk.strides[0][split] != 0) {
     return parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
-      accumulate(walk, split, begin, end, result, source);
+      accumulate_part<W, A>(walk, split, begin, end, result, source);
     });
   }
   // Few sums of many rows: partial sums of fixed chunks, added in their order.
   const int64_t chunk = std::max(grain, (rows + 63) / 64), chunks = (rows + chunk - 1) / chunk;
-  if (chunks == 1) return accumulate(walk, 0, 0, rows, result, source);
+  if (chunks == 1) return accumulate_part<W, A>(walk, 0, 0, rows, result, source);
   const Tensor partial = zeros({chunks, out_numel}, {out.dtype(), out.device()});
-  A* sums = partial.data<A>();
+  W* sums = partial.data<W>();
   parallel_for(chunks, 1, [&](int64_t b, int64_t e) {
     for (int64_t c = b; c < e; ++c) {
-      accumulate(walk, 0, c * chunk, std::min(rows, (c + 1) * chunk), sums + c * out_numel, source);
+      accumulate_part<W, A>(walk, 0, c * chunk, std::min(rows, (c + 1) * chunk), sums + c * out_numel,
+                            source);
     }
   });
   parallel_for(out_numel, 4096, [&](int64_t b, int64_t e) {
     for (int64_t c = 0; c < chunks; ++c) {
-      const A* p = sums + c * out_numel;
+      const W* p = sums + c * out_numel;
 #pragma omp simd
       for (int64_t i = b; i < e; ++i) result[i] += p[i];
     }
   });
 }
 
+// factor * the sum, rounded once.
 struct Sum final : Op {
   std::vector<bool> summed;  // per dimension of x
   bool over_passes;
-  Sum(const std::vector<bool>& summed, bool over_passes) : summed(summed), over_passes(over_passes) {}
+  double factor;
+  Sum(const std::vector<bool>& summed, bool over_passes, double factor)
+      : summed(summed), over_passes(over_passes), factor(factor) {}
   const char* name() const override { return "sum"; }
 
   Tensor forward(const Tensors& in) override {
     const Tensor& x = in[0];
     const Shape kept = detail::reduced_shape(x, summed, true);
     const bool integral = !is_floating(x.dtype());
+    const int64_t terms = x.numel() / std::max<int64_t>(1, kept.numel()) * (over_passes ? x.passes() : 1);
     if (over_passes) set_passes(1);
     Tensor result;
     dispatch_all(x.dtype(), [&]<class T>() {
       using A = std::conditional_t<std::is_same_v<T, bool>, int64_t, accumulate_t<T>>;
-      const DType sums = x.device() != kCpu && !integral ? x.dtype() : dtype_of<A>;
-      const Tensor out = output(kept, sums, x.device());
-      Shape strides = out.strides();
-      for (int i = 0; i < x.dim(); ++i) strides[i] = summed[i] ? 0 : strides[i];
-      const Tensor target =
-          make_view(out, x.shape(), strides, 0, x.passes(), over_passes ? 0 : out.pass_stride());
-      sum_into<A, T>(out, target, x);
-      result = integral ? out : out.to(x.dtype());
+      const auto run = [&]<class W>(DType sums) {
+        const Tensor out = output(kept, sums, x.device());
+        Shape strides = out.strides();
+        for (int i = 0; i < x.dim(); ++i) strides[i] = summed[i] ? 0 : strides[i];
+        const Tensor target =
+            make_view(out, x.shape(), strides, 0, x.passes(), over_passes ? 0 : out.pass_stride());
+        sum_into<W, A, T>(out, target, x);
+        const NoGradGuard guard;
+        const Tensor scaled = factor == 1 ? out : affine(out, factor, 0);
+        result = integral ? scaled : scaled.to(x.dtype());
+      };
+      if (x.device() != kCpu) {
+        run.template operator()<A>(integral ? DType::i64 : factor == 1 ? x.dtype() : dtype_of<A>);
+      } else if (terms > kStretch) {
+        run.template operator()<wide_t<A>>(dtype_of<wide_t<A>>);
+      } else {
+        run.template operator()<A>(dtype_of<A>);
+      }
     });
     return result;
   }
-  Tensors vjp(const Tensor& g) override { return {g}; }  // the engine repeats it along what was summed
+  // The engine repeats it along what was summed.
+  Tensors vjp(const Tensor& g) override { return {factor == 1 ? g : affine(g, factor, 0)}; }
 };
 
-Tensor sum_keepdim(const Tensor& x, const std::vector<bool>& summed, bool over_passes) {
-  return apply<Sum>({x}, summed, over_passes);
+Tensor sum_keepdim(const Tensor& x, const std::vector<bool>& summed, bool over_passes, double factor = 1) {
+  return apply<Sum>({x}, summed, over_passes, factor);
 }
 
 Tensor without(const Tensor& x, const std::vector<bool>& dropped) {
@@ -171,15 +278,19 @@ Tensor sum(const Tensor& x, const Shape& dims, bool keepdim) {
 
 Tensor mean(const Tensor& x, const Shape& dims, bool keepdim) {
   check<DTypeError>(is_floating(x.dtype()), "mean: expected a floating dtype, got {}", describe(x));
-  const int64_t n = count(x, detail::reduced_dims("mean", x, dims));
-  return affine(sum(x, dims, keepdim), n ? 1.0 / n : std::numeric_limits<double>::quiet_NaN(), 0);
+  const std::vector<bool> summed = detail::reduced_dims("mean", x, dims);
+  const int64_t n = count(x, summed);
+  const double factor = n ? 1.0 / static_cast<double>(n) : std::numeric_limits<double>::quiet_NaN();
+  const Tensor result = sum_keepdim(x, summed, false, factor);
+  return keepdim ? result : without(result, summed);
 }
 
 Tensor var(const Tensor& x, const Shape& dims, double correction, bool keepdim) {
   check<DTypeError>(is_floating(x.dtype()), "var: expected a floating dtype, got {}", describe(x));
   const double divisor = count(x, detail::reduced_dims("var", x, dims)) - correction;
-  const Tensor total = sum(square(x - mean(x, dims, true)), dims, keepdim);
-  return affine(total, divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN(), 0);
+  const Tensor wide = x.dtype() == DType::bf16 ? x.to(DType::f32) : x;  // statistics are rounded once
+  const Tensor total = sum(square(wide - mean(wide, dims, true)), dims, keepdim);
+  return affine(total, divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN(), 0).to(x.dtype());
 }
 
 Tensor stddev(const Tensor& x, const Shape& dims, double correction, bool keepdim) {

@@ -8,6 +8,7 @@
 
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
+#include "ops/loops/column_sums.h"
 #include "ops/reduce_kernel.h"
 
 namespace tandem {
@@ -139,8 +140,8 @@ template <int V, class T> bool aligned(const Walk<2>& walk, int operand, int fas
   return true;
 }
 
-// Sets W for the columns; returns how many blocks there are before sums are cut, and the fewest terms of a
-// part.
+// Sets W for the columns; returns how many blocks there are before sums are cut, and the threads that share
+// the terms of a part.
 template <class T, int V> std::pair<int64_t, int64_t> lay_out(Plan<T>& p, bool by_columns) {
   const int64_t terms = p.summed.numel;
   std::pair<int64_t, int64_t> result;
@@ -149,10 +150,10 @@ template <class T, int V> std::pair<int64_t, int64_t> lay_out(Plan<T>& p, bool b
     p.width = static_cast<int>(std::min<uint64_t>(width, std::bit_ceil(static_cast<uint64_t>(p.columns))));
     const int64_t tiles = (p.columns + p.width - 1) / p.width;
     p.tiles = cuda::Divisor(tiles);
-    return {tiles * p.kept.numel, 16 * (cuda::kThreads / p.width)};
+    return {tiles * p.kept.numel, cuda::kThreads / p.width};
   }
   cuda::with_team(terms, [&]<int size>() {
-    result = {(p.kept.numel + cuda::Team<size>::kRows - 1) / cuda::Team<size>::kRows, 16 * size};
+    result = {(p.kept.numel + cuda::Team<size>::kRows - 1) / cuda::Team<size>::kRows, size};
   });
   return result;
 }
@@ -180,9 +181,14 @@ template <class O, class T, int V> void launch_vectors(const SumAlong<O, T>& sum
   }
 
   constexpr int64_t kBlocks = 1024;  // that keep a device busy
-  const auto [blocks, least] = lay_out<T, V>(p, by_columns);
+  constexpr int64_t kLeast = 16;     // terms of a thread
+  const auto [blocks, threads] = lay_out<T, V>(p, by_columns);
   const int64_t terms = p.summed.numel;
-  const int64_t wanted = std::clamp<int64_t>(kBlocks / blocks, 1, (terms + least - 1) / least);
+  const auto parts_of = [&, threads = threads](int64_t most) {
+    return (terms + most * threads - 1) / (most * threads);
+  };
+  int64_t wanted = std::clamp<int64_t>(kBlocks / blocks, 1, parts_of(kLeast));
+  if (std::is_floating_point_v<A>) wanted = std::max(wanted, parts_of(kStretch));  // lest sums stop growing
   p.length = (terms + wanted - 1) / wanted;
   p.part_stride = sums;
   const int64_t parts = (terms + p.length - 1) / p.length;
@@ -225,6 +231,7 @@ template <class O, class T> void launch(const SumAlong<O, T>& sum) {
 
 const RegisterKernels registered{[] {
   cuda::for_floats([]<class T>() { register_kernel(launch<T, T>); });
+  register_kernel(launch<float, bf16>);  // to be scaled, and rounded then
   cuda::for_types<bool, uint8_t, int32_t, int64_t>([]<class T>() { register_kernel(launch<int64_t, T>); });
 }};
 

@@ -1,6 +1,11 @@
 // Reductions over dimensions of one pass: `dims`, or all where it is empty; keepdim leaves size 1 in their
 // place. The dtype of x is kept, but sums of integers and bools are i64. ShapeError for a dim that x does not
 // have or that is named twice; mean, var and stddev: DTypeError for integers.
+//
+// Sums of bf16 and f32 have an error of at most 262 * 2^-24 times the sum of the magnitudes, for any number
+// of terms along any dimensions of any layout, before they are rounded to the dtype: 256 terms at a time are
+// added in f32, and the sums of these in f64 (on a device: in f32, by the same in up to three stages). Mean
+// and variance are rounded once; the variance takes the mean out first, so that it does not cancel.
 #pragma once
 
 #include "autograd/tensor.h"

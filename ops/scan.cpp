@@ -5,6 +5,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
+#include "ops/loops/column_sums.h"
 #include "ops/loops/loop.h"
 #include "ops/scan_kernel.h"
 
@@ -37,15 +38,15 @@ struct Cumsum final : Op {
       const int64_t width = std::min<int64_t>(inner, 1024), blocks = (inner + width - 1) / width;
       const int64_t grain = std::max<int64_t>(1, detail::kGrain / (n * width));
       parallel_for(outer * blocks, grain, [&](int64_t begin, int64_t end) {
-        std::vector<A> total(width);
+        std::vector<wide_t<A>> total(width);
         for (int64_t task = begin; task < end; ++task) {
           const int64_t first = task % blocks * width, count = std::min(width, inner - first);
-          std::fill(total.begin(), total.end(), A(0));
+          std::fill(total.begin(), total.end(), 0);
           for (int64_t k = 0; k < n; ++k) {
             const int64_t at = (task / blocks * n + (backwards ? n - 1 - k : k)) * inner + first;
             for (int64_t i = 0; i < count; ++i) {
               total[i] += static_cast<A>(static_cast<compute_t<T>>(source[at + i]));
-              target[at + i] = total[i];
+              target[at + i] = static_cast<compute_t<O>>(total[i]);
             }
           }
         }

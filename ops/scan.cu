@@ -2,6 +2,7 @@
 // what is before them. Along another dimension every column is one thread's.
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
+#include "ops/loops/column_sums.h"
 #include "ops/scan_kernel.h"
 
 namespace tandem {
@@ -13,7 +14,7 @@ template <class A, class O, class T, int V, int threads>
 __global__ void __launch_bounds__(threads) along_rows(RunningSums<A, O, T> a) {
   const int64_t groups = a.n / V;
   for (int64_t row = blockIdx.x; row < a.outer; row += gridDim.x) {
-    A before = 0;  // the sum of all groups that the block has done
+    wide_t<A> before = 0;  // the sum of all groups that the block has done
     for (int64_t base = 0; base < groups; base += threads) {
       // The group of V elements in the order of summing, and where it is in memory.
       const int64_t group = base + threadIdx.x;
@@ -29,12 +30,13 @@ __global__ void __launch_bounds__(threads) along_rows(RunningSums<A, O, T> a) {
         }
       }
       A total;
-      const A start = before + cuda::block_sum_before<threads>(sums[V - 1], total);
+      const wide_t<A> start = before + cuda::block_sum_before<threads>(sums[V - 1], total);
       before += total;
       if (group < groups) {
         cuda::Vector<O, V> out;
 #pragma unroll
-        for (int v = 0; v < V; ++v) out.at[v] = start + (a.backwards ? sums[V - 1 - v] : sums[v]);
+        for (int v = 0; v < V; ++v)
+          out.at[v] = static_cast<A>(start + (a.backwards ? sums[V - 1 - v] : sums[v]));
         cuda::store_vector<V>(a.out + at, out);
       }
     }
@@ -48,11 +50,11 @@ __global__ void __launch_bounds__(cuda::kThreads) along_columns(RunningSums<A, O
     const int64_t column = inner.divide(outer);
     int64_t at = outer * a.n * a.inner + column, next = a.inner;
     if (a.backwards) at += (a.n - 1) * a.inner, next = -a.inner;
-    A total = 0;
+    wide_t<A> total = 0;
 #pragma unroll 4
     for (int64_t k = 0; k < a.n; ++k, at += next) {
       total += static_cast<A>(static_cast<compute_t<T>>(a.x[at]));
-      a.out[at] = total;
+      a.out[at] = static_cast<A>(total);
     }
   });
 }

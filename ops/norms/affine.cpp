@@ -25,8 +25,10 @@ Tensor affine_values(const Tensor& parameter, const Shape& shape, DType dtype, i
 }
 
 // With a = g weight: dx = rstd (a - mean(a) - xhat mean(a xhat)).
-Tensors composed_norm_vjp(const Tensor& g, const Tensor& x, const Tensor& weight, const Shape& dims,
-                          double eps, bool centred) {
+Tensors composed_norm_vjp(const Tensor& cotangent, const Tensor& input, const Tensor& weight,
+                          const Shape& dims, double eps, bool centred) {
+  const DType wide = input.dtype() == DType::bf16 ? DType::f32 : input.dtype();
+  const Tensor g = cotangent.to(wide), x = input.to(wide);
   const Tensor deviation = centred ? x - mean(x, dims, true) : x;
   const Tensor rstd = rsqrt(mean(square(deviation), dims, true) + eps);
   const Tensor xhat = deviation * rstd;

@@ -28,8 +28,8 @@ template <class T, class A> std::vector<Sums<A>> segment_sums(const ChannelNormG
   for_each_row(a.shape.segments(), s, [&](int64_t i) {
     const int64_t q = a.shape.group_of(i);
     const A m = a.mean[q], rstd = 1 / math::sqrt(a.var[q] + eps);
-    const A dot = reduce_rows(
-        s, A(0), plus, [m](A gk, A xk) { return gk * (xk - m); }, a.g + i * s, a.x + i * s);
+    const A dot = sum_terms<A>(
+        s, [m](A gk, A xk) { return gk * (xk - m); }, a.g + i * s, a.x + i * s);
     sums[i] = {row_sum(a.g + i * s, s), dot * rstd};
   });
   return sums;
@@ -41,14 +41,14 @@ void input_gradient(const ChannelNormGradArgs<T>& a, A eps, const std::vector<Su
   const int64_t s = shape.positions;
   std::vector<Sums<A>> means(shape.count());
   for_each_row(shape.count(), shape.members(), [&](int64_t q) {
-    Sums<A> total = {};
+    Sums<double> total = {};
     for (int64_t k = 0; k < shape.members(); ++k) {
       const int64_t i = shape.first(q) + k * shape.step();
       const A weight = a.weight[shape.weight_of(i)];
       total.g += weight * sums[i].g, total.g_xhat += weight * sums[i].g_xhat;
     }
-    const A n = static_cast<A>(shape.members() * s);
-    means[q] = {total.g / n, total.g_xhat / n};
+    const auto n = static_cast<double>(shape.members() * s);
+    means[q] = {static_cast<A>(total.g / n), static_cast<A>(total.g_xhat / n)};
   });
   for_each_row(shape.segments(), s, [&](int64_t i) {
     const int64_t q = shape.group_of(i);
@@ -71,11 +71,13 @@ template <class T> void gradient_on_cpu(const ChannelNormGradArgs<T>& a) {
   if (a.dx) input_gradient(a, eps, sums);
   if (!a.dweight) return;
   const int64_t weights = a.shape.passes * a.shape.channels;
-  std::fill_n(a.dweight, weights, A(0)), std::fill_n(a.dbias, weights, A(0));
+  std::vector<Sums<double>> total(weights);
   for (int64_t i = 0; i < a.shape.segments(); ++i) {
     const int64_t c = a.shape.weight_of(i);
-    a.dweight[c] += sums[i].g_xhat, a.dbias[c] += sums[i].g;
+    total[c].g += sums[i].g, total[c].g_xhat += sums[i].g_xhat;
   }
+  for (int64_t c = 0; c < weights; ++c)
+    a.dweight[c] = static_cast<A>(total[c].g_xhat), a.dbias[c] = static_cast<A>(total[c].g);
 }
 
 }  // namespace

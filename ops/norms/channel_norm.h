@@ -19,14 +19,14 @@ template <class T, class A> void channel_statistics(const ChannelGroups& shape, 
   for_each_row(shape.count(), shape.members(), [&](int64_t q) {
     const MeanVar<A>* part = parts.data() + shape.first(q);
     const int64_t step = shape.step(), members = shape.members();
-    A total = 0, squares = 0;
+    double total = 0, squares = 0;
     for (int64_t k = 0; k < members; ++k) total += part[k * step].mean;
-    const A m = total / static_cast<A>(members);
+    const double m = total / static_cast<double>(members);
     for (int64_t k = 0; k < members; ++k) {
-      const A d = part[k * step].mean - m;
+      const double d = part[k * step].mean - m;
       squares += part[k * step].var + d * d;
     }
-    mean[q] = m, var[q] = squares / static_cast<A>(members);
+    mean[q] = static_cast<A>(m), var[q] = static_cast<A>(squares / static_cast<double>(members));
   });
 }
 

@@ -4,6 +4,7 @@
 #include "cuda/columns.cuh"
 #include "cuda/dnn.h"
 #include "cuda/rows.cuh"
+#include "ops/loops/column_sums.h"
 #include "ops/norms/row_norm_args.h"
 
 namespace tandem {
@@ -255,9 +256,10 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
 template <class T, class Form> void launch_norm_grad(const NormRowsGrad<T>& args) {
   using A = accumulate_t<T>;
   using Team = typename Form::Team;
-  // Long enough that the sums cost little beside the rows, short enough that many blocks are at work; of the
-  // shape alone, so that every device adds in the same order.
-  const int64_t chunk = std::max<int64_t>({32, 4 * Team::kRows, (args.rows + 1023) / 1024}),
+  // Long enough that the sums cost little beside the rows, short enough that many blocks are at work and sums
+  // do not stop growing; of the shape alone, so that every device adds in the same order.
+  const int64_t chunk = std::min<int64_t>(std::max<int64_t>({32, 4 * Team::kRows, (args.rows + 1023) / 1024}),
+                                          kStretch * Team::kRows),
                 chunks = (args.rows + chunk - 1) / chunk, sums = args.passes * chunks * args.n;
   const cuda::Scratch scratch(args.dweight ? 2 * sums * static_cast<int64_t>(sizeof(A)) : 1);
   A* const parts = scratch.as<A>();

@@ -1,6 +1,11 @@
 // Layer norm and RMS norm: every row is normalised on its own, and the weights lie along it.
 #pragma once
 
+#include <cmath>
+#include <limits>
+#include <tuple>
+#include <utility>
+
 #include "autograd/grad_mode.h"
 #include "autograd/kernel.h"
 #include "autograd/op.h"
@@ -11,17 +16,40 @@
 
 namespace tandem::detail {
 
+// 1 / sqrt(var largest^2 + eps), without the square where that is large.
+template <class A> A rstd_of_huge(A largest, A var, A eps) {
+  const A deviation = largest * math::sqrt(var);
+  return 1 / (deviation > A(1e15) ? deviation : math::sqrt(deviation * deviation + eps));
+}
+
+// Mean (0 unless Centred) and rstd of a row of finite values whose squares, or sum, overflow.
+template <bool Centred, class A, class T> std::pair<A, A> huge_statistics(const T* x, int64_t n, A eps) {
+  const A largest = reduce_rows(
+      n, A(0), larger, [](A v) { return v < 0 ? -v : v; }, x);
+  if (!std::isfinite(largest)) return {largest, std::numeric_limits<A>::quiet_NaN()};
+  const A by = 1 / largest;
+  const A mean = Centred ? sum_terms<A>(
+                               n, [by](A v) { return v * by; }, x) /
+                               static_cast<A>(n)
+                         : A(0);
+  const A squares = sum_terms<A>(
+      n, [=](A v) { return (v * by - mean) * (v * by - mean); }, x);
+  return {mean * largest, rstd_of_huge(largest, squares / static_cast<A>(n), eps)};
+}
+
 // y = (x - mean) rstd w + b; Centred or with mean 0. Stores the row's mean and rstd.
 template <bool Centred, class T, class A>
 void normalize_row(const T* x, const A* w, const A* b, int64_t n, A eps, T* y, A* mean, A* rstd) {
-  A m = 0, r;
+  A m = 0, var;
   if constexpr (Centred) {
     const MeanVar<A> stats = row_mean_var(x, n);
-    m = stats.mean;
-    r = 1 / math::sqrt(stats.var + eps);
+    m = stats.mean, var = stats.var;
   } else {
-    r = 1 / math::sqrt(row_dot(x, x, n) / static_cast<A>(n) + eps);
+    var = row_dot(x, x, n) / static_cast<A>(n);
   }
+  A r = 1 / math::sqrt(var + eps);
+  if (!std::isfinite(var) && n > 0) [[unlikely]]
+    std::tie(m, r) = huge_statistics<Centred>(x, n, eps);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = (static_cast<A>(x[i]) - m) * r * w[i] + b[i];
   *mean = m, *rstd = r;
@@ -83,15 +111,16 @@ template <bool Centred, class T> void norm_rows_grad(const NormRowsGrad<T>& a) {
     for (int64_t c = begin; c < end; ++c) {
       const int64_t pass = c / chunks, first = c % chunks * chunk, last = std::min(rows, first + chunk);
       const A* w = a.weight + pass * n;
-      A *dw = partials + c * 2 * n, *db = dw + n;
-      if (partials) std::fill(dw, dw + 2 * n, A(0));
+      ColumnSums<A> sums_of_rows(partials ? 2 * n : 0);
       for (int64_t row = pass * rows + first; row < pass * rows + last; ++row) {
         const T *g = a.g + row * n, *x = a.x + row * n;
         const A mean = a.mean[row], rstd = a.rstd[row];
-        const auto sums = partials ? norm_sums<true>(g, x, w, n, mean, rstd, dw, db)
-                                   : norm_sums<false>(g, x, w, n, mean, rstd, dw, db);
+        A* dw = partials ? sums_of_rows.next_row() : nullptr;
+        const auto sums = partials ? norm_sums<true>(g, x, w, n, mean, rstd, dw, dw + n)
+                                   : norm_sums<false>(g, x, w, n, mean, rstd, dw, dw);
         if (a.dx) norm_row_grad<Centred>(g, x, w, n, mean, rstd, sums, a.dx + row * n);
       }
+      if (partials) sums_of_rows.write(partials + c * 2 * n);
     }
   });
   const auto add_chunks = [&](A* sums, const A* parts) {

@@ -1,8 +1,10 @@
 #include "ops/products/conv_loop.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "autograd/parallel.h"
+#include "ops/loops/row_reduce.h"
 #include "ops/loops/scratch.h"
 #include "ops/products/gemm_loop.h"
 
@@ -97,7 +99,7 @@ void conv_loop_backward_weights(const ConvShape& s, const T* x, const T* dy, T* 
   const GroupSizes g(s);
   T* columns = scratch_of<T>(Slot::columns, g.depth * g.pixels);
   std::fill(dweight, dweight + s.o * g.depth, T(0));
-  if (dbias) std::fill(dbias, dbias + s.o, T(0));
+  std::vector<double> bias_sums(dbias ? s.o : 0);
   for (int64_t image = 0; image < s.n; ++image)
     for (int64_t group = 0; group < s.groups; ++group) {
       const T* out = dy + (image * s.o + group * g.outputs) * g.pixels;
@@ -106,11 +108,10 @@ void conv_loop_backward_weights(const ConvShape& s, const T* x, const T* dy, T* 
                    dweight + group * g.outputs * g.depth, {g.depth, 1, 0}, nullptr, Activation::none, true);
       if (!dbias) continue;
       for (int64_t o = 0; o < g.outputs; ++o) {
-        T sum = 0;
-        for (int64_t pixel = 0; pixel < g.pixels; ++pixel) sum += out[o * g.pixels + pixel];
-        dbias[group * g.outputs + o] += sum;
+        bias_sums[group * g.outputs + o] += row_sum(out + o * g.pixels, g.pixels);
       }
     }
+  std::copy(bias_sums.begin(), bias_sums.end(), dbias);
 }
 
 template void conv_loop_forward<float>(const ConvShape&, const float*, const float*, const float*, float*);

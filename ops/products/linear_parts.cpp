@@ -2,6 +2,7 @@
 
 #include "autograd/parallel.h"
 #include "ops/linear_kernel.h"
+#include "ops/loops/column_sums.h"
 #include "ops/loops/loop.h"
 #include "ops/loops/pointwise_op.h"
 #include "ops/matmul.h"
@@ -38,14 +39,15 @@ template <class F, class T> void sweep(const LinearSweep<T>& args) {
   const int64_t rows = args.rows, cols = args.cols;
   const int64_t chunk = std::max({int64_t{1}, kGrain / std::max<int64_t>(cols, 1), (rows + 63) / 64});
   const int64_t chunks = (rows + chunk - 1) / chunk;
-  const Tensor partial = zeros({db ? chunks : 0, cols}, {dtype_of<A>});
+  const Tensor partial = empty({db ? chunks : 0, cols}, {dtype_of<A>});
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
-      A* sums = db ? partial.data<A>() + c * cols : nullptr;
+      ColumnSums<A> sums(db ? cols : 0);
       for (int64_t row = c * chunk; row < std::min(rows, (c + 1) * chunk); ++row) {
         T* dz = args.dz ? args.dz + row * cols : nullptr;
-        sweep_row<F>(args.g + row * cols, z + row * cols, dz, sums, cols);
+        sweep_row<F>(args.g + row * cols, z + row * cols, dz, db ? sums.next_row() : nullptr, cols);
       }
+      if (db) sums.write(partial.data<A>() + c * cols);
     }
   });
   if (!db) return;

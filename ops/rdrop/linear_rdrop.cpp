@@ -5,6 +5,7 @@
 
 #include "autograd/registry.h"
 #include "ops/linear_kernel.h"
+#include "ops/loops/column_sums.h"
 #include "ops/loops/loop.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
@@ -53,11 +54,16 @@ template <class L> void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
   L* sum = to.data<L>();
   parallel_for(cols, std::max<int64_t>(64, detail::kGrain / (n * x.passes())),
                [&](int64_t begin, int64_t end) {
+                 detail::ColumnSums<L> sums(end - begin);
+                 std::vector<L> total(end - begin);
                  for (int64_t row = 0; row < n * x.passes(); ++row) {
-                   const L* from = data + row / n * x.pass_stride() + row % n * cols;
+                   const L* from = data + row / n * x.pass_stride() + row % n * cols + begin;
+                   L* to_row = sums.next_row();
 #pragma omp simd
-                   for (int64_t j = begin; j < end; ++j) sum[j] += from[j];
+                   for (int64_t j = 0; j < end - begin; ++j) to_row[j] += from[j];
                  }
+                 sums.write(total.data());
+                 for (int64_t j = begin; j < end; ++j) sum[j] += total[j - begin];
                });
 }
 
