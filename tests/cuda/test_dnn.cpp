@@ -315,6 +315,22 @@ TEST_CASE("dnn: attention's gradient for one of its inputs alone") {
   }
 }
 
+TEST_CASE("dnn: attention's gradient where the library made the output, but does not take the cotangent") {
+  SampleMaker make(14, DType::bf16, kCpu);
+  const Tensor x = make.normal({1, 2, 4, 8}), column = make.normal({1, 2, 4, 1});
+  const auto gradient = [&](Device where) {
+    const Tensor in = x.to(where).clone().requires_grad_();
+    attention(in, in, in).backward(column.to(where).expand(x.shape()));  // its columns lie in one place
+    return in.grad().to(kCpu);
+  };
+  const CudnnUse use("always");
+  const Simulator* sim = simulator_or_message();
+  const uint64_t before = sim ? sim->dnn_executions() : 0;
+  const Tensor on_device = gradient(device());
+  if (sim) CHECK(sim->dnn_executions() - before == 1);
+  CHECK(relative_distance(on_device, gradient(kCpu)) < tolerance(DType::bf16));
+}
+
 TEST_CASE("dnn: attention keeps its output where the library wants it for the gradient, and only there") {
   const Simulator* sim = simulator_or_message();
   if (!sim) return;
