@@ -47,9 +47,24 @@ Json to_json(const Metrics& m) {
           std::isnan(m.metric) ? Json() : Json(m.metric)};
 }
 
-Metrics from_json(const Json& row) {
-  Metrics m{row.at(0), row.at(1), row.at(2), row.at(3), row.at(4),
-            row.at(5), row.at(6), row.at(7), row.at(8), row.at(9)};
+int64_t count_of(const std::string& file, const Json& value) {
+  const bool counts = value.is_number_unsigned() && value.get<uint64_t>() < uint64_t{1} << 62;
+  check<IoError>(counts, "{}: its record of epochs: expected a count, got {}", file,
+                 value.is_structured() ? value.type_name() : value.dump());
+  return value.get<int64_t>();
+}
+
+Metrics from_json(const std::string& file, const Json& row) {
+  Metrics m{count_of(file, row.at(0)),
+            count_of(file, row.at(1)),
+            row.at(2),
+            row.at(3),
+            row.at(4),
+            row.at(5),
+            row.at(6),
+            row.at(7),
+            row.at(8),
+            row.at(9)};
   if (!row.at(10).is_null()) m.metric = row.at(10);
   return m;
 }
@@ -133,9 +148,9 @@ FitResult metrics_from_json(const std::string& file, const std::string& text) {
   try {
     const Json json = Json::parse(text);
     FitResult result;
-    for (const Json& row : json.at("train")) result.train.push_back(from_json(row));
-    for (const Json& row : json.at("valid")) result.valid.push_back(from_json(row));
-    result.best_epoch = json.at("best_epoch");
+    for (const Json& row : json.at("train")) result.train.push_back(from_json(file, row));
+    for (const Json& row : json.at("valid")) result.valid.push_back(from_json(file, row));
+    result.best_epoch = count_of(file, json.at("best_epoch"));
     const bool fits = result.train.size() == result.valid.size() && result.best_epoch >= 0 &&
                       result.best_epoch < static_cast<int64_t>(result.valid.size());
     check<IoError>(fits, "{}: its record of epochs is inconsistent", file);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -52,6 +53,31 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
+// The library casts numbers to what is asked for, whatever they are.
+void check_numbers(const Json& json, int depth = 0) {
+  constexpr double kMost = 0x1p62;
+  if (json.is_number())
+    check<ValueError>(std::abs(json.get<double>()) < kMost, "expected numbers below 2^62, got {}",
+                      json.dump());
+  if (json.is_structured() && depth < 2)
+    for (const Json& part : json) check_numbers(part, depth + 1);
+}
+
+std::string short_text(const Json& json) {  // writing is recursive, what is read can be deep
+  return json.is_structured() ? json.type_name() : json.dump();
+}
+
+// It also cuts 2.5 to a size of 2, and takes an unknown name for the first of an enumeration.
+void check_kept(const Json& read, const Json& written) {
+  if (!read.is_object()) {
+    check<ValueError>(read == written, "{} is none of its values", short_text(written));
+    return;
+  }
+  for (const auto& [key, value] : read.items())
+    check<ValueError>(value == written.at(key), "{}: {} is none of its values", key,
+                      short_text(written.at(key)));
+}
+
 // A configuration that the file does not hold takes no memory: ShapeError.
 void check_shape(const nn::NamedTensors& tensors, const char* name, const Shape& shape) {
   const Tensor* found = nn::find(tensors, name);
@@ -96,7 +122,13 @@ const std::string& Run::entry(const std::string& key) const {
 
 template <class T> T Run::entry_as(const std::string& key) const {
   try {
-    return Json::parse(entry(key)).get<T>();
+    const Json json = Json::parse(entry(key));
+    check_numbers(json);
+    const T value = json.get<T>();
+    check_kept(Json(value), json);
+    return value;
+  } catch (const ValueError& error) {
+    raise<IoError>("{}: {}: {}", file, key, error.what());
   } catch (const Json::exception& error) {
     raise<IoError>("{}: {}: {}", file, key, error.what());
   }
@@ -104,6 +136,7 @@ template <class T> T Run::entry_as(const std::string& key) const {
 template std::vector<std::string> Run::entry_as(const std::string&) const;
 template std::vector<double> Run::entry_as(const std::string&) const;
 template double Run::entry_as(const std::string&) const;
+template int64_t Run::entry_as(const std::string&) const;
 template models::VitConfig Run::entry_as(const std::string&) const;
 template models::CnnConfig Run::entry_as(const std::string&) const;
 

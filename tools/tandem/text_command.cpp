@@ -147,8 +147,10 @@ void classify(const Options& o) {
   check<IoError>(std::ssize(classes) == model->config().outputs, "{}: {} classes, but {} outputs", run.file,
                  classes.size(), model->config().outputs);
   // Runs of before this entry existed take what they are given.
-  const size_t texts_a_line = run.metadata.contains("texts") ? static_cast<size_t>(run.entry_as<double>("texts")) : 0;
-  const auto texts = read_texts(run, model->config(), texts_a_line, o.too_long == "cut");
+  const int64_t texts_a_line = run.metadata.contains("texts") ? run.entry_as<int64_t>("texts") : 0;
+  check<IoError>(texts_a_line >= 0 && texts_a_line <= 2, "{}: texts: expected at most 2, got {}", run.file,
+                 texts_a_line);
+  const auto texts = read_texts(run, model->config(), static_cast<size_t>(texts_a_line), o.too_long == "cut");
   const Stopwatch watch;
   const auto outputs = outputs_of(*model, *texts);
   const double seconds = watch.seconds();

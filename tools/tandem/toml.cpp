@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
+#include <utility>
 
 #include "autograd/error.h"
 
@@ -16,6 +18,7 @@ class Parser {
 
   std::vector<TomlEntry> parse() {
     std::vector<TomlEntry> entries;
+    std::map<std::pair<std::string, std::string>, int> lines;  // of sections' options
     std::string section;
     for (skip_blank(true); at_ < text_.size(); skip_blank(true)) {
       if (text_[at_] == '[') {
@@ -27,11 +30,9 @@ class Parser {
         skip_blank(false);
         expect('=', fmt::format("'=' after '{}'", entry.name));
         read_values(entry);
-        for (const TomlEntry& other : entries) {
-          check<ConfigError>(other.name != entry.name || other.section != section,
-                             "{}:{}: {}: it is set in line {} already", file_, entry.line, entry.name,
-                             other.line);
-        }
+        const auto [first, is_new] = lines.try_emplace({section, entry.name}, entry.line);
+        check<ConfigError>(is_new, "{}:{}: {}: it is set in line {} already", file_, entry.line, entry.name,
+                           first->second);
         entries.push_back(std::move(entry));
       }
       skip_blank(false);

@@ -29,8 +29,17 @@ constexpr std::array<TypeName, 17> types = {{{"u8", Type::u8, 1},
                                              {"f64", Type::f64, 8},
                                              {"pred", Type::pred, 0}}};
 
+constexpr int64_t most_bytes = 1 << 26;  // of a variable, or of all parameters
+
 uint32_t align_up(uint64_t value, uint32_t align) {
   return static_cast<uint32_t>((value + align - 1) / align * align);
+}
+
+uint32_t read_align(Lexer& lexer) {
+  const int64_t align = lexer.integer();
+  if (align < 1 || align > 1 << 16 || (align & (align - 1)) != 0)
+    lexer.fail(".align " + std::to_string(align) + ", expected a power of two");
+  return static_cast<uint32_t>(align);
 }
 
 }  // namespace
@@ -64,7 +73,7 @@ Declaration read_declaration(Lexer& lexer) {
   while (lexer.peek() == '.') {
     const std::string_view word = lexer.word().substr(1);
     if (word == "align") {
-      result.align = static_cast<uint32_t>(lexer.integer());
+      result.align = read_align(lexer);
       aligned = true;
     } else if (word == "v2" || word == "v4") {
       count = word == "v2" ? 2 : 4;
@@ -84,7 +93,11 @@ Declaration read_declaration(Lexer& lexer) {
       result.unsized = true;
       count = 0;
     } else {
-      count *= static_cast<uint64_t>(lexer.integer());
+      const int64_t size = lexer.integer();
+      if (size < 0 || __builtin_mul_overflow(count, static_cast<uint64_t>(size), &count) ||
+          count > most_bytes)
+        lexer.fail("'" + std::string(result.name) + "' is larger than " + std::to_string(most_bytes) +
+                   " bytes");
       lexer.expect("]");
     }
   }
@@ -103,6 +116,7 @@ std::vector<Parameter> read_parameters(Lexer& lexer, uint32_t& bytes) {
     const uint32_t offset = align_up(bytes, parameter.align);
     result.push_back({std::string(parameter.name), offset, static_cast<uint32_t>(parameter.size)});
     bytes = offset + static_cast<uint32_t>(parameter.size);
+    if (bytes > most_bytes) lexer.fail("parameters are larger than " + std::to_string(most_bytes) + " bytes");
     lexer.take(",");
   }
   return result;
@@ -110,19 +124,20 @@ std::vector<Parameter> read_parameters(Lexer& lexer, uint32_t& bytes) {
 
 namespace {
 
-void read_value(Lexer& lexer, size_t element, GlobalVariable& variable, size_t& at) {
+void read_value(Lexer& lexer, size_t element, GlobalVariable& variable, size_t& at, int depth = 0) {
+  if (depth > deepest) lexer.fail("an initial value of more than " + std::to_string(deepest) + " levels");
   if (lexer.take("{")) {
     while (!lexer.take("}")) {
-      read_value(lexer, element, variable, at);
+      read_value(lexer, element, variable, at, depth + 1);
       lexer.take(",");
     }
     return;
   }
   const std::string_view word = lexer.peek_word();
   uint64_t bits = 0;
-  if (word.size() > 2 && word[0] == '0' && std::string_view("fFdD").find(word[1]) != std::string_view::npos) {
-    bits = std::stoull(std::string(lexer.word().substr(2)), nullptr, 16);
-  } else if (word == "-" || (word[0] >= '0' && word[0] <= '9')) {
+  if (is_float_word(word)) {
+    bits = lexer.bits_of_float();
+  } else if (word == "-" || (!word.empty() && word[0] >= '0' && word[0] <= '9')) {
     bits = static_cast<uint64_t>(lexer.integer());
   } else {
     const bool generic = lexer.take("generic");

@@ -16,6 +16,11 @@ bool is_number(std::string_view word) {
 
 }  // namespace
 
+bool is_float_word(std::string_view word) {
+  return word.size() > 2 && word[0] == '0' &&
+         std::string_view("fFdD").find(word[1]) != std::string_view::npos;
+}
+
 void Lexer::skip_blanks() {
   while (position_ < text_.size()) {
     const char c = text_[position_];
@@ -59,6 +64,7 @@ std::string_view Lexer::peek_word() {
 
 std::string_view Lexer::word() {
   const std::string_view result = peek_word();
+  if (result.empty()) fail("the text ends where a word is expected");
   // Names of operators' overloads hold "::", as in ".visible" modifiers like "acquire::cta".
   position_ += result.size();
   return result;
@@ -116,6 +122,15 @@ int64_t Lexer::integer() {
   return static_cast<int64_t>(negative ? 0 - value : value);
 }
 
+uint64_t Lexer::bits_of_float() {
+  const std::string_view text = word();
+  uint64_t bits = 0;
+  const auto [end, error] = std::from_chars(text.data() + 2, text.data() + text.size(), bits, 16);
+  if (error != std::errc() || end != text.data() + text.size())
+    fail("not a number: '" + std::string(text) + "'");
+  return bits;
+}
+
 void Lexer::fail(const std::string& what) const {
   throw PtxError("PTX line " + std::to_string(line_) + ": " + what);
 }
@@ -126,12 +141,8 @@ RawOperand read_number(Lexer& lexer) {
   RawOperand result;
   result.form = RawOperand::number;
   const std::string_view text = lexer.peek_word();
-  if (text.size() > 2 && text[0] == '0' &&
-      (text[1] == 'f' || text[1] == 'F' || text[1] == 'd' || text[1] == 'D')) {
-    lexer.word();
-    const auto [end, error] = std::from_chars(text.data() + 2, text.data() + text.size(), result.bits, 16);
-    if (error != std::errc() || end != text.data() + text.size())
-      lexer.fail("not a number: '" + std::string(text) + "'");
+  if (is_float_word(text)) {
+    result.bits = lexer.bits_of_float();
     result.is_single = text[1] == 'f' || text[1] == 'F';
     result.is_double = !result.is_single;
   } else {
@@ -140,10 +151,11 @@ RawOperand read_number(Lexer& lexer) {
   return result;
 }
 
-RawOperand read_operand(Lexer& lexer) {
+RawOperand read_operand(Lexer& lexer, int depth = 0) {
   RawOperand result;
+  if (depth > deepest) lexer.fail("an operand of more than " + std::to_string(deepest) + " levels");
   if (lexer.take("!")) {
-    result = read_operand(lexer);
+    result = read_operand(lexer, depth + 1);
     result.negated = !result.negated;
     return result;
   }
@@ -153,7 +165,7 @@ RawOperand read_operand(Lexer& lexer) {
     result.form = next == '{' ? RawOperand::vector : RawOperand::list;
     lexer.word();
     while (!lexer.take(close)) {
-      result.elements.push_back(read_operand(lexer));
+      result.elements.push_back(read_operand(lexer, depth + 1));
       lexer.take(",");
     }
     return result;
@@ -170,7 +182,8 @@ RawOperand read_operand(Lexer& lexer) {
       const bool plus = lexer.take("+");
       if (!plus && lexer.peek() != '-')
         lexer.fail("unknown form of address at '" + std::string(lexer.peek_word()) + "'");
-      result.offset += lexer.integer();
+      if (__builtin_add_overflow(result.offset, lexer.integer(), &result.offset))
+        lexer.fail("an offset of more than 64 bits");
     }
     return result;
   }
@@ -180,7 +193,7 @@ RawOperand read_operand(Lexer& lexer) {
     result.text = lexer.word();
     if (lexer.take("+")) result.offset = lexer.integer();
   }
-  if (lexer.take("|")) result.elements.push_back(read_operand(lexer));
+  if (lexer.take("|")) result.elements.push_back(read_operand(lexer, depth + 1));
   return result;
 }
 

@@ -21,13 +21,14 @@ class Lexer {
   size_t position() const { return position_; }
   char peek();                           // next character that is neither blank nor comment; 0 at the end
   std::string_view peek_word();          // a word, or one character of punctuation
-  std::string_view word();               // takes it
+  std::string_view word();               // takes it; there must be one
   bool take(std::string_view expected);  // takes it if it is next
   void expect(std::string_view expected);
   std::string_view rest_of_line();
   std::string_view until_balanced(
       char open, char close);  // `open` was taken; the text up to its `close`, which is taken
   int64_t integer();
+  uint64_t bits_of_float();  // of a word as below
   [[noreturn]] void fail(const std::string& what) const;
 
  private:
@@ -37,6 +38,9 @@ class Lexer {
   size_t position_ = 0;
   uint32_t line_;
 };
+
+bool is_float_word(std::string_view word);  // 0f3f800000, 0d3ff0000000000000
+constexpr int deepest = 64;                 // levels of braces in operands and initial values
 
 struct RawOperand {
   enum Form { name, number, vector, memory, list } form = name;

@@ -27,8 +27,12 @@ void scan_function(Lexer& lexer, Module& module, bool entry) {
     const std::string_view word = lexer.word();
     if (word == ".maxntid" || word == ".reqntid") {
       function->max_threads = 1;
-      do function->max_threads *= static_cast<int>(lexer.integer());
-      while (lexer.take(","));
+      do {
+        const int64_t threads = lexer.integer();
+        if (threads < 1 || threads > 1024 / function->max_threads)
+          lexer.fail(std::string(word) + ": expected 1 to 1024 threads");
+        function->max_threads *= static_cast<int>(threads);
+      } while (lexer.take(","));
     } else if (word == ".minnctapersm" || word == ".maxnreg") {
       lexer.integer();
     } else if (word != ".noreturn") {
@@ -76,6 +80,8 @@ void scan(Module& module) {
     } else if (word == ".file") {
       const auto id = static_cast<int>(lexer.integer());
       const std::string_view name = lexer.word();
+      if (name.size() < 2 || name[0] != '"')
+        lexer.fail("expected a file's name, found '" + std::string(name) + "'");
       module.files[id] = std::string(name.substr(1, name.size() - 2));
       lexer.rest_of_line();
     } else if (word == ".section") {
