@@ -60,6 +60,64 @@ void add_training_lines(const std::string& line, std::vector<std::string>& lines
   lines.push_back(inner.substr(begin));
 }
 
+// The fields of a message in protobuf's wire format, one after another.
+class Fields {
+ public:
+  Fields(std::string_view message, const std::string& name) : rest_(message), name_(name) {}
+
+  // Goes to the next field; false after the last. `bytes` are those of a string or message.
+  bool next(uint64_t& number, std::string_view& bytes) {
+    if (rest_.empty()) return false;
+    const uint64_t tag = varint();
+    const auto kind = static_cast<int>(tag & 7);
+    number = tag >> 3;
+    bytes = {};
+    check<IoError>(tag <= UINT32_MAX && (kind <= 2 || kind == 5), kDamaged, name_);
+    if (kind == 0) {
+      varint();
+    } else {
+      bytes = take(kind == 1 ? 8 : kind == 5 ? 4 : varint());
+    }
+    return true;
+  }
+
+ private:
+  static constexpr char kDamaged[] = "{}: not a SentencePiece model: it is damaged or cut short";
+
+  uint64_t varint() {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 70; shift += 7) {
+      const auto byte = static_cast<uint8_t>(take(1)[0]);
+      value |= shift < 64 ? uint64_t{byte & 0x7Fu} << shift : 0;
+      if (byte < 0x80) return value;
+    }
+    raise<IoError>(kDamaged, name_);
+  }
+  std::string_view take(uint64_t count) {
+    check<IoError>(count <= rest_.size(), kDamaged, name_);
+    const std::string_view taken = rest_.substr(0, count);
+    rest_.remove_prefix(count);
+    return taken;
+  }
+
+  std::string_view rest_;
+  const std::string& name_;
+};
+
+// SentencePiece follows the offsets in a model's table of replacements wherever they lead. A vocabulary of
+// ours has no such table: text is taken as it is.
+void check_takes_text_as_it_is(std::string_view model, const std::string& name) {
+  constexpr uint64_t kNormalizer = 3, kDenormalizer = 5, kTable = 2;
+  uint64_t number = 0, inner_number = 0;
+  std::string_view part, table;
+  for (Fields fields(model, name); fields.next(number, part);) {
+    if (number != kNormalizer && number != kDenormalizer) continue;
+    for (Fields inner(part, name); inner.next(inner_number, table);)
+      check<IoError>(inner_number != kTable || table.empty(),
+                     "{}: it replaces characters of the text, expected normalization 'identity'", name);
+  }
+}
+
 class Lines final : public sentencepiece::SentenceIterator {
  public:
   explicit Lines(const std::vector<std::string>& lines) : lines_(lines) {}
@@ -81,6 +139,7 @@ struct Vocabulary::Model {
 };
 
 Vocabulary::Vocabulary(std::string bytes, const std::string& name) {
+  check_takes_text_as_it_is(bytes, name);
   auto model = std::make_shared<Model>();
   const auto status = model->processor.LoadFromSerializedProto(bytes);
   check<IoError>(status.ok(), "{}: not a SentencePiece model: {}", name, status.message());

@@ -130,8 +130,6 @@ def vocabulary():
         trainer = field(3, kind) + field(4, 21) + field(40, 1) + field(41, 2) + field(42, 3) + field(43, 0)
         normalizer = field(1, b"identity") + field(2, b"") + field(3, 1) + field(4, 0) + field(5, 1)
         yield name, b"".join(special + words) + field(2, trainer) + field(3, normalizer)
-    mapped = field(1, b"x") + field(2, struct.pack("<I", 8) + struct.pack("<II", 0x100, 0x80000061) + b"a\0b\0")
-    yield "mapped", b"".join(special + words) + field(2, trainer) + field(3, mapped)
     yield "other_ids", b"".join(words)
 
 

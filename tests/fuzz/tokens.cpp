@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                "b"},
                               {.size = 32}),
       data::Vocabulary::train({"the cat sat on the mat", "a man has a hat and a mat"},
-                              {.size = 24, .kind = "unigram"})};
+                              {.size = 20, .kind = "unigram"})};
   const std::string_view text = fuzz::text_of(data, size);
   for (const data::Vocabulary& vocabulary : vocabularies) {
     fuzz::read_or_refuse([&] {

@@ -36,8 +36,10 @@ class Reader {
 // The next object of a database.
 std::string unpack(Reader& database) {
   constexpr int32_t kMostBytes = 1 << 28;
+  constexpr int64_t kDeflateRatio = 1032;  // deflate cannot shrink data further
   const int32_t size = database.integer();
-  check<IoError>(size > 0 && size <= kMostBytes, "Rdata.rdb: an object of {} bytes", size);
+  check<IoError>(size > 0 && size <= kMostBytes && size / kDeflateRatio <= std::ssize(database.rest()),
+                 "Rdata.rdb: an object of {} bytes, packed in at most {}", size, database.rest().size());
   std::string object(size, '\0');
   uLongf unpacked = size;
   uLong packed = database.rest().size();

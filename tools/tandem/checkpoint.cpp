@@ -94,21 +94,51 @@ void check_sizes(const models::VitConfig& c, const nn::NamedTensors& tensors) {
   check<ShapeError>(
       positions != nullptr && c.patch_size > 0 && c.image_size / c.patch_size <= positions->numel(),
       "positions: too few for images of {} pixels", c.image_size);
+  const int64_t side = c.image_size / c.patch_size;
+  check_shape(tensors, "positions", {1, side * side + 1, c.dim});
 }
 void check_sizes(const models::CnnConfig& c, const nn::NamedTensors& tensors) {
   check_shape(tensors, "conv1.weight", {c.width, c.channels, 3, 3});
   const Tensor* head = nn::find(tensors, "head.weight");
   check<ShapeError>(head != nullptr && c.image_size <= head->numel(),
                     "head.weight: too small for images of {} pixels", c.image_size);
+  const int64_t side = c.image_size / 4;
+  check_shape(tensors, "head.weight", {c.classes, 2 * c.width * side * side});
 }
 template <class Config>  // of a text model
 void check_sizes(const Config& c, const nn::NamedTensors& tensors) {
-  double units = static_cast<double>(c.dim) * static_cast<double>(c.vocab), elements = 0;
-  if constexpr (requires { c.cutoffs; }) {
-    if (!c.cutoffs.empty()) units = static_cast<double>(c.vocab);  // tails have shorter vectors
-  }
+  double elements = 0;
   for (const auto& [name, tensor] : tensors) elements += static_cast<double>(tensor.numel());
-  check<ShapeError>(units <= elements, "too few weights for {} tokens of size {}", c.vocab, c.dim);
+  const auto has_weights = [&](const char* what, int64_t count, int64_t size) {
+    check<ShapeError>(static_cast<double>(count) * static_cast<double>(size) <= elements,
+                      "too few weights for {} {} of size {}", count, what, size);
+  };
+  const auto has_layers = [&](int64_t count) {
+    check<ShapeError>(count <= std::ssize(tensors), "{} layers, but only {} tensors", count, tensors.size());
+  };
+  bool tails = false, sinusoids = false;
+  if constexpr (requires { c.cutoffs; }) tails = !c.cutoffs.empty();
+  if constexpr (requires { c.positions; }) sinusoids = c.positions == models::Positions::sinusoidal;
+  has_weights("tokens", c.vocab, tails ? 1 : c.dim);  // tails have shorter vectors
+  has_weights("hidden units", c.mlp_dim, c.dim);
+  if (sinusoids) {  // no weights, but memory
+    constexpr double kMost = 1 << 28;
+    check<ShapeError>(static_cast<double>(c.max_positions) * static_cast<double>(c.dim) <= kMost,
+                      "{} positions of size {}, expected at most {} numbers", c.max_positions, c.dim, kMost);
+  } else {
+    has_weights("positions", c.max_positions, c.dim);
+  }
+  if constexpr (requires { c.target_vocab; }) {
+    has_weights("tokens of the target", c.target_vocab, c.dim);
+    has_layers(c.encoder_layers);
+    has_layers(c.decoder_layers);
+  } else {
+    has_layers(c.layers);
+  }
+  if constexpr (requires { c.outputs; }) {
+    has_weights("segments", c.segments, c.dim);
+    has_weights("outputs", c.outputs, c.dim);
+  }
 }
 
 }  // namespace
