@@ -97,6 +97,8 @@ Json read_header(Reader& in, int64_t& data_start) {
     return Json::parse(text, visit);
   } catch (const Json::parse_error& error) {
     in.fail(8 + static_cast<int64_t>(error.byte), "the header is not JSON: {}", error.what());
+  } catch (const Json::exception& error) {  // a number that no double holds
+    in.fail(8, "the header cannot be read: {}", error.what());
   }
 }
 

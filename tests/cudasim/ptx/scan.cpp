@@ -45,8 +45,9 @@ void scan_function(Lexer& lexer, Module& module, bool entry) {
   lexer.expect("{");
   function->body_line = lexer.line();
   function->body = lexer.until_balanced('{', '}');
-  module.in_order.push_back(function.get());
-  module.functions[name] = std::move(function);
+  const auto [defined, is_new] = module.functions.try_emplace(name, std::move(function));
+  if (!is_new) lexer.fail("a second function '" + std::string(name) + "'");
+  module.in_order.push_back(defined->second.get());
 }
 
 void scan_variable(Lexer& lexer, Module& module, std::string_view space) {
