@@ -141,8 +141,14 @@ struct Vocabulary::Model {
 Vocabulary::Vocabulary(std::string bytes, const std::string& name) {
   check_takes_text_as_it_is(bytes, name);
   auto model = std::make_shared<Model>();
-  const auto status = model->processor.LoadFromSerializedProto(bytes);
-  check<IoError>(status.ok(), "{}: not a SentencePiece model: {}", name, status.message());
+  try {
+    const auto status = model->processor.LoadFromSerializedProto(bytes);
+    check<IoError>(status.ok(), "{}: not a SentencePiece model: {}", name, status.message());
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {  // of its table of pieces
+    raise<IoError>("{}: not a SentencePiece model: {}", name, error.what());
+  }
   const auto& p = model->processor;
   check<IoError>(p.pad_id() == pad && p.unk_id() == unk && p.bos_id() == bos && p.eos_id() == eos &&
                      p.GetPieceSize() > mask && p.IsControl(mask),
