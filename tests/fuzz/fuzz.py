@@ -17,7 +17,7 @@ import seeds
 
 FLAGS = ("-std=c++20 -gline-tables-only -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined,float-cast-overflow "
          "-fno-sanitize-recover=all")
-LIMITS = ["-max_len=8192", "-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=1024"]
+LIMITS = ["-max_len=8192", "-timeout=60", "-rss_limit_mb=2048", "-malloc_limit_mb=1024"]
 
 
 def build(source, build_folder, work, targets, clang):
