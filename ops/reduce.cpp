@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
@@ -106,9 +107,9 @@ template <class A, class T> class LongSums {
       part.sizes[k] = walk_.sizes[d + k];
       for (auto& strides : part.strides) strides[k] = strides[d + k];
     }
-    narrow_.resize(std::max<size_t>(narrow_.size(), extent_[d]));
-    accumulate(part, 0, begin, end, narrow_.data(), x);
-    flush(d, target, narrow_.data());
+    if (!narrow_) narrow_.emplace(extent_[0]);
+    accumulate(part, 0, begin, end, narrow_->data(), x);
+    flush(d, target, narrow_->data());
   }
   // target += the sums, which are 0 then.
   void flush(int d, W* target, A* sums) {
@@ -129,7 +130,7 @@ template <class A, class T> class LongSums {
   detail::Walk<2> walk_;
   int64_t target_offset_, x_offset_;
   int64_t terms_[kMaxDims + 2], extent_[kMaxDims + 2];  // of dimensions d and on: of a target; of all targets
-  std::vector<A> narrow_;
+  std::optional<detail::AlignedZeros<A>> narrow_;
 };
 
 // result += x over [begin, end) of a dimension; W is wide where targets get many terms.
@@ -181,21 +182,25 @@ template <class W, class A, class T> void sum_into(const Tensor& out, const Tens
   // Few sums of many rows: partial sums of fixed chunks, added in their order.
   const int64_t chunk = std::max(grain, (rows + 63) / 64), chunks = (rows + chunk - 1) / chunk;
   if (chunks == 1) return accumulate_part<W, A>(walk, 0, 0, rows, result, source);
-  const Tensor partial = zeros({chunks, out_numel}, {out.dtype(), out.device()});
-  W* sums = partial.data<W>();
-  parallel_for(chunks, 1, [&](int64_t b, int64_t e) {
-    for (int64_t c = b; c < e; ++c) {
-      accumulate_part<W, A>(walk, 0, c * chunk, std::min(rows, (c + 1) * chunk), sums + c * out_numel,
-                            source);
-    }
-  });
-  parallel_for(out_numel, 4096, [&](int64_t b, int64_t e) {
-    for (int64_t c = 0; c < chunks; ++c) {
-      const W* p = sums + c * out_numel;
+  const auto by_parts = [&]<class P>() {
+    const Tensor partial = zeros({chunks, out_numel}, {dtype_of<P>});
+    P* sums = partial.data<P>();
+    parallel_for(chunks, 1, [&](int64_t b, int64_t e) {
+      for (int64_t c = b; c < e; ++c) {
+        accumulate_part<P, A>(walk, 0, c * chunk, std::min(rows, (c + 1) * chunk), sums + c * out_numel,
+                              source);
+      }
+    });
+    parallel_for(out_numel, 4096, [&](int64_t b, int64_t e) {
+      for (int64_t c = 0; c < chunks; ++c) {
+        const P* p = sums + c * out_numel;
 #pragma omp simd
-      for (int64_t i = b; i < e; ++i) result[i] += p[i];
-    }
-  });
+        for (int64_t i = b; i < e; ++i) result[i] += p[i];
+      }
+    });
+  };
+  const bool few_terms = walk.numel / out_numel / rows * chunk <= kStretch;  // in a chunk
+  few_terms ? by_parts.template operator()<A>() : by_parts.template operator()<W>();
 }
 
 // factor * the sum, rounded once.
