@@ -9,6 +9,7 @@
 
 #include "nn/io/files.h"
 #include "nn/io/sha256.h"
+#include "nn/io/text.h"
 
 namespace tandem::nn {
 namespace {
@@ -28,6 +29,8 @@ bool is_run_file(const std::string& name) {
   return std::find(std::begin(kRunFiles), std::end(kRunFiles), name) != std::end(kRunFiles);
 }
 
+std::string run_files() { return data::join({std::begin(kRunFiles), std::end(kRunFiles)}, ", "); }
+
 std::string last_line(const std::string& lines) { return fmt::format("# {}\n", data::sha256(lines)); }
 
 // One line a file, as sha256sum has it, and the hash of these lines as a comment: the list is whole.
@@ -41,8 +44,7 @@ std::map<std::string, std::string> parse(const std::string& file, const std::str
     const std::string line = text.substr(at, text.find('\n', at) - at);
     const bool listed = line.size() > kDigits + 2 && line.substr(kDigits, 2) == "  ";
     const std::string name = listed ? line.substr(kDigits + 2) : "";
-    check<IoError>(is_run_file(name), "{}: expected the SHA-256 of {}, got '{}'", file,
-                   fmt::join(kRunFiles, ", "), line);
+    check<IoError>(is_run_file(name), "{}: expected the SHA-256 of {}, got '{}'", file, run_files(), line);
     hashes[name] = line.substr(0, kDigits);
     at += line.size() + 1;
   }
@@ -114,7 +116,7 @@ Commit::~Commit() {
 }
 
 std::string Commit::add(const std::string& name) {
-  check<ConfigError>(is_run_file(name), "run folder: '{}' is none of {}", name, fmt::join(kRunFiles, ", "));
+  check<ConfigError>(is_run_file(name), "run folder: '{}' is none of {}", name, run_files());
   added_.insert(name);
   return next_of(in(folder_, name));
 }

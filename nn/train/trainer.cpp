@@ -176,6 +176,8 @@ void Trainer::describe_run(const data::Dataset& train, const data::Dataset& vali
   const TrainerOptions& o = options_;
   const auto& [warmup, total, floor, step_size, gamma] = o.schedule.options();
   identity_ = o.metadata;
+  std::string rates;
+  for (const double rate : o.rates) rates += fmt::format("{} ", rate);
   const std::pair<const char*, std::string> entries[] = {
       {"training data", data::fingerprint(train)},
       {"validation data", data::fingerprint(valid)},
@@ -183,7 +185,7 @@ void Trainer::describe_run(const data::Dataset& train, const data::Dataset& vali
       {"alpha", fmt::format("{}", o.alpha)},
       {"alpha_schedule", std::string(name_of(o.alpha_schedule))},
       {"alpha_warmup", std::to_string(o.alpha_warmup)},
-      {"rates", fmt::format("{}", fmt::join(o.rates, ","))},
+      {"rates", rates},
       {"rate_scale", fmt::format("{}", o.rate_scale)},
       {"rdrop_every", std::to_string(o.rdrop_every)},
       {"precision", std::string(name_of(o.precision))},
