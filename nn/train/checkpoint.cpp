@@ -57,6 +57,41 @@ int64_t number_of(const std::string& file, const Metadata& metadata, const char*
 
 }  // namespace
 
+Metadata run_identity(const TrainerOptions& o, double lr, const data::Dataset& train,
+                      const data::Dataset& valid) {
+  const auto& [warmup, total, floor, step_size, gamma] = o.schedule.options();
+  Metadata identity = o.metadata;
+  std::string rates;
+  for (const double rate : o.rates) rates += fmt::format("{} ", rate);
+  const std::pair<const char*, std::string> entries[] = {
+      {"training data", data::fingerprint(train)},
+      {"validation data", data::fingerprint(valid)},
+      {"passes", std::to_string(o.passes)},
+      {"alpha", fmt::format("{}", o.alpha)},
+      {"alpha_schedule", std::string(name_of(o.alpha_schedule))},
+      {"alpha_warmup", std::to_string(o.alpha_warmup)},
+      {"rates", rates},
+      {"rate_scale", fmt::format("{}", o.rate_scale)},
+      {"rdrop_every", std::to_string(o.rdrop_every)},
+      {"precision", std::string(name_of(o.precision))},
+      {"label_smoothing", fmt::format("{}", o.label_smoothing)},
+      {"batch_size", std::to_string(o.batch_size)},
+      {"drop_last", o.drop_last ? "1" : "0"},
+      {"lr", fmt::format("{}", lr)},
+      {"schedule", std::string(o.schedule.name())},
+      {"warmup", std::to_string(warmup)},
+      {"floor", fmt::format("{}", floor)},
+      {"step_size", std::to_string(o.schedule.name() == "step" ? step_size : 0)},
+      {"gamma", fmt::format("{}", gamma)},
+      {"clip_norm", fmt::format("{}", o.clip_norm)},
+      {"average", std::to_string(o.average)},
+      {"metric", o.metric.name},
+      {"seed", std::to_string(o.seed)},
+  };
+  for (const auto& [name, value] : entries) identity.emplace(name, value);
+  return identity;
+}
+
 void save_best(const std::string& file, const RunState& state, const Metadata& metadata) {
   save_safetensors(file, state.best, metadata);
 }

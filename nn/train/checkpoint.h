@@ -19,6 +19,12 @@ struct RunState {
   std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
 };
 
+// What a resumed run must have in common with this one: the data, and the options that what is learned
+// depends on, with TrainerOptions::metadata. Plans, devices and micro-batches change it by rounding only; a
+// schedule's total follows from the epochs, of which there may be more.
+Metadata run_identity(const TrainerOptions& options, double lr, const data::Dataset& train,
+                      const data::Dataset& valid);
+
 // best.safetensors: the best weights. IoError when the file cannot be written.
 void save_best(const std::string& file, const RunState& state, const Metadata& metadata);
 

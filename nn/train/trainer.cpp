@@ -1,7 +1,6 @@
 #include "nn/train/trainer.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <chrono>
 #include <cmath>
@@ -146,7 +145,7 @@ Trainer::~Trainer() = default;
 FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
   const std::optional<RunLock> lock = lock_folder(options_.run_dir);
   *state_ = {};
-  describe_run(train, valid);
+  if (!options_.run_dir.empty()) identity_ = run_identity(options_, base_lr_, train, valid);
   return run(train, valid);
 }
 
@@ -161,49 +160,12 @@ FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid
 
 void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
   check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
-  describe_run(train, valid);
+  identity_ = run_identity(options_, base_lr_, train, valid);
   *state_ = {load_last(options_.run_dir, objective_.module(), optimizer_, identity_)};
   check<ConfigError>(state_->epoch <= options_.epochs,
                      "epochs: the run in '{}' has done {}, expected at least as many, got {}",
                      options_.run_dir, state_->epoch, options_.epochs);
   state_->result.stopped_early = out_of_patience();
-}
-
-// The data, and the options that what is learned depends on. Plans, devices and micro-batches change it by
-// rounding only; a schedule's total follows from the epochs, of which there may be more.
-void Trainer::describe_run(const data::Dataset& train, const data::Dataset& valid) {
-  if (options_.run_dir.empty()) return;
-  const TrainerOptions& o = options_;
-  const auto& [warmup, total, floor, step_size, gamma] = o.schedule.options();
-  identity_ = o.metadata;
-  std::string rates;
-  for (const double rate : o.rates) rates += fmt::format("{} ", rate);
-  const std::pair<const char*, std::string> entries[] = {
-      {"training data", data::fingerprint(train)},
-      {"validation data", data::fingerprint(valid)},
-      {"passes", std::to_string(o.passes)},
-      {"alpha", fmt::format("{}", o.alpha)},
-      {"alpha_schedule", std::string(name_of(o.alpha_schedule))},
-      {"alpha_warmup", std::to_string(o.alpha_warmup)},
-      {"rates", rates},
-      {"rate_scale", fmt::format("{}", o.rate_scale)},
-      {"rdrop_every", std::to_string(o.rdrop_every)},
-      {"precision", std::string(name_of(o.precision))},
-      {"label_smoothing", fmt::format("{}", o.label_smoothing)},
-      {"batch_size", std::to_string(o.batch_size)},
-      {"drop_last", o.drop_last ? "1" : "0"},
-      {"lr", fmt::format("{}", base_lr_)},
-      {"schedule", std::string(o.schedule.name())},
-      {"warmup", std::to_string(warmup)},
-      {"floor", fmt::format("{}", floor)},
-      {"step_size", std::to_string(o.schedule.name() == "step" ? step_size : 0)},
-      {"gamma", fmt::format("{}", gamma)},
-      {"clip_norm", fmt::format("{}", o.clip_norm)},
-      {"average", std::to_string(o.average)},
-      {"metric", o.metric.name},
-      {"seed", std::to_string(o.seed)},
-  };
-  for (const auto& [name, value] : entries) identity_.emplace(name, value);
 }
 
 FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {

@@ -134,7 +134,6 @@ class Trainer {
   std::map<std::string, std::string> kept_metadata() const;
   void save(bool best) const;
   void complete_folder() const;
-  void describe_run(const data::Dataset& train, const data::Dataset& valid);
   void report(const Metrics& trained, const Metrics& validated, bool best) const;
   void try_average(const data::Dataset& valid);
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <concepts>
 #include <thread>
+#include <type_traits>
 
 #include "autograd/device.h"
 #include "autograd/engine.h"
@@ -20,6 +21,10 @@ namespace {
 MemoryStats stats() { return backend(kCpu).stats(); }
 
 }  // namespace
+
+// A scope refers to its path, so none is made of what ends before it.
+static_assert(!std::is_constructible_v<Scope, const char*> && !std::is_constructible_v<Scope, std::string>);
+static_assert(std::is_constructible_v<Scope, const std::string&>);
 
 TEST_CASE("a loop that repeats itself asks the system for memory in its first round only") {
   auto step = [] {
