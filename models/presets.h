@@ -1,6 +1,7 @@
 // What the bundled models share: tables of named sizes, checks of options, and of images.
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -27,7 +28,20 @@ template <class Config> const Config& find_preset(const Presets<Config>& table, 
   raise<ConfigError>("preset: expected one of {}, got '{}'", data::join(preset_names(table), ", "), name);
 }
 
-// ConfigErrors that name the model and the option.
+// "4, 8 or 16": the divisors of `whole` nearest to `value`, two at most on each side. Both at least 1.
+inline std::string divisors_near(int64_t value, int64_t whole) {
+  std::vector<std::string> near;
+  for (int64_t d = std::min(value - 1, whole); d >= 1 && near.size() < 2; --d)
+    if (whole % d == 0) near.insert(near.begin(), std::to_string(d));
+  const size_t below = near.size();
+  for (int64_t d = value + 1; d <= std::min(whole, value + (1 << 20)) && near.size() < below + 2; ++d)
+    if (whole % d == 0) near.push_back(std::to_string(d));
+  const std::string last = near.back();
+  near.pop_back();
+  return near.empty() ? last : data::join(near, ", ") + " or " + last;
+}
+
+// ConfigErrors that name the model and the option, and what fits.
 struct ConfigCheck {
   const char* model;
 
@@ -36,7 +50,9 @@ struct ConfigCheck {
       check<ConfigError>(value >= 1, "{}: {}: expected at least 1, got {}", model, name, value);
   }
   void divides(const char* part, int64_t a, const char* whole, int64_t b) const {
-    check<ConfigError>(b % a == 0, "{}: {} {} do not divide {} {}", model, part, a, whole, b);
+    if (b % a != 0)
+      raise<ConfigError>("{}: {} {} does not divide {} {}, expected {}", model, part, a, whole, b,
+                         divisors_near(a, b));
   }
   void pad_id(int64_t id, int64_t vocab) const {
     check<ConfigError>(id >= 0 && id < vocab, "{}: pad_id: expected an id below {}, got {}", model, vocab,

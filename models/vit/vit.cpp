@@ -40,8 +40,7 @@ const VitConfig& checked(const VitConfig& c) {
                      {"depth", c.depth},
                      {"heads", c.heads},
                      {"mlp_dim", c.mlp_dim}});
-  check<ConfigError>(c.image_size % c.patch_size == 0, "vit: patch_size {} does not divide image_size {}",
-                     c.patch_size, c.image_size);
+  config.divides("patch_size", c.patch_size, "image_size", c.image_size);
   config.divides("heads", c.heads, "dim", c.dim);
   config.rates({{"dropout", c.dropout},
                 {"attention_dropout", c.attention_dropout},

@@ -129,8 +129,8 @@ LabelledTexts read_labelled(const std::string& file, const std::vector<std::stri
              [&](size_t line, const std::vector<std::string>& parts) {
                check<IoError>(!is_blank(parts[0]), "{}:{}: expected a label, got none", file, line);
                check<IoError>(known.empty() || known.contains(parts[0]),
-                              "{}:{}: label '{}' is none of the {} that training has", file, line, parts[0],
-                              known.size());
+                              "{}:{}: label '{}' is none of the {} that training has{}", file, line, parts[0],
+                              known.size(), line == 1 ? "; is it a header? This format has none" : "");
                if (is_blank(parts[1]) || (parts.size() == 3 && is_blank(parts[2]))) {
                  ++texts.skipped;
                  return;
@@ -159,7 +159,8 @@ ScoredTexts read_scored(const std::string& file) {
     const std::string& digits = parts[0];
     const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), score);
     check<IoError>(failure == std::errc() && end == digits.data() + digits.size() && std::isfinite(score),
-                   "{}:{}: expected a score, got '{}'", file, line, digits);
+                   "{}:{}: expected a score, got '{}'{}", file, line, digits,
+                   line == 1 ? "; is it a header? This format has none" : "");
     if (is_blank(parts[1]) || is_blank(parts[2])) {
       ++texts.skipped;
       return;

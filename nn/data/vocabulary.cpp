@@ -4,6 +4,8 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <charconv>
+#include <optional>
 #include <unordered_map>
 
 #include "autograd/error.h"
@@ -20,6 +22,15 @@ std::string reason(const sentencepiece::util::Status& status) {
   const std::string message = status.message();
   const size_t condition = message.rfind("] ");
   return condition == std::string::npos ? message : message.substr(condition + 2);
+}
+
+// The number behind `words` in a message: of SentencePiece's, the only place where it says a size that fits.
+std::optional<int64_t> number_behind(const std::string& message, std::string_view words) {
+  const size_t at = message.find(words);
+  int64_t number = 0;
+  if (at == std::string::npos) return std::nullopt;
+  const char *begin = message.data() + at + words.size(), *end = message.data() + message.size();
+  return std::from_chars(begin, end, number).ec == std::errc() ? std::optional(number) : std::nullopt;
 }
 
 std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
@@ -141,13 +152,13 @@ struct Vocabulary::Model {
 Vocabulary::Vocabulary(std::string bytes, const std::string& name) {
   check_takes_text_as_it_is(bytes, name);
   auto model = std::make_shared<Model>();
+  static constexpr char kNoModel[] = "{}: not a SentencePiece model";
   try {
-    const auto status = model->processor.LoadFromSerializedProto(bytes);
-    check<IoError>(status.ok(), "{}: not a SentencePiece model: {}", name, status.message());
+    check<IoError>(model->processor.LoadFromSerializedProto(bytes).ok(), kNoModel, name);
   } catch (const Error&) {
     throw;
-  } catch (const std::exception& error) {  // of its table of pieces
-    raise<IoError>("{}: not a SentencePiece model: {}", name, error.what());
+  } catch (const std::exception&) {  // of its table of pieces
+    raise<IoError>(kNoModel, name);
   }
   const auto& p = model->processor;
   check<IoError>(p.pad_id() == pad && p.unk_id() == unk && p.bos_id() == bos && p.eos_id() == eos &&
@@ -161,16 +172,15 @@ Vocabulary::Vocabulary(std::string bytes, const std::string& name) {
 
 Vocabulary Vocabulary::train(const std::vector<std::string>& lines, const VocabularyOptions& options) {
   check<ConfigError>(options.kind == "bpe" || options.kind == "unigram",
-                     "vocabulary: kind: expected bpe or unigram, got '{}'", options.kind);
+                     "vocab: kind: expected bpe or unigram, got '{}'", options.kind);
   check<ConfigError>(options.size > mask + 1 && options.size < (1 << 24),
-                     "vocabulary: size: expected {} to {}, got {}", mask + 2, 1 << 24, options.size);
+                     "vocab: size: expected {} to {}, got {}", mask + 2, 1 << 24, options.size);
   check<ConfigError>(options.coverage > 0 && options.coverage <= 1,
-                     "vocabulary: coverage: expected a number in (0, 1], got {}", options.coverage);
+                     "vocab: coverage: expected a number in (0, 1], got {}", options.coverage);
   check<ValueError>(!lines.empty(), "vocabulary: no lines to train on");
   constexpr int kLongest = 1 << 30;  // bytes of a line; longer ones would be left out silently
-  const std::unordered_map<std::string, std::string> arguments{
+  std::unordered_map<std::string, std::string> arguments{
       {"model_type", options.kind},
-      {"vocab_size", std::to_string(options.size)},
       {"character_coverage", fmt::format("{}", options.coverage)},
       {"pad_id", std::to_string(pad)},
       {"unk_id", std::to_string(unk)},
@@ -185,11 +195,20 @@ Vocabulary Vocabulary::train(const std::vector<std::string>& lines, const Vocabu
   };
   std::vector<std::string> prepared;
   for (const std::string& line : lines) add_training_lines(line, prepared);
-  Lines sentences(prepared);
-  std::string bytes;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &sentences, &bytes);
-  check<ValueError>(status.ok(), "vocabulary of size {}: {}", options.size, reason(status));
-  return {std::move(bytes), "vocabulary"};
+  for (int64_t size = options.size;;) {
+    arguments["vocab_size"] = std::to_string(size);
+    Lines sentences(prepared);
+    std::string bytes;
+    const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &sentences, &bytes);
+    if (status.ok()) return {std::move(bytes), "vocabulary"};
+    const std::string message = reason(status);
+    if (const auto least = number_behind(message, fmt::format("required_chars. {} vs ", size)))
+      raise<ConfigError>("vocab: size: expected at least {}, the characters of this text, got {}", *least,
+                         size);
+    const auto most = number_behind(message, "value <= ");
+    check<ValueError>(most && *most > mask && *most < size, "vocab: size {}: {}", size, message);
+    size = *most;
+  }
 }
 
 Vocabulary Vocabulary::load(const std::string& file) {

@@ -17,7 +17,7 @@ namespace tandem::data {
 using Ids = std::vector<int64_t>;
 
 struct VocabularyOptions {
-  int64_t size = 4000;
+  int64_t size = 4000;       // at most: a short text gives fewer
   std::string kind = "bpe";  // or "unigram"
   double coverage = 1;       // share of the characters that get an id of their own, in (0, 1]
 };
@@ -27,8 +27,9 @@ class Vocabulary {
   // The same in every vocabulary.
   static constexpr int64_t pad = 0, unk = 1, bos = 2, eos = 3, mask = 4;
 
-  // The same for the same lines and options. ConfigError for options out of range, ValueError when the lines
-  // do not give so many pieces (it says how many they give).
+  // The same for the same lines and options. Where the lines do not give so many pieces, as many as they
+  // give. ConfigError for options out of range, also for a size below the number of characters (it says how
+  // many there are), ValueError without lines.
   static Vocabulary train(const std::vector<std::string>& lines, const VocabularyOptions& options = {});
   static Vocabulary load(const std::string& file);  // IoError
   void save(const std::string& file) const;         // a SentencePiece model, which its own tools read too

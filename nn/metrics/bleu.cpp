@@ -88,39 +88,47 @@ std::string Bleu::signature() const {
   return "nrefs:" + std::to_string(references) + "|case:mixed|eff:no|tok:13a|smooth:exp";
 }
 
-Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references) {
+BleuCounts& BleuCounts::operator+=(const BleuCounts& other) {
+  for (int n = 0; n < kOrder; ++n) correct[n] += other.correct[n], total[n] += other.total[n];
+  hypothesis_length += other.hypothesis_length, reference_length += other.reference_length;
+  return *this;
+}
+
+std::vector<BleuCounts> bleu_counts(const Texts& hypotheses, const std::vector<Texts>& references) {
   check<ValueError>(!references.empty(), "bleu: no references");
   for (const Texts& reference : references) check_texts("bleu", hypotheses, reference);
-  Bleu bleu;
-  bleu.references = static_cast<int64_t>(references.size());
-  std::array<int64_t, kOrder> correct{}, total{};
+  std::vector<BleuCounts> pairs(hypotheses.size());
   for (size_t i = 0; i < hypotheses.size(); ++i) {
+    BleuCounts& pair = pairs[i];
     const std::vector<std::string> tokens = tokenize_13a(hypotheses[i]);
-    const auto length = static_cast<int64_t>(tokens.size());
+    pair.hypothesis_length = std::ssize(tokens);
     std::array<Counts, kOrder> most;  // of each n-gram in any one reference
     int64_t closest = -1;
     for (const Texts& reference : references) {
       const std::vector<std::string> words = tokenize_13a(reference[i]);
-      const auto size = static_cast<int64_t>(words.size());
-      const int64_t distance = std::abs(size - length), best = std::abs(closest - length);
+      const int64_t size = std::ssize(words), length = pair.hypothesis_length,
+                    distance = std::abs(size - length), best = std::abs(closest - length);
       if (closest < 0 || distance < best || (distance == best && size < closest)) closest = size;
       const auto counts = all_ngrams(words);
       for (int n = 0; n < kOrder; ++n)
         for (const auto& [gram, count] : counts[n]) most[n][gram] = std::max(most[n][gram], count);
     }
+    pair.reference_length = closest;
     const auto counts = all_ngrams(tokens);
-    for (int n = 0; n < kOrder; ++n) {
-      total[n] += metrics::total(counts[n]);
-      correct[n] += in_both(counts[n], most[n]);
-    }
-    bleu.hypothesis_length += length;
-    bleu.reference_length += closest;
+    for (int n = 0; n < kOrder; ++n)
+      pair.total[n] = metrics::total(counts[n]), pair.correct[n] = in_both(counts[n], most[n]);
   }
+  return pairs;
+}
+
+Bleu bleu_of(const BleuCounts& sum) {
+  const auto& [correct, total, hypothesis_length, reference_length] = sum;
+  Bleu bleu{.hypothesis_length = hypothesis_length, .reference_length = reference_length};
   // exp(-infinity) = 0 for a hypothesis of no token.
-  bleu.brevity_penalty = bleu.hypothesis_length >= bleu.reference_length
-                             ? 1
-                             : std::exp(1 - static_cast<double>(bleu.reference_length) /
-                                                static_cast<double>(bleu.hypothesis_length));
+  bleu.brevity_penalty =
+      hypothesis_length >= reference_length
+          ? 1
+          : std::exp(1 - static_cast<double>(reference_length) / static_cast<double>(hypothesis_length));
   if (std::all_of(correct.begin(), correct.end(), [](int64_t c) { return c == 0; })) return bleu;
   double log_sum = 0, smooth = 1;
   for (int n = 0; n < kOrder; ++n) {
@@ -137,6 +145,14 @@ Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references) 
     log_sum += std::log(bleu.precisions[n]);
   }
   bleu.score = bleu.brevity_penalty * std::exp(log_sum / kOrder);
+  return bleu;
+}
+
+Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references) {
+  BleuCounts sum;
+  for (const BleuCounts& pair : bleu_counts(hypotheses, references)) sum += pair;
+  Bleu bleu = bleu_of(sum);
+  bleu.references = std::ssize(references);
   return bleu;
 }
 

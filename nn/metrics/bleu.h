@@ -19,6 +19,15 @@ struct Bleu {
   int64_t references = 1;
 };
 
+// What BLEU is made of, of one pair or the sum over several: the score of any part of a corpus follows.
+struct BleuCounts {
+  std::array<int64_t, 4> correct = {}, total = {};  // n-grams
+  int64_t hypothesis_length = 0, reference_length = 0;
+  BleuCounts& operator+=(const BleuCounts& other);
+};
+std::vector<BleuCounts> bleu_counts(const Texts& hypotheses, const std::vector<Texts>& references);
+Bleu bleu_of(const BleuCounts& sum);
+
 // One or several lists of references, each as long as `hypotheses`; ValueError otherwise, and for empty ones.
 Bleu corpus_bleu(const Texts& hypotheses, const std::vector<Texts>& references);
 Bleu corpus_bleu(const Texts& hypotheses, const Texts& reference);

@@ -110,17 +110,24 @@ double longest_common_subsequence(const Tokens& a, const Tokens& b) {
 
 }  // namespace
 
-Rouge rouge(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
+std::vector<Rouge> rouge_of_pairs(const std::vector<std::string>& hypotheses,
+                                  const std::vector<std::string>& references) {
   check_texts("rouge", hypotheses, references);
   const bool every_script = mostly_beyond_latin(references);
-  Rouge sum;
+  std::vector<Rouge> pairs;
   for (size_t i = 0; i < hypotheses.size(); ++i) {
     const Tokens a = tokenize(hypotheses[i], every_script), b = tokenize(references[i], every_script);
-    sum.rouge1 += overlap(a, b, 1), sum.rouge2 += overlap(a, b, 2);
-    sum.rougeL += longest_common_subsequence(a, b);
+    pairs.push_back({100 * overlap(a, b, 1), 100 * overlap(a, b, 2), 100 * longest_common_subsequence(a, b)});
   }
-  const double scale = 100.0 / static_cast<double>(hypotheses.size());
-  return {sum.rouge1 * scale, sum.rouge2 * scale, sum.rougeL * scale};
+  return pairs;
+}
+
+Rouge rouge(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
+  Rouge sum;
+  for (const Rouge& pair : rouge_of_pairs(hypotheses, references))
+    sum.rouge1 += pair.rouge1, sum.rouge2 += pair.rouge2, sum.rougeL += pair.rougeL;
+  const auto count = static_cast<double>(hypotheses.size());
+  return {sum.rouge1 / count, sum.rouge2 / count, sum.rougeL / count};
 }
 
 }  // namespace tandem::metrics

@@ -230,7 +230,7 @@ TEST_CASE("what does not fit is said") {
     return config;
   };
   CHECK_THROWS_WITH_AS(Transformer(bad([](auto& c) { c.heads = 3; })),
-                       "transformer: heads 3 do not divide dim 8", ConfigError);
+                       "transformer: heads 3 does not divide dim 8, expected 1, 2, 4 or 8", ConfigError);
   CHECK_THROWS_WITH_AS(Transformer(bad([](auto& c) { c.pad_id = 12; })), doctest::Contains("pad_id"),
                        ConfigError);
   CHECK_THROWS_WITH_AS(Transformer(bad([](auto& c) { c.decoder_dropout = 1; })),

@@ -166,7 +166,17 @@ TEST_CASE("vocabulary: what does not fit is said") {
   check_throws<ConfigError>("got 3", [] { Vocabulary::train({"a"}, {.size = 3}); });
   check_throws<ConfigError>("coverage", [] { Vocabulary::train({"a"}, {.coverage = 0}); });
   check_throws<ValueError>("no lines", [] { Vocabulary::train({}); });
-  check_throws<ValueError>("value <=", [] { Vocabulary::train(some_lines(), {.size = 9000}); });
+  check_throws<ConfigError>("size: expected at least", [] { Vocabulary::train(some_lines(), {.size = 6}); });
+  // A text that gives fewer pieces: as many as there are, and the same each time.
+  for (const char* kind : {"bpe", "unigram"}) {
+    const auto most = [&](int64_t size) {
+      return Vocabulary::train(some_lines(), {.size = size, .kind = kind});
+    };
+    const Vocabulary shrunk = most(9000);
+    CHECK(shrunk.size() < 9000);
+    CHECK(shrunk.fingerprint() == most(shrunk.size()).fingerprint());
+    CHECK(shrunk.decode(shrunk.encode(some_lines()[0])) == some_lines()[0]);
+  }
   const Vocabulary v = Vocabulary::train(some_lines(), {.size = 60});
   check_throws<ValueError>("below 60, got 60", [&] { v.decode(Ids{60}); });
   check_throws<ValueError>("got -1", [&] { v.decode(Ids{-1}); });
