@@ -155,8 +155,8 @@ FitResult metrics_from_json(const std::string& file, const std::string& text) {
                       result.best_epoch < static_cast<int64_t>(result.valid.size());
     check<IoError>(fits, "{}: its record of epochs is inconsistent", file);
     return result;
-  } catch (const Json::exception& error) {
-    raise<IoError>("{}: its record of epochs cannot be read: {}", file, error.what());
+  } catch (const Json::exception&) {
+    raise<IoError>("{}: its record of epochs is damaged", file);
   }
 }
 

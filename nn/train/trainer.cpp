@@ -39,7 +39,11 @@ struct Trainer::State : RunState {
   int64_t trained = 0;  // samples since `start`, from which the time that is left is estimated
   Clock::time_point start = Clock::now();
 
-  double seconds_left(int64_t samples) const { return seconds_since(start) / trained * samples; }
+  double later = 0;  // samples of the trainings that follow
+
+  double seconds_left(int64_t samples) const {
+    return seconds_since(start) / static_cast<double>(trained) * (static_cast<double>(samples) + later);
+  }
 };
 
 namespace {
@@ -175,6 +179,7 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
     Optimizer& optimizer;
     double lr;
   } restore_rate{optimizer_, base_lr_};
+  state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
     const Metrics trained = train_epoch(train);
     const Metrics validated = validate(valid);

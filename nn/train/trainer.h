@@ -69,6 +69,7 @@ struct TrainerOptions {
   bool progress = true;          // a live bar on standard error
   std::string name = {};         // in front of the bar
   std::string unit = "samples";  // of the rate
+  double trainings_after = 0;    // that follow, of the cost of this one: for the time left
   std::map<std::string, std::string> metadata = {};  // kept in the checkpoints; a run goes on with the same
   std::map<std::string, std::string> notes = {};     // kept there, too, and free to change
 };
