@@ -78,6 +78,7 @@ def help_of(*command):
 
 def check_tandem(file, words):
     """The words after `tandem`: a command, perhaps one of several (eval|predict), and its options."""
+    words = words[1:] if words[:1] == ["help"] else words
     if not words or not re.fullmatch(r"[a-z|]+", words[0]):
         return
     for command in words[0].split("|"):

@@ -20,7 +20,7 @@ TEST_CASE("checkpoint: a configuration that would not be written as it reads is 
   };
   CHECK(contains(read("\"heads\":4", "\"heads\":2.5"), "heads: 2.5 is none of its values"));
   CHECK(contains(read("\"heads\":4", "\"heads\":1e300"), "expected numbers below 2^62, got 1e+300"));
-  CHECK(contains(read("\"heads\":4", "\"heads\":true"), "type must be number"));
+  CHECK(contains(read("\"heads\":4", "\"heads\":true"), "damaged: expected a model's configuration"));
   CHECK(contains(read("\"heads\":4", "\"heads\":18446744073709551615"), "expected numbers below 2^62"));
   CHECK(contains(read("\"sinusoidal\"", "\"circular\""), "positions: \"circular\" is none of its values"));
   CHECK(contains(read("\"heads\":4", "\"heads\":4"), "has no 'vocabulary'"));  // all of it was read
@@ -32,7 +32,7 @@ TEST_CASE("checkpoint: lists and numbers of the metadata") {
   CHECK(contains(message_of<IoError>([] { run_with("2.5").entry_as<int64_t>("entry"); }),
                  "entry: 2.5 is none"));
   CHECK(contains(message_of<IoError>([] { run_with("[true]").entry_as<std::vector<double>>("entry"); }),
-                 "type must be number"));
+                 "its 'entry' is damaged: expected a list of numbers, got '[true]'"));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import struct
@@ -102,24 +103,53 @@ def write(path, content):
 
 
 def test_help_of_every_command():
-    for command in [], ["data"], ["train"], ["train", "vit"], ["eval"], ["predict"], ["ops"], ["gradcheck"], ["bench"]:
+    def commands_of(*above):
+        text = run(*above, "--help").stdout
+        listed = re.findall(r"^  ([a-z][\w-]*) ", text.partition("\nCommands:\n")[2].partition("\n\n")[0], re.MULTILINE)
+        return [above] + [command for name in listed for command in commands_of(*above, name)]
+
+    every = commands_of()
+    expect(len(every) > 25 and ("train", "vit") in every and ("score", "bleu") in every, every)
+    families = {command[:-1] for command in every if command}
+    for command in every:
         text = run(*command, "--help")
         expect(text.stderr == "" and "Usage: tandem " + " ".join(command) in text.stdout, f"{command}: {text.stdout}")
         expect(max(map(len, text.stdout.splitlines())) <= 80, f"{command}: lines of more than 80 characters")
+        expect(run("help", *command).stdout == text.stdout, f"help {command} says something else")
+        if command in families:
+            continue
+        # Examples end it, of this command and with options that it has.
+        examples = re.split(r"\nExamples?:\n", text.stdout)[-1]
+        expect("tandem " + " ".join(command) in examples, f"{command}: no example of it")
+        for example in re.findall(r"tandem ([^|<>#\n]*)", examples):
+            words = shlex.split(example)
+            named = next(words[:n] for n in (2, 1) if tuple(words[:n]) in every)
+            known = run(*named, "--help").stdout
+            for word in words:
+                expect(not word.startswith("--") or f"{word} " in known, f"{command}: an example has {word}")
     expect("--epochs INT                epochs [20]" in run("train", "vit", "--help").stdout, "no aligned default")
     expect(run("--version").stdout.strip(), "no version")
 
 
 def test_wrong_command_lines():
     fails(status=USAGE, says="expected a command: one of data, train")
-    fails("trian", status=USAGE, says="unknown command 'trian'")
+    fails("trian", status=USAGE, says="unknown command 'trian'; did you mean train?")
+    fails("trian", "--help", status=USAGE, says="did you mean train?")
+    fails("help", "trian", status=USAGE, says="did you mean train?")
+    fails("train", "vti", status=USAGE, says="train: unknown command 'vti'; did you mean vit?")
+    fails("train", "vit", "--epoch", "3", status=USAGE, says="unknown option --epoch; did you mean --epochs?")
+    fails("train", "vit", "--batchsize=3", status=USAGE, says="did you mean --batch-size?")
+    fails("train", "vit", "--cnfig", "x", status=USAGE, says="did you mean --config?")
+    fails("train", "vit", "--compare=perhaps", status=USAGE, says="--compare: a flag, expected no value, or true or false")
+    fails("predict", "run", "--tpo", "2", status=USAGE, says="did you mean --top?")
     fails("train", "gpt", status=USAGE, says="train: unknown command 'gpt', expected one of vit, translate")
     fails("--foo", status=USAGE, says="unknown option --foo")
     fails("train", "vit", "--foo", status=USAGE, says="train vit: unknown option --foo")
     fails("train", "vit", "extra", status=USAGE, says="unexpected argument 'extra'")
     fails("train", "vit", "--passes", status=USAGE, says="--passes: expected a value")
     fails("gradcheck", "no_such_op", status=USAGE, says="no_such_op")
-    fails("eval", status=USAGE, says="run is required")
+    fails("eval", status=USAGE, says="eval: RUN is missing (run folder")
+    fails("data", "vocab", "x.txt", status=USAGE, says="--out is missing (the file to write")
     fails("bench", "--repeat", "0", status=USAGE, says="--repeat: expected an integer of at least 1")
     fails("bench", "speed", status=USAGE, says="expected one of loss, ops, steps, growth")
     fails("bench", "--device", "tpu", status=USAGE, says="--device: expected auto, cpu")
@@ -148,14 +178,14 @@ def test_values_that_do_not_fit():
     train_fails("--rates", "0.1,0.2,0.3", says=["rates", "2 passes, got 3"])
     train_fails("--passes", "3", "--rates", "0.1", says=["rates", "3 passes, got 1"])
     train_fails("--accumulate", "17", says=["accumulate", "16"])
-    train_fails("--patch-size", "3", says="patch_size 3 does not divide image_size 8")
-    train_fails("--heads", "3", says="heads 3")
+    train_fails("--patch-size", "3", says="--patch-size 3 does not divide image_size 8, expected 1, 2, 4 or 8")
+    train_fails("--heads", "3", says="--heads 3 does not divide dim 16, expected 1, 2, 4 or 8")
     train_fails("--crop-padding", "9", says="padding")
     train_fails("--compare", "--passes", "1", says="--compare")
     train_fails("--rate-scale", "100", says="--rate-scale")
     train_fails("--alpha-schedule", "warmup", says="--alpha-warmup: expected at least 1, got 0")
     train_fails("--cuda-graph", "--device", "cpu", says="--cuda-graph: the model is on the CPU")
-    train_fails("--warmup", "1000", says="warmup")
+    train_fails("--warmup", "1000", says="--warmup: expected fewer than the 4 steps of the run, got 1000")
     train_fails("--resume", "--overwrite", says="--resume")
 
 
@@ -208,6 +238,7 @@ def test_bad_config_files():
         train_fails("--config", "bad.toml", says=says)
 
     bad("alpha = 2\nfoo = 3\n", ["bad.toml:2", "unknown option 'foo'"])
+    bad("batch_size = 3\n", ["bad.toml:1", "did you mean --batch-size?"])
     bad("alpha 2\n", ["bad.toml:1", "expected '='"])
     bad("alpha = -2\n", ["bad.toml:1", "--alpha", ">= 0"])
     bad("passes = \"x\"\n", ["bad.toml:1", "--passes", "an integer"])
@@ -310,6 +341,25 @@ def test_report():
     rows = done.stdout.splitlines()
     expect(any(r.startswith("plain ") for r in rows) and any(r.startswith("R-Drop ") for r in rows), done.stdout)
     expect("layer_norm" in done.stdout, "no profile")
+    gap = [r for r in rows if r.startswith("R-Drop - plain: test accuracy ")]
+    expect(len(gap) == 1 and "95 % interval" in gap[0] and "over the 18 test images" in gap[0], done.stdout)
+    scores = {half: json.load(open(f"compare/{half}/scores.json")) for half in ("plain", "rdrop")}
+    for name, half in ("plain ", "plain"), ("R-Drop ", "rdrop"):
+        row = next(r for r in rows if r.startswith(name))
+        expect(f"{scores[half]['scores']['test accuracy']:.2f}%" in row, (scores[half], row))
+    # Both halves are evaluated, and from any folder.
+    expected = run("eval", "compare").stdout.splitlines()
+    expect([r.split()[0] for r in expected[:3]] == ["run", "compare/plain", "compare/rdrop"], expected)
+    expect(expected[3] == gap[0].replace("test accuracy", "accuracy"), (expected, gap))
+    there = os.getcwd()
+    os.mkdir("elsewhere"), os.chdir("elsewhere")
+    lines = run("eval", "../compare", "--json").stdout.splitlines()
+    os.chdir(there)
+    for line, half in zip(lines, ("plain", "rdrop"), strict=True):
+        found = json.loads(line)
+        expect(found["run"] == f"../compare/{half}" and found["scores"]["accuracy"] == scores[half]["scores"]["test accuracy"],
+               (found, scores))
+    expect(set(json.loads(lines[1])["difference"]) == {"of", "value", "low", "high", "within_noise"}, lines)
     expect("epoch 2/2" in done.stderr and "\x1b" not in done.stderr, "progress: " + done.stderr)
     plain, rdrop = metrics("compare/plain"), metrics("compare/rdrop")
     expect(len(plain) == len(rdrop) == 4, "expected two epochs of each")
@@ -330,9 +380,20 @@ def test_overwrite():
     fails("train", "vit", "--run", "once/metrics.csv", "--data", "data", *TINY, status=USAGE, says="once/metrics.csv")
     fails("train", "vit", "--run", "once/metrics.csv/x", "--data", "data", *TINY, "--quiet", status=FAILED,
           says="once/metrics.csv/x")
+    # Scores are those of the run that stands there: of none that was replaced, or that did not end.
+    train("--compare", "--epochs", "1", "--passes", "2", run_dir="scored")
+    scored = [f"scored/{half}/scores.json" for half in ("plain", "rdrop")]
+    expect(all(map(os.path.exists, scored)), "no scores")
+    train("--overwrite", "--lr", "1e30", run_dir="scored", status=FAILED)
+    expect(not any(map(os.path.exists, scored)), "--overwrite left a run's scores")
+    train("--overwrite", "--epochs", "1", run_dir="scored")
+    expect(os.path.exists("scored/scores.json"), "no scores")
+    train("--overwrite", "--lr", "1e30", run_dir="scored", status=FAILED)
+    expect(not os.path.exists("scored/scores.json"), "--overwrite left a run's scores")
     # A run that failed before its first epoch is no run to protect.
     done = train("--lr", "1e30", run_dir="nan", status=FAILED)
     expect("training failed after step" in done.stderr and set(os.listdir("nan")) == {"manifest.sha256", "settings.toml"}, done.stderr)
+    expect("; try a smaller --lr than 1e+30, --warmup" in done.stderr, done.stderr)
     train("--epochs", "1", run_dir="nan")
 
 
@@ -509,10 +570,16 @@ def test_eval_and_predict():
     write("text.png", "no image")
     png = open(files[0], "rb").read()
     write("half.png", png[:len(png) // 2])
-    for file, says in ("large.png", "9x9"), ("text.png", "not a PNG"), ("half.png", ""), ("missing.png", "no such"):
-        fails("predict", "good", files[0], file, status=FAILED, says=[file, says])
+    bad = ("large.png", "9x9"), ("text.png", "not a PNG"), ("half.png", ""), ("missing.png", "no such")
+    for file, says in bad:
+        fails("predict", "good", file, status=FAILED, says=[file, says])
+    # A file that cannot be read does not silence the others.
+    done = run("predict", "good", "missing.png", files[0], "half.png", files[1], status=FAILED)
+    expect([r.split()[0] for r in done.stdout.splitlines()] == ["file", *files], done.stdout)
+    for says in "missing.png", "half.png", "2 of 4 files have no class":
+        expect(says in done.stderr, done.stderr)
     fails("predict", "good", files[0], "--top", "0", status=USAGE, says="--top")
-    fails("predict", "good", status=USAGE, says="files is required")
+    fails("predict", "good", status=USAGE, says="FILES is missing")
 
     make_data("other_classes", classes=("bar", "dot", "star"), train=1, test=1)
     fails("eval", "good", "--data", "other_classes", status=USAGE, says=["--data", "star"])
@@ -524,6 +591,22 @@ def test_eval_and_predict():
         fails(*command, "data", *rest, status=FAILED, says=["data", "best.safetensors"])
         fails(*command, "good/last.safetensors", *rest, status=FAILED, says="good/last.safetensors")
         fails(*command, "good/metrics.csv", *rest, status=FAILED, says="good/metrics.csv")
+
+
+def test_hints():
+    """What is allowed and hardly meant is said, in a line, and nothing else is."""
+    def hints(*args):
+        told = run("train", "vit", "--data", "data", *TINY, "--epochs", "1", "--run", "hints", "--overwrite", *args).stderr
+        return [line for line in told.splitlines() if line.startswith("hint: ")]
+
+    few = "hint: 6 images are few to validate on: accuracies of two runs that differ by less than 57 % are within noise"
+    expect(hints() == [few], hints())
+    expect(hints("--lr", "0")[0] == "hint: --lr 0: nothing will be learned", hints("--lr", "0"))
+    expect("hint: --alpha 300: the paper's are" in hints("--alpha", "300")[0], hints("--alpha", "300"))
+    expect(hints("--alpha", "300", "--passes", "1") == [few], "alpha is no matter in one pass")
+    rising = hints("--optimizer", "sgd", "--lr", "30", "--epochs", "20", "--schedule", "constant")
+    expect(len(rising) == 2 and "the training loss rises" in rising[1] and "a smaller --lr than 30" in rising[1], rising)
+    expect(train("--lr", "0", "--alpha", "300", run_dir="quiet").stderr == "", "--quiet")
 
 
 def test_bad_checkpoints():
@@ -552,6 +635,8 @@ def test_bad_checkpoints():
     for content in damaged:
         write("bad.safetensors", content)
         fails("predict", "bad.safetensors", "data/test/bar/000.png", status=FAILED, says="bad.safetensors")
+        expect("json.exception" not in run("predict", "bad.safetensors", "data/test/bar/000.png", status=FAILED).stderr,
+               "a library's own words")
     write("bad.safetensors", with_metadata())
     run("predict", "bad.safetensors", "data/test/bar/000.png")
 

@@ -4,6 +4,7 @@
 """
 
 import csv
+import json
 import os
 import random
 import re
@@ -113,6 +114,8 @@ def test_every_task_trains_compares_and_reports():
     for task, data in TASKS.items():
         done = train(task, data, task, "--compare")
         rows = [r for r in done.out.splitlines() if r]
+        gap = f"R-Drop - plain: {COLUMNS[task][0]} "
+        expect(rows[3].startswith(gap) and "95 % interval" in rows[3], f"{task}: {rows[3]}")
         for column in COLUMNS[task]:
             expect(column in rows[0], f"{task}: no {column} in {rows[0]}")
         expect(rows[1].startswith("plain ") and rows[2].startswith("R-Drop "), done.out)
@@ -291,8 +294,14 @@ def test_models_at_work():
     done = run("classify", "cl", "--probabilities", text=b"a c d\nb c d\n")
     rows = [row.split("\t") for row in done.out.splitlines()]
     expect([r[0] for r in rows] == ["first", "second"] and all(0.5 < float(r[1]) <= 1 for r in rows), done.out)
-    fails("classify", "cl", text=b"a\n\n", says="standard input:2")
-    fails("classify", "cl", text=b"a\n \t\n", says="standard input:2")
+    lines = run("classify", "cl", "--quiet", text=b"a c d\n\n \t\nb c d\n").out.splitlines()
+    expect(lines == ["first", "", "", "second"], f"a blank line gives a blank line: {lines}")
+    expect(run("classify", "cl", "--quiet", text=b"\n\n").out == "\n\n", "only blank lines")
+    long = b"a c d\n" + b"a b " * 300 + b"\nb c d\n"
+    fails("classify", "cl", text=long, says=["standard input:2: 601 tokens", "--long cut"])
+    cut, skipped = (run("classify", "cl", "--quiet", "--long", how, text=long) for how in ("cut", "skip"))
+    expect("1 lines were cut to" in cut.err and len(cut.out.split()) == 3, cut.err)
+    expect("1 lines were skipped" in skipped.err and skipped.out == "first\n\nsecond\n", skipped.out + skipped.err)
     # It was trained on a text a line: a label or a second text in front of it was never seen.
     fails("classify", "cl", text=b"a c d\nfirst\ta c d\n", says=["standard input:2", "one text", "2"])
     expect(run("classify", "cl", text=b"\xef\xbb\xbfa c d\r\nb c d").out.splitlines() == [r[0] for r in rows], "BOM, CRLF")
@@ -302,14 +311,16 @@ def test_models_at_work():
         write(f"two-texts/{split}.tsv", "".join(f"{row}\tb d\n" for row in rows))
     train("classify", "two-texts", "cl2", "--epochs", "1")
     run("classify", "cl2", text=b"a c\tb d\n")
-    for wrong in b"a c\n", b"a\tb\tc\n":
+    for wrong in b"a c\n", b"a\tb\tc\n", b"a\t \n":
         fails("classify", "cl2", text=wrong, says=["standard input:1", "two texts"])
+    fails("classify", "cl2", text=b"a c " * 90 + b"\t" + b"b d " * 90 + b"\n", says=["standard input:1: 362 tokens"])
     train("similarity", "scores", "si")
     # A norm over one number is constant, and so is what this model says: no reason to end a training.
     one = run("train", "similarity", "--data", "scores", *[{"16": "1", "2": "1"}.get(x, x) for x in SMALL], *VOCAB, "--epochs",
               "2", "--run", "same").out
     expect(re.search(r"0\.0000 +0\.0000", one), one)
-    expect(len(run("similarity", "si", text=b"a b\tc d\na\tb\n").out.splitlines()) == 2, "similarity")
+    answers = run("similarity", "si", text=b"a b\tc d\n\na\tb\n").out.splitlines()
+    expect(len(answers) == 3 and answers[1] == "" and answers[0] and answers[2], answers)
     fails("similarity", "si", text=b"no tab\n", says="standard input:1")
 
     # A vocabulary of another run, or none.
@@ -343,15 +354,16 @@ def test_bad_data():
     bad("translate", "pairs", "train.tsv", good + "a\tb\tc\n", "bad/train.tsv:61")
     bad("translate", "pairs", "train.tsv", good.encode() + b"a\t\xc3\x28\n", "bad/train.tsv:61")
     bad("translate", "pairs", "train.tsv", good.encode() + b"a\0\tb\n", "bad/train.tsv:61")
-    bad("translate", "pairs", "train.tsv", good, ["vocabulary of size 5000"], args=["--vocab-size", "5000"])
+    bad("translate", "pairs", "train.tsv", good, ["--vocab-size: expected at least", "characters of this text, got 8"],
+        status=USAGE, args=["--vocab-size", "8"])
     bad("translate", "pairs", "train.tsv", good, ["--limit", "60"], status=USAGE, args=["--limit", "61"])
     labels = open("labels/train.tsv").read()
-    bad("classify", "labels", "test.tsv", "third\ta b\n", ["bad/test.tsv:1", "third"])
+    bad("classify", "labels", "test.tsv", "third\ta b\n", ["bad/test.tsv:1", "third", "is it a header?"])
     bad("classify", "labels", "train.tsv", "first\ta b\nfirst\tc\n", ["bad/train.tsv", "at least 2 classes"])
     bad("classify", "labels", "train.tsv", labels + "\tno label\n", "bad/train.tsv:61")
     bad("classify", "labels", "train.tsv", labels + "first\ta\tb\n", "bad/train.tsv:61")
     bad("classify", "labels", "valid.tsv", "first\ta\tb\n", ["bad/valid.tsv", "in pairs"])
-    bad("similarity", "scores", "train.tsv", "x\ta\tb\n", ["bad/train.tsv:1", "'x'"])
+    bad("similarity", "scores", "train.tsv", "x\ta\tb\n", ["bad/train.tsv:1", "'x'; is it a header?"])
     bad("similarity", "scores", "train.tsv", "nan\ta\tb\n", "bad/train.tsv:1")
     bad("similarity", "scores", "train.tsv", "1\ta b c d e f g h\tb\n1\tc\td\n", "all scores are 1", args=["--vocab-size", "20"])
     for split in "valid", "test":  # before the first epoch, not after the last
@@ -361,7 +373,9 @@ def test_bad_data():
     bad("lm", "prose", "valid.txt", "", "bad/valid.txt")
     train_fails("translate", "nonsense", status=USAGE, says=["--data", "synopses", "'nonsense'"])
     train_fails("lm", "prose", "--block", "1000", status=USAGE, says=["--block", "256"])
-    train_fails("translate", "pairs", "--heads", "3", status=USAGE, says="heads 3")
+    train_fails("translate", "pairs", "--heads", "3", status=USAGE,
+                says="--heads 3 does not divide dim 16, expected 1, 2, 4 or 8")
+    train_fails("lm", "prose", "--cutoffs", "10", "--adaptive-factor", "99", status=USAGE, says="--adaptive-factor: 99 leaves")
     write("junk.model", b"junk")
     train_fails("translate", "pairs", "--vocab", "junk.model", says="junk.model")
 
@@ -373,6 +387,17 @@ def test_bad_data():
     expect("2 pairs with an empty side were left out" in done.err and "60 training" in done.err, done.err)
     # Long ones are cut or left out, and counted.
     write("gaps/train.tsv", good + "a b " * 300 + "\tb\n")
+    long_labels = open("labels/train.tsv").read() + "first\t" + "a b " * 300 + "\n"
+    shutil.copytree("labels", "long-labels")
+    write("long-labels/train.tsv", long_labels)
+    told = [a for a in SMALL if a != "--quiet"]
+    for how, says in ("cut", "1 training texts were cut"), ("skip", "1 training texts of more than"):
+        for task in "classify", "mlm":
+            done = run("train", task, "--data", "long-labels", *told, *VOCAB, "--epochs", "1", "--long", how, "--run",
+                       f"{task}-{how}")
+            expect(says in done.err, done.err)
+    for task, data in ("classify", "long-labels"), ("translate", "gaps"):
+        train_fails(task, data, "--long", "reject", says=["--long reject: a text of 601 tokens", "'a b a b"])
     for how, says in ("cut", "1 training pairs were cut"), ("skip", "1 training pairs of more than 256"):
         done = run("train", "translate", "--data", "gaps", *[a for a in SMALL if a != "--quiet"], *VOCAB, "--epochs", "1",
                    "--long", how, "--run", "gaps-" + how)
@@ -388,8 +413,66 @@ def test_vocabularies():
     fails("data", "vocab", "pairs/train.tsv", "--out", "v.model", status=USAGE, says="v.model")
     fails("data", "vocab", "pairs/train.tsv", "--out", "w.model", "--column", "3", says="pairs/train.tsv:1")
     fails("data", "vocab", "missing.txt", "--out", "w.model", says="missing.txt")
-    fails("data", "vocab", "pairs/train.tsv", "--out", "w.model", "--size", "9999", says=["9999", "value <="])
     expect(not os.path.exists("w.model"), "a file was left")
+    # A text that gives fewer pieces than asked gives all that it has, and that is said.
+    done = run("data", "vocab", "pairs/train.tsv", "--out", "all.model", "--size", "9999")
+    pieces = done.out.splitlines()[1].split()[1]
+    expect(int(pieces) < 9999 and f"hint: --size 9999: this text gives {pieces} pieces" in done.err, done.out + done.err)
+    told = [a for a in SMALL if a != "--quiet"]
+    for name, size in ("too-large", "9999"), ("largest", None):
+        size = size or re.search(r"hint: --vocab-size 9999: the training text gives (\d+) pieces", done.err)[1]
+        done = run("train", "translate", "--data", "pairs", *told, "--vocab-size", size, "--epochs", "1", "--run", name)
+    expect("hint: --vocab-size" not in done.err and metrics("largest") == metrics("too-large"), done.err)
+    run("train", "translate", "--resume", "--run", "too-large", "--epochs", "2", "--quiet")
+
+
+def test_runs_are_evaluated_from_anywhere():
+    make_data()
+    run("data", "vocab", "labels/train.tsv", "--out", "given.model", "--size", "30", "--column", "2")
+    train("classify", "labels", "runs/cl", "--vocab", "given.model")
+    train("mlm", "labels", "runs/mlm", "--epochs", "1")
+    run("train", "classify", "--data", "labels", "--threads", "1", "--quiet", "--epochs", "1", "--run", "runs/from-mlm",
+        "--init", "runs/mlm")
+    expected = {name: run("eval", f"runs/{name}").out for name in ("cl", "from-mlm")}
+    scores = json.load(open("runs/cl/scores.json"))
+    expect(scores["task"] == "classify" and f"{scores['scores']['test accuracy']:.2f}%" in expected["cl"], scores)
+    # What it started from is not needed any more.
+    os.remove("given.model"), shutil.rmtree("runs/mlm")
+    os.mkdir("elsewhere"), os.chdir("elsewhere")
+    for name, table in expected.items():
+        expect(run("eval", f"../runs/{name}").out == table, f"{name}: other scores")
+    # The settings of older runs, without a manifest, have paths as they were given.
+    settings = open("../runs/cl/settings.toml").read()
+    at = os.path.dirname(os.getcwd())
+    expect(f'data = "{at}/labels"' in settings, settings)
+    write("../runs/cl/settings.toml", settings.replace(at + "/", ""))
+    os.remove("../runs/cl/manifest.sha256")
+    expect(run("eval", "../runs/cl").out == expected["cl"], "a relative path is not found")
+    found = json.loads(run("eval", "../runs/cl", "--json").out)
+    expect(found["scores"] == scores["scores"] and found["task"] == "classify", found)
+
+
+def test_hints_about_tables():
+    make_data()
+    told = [a for a in SMALL if a != "--quiet"]
+
+    def hints(task, data, first_line=None, swap=False):
+        shutil.copytree(data, "table")
+        rows = open(f"{data}/train.tsv").read().splitlines()
+        if swap:
+            rows = ["\t".join(reversed(row.split("\t"))) for row in rows]
+            for split in "valid", "test":
+                write(f"table/{split}.tsv", "\n".join(rows) + "\n")
+        write("table/train.tsv", "\n".join(([first_line] if first_line else []) + rows) + "\n")
+        done = run("train", task, "--data", "table", *told, "--vocab-size", "40", "--epochs", "1", "--run", "h", "--overwrite")
+        shutil.rmtree("table")
+        return [line for line in done.err.splitlines() if line.startswith("hint: ") and "table/" in line]
+
+    expect(hints("classify", "labels") == hints("translate", "pairs") == [], "a hint where all is well")
+    expect("train.tsv:1 looks like a header (label, text)" in hints("classify", "labels", "label\ttext")[0], "label, text")
+    expect("train:1 looks like a header (Source, Target)" in hints("translate", "pairs", "Source\tTarget")[0], "source, target")
+    swapped = hints("classify", "labels", swap=True)
+    expect(len(swapped) == 1 and "are the columns swapped" in swapped[0], swapped)
 
 
 def test_scores():
@@ -404,6 +487,12 @@ def test_scores():
     expect(one[0].startswith("BLEU 61.65 ") and "|tok:13a|" in one[1] and "nrefs:1" in one[1], one)
     two = run("score", "bleu", "scores/references", "scores/others", text=hypotheses).out.splitlines()
     expect(two[0].startswith("BLEU 66.69 ") and "nrefs:2" in two[1] and "version:tandem-" in two[1], two)
+    found = json.loads(run("score", "bleu", "scores/references", "--json", text=hypotheses).out)
+    expect(round(found["scores"]["BLEU"], 2) == 61.65 and found["signature"] == one[1], found)
+    found = json.loads(run("score", "rouge", "scores/references", "--json", text=hypotheses).out)
+    expect({k: round(v, 2) for k, v in found["scores"].items()} == {"ROUGE-1": 94.44, "ROUGE-2": 86.67, "ROUGE-L": 94.44}, found)
+    found = json.loads(run("score", "chrf", "scores/references", "--json", "--word-order", "2", text=hypotheses).out)
+    expect(round(found["scores"]["chrF2++"], 2) == 80.62, found)
     expect("chrF2 80.53\n" in run("score", "chrf", "scores/references", text=hypotheses).out, "chrF")
     expect("chrF2++ 80.62\n" in run("score", "chrf", "scores/references", "--word-order", "2", text=hypotheses).out, "chrF++")
     expect("ROUGE-1 94.44  ROUGE-2 86.67  ROUGE-L 94.44" in run("score", "rouge", "scores/references", text=hypotheses).out, "ROUGE")
@@ -419,7 +508,7 @@ def test_scores():
     fails("score", "bleu", "scores/references", "--training", "scores/train.tsv", "--sources", "scores/train.tsv",
           text=hypotheses, says=["3 hypotheses", "scores/train.tsv has 2 sources"])
     fails("score", status=USAGE, says="expected a command")
-    fails("score", "bleu", status=USAGE, says="references is required")
+    fails("score", "bleu", status=USAGE, says="REFERENCES is missing")
 
 
 def main():

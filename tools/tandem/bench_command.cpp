@@ -280,6 +280,7 @@ void add_bench(Command& root) {
   command.option("--repeat", o->repeat, integer(1, 100'000), "runs of each");
   command.device(o->device);
   command.option("--json", o->json, anything(), "also write the measurements to this file");
+  command.examples({"tandem bench loss", "tandem bench --json bench.json"});
   command.run([o] {
     const nn::InitScope init({.device = load_device(o->device)});
     Bench bench(o->repeat);

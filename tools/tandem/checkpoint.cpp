@@ -141,6 +141,12 @@ void check_sizes(const Config& c, const nn::NamedTensors& tensors) {
   }
 }
 
+template <class T> constexpr const char* kind_of = "a model's configuration as JSON";
+template <> constexpr const char* kind_of<double> = "a number";
+template <> constexpr const char* kind_of<int64_t> = "an integer";
+template <> constexpr const char* kind_of<std::vector<double>> = "a list of numbers";
+template <> constexpr const char* kind_of<std::vector<std::string>> = "a list of names";
+
 }  // namespace
 
 const std::string& Run::entry(const std::string& key) const {
@@ -159,8 +165,9 @@ template <class T> T Run::entry_as(const std::string& key) const {
     return value;
   } catch (const ValueError& error) {
     raise<IoError>("{}: {}: {}", file, key, error.what());
-  } catch (const Json::exception& error) {
-    raise<IoError>("{}: {}: {}", file, key, error.what());
+  } catch (const Json::exception&) {
+    raise<IoError>("{}: its '{}' is damaged: expected {}, got '{}'", file, key, kind_of<T>,
+                   entry(key).substr(0, 100));
   }
 }
 template std::vector<std::string> Run::entry_as(const std::string&) const;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <type_traits>
@@ -14,9 +15,10 @@
 #include "tools/tandem/toml.h"
 
 namespace tandem::command {
-namespace {
 
 using Strings = std::vector<std::string>;
+
+namespace {
 
 CLI::Validator validator(const Check& check) {
   return CLI::Validator([check](const std::string& text) { return check(text); }, "");
@@ -48,6 +50,26 @@ bool same_values(const Strings& a, const Strings& b) {
 
 }  // namespace
 
+std::string describe_value(const CLI::App& command, const CLI::ParseError& error) {
+  const std::string message = error.what();
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    std::string name = message.substr(0, message.find(' '));
+    const CLI::Option* option = command.get_option_no_throw(name);
+    const std::string about = option != nullptr ? " (" + option->get_description() + ")" : "";
+    if (!name.starts_with("-"))
+      for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    return name + " is missing" + about;
+  }
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
+    return message.substr(0, message.find(':')) + ": expected a value";
+  if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {  // only of flags: others have a check
+    const size_t at = message.find("--"), end = message.find_first_of(" :", at);
+    return (at == std::string::npos ? message : message.substr(at, end - at)) +
+           ": a flag, expected no value, or true or false";
+  }
+  return message;  // of a check: "--passes: expected an integer, got 'x'"
+}
+
 Option& Option::required() {
   option_->required();
   return *this;
@@ -76,6 +98,11 @@ Command Command::add(const std::string& name, const std::string& description) {
   app_->require_subcommand(1);
   app->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   return Command(app_->get_subcommand_ptr(app));
+}
+
+void Command::examples(const Strings& lines) {
+  app_->footer(
+      fmt::format("\n{}:\n  {}", lines.size() > 1 ? "Examples" : "Example", data::join(lines, "\n  ")));
 }
 
 void Command::run(std::function<void(Command)> action) {
@@ -125,11 +152,20 @@ Option Command::find(const std::string& name) const { return Option(app_->get_op
 
 void Command::set(const std::string& name, const Strings& values) {
   CLI::Option* option = app_->get_option(name);
+  option->clear();
   option->add_result(values);
   option->run_callback();
 }
 
-void Command::read(const std::string& file) {
+std::string Command::value(const std::string& name) const { return values_of(*app_->get_option(name)).at(0); }
+
+void Command::make_absolute(const std::string& name) {
+  if (app_->get_option_no_throw(name) == nullptr) return;
+  const std::filesystem::path path = value(name);
+  if (std::filesystem::exists(path)) set(name, {std::filesystem::absolute(path).lexically_normal().string()});
+}
+
+void Command::read(const std::string& file, const std::map<std::string, std::string>& instead) {
   std::ifstream text(file);
   for (const TomlEntry& entry : parse_toml(file, text)) {
     const CLI::Option* option = app_->get_option_no_throw("--" + entry.name);
@@ -137,11 +173,13 @@ void Command::read(const std::string& file) {
                        entry.line, entry.name);
     Strings values = entry.values;
     std::erase(values, "");  // "" says: none
+    if (const auto found = instead.find(entry.name); found != instead.end() && !values.empty())
+      values = {found->second};
     if (option->count() > 0 || values.empty()) continue;
     try {
       set("--" + entry.name, values);
     } catch (const CLI::ParseError& error) {
-      raise<ConfigError>("{}: {}", file, error.what());
+      raise<ConfigError>("{}:{}: {}", file, entry.line, describe_value(*app_, error));
     }
   }
 }

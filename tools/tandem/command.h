@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,9 +14,13 @@
 namespace CLI {  // the parser, included by command.cpp and command_line.cpp alone: it takes long to compile
 class App;
 class Option;
+class ParseError;
 }  // namespace CLI
 
 namespace tandem::command {
+
+// What is wrong with a value, in our words: "--passes: expected an integer, got 'x'".
+std::string describe_value(const CLI::App& command, const CLI::ParseError& error);
 
 class Option {
  public:
@@ -38,6 +43,7 @@ class Command {
   explicit Command(std::shared_ptr<CLI::App> app) : app_(std::move(app)) {}
 
   Command add(const std::string& name, const std::string& description);  // a command below this one
+  void examples(const std::vector<std::string>& lines);                  // that end its --help
   // What it does, after its values were set. An action that wants the command takes it as an argument: held
   // by its own action, it would never be freed.
   void run(std::function<void(Command)> action);
@@ -54,8 +60,12 @@ class Command {
   Option find(const std::string& name) const;                   // an option declared before
 
   void set(const std::string& name, const std::vector<std::string>& values);
-  // Sets the options that are not set yet to those in the file. ConfigError naming the file.
-  void read(const std::string& file);
+  std::string value(const std::string& name) const;  // of an option of one value: the given or the default
+  // What it names is written as an absolute path, if it is there: settings can then be read from anywhere.
+  void make_absolute(const std::string& name);
+  // Sets the options that are not set yet to those in the file, or those of the names in `instead` to what
+  // stands there. ConfigError naming the file.
+  void read(const std::string& file, const std::map<std::string, std::string>& instead = {});
   // ConfigError for an option that was given with another value than in the file, unless it is one of `free`.
   void check_same(const std::string& file, const std::vector<std::string>& free) const;
   // What read() takes: a line for each option, with the value as used, without those in `left_out`.

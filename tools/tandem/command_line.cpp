@@ -10,6 +10,7 @@
 #include "autograd/error.h"
 #include "autograd/tell.h"
 #include "nn/io/text.h"
+#include "tools/tandem/suggest.h"
 #include "tools/tandem/toml.h"
 
 namespace tandem::command {
@@ -56,10 +57,26 @@ std::string upper(std::string text) {
   return text;
 }
 
-std::string names_of_subcommands(const CLI::App& command) {
+std::vector<std::string> names_of_subcommands(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::App* sub : command.get_subcommands({})) names.push_back(sub->get_name());
-  return data::join(names, ", ");
+  return names;
+}
+
+// Of the command and of those above it: "--epochs".
+std::vector<std::string> names_of_options(const CLI::App* command) {
+  std::vector<std::string> names{"--config", "--help"};
+  for (; command != nullptr; command = command->get_parent())
+    for (const CLI::Option* option : command->get_options([](const auto* o) { return o->nonpositional(); }))
+      names.push_back("--" + option->get_lnames().front());
+  return names;
+}
+
+std::string unknown_command(const CLI::App& above, const std::string& name) {
+  const std::vector<std::string> names = names_of_subcommands(above);
+  const std::string nearest = did_you_mean(name, names);
+  return fmt::format("unknown command '{}'{}", name,
+                     nearest.empty() ? ", expected one of " + data::join(names, ", ") : nearest);
 }
 
 // Help in two aligned columns, with defaults, that fits in 80 characters.
@@ -78,10 +95,8 @@ struct HelpFormatter : CLI::Formatter {
           [&](const CLI::Option* option) { return option->get_group() == group && option->nonpositional(); });
       if (!group.empty() && !options.empty()) out += make_group(group, false, options);
     }
-    if (!commands.empty()) return out + make_footer(app);
-    return app->get_parent() != nullptr
-               ? out + two_columns("--config FILE", "read options from a TOML file (name = value)")
-               : out;
+    if (commands.empty()) out += two_columns("--config FILE", "read options from a TOML file (name = value)");
+    return out + make_footer(app);
   }
 
   std::string make_option(const CLI::Option* option, bool is_positional) const override {
@@ -140,8 +155,8 @@ class CommandConfig : public CLI::ConfigTOML {
       const CLI::Option* option = command.get_option_no_throw("--" + entry.name);
       if (option == nullptr) option = command.get_option_no_throw(entry.name);
       check<ConfigError>(option != nullptr && entry.name != "help",
-                         "{}unknown option '{}' of `tandem {}`, whose --help lists them", where, entry.name,
-                         data::join(path, " "));
+                         "{}unknown option '{}' of `tandem {}`, whose --help lists them{}", where, entry.name,
+                         data::join(path, " "), did_you_mean("--" + entry.name, names_of_options(&command)));
       const bool many = option->get_expected_max() > 1;
       check<ConfigError>(many || !entry.list, "{}{}: expected one value, got a list", where, entry.name);
       check<ConfigError>(!is_flag(*option) || entry.values[0] == "true" || entry.values[0] == "false",
@@ -165,13 +180,39 @@ class CommandConfig : public CLI::ConfigTOML {
   mutable std::map<std::string, std::string> origins_;
 };
 
-// A message that opens with an option of the library, "cuda_graph: ...", by the command's flag for it where
-// there is one: "--cuda-graph: ...".
+// The command's flag for an option of the library: "--cuda-graph" for cuda_graph, "--vocab-size" for the size
+// of vocab, "--adaptive-factor" where no other option ends in factor. "": it has none.
+std::string flag_of(const CLI::App& command, const std::string& prefix, std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  for (const std::string& flag : {"--" + prefix + "-" + name, "--" + name})
+    if (command.get_option_no_throw(flag) != nullptr) return flag;
+  std::vector<std::string> ends;
+  for (const CLI::Option* option : command.get_options([](const auto* o) { return o->nonpositional(); }))
+    if (option->get_lnames().front().ends_with("-" + name))
+      ends.push_back("--" + option->get_lnames().front());
+  return ends.size() == 1 && !name.empty() ? ends[0] : "";
+}
+
+// A message that opens with an option of the library by the command's flag for it where there is one:
+// "cuda_graph: ..." as "--cuda-graph: ...", and without what is configured in front: "vit: patch_size 7 ..."
+// as
+// "--patch-size 7 ...".
 std::string with_flag(CLI::App& app, const std::string& message) {
-  const size_t end = std::min(message.find(':'), message.size());
-  std::string flag = "--" + message.substr(0, end);
-  std::replace(flag.begin(), flag.end(), '_', '-');
-  return active_command(app).get_option_no_throw(flag) ? flag + message.substr(end) : message;
+  const auto is_name = [](unsigned char c) { return std::isalnum(c) || c == '_'; };
+  const auto named_at = [&](size_t begin, const std::string& prefix) -> std::string {
+    const auto first = message.begin() + static_cast<std::ptrdiff_t>(begin),
+               end = std::find_if_not(first, message.end(), is_name);
+    if (first == end || end == message.end() || (*end != ':' && *end != ' ')) return "";
+    const std::string flag = flag_of(active_command(app), prefix, {first, end});
+    return flag.empty() ? "" : flag + std::string(end, message.end());
+  };
+  const size_t colon = message.find(": ");
+  const auto is_word = [](unsigned char c) { return std::isalpha(c) || c == ' '; };
+  if (colon != std::string::npos &&
+      std::all_of(message.begin(), message.begin() + static_cast<std::ptrdiff_t>(colon), is_word))
+    if (const std::string named = named_at(colon + 2, message.substr(0, colon)); !named.empty()) return named;
+  const std::string named = named_at(0, "");
+  return named.empty() ? message : named;
 }
 
 // What says which options of the library need less memory, with the command's flags for them.
@@ -184,22 +225,34 @@ std::string with_memory_flags(CLI::App& app, const std::string& message) {
 std::string describe(CLI::App& app, const CLI::ParseError& error) {
   CLI::App& command = active_command(app);
   const std::string path = command_path(command), where = path.empty() ? "" : path + ": ";
+  const bool is_family = !command.get_subcommands({}).empty();
   for (const std::string& extra : app.remaining(true)) {
-    if (extra.starts_with('-')) return fmt::format("{}unknown option {}", where, extra);
-    if (!command.get_subcommands({}).empty())
-      return fmt::format("{}unknown command '{}', expected one of {}", where, extra,
-                         names_of_subcommands(command));
-    return fmt::format("{}unexpected argument '{}'", where, extra);
+    if (extra.starts_with('-'))
+      return fmt::format("{}unknown option {}{}", where, extra,
+                         did_you_mean(extra.substr(0, extra.find('=')), names_of_options(&command)));
+    return where + (is_family ? unknown_command(command, extra) : "unexpected argument '" + extra + "'");
   }
-  const std::string message = error.what();
-  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !command.get_subcommands({}).empty())
-    return fmt::format("{}expected a command: one of {}", where, names_of_subcommands(command));
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
-    return fmt::format("{}{}: expected a value", where, message.substr(0, message.find(':')));
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && is_family)
+    return fmt::format("{}expected a command: one of {}", where,
+                       data::join(names_of_subcommands(command), ", "));
   if (dynamic_cast<const CLI::FileError*>(&error) != nullptr)
     return fmt::format("--config: '{}': no such file, or not one that can be read",
                        app.get_option("--config")->as<std::string>());
-  return where + message;
+  return where + describe_value(command, error);
+}
+
+// `tandem help COMMAND`: prints what `tandem COMMAND --help` does.
+void print_help(const CLI::App& app, const std::vector<std::string>& names) {
+  const CLI::App* command = &app;
+  for (const std::string& name : names) {
+    if (name.starts_with('-')) continue;  // `tandem help --help`
+    const auto found = command->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == name; });
+    check<ConfigError>(!found.empty(), "help: {}",
+                       command->get_subcommands({}).empty() ? "unexpected argument '" + name + "'"
+                                                            : unknown_command(*command, name));
+    command = found.front();
+  }
+  fmt::print("{}", command->help());
 }
 
 }  // namespace
@@ -219,15 +272,25 @@ int CommandLine::run(int argc, char** argv) const {
   for (const auto add_family : families) add_family(root);
   app->get_formatter()->label("Positionals", "Arguments");
   app->footer("\n" + footer);
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words[0] == "help") {
+    print_help(*app, {words.begin() + 1, words.end()});
+    return 0;
+  }
   try {
     app->parse(argc, argv);  // runs the command's action
     return 0;
   } catch (const CLI::Success& done) {  // --help, --version
-    return app->exit(done);
+    const CLI::App& command = active_command(*app);
+    const std::vector<std::string> rest = app->remaining(true);
+    if (rest.empty() || rest[0].starts_with('-') || command.get_subcommands({}).empty())
+      return app->exit(done);
+    throw ConfigError(unknown_command(command, rest[0]));
   } catch (const CLI::ParseError& error) {
     const std::string path = command_path(active_command(*app)), message = error.what(),
                       origin = config->origin(message.substr(0, message.find(':')));
-    tell("tandem: {}\nTry `tandem {}--help`.", origin.empty() ? describe(*app, error) : origin + message,
+    tell("tandem: {}\nTry `tandem {}--help`.",
+         origin.empty() ? describe(*app, error) : origin + describe_value(active_command(*app), error),
          path.empty() ? "" : path + " ");
     return 2;
   } catch (const ConfigError& error) {

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "autograd/tell.h"
 #include "nn/data/text_files.h"
 #include "nn/data/vocabulary.h"
 #include "tools/corpora/corpus.h"
@@ -16,6 +17,7 @@ void add_fashion_mnist(Command& data) {
   Command fashion = data.add("fashion-mnist", "60,000 + 10,000 grey images of clothing, 28x28");
   auto dir = std::make_shared<std::string>("data/fashion-mnist");
   fashion.argument("dir", *dir, "folder for the four IDX files, where Debian's package is not installed");
+  fashion.examples({"tandem data fashion-mnist", "tandem train vit --data data/fashion-mnist"});
   fashion.run([dir] {
     const data::ImageSplits splits = data::get_fashion_mnist(*dir);
     fmt::print("{:<8} {:>8} {:>8} {:>9}\n", "split", "images", "classes", "size");
@@ -30,6 +32,7 @@ void add_corpus(Command& data, const data::Corpus& corpus) {
   Command command = data.add(corpus.name, corpus.description);
   auto dir = std::make_shared<std::string>("data/" + corpus.name);
   command.argument("dir", *dir, "folder for the files of train, valid and test");
+  command.examples({fmt::format("tandem data {}", corpus.name)});
   command.run([dir, &corpus] {
     data::make_corpus(corpus, *dir);
     fmt::print("{:<8} {:>8} {:>15}\n", "split", "lines", "words per line");
@@ -70,6 +73,8 @@ void make_vocabulary(const VocabularyJob& job) {
   }
   const data::Vocabulary vocabulary = data::Vocabulary::train(lines, job.options);
   vocabulary.save(job.out);
+  if (vocabulary.size() < job.options.size)
+    tell("hint: --size {}: this text gives {} pieces", job.options.size, vocabulary.size());
   int64_t pieces = 0, words = 0;
   for (const std::string& line : lines) {
     pieces += std::ssize(vocabulary.encode(line));
@@ -90,6 +95,8 @@ void add_vocabulary(Command& data) {
   command.option("--size", job->options.size, integer(6, 1 << 24), "pieces");
   command.option("--kind", job->options.kind, one_of({"bpe", "unigram"}), "bpe or unigram");
   command.option("--column", job->column, integer(0), "the field of a TSV to take; 0: all of them");
+  command.examples({"tandem data vocab train.tsv --out vocab.model --size 8000",
+                    "tandem train translate --data FOLDER --vocab vocab.model"});
   command.run([job] { make_vocabulary(*job); });
 }
 

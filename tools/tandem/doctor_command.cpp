@@ -162,6 +162,7 @@ void cuda() {
 
 void add_doctor(Command& root) {
   Command command = root.add("doctor", "what this machine has of what Tandem uses, and what is missing");
+  command.examples({"tandem doctor"});
   command.run([] {
     std::error_code ignored;  // a bare system may lack /proc
     row("tandem", TANDEM_VERSION, std::filesystem::read_symlink("/proc/self/exe", ignored).string());

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <new>
 #include <system_error>
 
@@ -29,7 +30,7 @@ int main(int argc, char** argv) {
   const CommandLine line{
       .description = "Tandem trains neural networks with m-pass R-Drop.",
       .footer =
-          "`tandem COMMAND --help` says more. A first run:\n"
+          "`tandem help COMMAND` says more. A first run:\n"
           "  tandem train vit --data fashion-mnist --limit 2000 --passes 2 --run runs/first\n"
           "\nEnvironment:\n"
           "  TANDEM_DEVICE_PATH          folders of further device modules, colons between",
@@ -46,6 +47,8 @@ int main(int argc, char** argv) {
   } catch (const Interrupted& stop) {
     tell("tandem: {}", stop.what());
     return 130;
+  } catch (const std::filesystem::filesystem_error& error) {
+    tell("tandem: {}: {}", error.path1().string(), error.code().message());
   } catch (const std::system_error& error) {  // fmt says "cannot write to file"
     tell("tandem: {}", std::ferror(stdout) ? output_failure(error.code().value()) : error.what());
   } catch (const std::bad_alloc&) {

@@ -106,6 +106,7 @@ Name add_device(Command& command) {
 
 void add_ops(Command& root) {
   Command table = root.add("ops", "the table of operators: dtypes, devices, orders of derivative");
+  table.examples({"tandem ops", "tandem ops --load ./libmyops.so"});
   table.run([libraries = add_load(table), device = add_device(table)] {
     load_all(*libraries);
     print_table(load_device(*device));
@@ -116,6 +117,7 @@ void add_ops(Command& root) {
   gradcheck.argument("op", *names, "operators to check (default: all, or all of the libraries)");
   const Files libraries = add_load(gradcheck);
   const Name chosen = add_device(gradcheck);
+  gradcheck.examples({"tandem gradcheck softmax layer_norm", "tandem gradcheck --load ./libmyops.so"});
   gradcheck.run([names, libraries, chosen] {
     const Device device = load_device(*chosen);
     const std::vector<std::string> loaded = load_all(*libraries);

@@ -7,6 +7,7 @@
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
+#include "nn/train/evaluate.h"
 
 namespace tandem::command {
 namespace {
@@ -37,7 +38,40 @@ void declare(Command& command, Recipe& recipe) {
   declare_run(command, recipe.settings);
 }
 
-void Recipe::evaluate(const Run& run, const std::string& data) {
+Resampled resample_batches(nn::Objective& objective, const data::Dataset& dataset, int64_t batch_size,
+                           const std::string& unit, std::function<double(double ce, double accuracy)> score) {
+  struct Sums {
+    double ce, correct, units;
+  };
+  std::vector<Sums> batches;
+  const nn::EvalMode mode(objective.module());
+  const Device device = objective.module().device();
+  for (const data::Indices& indices : dataset.ordered_batches(batch_size)) {
+    const data::Batch host = dataset.batch(indices, {.for_device = device != kCpu}), batch = host.to(device);
+    const LossParts parts = objective.loss(objective.forward(batch), batch, {.alpha = 0, .divisor = 1}, 1);
+    batches.push_back(
+        {parts.ce, static_cast<double>(parts.correct), static_cast<double>(objective.valid_units(host))});
+  }
+  const auto of_drawn = [batches, score = std::move(score)](const data::Indices& drawn) {
+    Sums sum{};
+    for (int64_t i : drawn)
+      sum.ce += batches[i].ce, sum.correct += batches[i].correct, sum.units += batches[i].units;
+    return score(sum.ce / sum.units, sum.correct / sum.units);
+  };
+  return {std::ssize(batches), unit, of_drawn};
+}
+
+std::string find_data(const std::string& data, const std::string& run) {
+  namespace fs = std::filesystem;
+  if (data.empty() || fs::exists(data) || fs::exists(fs::path("data") / data)) return data;
+  for (fs::path at = fs::absolute(run).lexically_normal();; at = at.parent_path()) {
+    for (const fs::path& found : {at / data, at / "data" / data})
+      if (fs::exists(found)) return found.string();
+    if (at == at.parent_path()) return data;
+  }
+}
+
+std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
   namespace fs = std::filesystem;
   check<ConfigError>(fs::is_directory(run.folder), "eval: expected a run folder for the task {}, got '{}'",
                      task, run.folder);
@@ -50,8 +84,11 @@ void Recipe::evaluate(const Run& run, const std::string& data) {
   nn::read_run(folder, [&](const nn::Manifest& manifest) {
     check<ConfigError>(manifest.lists(nn::kSettingsFile), "eval: '{}' holds no run: it has no {}", run.folder,
                        nn::kSettingsFile);
-    options.read(manifest.checked(nn::kSettingsFile));
+    // The run has a vocabulary of its own, and weights, whatever it started from.
+    options.read(manifest.checked(nn::kSettingsFile),
+                 {{"vocab", run.folder + "/" + nn::kVocabularyFile}, {"init", run.folder}});
   });
+  if (data.empty()) options.set("--data", {find_data(options.value("--data"), run.folder)});
   settings.run = run.folder, settings.resume = true;  // the run's own vocabulary
   settings.quiet = true;
   load();
@@ -59,24 +96,7 @@ void Recipe::evaluate(const Run& run, const std::string& data) {
   model.module->load_state_dict(run.tensors);
   model.module->eval();
   const NoGradGuard no_grad;
-  std::vector<std::vector<std::string>> rows(2);
-  for (const Score& score : scores(model, "")) {
-    rows[0].push_back(score.name);
-    rows[1].push_back(score.value);
-  }
-  print_table(rows);
-  if (!footnote().empty()) fmt::print("{}\n", footnote());
-}
-
-void print_table(const std::vector<std::vector<std::string>>& rows) {
-  for (const auto& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      size_t width = 0;
-      for (const auto& other : rows) width = std::max(width, other[i].size());
-      i == 0 ? fmt::print("{:<{}}", row[i], width) : fmt::print("  {:>{}}", row[i], width);
-    }
-    fmt::print("\n");
-  }
+  return scores(model, "");
 }
 
 }  // namespace tandem::command

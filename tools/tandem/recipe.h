@@ -14,6 +14,7 @@
 
 #include "nn/train/manifest.h"
 #include "tools/tandem/checkpoint.h"
+#include "tools/tandem/scores.h"
 #include "tools/tandem/train_settings.h"
 
 namespace tandem::command {
@@ -29,12 +30,12 @@ TaskModel with_objective(std::unique_ptr<Model> model, const Options&... options
   return {std::move(model), std::move(objective)};
 }
 
+// A score of a mean loss and a share that is right, by batches of so many samples of the data.
+Resampled resample_batches(nn::Objective& objective, const data::Dataset& dataset, int64_t batch_size,
+                           const std::string& unit, std::function<double(double ce, double accuracy)> score);
+
 // A size that a preset has too: 0 leaves the preset's.
 inline void override_size(int64_t& size, int64_t wanted) { size = wanted != 0 ? wanted : size; }
-
-struct Score {
-  std::string name, value;  // a column of the report: "test accuracy", "81.03%"
-};
 
 class Recipe {
  public:
@@ -63,8 +64,8 @@ class Recipe {
   // In the report.
   virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
   virtual std::string footnote() const { return {}; }  // under the report: what makes its scores comparable
-  // Prints the scores of a run's weights on the test data of its settings, or of `data` where that is not "".
-  virtual void evaluate(const Run& run, const std::string& data);
+  // The scores of a run's weights on the test data of its settings, or of `data` where that is not "".
+  virtual std::vector<Score> evaluate(const Run& run, const std::string& data);
 
   const data::Dataset& train() const { return *train_; }
   const data::Dataset& valid() const { return *valid_; }
@@ -92,7 +93,8 @@ struct RegisterTask {
   explicit RegisterTask(Task task);
 };
 
-// Rows of text in columns as wide as what stands in them, the first to the left.
-void print_table(const std::vector<std::vector<std::string>>& rows);
+// Where the data of a run's settings are: as named, from this folder or from one that the run is in. So a run
+// is evaluated from anywhere.
+std::string find_data(const std::string& data, const std::string& run);
 
 }  // namespace tandem::command

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "autograd/parallel.h"
 #include "autograd/tell.h"
@@ -18,21 +19,44 @@
 namespace tandem::command {
 namespace {
 
-// Ids of each line, at most `most`. A longer line is cut, and counted, or an error.
-std::vector<data::Ids> encode_lines(const data::Vocabulary& vocabulary, const std::vector<std::string>& lines,
-                                    int64_t most, bool cut) {
-  std::vector<data::Ids> all;
-  int64_t cuts = 0;
-  for (const std::string& line : lines) {
-    all.push_back(data::is_blank(line) ? data::Ids{} : vocabulary.encode(line));
-    const int64_t length = std::ssize(all.back());
-    if (length <= most) continue;
-    check<IoError>(cut, "standard input:{}: {} tokens, the model takes {}; --long cut shortens such lines",
-                   all.size(), length, most);
-    all.back().resize(most);
-    ++cuts;
+// What becomes of lines of more tokens than the model has positions.
+class LongLines {
+ public:
+  LongLines(const std::string& how, int64_t most) : how_(how), most_(most) {}
+
+  // Whether a line of so many tokens is to be left out; counts those that are too long.
+  bool leaves_out(size_t line, int64_t tokens) {
+    if (tokens <= most_) return false;
+    check<IoError>(how_ != "reject",
+                   "standard input:{}: {} tokens, the model takes {}; --long cut shortens such lines, skip "
+                   "leaves their output blank",
+                   line, tokens, most_);
+    ++count_;
+    return how_ == "skip";
   }
-  if (cuts > 0) tell("tandem: {} lines were cut to {} tokens", cuts, most);
+  void tell_count() const {
+    if (count_ > 0)
+      tell("tandem: {} lines {} {} tokens", count_, how_ == "cut" ? "were cut to" : "were skipped: more than",
+           most_);
+  }
+
+ private:
+  std::string how_;
+  int64_t most_, count_ = 0;
+};
+
+// Ids of each line; none of one that is blank or left out.
+std::vector<data::Ids> encode_lines(const data::Vocabulary& vocabulary, const std::vector<std::string>& lines,
+                                    int64_t most, const std::string& how) {
+  std::vector<data::Ids> all;
+  LongLines too_long(how, most);
+  for (const std::string& line : lines) {
+    data::Ids& ids = all.emplace_back();
+    if (!data::is_blank(line)) ids = vocabulary.encode(line);
+    const bool left_out = too_long.leaves_out(all.size(), std::ssize(ids));
+    ids.resize(left_out ? 0 : std::min(std::ssize(ids), most));
+  }
+  too_long.tell_count();
   return all;
 }
 
@@ -66,8 +90,7 @@ void decode(const Options& o, const std::string& task) {
   const Run run = open_run(o.run, {task});
   const auto model = run.model<models::Transformer>();
   const std::vector<std::string> lines = read_standard_input();
-  const auto sources =
-      encode_lines(run.vocabulary(), lines, model->config().max_positions - 1, o.too_long == "cut");
+  const auto sources = encode_lines(run.vocabulary(), lines, model->config().max_positions - 1, o.too_long);
   const Stopwatch watch;
   const auto texts = decode_texts(*model, run.vocabulary(), sources, o.beam, o.quiet ? "" : task);
   const double seconds = watch.seconds();
@@ -115,28 +138,44 @@ void generate(const Options& o) {
   }
 }
 
-// The texts of standard input as the run's model takes them: `texts` a line, 1 or 2 with a tab between; 0: as
-// the first line has.
-std::unique_ptr<data::TextDataset> read_texts(const Run& run, const models::TextEncoderConfig& config,
-                                              size_t texts, bool cut) {
+// What the model says of the lines of standard input, a text on each, or two with a tab between; 0 `texts`:
+// as the first line has. A line that is blank or left out has no outputs.
+std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEncoder& model, size_t texts,
+                                                  const std::string& how) {
   const std::vector<std::string> lines = read_standard_input();
-  std::vector<std::string> first, second;
+  const models::TextEncoderConfig& config = model.config();
+  const bool separate = config.bi_encoder;
+  std::vector<data::Ids> first, second;
+  std::vector<size_t> answered;  // the lines of these
+  std::optional<LongLines> too_long;
   for (size_t i = 0; i < lines.size(); ++i) {
+    if (data::is_blank(lines[i])) continue;
     const size_t fields = 1 + std::count(lines[i].begin(), lines[i].end(), '\t');
     if (texts == 0 && fields <= 2) texts = fields;
     check<IoError>(fields == texts, "standard input:{}: expected {}, got {} with tabs between", i + 1,
                    texts == 1 ? "one text" : "two texts with a tab between", fields);
     const size_t tab = lines[i].find('\t');
-    first.push_back(lines[i].substr(0, tab));
-    if (texts == 2) second.push_back(lines[i].substr(tab + 1));
-    check<IoError>(!data::is_blank(first.back()) && (second.empty() || !data::is_blank(second.back())),
-                   "standard input:{}: expected a text, got an empty one", i + 1);
+    const std::string a = lines[i].substr(0, tab), b = texts == 2 ? lines[i].substr(tab + 1) : "";
+    check<IoError>(!data::is_blank(a) && (texts == 1 || !data::is_blank(b)),
+                   "standard input:{}: expected two texts, got an empty one", i + 1);
+    data::Ids ids = run.vocabulary().encode(a), others = run.vocabulary().encode(b);
+    if (!too_long) too_long.emplace(how, config.max_positions - (texts == 1 || separate ? 2 : 3));
+    // A pair that is read as one text is as long as both.
+    const int64_t tokens =
+        separate ? std::max(std::ssize(ids), std::ssize(others)) : std::ssize(ids) + std::ssize(others);
+    if (too_long->leaves_out(i + 1, tokens)) continue;
+    first.push_back(std::move(ids)), answered.push_back(i);
+    if (texts == 2) second.push_back(std::move(others));
   }
-  const int64_t most = config.max_positions - (second.empty() || config.bi_encoder ? 2 : 3);
-  return std::make_unique<data::TextDataset>(
-      encode_lines(run.vocabulary(), first, most, cut), encode_lines(run.vocabulary(), second, most, cut),
-      std::vector<int64_t>(first.size()), config.max_positions,
-      config.bi_encoder ? data::PairLayout::separate : data::PairLayout::joined);
+  std::vector<std::vector<double>> outputs(lines.size());
+  if (too_long) too_long->tell_count();
+  if (answered.empty()) return outputs;
+  const data::TextDataset dataset(std::move(first), std::move(second), std::vector<int64_t>(answered.size()),
+                                  config.max_positions,
+                                  separate ? data::PairLayout::separate : data::PairLayout::joined);
+  std::vector<std::vector<double>> found = outputs_of(model, dataset);
+  for (size_t i = 0; i < found.size(); ++i) outputs[answered[i]] = std::move(found[i]);
+  return outputs;
 }
 
 void classify(const Options& o) {
@@ -150,11 +189,14 @@ void classify(const Options& o) {
   const int64_t texts_a_line = run.metadata.contains("texts") ? run.entry_as<int64_t>("texts") : 0;
   check<IoError>(texts_a_line >= 0 && texts_a_line <= 2, "{}: texts: expected at most 2, got {}", run.file,
                  texts_a_line);
-  const auto texts = read_texts(run, model->config(), static_cast<size_t>(texts_a_line), o.too_long == "cut");
   const Stopwatch watch;
-  const auto outputs = outputs_of(*model, *texts);
+  const auto outputs = outputs_of_lines(run, *model, static_cast<size_t>(texts_a_line), o.too_long);
   const double seconds = watch.seconds();
   for (const std::vector<double>& row : outputs) {
+    if (row.empty()) {
+      fmt::print("\n");
+      continue;
+    }
     const auto best = std::max_element(row.begin(), row.end());
     double sum = 0;
     for (double x : row) sum += std::exp(x - *best);
@@ -170,9 +212,8 @@ void similarity(const Options& o) {
   const Run run = open_run(o.run, {"similarity"});
   const auto model = run.model<models::TextEncoder>();
   const double mean = run.entry_as<double>("mean"), scale = run.entry_as<double>("scale");
-  const auto texts = read_texts(run, model->config(), 2, o.too_long == "cut");
-  for (const std::vector<double>& row : outputs_of(*model, *texts))
-    fmt::print("{:.4f}\n", mean + scale * row[0]);
+  for (const std::vector<double>& row : outputs_of_lines(run, *model, 2, o.too_long))
+    fmt::print("{}\n", row.empty() ? "" : fmt::format("{:.4f}", mean + scale * row[0]));
 }
 
 Command add_command(Command& root, const std::string& name, const std::string& description,
@@ -183,8 +224,8 @@ Command add_command(Command& root, const std::string& name, const std::string& d
   command.option("--threads", o->threads, integer(0, 1024), "CPU threads; 0: one per core");
   command.flag("--quiet", o->quiet, "no progress and no rate");
   if (name != "generate") {
-    command.option("--long", o->too_long, one_of({"cut", "reject"}),
-                   "lines longer than the model's positions: cut or reject");
+    command.option("--long", o->too_long, one_of({"cut", "reject", "skip"}),
+                   "lines longer than the model's positions: cut, reject, or skip (a blank line)");
   }
   return command;
 }
@@ -195,6 +236,8 @@ void add_decoding(Command& root, const std::string& task) {
   command.option("--beam", o->beam.beam, integer(1, 1000), "hypotheses of the beam search; 1: greedy");
   command.option("--length-penalty", o->beam.length_penalty, number(), "larger values favour longer texts");
   command.option("--max-length", o->beam.max_length, integer(0), "tokens; 0: twice the source's, plus 10");
+  command.examples({fmt::format("tandem {0} runs/{0} < lines.txt > output.txt", task),
+                    fmt::format("echo 'a line' | tandem {0} runs/{0} --beam 1 --quiet", task)});
   command.run([=] { decode(*o, task); });
 }
 
@@ -210,6 +253,7 @@ void add_generate(Command& root) {
   command.option("--top-p", o->sample.top_p, number_in(1e-9, 1),
                  "only the likeliest tokens of this probability together");
   command.option("--seed", o->sample.seed, integer(0, INT64_MAX), "of the draws");
+  command.examples({"tandem generate runs/lm --prompt \"It was\" --length 50 --top-p 0.9"});
   command.run([=] { generate(*o); });
 }
 
@@ -217,6 +261,7 @@ void add_classify(Command& root) {
   auto o = std::make_shared<Options>();
   Command command = add_command(root, "classify", "the classes of the lines of standard input", o);
   command.flag("--probabilities", o->probabilities, "with the probability of each, after a tab");
+  command.examples({"tandem classify runs/classify --probabilities < lines.txt"});
   command.run([=] { classify(*o); });
 }
 
@@ -224,6 +269,7 @@ void add_similarity(Command& root) {
   auto o = std::make_shared<Options>();
   Command command =
       add_command(root, "similarity", "how alike the two texts of each line are (a tab between them)", o);
+  command.examples({"printf 'a cat\\ta dog\\n' | tandem similarity runs/similarity"});
   command.run([=] { similarity(*o); });
 }
 

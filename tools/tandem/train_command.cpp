@@ -14,6 +14,7 @@
 #include "nn/train/trainer.h"
 #include "ops/matmul.h"
 #include "tools/tandem/commands.h"
+#include "tools/tandem/hints.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/train_report.h"
 
@@ -67,6 +68,7 @@ class Training {
     return !nn::draws_noise(*model_.objective, train.batch(two, {.training = true}),
                             {.passes = passes_, .rates = o.rates, .rate_scale = o.rate_scale});
   }
+  bool counts_correct() const { return model_.objective->counts_correct(); }
   bool goes_on() const { return recipe_.settings.resume && nn::Manifest(run_).lists(nn::kLastFile); }
   void check_checkpoint() {
     if (goes_on()) trainer_.restore(recipe_.train(), recipe_.valid());
@@ -74,12 +76,15 @@ class Training {
 
   Outcome fit() {
     const nn::RunLock lock(run_);
+    fs::remove(fs::path(run_) / kScoresFile);  // of the weights so far
     nn::Commit parts(run_);
     recipe_.save_parts(parts);
     parts.finish();
     int64_t steps = 0;
+    LossWatch watch(recipe_.settings);
     trainer_.on_step = [&](const nn::Metrics& now) {
       steps = now.step;
+      watch.see(now.ce);
       if (interrupted != 0)
         raise<Interrupted>("stopped after step {}; `tandem train {} --run {} --resume` goes on", steps,
                            recipe_.task, recipe_.settings.run);
@@ -89,11 +94,18 @@ class Training {
       fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid())
                       : trainer_.fit(recipe_.train(), recipe_.valid());
     } catch (const ValueError& error) {
-      raise<ValueError>("training failed after step {}: {}", steps, error.what());
+      const std::string message = error.what();
+      const bool finite = message.find("nan ") == message.npos && message.find("inf ") == message.npos;
+      raise<ValueError>("training failed after step {}: {}{}", steps, message,
+                        finite ? "" : "; " + knobs(recipe_.settings));
     }
+    watch.end(fit);
     model_.module->eval();
     const NoGradGuard no_grad;
-    return {recipe_.training_name(passes_), run_, passes_, std::move(fit), recipe_.scores(model_, run_)};
+    Outcome outcome{recipe_.training_name(passes_), run_, passes_, std::move(fit),
+                    recipe_.scores(model_, run_)};
+    save_scores(outcome, recipe_.task);
+    return outcome;
   }
 
  private:
@@ -101,7 +113,10 @@ class Training {
     const TrainSettings& s = recipe_.settings;
     nn::TrainerOptions options = trainer_options(s, recipe_.train());
     options.passes = passes_;
-    if (passes_ == 1 && s.compare) options.rates.clear();
+    if (passes_ == 1 && s.compare) {
+      options.rates.clear();
+      options.trainings_after = s.trainer.passes;  // R-Drop's m passes
+    }
     options.run_dir = run_;
     options.unit = recipe_.unit();
     options.name = s.compare ? fmt::format("{:<6}", recipe_.training_name(passes_)) : "";
@@ -141,9 +156,9 @@ void claim_run_folder(const TrainSettings& s, const std::string& settings) {
     if (!fs::is_directory(folder)) continue;
     const nn::RunLock lock(folder.string());
     nn::Commit(folder.string(), nn::Commit::Others::go).finish();
-    fs::remove(folder / nn::kManifestFile);
+    for (const char* name : {nn::kManifestFile, kScoresFile}) fs::remove(folder / name);
   }
-  for (const char* picture : {"curves.png", "curves.gp"}) fs::remove(fs::path(s.run) / picture);
+  for (const char* name : {kScoresFile, "curves.png", "curves.gp"}) fs::remove(fs::path(s.run) / name);
 }
 
 // What an option leaves to the length of the run is settled by its first part: with more epochs the rate goes
@@ -170,16 +185,19 @@ void train(Recipe& recipe, Command& command) {
   const Device device = load_device(s.device);
   set_allow_tf32(s.tf32);
   const std::string about_data = recipe.load();
+  for (const char* path : {"--data", "--vocab", "--init"}) command.make_absolute(path);
   settle_schedule(command, s, recipe.train());
   std::vector<std::pair<std::string, int>> parts{{s.run, s.trainer.passes}};  // folders, and their passes
   if (s.compare) parts = {{s.run + "/plain", 1}, {s.run + "/rdrop", s.trainer.passes}};
   std::string metric;
   {  // whatever is wrong shows before the folder is touched
     int64_t parameters = 0;
+    bool accuracy = false;  // is what it is judged by
     for (const auto& [folder, passes] : parts) {
       Training part(recipe, folder, passes, device);
       part.check_checkpoint();
       metric = part.metric(), parameters = part.parameters();
+      accuracy = metric.empty() && part.counts_correct();
       if (part.passes_are_equal())
         tell(
             "warning: no noise is active in this model, so its {} passes are equal and the KL term is 0; "
@@ -192,6 +210,7 @@ void train(Recipe& recipe, Command& command) {
     if (!s.quiet)
       tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), parameters, num_threads(),
            about_data);
+    if (!s.quiet) tell_hints(s, recipe.valid().size(), recipe.unit(), accuracy);
   }
 
   const InterruptGuard guard;
@@ -214,6 +233,9 @@ void add_train(Command& root) {
     Command command = family.add(task.name, task.description);
     const std::shared_ptr<Recipe> recipe = make_recipe(task);
     declare(command, *recipe);
+    command.examples({fmt::format("tandem train {} --compare", task.name),
+                      fmt::format("tandem train {} --passes 2 --alpha 1 --run runs/first", task.name),
+                      fmt::format("tandem train {} --run runs/first --resume --epochs 50", task.name)});
     command.run([recipe](Command command) { train(*recipe, command); });
   }
 }

@@ -3,10 +3,16 @@
 #include <fmt/format.h>
 
 #include "autograd/tell.h"
+#include "nn/io/files.h"
 #include "nn/train/run_folder.h"
 #include "tools/tandem/curves.h"
 
 namespace tandem::command {
+
+void save_scores(const Outcome& outcome, const std::string& task) {
+  data::write_file(outcome.run + "/" + kScoresFile,
+                   scores_to_json({{"task", task}, {"training", outcome.name}}, outcome.scores) + "\n");
+}
 
 void print_report(const std::vector<Outcome>& outcomes, double alpha, const std::string& metric) {
   std::vector<std::vector<std::string>> rows{{"training", "passes", "alpha"}};
@@ -29,6 +35,8 @@ void print_report(const std::vector<Outcome>& outcomes, double alpha, const std:
   }
   fmt::print("\n");
   print_table(rows);
+  if (outcomes.size() < 2) return;
+  if (const auto gap = difference(outcomes[0].scores, outcomes[1].scores)) fmt::print("{}\n", describe(*gap));
 }
 
 void draw_curves(const std::vector<Outcome>& outcomes, const std::string& run, const std::string& metric) {

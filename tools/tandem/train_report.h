@@ -16,7 +16,11 @@ struct Outcome {
   std::vector<Score> scores;  // of the weights that were best in validation
 };
 
-// The table of the outcomes' scores. `metric` names the validation's, "" for accuracy or loss.
+inline constexpr const char* kScoresFile = "scores.json";  // in a run folder: the scores on the test data
+void save_scores(const Outcome& outcome, const std::string& task);
+
+// The table of the outcomes' scores, and of two the difference. `metric` names the validation's, "" for
+// accuracy or loss.
 void print_report(const std::vector<Outcome>& outcomes, double alpha, const std::string& metric);
 // Their curves over each other, in curves.png of the folder `run`; a notice where there is no gnuplot.
 void draw_curves(const std::vector<Outcome>& outcomes, const std::string& run, const std::string& metric);

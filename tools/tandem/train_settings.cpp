@@ -101,6 +101,9 @@ nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& 
   nn::TrainerOptions options = s.trainer;
   const int64_t steps = options.epochs * train.shuffled_batches(options.seed, 0, options.batch_size).size();
   const int64_t least = s.schedule == "inverse_sqrt" ? 1 : 0;
+  const bool ends = s.schedule == "cosine" || s.schedule == "linear";
+  check<ConfigError>(!ends || s.warmup < steps,
+                     "--warmup: expected fewer than the {} steps of the run, got {}", steps, s.warmup);
   options.schedule = nn::Schedule::parse(
       s.schedule, {.warmup = s.warmup >= 0 ? s.warmup : std::clamp(steps / 5, least, s.usual_warmup),
                    .total = steps,

@@ -6,6 +6,7 @@
 
 #include "nn/data/text_files.h"
 #include "nn/metrics/scores.h"
+#include "tools/tandem/hints.h"
 #include "tools/tandem/method_choice.h"
 #include "tools/tandem/recipes/text_encoder_recipe.h"
 #include "tools/tandem/text_model.h"
@@ -29,6 +30,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
         "text])");
     to.option("--per-class", per_class_, integer(0),
               "train on N texts of each class, drawn at random; 0: on all");
+    declare_long(to);
     declare_vocabulary(to);
   }
 
@@ -41,6 +43,9 @@ class ClassifyRecipe final : public TextEncoderRecipe {
   std::string load() override {
     const std::string folder = data_folder();
     data::LabelledTexts all = data::read_labelled(split_file(folder, "train", ".tsv"));
+    const std::string file = split_file(folder, "train", ".tsv"),
+                      hints = header_hint(file, {all.classes[all.labels[0]], all.text[0]}) +
+                              swapped_hint(file, all.classes, all.text);
     const data::LabelledTexts train = few(std::move(all)),
                               valid = data::read_labelled(split_file(folder, "valid", ".tsv"), train.classes),
                               test = data::read_labelled(split_file(folder, "test", ".tsv"), train.classes);
@@ -48,17 +53,18 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     pairs_ = !train.second.empty();
     for (const auto& [split, texts] : {std::pair{"valid", &valid}, std::pair{"test", &test}})
       check<IoError>(texts->second.empty() != pairs_, "{}: texts {}, those of training {}",
-                     split_file(folder, split, ".tsv"), pairs_ ? "alone" : "in pairs", pairs_ ? "in pairs" : "alone");
+                     split_file(folder, split, ".tsv"), pairs_ ? "alone" : "in pairs",
+                     pairs_ ? "in pairs" : "alone");
     set_up(concatenated(train.text, train.second), std::ssize(classes_));
     method_.settle();
-    auto texts = dataset(train.text, train.second, train.labels);
+    auto texts = dataset(train.text, train.second, train.labels, data::PairLayout::joined, true);
     const int64_t cut = texts->cut(), skipped = train.skipped + valid.skipped + test.skipped;
     train_ = std::move(texts);
     valid_ = dataset(valid.text, valid.second, valid.labels);
     test_ = dataset(test.text, test.second, test.labels);
     test_labels_ = test.labels;
     return sizes(cut) + fmt::format(", {} classes", classes_.size()) +
-           (skipped > 0 ? fmt::format("\n{} lines without a text were left out", skipped) : "");
+           (skipped > 0 ? fmt::format("\n{} lines without a text were left out", skipped) : "") + hints;
   }
 
   TaskModel make_model() const override {
@@ -77,9 +83,11 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     std::vector<int64_t> predicted;
     for (const std::vector<double>& row : outputs_of(encoder(model), *test_))
       predicted.push_back(std::max_element(row.begin(), row.end()) - row.begin());
-    return {{"test accuracy", fmt::format("{:.2f}%", 100 * metrics::accuracy(predicted, test_labels_))},
-            {"macro-F1", fmt::format("{:.2f}", 100 * metrics::macro_f1(predicted, test_labels_))},
-            {"Matthews", fmt::format("{:.4f}", metrics::matthews_correlation(predicted, test_labels_))}};
+    std::vector<double> found;
+    for (size_t i = 0; i < predicted.size(); ++i) found.push_back(100 * (predicted[i] == test_labels_[i]));
+    return {mean_score("test accuracy", found, 2, "%", unit()),
+            score("macro-F1", 100 * metrics::macro_f1(predicted, test_labels_), 2),
+            score("Matthews", metrics::matthews_correlation(predicted, test_labels_), 4)};
   }
 
  private:

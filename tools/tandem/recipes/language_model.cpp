@@ -53,7 +53,8 @@ class LanguageModelRecipe final : public TextRecipe {
     test_ = split(folder, "test", test_text_);
     const std::string summary =
         fmt::format("{} training, {} validation and {} test tokens, vocabulary of {}", train->targets(),
-                    valid->targets(), test_->targets(), vocabulary_->size());
+                    valid->targets(), test_->targets(), vocabulary_->size()) +
+        vocabulary_hint();
     train_ = std::move(train), valid_ = std::move(valid);
     return summary;
   }
@@ -69,8 +70,11 @@ class LanguageModelRecipe final : public TextRecipe {
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
     const nn::Metrics test = nn::evaluate(*model.objective, *test_, settings.trainer.eval_batch_size);
-    return {{"test bits/char", fmt::format("{:.4f}", test_text_.bits(test.ce))},
-            {"perplexity", fmt::format("{:.2f}", metrics::perplexity(test.ce))}};
+    Score bits = score("test bits/char", test_text_.bits(test.ce), 4);
+    if (settings.compare)
+      bits.resampled = resample_batches(*model.objective, *test_, 4, "batches of 4 blocks",
+                                        [this](double ce, double) { return test_text_.bits(ce); });
+    return {bits, score("perplexity", metrics::perplexity(test.ce), 2)};
   }
 
  private:

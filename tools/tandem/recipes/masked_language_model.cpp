@@ -27,6 +27,7 @@ class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
         "a folder with train.txt, valid.txt and test.txt (a text a line), or supersense, or a folder of "
         "labelled texts, whose labels are not read");
     to.option("--mask-rate", rate_, positive_fraction(), "share of the words that are hidden");
+    declare_long(to);
     declare_vocabulary(to);
   }
 
@@ -45,8 +46,11 @@ class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
     const nn::Metrics test = nn::evaluate(*model.objective, *test_);
-    return {{"hidden words found", fmt::format("{:.2f}%", 100 * test.accuracy)},
-            {"perplexity", fmt::format("{:.2f}", std::exp(test.ce))}};
+    Score found = score("hidden words found", 100 * test.accuracy, 2, "%");
+    if (settings.compare)
+      found.resampled = resample_batches(*model.objective, *test_, 16, "batches of 16 texts",
+                                         [](double, double accuracy) { return 100 * accuracy; });
+    return {found, score("perplexity", std::exp(test.ce), 2)};
   }
 
  private:
@@ -63,7 +67,8 @@ class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
   }
 
   std::unique_ptr<data::Dataset> masked(int part, const std::vector<std::string>& texts) {
-    texts_[part] = dataset(texts, {}, std::vector<int64_t>(texts.size()));
+    texts_[part] =
+        dataset(texts, {}, std::vector<int64_t>(texts.size()), data::PairLayout::joined, part == 0);
     return std::make_unique<data::MaskedTexts>(*texts_[part], config_.vocab, rate_);
   }
 

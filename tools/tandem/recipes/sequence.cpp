@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <numeric>
 
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
@@ -10,6 +11,7 @@
 #include "nn/metrics/bleu.h"
 #include "nn/metrics/chrf.h"
 #include "nn/metrics/rouge.h"
+#include "tools/tandem/hints.h"
 #include "tools/tandem/recipes/text_recipe.h"
 #include "tools/tandem/text_model.h"
 
@@ -37,8 +39,7 @@ class SequenceRecipe final : public TextRecipe {
                         "train.source, train.target and so on",
                         summarize_ ? "summaries" : "synopses, libreoffice-help"));
     to.option("--limit", limit_, integer(0), "train on N pairs, drawn at random; 0: on all");
-    to.option("--long", long_, one_of({"cut", "skip"}),
-              "texts longer than the model's positions: cut or skip");
+    declare_long(to);
     to.option("--valid-decode", valid_decode_, integer(1),
               "validation pairs, drawn at random, that are decoded for the metric");
     declare_vocabulary(to);
@@ -79,7 +80,8 @@ class SequenceRecipe final : public TextRecipe {
       valid_targets_.push_back(valid.target[i]);
     }
     test_sources_ = encode(test.source), test_targets_ = test.target;
-    const std::string summary = describe(*train, all.skipped + valid.skipped + test.skipped);
+    const std::string summary = describe(*train, all.skipped + valid.skipped + test.skipped) +
+                                header_hint(folder + "/train", {all.source[0], all.target[0]});
     train_ = std::move(train);
     return summary;
   }
@@ -101,14 +103,13 @@ class SequenceRecipe final : public TextRecipe {
     const auto texts = decode(model, test_sources_, beam_, settings.quiet ? "" : "test");
     if (!run.empty()) data::write_file(run + "/test.txt", data::join(texts, "\n") + "\n");
     if (summarize_) {
-      const metrics::Rouge r = metrics::rouge(texts, test_targets_);
-      return {{"test ROUGE-1", fmt::format("{:.2f}", r.rouge1)},
-              {"ROUGE-2", fmt::format("{:.2f}", r.rouge2)},
-              {"ROUGE-L", fmt::format("{:.2f}", r.rougeL)}};
+      std::vector<double> each[3];
+      for (const metrics::Rouge& r : metrics::rouge_of_pairs(texts, test_targets_))
+        each[0].push_back(r.rouge1), each[1].push_back(r.rouge2), each[2].push_back(r.rougeL);
+      return {mean_score("test ROUGE-1", each[0], 2, "", unit()),
+              mean_score("ROUGE-2", each[1], 2, "", unit()), mean_score("ROUGE-L", each[2], 2, "", unit())};
     }
-    const metrics::Bleu bleu = metrics::corpus_bleu(texts, test_targets_);
-    return {{"test BLEU", fmt::format("{:.2f}", bleu.score)},
-            {"chrF", fmt::format("{:.2f}", metrics::corpus_chrf(texts, test_targets_).score)}};
+    return {bleu(texts), score("chrF", metrics::corpus_chrf(texts, test_targets_).score, 2)};
   }
 
   std::string footnote() const override {
@@ -116,9 +117,24 @@ class SequenceRecipe final : public TextRecipe {
   }
 
  private:
+  Score bleu(const std::vector<std::string>& texts) const {
+    const auto counts = metrics::bleu_counts(texts, {test_targets_});
+    const auto of = [counts](const data::Indices& drawn) {
+      metrics::BleuCounts sum;
+      for (int64_t i : drawn) sum += counts[i];
+      return metrics::bleu_of(sum).score;
+    };
+    data::Indices all(counts.size());
+    std::iota(all.begin(), all.end(), 0);
+    Score made = score("test BLEU", of(all), 2);
+    made.resampled = {std::ssize(all), unit(), of};
+    return made;
+  }
+
   std::string describe(const data::PairDataset& train, int64_t skipped) const {
     std::string text = fmt::format("{} training, {} validation and {} test pairs, vocabulary of {}",
                                    train.size(), valid_->size(), test_sources_.size(), vocabulary_->size());
+    text += vocabulary_hint();
     if (skipped > 0) text += fmt::format("\n{} pairs with an empty side were left out", skipped);
     if (train.cut() > 0)
       text += fmt::format("\n{} training pairs were cut to {} tokens", train.cut(), config_.max_positions);
@@ -135,17 +151,23 @@ class SequenceRecipe final : public TextRecipe {
     return data::read_pairs(split_file(folder, split, ".tsv"));
   }
 
+  std::vector<data::Ids> encode_checked(const std::vector<std::string>& texts) const {
+    std::vector<data::Ids> all = encode_all(*vocabulary_, texts);
+    for (size_t i = 0; i < all.size(); ++i)
+      check_length(texts[i], std::ssize(all[i]), config_.max_positions - 1);
+    return all;
+  }
   // Sources cut to the model's positions: every test text gets an answer.
   std::vector<data::Ids> encode(const std::vector<std::string>& texts) const {
-    std::vector<data::Ids> all = encode_all(*vocabulary_, texts);
+    std::vector<data::Ids> all = encode_checked(texts);
     for (data::Ids& ids : all) ids.resize(std::min<size_t>(ids.size(), config_.max_positions - 1));
     return all;
   }
 
   std::unique_ptr<data::PairDataset> dataset(const data::TextPairs& pairs) const {
-    return std::make_unique<data::PairDataset>(encode_all(*vocabulary_, pairs.source),
-                                               encode_all(*vocabulary_, pairs.target), config_.max_positions,
-                                               long_ == "cut" ? data::TooLong::cut : data::TooLong::skip);
+    return std::make_unique<data::PairDataset>(encode_checked(pairs.source), encode_checked(pairs.target),
+                                               config_.max_positions,
+                                               long_ == "skip" ? data::TooLong::skip : data::TooLong::cut);
   }
 
   std::vector<std::string> decode(TaskModel& model, const std::vector<data::Ids>& sources,
@@ -155,7 +177,7 @@ class SequenceRecipe final : public TextRecipe {
   }
 
   const bool summarize_;
-  std::string long_ = "cut", positions_ = "sinusoidal";
+  std::string positions_ = "sinusoidal";
   int64_t limit_ = 0, valid_decode_ = 500;
   bool copy_ = false;
   double activation_dropout_ = 0, decoder_dropout_ = -1;

@@ -30,6 +30,7 @@ class SimilarityRecipe final : public TextEncoderRecipe {
         to,
         "gloss-similarity, or a folder with train.tsv, valid.tsv and test.tsv (score, tab, text, tab, text)");
     to.option("--limit", limit_, integer(0), "train on N pairs, drawn at random; 0: on all");
+    declare_long(to);
     declare_vocabulary(to);
   }
   void declare_model(Command& to) override {
@@ -64,11 +65,11 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     scored_valid_ = pairs(valid), test_ = pairs(test);
     valid_scores_ = valid.scores, test_scores_ = test.scores;
     if (method_.name == "simcse") {
-      train_ = sentences(train), valid_ = sentences(valid);
+      train_ = sentences(train, true), valid_ = sentences(valid);
     } else if (method_.name == "simcse-supervised") {
-      train_ = pairs(positives(train)), valid_ = pairs(positives(valid));
+      train_ = pairs(positives(train), true), valid_ = pairs(positives(valid));
     } else {
-      train_ = pairs(train), valid_ = pairs(valid);
+      train_ = pairs(train, true), valid_ = pairs(valid);
     }
     return sizes(static_cast<const data::TextDataset&>(*train_).cut());
   }
@@ -98,8 +99,14 @@ class SimilarityRecipe final : public TextEncoderRecipe {
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
     const std::vector<double> predicted = predict(model, *test_);
-    return {{"test Spearman", fmt::format("{:.4f}", correlation(metrics::spearman, predicted, test_scores_))},
-            {"Pearson", fmt::format("{:.4f}", correlation(metrics::pearson, predicted, test_scores_))}};
+    Score spearman = score("test Spearman", correlation(metrics::spearman, predicted, test_scores_), 4);
+    spearman.resampled = {std::ssize(predicted), unit(),
+                          [predicted, target = test_scores_](const data::Indices& drawn) {
+                            std::vector<double> a, b;
+                            for (int64_t i : drawn) a.push_back(predicted[i]), b.push_back(target[i]);
+                            return constant(b) ? std::nan("") : correlation(metrics::spearman, a, b);
+                          }};
+    return {spearman, score("Pearson", correlation(metrics::pearson, predicted, test_scores_), 4)};
   }
 
  private:
@@ -119,12 +126,13 @@ class SimilarityRecipe final : public TextEncoderRecipe {
                       *least);
     return {*least, *most};
   }
+  static bool constant(const std::vector<double>& numbers) {
+    return std::adjacent_find(numbers.begin(), numbers.end(), std::not_equal_to<>()) == numbers.end();
+  }
   // 0 for a model that says the same of every pair: that is no reason to end a training.
   static double correlation(double (*of)(const metrics::Numbers&, const metrics::Numbers&),
                             const std::vector<double>& predicted, const std::vector<double>& scores) {
-    const bool constant =
-        std::adjacent_find(predicted.begin(), predicted.end(), std::not_equal_to<>()) == predicted.end();
-    return constant ? 0 : of(predicted, scores);
+    return constant(predicted) ? 0 : of(predicted, scores);
   }
 
   // score = mean + scale * output. A cosine covers the scores' whole range (SimCSE knows of none); what reads
@@ -144,17 +152,18 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     scale_ = std::sqrt(squares / n);
   }
 
-  std::unique_ptr<data::TextDataset> pairs(const data::ScoredTexts& texts) const {
+  std::unique_ptr<data::TextDataset> pairs(const data::ScoredTexts& texts, bool training = false) {
     std::vector<double> targets;
     for (double x : texts.scores) targets.push_back((x - mean_) / scale_);
     return dataset(texts.text, texts.second, targets,
-                   encoder_ == "bi" ? data::PairLayout::separate : data::PairLayout::joined);
+                   encoder_ == "bi" ? data::PairLayout::separate : data::PairLayout::joined, training);
   }
   // What SimCSE learns from without scores: every text once.
-  std::unique_ptr<data::TextDataset> sentences(const data::ScoredTexts& pairs) const {
+  std::unique_ptr<data::TextDataset> sentences(const data::ScoredTexts& pairs, bool training = false) {
     std::set<std::string> all(pairs.text.begin(), pairs.text.end());
     all.insert(pairs.second.begin(), pairs.second.end());
-    return dataset({all.begin(), all.end()}, {}, std::vector<double>(all.size()));
+    return dataset({all.begin(), all.end()}, {}, std::vector<double>(all.size()), data::PairLayout::joined,
+                   training);
   }
   // Its pairs with scores: those that are alike.
   data::ScoredTexts positives(const data::ScoredTexts& pairs) const {

@@ -42,8 +42,12 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
 std::string TextEncoderRecipe::sizes(int64_t cut) const {
   std::string text = fmt::format("{} training, {} validation and {} test {}, vocabulary of {}",
                                  train_->size(), valid_->size(), test_->size(), unit(), vocabulary_->size());
+  text += vocabulary_hint();
   if (cut > 0)
     text += fmt::format("\n{} training {} were cut to {} tokens", cut, unit(), config_.max_positions);
+  if (left_out_ > 0)
+    text += fmt::format("\n{} training {} of more than {} tokens were left out", left_out_, unit(),
+                        config_.max_positions);
   return text;
 }
 

@@ -23,12 +23,31 @@ class TextEncoderRecipe : public TextRecipe {
   // Makes vocabulary_ and config_; before the data sets. `lines` are those of the training split.
   void set_up(const std::vector<std::string>& lines, int64_t outputs);
 
+  // `training`: --long skip leaves texts out of it.
   template <class Target>
   std::unique_ptr<data::TextDataset> dataset(const std::vector<std::string>& first,
                                              const std::vector<std::string>& second, const Target& target,
-                                             data::PairLayout layout = data::PairLayout::joined) const {
-    return std::make_unique<data::TextDataset>(encode_all(*vocabulary_, first),
-                                               encode_all(*vocabulary_, second), target,
+                                             data::PairLayout layout = data::PairLayout::joined,
+                                             bool training = false) {
+    std::vector<data::Ids> ids, others;
+    Target kept;
+    for (size_t i = 0; i < first.size(); ++i) {
+      const bool pair = !second.empty();
+      data::Ids a = vocabulary_->encode(first[i]), b = pair ? vocabulary_->encode(second[i]) : data::Ids();
+      const bool joined = pair && layout == data::PairLayout::joined;
+      const int64_t most = config_.max_positions - (joined ? 3 : 2),
+                    tokens = joined ? std::ssize(a) + std::ssize(b) : std::max(std::ssize(a), std::ssize(b));
+      check_length(first[i], tokens, most);
+      if (training && long_ == "skip" && tokens > most) {
+        ++left_out_;
+        continue;
+      }
+      ids.push_back(std::move(a)), kept.push_back(target[i]);
+      if (pair) others.push_back(std::move(b));
+    }
+    check<ValueError>(!ids.empty(), "--long skip: no text is left: all are of more than {} tokens",
+                      config_.max_positions);
+    return std::make_unique<data::TextDataset>(std::move(ids), std::move(others), std::move(kept),
                                                config_.max_positions, layout);
   }
 
@@ -41,6 +60,7 @@ class TextEncoderRecipe : public TextRecipe {
   }
 
   std::string pooling_ = "cls", init_;
+  int64_t left_out_ = 0;  // of the training, by --long skip
   std::optional<Run> init_run_;
   models::TextEncoderConfig config_;
   std::unique_ptr<data::Dataset> test_;

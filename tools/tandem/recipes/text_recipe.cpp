@@ -1,5 +1,7 @@
 #include "tools/tandem/recipes/text_recipe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
@@ -63,6 +65,18 @@ void TextRecipe::declare_vocabulary(Command& to) {
   to.option("--vocab-kind", v.kind, one_of({"bpe", "unigram"}), "bpe or unigram");
 }
 
+void TextRecipe::declare_long(Command& to) {
+  to.option(
+      "--long", long_, one_of({"cut", "reject", "skip"}),
+      "texts longer than the model's positions: cut, reject, or skip (in training; the test's are cut)");
+}
+
+void TextRecipe::check_length(const std::string& text, int64_t tokens, int64_t most) const {
+  check<IoError>(long_ != "reject" || tokens <= most,
+                 "--long reject: a text of {} tokens, the model takes {}: '{}...'", tokens, most,
+                 text.substr(0, text.find(' ', 40)).substr(0, 80));
+}
+
 void TextRecipe::declare_sizes(Command& to, const std::vector<std::string>& presets) {
   ModelChoice& m = model_choice_;
   to.group("Model");
@@ -92,11 +106,19 @@ std::string TextRecipe::data_folder() const {
   return folder;
 }
 
+std::string TextRecipe::vocabulary_hint() const {
+  const VocabularyChoice& v = vocabulary_choice_;
+  if (!makes_vocabulary_ || vocabulary_->size() >= v.size) return "";
+  return fmt::format("\nhint: --vocab-size {}: the training text gives {} pieces", v.size,
+                     vocabulary_->size());
+}
+
 void TextRecipe::make_vocabulary(const std::vector<std::string>& lines) {
   const VocabularyChoice& v = vocabulary_choice_;
   const nn::Manifest run(settings.run);
   const bool own = settings.resume && run.lists(nn::kVocabularyFile) &&
                    fs::exists(settings.run + "/" + nn::kVocabularyFile);
+  makes_vocabulary_ = !own && v.file.empty();
   vocabulary_ = own               ? data::Vocabulary::load(run.checked(nn::kVocabularyFile))
                 : !v.file.empty() ? data::Vocabulary::load(v.file)
                                   : data::Vocabulary::train(lines, {.size = v.size, .kind = v.kind});

@@ -60,14 +60,19 @@ class TextRecipe : public Recipe {
  protected:
   void declare_folder(Command& to, const std::string& description);  // --data
   void declare_vocabulary(Command& to);
+  void declare_long(Command& to);  // --long
   void declare_sizes(Command& to, const std::vector<std::string>& presets);
 
   // The folder of train, valid and test files that --data names: a folder, or a data set of `tandem data`,
   // which is fetched when it is not there.
   std::string data_folder() const;
+  // What is to be said of a vocabulary that the text made smaller than asked: a line, or "".
+  std::string vocabulary_hint() const;
   // Makes vocabulary_: --vocab's, or the run's own where it goes on, or one that is trained on these lines,
   // of training data only.
   void make_vocabulary(const std::vector<std::string>& lines);
+  // --long reject: IoError for a text of more tokens than fit.
+  void check_length(const std::string& text, int64_t tokens, int64_t most) const;
   // The configuration of a preset, with the vocabulary's size and what the options say.
   template <class Config> Config configured(Config preset) const {
     preset.vocab = vocabulary_->size();
@@ -79,10 +84,11 @@ class TextRecipe : public Recipe {
     return {{"config", to_json(config)}, {"vocabulary", vocabulary_->fingerprint()}, {"data", data_}};
   }
 
-  std::string data_;
+  std::string data_, long_ = "cut";
   VocabularyChoice vocabulary_choice_;
   ModelChoice model_choice_;
   std::optional<data::Vocabulary> vocabulary_;
+  bool makes_vocabulary_ = false;  // from the training text
 };
 
 }  // namespace tandem::command

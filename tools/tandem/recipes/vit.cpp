@@ -5,6 +5,8 @@
 
 #include "autograd/noise.h"
 #include "nn/io/text.h"
+#include "nn/train/evaluate.h"
+#include "ops/ops.h"
 #include "tools/tandem/image_model.h"
 #include "tools/tandem/method_choice.h"
 
@@ -15,7 +17,11 @@ class VitRecipe final : public Recipe {
  public:
   std::string unit() const override { return "images"; }
   double largest_rate() const override { return std::max({dropout_, attention_dropout_, head_dropout_}); }
-  nn::Metadata metadata() const override { return to_metadata(spec_); }
+  nn::Metadata metadata() const override {
+    ImageModelSpec spec = spec_;
+    spec.data = data_;
+    return to_metadata(spec);
+  }
 
   void declare_data(Command& to) override {
     to.group("Data");
@@ -85,15 +91,17 @@ class VitRecipe final : public Recipe {
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
     const nn::Metrics test = nn::evaluate(*model.objective, *test_);
-    return {{"test accuracy", fmt::format("{:.2f}%", 100 * test.accuracy)},
-            {"test CE", fmt::format("{:.4f}", test.ce)}};
+    Score accuracy = score("test accuracy", 100 * test.accuracy, 2, "%");
+    if (settings.compare)
+      accuracy = mean_score("test accuracy", found_classes(model, *test_), 2, "%", unit());
+    return {accuracy, score("test CE", test.ce, 4)};
   }
 
   // On the test images of the data it was trained on, or of `given`: the checkpoint alone is enough.
-  void evaluate(const Run& run, const std::string& given) override {
+  std::vector<Score> evaluate(const Run& run, const std::string& given) override {
     const ImageModelSpec spec = image_spec(run);
     const TaskModel model = load_image_model(run, spec);
-    const std::string data = given.empty() ? spec.data : given;
+    const std::string data = given.empty() ? find_data(spec.data, run.folder) : given;
     data::ImageSet test = read_images(data).test;
     check<ConfigError>(test.classes == spec.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
@@ -104,21 +112,38 @@ class VitRecipe final : public Recipe {
                        test.height, test.width, spec.channels(), spec.image_size(), spec.image_size());
     const data::ImageDataset dataset(std::move(test), spec.normalization);
     const nn::Metrics metrics = nn::evaluate(*model.objective, dataset);
-    fmt::print("{:<10} {:>10} {:>10} {:>10}\n", "images", "accuracy", "CE", "images/s");
-    fmt::print("{:<10} {:>9.2f}% {:>10.4f} {:>10.0f}\n", dataset.size(), 100 * metrics.accuracy, metrics.ce,
-               metrics.samples_per_second);
+    return {score("images", static_cast<double>(dataset.size()), 0),
+            mean_score("accuracy", found_classes(model, dataset), 2, "%", unit()), score("CE", metrics.ce, 4),
+            score("images/s", metrics.samples_per_second, 0)};
   }
 
  private:
+  // Of each image: 100 where the likeliest class is the right one, else 0.
+  static std::vector<double> found_classes(const TaskModel& model, const data::ImageDataset& images) {
+    const nn::EvalMode mode(*model.module);
+    std::vector<double> found(images.size());
+    for (const data::Indices& indices : images.ordered_batches(256)) {
+      const data::Batch batch = images.batch(indices, {}).to(model.module->device());
+      const auto right =
+          eq(argmax(model.objective->forward(batch), -1), batch.target).to(DType::f32).to_vector<double>();
+      for (size_t i = 0; i < indices.size(); ++i) found[indices[i]] = 100 * right[i];
+    }
+    return found;
+  }
+
   void make_spec(const data::ImageSet& train, const data::Normalization& normalization) {
     check<ConfigError>(train.height == train.width,
                        "--data: expected square images, got {}x{} (width x height)", train.width,
                        train.height);
     check<ConfigError>(train.classes.size() > 1, "--data: expected at least 2 classes, got '{}' alone",
                        train.classes.at(0));
-    spec_ = {.config = {}, .classes = train.classes, .normalization = normalization, .data = data_};
+    spec_ = {.config = {}, .classes = train.classes, .normalization = normalization, .data = {}};
     const auto classes = static_cast<int64_t>(train.classes.size());
     if (model_ == "cnn") {
+      check<ConfigError>(
+          train.height % 4 == 0,
+          "--model cnn: expected images whose side 4 divides, got {}x{} pixels; vit takes them", train.width,
+          train.height);
       spec_.config = models::CnnConfig{train.height, train.channels, classes, width_, dropout_};
       return;
     }
