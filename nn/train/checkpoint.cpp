@@ -62,7 +62,7 @@ Metadata run_identity(const TrainerOptions& o, double lr, const data::Dataset& t
   const auto& [warmup, total, floor, step_size, gamma] = o.schedule.options();
   Metadata identity = o.metadata;
   std::string rates;
-  for (const double rate : o.rates) rates += fmt::format("{} ", rate);
+  for (const double rate : o.rates) rates += fmt::format("{}{}", rates.empty() ? "" : ",", rate);
   const std::pair<const char*, std::string> entries[] = {
       {"training data", data::fingerprint(train)},
       {"validation data", data::fingerprint(valid)},
