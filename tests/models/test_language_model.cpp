@@ -231,7 +231,9 @@ TEST_CASE("a language model: sizes, and what does not fit") {
   CHECK_THROWS_WITH_AS(LanguageModel{config}, doctest::Contains("layer_drop"), ConfigError);
   config = kLanguageModel;
   config.heads = 3;
-  CHECK_THROWS_WITH_AS(LanguageModel{config}, doctest::Contains("heads 3 does not divide dim 8, expected 1, 2, 4 or 8"), ConfigError);
+  CHECK_THROWS_WITH_AS(LanguageModel{config},
+                       doctest::Contains("heads 3 does not divide dim 8, expected 1, 2, 4 or 8"),
+                       ConfigError);
   LanguageModel model(kLanguageModel);
   CHECK_THROWS_WITH_AS(model.hidden(from_values(std::vector<int64_t>(17, 5), {1, 17})),
                        doctest::Contains("17 tokens"), ShapeError);

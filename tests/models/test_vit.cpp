@@ -190,7 +190,8 @@ TEST_CASE("vit: sizes and rates that do not fit are ConfigErrors naming the opti
     return message_of<ConfigError>([&] { Vit model(config); });
   };
   using C = VitConfig;
-  CHECK(message([](C& c) { c.patch_size = 3; }) == "vit: patch_size 3 does not divide image_size 8, expected 1, 2, 4 or 8");
+  CHECK(message([](C& c) { c.patch_size = 3; }) ==
+        "vit: patch_size 3 does not divide image_size 8, expected 1, 2, 4 or 8");
   CHECK(message([](C& c) { c.heads = 3; }) == "vit: heads 3 does not divide dim 16, expected 1, 2, 4 or 8");
   CHECK(message([](C& c) { c.image_size = 0; }) == "vit: image_size: expected at least 1, got 0");
   CHECK(message([](C& c) { c.channels = -1; }) == "vit: channels: expected at least 1, got -1");
