@@ -1,5 +1,7 @@
 #include "ptx/declaration.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstring>
 
@@ -96,8 +98,7 @@ Declaration read_declaration(Lexer& lexer) {
       const int64_t size = lexer.integer();
       if (size < 0 || __builtin_mul_overflow(count, static_cast<uint64_t>(size), &count) ||
           count > most_bytes)
-        lexer.fail("'" + std::string(result.name) + "' is larger than " + std::to_string(most_bytes) +
-                   " bytes");
+        lexer.fail(fmt::format("'{}' is larger than {} bytes", result.name, most_bytes));
       lexer.expect("]");
     }
   }
