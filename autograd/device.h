@@ -23,11 +23,12 @@ inline constexpr Device kCpu{DeviceType::cpu};
 std::string_view name_of(Device device);     // "cpu", "cuda"
 Device parse_device(std::string_view name);  // ConfigError for any other name
 
-// Makes a device ready to be used, by name: "cpu"; "cuda", DeviceError saying why when there is none; "cuda:N",
-// the N-th of several, one in a process (by CUDA_VISIBLE_DEVICES, so the device is then called cuda, and number 0
-// of CUDA's own functions); "auto", which is cuda where there is one and else cpu; "cudasim", a CUDA device simulated on the CPU, for tests.
-// All but cpu come as a shared library, libtandem_NAME.so, for the life of the process. It is looked for in
-// the folders of the environment variable TANDEM_DEVICE_PATH (colons between), then beside this library.
+// Makes a device ready to be used, by name: "cpu"; "cuda", DeviceError saying why when there is none;
+// "cuda:N", the N-th of several, one in a process (by CUDA_VISIBLE_DEVICES, so the device is then called
+// cuda, and number 0 of CUDA's own functions); "auto", which is cuda where there is one and else cpu;
+// "cudasim", a CUDA device simulated on the CPU, for tests. All but cpu come as a shared library,
+// libtandem_NAME.so, for the life of the process. It is looked for in the folders of the environment variable
+// TANDEM_DEVICE_PATH (colons between), then beside this library.
 Device load_device(std::string_view name);
 std::string why_no_cuda();  // what kept "auto" from cuda; "" when nothing did
 
@@ -67,6 +68,9 @@ class Backend {
   // Waits until all work that was given to the device is done, and throws what it found wrong in its data
   // (autograd/pending_error.h). So does copy_to_host.
   virtual void synchronize() {}
+  // Bytes that an op which works part by part lets a part take. On a CPU parts stay near the caches; a device
+  // wants enough work for all of it.
+  virtual int64_t part_bytes() const { return int64_t{4} << 20; }
   virtual std::string description() const = 0;  // for people: "NVIDIA H100, sm_90, 80 GB"
 
   // A mark behind the work that was given until now, by which what follows can be timed. Null while a

@@ -3,6 +3,7 @@
 // at a time.
 #include <algorithm>
 
+#include "autograd/device.h"
 #include "autograd/error.h"
 #include "autograd/kernel.h"
 #include "cuda/blas.h"
@@ -18,8 +19,6 @@ using detail::AttentionRows;
 using detail::HeadRows;
 using detail::MatmulArgs;
 using detail::MatrixBatch;
-
-constexpr int64_t kScoreBytes = int64_t{64} << 20;  // of the scores that exist at a time
 
 // Heads [head, head + heads) of items [item, item + items); an item is a sample of a pass.
 struct Chunk {
@@ -122,7 +121,8 @@ template <class T> class Attention {
   int64_t head_bytes() const { return p_.queries * pitch_ * static_cast<int64_t>(sizeof(C)); }
   // Items of a chunk, and heads, for `buffers` of scores.
   Chunk largest_chunk(int buffers) const {
-    const int64_t fit = std::max<int64_t>(1, kScoreBytes / std::max<int64_t>(1, buffers * head_bytes()));
+    const int64_t fit = std::max<int64_t>(
+        1, backend({DeviceType::cuda}).part_bytes() / std::max<int64_t>(1, buffers * head_bytes()));
     const int64_t heads = std::max<int64_t>(1, p_.heads);
     const int64_t items = std::clamp<int64_t>(fit / heads, 1, std::max<int64_t>(1, p_.passes * p_.batch));
     return {0, items, 0, std::min(fit, heads)};

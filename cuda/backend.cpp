@@ -1,4 +1,5 @@
 // The device as autograd sees it, and the start of this module.
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -90,6 +91,9 @@ class CudaBackend final : public Backend {
     return capture == cudaStreamCaptureStatusNone ? std::make_unique<EventMark>() : nullptr;
   }
 
+  int64_t part_bytes() const override {
+    return std::min(int64_t{1} << 30, static_cast<int64_t>(properties().totalGlobalMem / 128));
+  }
   std::string description() const override {
     const cudaDeviceProp& p = properties();
     return fmt::format("{}, sm_{}{}, {:.0f} GiB", p.name, p.major, p.minor,

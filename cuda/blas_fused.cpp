@@ -116,7 +116,7 @@ void find_algorithm(Plan& plan, const MatmulArgs& p) {
   plan.algo = result.algo;
   if (!plan.usable)
     note("cublasLtMatmulAlgoGetHeuristic: {}, {} algorithms: {}", cublasGetStatusName(status), found,
-        describe(p));
+         describe(p));
 }
 
 Plan& plan_for(const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogue) {

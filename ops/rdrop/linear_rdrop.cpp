@@ -19,15 +19,13 @@ namespace {
 using detail::MatrixBatch;
 
 constexpr const char* kName = "linear_rdrop_cross_entropy";
-// Of logits: on a CPU large products that stay near the caches, on a device enough work for all of it.
-constexpr int64_t kChunkBytes = int64_t{4} << 20, kDeviceChunkBytes = int64_t{64} << 20;
 constexpr int64_t kChunkRows = 256;  // at least, of all passes: each chunk reads the weight and adds to dW
 
 int64_t units_per_chunk(const Tensor& hidden, int64_t units, int64_t classes, DType logits) {
   const int64_t m = hidden.passes(), unit_bytes = m * classes * size_of(logits);
-  const int64_t bytes = hidden.device() == kCpu ? kChunkBytes : kDeviceChunkBytes;
   const int64_t fewest = std::max<int64_t>(1, kChunkRows / m);
-  return std::min(std::max(bytes / unit_bytes, fewest), std::max<int64_t>(1, units));
+  return std::min(std::max(backend(hidden.device()).part_bytes() / unit_bytes, fewest),
+                  std::max<int64_t>(1, units));
 }
 
 // Rows [first, first + rows) of one pass of x [..., cols].

@@ -46,6 +46,11 @@ TEST_CASE("device losses: units that do not fit into shared memory, vectors or n
   check_case(random_case(1, 2, 60001, DType::f32), 1e-4);
 }
 
+TEST_CASE("device losses: units that leave no room for another block") {
+  for (const int64_t classes : {30000, 32768, 29001})
+    check_case(random_case(2, 3, classes, DType::bf16, {.alpha = 2, .label_smoothing = 0.1}), 1e-4);
+}
+
 TEST_CASE("device losses: a KL near 0 is not lost to cancellation") {
   for (const int m : {2, 3, 5}) {
     LossCase c = random_case(1, 4, 3000, DType::f32);
@@ -157,7 +162,7 @@ TEST_CASE("device losses: in place of their logits, linear_rdrop sums over chunk
 }
 
 TEST_CASE("device losses: many chunks of linear_rdrop equal one") {
-  // 64 MiB of logits are a chunk: wide units, of which few fit.
+  // 64 MiB of logits are a chunk (Backend::part_bytes) of a device of 8 GiB: wide units, of which few fit.
   const int64_t classes = 40000, units = 460;
   const Tensor hidden = normal({units, 1}, 1).to(device()), weight = normal({classes, 1}, 2).to(device());
   const Tensor target = SampleMaker(4, DType::f64, kCpu).integers({units}, 0, classes).to(device());

@@ -18,7 +18,7 @@ struct Options {
   bool print = true;             // reports go to stderr as they are made
   int max_reports = 20;          // of one launch; one place and kind is reported once per launch
   uint64_t budget = 2'000'000'000;   // warp instructions of one launch, then it counts as hanging
-  size_t memory = size_t{80} << 30;  // bytes of device memory that cudaMalloc hands out
+  size_t memory = size_t{8} << 30;   // bytes of device memory that cudaMalloc hands out
   int devices = 1;                   // cudaGetDeviceCount; 0: every call returns cudaErrorNoDevice
   int driver = 13000;                // version; 0: no driver, calls return cudaErrorInsufficientDriver
   std::string mutate;                // "MODULE.N", see mutation.h
