@@ -17,7 +17,11 @@ struct Relu {
 struct LeakyRelu {
   static constexpr const char* name = "leaky_relu";
   double slope;
-  template <class T> constexpr T value(T x) const { return x > 0 ? x : x * static_cast<T>(slope); }
+  template <class T> constexpr T value(T x) const {
+    return x > 0   ? x
+           : x < 0 ? math::vanishing(static_cast<T>(slope), x)
+                   : x * static_cast<T>(slope);  // NaN stays
+  }
   template <class T> constexpr T derivative(T x) const { return x > 0 ? T(1) : static_cast<T>(slope); }
   template <class T> constexpr T second(T) const { return 0; }
 };

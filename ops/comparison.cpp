@@ -32,20 +32,31 @@ template <class F> Tensor compare(const Tensor& a, const Tensor& b) {
   const DType dtype = promote(a.dtype(), b.dtype());
   return apply<Comparison<F>>({a.detach().to(dtype), b.detach().to(dtype)});
 }
-// As numbers also where the dtype of a does not have b: then b is between two whole numbers, or all values of
-// a are on one side of it.
+// From where on a number of which the dtype has none so large rounds to infinity, and the last before it.
+struct Overflow {
+  double from, largest;
+};
+constexpr Overflow overflow(DType dtype) {
+  return dtype == DType::bf16  ? Overflow{0x1.FFp127, 0x1.FEp127}
+         : dtype == DType::f32 ? Overflow{0x1.FFFFFFp127, 0x1.FFFFFEp127}
+                               : Overflow{kInfinity, kInfinity};
+}
+// As numbers also where the dtype of a does not have b: then b is between two of its values, or all of them
+// are on one side of it.
 template <class F> Tensor compare(const Tensor& a, double b) {
-  const auto beside = [&](double whole) { return full({}, whole, {a.dtype(), a.device()}); };
-  if (holds(a.dtype(), b)) return compare<F>(a, beside(b));
-  const auto [least, above] = whole_range(a.dtype());
-  const bool for_less = F::holds(0.0, 1.0), for_more = F::holds(1.0, 0.0);
-  const bool between = b > least && b < above - 1;  // false of NaN
-  if (between && for_less != for_more) {
-    return for_less ? compare<detail::Le>(a, beside(std::floor(b)))
-                    : compare<detail::Gt>(a, beside(std::floor(b)));
+  const auto beside = [&](double value) { return full({}, value, {a.dtype(), a.device()}); };
+  const bool floating = is_floating(a.dtype()), for_less = F::holds(0.0, 1.0), for_more = F::holds(1.0, 0.0);
+  const auto [least, above] = floating ? WholeRange{-kInfinity, kInfinity} : whole_range(a.dtype());
+  const bool has =
+      floating ? std::isinf(b) || !(std::abs(b) >= overflow(a.dtype()).from) : holds(a.dtype(), b);
+  if (has) return compare<F>(a, beside(b));
+  if (b > least && b < above - 1 && for_less != for_more) {
+    const double below = !floating ? std::floor(b) : b > 0 ? overflow(a.dtype()).largest : -kInfinity;
+    return for_less ? compare<detail::Le>(a, beside(below)) : compare<detail::Gt>(a, beside(below));
   }
   const bool result = std::isnan(b) ? F::holds(0.0, b) : b < least ? for_more : for_less;
-  return result ? compare<detail::Eq>(a, a) : compare<detail::Ne>(a, a);
+  const Tensor never = compare<detail::Lt>(a, a);
+  return result ? logical_not(never) : never;
 }
 
 struct Where final : Op {

@@ -1,6 +1,8 @@
 #include "nn/io/files.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -122,18 +124,51 @@ void write_file(const std::string& file, std::span<const std::string_view> parts
   sync_folder(fs::path(file).parent_path().string());
 }
 
+namespace {
+
+constexpr std::string_view kTemporary = ".tandem-XXXXXX";
+
+// Opened and locked, for as long as it is open; -1 where another process has the lock.
+int lock_folder(const std::string& folder, int how) {
+  const int opened = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (opened < 0 || flock(opened, how) == 0) return opened;
+  close(opened);
+  return -1;
+}
+
+// What processes that were killed left: folders that nobody holds.
+void remove_abandoned(const std::string& parent) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(parent, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.size() != kTemporary.size() || !name.starts_with(".tandem-")) continue;
+    const int folder = lock_folder(entry.path().string(), LOCK_EX | LOCK_NB);
+    if (folder < 0) continue;
+    fs::remove_all(entry.path(), ignored);
+    close(folder);
+  }
+}
+
+}  // namespace
+
 TemporaryFolder::TemporaryFolder(const std::string& parent) {
   std::error_code failure;
   fs::create_directories(parent, failure);
   check<IoError>(!failure, "{}: the folder cannot be made: {}", parent, failure.message());
-  path_ = parent + "/.tmp-XXXXXX";
-  check<IoError>(mkdtemp(path_.data()) != nullptr, "{}: a folder cannot be made inside: {}", parent,
-                 std::strerror(errno));
+  path_ = fmt::format("{}/{}", parent, kTemporary);
+  const int inside = lock_folder(parent, LOCK_EX);  // so that none is seen between made and locked
+  remove_abandoned(parent);
+  const bool made = mkdtemp(path_.data()) != nullptr;
+  const int reason = errno;
+  if (made) held_ = lock_folder(path_, LOCK_EX);
+  if (inside >= 0) close(inside);
+  check<IoError>(made, "{}: a folder cannot be made inside: {}", parent, std::strerror(reason));
 }
 
 TemporaryFolder::~TemporaryFolder() {
   std::error_code ignored;
   fs::remove_all(path_, ignored);
+  if (held_ >= 0) close(held_);
 }
 
 }  // namespace tandem::data

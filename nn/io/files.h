@@ -29,7 +29,8 @@ void sync_folder(const std::string& folder);
 // Whether a file of this name is what a killed write_file() left.
 bool is_partial(const std::string& name);
 
-// A new folder inside `parent` (made if need be), removed with its contents at the end of the scope.
+// A new folder inside `parent` (made if need be), removed with its contents at the end of the scope. The next
+// one in the same parent removes those of processes that were killed.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::string& parent);
@@ -41,6 +42,7 @@ class TemporaryFolder {
 
  private:
   std::string path_;
+  int held_ = -1;  // locked while it is in use
 };
 
 }  // namespace tandem::data

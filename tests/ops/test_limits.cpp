@@ -71,6 +71,7 @@ TEST_CASE("pointwise functions at infinity have their limits") {
       {"softplus", of(softplus), 0, kInf, 0, 1},
       {"elu", [](const Tensors& in) { return elu(in[0], 0.5); }, -0.5, kInf, 0, 1},
       {"leaky_relu", [](const Tensors& in) { return leaky_relu(in[0], 0.5); }, -kInf, kInf, 0.5, 1},
+      {"leaky_relu of slope 0", [](const Tensors& in) { return leaky_relu(in[0], 0); }, 0, kInf, 0, 1},
       {"erf", of(erf), -1, 1, 0, 0},
       {"exp", [](const Tensors& in) { return exp(-abs(in[0])); }, 0, 0, 0, 0},
       {"expm1", [](const Tensors& in) { return expm1(-abs(in[0])); }, -1, -1, 0, 0},

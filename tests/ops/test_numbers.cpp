@@ -79,6 +79,30 @@ TEST_CASE("integers are compared with any number as numbers") {
   }
 }
 
+TEST_CASE("a floating dtype whose numbers end before one is compared with it as a number") {
+  for (const auto& [dtype, largest] : {std::pair{DType::f32, 0x1.FFFFFEp127}, {DType::bf16, 0x1.FEp127}}) {
+    const std::vector<double> values{-kInf, -largest, -1, 0, largest, kInf, std::nan("")};
+    const Tensor x = from_values(values, {static_cast<int64_t>(values.size())}).to(dtype);
+    for (double number : {1e300, -1e300, 0x1.FFFFFFp127, 1e38, kInf, -kInf}) {
+      const auto is = [&](const Tensor& got, auto holds) {
+        const auto each = got.to_vector<double>();
+        for (size_t i = 0; i < values.size(); ++i) {
+          CAPTURE(name_of(dtype));
+          CAPTURE(values[i]);
+          CAPTURE(number);
+          CHECK((each[i] != 0) == holds(values[i], number));
+        }
+      };
+      is(eq(x, number), [](double a, double b) { return a == b; });
+      is(ne(x, number), [](double a, double b) { return a != b; });
+      is(lt(x, number), [](double a, double b) { return a < b; });
+      is(le(x, number), [](double a, double b) { return a <= b; });
+      is(gt(x, number), [](double a, double b) { return a > b; });
+      is(ge(x, number), [](double a, double b) { return a >= b; });
+    }
+  }
+}
+
 TEST_CASE("a comparison that no value can change keeps shape and passes") {
   const Tensor x = stack_passes({zeros({2, 3}, {DType::u8}), ones({2, 3}, {DType::u8})});
   const Tensor all = lt(x, 300), none = eq(x, 0.5);

@@ -471,6 +471,13 @@ def test_a_schedule_goes_on_where_it_was():
     expect(metrics("part") == metrics("whole"), "the rate does not go on where it was")
 
 
+def test_the_last_step_learns():
+    for schedule in "cosine", "linear":
+        train("--schedule", schedule, "--epochs", "1", "--batch-size", "64", "--warmup", "0", run_dir="once-" + schedule)
+        rate = float(metrics("once-" + schedule)[0]["lr"])
+        expect(rate > 0, f"{schedule}: the only step has a rate of {rate}")
+
+
 def test_damaged_runs():
     """Whatever part of a run is damaged shows at once, with its name, and nothing is changed."""
     train("--compare", run_dir="whole")

@@ -106,7 +106,7 @@ nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& 
                      "--warmup: expected fewer than the {} steps of the run, got {}", steps, s.warmup);
   options.schedule = nn::Schedule::parse(
       s.schedule, {.warmup = s.warmup >= 0 ? s.warmup : std::clamp(steps / 5, least, s.usual_warmup),
-                   .total = steps,
+                   .total = steps + 1,  // so that the last step learns
                    .step_size = s.decay_steps > 0 ? s.decay_steps : std::max<int64_t>(1, steps / 3)});
   options.plan = nn::parse_plan(s.plan);
   options.precision = s.precision == "bf16" ? DType::bf16 : DType::f32;

@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -76,6 +78,27 @@ TEST_CASE("files: what a killed writer left is known by its name") {
   for (const char* name : {"x", "x.tmp", "x.tmp-", "x.tmp-0123456789abcde", "x.tmp-0123456789abcdefg",
                            "x.tmp-0123456789abcdeX", ".tmp-0123456789abcdef"})
     CHECK_MESSAGE(!is_partial(name), name);
+}
+
+TEST_CASE("files: temporary folders of processes that were killed are removed by the next one") {
+  const Scratch scratch;
+  const auto folders = [&] {
+    int count = 0;
+    for (const auto& entry : fs::directory_iterator(scratch.path())) count += entry.is_directory();
+    return count;
+  };
+  const pid_t killed = fork();
+  if (killed == 0) {
+    const TemporaryFolder left(scratch.path());
+    put(left.path() + "/x", "half");
+    _exit(0);  // as by SIGKILL: no destructor runs
+  }
+  REQUIRE(waitpid(killed, nullptr, 0) == killed);
+  CHECK(folders() == 1);
+  scratch.folder("own");
+  const TemporaryFolder first(scratch.path()), second(scratch.path());
+  CHECK(folders() == 3);
+  CHECK(fs::is_directory(first.path()));
 }
 
 TEST_CASE("SHA-256: the standard's examples, from memory and from a file") {
