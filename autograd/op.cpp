@@ -52,15 +52,19 @@ Tensor Op::save_output(Tensor output) {
 }
 
 Tensor Op::saved(size_t i) const {
-  check<AutogradError>(!released_, "{}: a second backward through a graph that was freed; pass retain_graph",
-                       name());
+  check<AutogradError>(
+      !released_,
+      "{}: a second backward through a graph that was freed; write "
+      "loss.backward({{}}, {{.retain_graph = true}}) the first time, or run the forward again",
+      name());
   check<AutogradError>(i < saved_.size(), "{}: saved tensor {} of {}", name(), i, saved_.size());
   const Saved& saved = saved_[i];
   if (!saved.value.defined()) return {};
-  check<AutogradError>(
-      saved.value.version() == saved.version,
-      "{}: a tensor needed for the backward, {}, was written to in place (version {}, expected {})", name(),
-      describe(saved.value), saved.value.version(), saved.version);
+  check<AutogradError>(saved.value.version() == saved.version,
+                       "{}: a tensor needed for the backward, {}, was written to in place (version {}, "
+                       "expected {}); make a new one, "
+                       "as in h = h + y",
+                       name(), describe(saved.value), saved.value.version(), saved.version);
   if (!saved.is_output || !grad_mode) return saved.value;
   const Tensor output = saved.value.detach();
   output.impl()->grad_fn = std::const_pointer_cast<Op>(shared_from_this());

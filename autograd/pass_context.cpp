@@ -59,8 +59,11 @@ PassContext::~PassContext() { innermost = outer_; }
 PassContext* PassContext::current() { return innermost; }
 
 PassContext& PassContext::require(const char* op) {
-  check<AutogradError>(innermost != nullptr,
-                       "{}: noise outside of a PassContext: open one (the trainer does), or call eval()", op);
+  check<AutogradError>(
+      innermost != nullptr,
+      "{}: noise outside of a PassContext: in a loop, begin each step with nn::Step step(model, "
+      "optimizer); without noise, call model.eval()",
+      op);
   return *innermost;
 }
 

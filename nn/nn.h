@@ -32,4 +32,5 @@
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"
 #include "nn/train/run_folder.h"
+#include "nn/train/step.h"
 #include "nn/train/trainer.h"

@@ -126,23 +126,23 @@ void write_file(const std::string& file, std::span<const std::string_view> parts
 
 namespace {
 
-constexpr std::string_view kTemporary = ".tandem-XXXXXX";
+constexpr std::string_view kTemporary = ".tandem-XXXXXX", kNew = ".new-to-XXXXXX";
 
-// Opened and locked, for as long as it is open; -1 where another process has the lock.
-int lock_folder(const std::string& folder, int how) {
+// Opened and locked for as long as it is open; -1 where another process has the lock.
+int lock_folder(const std::string& folder) {
   const int opened = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (opened < 0 || flock(opened, how) == 0) return opened;
+  if (opened < 0 || flock(opened, LOCK_EX | LOCK_NB) == 0) return opened;
   close(opened);
   return -1;
 }
 
-// What processes that were killed left: folders that nobody holds.
+// What processes that were killed left: folders that nobody has locked.
 void remove_abandoned(const std::string& parent) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(parent, ignored)) {
     const std::string name = entry.path().filename().string();
-    if (name.size() != kTemporary.size() || !name.starts_with(".tandem-")) continue;
-    const int folder = lock_folder(entry.path().string(), LOCK_EX | LOCK_NB);
+    if (name.size() != kTemporary.size() || !name.starts_with(kTemporary.substr(0, 8))) continue;
+    const int folder = lock_folder(entry.path().string());
     if (folder < 0) continue;
     fs::remove_all(entry.path(), ignored);
     close(folder);
@@ -155,14 +155,14 @@ TemporaryFolder::TemporaryFolder(const std::string& parent) {
   std::error_code failure;
   fs::create_directories(parent, failure);
   check<IoError>(!failure, "{}: the folder cannot be made: {}", parent, failure.message());
-  path_ = fmt::format("{}/{}", parent, kTemporary);
-  const int inside = lock_folder(parent, LOCK_EX);  // so that none is seen between made and locked
   remove_abandoned(parent);
-  const bool made = mkdtemp(path_.data()) != nullptr;
-  const int reason = errno;
-  if (made) held_ = lock_folder(path_, LOCK_EX);
-  if (inside >= 0) close(inside);
-  check<IoError>(made, "{}: a folder cannot be made inside: {}", parent, std::strerror(reason));
+  std::string made = fmt::format("{}/{}", parent, kNew);
+  const bool done = mkdtemp(made.data()) != nullptr;
+  check<IoError>(done, "{}: a folder cannot be made inside: {}", parent, std::strerror(errno));
+  held_ = lock_folder(made);  // before it has a name by which others may remove it
+  path_ = fmt::format("{}/{}{}", parent, kTemporary.substr(0, 8), made.substr(made.size() - 6));
+  fs::rename(made, path_, failure);
+  if (failure) path_ = made;
 }
 
 TemporaryFolder::~TemporaryFolder() {

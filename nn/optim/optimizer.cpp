@@ -72,6 +72,12 @@ void Optimizer::zero_grad() {
   for (const Slot& slot : slots_) slot.parameter.grad() = {};
 }
 
+int64_t Optimizer::updates() const {
+  int64_t most = 0;
+  for (const Slot& slot : slots_) most = std::max(most, slot.steps);
+  return most;
+}
+
 Tensors Optimizer::parameters() const {
   Tensors all;
   for (const Slot& slot : slots_) all.push_back(slot.parameter);
@@ -114,6 +120,7 @@ void Optimizer::step(const Tensor& norm) {
   if (!on_cpu.empty() && (!norm.defined() || std::isfinite(norm.to_vector<double>()[0]))) step_on_cpu(on_cpu);
   for (int wide : {0, 1})
     if (!on_device[wide].empty()) step_on_device(on_device[wide], tables_[wide], norm);
+  if (on_update_) on_update_(norm);
 }
 
 void Optimizer::step_on_cpu(const std::vector<Active>& active) {

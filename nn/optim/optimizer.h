@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,7 +42,8 @@ class Optimizer {
   void replayed();
   // The last step changed nothing, as its norm was not finite: it does not count.
   void take_back();
-  void zero_grad();  // gradients become undefined
+  void zero_grad();         // gradients become undefined
+  int64_t updates() const;  // so far: the most of any parameter
 
   double lr() const { return lr_; }
   // Sets the learning rate; one that a group has of its own keeps its proportion. ConfigError unless finite
@@ -76,6 +78,7 @@ class Optimizer {
   void check_option(const char* option, double value, double low, double high) const;
 
  private:
+  friend class Step;
   // Updates the elements [begin, end) of a slot; runs on several threads.
   virtual void update(const Slot& slot, const Tensor& gradient, double lr, int64_t begin,
                       int64_t end) const = 0;
@@ -93,7 +96,9 @@ class Optimizer {
   std::vector<std::string> state_names_;
   std::vector<Slot> slots_;
   double lr_;
-  TensorTable tables_[2];  // of f32 and f64
+  TensorTable tables_[2];                         // of f32 and f64
+  std::function<void(const Tensor&)> on_update_;  // of the open Step: called at the end of step()
+  bool left_ = false;                             // the last Step ended without an update
 };
 
 }  // namespace tandem::nn

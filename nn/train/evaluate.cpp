@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "autograd/error.h"
-#include "nn/train/step.h"
+#include "nn/train/plan.h"
 
 namespace tandem::nn {
 

@@ -1,82 +1,69 @@
-// One optimizer step's forward and backward: m passes of some micro-batches under a plan.
+// One step of training as a scope: what a loop written by hand would have to remember. The Trainer's steps
+// are the same object.
 //
-//   stacked      run(0..m): passes lead in memory, everything before the first noise runs once
-//   sequential   m runs of one pass, one backward: the plain reference
-//   replay       each pass without a tape up to the objective's output, the loss gradient there, then each
-//                pass again with a tape (the last has one from the start): the activation memory of one pass
+//   for (int i = 0; i < 300; ++i) {
+//     nn::Step step(model, optimizer, {.passes = 3});
+//     LossParts parts = rdrop_cross_entropy(model.forward(x), y, {.alpha = 1});
+//     parts.loss.backward();
+//     optimizer.step();                      // or step.update(max_norm), which clips
+//   }
 //
-// The gradients of all three are equal, to rounding.
+// It clears the gradients, puts a model that was in eval mode into training mode, opens the passes with noise
+// of its own number, which is that of the optimizer's updates so far, and folds running statistics (batch
+// norm) into the model's when the optimizer updates.
 #pragma once
 
-#include <string_view>
+#include <cstdint>
+#include <optional>
 #include <vector>
 
-#include "nn/train/objective.h"
+#include "autograd/pass_context.h"
+#include "nn/module.h"
+#include "nn/optim/optimizer.h"
 
 namespace tandem::nn {
 
-enum class Plan { stacked, sequential, replay };
-Plan parse_plan(std::string_view name);  // ConfigError for an unknown one
-std::string_view name_of(Plan plan);
-
-struct StepOptions {
-  int passes = 2;    // m, from 1 to kMaxPasses
-  double alpha = 1;  // the paper's units
-  double label_smoothing = 0;
-  std::vector<double> rates =
-      {};  // one per pass, replacing the rate of every dropout whose own is > 0; or empty
-  double rate_scale = 1;
-  DType precision = DType::f32;  // bf16: products and what they make in bf16; weights, sums and losses in f32
-  Plan plan = Plan::stacked;
-  uint64_t seed = 0;
-  uint64_t step = 0;
-  uint64_t sample_offset = 0;  // of the first micro-batch in the global batch
+struct StepPasses {
+  int passes = 2;                       // m
+  uint64_t seed = 0;                    // of the noise
+  std::vector<double> rates = {};       // a dropout rate per pass, or empty: every layer's own
+  double rate_scale = 1;                // multiplies every dropout's own rate; not beside `rates`
+  DType precision = DType::f32;         // of products: f32 or bf16
+  std::optional<uint64_t> number = {};  // of the step; the optimizer's updates so far
 };
 
-// ConfigError naming the option when one is out of its range.
-void check_step_options(const StepOptions& options);
+class Step {
+ public:
+  // AutogradError while another step of this optimizer is open, and where its last one ended without an
+  // update; ConfigError as of PassContext.
+  Step(Module& module, Optimizer& optimizer, const StepPasses& options = {});
+  ~Step();
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
 
-// Means over the valid units of the step; ce and kl in nats, or squared errors.
-struct StepResult {
-  double loss = 0, ce = 0, kl = 0;
-  double accuracy = -1;  // over valid units and passes; -1 where nothing is counted
-  int64_t units = 0;
+  uint64_t number() const { return options_.step; }
+
+  // Forwards from here on are of the next `samples` samples of the step's batch, whose gradients add up: with
+  // RDropOptions::divisor, the units of all, they are those of one batch.
+  void micro_batch(int64_t samples);
+
+  // Clips the gradients (max_norm 0: does not), updates, and returns their norm before. ValueError naming the
+  // step for a norm that is not finite: nothing has been changed then. Waits for the gradients' device, which
+  // optimizer.step() does not.
+  double update(double max_norm = 0);
+  // This step shall not update anything.
+  void skip() { skipped_ = true; }
+
+ private:
+  void updated(const Tensor& norm);
+
+  Module& module_;
+  Optimizer& optimizer_;
+  PassOptions options_;
+  std::optional<PassContext> passes_;
+  int64_t updates_before_;
+  int exceptions_;
+  bool updated_ = false, skipped_ = false;
 };
-
-// ValueError naming the step for a loss, or a norm of its gradients, that is not finite.
-void check_finite_loss(const StepResult& result, uint64_t step);
-void check_finite_norm(double norm, uint64_t step);
-
-// Whether the objective's forward of this batch draws noise in the model's present mode. Without (all rates
-// 0, eval mode) the passes are equal and KL is 0. One forward without a tape; nothing changes. Errors are the
-// forward's own.
-bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptions& options);
-
-// The micro-batches of one step, and how many of their units count.
-struct StepBatches {
-  std::vector<data::Batch> micro_batches;
-  int64_t units = 0;
-};
-// Counts the units on the host and begins the copies to the device: to be read after
-// backend(device).await_uploads() only.
-StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches);
-
-// Adds the gradients of the step's loss to .grad of the parameters. The divisor is the number of valid units
-// of all micro-batches, so that 1 x 64 and 4 x 16 are the same step. ConfigError as of check_step_options;
-// ShapeError as of Batch::check_size; ValueError when no unit counts.
-StepResult accumulate_gradients(Objective& objective, const StepBatches& batches, const StepOptions& options);
-StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
-                                const StepOptions& options);
-
-// Its two halves: the loss of each micro-batch after its backward (RDropOptions::deferred), and the means
-// over the step.
-std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options,
-                                bool deferred = false);
-// Whether the numbers are those of device_sums, so that another batch's can be deferred: not so where an
-// objective adds losses up.
-bool can_be_deferred(const LossParts& parts);
-LossParts read(LossParts parts);  // of a deferred loss: waits for the device, errors as of read_loss_sums
-StepResult step_result(const Objective& objective, const std::vector<LossParts>& parts, int64_t units,
-                       const StepOptions& options);
 
 }  // namespace tandem::nn

@@ -381,7 +381,6 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
 
 Update Trainer::begin(const StepBatches& batches) {
   objective_.module().train();
-  objective_.module().discard_statistics();  // of a step that failed
   const double lr = base_lr_ * options_.schedule(state_->step + 1);
   const StepOptions options = step_options();
   if (batches.units == 0) return {.parts = {}, .options = options};  // nothing to learn from

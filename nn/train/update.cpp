@@ -1,33 +1,21 @@
 #include "nn/train/update.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "autograd/grad_mode.h"
+#include "nn/train/step.h"
 #include "ops/arithmetic.h"
-#include "ops/comparison.h"
 
 namespace tandem::nn {
-namespace {
-
-// Folds the step's statistics into the running ones, which stay as they are where the norm is not finite.
-void commit_statistics_if_finite(Module& module, const Tensor& norm) {
-  if (norm.device() == kCpu) {
-    if (std::isfinite(norm.data<double>()[0])) module.commit_statistics();
-    return;
-  }
-  const NamedTensors buffers = module.named_buffers(), before = nn::clone(buffers);
-  module.commit_statistics();
-  const Tensor finite = eq(norm - norm, 0).select(0, 0);
-  for (size_t i = 0; i < buffers.size(); ++i)
-    buffers[i].tensor.copy_(where(finite, buffers[i].tensor, before[i].tensor));
-}
-
-}  // namespace
-
 Update begin_update(Objective& objective, Optimizer& optimizer, GradientNorm& gradient_norm, double clip_norm,
                     const StepBatches& batches, const StepOptions& options, bool deferred) {
-  optimizer.zero_grad();
+  const Step step(objective.module(), optimizer,
+                  {.passes = options.passes,
+                   .seed = options.seed,
+                   .rates = options.rates,
+                   .rate_scale = options.rate_scale,
+                   .precision = options.precision,
+                   .number = options.step});
   Update update{.parts = backward(objective, batches, options, deferred),
                 .units = batches.units,
                 .options = options,
@@ -39,7 +27,6 @@ Update begin_update(Objective& objective, Optimizer& optimizer, GradientNorm& gr
   for (const LossParts& part : update.parts)
     update.norm = update.norm.to(part.loss.device()) + (part.loss - part.loss).to(DType::f64);
   optimizer.step(update.norm);
-  commit_statistics_if_finite(objective.module(), update.norm);
   return update;
 }
 

@@ -6,7 +6,7 @@
 
 #include "nn/optim/clip.h"
 #include "nn/optim/optimizer.h"
-#include "nn/train/step.h"
+#include "nn/train/plan.h"
 
 namespace tandem::nn {
 

@@ -126,8 +126,10 @@ TEST_CASE("a second backward needs retain_graph; gradients accumulate into .grad
   CHECK(x.grad().item() == 6);
   y.backward();
   CHECK(x.grad().item() == 12);
-  check_throws<AutogradError>("mul: a second backward through a graph that was freed; pass retain_graph",
-                              [&] { y.backward(); });
+  check_throws<AutogradError>(
+      "mul: a second backward through a graph that was freed; write loss.backward({}, {.retain_graph = "
+      "true})",
+      [&] { y.backward(); });
   (x * x).backward();
   CHECK(x.grad().item() == 18);
   x.grad() = Tensor();

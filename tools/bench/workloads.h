@@ -6,7 +6,7 @@
 #include "models/vit/vit.h"
 #include "nn/init.h"
 #include "nn/optim/adam.h"
-#include "nn/train/step.h"
+#include "nn/train/plan.h"
 
 namespace tandem::bench {
 

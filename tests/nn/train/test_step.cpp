@@ -1,0 +1,156 @@
+// Loops written by hand: nn::Step is the Trainer's step, and what is forgotten is an error.
+#include "nn/train/step.h"
+
+#include "tests/nn/train/toy.h"
+#include "tests/testing.h"
+
+namespace tandem::nn {
+using namespace testing;
+namespace {
+
+struct Normed : Module {  // dropout before a norm, whose statistics are then each pass's own
+  Conv2d conv{*this, "conv", 1, 4, 3};
+  Dropout drop{*this, "drop", 0.3};
+  BatchNorm2d norm{*this, "norm", 4};
+  Linear out{*this, "out", 4, 3};
+  Tensor forward(const Tensor& x) { return out(relu(norm(drop(conv(x)))).mean({2, 3})); }
+};
+
+std::vector<double> all_of(const Module& module) {
+  std::vector<double> all;
+  for (const auto& [name, tensor] : module.state_dict()) testing::append(all, tensor);
+  return all;
+}
+
+LossParts learn(Normed& model, const data::Batch& batch, double divisor = 0) {
+  LossParts parts =
+      rdrop_cross_entropy(model.forward(batch.inputs[0]), batch.target, {.alpha = 0.7, .divisor = divisor});
+  parts.loss.backward();
+  return parts;
+}
+
+struct Loop {
+  InitScope init{{.seed = 3}};
+  Normed model;
+  AdamW optimizer{model.parameters(), {.lr = 1e-2}};
+  data::Batch batch = random_images(6, 7);
+};
+
+TEST_CASE("step: a loop by hand is the Trainer's, bit for bit, statistics included") {
+  Loop by_hand, by_trainer;
+  Trainer trainer(by_trainer.model, by_trainer.optimizer,
+                  {.passes = 3, .alpha = 0.7, .rates = {0.1, 0.2, 0.4}, .seed = 5});
+  for (int i = 0; i < 4; ++i) {
+    const StepResult expected = trainer.step({by_trainer.batch});
+    Step step(by_hand.model, by_hand.optimizer, {.passes = 3, .seed = 5, .rates = {0.1, 0.2, 0.4}});
+    CHECK(step.number() == static_cast<uint64_t>(i));
+    const LossParts parts = learn(by_hand.model, by_hand.batch);
+    CHECK(parts.kl > 1e-4);
+    CHECK(parts.kl == expected.kl);
+    by_hand.optimizer.step();
+    CHECK(all_of(by_hand.model) == all_of(by_trainer.model));
+  }
+}
+
+TEST_CASE("step: micro-batches add up to one batch") {
+  const InitScope init({.seed = 3, .dtype = DType::f64});
+  Mlp whole, cut;
+  AdamW of_whole{whole.parameters(), {.lr = 1e-2}}, of_cut{cut.parameters(), {.lr = 1e-2}};
+  const data::Batch batch = testing::whole(Blobs(6, DType::f64), 0, 6);
+  const auto learn_from = [&](Mlp& model, int64_t begin, int64_t end) {
+    rdrop_cross_entropy(model.forward(batch.inputs[0].slice(0, begin, end)),
+                        batch.target.slice(0, begin, end), {.divisor = 6})
+        .loss.backward();
+  };
+  for (int i = 0; i < 3; ++i) {
+    {
+      const Step step(whole, of_whole);
+      learn_from(whole, 0, 6);
+      of_whole.step();
+    }
+    Step step(cut, of_cut);
+    for (const auto& [begin, end] : {std::pair{0, 4}, {4, 6}}) {
+      step.micro_batch(end - begin);
+      learn_from(cut, begin, end);
+    }
+    of_cut.step();
+    CHECK(distance(flat_parameters(cut), flat_parameters(whole)) < 1e-12);
+  }
+}
+
+TEST_CASE("step: each has noise of its own, also after a resume") {
+  const auto kl_of = [](Loop& loop) {
+    const Step step(loop.model, loop.optimizer, {.passes = 2});
+    const double kl = learn(loop.model, loop.batch).kl;
+    loop.optimizer.set_lr(0);  // so that nothing but the noise changes
+    loop.optimizer.step();
+    return kl;
+  };
+  Loop loop;
+  loop.optimizer.set_lr(0);
+  const double first = kl_of(loop), second = kl_of(loop);
+  CHECK(first != second);
+  Loop resumed;
+  resumed.optimizer.load_state_dict(loop.optimizer.state_dict());
+  CHECK(resumed.optimizer.updates() == 2);
+  CHECK(kl_of(resumed) == kl_of(loop));
+}
+
+TEST_CASE("step: what a loop may forget is an error") {
+  Loop loop;
+  loop.model.eval();
+  const auto before = all_of(loop.model);
+  {
+    const Step step(loop.model, loop.optimizer);
+    CHECK(loop.model.is_training());
+    check_throws<AutogradError>("Step: another step of this optimizer is open",
+                                [&] { Step(loop.model, loop.optimizer); });
+    CHECK(learn(loop.model, loop.batch).kl > 0);  // two passes unless said
+  }
+  check_throws<AutogradError>("Step: the step before ended without optimizer.step() or step.update()",
+                              [&] { Step(loop.model, loop.optimizer); });
+  CHECK(all_of(loop.model) == before);
+  {
+    Step step(loop.model, loop.optimizer);
+    check_throws<AutogradError>("step 0: no parameter has a gradient; was backward() called in this step?",
+                                [&] { loop.optimizer.step(); });
+    check_throws<AutogradError>("step 0: no parameter has a gradient", [&] { step.update(); });
+    check_throws<ConfigError>("micro_batch: expected a number of samples above 0, got 0",
+                              [&] { step.micro_batch(0); });
+  }
+  Step(loop.model, loop.optimizer).skip();  // none of these is an error afterwards
+  CHECK_THROWS_AS(([&] {
+                    const Step step(loop.model, loop.optimizer);
+                    raise<ValueError>("the data ends");
+                  }()),
+                  ValueError);
+  CHECK_NOTHROW(Step(loop.model, loop.optimizer).skip());
+  check_throws<AutogradError>(
+      "dropout: noise outside of a PassContext: in a loop, begin each step with nn::Step",
+      [&] { loop.model.forward(loop.batch.inputs[0]); });
+}
+
+TEST_CASE("step: update clips, and changes nothing where the norm is not finite") {
+  Loop loop;
+  const auto before = all_of(loop.model);
+  {
+    Step step(loop.model, loop.optimizer);
+    learn(loop.model, loop.batch);
+    const Tensor weight = loop.model.parameters()[0];
+    weight.grad() = full(weight.shape(), INFINITY);
+    check_throws<ValueError>("step 0: the norm of the gradients is inf; nothing was changed",
+                             [&] { step.update(1); });
+    step.skip();
+  }
+  CHECK(all_of(loop.model) == before);
+  CHECK(loop.optimizer.updates() == 0);
+  Step step(loop.model, loop.optimizer);
+  learn(loop.model, loop.batch);
+  const double norm = grad_norm(loop.model.parameters());
+  CHECK(step.update(norm / 2) == doctest::Approx(norm));
+  CHECK(grad_norm(loop.model.parameters()) == doctest::Approx(norm / 2).epsilon(1e-4));
+  CHECK(all_of(loop.model) != before);
+}
+
+}  // namespace
+}  // namespace tandem::nn
