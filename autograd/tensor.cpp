@@ -152,10 +152,11 @@ void Tensor::bump_version() const { ++get(impl_).storage->version; }
 void Tensor::set_data(const Tensor& other) const {
   check<ShapeError>(other.shape() == shape() && other.passes() == passes(), "set_data: expected {}, got {}",
                     describe(*this), describe(other));
-  check<DTypeError>(other.dtype() == dtype(), "set_data: expected {}, got {}", describe(*this),
-                    describe(other));
+  check<DTypeError>(
+      other.dtype() == dtype() || (is_leaf() && is_floating(dtype()) && is_floating(other.dtype())),
+      "set_data: expected {}, got {}", describe(*this), describe(other));
   const TensorImpl& from = *other.impl_;
-  impl_->storage = from.storage, impl_->offset = from.offset;
+  impl_->storage = from.storage, impl_->offset = from.offset, impl_->dtype = from.dtype;
   impl_->strides = from.strides, impl_->pass_stride = from.pass_stride;
 }
 

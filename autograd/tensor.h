@@ -108,7 +108,8 @@ class Tensor {
   int64_t version() const;                  // counts in-place writes; shared by all views
   void bump_version() const;
   // Refers to other's memory from now on, as a module's tensors do when it moves to a device; views of the
-  // old memory stay there. ShapeError or DTypeError unless other has the same shape, passes and dtype.
+  // old memory stay there. ShapeError or DTypeError unless other has the same shape, passes and dtype; a
+  // floating leaf may become one of another floating dtype.
   void set_data(const Tensor& other) const;
 
   // In place; not recorded, so an AutogradError where the tape would need them (use NoGradGuard for leaves).

@@ -7,4 +7,5 @@
 #include "nn/layers/embedding.h"
 #include "nn/layers/linear.h"
 #include "nn/layers/norm.h"
+#include "nn/layers/sequential.h"
 #include "nn/layers/transformer.h"

@@ -1,5 +1,7 @@
 #include "nn/module.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
@@ -41,6 +43,25 @@ StateDict average(const std::vector<StateDict>& states) {
         {name, is_floating(last.dtype()) ? sum * (1.0 / static_cast<double>(states.size())) : sum});
   }
   return mean;
+}
+
+Parameter& Parameter::operator=(const Parameter& other) {
+  check<AutogradError>(!defined(),
+                       "Parameter: {} is its module's, and is not replaced by assignment; nn::tie(a.weight, "
+                       "b.weight) makes two of them one, a.weight.copy_(b.weight) copies values",
+                       describe(*this));
+  Tensor::operator=(other);
+  module_ = other.module_;
+  return *this;
+}
+
+void tie(Parameter& own, const Parameter& other) {
+  check<AutogradError>(own.module_ && other.module_, "tie: a parameter is undefined");
+  check<ShapeError>(own.shape() == other.shape(), "tie: {} and {}", describe(own), describe(other));
+  check<DTypeError>(own.dtype() == other.dtype(), "tie: {} and {}", describe(own), describe(other));
+  for (Module::Entry& entry : own.module_->parameters_)
+    if (entry.tensor.impl() == own.impl()) entry.tensor = other;
+  own.Tensor::operator=(other);
 }
 
 Module::Module(Module& parent, std::string name) : parent_(&parent), name_(std::move(name)) {
@@ -112,20 +133,31 @@ Device Module::device() const {
   return all.empty() ? kCpu : all.front().tensor.device();
 }
 
-void Module::to(Device device) {
+template <class To> void Module::convert(To to) {
   NamedTensors all = named_parameters(), buffers = named_buffers();
   all.insert(all.end(), buffers.begin(), buffers.end());
   const NoGradGuard no_grad;
-  std::vector<std::pair<Tensor, Tensor>> moved;  // all of them, before any is changed
-  for (const auto& [name, tensor] : all)
-    if (tensor.device() != device) moved.emplace_back(tensor, tensor.detach().to(device));
-  for (const auto& [tensor, there] : moved) {
-    tensor.set_data(there);
-    if (tensor.grad().defined()) tensor.grad() = tensor.grad().detach().to(device);
+  std::vector<std::pair<Tensor, Tensor>> converted;  // all of them, before any is changed
+  for (const auto& [name, tensor] : all) converted.emplace_back(tensor, to(tensor.detach()));
+  for (const auto& [tensor, result] : converted) {
+    tensor.set_data(result);
+    if (tensor.grad().defined()) tensor.grad() = to(tensor.grad().detach());
   }
 }
 
-Tensor Module::register_parameter(const std::string& name, Tensor value) {
+void Module::to(Device device) {
+  convert([&](const Tensor& x) { return x.to(device); });
+}
+
+void Module::to(DType dtype) {
+  const Scope scope(path_);
+  check<DTypeError>(dtype == DType::f32 || dtype == DType::f64,
+                    "to: weights are f32 or f64, got {}; for products in bf16 see the precision of a step",
+                    name_of(dtype));
+  convert([&](const Tensor& x) { return is_floating(x.dtype()) ? x.to(dtype) : x; });
+}
+
+Parameter Module::register_parameter(const std::string& name, Tensor value) {
   check_name(name);
   const Scope scope(path_);
   check<ConfigError>(value.defined(), "register_parameter: \"{}\" is an undefined tensor", name);
@@ -136,12 +168,12 @@ Tensor Module::register_parameter(const std::string& name, Tensor value) {
   check<AutogradError>(value.is_leaf(), "register_parameter: \"{}\" is not a leaf", name);
   value.requires_grad_();
   parameters_.push_back({name, value});
-  return value;
+  return {value, this};
 }
 
-Tensor Module::register_parameter(const std::string& name, const Shape& shape, const Initializer& init) {
+Parameter Module::register_parameter(const std::string& name, const Shape& shape, const Initializer& init) {
   const InitOptions& options = InitScope::current();
-  const Tensor value = register_parameter(name, empty(shape, {options.dtype, options.device}));
+  const Parameter value = register_parameter(name, empty(shape, {options.dtype, options.device}));
   initialize(name, init);
   return value;
 }
@@ -172,6 +204,18 @@ void Module::train(bool on) {
 
 void Module::zero_grad() {
   for (const Tensor& parameter : parameters()) parameter.grad() = {};
+}
+
+void Module::requires_grad_(bool on, const std::string& pattern) {
+  const Scope scope(path_);
+  bool found = false;
+  for (const auto& [name, tensor] : named_parameters()) {
+    if (fnmatch(pattern.c_str(), name.c_str(), 0) != 0) continue;
+    tensor.requires_grad_(on);
+    if (!on) tensor.grad() = {};
+    found = true;
+  }
+  check<ConfigError>(found, "requires_grad_: no parameter has a name like \"{}\"", pattern);
 }
 
 StateDict Module::state_dict() const {

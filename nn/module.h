@@ -16,7 +16,11 @@
 // copied nor moved. Calling a layer (Layer::operator()) runs its forward with that path as the current Scope.
 #pragma once
 
+#include <fmt/format.h>
+
+#include <concepts>
 #include <deque>
+#include <iosfwd>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +47,28 @@ StateDict clone(const StateDict& state);
 // different names, ShapeError for different shapes.
 StateDict average(const std::vector<StateDict>& states);
 
+class Module;
+
+// What register_parameter() returns, for members of layers. Its module keeps it, so that assigning another
+// tensor to it is an AutogradError: tie() makes two parameters one.
+class Parameter : public Tensor {
+ public:
+  Parameter() = default;
+  Parameter(const Parameter&) = default;
+  Parameter& operator=(const Parameter& other);
+
+ private:
+  friend class Module;
+  friend void tie(Parameter& own, const Parameter& other);
+  Parameter(Tensor value, Module* module) : Tensor(std::move(value)), module_(module) {}
+  Module* module_ = nullptr;
+};
+
+// `own` is `other` from now on, one parameter under both names: nn::tie(head.weight, embedding.weight).
+// Before the optimizer is made. AutogradError where one of them is undefined, ShapeError or DTypeError where
+// they differ.
+void tie(Parameter& own, const Parameter& other);
+
 class Module {
  public:
   Module() = default;                        // a root; its path is ""
@@ -65,12 +91,14 @@ class Module {
   // Moves parameters, their gradients and buffers, in place. Make optimizers afterwards: their state does not
   // move. DeviceError for a device that load_device has not made ready.
   void to(Device device);
+  // Converts floating parameters, their gradients and buffers to f32 or f64, in place. DTypeError for others.
+  void to(DType dtype);
 
   // Adds a tensor that the optimizer learns, and returns it: a leaf of f32 or f64, which gets requires_grad.
   // ConfigError as for a child's name; DTypeError, ShapeError (it differs between passes), AutogradError.
-  Tensor register_parameter(const std::string& name, Tensor value);
+  Parameter register_parameter(const std::string& name, Tensor value);
   // A new parameter, filled as `init` says, of the current InitScope's dtype and device.
-  Tensor register_parameter(const std::string& name, const Shape& shape, const Initializer& init);
+  Parameter register_parameter(const std::string& name, const Shape& shape, const Initializer& init);
   // A tensor that is not learned; in the state_dict if `persistent`.
   Tensor register_buffer(const std::string& name, Tensor value, bool persistent = true);
   // Fills a parameter of this module (not of a child) anew, with the current InitScope's seed.
@@ -82,6 +110,10 @@ class Module {
   bool is_training() const { return training_; }
 
   void zero_grad();  // gradients become undefined
+
+  // Whether the parameters whose name the pattern fits ("encoder.*": * is any text) learn: frozen ones get no
+  // gradient, and optimizers leave them alone. ConfigError for a pattern that fits no name.
+  void requires_grad_(bool on = true, const std::string& pattern = "*");
 
   // Parameters and persistent buffers. The tensors are the model's own memory (detached), not copies.
   StateDict state_dict() const;
@@ -96,12 +128,15 @@ class Module {
   virtual void discard_statistics();
 
  private:
+  friend void tie(Parameter& own, const Parameter& other);
+  friend std::string to_string(const Module& module);
   struct Entry {
     std::string name;
     Tensor tensor;
     bool persistent = true;
   };
   void check_name(const std::string& name) const;
+  template <class To> void convert(To to);
   template <class Visit> void walk(Visit&& visit, const std::string& prefix = "") const;
   std::string path_of(std::string_view name) const;
 
@@ -111,6 +146,10 @@ class Module {
   std::vector<Entry> parameters_, buffers_;
   bool training_ = true;
 };
+
+// A table of the tree: name, kind, shape, parameters, and which of them are frozen.
+std::string to_string(const Module& module);
+std::ostream& operator<<(std::ostream& out, const Module& module);
 
 // Base of modules that others call: Self has `forward`. A root need not be one.
 template <class Self> struct Layer : Module {
@@ -140,3 +179,10 @@ template <class T> class ModuleList : public Module {
 };
 
 }  // namespace tandem::nn
+
+template <std::derived_from<tandem::nn::Module> M> struct fmt::formatter<M> {
+  constexpr auto parse(format_parse_context& context) { return context.begin(); }
+  auto format(const tandem::nn::Module& module, format_context& context) const {
+    return fmt::format_to(context.out(), "{}", tandem::nn::to_string(module));
+  }
+};

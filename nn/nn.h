@@ -23,6 +23,7 @@
 #include "nn/metrics/overlap.h"
 #include "nn/metrics/rouge.h"
 #include "nn/metrics/scores.h"
+#include "nn/model_file.h"
 #include "nn/module.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/clip.h"

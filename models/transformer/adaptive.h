@@ -17,8 +17,8 @@ namespace tandem::models {
 struct AdaptiveEmbedding : nn::Layer<AdaptiveEmbedding> {
   struct Tail : nn::Layer<Tail> {
     Tail(Module& parent, std::string name, int64_t words, int64_t dim, int64_t numbers);
-    Tensor weight;   // [words, numbers]
-    Tensor project;  // [dim, numbers]
+    nn::Parameter weight;   // [words, numbers]
+    nn::Parameter project;  // [dim, numbers]
   };
 
   // ConfigError unless cutoffs ascend between pad_id and vocab, and every tail has at least one number.
@@ -28,7 +28,7 @@ struct AdaptiveEmbedding : nn::Layer<AdaptiveEmbedding> {
 
   const int64_t pad_id;
   const std::vector<int64_t> cutoffs;
-  Tensor weight;  // of the head
+  nn::Parameter weight;  // of the head
   nn::ModuleList<Tail> tails;
 };
 
@@ -41,7 +41,7 @@ struct AdaptiveSoftmax : nn::Layer<AdaptiveSoftmax> {
   AdaptiveSoftmax(Module& parent, std::string name, AdaptiveEmbedding& embedding);  // with tails
   Tensor forward(const Tensor& hidden);
 
-  Tensor classes;  // [tails, dim]
+  nn::Parameter classes;  // [tails, dim]
 
  private:
   AdaptiveEmbedding& embedding_;

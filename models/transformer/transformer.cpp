@@ -146,7 +146,7 @@ Tensor Transformer::output_weight() const {
   return (target_embedding_ ? *target_embedding_ : source_embedding_).tokens.weight;
 }
 
-Tensor Transformer::output_bias() const { return output_ ? output_->bias : Tensor(); }
+Tensor Transformer::output_bias() const { return output_ ? Tensor(output_->bias) : Tensor(); }
 
 Tensor Transformer::logits(const Tensor& hidden) { return linear(hidden, output_weight(), output_bias()); }
 

@@ -48,7 +48,7 @@ class Vit : public nn::Module {
  private:
   VitConfig config_;
   nn::Conv2d patch_embed;
-  Tensor class_token, positions;  // [1, 1, D], [1, T, D]
+  nn::Parameter class_token, positions;  // [1, 1, D], [1, T, D]
   nn::Dropout drop;
   nn::ModuleList<nn::TransformerEncoderLayer> blocks;
   nn::LayerNorm norm;

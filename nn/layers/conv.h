@@ -29,7 +29,7 @@ struct Conv2d : Layer<Conv2d> {
   }
 
   const Conv2dConfig config;
-  Tensor weight, bias;  // bias is undefined without
+  Parameter weight, bias;  // bias is undefined without
 };
 
 }  // namespace tandem::nn

@@ -17,7 +17,7 @@ struct Embedding : Layer<Embedding> {
   Tensor forward(const Tensor& indices) { return embedding(weight, indices, padding_idx.value_or(-1)); }
 
   const std::optional<int64_t> padding_idx;
-  Tensor weight;
+  Parameter weight;
 };
 
 }  // namespace tandem::nn

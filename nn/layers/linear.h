@@ -17,7 +17,7 @@ struct Linear : Layer<Linear> {
   Linear(Module& parent, std::string name, int64_t in, int64_t out, bool with_bias = true);
   Tensor forward(const Tensor& x, Activation activation = Activation::none);
 
-  Tensor weight, bias;  // bias is undefined without
+  Parameter weight, bias;  // bias is undefined without
 };
 
 }  // namespace tandem::nn

@@ -21,7 +21,7 @@ struct LayerNorm : Layer<LayerNorm> {
 
   const Shape normalized_shape;
   const double eps;
-  Tensor weight, bias;  // bias is undefined without
+  Parameter weight, bias;  // bias is undefined without
 };
 
 // Over the last dimension; parameter weight [size] (Zhang, Sennrich 2019, arXiv 1910.07467).
@@ -30,7 +30,7 @@ struct RMSNorm : Layer<RMSNorm> {
   Tensor forward(const Tensor& x);
 
   const double eps;
-  Tensor weight;
+  Parameter weight;
 };
 
 struct BatchNormOptions {
@@ -49,7 +49,8 @@ struct BatchNorm2d : Layer<BatchNorm2d> {
   void discard_statistics() override { pending_count_ = 0; }
 
   const BatchNormOptions options;
-  Tensor weight, bias, running_mean, running_var;
+  Parameter weight, bias;
+  Tensor running_mean, running_var;
 
  private:
   BatchStatistics pending_;  // summed over passes and micro-batches

@@ -44,9 +44,8 @@ Optimizer::Optimizer(std::string name, std::vector<std::string> state_names,
     for (const Tensor& parameter : parameters) {
       const size_t i = slots_.size();
       check<AutogradError>(parameter.defined(), "{}: parameter {} is undefined", name_, i);
-      check<AutogradError>(parameter.is_leaf() && parameter.requires_grad() && parameter.is_contiguous(),
-                           "{}: parameter {}, {}, is not a contiguous leaf that requires a gradient", name_,
-                           i, describe(parameter));
+      check<AutogradError>(parameter.is_leaf() && parameter.is_contiguous(),
+                           "{}: parameter {}, {}, is not a contiguous leaf", name_, i, describe(parameter));
       check<DTypeError>(parameter.dtype() == DType::f32 || parameter.dtype() == DType::f64,
                         "{}: parameter {}: expected f32 or f64, got {}", name_, i, describe(parameter));
       check<ConfigError>(seen.insert(parameter.impl().get()).second, "{}: parameter {}, {}, is listed twice",
@@ -54,6 +53,10 @@ Optimizer::Optimizer(std::string name, std::vector<std::string> state_names,
       slots_.push_back({.parameter = parameter, .lr_ratio = ratio, .weight_decay = decay, .state = {}});
     }
   }
+  const bool learns = std::any_of(slots_.begin(), slots_.end(),
+                                  [](const Slot& slot) { return slot.parameter.requires_grad(); });
+  check<AutogradError>(slots_.empty() || learns, "{}: none of the {} parameters requires a gradient", name_,
+                       slots_.size());
 }
 
 Optimizer::~Optimizer() = default;

@@ -71,7 +71,7 @@ class Optimizer {
   };
   // `name` opens error messages; state_names are the tensors kept for each parameter. ConfigError for rates
   // that are negative or not finite and for a parameter that is listed twice; AutogradError for a tensor
-  // that is not a contiguous leaf with requires_grad.
+  // that is not a contiguous leaf. Frozen ones have no gradient, and stay as they are.
   Optimizer(std::string name, std::vector<std::string> state_names, const std::vector<ParameterGroup>& groups,
             double lr, double weight_decay);
   // Raises a ConfigError naming the option unless low <= value < high.

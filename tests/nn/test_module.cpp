@@ -2,6 +2,7 @@
 #include <set>
 
 #include "tandem.h"
+#include "tests/files.h"
 #include "tests/testing.h"
 
 namespace tandem::nn {
@@ -102,6 +103,140 @@ TEST_CASE("module: tied weights are one parameter under two names") {
   CHECK(find(model.state_dict(), "stem.weight") != nullptr);
   CHECK(find(model.state_dict(), "tied") != nullptr);
   CHECK(model.num_parameters() == 15);
+}
+
+TEST_CASE("module: tie() makes two parameters one, assignment is an error") {
+  struct Pair : Module {
+    Linear a{*this, "a", 2, 3}, b{*this, "b", 2, 3}, wide{*this, "wide", 4, 3};
+  } model;
+  check_throws<AutogradError>(
+      "Parameter: f32[3,2] is its module's, and is not replaced by assignment; nn::tie",
+      [&] { model.b.weight = model.a.weight; });
+  const auto before = values(model.b.weight);
+  CHECK(names(model.named_parameters()).size() == 6);
+  check_throws<ShapeError>("tie: f32[3,2] and f32[3,4]", [&] { tie(model.a.weight, model.wide.weight); });
+  Parameter nothing;
+  check_throws<AutogradError>("tie: a parameter is undefined", [&] { tie(nothing, model.a.weight); });
+  tie(model.b.weight, model.a.weight);
+  CHECK(names(model.named_parameters()).size() == 5);
+  CHECK(values(model.b.weight) == values(model.a.weight));
+  CHECK(values(model.b.weight) != before);
+  const Tensor x = ones({1, 2});
+  (model.a(x) + model.b(x)).sum().backward();
+  CHECK(values(model.a.weight.grad()) == std::vector<double>(6, 2));
+  CHECK(values(model.b.weight.grad()) == values(model.a.weight.grad()));
+}
+
+TEST_CASE("module: requires_grad_ freezes by a pattern, and optimizers leave what is frozen") {
+  Model model;
+  model.requires_grad_(false, "blocks.*.a.*");
+  std::vector<std::string> frozen;
+  for (const auto& [name, tensor] : model.named_parameters())
+    if (!tensor.requires_grad()) frozen.push_back(name);
+  CHECK(frozen == std::vector<std::string>{"blocks.0.a.weight", "blocks.1.a.weight"});
+  check_throws<ConfigError>("requires_grad_: no parameter has a name like \"head.*\"",
+                            [&] { model.requires_grad_(true, "head.*"); });
+  SGD optimizer{model.parameters(), {.lr = 1}};
+  const auto still = values(model.blocks[0].a.weight), moves = values(model.blocks[0].b.weight);
+  {
+    const Step step(model, optimizer);
+    model.forward(ones({256, 3})).sum().passes_as_batch().sum().backward();
+    optimizer.step();
+  }
+  CHECK(values(model.blocks[0].a.weight) == still);
+  CHECK(values(model.blocks[0].b.weight) != moves);
+  model.blocks[0].requires_grad_();
+  CHECK(model.blocks[0].a.weight.requires_grad());
+  CHECK_FALSE(model.blocks[1].a.weight.requires_grad());
+  model.requires_grad_(false);
+  check_throws<AutogradError>("SGD: none of the 5 parameters requires a gradient",
+                              [&] { SGD(model.parameters(), {.lr = 1}); });
+}
+
+TEST_CASE("module: to() of another dtype converts parameters, gradients and buffers in place") {
+  struct Net : Module {
+    Linear out{*this, "out", 3, 2};
+    BatchNorm2d norm{*this, "norm", 2};
+  } net;
+  const Tensor weight = net.out.weight;
+  const auto before = values(weight);
+  net.out(ones({1, 3})).sum().backward();
+  net.to(DType::f64);
+  CHECK(weight.dtype() == DType::f64);
+  CHECK(weight.grad().dtype() == DType::f64);
+  CHECK(net.norm.running_mean.dtype() == DType::f64);
+  CHECK(values(weight) == before);
+  CHECK(net.out(ones({1, 3}, {DType::f64})).dtype() == DType::f64);
+  net.to(DType::f32);
+  CHECK(values(net.out.weight) == before);
+  check_throws<DTypeError>("to: weights are f32 or f64, got bf16", [&] { net.to(DType::bf16); });
+}
+
+TEST_CASE("module: printed as a table of names, kinds, shapes and parameters") {
+  struct Net : Module {
+    Linear in{*this, "in", 1000, 2};
+    Sequential head{*this, "head", layer<Linear>(2, 3, false), relu, layer<Dropout>(0.1)};
+    Linear out{*this, "out", 1000, 2};
+  } net;
+  tie(net.out.weight, net.in.weight);
+  net.requires_grad_(false, "head.*");
+  CHECK(to_string(net) == R"(name        kind        shape     parameters
+            Net                        2,010
+in          Linear                     2,002
+  weight                [2,1000]       2,000
+  bias                  [2]                2
+head        Sequential                     6
+  0         Linear                         6
+    weight              [3,2]              6  frozen
+  1         Lambda
+  2         Dropout
+out         Linear                         2
+  weight                [2,1000]              is in.weight
+  bias                  [2]                2
+2,010 parameters, 6 of them frozen)");
+  CHECK(fmt::format("{}", net) == to_string(net));
+}
+
+TEST_CASE("module: Sequential runs layers and functions, as a root and as a child") {
+  Sequential model(
+      layer<Linear>(3, 4), [](const Tensor& x) { return x * 2; }, relu, layer<Linear>(4, 2));
+  CHECK(names(model.named_parameters()) ==
+        std::vector<std::string>{"0.weight", "0.bias", "3.weight", "3.bias"});
+  CHECK(model.size() == 4);
+  const Tensor x = ones({2, 3});
+  auto &first = model.at<Linear>(0), &last = model.at<Linear>(3);
+  CHECK(values(model(x)) == values(last(relu(first(x) * 2))));
+  CHECK_THROWS_AS(model.at<Dropout>(0), std::bad_cast);
+}
+
+TEST_CASE("module: save and load say what fitted, and change nothing where something did not") {
+  const Scratch scratch;
+  const std::string file = scratch.file("model.safetensors");
+  struct Old : Module {
+    Linear body{*this, "body", 2, 3}, head{*this, "head", 3, 5};
+  } old;
+  struct New : Module {
+    Linear body{*this, "body", 2, 3}, head{*this, "head", 3, 4, false};
+    LayerNorm norm{*this, "norm", 4};
+  } fresh;
+  save(old, file);
+  const auto before = values(fresh.body.weight);
+  check_throws<ConfigError>("load: " + file +
+                                ": 4 of 6 names do not fit the model:\n"
+                                "head.weight  mismatched  f32[4,3]  f32[5,3]\n"
+                                "norm.weight  new         f32[4]\n"
+                                "norm.bias    new         f32[4]\n"
+                                "head.bias    unused                f32[5]",
+                            [&] { load(fresh, file); });
+  check_throws<ConfigError>("2 of 6 names do not fit", [&] { load(fresh, file, {.allow = "head.*"}); });
+  CHECK(values(fresh.body.weight) == before);
+  const Loaded loaded = load(fresh, file, {.allow = "[hn]*"});
+  CHECK(contains(fmt::format("{}", loaded), "body.weight  loaded      f32[3,2]  f32[3,2]\n"));
+  CHECK(values(fresh.body.weight) == values(old.body.weight));
+  CHECK(values(fresh.body.bias) == values(old.body.bias));
+  Old again;
+  load(again, file);
+  CHECK(values(again.head.weight) == values(old.head.weight));
 }
 
 TEST_CASE("module: train, eval and zero_grad reach all below") {
