@@ -9,6 +9,7 @@
 #include "autograd/error.h"
 #include "autograd/noise.h"
 #include "nn/io/sha256.h"
+#include "nn/io/text.h"
 
 namespace tandem::data {
 
@@ -33,17 +34,28 @@ Batch Batch::map(const std::function<Tensor(const Tensor&)>& f) const {
     if (x.defined()) x = f(x);
   for (Tensor* x : {&result.target, &result.valid})
     if (x->defined()) *x = f(*x);
+  for (auto& [name, x] : result.named)
+    if (x.defined()) x = f(x);
   return result;
+}
+
+const Tensor& Batch::operator[](const std::string& name) const {
+  const auto found = named.find(name);
+  if (found != named.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [one, tensor] : named) names.push_back(one);
+  raise<ConfigError>("batch: it has nothing named \"{}\"; expected one of: {}", name, join(names, ", "));
 }
 
 void Batch::check_size() const {
   check<ShapeError>(size >= 1, "batch: its size is {}, expected the number of its samples", size);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!inputs[i].defined()) continue;
-    check<ShapeError>(inputs[i].dim() >= 1 && inputs[i].size(0) == size,
-                      "batch: input {} is {}, expected {} samples along its first dimension", i,
-                      describe(inputs[i]), size);
-  }
+  const auto check_samples = [&](const std::string& what, const Tensor& x) {
+    check<ShapeError>(!x.defined() || (x.dim() >= 1 && x.size(0) == size),
+                      "batch: {} is {}, expected {} samples along its first dimension", what, describe(x),
+                      size);
+  };
+  for (size_t i = 0; i < inputs.size(); ++i) check_samples(fmt::format("input {}", i), inputs[i]);
+  for (const auto& [name, x] : named) check_samples(fmt::format("\"{}\"", name), x);
 }
 
 Batch Batch::to(Device device) const {
@@ -85,6 +97,7 @@ std::string fingerprint(const Dataset& dataset) {
     const Batch sample = dataset.batch(std::span(&index, 1), {.for_device = true});
     Tensors parts = sample.inputs;
     parts.insert(parts.end(), {sample.target, sample.valid});
+    for (const auto& [name, part] : sample.named) parts.push_back(part);
     for (const Tensor& part : parts) {
       const std::string about = part.defined() ? fmt::format("{}", describe(part)) : "none";
       sum.add(about.data(), about.size());

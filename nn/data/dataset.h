@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,11 +17,17 @@ struct Batch {
   Tensor target;     // i64 labels, or floating values
   Tensor valid;      // bool in the shape of target, true where a unit counts; undefined: all do
   int64_t size = 0;  // samples
+  // What else a model or a loss needs, by name: further inputs, further targets. Each with the samples as its
+  // first dimension.
+  std::map<std::string, Tensor> named = {};
   // What is left to do to the inputs where they are used, or empty: bytes of images become numbers.
   std::function<void(Tensors& inputs)> finish = {};
 
+  const Tensor& operator[](const std::string& name) const;  // ConfigError for a name that is not there
+
   Batch map(const std::function<Tensor(const Tensor&)>& f) const;  // of every tensor that is there
-  // ShapeError unless size is the first dimension of every input, and so what noise and mixing go by.
+  // ShapeError unless size is the first dimension of every input and of what is named, and so what noise and
+  // mixing go by.
   void check_size() const;
 
   Batch to(Device device) const;  // finished; tensors that are there already are shared

@@ -27,8 +27,8 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
     host.check_size();
     const data::Batch batch = host.to(device);
     units += objective.valid_units(host);
-    const LossParts parts =
-        objective.loss(objective.forward(batch), batch, {.alpha = 0, .divisor = 1, .deferred = deferred}, 1);
+    const LossParts parts = objective.loss_of(objective.outputs(batch), batch,
+                                              {.alpha = 0, .divisor = 1, .deferred = deferred}, 1);
     add();
     if (!before) deferred = can_be_deferred(parts);
     before = parts;

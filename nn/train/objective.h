@@ -22,6 +22,13 @@ class Objective {
   virtual LossParts loss(const Tensor& output, const data::Batch& batch, const RDropOptions& options,
                          int passes) = 0;
 
+  // The same of several outputs: what plans, evaluation and the two above go by. See MultiObjective.
+  virtual Tensors outputs(const data::Batch& batch) { return {forward(batch)}; }
+  virtual LossParts loss_of(const Tensors& outputs, const data::Batch& batch, const RDropOptions& options,
+                            int passes) {
+    return loss(outputs.front(), batch, options, passes);
+  }
+
   // How many units (examples, tokens) of the batch count: their sum over a step is the loss's divisor.
   // Here: those in batch.valid whose label is not the default RDropOptions::ignore_index.
   virtual int64_t valid_units(const data::Batch& batch) const;
@@ -32,6 +39,27 @@ class Objective {
   // Whether steps can be recorded (TrainerOptions::cuda_graph): forward and loss decide and compute nothing
   // on the host, and the loss leaves LossParts::device_sums.
   virtual bool recordable() const { return true; }
+};
+
+// Of a model with several heads: outputs() and loss_of() in place of forward() and loss(). Losses add up:
+//
+//   Tensors outputs(const data::Batch& batch) override { return model.forward(batch.inputs[0]); }
+//   LossParts loss_of(const Tensors& heads, const data::Batch& batch, const RDropOptions& options,
+//                     int passes) override {
+//     return rdrop_cross_entropy(heads[0], batch.target, options, batch.valid, passes) +
+//            0.5 * rdrop_mse(heads[1], batch["height"], options, batch.valid);
+//   }
+class MultiObjective : public Objective {
+ public:
+  Tensors outputs(const data::Batch& batch) override = 0;
+  LossParts loss_of(const Tensors& outputs, const data::Batch& batch, const RDropOptions& options,
+                    int passes) override = 0;
+  // The first head, for callers that want one.
+  Tensor forward(const data::Batch& batch) final { return outputs(batch).front(); }
+  LossParts loss(const Tensor& output, const data::Batch& batch, const RDropOptions& options,
+                 int passes) final {
+    return loss_of({output}, batch, options, passes);
+  }
 };
 
 // model.forward of a batch, or else of its first input.

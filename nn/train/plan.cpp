@@ -6,6 +6,8 @@
 #include "autograd/grad_mode.h"
 #include "autograd/pass_context.h"
 #include "autograd/scope.h"
+#include "ops/arithmetic.h"
+#include "ops/reduce.h"
 
 namespace tandem::nn {
 
@@ -88,7 +90,7 @@ class MicroBatch {
 
  private:
   // The primitive under every plan: passes [first, first + count) of the forward, with a tape or without.
-  Tensor run(int first, int count, bool tape, bool first_time = true) {
+  Tensors run(int first, int count, bool tape, bool first_time = true) {
     PassContext context({.seed = options_.seed,
                          .step = options_.step,
                          .first = first,
@@ -100,16 +102,16 @@ class MicroBatch {
                          .updates_statistics = first_time,
                          .compute = options_.precision});
     GradMode mode(tape);
-    return objective_.forward(batch_);
+    return objective_.outputs(batch_);
   }
 
-  LossParts loss(const Tensor& output) {
-    return objective_.loss(output, batch_,
-                           {.alpha = options_.alpha,
-                            .label_smoothing = options_.label_smoothing,
-                            .divisor = divisor_,
-                            .deferred = deferred_},
-                           options_.passes);
+  LossParts loss(const Tensors& outputs) {
+    return objective_.loss_of(outputs, batch_,
+                              {.alpha = options_.alpha,
+                               .label_smoothing = options_.label_smoothing,
+                               .divisor = divisor_,
+                               .deferred = deferred_},
+                              options_.passes);
   }
 
   LossParts stacked() {
@@ -119,27 +121,57 @@ class MicroBatch {
   }
 
   LossParts sequential() {
-    Tensors outputs;
-    for (int i = 0; i < options_.passes; ++i) outputs.push_back(run(i, 1, true));
-    LossParts parts = loss(stack_passes(outputs));
+    std::vector<Tensors> passes;
+    for (int i = 0; i < options_.passes; ++i) passes.push_back(run(i, 1, true));
+    LossParts parts = loss(stacked_outputs(passes));
     parts.loss.backward();
     return parts;
   }
 
   LossParts replay() {
     const int last = options_.passes - 1;
-    Tensors outputs;
-    for (int i = 0; i < last; ++i) outputs.push_back(run(i, 1, false));
-    const Tensor kept = run(last, 1, true);
-    outputs.push_back(kept.detach());
-    const Tensor output = stack_passes(outputs).requires_grad_();
-    outputs.clear();
-    LossParts parts = loss(output);
+    std::vector<Tensors> passes;
+    for (int i = 0; i < last; ++i) passes.push_back(run(i, 1, false));
+    const Tensors kept = run(last, 1, true);
+    passes.emplace_back();
+    for (const Tensor& output : kept) passes.back().push_back(output.detach());
+    Tensors outputs = stacked_outputs(passes);
+    passes.clear();
+    for (const Tensor& output : outputs)
+      if (is_floating(output.dtype())) output.requires_grad_();
+    LossParts parts = loss(outputs);
     parts.loss.backward();
-    if (!kept.requires_grad()) return parts;  // a frozen trunk: all that learns is in the loss
-    kept.backward(output.grad().pass(last));
-    for (int i = 0; i < last; ++i) run(i, 1, true, false).backward(output.grad().pass(i));
+    backward_from(kept, outputs, last);
+    for (int i = 0; i < last; ++i) backward_from(run(i, 1, true, false), outputs, i);
     return parts;
+  }
+
+  // Each output of all passes, from those of each pass.
+  static Tensors stacked_outputs(const std::vector<Tensors>& passes) {
+    Tensors outputs;
+    for (size_t k = 0; k < passes[0].size(); ++k) {
+      Tensors each;
+      for (const Tensors& pass : passes) each.push_back(pass[k]);
+      outputs.push_back(stack_passes(each));
+    }
+    return outputs;
+  }
+
+  // The backward of one pass from the gradients of the outputs that have one. Not of a frozen trunk: all that
+  // learns is in the loss.
+  static void backward_from(const Tensors& pass, const Tensors& outputs, int i) {
+    Tensors roots, cotangents;
+    for (size_t k = 0; k < pass.size(); ++k) {
+      if (!pass[k].requires_grad() || !outputs[k].grad().defined()) continue;
+      roots.push_back(pass[k]), cotangents.push_back(outputs[k].grad().pass(i));
+    }
+    if (roots.size() == 1) return roots[0].backward(cotangents[0]);
+    Tensor total;
+    for (size_t k = 0; k < roots.size(); ++k) {
+      const Tensor part = sum(roots[k] * cotangents[k]);
+      total = total.defined() ? total + part : part;
+    }
+    if (total.defined()) total.backward();
   }
 
   Objective& objective_;
@@ -162,7 +194,7 @@ bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptio
                        .updates_statistics = false,
                        .compute = options.precision});
   const NoGradGuard no_grad;
-  objective.forward(batch.to(objective.module().device()));
+  objective.outputs(batch.to(objective.module().device()));
   return context.drew_noise();
 }
 

@@ -26,6 +26,7 @@ std::string signature(const StepBatches& batches, const StepOptions& options) {
     text += fmt::format("; {}:", batch.size);
     for (const Tensor& x : batch.inputs) text += fmt::format(" {}", describe(x));
     text += fmt::format(" {} {}", describe(batch.target), describe(batch.valid));
+    for (const auto& [name, x] : batch.named) text += fmt::format(" {} {}", name, describe(x));
   }
   return text;
 }
@@ -37,6 +38,8 @@ void copy(const StepBatches& from, const StepBatches& to) {
     const data::Batch &source = from.micro_batches[i], &target = to.micro_batches[i];
     for (size_t k = 0; k < source.inputs.size(); ++k)
       if (source.inputs[k].defined()) target.inputs[k].copy_(source.inputs[k]);
+    for (const auto& [name, x] : source.named)
+      if (x.defined()) target.named.at(name).copy_(x);
     target.target.copy_(source.target);
     if (source.valid.defined()) target.valid.copy_(source.valid);
   }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <unordered_set>
 
 #include "autograd/tell.h"
 #include "nn/train/checkpoint.h"
@@ -140,6 +141,12 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   check<ConfigError>(options_.accumulate <= options_.batch_size,
                      "accumulate: {} micro-batches of a batch of {}", options_.accumulate,
                      options_.batch_size);
+  std::unordered_set<const TensorImpl*> own;
+  for (const Tensor& parameter : objective.module().parameters()) own.insert(parameter.impl().get());
+  const Tensors learned = optimizer.parameters();
+  for (size_t i = 0; i < learned.size(); ++i)
+    check<ConfigError>(own.contains(learned[i].impl().get()),
+                       "optimizer: its parameter {}, {}, is not one of the model's", i, describe(learned[i]));
   if (options_.cuda_graph)
     recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, options_.clip_norm);
 }

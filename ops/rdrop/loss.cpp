@@ -163,6 +163,14 @@ Tensor divisor_of(const Tensor& device_sums) {
 
 namespace tandem {
 
+LossParts operator+(const LossParts& a, const LossParts& b) {
+  return {a.loss + b.loss, a.ce + b.ce, a.kl + b.kl, a.valid, a.correct};
+}
+
+LossParts operator*(double factor, const LossParts& parts) {
+  return {factor * parts.loss, factor * parts.ce, factor * parts.kl, parts.valid, parts.correct};
+}
+
 LossSums read_loss_sums(const Tensor& device_sums) {
   using namespace rdrop;
   check<ShapeError>(device_sums.shape() == Shape{kSumsSize} && device_sums.dtype() == DType::f64,

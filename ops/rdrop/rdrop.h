@@ -34,6 +34,11 @@ struct LossParts {
   Tensor device_sums = {};
 };
 
+// Losses of several heads: what is learned from, and its parts, add up; units and correct ones are the
+// first's.
+LossParts operator+(const LossParts& a, const LossParts& b);
+LossParts operator*(double factor, const LossParts& parts);
+
 struct LossSums {
   double ce = 0, kl = 0;
   int64_t valid = 0, correct = 0;

@@ -48,7 +48,7 @@ Resampled resample_batches(nn::Objective& objective, const data::Dataset& datase
   const Device device = objective.module().device();
   for (const data::Indices& indices : dataset.ordered_batches(batch_size)) {
     const data::Batch host = dataset.batch(indices, {.for_device = device != kCpu}), batch = host.to(device);
-    const LossParts parts = objective.loss(objective.forward(batch), batch, {.alpha = 0, .divisor = 1}, 1);
+    const LossParts parts = objective.loss_of(objective.outputs(batch), batch, {.alpha = 0, .divisor = 1}, 1);
     batches.push_back(
         {parts.ce, static_cast<double>(parts.correct), static_cast<double>(objective.valid_units(host))});
   }

@@ -31,6 +31,59 @@ void check_all_plans(DType dtype, const std::vector<data::Batch>& batches, doubl
 
 }  // namespace
 
+namespace {
+
+// A shared body, and a head each for a class and for a number.
+struct TwoHeads : nn::Module {
+  nn::Linear body{*this, "body", 6, 16}, classes{*this, "classes", 16, 4}, height{*this, "height", 16, 1};
+  nn::Dropout drop{*this, "drop", 0.3};
+  Tensors forward(const Tensor& x) {
+    const Tensor y = drop(gelu(body(x)));
+    return {classes(y), height(y)};
+  }
+};
+struct BothLosses : nn::MultiObjective {
+  TwoHeads& model;
+  explicit BothLosses(TwoHeads& model) : model(model) {}
+  nn::Module& module() override { return model; }
+  Tensors outputs(const data::Batch& batch) override { return model.forward(batch.inputs[0]); }
+  LossParts loss_of(const Tensors& heads, const data::Batch& batch, const RDropOptions& options,
+                    int passes) override {
+    return rdrop_cross_entropy(heads[0], batch.target, options, batch.valid, passes) +
+           0.5 * rdrop_mse(heads[1], batch["height"], options, batch.valid);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("two heads: all plans give the same gradients, and the trainer learns both") {
+  for (const auto& [dtype, tolerance] : kTolerances) {
+    data::Batch batch = whole(Blobs(24, dtype), 0, 24);
+    batch.named["height"] = batch.inputs[0].sum({1});
+    check_plans(
+        [&](const auto& options) { return outcome_of<TwoHeads, BothLosses>(dtype, {batch}, options); },
+        {.passes = 3, .alpha = 2, .seed = 3}, tolerance);
+  }
+  data::Batch batch = whole(Blobs(24), 0, 24);
+  batch.named["height"] = batch.inputs[0].sum({1});
+  TwoHeads model;
+  BothLosses objective(model);
+  nn::AdamW optimizer{model.parameters(), {.lr = 1e-2}};
+  nn::Trainer trainer(objective, optimizer, {.passes = 2});
+  const double first = trainer.step({batch}).loss;
+  for (int i = 0; i < 100; ++i) trainer.step({batch});
+  CHECK(trainer.step({batch}).loss < first / 3);
+  batch.named["height"] = ones({23});
+  check_throws<ShapeError>("batch: \"height\" is f32[23], expected 24 samples",
+                           [&] { trainer.step({batch}); });
+  batch.named.clear();
+  check_throws<ConfigError>("batch: it has nothing named \"height\"", [&] { trainer.step({batch}); });
+  Mlp other;
+  nn::AdamW of_another{other.parameters(), {.lr = 1e-2}};
+  check_throws<ConfigError>("optimizer: its parameter 0, f32[16,6], is not one of the model's",
+                            [&] { nn::Trainer(objective, of_another); });
+}
+
 TEST_CASE("an MLP: all plans give the same gradients") {
   for (const auto& [dtype, tolerance] : kTolerances) {
     check_all_plans<Mlp>(dtype, {whole(Blobs(24, dtype), 0, 24)}, tolerance);
