@@ -38,6 +38,27 @@ double distance(const Tensor& a, const Tensor& b, double floor) {
   return std::sqrt(squares) / std::max(std::sqrt(size), floor);
 }
 
+// The entry in which a is farthest from b: "worst at [1,0] of pass 2: 0.5, expected 0.25".
+std::string worst_entry(const Tensor& a, const Tensor& b) {
+  if (a.shape() != b.shape() || a.passes() != b.passes())
+    return fmt::format("{}, expected {}", describe(a), describe(b));
+  const auto x = a.to_vector<double>(), y = b.to_vector<double>();
+  size_t worst = 0;
+  double farthest = -1;
+  for (size_t i = 0; i < x.size() && !std::isnan(farthest); ++i) {
+    const double apart = x[i] == y[i] ? 0 : std::abs(x[i] - y[i]);
+    if (!(apart <= farthest)) worst = i, farthest = apart;
+  }
+  Shape place = a.shape();
+  auto left = static_cast<int64_t>(worst);
+  for (int d = a.dim() - 1; d >= 0; --d) {
+    place[d] = left % a.shape()[d];
+    left /= a.shape()[d];
+  }
+  return fmt::format("worst at {}{}: {:.6g}, expected {:.6g}", place,
+                     a.passes() > 1 ? fmt::format(" of pass {}", left) : "", x[worst], y[worst]);
+}
+
 // The floating inputs as leaves, in f64 where `wide`.
 Tensors leaves(const OpInfo& op, const Sample& sample, bool wide) {
   Tensors result;
@@ -99,14 +120,15 @@ OpCheck check_precision(const OpInfo& op, DType dtype, Device device) {
   SampleMaker make(kSeed, dtype, device), make_on_cpu(kSeed, dtype, kCpu);  // of the same numbers
   const Samples samples = op.samples(make), on_cpu = op.samples(make_on_cpu);
   for (size_t s = 0; s < samples.size(); ++s) {
-    compare_sample(op, samples[s], on_cpu[s],
-                   [&](const std::string& what, const Tensor& a, const Tensor& b, double floor) {
-                     const double error = distance(a, b, floor);
-                     if (std::isnan(error) || error > check.worst) check.worst = error;
-                     if (!(error <= check.allowed))
-                       check.failures.push_back(fmt::format("sample '{}': {}: relative error {:.3g}",
-                                                            samples[s].label, what, error));
-                   });
+    compare_sample(
+        op, samples[s], on_cpu[s],
+        [&](const std::string& what, const Tensor& a, const Tensor& b, double floor) {
+          const double error = distance(a, b, floor);
+          if (std::isnan(error) || error > check.worst) check.worst = error;
+          if (!(error <= check.allowed))
+            check.failures.push_back(fmt::format("sample '{}': {}: relative error {:.3g}, {}",
+                                                 samples[s].label, what, error, worst_entry(a, b)));
+        });
   }
   return check;
 }

@@ -6,6 +6,7 @@
 
 #include "autograd/engine.h"
 #include "autograd/op.h"
+#include "autograd/op_checks.h"
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
@@ -227,6 +228,24 @@ TEST_CASE("mutant: a derivative through bf16, and a forward through f32") {
   check_caught(f, right, coarse, inputs);
   const Forward narrow = [](const Tensors& in) { return square(in[0].to(DType::f32)).to(DType::f64); };
   CHECK_FALSE(gradcheck(custom(narrow, right), inputs).passed);
+}
+
+TEST_CASE("mutant: one entry that is wrong in f32 alone, which the report names") {
+  OpInfo op;
+  op.name = "custom";
+  op.cases = [](OpCases& c) {
+    c.sample("3x4", {c.normal({3, 4})}, [](const Tensors& in) {
+      Tensor spike = zeros({3, 4}, {in[0].dtype()});
+      if (in[0].dtype() == DType::f32) spike.select(0, 1).select(0, 2).fill_(5);
+      return in[0] + spike;
+    });
+  };
+  const OpCheck check = check_precision(op, DType::f32, kCpu);
+  REQUIRE(check.failures.size() == 1);
+  const std::string& failure = check.failures[0];
+  CHECK_MESSAGE(failure.starts_with("sample '3x4': output: relative error "), failure);
+  CHECK_MESSAGE(failure.find(", worst at [1,2]: ") != std::string::npos, failure);
+  CHECK(check_precision(op, DType::bf16, kCpu).passed());
 }
 
 TEST_CASE("mutant: a derivative that is NaN") {
