@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 
 #include "autograd/load_kernels.h"
 #include "autograd/noise.h"
@@ -63,7 +64,15 @@ RegisterOp::RegisterOp(std::string name, Cases cases, OpTraits traits) {
   ops.insert(at, std::move(info));
 }
 
-std::vector<std::string> load_ops(const std::string& file) {
+namespace {
+
+std::vector<std::string>& all_loaded() {
+  static std::vector<std::string> names;
+  return names;
+}
+
+// The names of what it registers; none where it was loaded before.
+std::optional<std::vector<std::string>> load_once(const std::string& file) {
   std::error_code unused;
   check<IoError>(std::filesystem::is_regular_file(file, unused), "load: no such file: '{}'", file);
   // With a slash, or the dynamic linker would search its own folders.
@@ -78,12 +87,26 @@ std::vector<std::string> load_ops(const std::string& file) {
     raise<IoError>("load: {}", reason ? reason : path.c_str());
   }
   check<ConfigError>(state.error.empty(), "load: '{}': {}", file, state.error);
-  check<ConfigError>(!state.names.empty(), "load: '{}' registers no op", file);
   const std::filesystem::path at(path);
   const std::filesystem::path kernels = at.parent_path() / (at.stem().string() + "_cuda.so");
   if (std::filesystem::is_regular_file(kernels, unused)) load_kernels(kernels.string());
+  all_loaded().insert(all_loaded().end(), state.names.begin(), state.names.end());
   return state.names;
 }
+
+}  // namespace
+
+std::vector<std::string> load_library(const std::string& file) {
+  return load_once(file).value_or(std::vector<std::string>());
+}
+
+std::vector<std::string> load_ops(const std::string& file) {
+  const auto names = load_once(file);
+  check<ConfigError>(!names || !names->empty(), "load: '{}' registers no op", file);
+  return names.value_or(std::vector<std::string>());
+}
+
+const std::vector<std::string>& loaded_ops() { return all_loaded(); }
 
 namespace {
 

@@ -105,10 +105,14 @@ struct RegisterOp {
   RegisterOp(std::string name, Cases cases, OpTraits traits = {});
 };
 
-// Loads a shared library of ops, linked against this one, into the process for good: its RegisterOp objects
-// register what it brings, whose names are returned (none when it was loaded before). IoError when the file
-// cannot be loaded; ConfigError when it registers no op, or one whose name is taken.
+// Loads a shared library, linked against this one, into the process for good: its RegisterOp objects register
+// what it brings, whose names are returned (none when it was loaded before). IoError when the file cannot be
+// loaded; ConfigError when it registers an op whose name is taken.
+std::vector<std::string> load_library(const std::string& file);
+// The same of a library of ops: ConfigError when it registers none.
 std::vector<std::string> load_ops(const std::string& file);
+// The names of all ops that were loaded so.
+const std::vector<std::string>& loaded_ops();
 
 // call(exp): a unary or binary function as a sample's Function.
 inline Function call(Tensor (*f)(const Tensor&)) {

@@ -12,15 +12,15 @@ template <class F, class C> struct BinaryValue {
 
 struct AddValue {
   static constexpr const char* name = "add";
-  template <class T> static constexpr T value(T a, T b) { return a + b; }
+  template <class T> static constexpr T value(T a, T b) { return math::plus(a, b); }
 };
 struct SubValue {
   static constexpr const char* name = "sub";
-  template <class T> static constexpr T value(T a, T b) { return a - b; }
+  template <class T> static constexpr T value(T a, T b) { return math::minus(a, b); }
 };
 struct MulValue {
   static constexpr const char* name = "mul";
-  template <class T> static constexpr T value(T a, T b) { return a * b; }
+  template <class T> static constexpr T value(T a, T b) { return math::times(a, b); }
 };
 struct DivValue {
   static constexpr const char* name = "div";
@@ -52,7 +52,7 @@ struct BinaryCrossEntropyValue {
 
 template <class C> struct AffineValue {
   C factor, shift;
-  constexpr C operator()(C x) const { return static_cast<C>(factor * x + shift); }
+  constexpr C operator()(C x) const { return math::plus(math::times(factor, x), shift); }
 };
 template <class C> struct PowScalarValue {
   C exponent;

@@ -93,6 +93,25 @@ template <class... C> [[gnu::always_inline]] constexpr float polynomial(float x,
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
 
+// f(a, b), whose whole numbers wrap around: in unsigned ones, since C++ leaves it undefined for signed.
+template <class T, class F> constexpr T wrapped(T a, T b, F f) {
+  if constexpr (std::integral<T>) {
+    using U = std::make_unsigned_t<decltype(a + b)>;
+    return static_cast<T>(f(static_cast<U>(a), static_cast<U>(b)));
+  } else {
+    return static_cast<T>(f(a, b));
+  }
+}
+template <class T> constexpr T plus(T a, T b) {
+  return wrapped(a, b, [](auto x, auto y) { return x + y; });
+}
+template <class T> constexpr T minus(T a, T b) {
+  return wrapped(a, b, [](auto x, auto y) { return x - y; });
+}
+template <class T> constexpr T times(T a, T b) {
+  return wrapped(a, b, [](auto x, auto y) { return x * y; });
+}
+
 // small * large, where `small` falls faster than `large` grows: 0 where it has vanished, also beside
 // infinity.
 template <Real T> constexpr T vanishing(T small, T large) { return small == 0 ? T(0) : small * large; }

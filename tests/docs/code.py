@@ -2,6 +2,7 @@
 """Compiles the code of the Markdown files, and runs the programs of README.md.
 
   tests/docs/code.py COMPILER...      with its options, e.g. g++ -std=c++20 -O1
+  tests/docs/code.py --small-fashion-mnist FOLDER      writes the data that they are run on
 
 README.md: each block with a main() is a program, built as its reader would, with what pkg-config says of the library, and
 run where a small Fashion-MNIST is. CONTRIBUTING.md: each block below a line that ends in `FILE`: is that file of the tree.
@@ -62,6 +63,9 @@ def compile_files(scratch):
             subprocess.run([*COMPILER, *includes, "-fopenmp-simd", "-fsyntax-only", name], cwd=scratch, check=True)
 
 
+if COMPILER[0] == "--small-fashion-mnist":
+    small_fashion_mnist(Path(COMPILER[1]))
+    sys.exit()
 with tempfile.TemporaryDirectory() as folder:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:

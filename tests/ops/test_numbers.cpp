@@ -178,3 +178,19 @@ TEST_CASE("clamp of integers: bounds that bind are whole, bounds beyond all valu
   CHECK_THROWS_AS(clamp(bytes, 300, 400), DTypeError);
   CHECK_THROWS_AS(clamp(bytes, -2, -1), DTypeError);
 }
+
+TEST_CASE("whole numbers beyond their dtype wrap around") {
+  const Tensor i32 = from_values(std::vector<int32_t>{2147483647, -2147483647 - 1}, {2});
+  const Tensor i64 = from_values(std::vector<int64_t>{std::numeric_limits<int64_t>::max()}, {1});
+  const auto are = [](const Tensor& x, const std::vector<int64_t>& values) {
+    CHECK(x.to_vector<int64_t>() == values);
+  };
+  are(i32 + 1, {-2147483648, -2147483647});
+  are(i32 - i32.flatten().slice(0, 1, 2), {-1, 0});
+  are(i32 * i32, {1, 0});
+  are(i32 * 3, {2147483645, -2147483648});
+  are(i32.clone().add_(i32, 2), {2147483645, -2147483648});
+  are(i32.clone().mul_(2), {-2, 0});
+  are(i64 + i64, {-2});
+  are(i64 * 2, {-2});
+}

@@ -72,7 +72,7 @@ def expect_dead(file):
 
 
 def test_every_kind_of_piece_runs_on_the_simulated_device():
-    report, pieces, printed = check("--quick", "--minutes", "1", "--programs", str(BUILD))
+    report, pieces, printed = check("--quick", "--minutes", "4", "--programs", str(BUILD))
     for piece in pieces.values():
         name = piece["name"]
         may_skip = name == "nvidia-smi" or "check: " in name

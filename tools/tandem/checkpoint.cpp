@@ -221,7 +221,8 @@ Run open_weights(const std::string& folder, const std::string& file, nn::Alignme
                  "{}: a checkpoint for --resume, expected one of weights such as {}", file, nn::kBestFile);
   const std::string task = metadata.contains("task") ? metadata["task"] : "none";
   check<IoError>(std::find(tasks.begin(), tasks.end(), task) != tasks.end(),
-                 "{}: a model for the task '{}', expected {}", file, task, data::join(tasks, " or "));
+                 "{}: a model for the task '{}', expected {}; for a task of your own, --load its library",
+                 file, task, data::join(tasks, " or "));
   return {folder, file, task, std::move(tensors), std::move(metadata), {}};
 }
 

@@ -82,11 +82,6 @@ Option& Option::at_most(int values) {
   option_->expected(1, values);
   return *this;
 }
-Option& Option::one_each_time(const std::string& type) {
-  option_->type_name(type)->expected(1)->allow_extra_args(false);
-  option_->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  return *this;
-}
 void Option::default_to(double value) {
   if (option_->count() == 0) option_->default_val(fmt::format("{}", value));
 }

@@ -30,7 +30,6 @@ class Option {
   Option& required();
   Option& check(const Check& check);
   Option& at_most(int values);                     // of a list
-  Option& one_each_time(const std::string& type);  // a list by repeating the option: --load A --load B
   void default_to(double value);                   // sets the value, unless one was given
 
  private:

@@ -6,16 +6,20 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <set>
 
 #include "autograd/error.h"
+#include "autograd/registry.h"
 #include "autograd/tell.h"
 #include "nn/io/text.h"
+#include "tools/tandem/recipe.h"
 #include "tools/tandem/suggest.h"
 #include "tools/tandem/toml.h"
 
 namespace tandem::command {
 namespace {
 
+constexpr const char* kLoadHelp = "a shared library of your own operators and tasks (repeatable)";
 constexpr size_t kColumn = 30, kWidth = 80;  // of the help's second column, and of its page
 
 bool is_flag(const CLI::Option& option) { return option.get_expected_min() == 0; }
@@ -65,7 +69,7 @@ std::vector<std::string> names_of_subcommands(const CLI::App& command) {
 
 // Of the command and of those above it: "--epochs".
 std::vector<std::string> names_of_options(const CLI::App* command) {
-  std::vector<std::string> names{"--config", "--help"};
+  std::vector<std::string> names{"--config", "--help", "--load"};
   for (; command != nullptr; command = command->get_parent())
     for (const CLI::Option* option : command->get_options([](const auto* o) { return o->nonpositional(); }))
       names.push_back("--" + option->get_lnames().front());
@@ -95,7 +99,10 @@ struct HelpFormatter : CLI::Formatter {
           [&](const CLI::Option* option) { return option->get_group() == group && option->nonpositional(); });
       if (!group.empty() && !options.empty()) out += make_group(group, false, options);
     }
-    if (commands.empty()) out += two_columns("--config FILE", "read options from a TOML file (name = value)");
+    if (commands.empty()) {
+      out += two_columns("--config FILE", "read options from a TOML file (name = value)");
+      out += two_columns("--load FILE", kLoadHelp);
+    }
     return out + make_footer(app);
   }
 
@@ -255,9 +262,29 @@ void print_help(const CLI::App& app, const std::vector<std::string>& names) {
   fmt::print("{}", command->help());
 }
 
+// Libraries are loaded before there are commands, since they may bring some.
+void load_libraries(const std::vector<std::string>& words) {
+  for (size_t i = 0; i < words.size(); ++i) {
+    std::string file;
+    if (words[i].starts_with("--load=")) file = words[i].substr(7);
+    if (words[i] == "--load" && i + 1 < words.size()) file = words[++i];
+    if (file.empty()) continue;
+    const size_t before = tasks().size();
+    const std::vector<std::string> ops = load_library(file);
+    std::set<std::string> names;
+    for (const Task& task : tasks())
+      check<ConfigError>(names.insert(task.name).second, "load: '{}': the task '{}' is registered twice",
+                         file, task.name);
+    check<ConfigError>(!ops.empty() || tasks().size() > before, "load: '{}' registers no op and no task",
+                       file);
+  }
+}
+
 }  // namespace
 
 int CommandLine::run(int argc, char** argv) const {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  load_libraries(words);
   const auto app = std::make_shared<CLI::App>(description, "tandem");
   app->formatter(std::make_shared<HelpFormatter>());
   app->set_help_flag("-h,--help", "print this help");
@@ -265,6 +292,12 @@ int CommandLine::run(int argc, char** argv) const {
   app->set_config("--config", "", "read options from a TOML file (name = value)")
       ->type_name("FILE")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  std::vector<std::string> libraries;  // loaded already
+  app->add_option("--load", libraries, kLoadHelp)
+      ->type_name("FILE")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   const auto config = std::make_shared<CommandConfig>(*app);
   app->config_formatter(config);
   app->set_version_flag("--version", TANDEM_VERSION, "print the version");
@@ -272,7 +305,6 @@ int CommandLine::run(int argc, char** argv) const {
   for (const auto add_family : families) add_family(root);
   app->get_formatter()->label("Positionals", "Arguments");
   app->footer("\n" + footer);
-  const std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && words[0] == "help") {
     print_help(*app, {words.begin() + 1, words.end()});
     return 0;

@@ -75,26 +75,6 @@ bool print_checks(const OpInfo& op, Device device) {
   return passed;
 }
 
-using Files = std::shared_ptr<std::vector<std::string>>;
-
-// One file for each --load, so that names of operators may follow.
-Files add_load(Command& command) {
-  auto libraries = std::make_shared<std::vector<std::string>>();
-  command.option("--load", *libraries, anything(), "a shared library of your own operators (repeatable)")
-      .one_each_time("FILE");
-  return libraries;
-}
-
-// The names of what the libraries registered.
-std::vector<std::string> load_all(const std::vector<std::string>& libraries) {
-  std::vector<std::string> names;
-  for (const std::string& file : libraries) {
-    const std::vector<std::string> loaded = load_ops(file);
-    names.insert(names.end(), loaded.begin(), loaded.end());
-  }
-  return names;
-}
-
 using Name = std::shared_ptr<std::string>;
 Name add_device(Command& command) {
   auto device = std::make_shared<std::string>("cpu");
@@ -107,22 +87,17 @@ Name add_device(Command& command) {
 void add_ops(Command& root) {
   Command table = root.add("ops", "the table of operators: dtypes, devices, orders of derivative");
   table.examples({"tandem ops", "tandem ops --load ./libmyops.so"});
-  table.run([libraries = add_load(table), device = add_device(table)] {
-    load_all(*libraries);
-    print_table(load_device(*device));
-  });
+  table.run([device = add_device(table)] { print_table(load_device(*device)); });
 
   Command gradcheck = root.add("gradcheck", "check operators: gradients in f64, f32 and bf16 against f64");
   auto names = std::make_shared<std::vector<std::string>>();
   gradcheck.argument("op", *names, "operators to check (default: all, or all of the libraries)");
-  const Files libraries = add_load(gradcheck);
   const Name chosen = add_device(gradcheck);
   gradcheck.examples({"tandem gradcheck softmax layer_norm", "tandem gradcheck --load ./libmyops.so"});
-  gradcheck.run([names, libraries, chosen] {
+  gradcheck.run([names, chosen] {
     const Device device = load_device(*chosen);
-    const std::vector<std::string> loaded = load_all(*libraries);
     std::vector<const OpInfo*> ops;
-    for (const std::string& name : names->empty() ? loaded : *names) ops.push_back(&find_op(name));
+    for (const std::string& name : names->empty() ? loaded_ops() : *names) ops.push_back(&find_op(name));
     if (ops.empty()) {
       for (const OpInfo& op : registered_ops()) ops.push_back(&op);
     }
