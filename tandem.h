@@ -8,6 +8,7 @@
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
 #include "autograd/gradcheck.h"
+#include "autograd/graph.h"
 #include "autograd/noise.h"
 #include "autograd/op.h"
 #include "autograd/op_checks.h"

@@ -27,9 +27,4 @@ struct RegisterKernels {
   template <class F> explicit RegisterKernels(F register_them) { register_them(); }
 };
 
-// To go.
-template <class Args> struct RegisterKernel {
-  explicit RegisterKernel(DeviceKernel<Args> kernel) { device_kernel<Args> = kernel; }
-};
-
 }  // namespace tandem

@@ -14,7 +14,9 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "autograd/tensor.h"
@@ -59,6 +61,7 @@ class Op : public std::enable_shared_from_this<Op> {
   friend class Engine;
   friend class Tensor;
   friend Tensor record(std::shared_ptr<Op> op, const Tensors& inputs);
+  friend std::string graph_to_dot(const Tensor& root, const std::map<std::string, Tensor>& names);
 
   struct Edge {                        // to the maker of one input
     std::shared_ptr<Op> op;            // null for a leaf

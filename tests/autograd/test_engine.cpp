@@ -6,6 +6,7 @@
 
 #include "autograd/engine.h"
 #include "autograd/grad_mode.h"
+#include "autograd/graph.h"
 #include "autograd/op.h"
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
@@ -55,6 +56,21 @@ struct OwnExp final : Op {
 };
 Tensor own_exp(const Tensor& x) { return apply<OwnExp>({x}); }
 
+TEST_CASE("graph_to_dot draws the ops of a backward, each once, and names leaves") {
+  const Tensor w = leaf({2, 3}), x = tensor({1, 2}), h = w.to(DType::f32) * x;
+  const std::string dot = graph_to_dot((h * h).sum(), {{"w", w}});
+  const auto count = [&](const char* part) {
+    int n = 0;
+    for (size_t at = dot.find(part); at != std::string::npos; at = dot.find(part, at + 1)) ++n;
+    return n;
+  };
+  CHECK(dot.starts_with("digraph {"));
+  CHECK(count("label=\"w\\nf64[2]\"") == 1);
+  CHECK(count("label=\"mul\\nf32[2]\"") == 2);
+  CHECK(count("label=\"sum\\nf32[]\"") == 1);
+  CHECK(count(" -> ") == 5);  // w, to, mul (from both sides), sum
+  check_throws<AutogradError>("graph_to_dot: f32[2] does not require a gradient", [&] { graph_to_dot(x); });
+}
 }  // namespace
 
 TEST_CASE("a chain of 100,000 ops runs forward and backward and is freed on a small stack") {

@@ -6,8 +6,11 @@
 
 README.md: each block with a main() is a program, built as its reader would, with what pkg-config says of the library, and
 run where a small Fashion-MNIST is. CONTRIBUTING.md: each block below a line that ends in `FILE`: is that file of the tree.
+Every other page: blocks ```cpp are what one function does, in order, those of ```cpp global stand before it, and what it
+prints is what the ```output blocks show.
 """
 
+import difflib
 import os
 import re
 import struct
@@ -49,6 +52,39 @@ def run_programs(scratch):
         assert not accuracy or float(accuracy[1]) > 95, "README.md: the first program did not learn its data"
 
 
+def pages():
+    for page in sorted(ROOT.glob("*/**/*.md")):
+        if page.relative_to(ROOT).parts[0].startswith(("build", ".")):
+            continue
+        blocks = re.findall(r"^```(cpp global|cpp|output)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        if any(kind.startswith("cpp") for kind, _ in blocks):
+            yield page.relative_to(ROOT), blocks
+
+
+def run_pages(scratch):
+    """All in one file: most of the time of compiling them is that of the headers."""
+    found = list(pages())
+    assert len(found) >= 10, f"expected at least 10 pages with code, found {len(found)}"
+    parts = ["#include <autograd/kernel.h>\n#include <fmt/ranges.h>\n#include <tandem.h>\n#include <cmath>\n"]
+    for i, (page, blocks) in enumerate(found):
+        of = lambda kind: "".join(text for k, text in blocks if k == kind)
+        parts.append(f'namespace page{i} {{\nusing namespace tandem;\n#line 1 "{page}: global"\n{of("cpp global")}'
+                     f'void run() {{\n#line 1 "{page}"\n{of("cpp")}}}\n}}\n')
+    calls = "".join(f"  if (page == {i}) page{i}::run();\n" for i in range(len(found)))
+    parts.append(f"int main(int, char** words) {{\n  const int page = std::atoi(words[1]);\n{calls}}}\n")
+    (scratch / "pages.cpp").write_text("".join(parts))
+    flags = pkg_config("--cflags", "--libs")
+    flags += [f"-Wl,-rpath,{f[2:]}" for f in flags if f.startswith("-L")]
+    subprocess.run([*COMPILER, "-O0", "pages.cpp", "-o", "pages", *flags], cwd=scratch, check=True)
+    for i, (page, blocks) in enumerate(found):
+        done = subprocess.run([scratch / "pages", str(i)], cwd=scratch, text=True, capture_output=True)
+        expected = "".join(text for kind, text in blocks if kind == "output")
+        print(f"{page}: {'ok' if done.stdout == expected and done.returncode == 0 else 'another output'}")
+        for line in difflib.unified_diff(expected.splitlines(), done.stdout.splitlines(), "shown", "printed", lineterm=""):
+            print("   ", line)
+        assert done.returncode == 0 and done.stdout == expected, f"{page}: {done.stderr}"
+
+
 def compile_files(scratch):
     shown = re.findall(r"`([\w/]+\.\w+)`:\n+```cpp\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(),
                        re.MULTILINE | re.DOTALL)
@@ -70,6 +106,7 @@ with tempfile.TemporaryDirectory() as folder:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         run_programs(Path(folder))
+        run_pages(Path(folder))
         compile_files(Path(folder))
     except (AssertionError, subprocess.CalledProcessError) as error:
         sys.exit(f"FAILED: {error}")
