@@ -224,6 +224,12 @@ Tensor index_select(const Tensor& x, int64_t dim, const Tensor& indices) {
 }
 
 Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype) {
+  if (classes == -1) {
+    const std::vector<int64_t> all = indices.to_vector<int64_t>();
+    check<ValueError>(!all.empty(), "one_hot: {} has no index to tell the number of classes",
+                      describe(indices));
+    classes = std::max<int64_t>(0, *std::max_element(all.begin(), all.end())) + 1;
+  }
   check<ValueError>(classes >= 1, "one_hot: expected at least one class, got {}", classes);
   const Tensor index = detail::checked_index("one_hot", indices, classes);
   return eq(index.unsqueeze(-1), arange(0, static_cast<double>(classes), 1, {DType::i64, index.device()}))
@@ -291,10 +297,15 @@ void one_hot_cases(OpCases& c) {
   const auto of = bound(one_hot);
   c.sample("2x3", {c.integers({2, 3}, 0, 4)}, of(4, DType::i64));
   c.sample("number", {c.integers({}, 0, 4)}, of(4, DType::i64));
+  c.sample("as many as there are", {c.integers({5}, 0, 4)}, of(-1, DType::i64));
   c.fails<ValueError>("range", "one_hot: index 4 is out of range for size 4", {index_of({4})},
                       of(4, DType::i64));
   c.fails<ValueError>("classes", "one_hot: expected at least one class, got 0", {index_of({})},
                       of(0, DType::i64));
+  c.fails<ValueError>("none", "one_hot: i64[0] has no index to tell the number of classes", {index_of({})},
+                      of(-1, DType::i64));
+  c.fails<ValueError>("negative", "one_hot: index -2 is out of range for size 1", {index_of({-2})},
+                      of(-1, DType::i64));
 }
 const RegisterOp one_hot_op("one_hot", one_hot_cases, {.differentiable = false});
 

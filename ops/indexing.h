@@ -21,7 +21,8 @@ Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tens
 // The slices of x along dim that `indices` (one-dimensional) names, in its order.
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& indices);
 
-// Indices [...] -> [..., classes]: 1 at the index, 0 elsewhere. classes >= 1.
-Tensor one_hot(const Tensor& indices, int64_t classes, DType dtype = DType::i64);
+// Indices [...] -> [..., classes]: 1 at the index, 0 elsewhere. -1 classes: one more than the largest index,
+// for which a device is waited for. ValueError for no classes.
+Tensor one_hot(const Tensor& indices, int64_t classes = -1, DType dtype = DType::i64);
 
 }  // namespace tandem

@@ -116,6 +116,56 @@ Tensors unbind(const Tensor& x, int64_t dim) {
 
 namespace {
 
+// x stretched along a new dimension in front of `at`, which is then merged with dim.
+Tensor repeated(const Tensor& x, int64_t repeats, int dim, int at) {
+  Shape stretched = x.shape(), merged = x.shape();
+  stretched.insert(at, repeats);
+  merged[dim] = Shape{merged[dim], repeats}.numel();  // ShapeError where it is too large
+  return x.unsqueeze(at).expand(stretched).reshape(merged);
+}
+
+}  // namespace
+
+Tensor tile(const Tensor& x, const Shape& repeats) {
+  Tensor y = x;
+  while (y.dim() < repeats.size()) y = y.unsqueeze(0);
+  for (int i = 0; i < repeats.size(); ++i) {
+    check<ValueError>(repeats[i] >= 0, "tile: expected repeats of at least 0, got {}", repeats);
+    const int d = y.dim() - repeats.size() + i;
+    y = repeated(y, repeats[i], d, d);
+  }
+  return y;
+}
+
+Tensor repeat_interleave(const Tensor& x, int64_t repeats, int64_t dim) {
+  const int d = wrap_dim("repeat_interleave", dim, x.dim());
+  check<ValueError>(repeats >= 0, "repeat_interleave: expected at least 0 repeats, got {}", repeats);
+  return repeated(x, repeats, d, d + 1);
+}
+
+Tensor repeat_interleave(const Tensor& x, int64_t repeats) {
+  return repeat_interleave(x.reshape({-1}), repeats, 0);
+}
+
+Tensors meshgrid(const Tensors& tensors, Indexing indexing) {
+  check<ValueError>(!tensors.empty(), "meshgrid: no tensors were given");
+  Shape shape;
+  for (const Tensor& x : tensors) {
+    check<ShapeError>(x.dim() <= 1, "meshgrid: expected vectors, got {}", describe(x));
+    shape.push_back(x.numel());
+  }
+  Tensors grids;
+  for (int i = 0; i < shape.size(); ++i) {
+    Shape along(std::vector<int64_t>(shape.size(), 1));
+    along[i] = shape[i];
+    const Tensor grid = tensors[i].reshape(along).expand(shape);
+    grids.push_back(indexing == Indexing::xy && shape.size() > 1 ? transpose(grid, 0, 1) : grid);
+  }
+  return grids;
+}
+
+namespace {
+
 const RegisterOp cat_op("cat", [](OpCases& c) {
   const auto along = [](int64_t dim) { return [dim](const Tensors& in) { return cat(in, dim); }; };
   c.sample("last", {c.normal({2, 3}), c.normal({2, 1}), c.normal({2, 2})}, along(-1));
@@ -157,6 +207,39 @@ const RegisterOp split_op("split", [](OpCases& c) {
   });
   c.fails<ValueError>("size", "split: expected a size of at least 1, got 0", [] { split(zeros({5}), 0); });
   c.fails<ValueError>("chunks", "chunk: expected at least one chunk, got 0", [] { chunk(zeros({5}), 0); });
+});
+
+const RegisterOp tile_op("tile", [](OpCases& c) {
+  const auto by = bound(tile);
+  c.sample("columns", {c.normal({2, 3})}, by({2}));
+  c.sample("both and a new one", {c.normal({2, 2})}, by({2, 3, 1}));
+  c.sample("never", {c.normal({2, 3})}, by({0, 2}));
+  c.fails<ValueError>("negative", "tile: expected repeats of at least 0, got [2,-1]", {zeros({2})},
+                      by({2, -1}));
+});
+
+const RegisterOp repeat_interleave_op("repeat_interleave", [](OpCases& c) {
+  using Along = Tensor (*)(const Tensor&, int64_t, int64_t);
+  const auto by = bound(static_cast<Along>(repeat_interleave));
+  c.sample("middle", {c.normal({2, 3, 2})}, by(2, 1));
+  c.sample("last", {c.normal({2, 3})}, by(3, -1));
+  c.sample("elements", {c.normal({2, 3})}, [](const Tensors& in) { return repeat_interleave(in[0], 2); });
+  c.sample("never", {c.normal({2, 3})}, by(0, 0));
+  c.fails<ValueError>("negative", "repeat_interleave: expected at least 0 repeats, got -1", {zeros({2})},
+                      by(-1, 0));
+  c.fails<ShapeError>("dim", "repeat_interleave: dim 1 is out of range", {zeros({2})}, by(2, 1));
+});
+
+const RegisterOp meshgrid_op("meshgrid", [](OpCases& c) {
+  const auto stacked = [](Indexing indexing) {
+    return [indexing](const Tensors& in) { return stack(meshgrid(in, indexing)); };
+  };
+  c.sample("ij", {c.normal({2}), c.normal({3}), c.normal({2})}, stacked(Indexing::ij));
+  c.sample("xy", {c.normal({2}), c.normal({3})}, stacked(Indexing::xy));
+  c.sample("number", {c.normal({}), c.normal({3})}, stacked(Indexing::ij));
+  c.fails<ValueError>("none", "meshgrid: no tensors were given", [] { meshgrid({}); });
+  c.fails<ShapeError>("matrix", "meshgrid: expected vectors, got f32[2,3]", {zeros({2, 3})},
+                      stacked(Indexing::ij));
 });
 
 }  // namespace

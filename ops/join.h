@@ -1,5 +1,5 @@
-// Joining tensors along a dimension and taking them apart again. Parts are views. A part that is the same in
-// all passes (a class token) joins parts of m passes: the result has m.
+// Joining tensors along a dimension, repeating one, and taking them apart again. Parts are views. A part that
+// is the same in all passes (a class token) joins parts of m passes: the result has m.
 #pragma once
 
 #include "autograd/tensor.h"
@@ -19,5 +19,17 @@ Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim = 
 Tensors chunk(const Tensor& x, int64_t chunks, int64_t dim = 0);
 // The slices along dim, without that dimension.
 Tensors unbind(const Tensor& x, int64_t dim = 0);
+
+// x repeats[d] times along each dimension d; of more repeats than dimensions the first make new ones.
+// torch.tile, and Tensor.repeat. ValueError for negative repeats.
+Tensor tile(const Tensor& x, const Shape& repeats);
+// Every slice along dim `repeats` times, one beside the other. Without dim: every element, as a vector.
+Tensor repeat_interleave(const Tensor& x, int64_t repeats, int64_t dim);
+Tensor repeat_interleave(const Tensor& x, int64_t repeats);
+
+enum class Indexing { ij, xy };
+// Vectors (or numbers) of sizes n0, n1, ... as tensors [n0, n1, ...]; the i-th varies along dimension i
+// alone. xy exchanges the first two dimensions. ShapeError for tensors of more dimensions.
+Tensors meshgrid(const Tensors& tensors, Indexing indexing = Indexing::ij);
 
 }  // namespace tandem

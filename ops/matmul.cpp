@@ -8,6 +8,7 @@
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
+#include "ops/arithmetic.h"
 #include "ops/loops/loop.h"
 #include "ops/products/matrix.h"
 #include "ops/views.h"
@@ -127,6 +128,25 @@ Tensor matmul(const Tensor& a, const Tensor& b, DType result) {
 Tensor matmul(const Tensor& a, const Tensor& b) { return matmul(a, b, promote(a.dtype(), b.dtype())); }
 
 namespace {
+void check_vectors(const char* op, const Tensor& a, const Tensor& b) {
+  check<ShapeError>(a.dim() == 1 && b.dim() == 1, "{}: expected two vectors, got {} and {}", op, describe(a),
+                    describe(b));
+}
+}  // namespace
+
+Tensor dot(const Tensor& a, const Tensor& b) {
+  check_vectors("dot", a, b);
+  check<ShapeError>(a.numel() == b.numel(), "dot: expected equal sizes, got {} and {}", describe(a),
+                    describe(b));
+  return matmul(a, b);
+}
+
+Tensor outer(const Tensor& a, const Tensor& b) {
+  check_vectors("outer", a, b);
+  return a.unsqueeze(1) * b;
+}
+
+namespace {
 std::atomic<bool> tf32 = false;
 }
 void set_allow_tf32(bool allow) { tf32 = allow; }
@@ -169,6 +189,22 @@ const RegisterOp matmul_op("matmul", [](OpCases& c) {
                       {zeros({}), zeros({3})}, call(matmul));
   c.fails<DTypeError>("i64", "matmul: expected floating dtypes (bf16, f32, f64), got a i64[2,2]",
                       {zeros({2, 2}, {DType::i64}), zeros({2, 2})}, call(matmul));
+});
+
+const RegisterOp dot_op("dot", [](OpCases& c) {
+  c.sample("4", {c.normal({4}), c.normal({4})}, call(dot));
+  c.sample("empty", {c.normal({0}), c.normal({0})}, call(dot));
+  c.fails<ShapeError>("matrix", "dot: expected two vectors, got f32[2,3] and f32[3]",
+                      {zeros({2, 3}), zeros({3})}, call(dot));
+  c.fails<ShapeError>("sizes", "dot: expected equal sizes, got f32[2] and f32[3]", {zeros({2}), zeros({3})},
+                      call(dot));
+});
+
+const RegisterOp outer_op("outer", [](OpCases& c) {
+  c.sample("4 x 3", {c.normal({4}), c.normal({3})}, call(outer));
+  c.sample("empty", {c.normal({0}), c.normal({2})}, call(outer));
+  c.fails<ShapeError>("number", "outer: expected two vectors, got f32[2] and f32[]", {zeros({2}), zeros({})},
+                      call(outer));
 });
 
 }  // namespace

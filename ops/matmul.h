@@ -14,6 +14,10 @@ Tensor matmul(const Tensor& a, const Tensor& b);
 // The same with the sums stored as `result`: f32 or bf16 for f32 and bf16 operands, f64 for f64.
 Tensor matmul(const Tensor& a, const Tensor& b, DType result);
 
+// Of vectors: the sum of their products [], and the products of all pairs [n, m]. ShapeError for others.
+Tensor dot(const Tensor& a, const Tensor& b);
+Tensor outer(const Tensor& a, const Tensor& b);
+
 // Whether devices may multiply f32 as TF32, with 10 bits of mantissa, where that is faster, in products and
 // in convolutions. Off unless set.
 void set_allow_tf32(bool allow);

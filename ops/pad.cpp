@@ -91,6 +91,7 @@ Tensor flip(const Tensor& x, const Shape& dims) {
 }
 
 Tensor roll(const Tensor& x, const std::vector<int64_t>& shifts, const Shape& dims) {
+  if (dims.empty() && shifts.size() == 1) return roll(x.reshape({-1}), shifts, {0}).reshape(x.shape());
   check<ShapeError>(shifts.size() == static_cast<size_t>(dims.size()), "roll: {} shifts for {} dims",
                     shifts.size(), dims.size());
   Tensor result = x;
@@ -133,10 +134,14 @@ const RegisterOp flip_op("flip", [](OpCases& c) {
 });
 
 const RegisterOp roll_op("roll", [](OpCases& c) {
-  const auto by = bound(roll);
+  using Roll = Tensor (*)(const Tensor&, const std::vector<int64_t>&, const Shape&);
+  const auto by = bound(static_cast<Roll>(roll));
   c.sample("both", {c.normal({3, 4})}, by({1, -1}, {0, 1}));
   c.sample("more than once around", {c.normal({5})}, by({12}, {0}));
+  c.sample("one dimension", {c.normal({3, 4})}, [](const Tensors& in) { return roll(in[0], -2, -1); });
+  c.sample("flat", {c.normal({3, 4})}, [](const Tensors& in) { return roll(in[0], 5); });
   c.fails<ShapeError>("count", "roll: 2 shifts for 1 dims", {zeros({2, 3})}, by({1, 2}, {0}));
+  c.fails<ShapeError>("no dims", "roll: 2 shifts for 0 dims", {zeros({2, 3})}, by({1, 2}, {}));
 });
 
 void triangle_cases(OpCases& c, const std::string& name, Tensor (*f)(const Tensor&, int64_t)) {

@@ -1,6 +1,8 @@
 // Padding and the rearrangements that move elements within a tensor, and triangular masks.
 #pragma once
 
+#include <concepts>
+
 #include "autograd/tensor.h"
 
 namespace tandem {
@@ -9,8 +11,15 @@ namespace tandem {
 Tensor pad(const Tensor& x, const std::vector<int64_t>& sizes, double value = 0);
 // Reversed along each of dims.
 Tensor flip(const Tensor& x, const Shape& dims);
-// Shifted by shifts[i] along dims[i]; what leaves at the end enters at the start.
-Tensor roll(const Tensor& x, const std::vector<int64_t>& shifts, const Shape& dims);
+// Shifted by shifts[i] along dims[i]; what leaves at the end enters at the start. Without dims: one shift of
+// all elements in row-major order.
+Tensor roll(const Tensor& x, const std::vector<int64_t>& shifts, const Shape& dims = {});
+template <std::integral I> Tensor roll(const Tensor& x, I shift) {
+  return roll(x, std::vector<int64_t>{static_cast<int64_t>(shift)});
+}
+template <std::integral I, std::integral D> Tensor roll(const Tensor& x, I shift, D dim) {
+  return roll(x, std::vector<int64_t>{static_cast<int64_t>(shift)}, Shape{static_cast<int64_t>(dim)});
+}
 
 // x [..., rows, columns] with zeros above (tril) or below (triu) the diagonal `diagonal`: 0 is the main one,
 // positive ones lie above it.

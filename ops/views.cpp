@@ -144,6 +144,55 @@ Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start
   return apply<SliceScatter>({g}, shape, dim, start, step);
 }
 
+// Which elements of a tensor are its diagonal.
+struct DiagonalPlace {
+  int64_t offset;
+  int dim1, dim2;
+
+  Tensor of(const Tensor& x) const {
+    const int64_t first = std::max<int64_t>(0, -offset), second = std::max<int64_t>(0, offset);
+    const int64_t count = std::min(x.shape()[dim1] - first, x.shape()[dim2] - second);
+    Shape shape = x.shape(), strides = x.strides();
+    const int64_t from = first * strides[dim1] + second * strides[dim2];
+    shape.push_back(std::max<int64_t>(0, count));
+    strides.push_back(strides[dim1] + strides[dim2]);
+    for (const int d : {std::max(dim1, dim2), std::min(dim1, dim2)}) shape.erase(d), strides.erase(d);
+    return make_view(x, shape, strides, count > 0 ? from : 0);
+  }
+};
+
+Tensor diagonal_scatter(const Tensor& g, const Shape& shape, const DiagonalPlace& place);
+
+struct Diagonal final : Op {
+  DiagonalPlace place;
+  Shape from;
+  explicit Diagonal(const DiagonalPlace& place) : place(place) {}
+  const char* name() const override { return "diagonal"; }
+  Tensor forward(const Tensors& in) override {
+    from = in[0].shape();
+    return place.of(in[0]);
+  }
+  Tensors vjp(const Tensor& g) override { return {diagonal_scatter(g, from, place)}; }
+};
+
+// Zeros of `shape` with g as the diagonal.
+struct DiagonalScatter final : Op {
+  Shape shape;
+  DiagonalPlace place;
+  DiagonalScatter(const Shape& shape, const DiagonalPlace& place) : shape(shape), place(place) {}
+  const char* name() const override { return "diagonal_scatter"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(shape, in[0]).zero_();
+    copy_elements(place.of(out), in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override { return {apply<Diagonal>({g}, place)}; }
+};
+
+Tensor diagonal_scatter(const Tensor& g, const Shape& shape, const DiagonalPlace& place) {
+  return apply<DiagonalScatter>({g}, shape, place);
+}
+
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
@@ -196,6 +245,21 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
   Shape rest = x.shape();
   rest.erase(d);
   return reshape(slice(x, d, i, i + 1), rest);
+}
+
+Tensor diagonal(const Tensor& x, int64_t offset, int64_t dim1, int64_t dim2) {
+  const Shape dims = wrap_dims("diagonal", {dim1, dim2}, x.dim());
+  const int a = static_cast<int>(dims[0]), b = static_cast<int>(dims[1]);
+  return apply<Diagonal>({x}, DiagonalPlace{std::clamp(offset, -x.shape()[a], x.shape()[b]), a, b});
+}
+
+Tensor diag(const Tensor& x, int64_t diagonal) {
+  check<ShapeError>(x.dim() == 1 || x.dim() == 2, "diag: expected a vector or a matrix, got {}", describe(x));
+  if (x.dim() == 2) return tandem::diagonal(x, diagonal);
+  check<ValueError>(diagonal > -(int64_t{1} << 31) && diagonal < int64_t{1} << 31,
+                    "diag: diagonal is {}, expected a number between -2^31 and 2^31", diagonal);
+  const int64_t n = x.shape()[0] + std::abs(diagonal);
+  return diagonal_scatter(x, {n, n}, {diagonal, 0, 1});
 }
 
 Tensor Tensor::view(const Shape& shape) const {
@@ -252,6 +316,38 @@ void slice_scatter_cases(OpCases& c) {
 const RegisterOp slice_scatter_op(
     "slice_scatter", slice_scatter_cases,
     {.no_errors = "no user calls it: slice's gradient, of a slice that was checked"});
+
+const RegisterOp diagonal_op("diagonal", [](OpCases& c) {
+  const auto at = bound(diagonal);
+  c.sample("wide", {c.normal({3, 4})}, at(0, 0, 1));
+  c.sample("above", {c.normal({2, 4, 3})}, at(1, 1, 2));
+  c.sample("below", {c.normal({4, 2, 3})}, at(-2, 0, -1));
+  c.sample("other order", {c.normal({4, 2, 3})}, at(-1, 2, 0));
+  c.sample("none", {c.normal({2, 3})}, at(3, 0, 1));
+  c.fails<ShapeError>("equal", "diagonal: dim 1 appears twice in [1,-1]", {zeros({2, 3})}, at(0, 1, -1));
+  c.fails<ShapeError>("dim", "diagonal: dim 1 is out of range", {zeros({2})}, at(0, 0, 1));
+});
+
+const RegisterOp diag_op("diag", [](OpCases& c) {
+  const auto at = bound(diag);
+  c.sample("vector", {c.normal({3})}, at(0));
+  c.sample("vector, above", {c.normal({3})}, at(2));
+  c.sample("matrix, below", {c.normal({4, 3})}, at(-1));
+  c.sample("empty", {c.normal({0})}, at(-1));
+  c.fails<ValueError>("far away", "diag: diagonal is 2147483648, expected", {zeros({2})},
+                      at(int64_t{1} << 31));
+  c.fails<ShapeError>("dimensions", "diag: expected a vector or a matrix, got f32[2,3,4]", {zeros({2, 3, 4})},
+                      at(0));
+});
+
+void diagonal_scatter_cases(OpCases& c) {
+  const auto into = bound(diagonal_scatter);
+  c.sample("middle", {c.normal({2, 3})}, into({4, 2, 3}, {-1, 0, 2}));
+  c.sample("empty", {c.normal({0})}, into({2, 3}, {3, 0, 1}));
+}
+const RegisterOp diagonal_scatter_op(
+    "diagonal_scatter", diagonal_scatter_cases,
+    {.no_errors = "no user calls it: diagonal's gradient, of a diagonal that was checked"});
 
 }  // namespace
 }  // namespace tandem

@@ -14,4 +14,11 @@ Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t end,
              int64_t step = 1);  // clipped to the size
 Tensor select(const Tensor& x, int64_t dim, int64_t index);
 
+// The elements of x where the index of dim2 is that of dim1 plus offset, along a new last dimension in place
+// of both: diagonal(x) of [N, M] is [min(N, M)], and 0-sized where there is none. ShapeError for equal dims.
+Tensor diagonal(const Tensor& x, int64_t offset = 0, int64_t dim1 = 0, int64_t dim2 = 1);
+// That of a matrix, or the matrix of zeros with the vector x as this diagonal (a copy). ShapeError otherwise,
+// ValueError for a diagonal that is 2^31 away.
+Tensor diag(const Tensor& x, int64_t diagonal = 0);
+
 }  // namespace tandem
