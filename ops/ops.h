@@ -8,6 +8,7 @@
 #include "ops/conv2d.h"
 #include "ops/drop_path.h"
 #include "ops/dropout.h"
+#include "ops/einsum.h"
 #include "ops/embedding.h"
 #include "ops/extrema.h"
 #include "ops/feed_forward.h"
