@@ -27,4 +27,5 @@
 #include "ops/scan.h"
 #include "ops/softmax.h"
 #include "ops/sort.h"
+#include "ops/vector_norm.h"
 #include "ops/views.h"
