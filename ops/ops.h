@@ -14,6 +14,7 @@
 #include "ops/feed_forward.h"
 #include "ops/gelu.h"
 #include "ops/indexing.h"
+#include "ops/interpolate.h"
 #include "ops/join.h"
 #include "ops/linear.h"
 #include "ops/losses.h"
