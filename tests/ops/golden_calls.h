@@ -1,4 +1,4 @@
-// What is compared with tests/golden/ops.json, and how a golden name is called here.
+// What is compared with tests/golden/ops.json and functions.json, and how a golden name is called here.
 #pragma once
 
 #include <functional>
@@ -20,9 +20,12 @@ Tensors golden_mse_loss(const Json& args, const Tensors& inputs);
 Tensors golden_binary_cross_entropy(const Json& args, const Tensors& inputs);
 Tensors golden_kl_div(const Json& args, const Tensors& inputs);
 
-// Every golden op that we have, by its name in the file.
+// Every golden op that we have, by its name in ops.json.
 const std::map<std::string, GoldenCall>& golden_calls();
 // Golden ops without one of ours yet. A name in both fails, and so does one in neither.
 const std::set<std::string>& golden_unwritten();
+
+// The same for functions.json; in golden_functions.cpp.
+const std::map<std::string, GoldenCall>& golden_functions();
 
 }  // namespace tandem::testing

@@ -1,4 +1,4 @@
-// Values and gradients against an independent framework, whose numbers are in tests/golden/ops.json.
+// Values and gradients against an independent framework, whose numbers are in tests/golden/.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -53,24 +53,29 @@ void check_case(const GoldenCall& call, const Json& golden) {
   }
 }
 
-}  // namespace
-
-TEST_CASE("ops agree with golden values, forward and gradients") {
+void check_file(const char* file, const std::map<std::string, GoldenCall>& calls) {
   std::map<std::string, int> seen;
-  for (const Json& test : golden("ops.json")) {
+  for (const Json& test : golden(file)) {
     const std::string op = test["op"];
     const int number = seen[op]++;
     INFO("op ", op, ", case ", number, ", args ", test["args"].dump());
-    const auto call = golden_calls().find(op);
+    const auto call = calls.find(op);
     const bool unwritten = golden_unwritten().count(op) > 0;
-    CHECK_MESSAGE((call != golden_calls().end()) != unwritten, "is either called or listed as unwritten");
-    if (call == golden_calls().end()) continue;
+    CHECK_MESSAGE((call != calls.end()) != unwritten, "is either called or listed as unwritten");
+    if (call == calls.end()) continue;
     try {
       check_case(call->second, test);
     } catch (const Error& error) {
       FAIL_CHECK(std::string(error.what()));
     }
   }
-  for (const auto& entry : golden_calls())
-    CHECK_MESSAGE(seen.count(entry.first), entry.first, " is not in the file");
+  for (const auto& entry : calls) CHECK_MESSAGE(seen.count(entry.first), entry.first, " is not in the file");
+}
+
+}  // namespace
+
+TEST_CASE("ops agree with golden values, forward and gradients") { check_file("ops.json", golden_calls()); }
+
+TEST_CASE("functions agree with golden values, forward and gradients") {
+  check_file("functions.json", golden_functions());
 }
