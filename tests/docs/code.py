@@ -76,13 +76,16 @@ def run_pages(scratch):
     flags = pkg_config("--cflags", "--libs")
     flags += [f"-Wl,-rpath,{f[2:]}" for f in flags if f.startswith("-L")]
     subprocess.run([*COMPILER, "-O0", "pages.cpp", "-o", "pages", *flags], cwd=scratch, check=True)
+    wrong = []
     for i, (page, blocks) in enumerate(found):
         done = subprocess.run([scratch / "pages", str(i)], cwd=scratch, text=True, capture_output=True)
         expected = "".join(text for kind, text in blocks if kind == "output")
         print(f"{page}: {'ok' if done.stdout == expected and done.returncode == 0 else 'another output'}")
         for line in difflib.unified_diff(expected.splitlines(), done.stdout.splitlines(), "shown", "printed", lineterm=""):
             print("   ", line)
-        assert done.returncode == 0 and done.stdout == expected, f"{page}: {done.stderr}"
+        if done.returncode != 0 or done.stdout != expected:
+            wrong.append(f"{page} {done.stderr}")
+    assert not wrong, "\n".join(wrong)
 
 
 def compile_files(scratch):
