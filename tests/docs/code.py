@@ -13,6 +13,7 @@ prints is what the ```output blocks show.
 import difflib
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -37,16 +38,16 @@ def small_fashion_mnist(folder):
 
 
 def run_programs(scratch):
-    blocks = re.findall(r"^```cpp\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```cpp\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     programs = [b for b in blocks if "int main()" in b]
     assert len(programs) == 2, f"README.md: expected two programs, found {len(programs)}"
     small_fashion_mnist(scratch / "data" / "fashion-mnist")
-    flags = pkg_config("--cflags", "--libs")
-    flags += [f"-Wl,-rpath,{f[2:]}" for f in flags if f.startswith("-L")]
-    for i, text in enumerate(programs):
-        (scratch / f"program{i}.cpp").write_text(text)
-        subprocess.run([*COMPILER, f"program{i}.cpp", "-o", f"program{i}", *flags], cwd=scratch, check=True)
-        output = subprocess.run([scratch / f"program{i}"], cwd=scratch, check=True, text=True, stdout=subprocess.PIPE).stdout
+    line = re.search(r"`g\+\+ -std=c\+\+20 (program\.cpp \$\(pkg-config --cflags --libs tandem\))`", readme)[1]
+    for text in programs:
+        (scratch / "program.cpp").write_text(text)
+        subprocess.run(["bash", "-c", f"{shlex.join(COMPILER)} {line}"], cwd=scratch, check=True)  # as README.md has it
+        output = subprocess.run([scratch / "a.out"], cwd=scratch, check=True, text=True, stdout=subprocess.PIPE).stdout
         print(output, end="")
         accuracy = re.search(r"accuracy ([0-9.]+) %", output)
         assert not accuracy or float(accuracy[1]) > 95, "README.md: the first program did not learn its data"
@@ -74,7 +75,6 @@ def run_pages(scratch):
     parts.append(f"int main(int, char** words) {{\n  const int page = std::atoi(words[1]);\n{calls}}}\n")
     (scratch / "pages.cpp").write_text("".join(parts))
     flags = pkg_config("--cflags", "--libs")
-    flags += [f"-Wl,-rpath,{f[2:]}" for f in flags if f.startswith("-L")]
     subprocess.run([*COMPILER, "-O0", "pages.cpp", "-o", "pages", *flags], cwd=scratch, check=True)
     wrong = []
     for i, (page, blocks) in enumerate(found):
