@@ -41,15 +41,28 @@ bool owned(const Tensor& x) {
          x.numel() * x.passes() * size_of(x.dtype()) == x.impl()->storage->bytes;
 }
 
-// Brings a cotangent to exactly the shape, passes and dtype of the tensor it belongs to: sums what was
-// broadcast, repeats (by stride 0) what is the same everywhere. Sums are made in the wider of both dtypes.
-Tensor conform(const char* op, Tensor gradient, const Shape& shape, int passes, DType dtype, Device device) {
+bool broadcasts(const Shape& a, const Shape& b) {
+  for (int i = 1; i <= std::min(a.size(), b.size()); ++i) {
+    const int64_t x = a[a.size() - i], y = b[b.size() - i];
+    if (x != y && x != 1 && y != 1) return false;
+  }
+  return true;
+}
+
+// Brings a cotangent to exactly the shape, passes and dtype of the tensor it belongs to, an input of `op`:
+// sums what was broadcast, repeats (by stride 0) what is the same everywhere. Sums are made in the wider of
+// both dtypes.
+Tensor conform(const char* op, size_t input, Tensor gradient, const Shape& shape, int passes, DType dtype,
+               Device device) {
   check<DeviceError>(gradient.device() == device, "{}: a cotangent on {}, expected {}", op,
                      name_of(gradient.device()), name_of(device));
   check<DTypeError>(is_floating(gradient.dtype()), "{}: expected a floating cotangent, got {}", op,
                     describe(gradient));
   if (gradient.dtype() < dtype) gradient = gradient.to(dtype);
   if (gradient.shape() == shape && gradient.passes() == passes) return gradient.to(dtype);
+  check<ShapeError>(broadcasts(gradient.shape(), shape),
+                    "{}: vjp returned {} for input {}, expected a cotangent that broadcasts with {}", op,
+                    describe(gradient), input, shape);
   if (const Shape full = broadcast(op, gradient.shape(), shape); gradient.shape() != full) {
     gradient = gradient.expand(full);
   }
@@ -77,9 +90,10 @@ class Engine {
     GradMode mode(options_.create_graph);
     check<AutogradError>(root.requires_grad(), "backward: the root does not require a gradient");
     if (!cotangent.defined()) {
-      check<AutogradError>(root.numel() == 1 && root.passes() == 1,
-                           "backward: the root is {}; give a cotangent for a root that is not one number",
-                           describe(root));
+      check<AutogradError>(
+          root.numel() == 1 && root.passes() == 1,
+          "backward: the root is {}; give a cotangent for a root that is not one number{}", describe(root),
+          root.passes() > 1 ? ", or a loss that joins the passes, as rdrop_cross_entropy" : "");
       cotangent = ones_like(root);
       cotangent.impl()->storage->one_at = cotangent.version();
     }
@@ -88,7 +102,7 @@ class Engine {
                           (cotangent.passes() == 1 || cotangent.passes() == root.passes()),
                       "backward: the cotangent {} does not fit the root {}", describe(cotangent),
                       describe(root));
-    cotangent = conform("backward", cotangent, root.shape(), root.passes(), root.dtype(), root.device());
+    cotangent = conform("backward", 0, cotangent, root.shape(), root.passes(), root.dtype(), root.device());
     if (!root.grad_fn()) return give(root.impl(), std::move(cotangent)), finish();
     give(root.grad_fn(), std::move(cotangent));
     while (!pending_.empty()) {
@@ -150,11 +164,11 @@ class Engine {
       const Op::Edge& edge = op.edges_[i];
       if (!edge.needed || !cotangents[i].defined()) continue;
       if (edge.op) {
-        give(edge.op, conform(op.name(), std::move(cotangents[i]), edge.op->shape_, edge.op->passes_,
+        give(edge.op, conform(op.name(), i, std::move(cotangents[i]), edge.op->shape_, edge.op->passes_,
                               edge.op->dtype_, edge.op->device_));
       } else {
         const TensorImpl& leaf = *edge.leaf;
-        give(edge.leaf, conform(op.name(), std::move(cotangents[i]), leaf.shape, leaf.passes, leaf.dtype,
+        give(edge.leaf, conform(op.name(), i, std::move(cotangents[i]), leaf.shape, leaf.passes, leaf.dtype,
                                 leaf.storage->device));
       }
     }

@@ -190,7 +190,11 @@ void Module::initialize(std::string_view parameter, const Initializer& init) {
   const auto entry = std::find_if(parameters_.begin(), parameters_.end(),
                                   [&](const Entry& candidate) { return candidate.name == parameter; });
   const Scope scope(path_);
-  check<ConfigError>(entry != parameters_.end(), "initialize: there is no parameter \"{}\"", parameter);
+  check<ConfigError>(
+      entry != parameters_.end(),
+      "initialize: there is no parameter \"{}\" in this module; a child's own initialize fills "
+      "the child's",
+      parameter);
   const NoGradGuard no_grad;
   const Tensor values = empty(entry->tensor.shape(), {entry->tensor.dtype()});
   init(values, noise_key(InitScope::current().seed, 0, site_hash(path_of(parameter)), 0, Purpose::init));

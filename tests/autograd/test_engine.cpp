@@ -291,6 +291,9 @@ TEST_CASE("misuse of the tape is an AutogradError that says what to do") {
                            [] { zeros({2}, {DType::i64}).requires_grad_(); });
   check_throws<DTypeError>("requires_grad", [] { ones({2}, {DType::boolean, kCpu, true}); });
   check_throws<AutogradError>("backward: the root is f64[2]; give a cotangent", [&] { (x * x).backward(); });
+  check_throws<AutogradError>("or a loss that joins the passes, as rdrop_cross_entropy", [&] {
+    stack_passes({scalar(1).requires_grad_(), scalar(2)}).backward();
+  });
   check_throws<AutogradError>("backward: the root does not require a gradient",
                               [] { zeros({2}).backward(); });
   check_throws<AutogradError>("an undefined Tensor was used", [] { Tensor().shape(); });

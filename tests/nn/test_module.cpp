@@ -69,6 +69,8 @@ TEST_CASE("module: errors and noise name the module that is run") {
   const Tensor x = ones({64, 3});
   model.blocks[0].a.initialize("weight", init::ones());
   model.blocks[0].b.initialize("weight", init::ones());
+  check_throws<ConfigError>("no parameter \"a.weight\" in this module; a child's own initialize fills",
+                            [&] { model.blocks[0].initialize("a.weight", init::ones()); });
   CHECK(values(model.blocks[0].a(x)) != values(model.blocks[0].b(x)));
 }
 
