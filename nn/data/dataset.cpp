@@ -10,6 +10,7 @@
 #include "autograd/noise.h"
 #include "nn/io/sha256.h"
 #include "nn/io/text.h"
+#include "ops/indexing.h"
 
 namespace tandem::data {
 
@@ -83,6 +84,28 @@ std::vector<Indices> Dataset::ordered_batches(int64_t batch_size) const {
   Indices order(size());
   std::iota(order.begin(), order.end(), 0);
   return cut_batches(order, batch_size);
+}
+
+TensorDataset::TensorDataset(Tensors inputs, Tensor target)
+    : inputs_(std::move(inputs)), target_(std::move(target)) {
+  check<ShapeError>(
+      target_.defined() && target_.dim() >= 1 && !inputs_.empty(),
+      "TensorDataset: expected inputs and a target, with the samples along their first dimensions");
+  for (size_t i = 0; i < inputs_.size(); ++i)
+    check<ShapeError>(inputs_[i].defined() && inputs_[i].dim() >= 1 && inputs_[i].size(0) == size(),
+                      "TensorDataset: input {} is {}, expected {} samples, as the target {} has", i,
+                      describe(inputs_[i]), size(), describe(target_));
+}
+
+Batch TensorDataset::batch(std::span<const int64_t> indices, const BatchContext&) const {
+  const int64_t count = std::ssize(indices);
+  const Tensor rows = from_values(indices, {count});
+  return Batch{inputs_, target_, {}, count}.map([&](const Tensor& x) { return index_select(x, 0, rows); });
+}
+
+TensorDataset TensorDataset::subset(std::span<const int64_t> indices) const {
+  const Batch part = batch(indices, {});
+  return {part.inputs, part.target};
 }
 
 std::string fingerprint(const Dataset& dataset) {

@@ -66,6 +66,22 @@ class Dataset {
   virtual std::vector<Indices> ordered_batches(int64_t batch_size) const;
 };
 
+// Samples that are in tensors, along their first dimensions.
+class TensorDataset : public Dataset {
+ public:
+  // ShapeError unless there is a target, and an input, each of as many samples.
+  TensorDataset(Tensors inputs, Tensor target);
+
+  int64_t size() const override { return target_.size(0); }
+  Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
+  // Those samples, in that order.
+  TensorDataset subset(std::span<const int64_t> indices) const;
+
+ private:
+  Tensors inputs_;
+  Tensor target_;
+};
+
 // Tells data sets apart: their size, and a hash of at most 4096 samples that are spread evenly over all, as
 // they are without augmentation.
 std::string fingerprint(const Dataset& dataset);

@@ -2,6 +2,7 @@
 // these few functions; classification and regression are below.
 #pragma once
 
+#include "autograd/error.h"
 #include "nn/data/dataset.h"
 #include "nn/module.h"
 #include "ops/rdrop/rdrop.h"
@@ -67,6 +68,7 @@ template <class Model> Tensor forward_of(Model& model, const data::Batch& batch)
   if constexpr (requires { model.forward(batch); }) {
     return model.forward(batch);
   } else {
+    check<ShapeError>(!batch.inputs.empty(), "batch: it has no inputs, expected the model's");
     return model.forward(batch.inputs[0]);
   }
 }

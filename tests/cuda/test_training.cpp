@@ -139,16 +139,8 @@ std::vector<double> fitted(bool cuda_graph, nn::TrainerOptions options, std::vec
   trainer.on_step = [&](const nn::Metrics& now) {
     if (losses) losses->push_back(now.loss);
   };
-  struct Images final : data::Dataset {
-    data::Batch all = random_images(20, 8);
-    int64_t size() const override { return 20; }
-    data::Batch batch(std::span<const int64_t> indices, const data::BatchContext&) const override {
-      const Tensor rows =
-          from_values(std::vector<int64_t>(indices.begin(), indices.end()), {std::ssize(indices)});
-      return {
-          {index_select(all.inputs[0], 0, rows)}, index_select(all.target, 0, rows), {}, std::ssize(indices)};
-    }
-  } set;
+  const data::Batch all = random_images(20, 8);
+  const data::TensorDataset set(all.inputs, all.target);
   trainer.fit(set, set);
   return flat_state(model);
 }

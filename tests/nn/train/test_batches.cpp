@@ -15,23 +15,10 @@ using namespace tandem::testing;
 namespace {
 
 // Blobs with labels of one's own.
-class Labelled final : public data::Dataset {
- public:
-  explicit Labelled(std::vector<int64_t> labels)
-      : labels_(std::move(labels)), blobs_(static_cast<int64_t>(labels_.size())) {}
-  int64_t size() const override { return blobs_.size(); }
-  data::Batch batch(std::span<const int64_t> indices, const data::BatchContext& context) const override {
-    data::Batch batch = blobs_.batch(indices, context);
-    std::vector<int64_t> labels;
-    for (const int64_t i : indices) labels.push_back(labels_[i]);
-    batch.target = from_values(labels, {batch.size});
-    return batch;
-  }
-
- private:
-  std::vector<int64_t> labels_;
-  Blobs blobs_;
-};
+data::TensorDataset labelled(const std::vector<int64_t>& labels) {
+  const int64_t count = std::ssize(labels);
+  return {whole(Blobs(count), 0, count).inputs, from_values(labels, {count})};
+}
 
 // Counts what it is shown.
 struct WithNorm : nn::Module {
@@ -56,7 +43,7 @@ template <class Model> struct Run {
 }  // namespace
 
 TEST_CASE("a step none of whose units counts changes nothing but the number of steps") {
-  const Labelled train({0, 1, -100, 2}), valid({0, 1});
+  const data::TensorDataset train = labelled({0, 1, -100, 2}), valid = labelled({0, 1});
   for (const nn::Plan plan : {nn::Plan::stacked, nn::Plan::sequential, nn::Plan::replay}) {
     Run<Mlp> run({.plan = plan, .epochs = 2, .batch_size = 1, .progress = false});
     auto before = flat_parameters(run.model);
@@ -78,13 +65,13 @@ TEST_CASE("a step none of whose units counts changes nothing but the number of s
     CHECK(fit.train.back().step == 8);
   }
   Run<Mlp> run({.batch_size = 2, .progress = false});
-  const nn::StepResult step = run.trainer.step({whole(Labelled({-100, -100}), 0, 2)});
+  const nn::StepResult step = run.trainer.step({whole(labelled({-100, -100}), 0, 2)});
   CHECK(step.units == 0);
   CHECK(step.loss == 0);
 }
 
 TEST_CASE("data of which no unit counts is an error before the first step") {
-  const Labelled some({0, -100}), none({-100, -100});
+  const data::TensorDataset some = labelled({0, -100}), none = labelled({-100, -100});
   Run<Mlp> run({.epochs = 1, .progress = false});
   int steps = 0;
   run.trainer.on_step = [&](const nn::Metrics&) { ++steps; };
@@ -155,6 +142,30 @@ TEST_CASE("a batch whose size was forgotten, or is not that of its inputs, is an
   check_throws<ShapeError>("batch: its size is 0", [&] { nn::evaluate(objective, Forgetful()); });
   Run<Mlp> run({.progress = false});
   check_throws<ShapeError>("batch: its size is 0", [&] { run.trainer.fit(Forgetful(), Blobs(4)); });
+  const data::Batch bare{{}, zeros({4}, {DType::i64}), {}, 4};
+  check_throws<ShapeError>("batch: it has no inputs", [&] { objective.forward(bare); });
+}
+
+TEST_CASE("a data set of tensors has their samples, each with its target") {
+  const Tensor x = arange(0, 12).reshape({4, 3}), y = tensor({5, 6, 7, 8});
+  const data::TensorDataset all({x, x + 100}, y);
+  CHECK(all.size() == 4);
+  const data::TensorDataset part = all.subset(data::Indices{3, 0, 2});
+  CHECK(part.size() == 3);
+  const data::Batch batch = part.batch(data::Indices{1, 0}, {});
+  CHECK(batch.size == 2);
+  CHECK(batch.inputs[0].to_vector<float>() == std::vector<float>{0, 1, 2, 9, 10, 11});
+  CHECK(batch.inputs[1].to_vector<float>() == std::vector<float>{100, 101, 102, 109, 110, 111});
+  CHECK(batch.target.to_vector<float>() == std::vector<float>{5, 8});
+  CHECK_THROWS_AS(part.batch(data::Indices{3}, {}), ValueError);
+  check_throws<ShapeError>("TensorDataset: expected inputs and a target",
+                           [&] { data::TensorDataset({}, y); });
+  check_throws<ShapeError>("TensorDataset: expected inputs and a target",
+                           [&] { data::TensorDataset({x}, scalar(1)); });
+  check_throws<ShapeError>("TensorDataset: input 1 is f32[3,4], expected 4 samples, as the target f32[4] has",
+                           [&] {
+                             data::TensorDataset({x, x.t()}, y);
+                           });
 }
 
 TEST_CASE("whether noise is active can be asked, and the passes are equal where it is not") {

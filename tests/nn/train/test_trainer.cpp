@@ -227,21 +227,13 @@ TEST_CASE(
     nn::Dropout drop{*this, "drop", 0.1};
     Tensor forward(const Tensor& x) { return out(drop(tanh(hidden(x)))); }
   };
-  struct Heights final : data::Dataset {
-    Blobs blobs{128};
-    int64_t size() const override { return 128; }
-    data::Batch batch(std::span<const int64_t> indices, const data::BatchContext& context) const override {
-      data::Batch batch = blobs.batch(indices, context);
-      batch.target = batch.inputs[0].sum({1});
-      return batch;
-    }
-  };
   Line model;
   nn::Regression<Line> objective(model);
   nn::AdamW optimizer(model.parameters(), nn::AdamWOptions{.lr = 1e-2});
   nn::Trainer trainer(objective, optimizer,
                       {.passes = 3, .alpha = 0.5, .epochs = 8, .batch_size = 16, .progress = false});
-  const Heights data;
+  const Tensors points = whole(Blobs(128), 0, 128).inputs;
+  const data::TensorDataset data(points, points[0].sum({1}));
   const nn::FitResult result = trainer.fit(data, data);
   CHECK(result.valid.back().ce < 0.5 * result.valid.front().ce);
   CHECK(result.train.back().kl > 0);

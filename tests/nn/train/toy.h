@@ -19,29 +19,18 @@ struct Mlp : nn::Module {
 };
 
 // Points of four classes around four centres; the same for every call.
-class Blobs final : public data::Dataset {
- public:
+struct Blobs final : data::TensorDataset {
   explicit Blobs(int64_t count, DType dtype = DType::f32, uint64_t seed = 1, double spread = 0.7)
-      : count_(count), dtype_(dtype), values_(count * 6) {
-    fill_normal(noise_key(seed, 0, 0, 0, Purpose::init), 0, spread, values_.data(), count * 6);
-    for (int64_t i = 0; i < count; ++i) values_[i * 6 + i % 4] += 1.5;
-  }
-  int64_t size() const override { return count_; }
-  data::Batch batch(std::span<const int64_t> indices, const data::BatchContext&) const override {
-    std::vector<double> x;
-    std::vector<int64_t> y;
-    for (int64_t i : indices) {
-      x.insert(x.end(), values_.begin() + i * 6, values_.begin() + (i + 1) * 6);
-      y.push_back(i % 4);
-    }
-    const auto n = static_cast<int64_t>(indices.size());
-    return {{from_values(x, {n, 6}).to(dtype_)}, from_values(y, {n}), {}, n};
-  }
+      : TensorDataset(points(count, dtype, seed, spread)) {}
 
  private:
-  int64_t count_;
-  DType dtype_;
-  std::vector<double> values_;
+  static data::TensorDataset points(int64_t count, DType dtype, uint64_t seed, double spread) {
+    std::vector<double> x(count * 6);
+    std::vector<int64_t> y(count);
+    fill_normal(noise_key(seed, 0, 0, 0, Purpose::init), 0, spread, x.data(), count * 6);
+    for (int64_t i = 0; i < count; ++i) y[i] = i % 4, x[i * 6 + y[i]] += 1.5;
+    return {{from_values(x, {count, 6}).to(dtype)}, from_values(y, {count})};
+  }
 };
 
 inline void append(std::vector<double>& all, const Tensor& x) {
