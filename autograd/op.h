@@ -8,6 +8,27 @@
 //   };
 //   Tensor exp(const Tensor& x) { return apply<Exp>({x}); }
 //
+// Two inputs that broadcast, and an attribute; forward and vjp may call other ops:
+//
+//   struct SquaredDistance final : Op {  // y = sum of (a - b)^2 over dim: da = 2 g (a - b), db = -da
+//     int64_t dim;                       // counted from the end
+//     explicit SquaredDistance(int64_t dim) : dim(dim) {}
+//     const char* name() const override { return "squared_distance"; }
+//     Tensor forward(const Tensors& in) override {
+//       save(in[0]), save(in[1]);
+//       return sum(square(in[0] - in[1]), {dim});
+//     }
+//     Tensors vjp(const Tensor& g) override {
+//       const Tensor da = 2 * g.unsqueeze(dim) * (saved(0) - saved(1));
+//       return {da, needs(1) ? -da : Tensor()};
+//     }
+//   };
+//   Tensor squared_distance(const Tensor& a, const Tensor& b, int64_t dim) {
+//     const char* name = "squared_distance";
+//     const int dims = broadcast(name, a.shape(), b.shape()).size();
+//     return apply<SquaredDistance>({a, b}, wrap_dim(name, dim, dims) - dims);
+//   }
+//
 // Inputs and output have their passes in front in memory, so a kernel that works along other dimensions takes
 // all passes at once. An op whose kernel cannot says so, and is applied to each pass on its own:
 //   static constexpr bool one_pass_at_a_time = true;
@@ -32,7 +53,7 @@ class Op : public std::enable_shared_from_this<Op> {
   virtual Tensor forward(const Tensors& inputs) = 0;
 
   // The vector-Jacobian product: the cotangents of the inputs, up to the last that needs(i) (an undefined
-  // Tensor means zero). May have the broadcast shape, or the passes, of the output: the engine sums.
+  // Tensor means zero). Where an input was broadcast, or has fewer passes, the engine sums.
   virtual Tensors vjp(const Tensor& cotangent) = 0;
 
   // True for a vjp whose own kernels are not recorded: a second derivative through it is refused.
@@ -42,7 +63,7 @@ class Op : public std::enable_shared_from_this<Op> {
 
  protected:
   // For forward(): keep a tensor (perhaps undefined) for the vjp; a no-op when nothing is recorded. Returns
-  // its argument.
+  // its argument. Second derivatives reach inputs and the output, but no other tensor that was kept.
   const Tensor& save(const Tensor& input);
   Tensor save_output(Tensor output);
   // For vjp(): the i-th saved tensor, in order of saving. AutogradError when it was written to meanwhile.

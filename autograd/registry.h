@@ -5,6 +5,11 @@
 //     c.sample("3x4", {c.normal({3, 4})}, call(exp));
 //     c.fails<DTypeError>("i64", "exp: expected a floating dtype", [] { exp(zeros({2}, {DType::i64})); });
 //   });
+//
+// A sample's function of two tensors and an attribute:
+//
+//   c.sample("rows", {c.normal({3, 5}), c.normal({5})},
+//            [](const Tensors& in) { return squared_distance(in[0], in[1], /*dim=*/1); });
 #pragma once
 
 #include <functional>

@@ -167,7 +167,7 @@ inline Description describe(const Tensor& tensor) { return {tensor}; }
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 std::string to_string(const Tensor& tensor);
 
-// Makers. Elements of empty() are uninitialised.
+// Makers. Elements of empty() are uninitialised; SampleMaker (autograd/registry.h) makes random tensors.
 Tensor empty(const Shape& shape, const TensorOptions& options = {}, int passes = 1);
 Tensor full(const Shape& shape, double value, const TensorOptions& options = {});
 Tensor zeros(const Shape& shape, const TensorOptions& options = {});
