@@ -71,6 +71,11 @@ std::string find_data(const std::string& data, const std::string& run) {
   }
 }
 
+const data::Dataset& Recipe::made(const data::Dataset* dataset, const char* name) const {
+  check<ConfigError>(dataset != nullptr, "the recipe of {}: its load() made no {}", task, name);
+  return *dataset;
+}
+
 std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
   namespace fs = std::filesystem;
   check<ConfigError>(fs::is_directory(run.folder), "eval: expected a run folder for the task {}, got '{}'",

@@ -1,9 +1,9 @@
 // A recipe is what `tandem train TASK` consists of: the task's own options, its data, its model and how that
 // is judged. The rest (run folder, trainer, comparison, report) is train_command's. A file of recipes/ with a
-// class and a line at its end is a new task; tools/README.md has a whole one.
+// class and a statement at its end is a new task; CONTRIBUTING.md has a whole one.
 //
 //   const RegisterTask lm({"lm", "language modelling: a decoder-only Transformer",
-//   make<LanguageModelRecipe>});
+//                          make<LanguageModelRecipe>});
 #pragma once
 
 #include <functional>
@@ -48,9 +48,10 @@ class Recipe {
   virtual std::string unit() const = 0;  // what a sample is: "images"
   virtual void declare_data(Command& to) = 0;
   virtual void declare_model(Command& to) = 0;
-  virtual double largest_rate() const = 0;  // of the model's dropout
+  virtual double largest_rate() const = 0;  // of the model's dropout, which --rate-scale multiplies
   // Reads the data into train_ and valid_, and says what it is, in a line or more. Whatever is wrong with the
-  // data or the options shows here, or in make_model().
+  // data or the options shows here, or in make_model(), an option that is missing, too: where a run is
+  // resumed, it has the options, so declared as required() they would be asked for again.
   virtual std::string load() = 0;
   virtual TaskModel make_model() const = 0;
   // On the test data; `run` is the folder for what was made of it, or "".
@@ -64,14 +65,20 @@ class Recipe {
   // In the report.
   virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
   virtual std::string footnote() const { return {}; }  // under the report: what makes its scores comparable
-  // The scores of a run's weights on the test data of its settings, or of `data` where that is not "".
+  // The scores of a run's weights on the test data of its settings, or of `data` where that is not "": the
+  // scores() of what load() and make_model() make of these. So what a model has learned of its training data
+  // (means, the order of classes) belongs into its buffers, or into the metadata.
   virtual std::vector<Score> evaluate(const Run& run, const std::string& data);
 
-  const data::Dataset& train() const { return *train_; }
-  const data::Dataset& valid() const { return *valid_; }
+  const data::Dataset& train() const { return made(train_.get(), "train_"); }
+  const data::Dataset& valid() const { return made(valid_.get(), "valid_"); }
 
  protected:
   std::unique_ptr<data::Dataset> train_, valid_;
+
+ private:
+  // ConfigError where load() forgot it.
+  const data::Dataset& made(const data::Dataset* dataset, const char* name) const;
 };
 
 // Adds all options of a recipe.
