@@ -62,8 +62,7 @@ Tensor Op::saved(size_t i) const {
   if (!saved.value.defined()) return {};
   check<AutogradError>(saved.value.version() == saved.version,
                        "{}: a tensor needed for the backward, {}, was written to in place (version {}, "
-                       "expected {}); make a new one, "
-                       "as in h = h + y",
+                       "expected {}); make a new one, as in h = h + y",
                        name(), describe(saved.value), saved.value.version(), saved.version);
   if (!saved.is_output || !grad_mode) return saved.value;
   const Tensor output = saved.value.detach();
@@ -95,7 +94,8 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
     if (!x.defined()) continue;  // an optional input that was not given
     if (!first) first = &x;
     if (x.device() != first->device()) [[unlikely]] {
-      raise<DeviceError>("{}: inputs on different devices: {} and {}", node.name(), name_of(first->device()),
+      raise<DeviceError>("{}: inputs on different devices: {} on {} and {} on {}; x.to(device) moves one",
+                         node.name(), describe(*first), name_of(first->device()), describe(x),
                          name_of(x.device()));
     }
     needed |= x.requires_grad();

@@ -17,7 +17,10 @@ TEST_CASE("device: tensors go there and back, passes included") {
   CHECK(passes.passes() == 2);
   CHECK(passes.to(kCpu).pass(1).to_vector<float>() == (x * 2.0).to_vector<float>());
   CHECK((x.to(device()).t() + 1.0).to(kCpu).to_vector<float>() == (x.t() + 1.0).to_vector<float>());
-  CHECK_THROWS_WITH_AS(x.to(device()) + x, "add: inputs on different devices: cuda and cpu", DeviceError);
+  CHECK_THROWS_WITH_AS(
+      x.to(device()) + x,
+      "add: inputs on different devices: f32[2,3] on cuda and f32[2,3] on cpu; x.to(device) moves one",
+      DeviceError);
 }
 
 TEST_CASE("device: tensors there are printed, filled and read as elsewhere") {

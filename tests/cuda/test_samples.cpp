@@ -188,8 +188,8 @@ TEST_CASE("device: an input that stayed on the CPU is an error that names the op
           const std::string message = error.what();
           INFO(message);
           // Of an op composed of others, the first of those is named.
-          CHECK((message.ends_with(": inputs on different devices: cuda and cpu") ||
-                 message.ends_with(": inputs on different devices: cpu and cuda")));
+          CHECK(message.find(": inputs on different devices: ") != std::string::npos);
+          CHECK(message.ends_with("; x.to(device) moves one"));
         } catch (const std::exception& error) {
           FAIL_CHECK(std::string(error.what()));
         }

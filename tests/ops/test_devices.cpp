@@ -94,7 +94,12 @@ TEST_CASE("devices: tensors move to another device and back, passes included") {
     CHECK_THROWS_WITH_AS(
         there.data<float>(),
         "data: the tensor's memory is on cuda, expected cpu; to_vector() and to(kCpu) copy it", DeviceError);
-    CHECK_THROWS_WITH_AS(there + x, "add: inputs on different devices: cuda and cpu", DeviceError);
+    CHECK_THROWS_WITH_AS(
+        there + x,
+        fmt::format("add: inputs on different devices: {0} on cuda and {0} on cpu; x.to(device) moves one",
+                    describe(x))
+            .c_str(),
+        DeviceError);
   }
   CHECK(other().stats().in_use == before);
 }
