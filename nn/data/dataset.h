@@ -13,10 +13,10 @@
 namespace tandem::data {
 
 struct Batch {
-  Tensors inputs;    // each with the samples as its first dimension
-  Tensor target;     // i64 labels, or floating values
-  Tensor valid;      // bool in the shape of target, true where a unit counts; undefined: all do
-  int64_t size = 0;  // samples
+  Tensors inputs = {};  // each with the samples as its first dimension
+  Tensor target = {};   // i64 labels, or floating values
+  Tensor valid = {};    // bool in the shape of target, true where a unit counts; undefined: all do
+  int64_t size = 0;     // samples
   // What else a model or a loss needs, by name: further inputs, further targets. Each with the samples as its
   // first dimension.
   std::map<std::string, Tensor> named = {};
