@@ -14,12 +14,11 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
-import time
 import zlib
 
+from cases import Skip, expect, run_cases
+
 TANDEM = os.path.abspath(sys.argv[1])
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no disk to wait for
 TINY = ["--dim", "16", "--depth", "1", "--heads", "2", "--mlp-dim", "32", "--patch-size", "4",
         "--batch-size", "16", "--threads", "1"]
 USAGE, FAILED, STOPPED = 2, 1, 130
@@ -44,19 +43,6 @@ def make_data(root, classes=("bar", "dot", "ring"), train=20, test=6, width=8, h
                 pixels = [min(255, max(0, int(draw.gauss(60 + 130 * ((x // 2 + label) % 3 == y // 2 % 3), 40))))
                           for y in range(height) for x in range(width)]
                 write_png(f"{root}/{split}/{name}/{i:03}.png", width, height, pixels)
-
-
-class Failure(Exception):
-    pass
-
-
-class Skip(Exception):
-    pass
-
-
-def expect(holds, message):
-    if not holds:
-        raise Failure(message)
 
 
 def run(*args, status=0):
@@ -723,26 +709,4 @@ def test_tables():
     expect(len(ends) == 1, "the columns are not aligned")
 
 
-def main():
-    passed = failed = 0
-    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
-        start = time.time()
-        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            os.chdir(folder)
-            try:
-                make_data("data")
-                test()
-                passed += 1
-                print(f"ok      {name[5:]} ({time.time() - start:.1f} s)", flush=True)
-            except Skip as reason:
-                print(f"skipped {name[5:]}: {reason}", flush=True)
-            except (Failure, subprocess.TimeoutExpired, OSError, KeyError, IndexError, ValueError) as error:
-                failed += 1
-                print(f"FAILED  {name[5:]}: {type(error).__name__}: {error}", flush=True)
-            finally:
-                os.chdir("/")
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(failed > 0)
-
-
-main()
+run_cases(globals(), lambda: make_data("data"))

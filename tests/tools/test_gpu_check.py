@@ -10,22 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+
+from cases import expect, run_cases
 
 CHECK = Path(sys.argv[1]).resolve() / "tools/gpu/check"
 BUILD = Path(sys.argv[2]).resolve()
 ONE_CASE = "[doctest] test cases: 1 | 1 passed | 0 failed | 9 skipped"
-
-
-class Failure(Exception):
-    pass
-
-
-def expect(holds, message):
-    if not holds:
-        raise Failure(message)
 
 
 def stub(name, script, shell="/bin/sh"):
@@ -217,21 +209,4 @@ def test_bad_options():
         expect(done.returncode == 2 and says in done.stderr, done)
 
 
-def main():
-    failed = 0
-    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            began, message = time.time(), ""
-            try:
-                test()
-            except (Failure, OSError, KeyError, subprocess.SubprocessError) as error:
-                failed += 1
-                message = f": {error!r}" if not isinstance(error, Failure) else f": {error}"
-            print(f"{name[5:].replace('_', ' ')}{message or ': ok'} ({time.time() - began:.1f} s)", flush=True)
-            os.chdir("/")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+run_cases(globals())

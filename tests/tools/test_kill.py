@@ -17,24 +17,15 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
+
+from cases import expect, run_cases
 
 TANDEM, BREAK_AT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 18
 DRAW = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 1)
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no disk to wait for
 EPOCHS = 4
-
-
-class Failure(Exception):
-    pass
-
-
-def expect(holds, message):
-    if not holds:
-        raise Failure(message)
 
 
 def write_png(path, side, pixels):
@@ -234,24 +225,4 @@ def test_no_room_for_a_file():
     expect(status == 0, message)
 
 
-def main():
-    passed = failed = 0
-    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
-        start_time = time.time()
-        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            os.chdir(folder)
-            try:
-                make_data()
-                test()
-                passed += 1
-                print(f"ok      {name[5:]} ({time.time() - start_time:.1f} s)", flush=True)
-            except (Failure, subprocess.TimeoutExpired, OSError, KeyError, ValueError) as error:
-                failed += 1
-                print(f"FAILED  {name[5:]}: {type(error).__name__}: {error}", flush=True)
-            finally:
-                os.chdir("/")
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(failed > 0)
-
-
-main()
+run_cases(globals(), make_data)

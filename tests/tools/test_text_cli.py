@@ -11,24 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
+
+from cases import expect, run_cases
 
 TANDEM = os.path.abspath(sys.argv[1])
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # no disk to wait for
 USAGE, FAILED = 2, 1
 SMALL = ["--preset", "tiny", "--dim", "16", "--mlp-dim", "32", "--heads", "2", "--threads", "1", "--quiet"]
 VOCAB = ["--vocab-size", "30"]
 LETTERS = "abcdefgh"
-
-
-class Failure(Exception):
-    pass
-
-
-def expect(holds, message):
-    if not holds:
-        raise Failure(message)
 
 
 def run(*args, status=0, text=None):
@@ -511,23 +501,4 @@ def test_scores():
     fails("score", "bleu", status=USAGE, says="REFERENCES is missing")
 
 
-def main():
-    passed = failed = 0
-    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_")]:
-        start = time.time()
-        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            os.chdir(folder)
-            try:
-                test()
-                passed += 1
-                print(f"ok      {name[5:]} ({time.time() - start:.1f} s)", flush=True)
-            except (Failure, subprocess.TimeoutExpired, OSError, KeyError, IndexError, ValueError) as error:
-                failed += 1
-                print(f"FAILED  {name[5:]}: {type(error).__name__}: {error}", flush=True)
-            finally:
-                os.chdir("/")
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(failed > 0)
-
-
-main()
+run_cases(globals())
