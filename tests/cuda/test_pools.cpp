@@ -24,7 +24,8 @@ TEST_CASE("device pools: sliding and adaptive windows") {
                                                   {Shape{3, 4}, Shape{2, 1}, Shape{1, 2}},
                                                   {Shape{2, 3}, Shape{3, 4}, Shape{1, 0}},
                                                   {Shape{9, 8}, Shape{1, 1}, Shape{0, 0}}}) {
-      INFO(std::string(name_of(dtype)), " ", fmt::format("{} {} {}", window, stride, padding));
+      const std::string about = fmt::format("{} {} {} {}", name_of(dtype), window, stride, padding);
+      INFO(about);  // clang 14 captures no structured bindings
       const auto check = [&, w = window, s = stride, p = padding](auto pool) {
         agree(
             {x}, [=](const Tensors& in) { return pool(in[0], w, s, p); }, aligned());
@@ -45,7 +46,8 @@ TEST_CASE("device pools: wide ones of many windows, and the second derivative of
   for (const DType dtype : kFloats) {
     const Tensor x = SampleMaker(12, dtype, kCpu).distinct({2, 3, 12, 17});
     for (const auto& [window, stride] : {std::pair{Shape{5, 9}, Shape{1, 1}}, {Shape{3, 2}, Shape{2, 1}}}) {
-      INFO(std::string(name_of(dtype)), " ", fmt::format("{} {}", window, stride));
+      const std::string about = fmt::format("{} {} {}", name_of(dtype), window, stride);
+      INFO(about);
       const auto check = [&, w = window, s = stride](auto f) {
         agree(
             {x}, [=](const Tensors& in) { return f(in[0], w, s); }, aligned());
