@@ -21,9 +21,6 @@ namespace {
 
 // A plan holds some megabytes of the host, and may belong to a recorded step: none is ever given back.
 constexpr size_t kMostPlans = 2000;
-// Elements from which a norm is worth the library's compilation of a kernel for its size.
-constexpr int64_t kLargeRows = int64_t{1} << 23;  // text has other numbers of rows in every batch
-constexpr int64_t kLargeMaps = int64_t{1} << 20;  // images have a few sizes
 // Scores from which attention is worth it: those of images and long texts, where our own path takes
 // milliseconds.
 constexpr int64_t kManyScores = int64_t{1} << 24;
@@ -119,22 +116,12 @@ template <class... P> bool run(const Problem& problem, const Build& build, P*...
   }
 }
 
-// For graphs whose kernels take nothing less than 16 bytes, whatever alignment they were told of.
-template <class... P> bool run_aligned(const Problem& problem, const Build& build, P*... pointers) {
-  return aligned({pointers...}) && run(problem, build, pointers...);
-}
-
 int64_t bits_of(double value) { return std::bit_cast<int64_t>(value); }
 
 Sizes sizes_of(const ConvShape& s) {
   return {"x [{},{},{},{}], {} outputs of {}x{}, stride {}x{}, padding {}x{}, dilation {}x{}, {} groups",
           {s.n, s.c, s.h, s.w, s.o, s.kh, s.kw, s.stride_h, s.stride_w, s.pad_h, s.pad_w, s.dilation_h,
            s.dilation_w, s.groups}};
-}
-Sizes sizes_of(const NormSize& size, double eps = 0) {
-  if (const auto* s = std::get_if<RowsSize>(&size)) return {"x [{},{}]", {s->rows, s->columns, bits_of(eps)}};
-  const auto& [n, channels, h, w] = std::get<MapsSize>(size);
-  return {"x [{},{},{},{}]", {n, channels, h, w, bits_of(eps)}};
 }
 Sizes sizes_of(const AttentionShape& s, std::initializer_list<AttentionShape::Strides> all) {
   Sizes sizes{"{}x{} heads of {} queries and {} keys, dim {}, {} of values, causal {}",
@@ -143,23 +130,13 @@ Sizes sizes_of(const AttentionShape& s, std::initializer_list<AttentionShape::St
   return sizes;
 }
 
-bool pays(int64_t elements, int64_t least) { return elements >= least || used("always"); }
-bool takes(const NormSize& size, DType dtype) {
-  if (const auto* s = std::get_if<RowsSize>(&size))
-    return dtype != DType::f64 && pays(s->rows * s->columns, kLargeRows);
-  const auto& s = std::get<MapsSize>(size);
-  return batch_norm_supported(s, dtype) && pays(s.n * s.channels * s.h * s.w, kLargeMaps);
-}
-std::string norm_name(const NormSize& size) { return size.index() == 0 ? "layer norm" : "batch norm"; }
-
 bool takes(const AttentionShape& s, std::initializer_list<AttentionShape::Strides> all,
            const std::vector<const void*>& pointers) {
   const auto fits = [](int64_t dim) { return dim > 0 && dim <= 128 && dim % 8 == 0; };
-  // Before 9.16 the gradient was wrong where 128 does not divide the number of keys.
   const int64_t scores = s.batch * s.heads * s.queries * s.keys;
-  if (!fits(s.dim) || !fits(s.value_dim) || scores == 0 || !pays(scores, kManyScores) ||
-      cudnnGetVersion() < 91600)
-    return false;
+  const bool pays = scores >= kManyScores || (scores > 0 && used("always"));
+  // Before 9.16 the gradient was wrong where 128 does not divide the number of keys.
+  if (!fits(s.dim) || !fits(s.value_dim) || !pays || cudnnGetVersion() < 91600) return false;
   for (const auto& strides : all) {
     if (std::any_of(strides.begin(), strides.end(), [](int64_t stride) { return stride % 8 != 0; }))
       return false;
@@ -188,23 +165,6 @@ bool dnn_conv_weights(const ConvShape& s, DType dtype, const void* x, const void
   return run(
       {"convolution's weight gradient", dtype, sizes_of(s), exact || allow_tf32()},
       [&](DnnGraph& graph) { conv_weights(graph, s, dtype); }, x, dy, dweight);
-}
-
-bool dnn_norm_forward(const NormSize& s, DType dtype, double eps, const void* x, const void* weight,
-                      const void* bias, void* y, void* mean, void* rstd) {
-  if (!takes(s, dtype)) return false;
-  return run_aligned(
-      {norm_name(s), dtype, sizes_of(s, eps)}, [&](DnnGraph& graph) { norm_forward(graph, s, dtype, eps); },
-      x, weight, bias, mean, rstd, y);
-}
-
-bool dnn_norm_backward(const NormSize& s, DType dtype, const void* x, const void* dy, const void* weight,
-                       const void* mean, const void* rstd, void* dx, void* dweight, void* dbias) {
-  if (!takes(s, dtype)) return false;
-  return run_aligned(
-      {norm_name(s) + "'s gradient", dtype, sizes_of(s)},
-      [&](DnnGraph& graph) { norm_backward(graph, s, dtype); }, x, dy, weight, mean, rstd, dweight, dbias,
-      dx);
 }
 
 bool dnn_attention_forward(const AttentionShape& s, const void* q, const void* k, const void* v, void* out,

@@ -38,8 +38,6 @@ constexpr auto dnn_attribute(cudnnConvolutionMode_t) { return CUDNN_TYPE_CONVOLU
 constexpr auto dnn_attribute(cudnnPointwiseMode_t) { return CUDNN_TYPE_POINTWISE_MODE; }
 constexpr auto dnn_attribute(cudnnReduceTensorOp_t) { return CUDNN_TYPE_REDUCTION_OPERATOR_TYPE; }
 constexpr auto dnn_attribute(cudnnBackendHeurMode_t) { return CUDNN_TYPE_HEUR_MODE; }
-constexpr auto dnn_attribute(cudnnBackendNormMode_t) { return CUDNN_TYPE_NORM_MODE; }
-constexpr auto dnn_attribute(cudnnBackendNormFwdPhase_t) { return CUDNN_TYPE_NORM_FWD_PHASE; }
 
 // An owned backend descriptor. A chain of set and finalize may be given away, as to DnnGraph::add.
 class DnnDescriptor {

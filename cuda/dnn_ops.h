@@ -1,6 +1,5 @@
 // The operation graphs of cuDNN that are used. Each function fills an empty graph; its comment lists the
-// tensors in memory in their order. Types: `dtype` is that of x, y and their cotangents; norm weights,
-// statistics and softmax statistics are f32 (but see conv_weights).
+// tensors in memory in their order, which are of `dtype`; softmax statistics are f32.
 #pragma once
 
 #include "autograd/dtype.h"
@@ -18,12 +17,6 @@ using detail::ConvShape;
 void conv_forward(DnnGraph& graph, const ConvShape& shape, DType dtype, bool bias);  // x, weight, [bias,] y
 void conv_data(DnnGraph& graph, const ConvShape& shape, DType dtype);                // dy, weight, dx
 void conv_weights(DnnGraph& graph, const ConvShape& shape, DType dtype);             // x, dy, dweight
-
-// Norms of f32 and bf16. Forward: x, weight, bias, mean, rstd, y; backward: x, dy, weight, mean, rstd,
-// dweight, dbias, dx.
-void norm_forward(DnnGraph& graph, const NormSize& size, DType dtype, double eps);
-void norm_backward(DnnGraph& graph, const NormSize& size, DType dtype);
-bool batch_norm_supported(MapsSize size, DType dtype);
 
 // Of bf16.
 void attention_forward(DnnGraph& graph, const AttentionShape& shape);  // q, k, v, out, log_sums

@@ -3,22 +3,8 @@
 
 #include <array>
 #include <cstdint>
-#include <variant>
 
 namespace tandem::cuda {
-
-// Rows [rows, columns], each normalised on its own.
-struct RowsSize {
-  int64_t rows, columns;
-};
-
-// Maps [n, channels, h, w], dense.
-struct MapsSize {
-  int64_t n, channels, h, w;
-};
-
-// What a norm is of: layer norm of rows, batch norm of maps.
-using NormSize = std::variant<RowsSize, MapsSize>;
 
 // softmax(scale q k^T) v. Strides of [batch, heads, rows, columns] in elements, columns dense.
 struct AttentionShape {

@@ -1,7 +1,6 @@
 // Group norm and batch norm. A group of group norm is one row of memory, which a team of threads holds. The
 // channels of batch norm are spread over the batch: pieces of segments are summed up first, then the pieces
 // of a group, always in the same order, and a second sweep applies the result.
-#include "cuda/dnn.h"
 #include "ops/norms/channel_pieces.cuh"
 
 namespace tandem {
@@ -121,34 +120,6 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
   });
 }
 
-template <class A>
-__global__ void __launch_bounds__(kThreads) var_kernel(int64_t count, A eps, const A* rstd, A* var) {
-  cuda::grid_stride_loop(count, [&](int64_t i) {
-    const A v = 1 / (rstd[i] * rstd[i]) - eps;
-    var[i] = v > 0 ? v : A(0);
-  });
-}
-template <class T> bool forward_by_library(const ChannelNormArgs<T>& a) {
-  const ChannelGroups& s = a.shape;
-  if constexpr (std::is_same_v<T, double>) {
-    return false;
-  } else {
-    if (s.groups) return false;
-    const cuda::Scratch rstd(s.count() * static_cast<int64_t>(sizeof(float)));
-    const int64_t of_pass = s.samples * s.channels * s.positions;
-    for (int64_t p = 0; p < s.passes; ++p) {
-      const int64_t c = p * s.channels;
-      if (!cuda::dnn_norm_forward(cuda::MapsSize{s.samples, s.channels, s.positions, 1}, dtype_of<T>, a.eps,
-                                  a.x + p * of_pass, a.weight + c, a.bias + c, a.y + p * of_pass, a.mean + c,
-                                  rstd.as<float>() + c))
-        return false;
-    }
-    cuda::launch<var_kernel<float>>("batch_norm: statistics", cuda::threads_for(s.count()), s.count(),
-                                    static_cast<float>(a.eps), rstd.as<float>(), a.var);
-    return true;
-  }
-}
-
 template <class T> void launch_groups(const ChannelNormArgs<T>& a) {
   constexpr int V = 16 / sizeof(T);
   const ChannelGroups& s = a.shape;
@@ -170,7 +141,6 @@ template <class T> void launch_forward(const ChannelNormArgs<T>& a) {
   const ChannelGroups& s = a.shape;
   if (s.segments() == 0 || s.positions == 0) return;
   if (s.groups) return launch_groups(a);
-  if (forward_by_library(a)) return;
   const bool vectors = cuda::takes_row_vectors<V>(s.positions, a.x, a.y);
   const Pieces pieces = pieces_of<T>(s, vectors);
   const cuda::Scratch moments(pieces.count() * static_cast<int64_t>(sizeof(Moments<A>))),

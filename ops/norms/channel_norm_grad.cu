@@ -1,7 +1,6 @@
 // The gradients of group norm and batch norm: two sums over every piece give everything, those of g and of
 // g xhat. They add up, weighted, to what dx needs of a group and, as they are, to the gradients of weight and
 // bias of a channel.
-#include "cuda/dnn.h"
 #include "ops/norms/channel_pieces.cuh"
 
 namespace tandem {
@@ -100,31 +99,6 @@ __global__ void __launch_bounds__(cuda::Team<size>::kBlock)
   });
 }
 
-template <class A>
-__global__ void __launch_bounds__(kThreads) rstd_kernel(int64_t count, A eps, const A* var, A* rstd) {
-  cuda::grid_stride_loop(count, [&](int64_t i) { rstd[i] = 1 / sqrt(var[i] + eps); });
-}
-template <class T> bool backward_by_library(const ChannelNormGradArgs<T>& a) {
-  const ChannelGroups& s = a.shape;
-  if constexpr (std::is_same_v<T, double>) {
-    return false;
-  } else {
-    if (s.groups || !a.dx || !a.dweight) return false;  // the library computes all three
-    const cuda::Scratch rstd(s.count() * static_cast<int64_t>(sizeof(float)));
-    cuda::launch<rstd_kernel<float>>("batch_norm: statistics", cuda::threads_for(s.count()), s.count(),
-                                     static_cast<float>(a.eps), a.var, rstd.as<float>());
-    const int64_t of_pass = s.samples * s.channels * s.positions;
-    for (int64_t p = 0; p < s.passes; ++p) {
-      const int64_t c = p * s.channels;
-      if (!cuda::dnn_norm_backward(cuda::MapsSize{s.samples, s.channels, s.positions, 1}, dtype_of<T>,
-                                   a.x + p * of_pass, a.g + p * of_pass, a.weight + c, a.mean + c,
-                                   rstd.as<float>() + c, a.dx + p * of_pass, a.dweight + c, a.dbias + c))
-        return false;
-    }
-    return true;
-  }
-}
-
 template <class T> void launch_backward(const ChannelNormGradArgs<T>& a) {
   using A = accumulate_t<T>;
   constexpr int V = 16 / sizeof(T);
@@ -137,7 +111,6 @@ template <class T> void launch_backward(const ChannelNormGradArgs<T>& a) {
     }
     return;
   }
-  if (backward_by_library(a)) return;
   const bool vectors = cuda::takes_row_vectors<V>(s.positions, a.x, a.g, a.dx);
   const Pieces pieces = pieces_of<T>(s, vectors);
   const cuda::Scratch memory((pieces.count() + s.count()) * static_cast<int64_t>(sizeof(Sums<A>)));

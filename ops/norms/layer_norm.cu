@@ -2,7 +2,6 @@
 // backward a block takes a fixed chunk of rows: each thread adds up the weights' gradients of its own
 // columns, and the chunks' sums are added in their order.
 #include "cuda/columns.cuh"
-#include "cuda/dnn.h"
 #include "cuda/rows.cuh"
 #include "ops/loops/column_sums.h"
 #include "ops/norms/row_norm_args.h"
@@ -56,37 +55,9 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
   });
 }
 
-// By cuDNN, a pass at a time: each has its weights. It takes all passes or none: where the first is aligned,
-// the others are.
-bool passes_aligned(int64_t passes, int64_t rows, int64_t n) {
-  return passes == 1 || (rows % 4 == 0 && n % 4 == 0);
-}
-template <class T> bool norm_by_library(const NormRows<T>& a) {
-  if (!a.centred || !passes_aligned(a.passes, a.rows, a.n)) return false;
-  for (int64_t p = 0; p < a.passes; ++p) {
-    const int64_t row = p * a.rows, w = p * a.n;
-    if (!cuda::dnn_norm_forward(cuda::RowsSize{a.rows, a.n}, dtype_of<T>, a.eps, a.x + row * a.n,
-                                a.weight + w, a.bias + w, a.y + row * a.n, a.mean + row, a.rstd + row))
-      return false;
-  }
-  return true;
-}
-template <class T> bool norm_grad_by_library(const NormRowsGrad<T>& a) {
-  if (!a.centred || a.rows == 0 || !a.dx || !a.dweight) return false;  // the library computes all three
-  if (!passes_aligned(a.passes, a.rows, a.n)) return false;
-  for (int64_t p = 0; p < a.passes; ++p) {
-    const int64_t row = p * a.rows, w = p * a.n;
-    if (!cuda::dnn_norm_backward(cuda::RowsSize{a.rows, a.n}, dtype_of<T>, a.x + row * a.n, a.g + row * a.n,
-                                 a.weight + w, a.mean + row, a.rstd + row, a.dx + row * a.n, a.dweight + w,
-                                 a.dbias + w))
-      return false;
-  }
-  return true;
-}
-
 template <class T> void launch_norm(const NormRows<T>& args) {
   const int64_t rows = args.passes * args.rows;
-  if (rows == 0 || norm_by_library(args)) return;
+  if (rows == 0) return;
   constexpr int V = 16 / sizeof(T);
   const bool vectors = cuda::takes_row_vectors<V>(args.n, args.x, args.y) &&
                        cuda::takes_row_vectors<V>(args.n, args.weight, args.bias);
@@ -278,7 +249,6 @@ template <class T, class Form> void launch_norm_grad(const NormRowsGrad<T>& args
 }
 
 template <class T> void choose_norm_grad(const NormRowsGrad<T>& args) {
-  if (norm_grad_by_library(args)) return;
   constexpr int V = 16 / sizeof(T);
   const bool vectors = cuda::takes_row_vectors<V>(args.n, args.x, args.g, args.dx) &&
                        cuda::takes_row_vectors<V>(args.n, args.weight);

@@ -136,9 +136,6 @@ template <bool Centred, class T> void norm_rows_grad(const NormRowsGrad<T>& a) {
   if (a.dbias) add_chunks(a.dbias, partials + n);
 }
 
-// From the rows' means to their rstd: whole 16 bytes, as a device's library wants of what it writes to.
-inline int64_t to_rstd(int64_t rows) { return (rows + 3) / 4 * 4; }
-
 // Inputs x, weight, bias (bias only when Centred); weights have the shape of the trailing dimensions.
 template <bool Centred> struct RowNorm final : Op {
   Shape row_shape;
@@ -157,7 +154,7 @@ template <bool Centred> struct RowNorm final : Op {
       const Tensor b = Centred || device == kCpu ? affine_values(Centred ? in[2] : Tensor(), row_shape,
                                                                  dtype_of<A>, passes(), 0, device)
                                                  : Tensor();
-      const Tensor stats = empty({2, to_rstd(passes() * rows)}, {dtype_of<A>, device});
+      const Tensor stats = empty({2, passes() * rows}, {dtype_of<A>, device});
       save(in[0]), save(stats), save(in[1]);
       A* mean = stats.device_data<A>();
       const NormRows<T> args{.passes = passes(),
@@ -170,7 +167,7 @@ template <bool Centred> struct RowNorm final : Op {
                              .bias = b.defined() ? b.device_data<A>() : nullptr,
                              .y = y.device_data<T>(),
                              .mean = mean,
-                             .rstd = mean + to_rstd(passes() * rows)};
+                             .rstd = mean + passes() * rows};
       if (!run_on_device(y, args)) normalize_rows<Centred>(args);
     });
     return y;
@@ -207,7 +204,7 @@ template <bool Centred> struct RowNorm final : Op {
                                .g = g.device_data<T>(),
                                .weight = w.device_data<A>(),
                                .mean = mean,
-                               .rstd = mean + to_rstd(m * rows),
+                               .rstd = mean + m * rows,
                                .dx = dx.defined() ? dx.device_data<T>() : nullptr,
                                .dweight = dw.defined() ? dw.device_data<A>() : nullptr,
                                .dbias = db.defined() ? db.device_data<A>() : nullptr};

@@ -176,108 +176,6 @@ TEST_CASE("dnn: conv2d can be differentiated twice on the device") {
   CHECK(relative_distance(there.second, here.second) < 1e-12);
 }
 
-TEST_CASE("dnn: batch norm, its statistics and gradients, each pass by its own") {
-  for (const DType dtype : kFloats) {
-    SampleMaker make(4, dtype, kCpu);
-    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
-    for (const Shape& shape :
-         {Shape{4, 8, 3, 5}, Shape{3, 5, 4, 4}, Shape{6, 16}, Shape{2, 3, 37}, Shape{1, 8, 2100}}) {
-      for (const int passes : {1, 2}) {
-        INFO(std::string(name_of(dtype)), " ", fmt::format("{} {} passes", shape, passes));
-        const auto x = [&] { return make.normal(shape); };
-        const Tensors inputs = {passes == 1 ? x() : in_passes(x, passes), make.normal({shape[1]}).to(wide),
-                                make.normal({shape[1]}).to(wide)};
-        BatchStatistics here, there;
-        const auto plans = compare(dtype, inputs, [&](const Tensors& in) {
-          const auto [y, batch] = batch_norm_training(in[0], in[1], in[2], 1e-3);
-          const bool on_cpu = in[0].device() == kCpu;
-          (on_cpu ? here : there) = batch;
-          if (!on_cpu) {
-            CHECK(relative_distance(there.mean, here.mean) < 1e-5);
-            CHECK(relative_distance(there.var, here.var) < 1e-5);
-          }
-          return y;
-        });
-        const bool taken = dtype != DType::f64 && shape[1] * size_of(dtype) % 16 == 0;
-        CHECK(plans == (taken ? 2u * passes : 0u));
-      }
-    }
-  }
-}
-
-TEST_CASE("dnn: running statistics of batch norm are averaged over the passes") {
-  SampleMaker make(5, DType::f32, kCpu);
-  const Tensor x = in_passes([&] { return make.normal({4, 4, 3, 3}); }, 3);
-  const auto run = [&](Device where) {
-    const BatchStatistics running{zeros({4}, {DType::f32, where}), ones({4}, {DType::f32, where})};
-    update_running(running, batch_norm_training(x.to(where)).batch, 0.3);
-    return std::pair{running.mean.to(kCpu), running.var.to(kCpu)};
-  };
-  const auto here = run(kCpu), there = run(device());
-  CHECK(relative_distance(there.first, here.first) < 1e-6);
-  CHECK(relative_distance(there.second, here.second) < 1e-6);
-}
-
-TEST_CASE("dnn: layer norm, each pass with its own rows") {
-  for (const DType dtype : kFloats) {
-    SampleMaker make(6, dtype, kCpu);
-    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
-    for (const Shape& shape :
-         {Shape{5, 12}, Shape{2, 3, 40}, Shape{3, 7}, Shape{4, 12}, Shape{2, 2, 40}, Shape{4, 7}}) {
-      const int64_t n = shape[shape.size() - 1], rows = shape.numel() / n;
-      for (const int passes : {1, 2}) {
-        const auto x = [&] { return make.normal(shape); };
-        const auto plans = compare(
-            dtype,
-            {passes == 1 ? x() : in_passes(x, passes), make.normal({n}).to(wide), make.normal({n}).to(wide)},
-            [&](const Tensors& in) { return layer_norm(in[0], {n}, in[1], in[2], 1e-3); });
-        // The library has no f64, and takes aligned memory alone: of every pass.
-        const bool taken = dtype != DType::f64 && (passes == 1 || (rows % 4 == 0 && n % 4 == 0));
-        CHECK(plans == (taken ? 2u * passes : 0u));
-      }
-    }
-  }
-}
-
-TEST_CASE("dnn: norms of memory that is not aligned to 16 bytes are our own kernels'") {
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    SampleMaker make(14, dtype, kCpu);
-    const int64_t whole = 16 / static_cast<int64_t>(size_of(dtype));
-    const Shape maps{4, 8, 3}, rows{6, 16};
-    const Function batch = [](const Tensors& in) { return batch_norm(in[0], {}, in[1], in[2], true, 1e-2); };
-    const Function layer = [](const Tensors& in) { return layer_norm(in[0], {16}, in[1], in[2], 1e-2); };
-    for (const auto& [shape, n, norm] : {std::tuple{maps, 8, batch}, {rows, 16, layer}}) {
-      INFO(std::string(name_of(dtype)), " ", to_string(shape));
-      // x lies so many elements into a block, and the cotangent of y into another.
-      const auto plans = [&, shape = shape, n = n, norm = norm](int64_t x_at, int64_t g_at) {
-        const Tensors inputs = {make.normal({x_at + shape.numel()}), make.normal({n}).to(DType::f32),
-                                make.normal({n}).to(DType::f32)};
-        return compare(dtype, inputs, [=](const Tensors& in) {
-          const Tensor x = in[0].slice(0, x_at, x_at + shape.numel()).reshape(shape);
-          const Tensor y = norm({x, in[1], in[2]}).reshape({shape.numel()});
-          return g_at ? cat({in[0].slice(0, 0, g_at), y}) : y;
-        });
-      };
-      CHECK(plans(0, 0) == 2);
-      CHECK(plans(whole, whole) == 2);
-      CHECK(plans(1, 0) == 0);
-      CHECK(plans(whole - 1, 0) == 0);
-      CHECK(plans(0, 1) == 1);  // the forward
-    }
-  }
-}
-
-TEST_CASE("dnn: group norm") {
-  for (const DType dtype : kFloats) {
-    SampleMaker make(7, dtype, kCpu);
-    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
-    for (const Shape& shape : {Shape{2, 6, 4, 4}, Shape{3, 4, 5}, Shape{2, 8}, Shape{1, 4, 1500}}) {
-      compare(dtype, {make.normal(shape), make.normal({shape[1]}).to(wide), make.normal({shape[1]}).to(wide)},
-              [&](const Tensors& in) { return group_norm(in[0], 2, in[1], in[2], 1e-3); });
-    }
-  }
-}
-
 TEST_CASE("dnn: attention of bf16 without mask and dropout, in the layouts that layers have") {
   SampleMaker make(11, DType::bf16, kCpu);
   for (const bool causal : {false, true}) {
@@ -358,8 +256,7 @@ TEST_CASE("dnn: an epoch of texts, each batch of another length, waits for no pl
   for (int64_t length = 10; length < 50; ++length) {
     const Shape shape{tokens / length, heads, length, dim};
     const Tensor x = zeros(shape, {DType::bf16, device()}).requires_grad_();
-    const Tensor y = layer_norm(attention(x, x, x, {.causal = true}), {dim});
-    y.backward(zeros(shape, {DType::bf16, device()}));
+    attention(x, x, x, {.causal = true}).backward(zeros(shape, {DType::bf16, device()}));
   }
   CHECK(sim->dnn_planning_seconds() - before < 5);
 }
@@ -386,9 +283,8 @@ TEST_CASE("dnn: work of the library is recorded, and done again on what is there
   const Tensor w = make.normal({4, 3, 3, 3}).to(device()), b = make.normal({4}).to(device());
   const Tensor x = make.normal({2, 3, 6, 6}).to(device()), out = zeros({2, 4, 3, 3}, {DType::f32, device()});
   const auto work = [&](const Tensor& in) {
-    return avg_pool2d(batch_norm(conv2d(in, w, b, {.padding = {1, 1}}), {}, {}, {}, true), {2, 2});
+    return avg_pool2d(conv2d(in, w, b, {.padding = {1, 1}}), {2, 2});
   };
-  const CudnnUse use("always");
   backend.begin_recording();
   out.copy_(work(x));
   const std::unique_ptr<Recording> recording = backend.end_recording();

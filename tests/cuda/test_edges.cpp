@@ -4,7 +4,6 @@
 
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
-#include "tests/cuda/cudnn_use.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -112,24 +111,20 @@ TEST_CASE("edges: the largest and the smallest of values that differ in their la
   }
 }
 
-TEST_CASE("edges: batch norm of many samples and of many channels, by the library and by our own kernels") {
-  for (const char* use : {"always", "never"}) {
-    const CudnnUse given(use);
-    for (const DType dtype : kFloats) {
-      const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
-      for (const Shape& shape : {Shape{64, 8, 3}, Shape{300, 8, 5}, Shape{3, 1304, 1}}) {
-        INFO(std::string(name_of(dtype)), " ", to_string(shape));
-        agree(
-            {random_values(shape, dtype, 34), random_values({shape[1]}, wide, 31),
-             random_values({shape[1]}, wide, 32)},
-            [](const Tensors& in) { return batch_norm(in[0], {}, in[1], in[2], true, 1e-2); }, within(dtype));
-      }
+TEST_CASE("edges: batch norm of many samples and of many channels") {
+  for (const DType dtype : kFloats) {
+    const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+    for (const Shape& shape : {Shape{64, 8, 3}, Shape{300, 8, 5}, Shape{3, 1304, 1}}) {
+      INFO(std::string(name_of(dtype)), " ", to_string(shape));
+      agree(
+          {random_values(shape, dtype, 34), random_values({shape[1]}, wide, 31),
+           random_values({shape[1]}, wide, 32)},
+          [](const Tensors& in) { return batch_norm(in[0], {}, in[1], in[2], true, 1e-2); }, within(dtype));
     }
   }
 }
 
-TEST_CASE("edges: norms of channels and groups of every length, by our own kernels") {
-  const CudnnUse use("never");
+TEST_CASE("edges: norms of channels and groups of every length") {
   for (const DType dtype : kFloats) {
     const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
     const Tensors weights = {random_values({4}, wide, 31), random_values({4}, wide, 32)};

@@ -31,7 +31,7 @@ int64_t cudasim_products_run(int epilogue);
 // Plans of cuDNN that were run.
 uint64_t cudasim_dnn_executions(void);
 // What planning would have taken the real cuDNN since the program started: an attention 0.35 s, its gradient
-// 0.33 s, a norm or its gradient 0.29 s, a convolution or its gradient 0.01 s. Here it takes no time.
+// 0.33 s, a convolution or its gradient 0.01 s. Here it takes no time.
 double cudasim_dnn_planning_seconds(void);
 // Whether cuDNN's convolutions take a bias, as they do at first.
 void cudasim_dnn_fuses_bias(int on);

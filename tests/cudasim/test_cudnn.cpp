@@ -12,9 +12,6 @@ namespace {
 
 Tensor leaf(const Tensor& x) { return x.detach().clone().requires_grad_(); }
 
-// Sums of a kind: weights of norms, statistics.
-Tensor wide(const Tensor& x) { return x.to(x.dtype() == DType::f64 ? DType::f64 : DType::f32); }
-
 void convolution(DType dtype, const Shape& x_shape, const Shape& w_shape, const Conv2dOptions& o) {
   SampleMaker make(3, dtype, kCpu);
   const Tensor x = leaf(make.normal(x_shape)), w = leaf(make.normal(w_shape)), b = make.normal({w_shape[0]});
@@ -48,50 +45,6 @@ void convolution(DType dtype, const Shape& x_shape, const Shape& w_shape, const 
   out = OnDevice::output(w_shape, dtype);
   run(dtype, [&](DnnGraph& graph) { conv_weights(graph, s, dtype); }, {xs, gs, out});
   CHECK(close(out.host(), w.grad(), tolerance(dtype)));
-}
-
-void layer_norm(DType dtype, RowsSize s, double eps) {
-  SampleMaker make(5, dtype, kCpu);
-  const Tensor x = leaf(make.normal({s.rows, s.columns})), w = leaf(wide(make.normal({s.columns}))),
-               b = leaf(wide(make.normal({s.columns})));
-  const Tensor y = tandem::layer_norm(x, {s.columns}, w, b, eps), g = make.normal(y.shape());
-  y.backward(g);
-  const Tensor deviation = x.detach().to(DType::f64) - mean(x.detach().to(DType::f64), {1}, true);
-  const Tensor rstd = rsqrt(mean(square(deviation), {1}) + eps);
-  const OnDevice xs = OnDevice::input(x), ws = OnDevice::input(w), bs = OnDevice::input(b),
-                 gs = OnDevice::input(g), m = OnDevice::output({s.rows}, DType::f32),
-                 r = OnDevice::output({s.rows}, DType::f32), out = OnDevice::output(x.shape(), dtype);
-  run(dtype, [&](DnnGraph& graph) { norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
-  CHECK(close(out.host(), y, tolerance(dtype)));
-  CHECK(close(m.host(), mean(x.detach().to(DType::f64), {1}), 1e-6));
-  CHECK(close(r.host(), rstd, 1e-6));
-  const OnDevice dx = OnDevice::output(x.shape(), dtype), dw = OnDevice::output({s.columns}, DType::f32),
-                 db = OnDevice::output({s.columns}, DType::f32);
-  run(dtype, [&](DnnGraph& graph) { norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
-  CHECK(close(dx.host(), x.grad(), tolerance(dtype)));
-  CHECK(close(dw.host(), w.grad(), 1e-5));
-  CHECK(close(db.host(), b.grad(), 1e-5));
-}
-
-void batch_norm(DType dtype, MapsSize s, double eps) {
-  SampleMaker make(6, dtype, kCpu);
-  const Shape shape{s.n, s.channels, s.h, s.w}, channels{s.channels};
-  const Tensor x = leaf(make.normal(shape)), w = leaf(wide(make.normal(channels))),
-               b = leaf(wide(make.normal(channels)));
-  const Tensor y = tandem::batch_norm(x, {}, w, b, true, eps), g = make.normal(shape);
-  y.backward(g);
-  const OnDevice xs = OnDevice::input(x), ws = OnDevice::input(w), bs = OnDevice::input(b),
-                 gs = OnDevice::input(g), m = OnDevice::output(channels, DType::f32),
-                 r = OnDevice::output(channels, DType::f32), out = OnDevice::output(shape, dtype);
-  run(dtype, [&](DnnGraph& graph) { norm_forward(graph, s, dtype, eps); }, {xs, ws, bs, m, r, out});
-  CHECK(close(out.host(), y, tolerance(dtype)));
-  CHECK(close(m.host(), mean(x.detach().to(DType::f64), {0, 2, 3}), 1e-6));
-  const OnDevice dx = OnDevice::output(shape, dtype), dw = OnDevice::output(channels, DType::f32),
-                 db = OnDevice::output(channels, DType::f32);
-  run(dtype, [&](DnnGraph& graph) { norm_backward(graph, s, dtype); }, {xs, gs, ws, m, r, dw, db, dx});
-  CHECK(close(dx.host(), x.grad(), tolerance(dtype)));
-  CHECK(close(dw.host(), w.grad(), 1e-5));
-  CHECK(close(db.host(), b.grad(), 1e-5));
 }
 
 // Heads beside the columns, as a layer's projections leave them: [batch, rows, heads, columns].
@@ -145,7 +98,6 @@ void attention(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int6
 }
 
 constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f64};
-constexpr DType kNarrow[] = {DType::f32, DType::bf16};
 
 }  // namespace
 
@@ -157,21 +109,6 @@ TEST_CASE("cudnn: convolutions, with a bias, and their gradients") {
     convolution(dtype, {2, 1, 6, 7}, {2, 1, 2, 3}, {.padding = {0, 2}, .dilation = {2, 2}});
     convolution(dtype, {2, 4, 4, 4}, {6, 2, 2, 2}, {.groups = 2});
     convolution(dtype, {2, 3, 4, 4}, {3, 1, 3, 3}, {.padding = {1, 1}, .groups = 3});
-  }
-}
-
-TEST_CASE("cudnn: layer norm with its statistics, and its gradient") {
-  for (const DType dtype : kNarrow) {
-    layer_norm(dtype, {5, 12}, 1e-5);
-    layer_norm(dtype, {3, 7}, 0.1);
-    layer_norm(dtype, {1, 1}, 0.5);
-  }
-}
-
-TEST_CASE("cudnn: batch norm with its statistics, and its gradient") {
-  for (const DType dtype : kNarrow) {
-    batch_norm(dtype, {4, 8, 3, 2}, 1e-5);
-    batch_norm(dtype, {1, 16, 9, 1}, 0.1);
   }
 }
 

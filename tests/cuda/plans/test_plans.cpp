@@ -67,32 +67,6 @@ std::vector<Case> convolutions() {
   return all;
 }
 
-std::vector<Case> norms() {
-  std::vector<Case> all;
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
-    const bool planned = dtype != DType::f64;
-    // For 768 columns, say, the library has a kernel for sm_80 whose plan needs the driver.
-    for (const int64_t columns : {5000, 100}) {
-      const RowsSize size{512, columns};
-      const auto add = [&](const char* what, auto build) {
-        all.push_back({fmt::format("{}, {} columns", what, columns), dtype, build, planned});
-      };
-      add("layer_norm", [=](DnnGraph& g) { norm_forward(g, size, dtype, 1e-5); });
-      add("layer_norm gradient", [=](DnnGraph& g) { norm_backward(g, size, dtype); });
-    }
-    for (const int64_t channels : {64, 8, 4, 3}) {
-      const MapsSize size{32, channels, 240, 1};
-      const auto add = [&](const char* what, auto build) {
-        all.push_back({fmt::format("{}, {} channels", what, channels), dtype, build,
-                       planned && batch_norm_supported(size, dtype)});
-      };
-      add("batch_norm", [=](DnnGraph& g) { norm_forward(g, size, dtype, 1e-5); });
-      add("batch_norm gradient", [=](DnnGraph& g) { norm_backward(g, size, dtype); });
-    }
-  }
-  return all;
-}
-
 std::vector<Case> attentions() {
   std::vector<Case> all;
   struct Sizes {
@@ -174,7 +148,7 @@ int main(int argc, char** argv) {
     return 77;  // skipped
   }
   std::vector<Case> all;
-  for (auto make : {convolutions, norms, attentions}) {
+  for (auto make : {convolutions, attentions}) {
     for (Case& c : make()) {
       if (argc < 3 || c.name.find(argv[2]) != std::string::npos) all.push_back(std::move(c));
     }

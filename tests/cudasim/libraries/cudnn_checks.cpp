@@ -168,25 +168,6 @@ void check_reshape(const Descriptor& d) {
   if (y.dims != x.dims || y.strides != x.strides) dnn_not_simulated("reshapes that are no transposition");
 }
 
-void check_norm(const DnnTensor& x, cudnnBackendNormMode_t mode, const std::vector<DnnTensor>& like_x,
-                const std::vector<DnnTensor>& weights, const std::vector<DnnTensor>& statistics) {
-  if (mode != CUDNN_LAYER_NORM && mode != CUDNN_BATCH_NORM) dnn_not_simulated("norm " + std::to_string(mode));
-  check_rank(x, 4, "norm");
-  Dims channel{1, x.dims[1], 1, 1}, row{x.dims[0], 1, 1, 1};
-  if (mode == CUDNN_LAYER_NORM && x.dims[2] * x.dims[3] != 1) dnn_not_simulated("layer norm over maps");
-  for (const DnnTensor& t : like_x) {
-    check_same(x.dims, t.dims, "norm: beside x");
-    dnn_check(t.type == x.type && t.strides == x.strides, "norm: type or strides differ from those of x");
-  }
-  for (const DnnTensor& t : weights) check_same(channel, t.dims, "norm: weight");
-  for (const DnnTensor& t : statistics)
-    check_same(mode == CUDNN_LAYER_NORM ? row : channel, t.dims, "norm: statistics");
-  for (const auto* list : {&weights, &statistics}) {
-    for (const DnnTensor& t : *list)
-      dnn_check(t.type == CUDNN_DATA_FLOAT, "norm: weights and statistics of f32 are expected");
-  }
-}
-
 // Every tensor has its own uid, is written once, and if virtual, before it is read.
 void check_graph(const Descriptor& d) {
   std::map<int64_t, const Descriptor*> by_uid;
@@ -224,12 +205,6 @@ bool is_output(cudnnBackendAttributeName_t name) {
     case CUDNN_ATTR_OPERATION_MATMUL_CDESC:
     case CUDNN_ATTR_OPERATION_REDUCTION_YDESC:
     case CUDNN_ATTR_OPERATION_RESHAPE_YDESC:
-    case CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC:
-    case CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC:
-    case CUDNN_ATTR_OPERATION_NORM_FWD_YDESC:
-    case CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC:
-    case CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC:
-    case CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC:
       return true;
     default:
       return false;
@@ -264,26 +239,6 @@ void check_descriptor(const Descriptor& d) {
       return check_reduction(d);
     case CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR:
       return check_reshape(d);
-    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR: {
-      if (d.value(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_NORM_FWD_INFERENCE) != CUDNN_NORM_FWD_TRAINING)
-        dnn_not_simulated("norms of inference");
-      const auto t = [&](cudnnBackendAttributeName_t name) { return tensor(d, name); };
-      dnn_check(t(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC).by_value, "norm: epsilon is no constant");
-      return check_norm(
-          t(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC), d.value(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, CUDNN_RMS_NORM),
-          {t(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC)},
-          {t(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC), t(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC)},
-          {t(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC), t(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC)});
-    }
-    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR: {
-      const auto t = [&](cudnnBackendAttributeName_t name) { return tensor(d, name); };
-      return check_norm(
-          t(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC), d.value(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, CUDNN_RMS_NORM),
-          {t(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC), t(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC)},
-          {t(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC), t(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC),
-           t(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC)},
-          {t(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC), t(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC)});
-    }
     case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR:
       return check_graph(d);
     default:

@@ -39,20 +39,6 @@ bool convolution_supported(const Descriptor& graph, const Descriptor& operation)
   return true;
 }
 
-bool norm_supported(const Descriptor& graph, const Descriptor& operation) {
-  const bool forward = operation.type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR;
-  const DnnTensor x(
-      *operation.child(forward ? CUDNN_ATTR_OPERATION_NORM_FWD_XDESC : CUDNN_ATTR_OPERATION_NORM_BWD_XDESC));
-  if (graph.attributes.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).children.size() != 1)
-    dnn_not_simulated("norms fused with other operations");
-  if (x.type != CUDNN_DATA_FLOAT && x.type != CUDNN_DATA_BFLOAT16) return false;
-  const auto mode = operation.value(
-      forward ? CUDNN_ATTR_OPERATION_NORM_FWD_MODE : CUDNN_ATTR_OPERATION_NORM_BWD_MODE, CUDNN_LAYER_NORM);
-  const int64_t channels = x.dims[1];
-  if (mode == CUDNN_LAYER_NORM) return x.strides == Dims{channels, 1, channels, channels};
-  return x.strides == dense(x.dims) && channels * static_cast<int64_t>(dnn_size_of(x.type)) % 16 == 0;
-}
-
 // The pattern of attention: products, a softmax, and statistics of f32.
 bool attention_supported(const Descriptor& graph, bool backward) {
   for (const DnnTensor& t : outside_tensors(graph)) {
@@ -72,8 +58,6 @@ bool supported(const Descriptor& graph) {
   switch (kind_of(graph)) {
     case DnnKind::convolution:
       return convolution_supported(graph, first);
-    case DnnKind::norm:
-      return norm_supported(graph, first);
     case DnnKind::attention:
       return attention_supported(graph, false);
     default:
@@ -85,7 +69,6 @@ bool is_backward(const Descriptor& graph) {
   switch (graph.attributes.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).children[0]->type) {
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
-    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
       return true;
     default:
       return false;
@@ -101,9 +84,6 @@ DnnKind kind_of(const Descriptor& graph) {
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
     case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
       return DnnKind::convolution;
-    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
-    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
-      return DnnKind::norm;
     default:
       break;
   }
@@ -119,8 +99,6 @@ double planning_seconds_of(DnnKind kind) {
   switch (kind) {
     case DnnKind::convolution:
       return 0.01;
-    case DnnKind::norm:
-      return 0.29;
     case DnnKind::attention:
       return 0.35;
     default:

@@ -14,7 +14,7 @@ bool is_output(cudnnBackendAttributeName_t name);  // of an operation
 // Of a descriptor that is complete, when it is finalized: sizes fit, values are in range. Throws DnnError.
 void check_descriptor(const Descriptor& descriptor);
 
-enum class DnnKind { convolution, norm, attention, attention_gradient };
+enum class DnnKind { convolution, attention, attention_gradient };
 DnnKind kind_of(const Descriptor& graph);
 // What a plan of the real library takes, which compiles kernels for most of it: the medians of
 // tests/cuda/plans for sm_90 (cuda/README.md).

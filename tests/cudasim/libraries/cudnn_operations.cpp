@@ -31,8 +31,6 @@ class Execution {
   void matmul(const Descriptor& op);
   void reduction(const Descriptor& op);
   void reshape(const Descriptor& op);
-  void norm_forward(const Descriptor& op);
-  void norm_backward(const Descriptor& op);
 
   static DnnTensor tensor(const Descriptor& op, cudnnBackendAttributeName_t name) {
     return DnnTensor(*op.child(name));
@@ -95,10 +93,6 @@ void Execution::run(const Descriptor& op) {
       return reduction(op);
     case CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR:
       return reshape(op);
-    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
-      return norm_forward(op);
-    case CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR:
-      return norm_backward(op);
     default:
       dnn_not_simulated(name_of(op.type));
   }
@@ -234,69 +228,6 @@ void Execution::reshape(const Descriptor& op) {  // a transposition
     ys[i] = xs[(matrix * columns + column) * rows + row];
   }
   put(op, CUDNN_ATTR_OPERATION_RESHAPE_YDESC, std::move(ys));
-}
-
-// Where an element of x [n, c, h, w] has its statistics: by rows or by channels.
-struct NormWalk {
-  int64_t channels, positions, count;
-  bool by_rows;
-  NormWalk(const Dims& x, cudnnBackendNormMode_t mode)
-      : channels(x[1]), positions(x[2] * x[3]), count(count_of(x)), by_rows(mode == CUDNN_LAYER_NORM) {}
-  int64_t channel(int64_t i) const { return i / positions % channels; }
-  int64_t group(int64_t i) const { return by_rows ? i / (channels * positions) : channel(i); }
-  int64_t groups(const Dims& x) const { return by_rows ? x[0] : channels; }
-};
-
-void Execution::norm_forward(const Descriptor& op) {
-  const Dims x = tensor(op, CUDNN_ATTR_OPERATION_NORM_FWD_XDESC).dims;
-  const NormWalk walk(x, op.value(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, CUDNN_LAYER_NORM));
-  const Values xs = get(op, CUDNN_ATTR_OPERATION_NORM_FWD_XDESC),
-               scale = get(op, CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC),
-               bias = get(op, CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC);
-  const double eps = get(op, CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC)[0];
-  const int64_t groups = walk.groups(x);
-  const auto each = static_cast<double>(walk.count / groups);
-  Values mean(groups), rstd(groups), ys(walk.count);
-  for (int64_t i = 0; i < walk.count; ++i) mean[walk.group(i)] += xs[i] / each;
-  for (int64_t i = 0; i < walk.count; ++i)
-    rstd[walk.group(i)] += std::pow(xs[i] - mean[walk.group(i)], 2) / each;
-  for (double& r : rstd) r = 1 / std::sqrt(r + eps);
-  for (int64_t i = 0; i < walk.count; ++i) {
-    const int64_t c = walk.channel(i), g = walk.group(i);
-    ys[i] = (xs[i] - mean[g]) * rstd[g] * scale[c] + bias[c];
-  }
-  put(op, CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, std::move(mean));
-  put(op, CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, std::move(rstd));
-  put(op, CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, std::move(ys));
-}
-
-// With a = dy scale: dx = rstd (a - mean(a) - xhat mean(a xhat)).
-void Execution::norm_backward(const Descriptor& op) {
-  const Dims x = tensor(op, CUDNN_ATTR_OPERATION_NORM_BWD_XDESC).dims;
-  const NormWalk walk(x, op.value(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, CUDNN_LAYER_NORM));
-  const Values xs = get(op, CUDNN_ATTR_OPERATION_NORM_BWD_XDESC),
-               dy = get(op, CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC),
-               scale = get(op, CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC),
-               mean = get(op, CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC),
-               rstd = get(op, CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC);
-  const int64_t groups = walk.groups(x);
-  const auto each = static_cast<double>(walk.count / groups);
-  Values dscale(walk.channels), dbias(walk.channels), sum(groups), dot(groups), dx(walk.count);
-  const auto xhat = [&](int64_t i) { return (xs[i] - mean[walk.group(i)]) * rstd[walk.group(i)]; };
-  for (int64_t i = 0; i < walk.count; ++i) {
-    const int64_t c = walk.channel(i), g = walk.group(i);
-    dscale[c] += dy[i] * xhat(i);
-    dbias[c] += dy[i];
-    sum[g] += dy[i] * scale[c] / each;
-    dot[g] += dy[i] * scale[c] * xhat(i) / each;
-  }
-  for (int64_t i = 0; i < walk.count; ++i) {
-    const int64_t g = walk.group(i);
-    dx[i] = rstd[g] * (dy[i] * scale[walk.channel(i)] - sum[g] - xhat(i) * dot[g]);
-  }
-  put(op, CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, std::move(dscale));
-  put(op, CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, std::move(dbias));
-  put(op, CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, std::move(dx));
 }
 
 }  // namespace

@@ -1,0 +1,77 @@
+// Batch norm and group norm: values and gradients, each pass by its own statistics. Their lengths are in
+// test_edges.cpp.
+#include "ops/ops.h"
+#include "tests/cuda/compare.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+constexpr DType kFloats[] = {DType::f32, DType::bf16, DType::f64};
+
+double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-12 : dtype == DType::f32 ? 1e-5 : 1e-2; }
+Comparison within(DType dtype) { return {tolerance(dtype), tolerance(dtype)}; }
+
+// x, weight and bias.
+Tensors inputs(const Shape& shape, DType dtype, int passes = 1) {
+  const DType wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+  return {normal(shape, 4, dtype, passes), normal({shape[1]}, 5, wide), normal({shape[1]}, 6, wide)};
+}
+
+void check_near(const Tensor& there, const Tensor& here, double tolerance) {
+  const Closeness c = close(there.to(kCpu), here, tolerance);
+  CHECK_MESSAGE(c.close, c.message);
+}
+
+}  // namespace
+
+TEST_CASE("channel norm: batch norm, its statistics and gradients, each pass by its own") {
+  for (const DType dtype : kFloats) {
+    for (const Shape& shape :
+         {Shape{4, 8, 3, 5}, Shape{3, 5, 4, 4}, Shape{6, 16}, Shape{2, 3, 37}, Shape{1, 8, 2100}}) {
+      for (const int passes : {1, 2}) {
+        INFO(std::string(name_of(dtype)), " ", to_string(shape), " ", passes, " passes");
+        BatchStatistics here;
+        agree(
+            inputs(shape, dtype, passes),
+            [&](const Tensors& in) {
+              const auto [y, batch] = batch_norm_training(in[0], in[1], in[2], 1e-3);
+              if (y.device() == kCpu) {
+                here = batch;
+              } else {
+                check_near(batch.mean, here.mean, 1e-5);
+                check_near(batch.var, here.var, 1e-5);
+              }
+              return y;
+            },
+            within(dtype));
+      }
+    }
+  }
+}
+
+TEST_CASE("channel norm: running statistics of batch norm are averaged over the passes") {
+  const Tensor x = normal({4, 4, 3, 3}, 5, DType::f32, 3);
+  const auto run = [&](Device where) {
+    const BatchStatistics running{zeros({4}, {DType::f32, where}), ones({4}, {DType::f32, where})};
+    update_running(running, batch_norm_training(x.to(where)).batch, 0.3);
+    return running;
+  };
+  const BatchStatistics here = run(kCpu), there = run(device());
+  check_near(there.mean, here.mean, 1e-6);
+  check_near(there.var, here.var, 1e-6);
+}
+
+TEST_CASE("channel norm: group norm, each pass by its own statistics") {
+  for (const DType dtype : kFloats) {
+    for (const Shape& shape : {Shape{2, 6, 4, 4}, Shape{3, 4, 5}, Shape{2, 8}, Shape{1, 4, 1500}}) {
+      for (const int passes : {1, 2}) {
+        INFO(std::string(name_of(dtype)), " ", to_string(shape), " ", passes, " passes");
+        agree(
+            inputs(shape, dtype, passes),
+            [](const Tensors& in) { return group_norm(in[0], 2, in[1], in[2], 1e-3); }, within(dtype));
+      }
+    }
+  }
+}
