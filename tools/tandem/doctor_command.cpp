@@ -141,6 +141,9 @@ void cuda() {
   };
   library("cuBLAS", "libcublasLt.so", "cublasLtGetVersion", 10000, 100);
   library("cuDNN", "libcudnn.so", "cudnnGetVersion", 10000, 100);
+  const auto cudnn = function_of<size_t()>(path_of_loaded("libcudnn.so"), "cudnnGetVersion");
+  if (cudnn && cudnn() < 91600)  // cuda/dnn.cpp has why
+    advice("attention is cuDNN's from 9.16 on, here our own kernels'; pip install nvidia-cudnn-cu13 has it");
   if (problem.empty()) library("NVRTC", "libnvrtc.so", "", 1, 1);
   if (problem.empty()) return row("CUDA", "ready: --device cuda");
   row("CUDA", "not usable", problem);
