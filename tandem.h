@@ -15,6 +15,7 @@
 #include "autograd/parallel.h"
 #include "autograd/pass_context.h"
 #include "autograd/profiler.h"
+#include "autograd/random.h"
 #include "autograd/registry.h"
 #include "autograd/scope.h"
 #include "autograd/tensor.h"

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <type_traits>
 
@@ -71,6 +72,16 @@ inline bool holds(DType dtype, double number) {
   if (is_floating(dtype)) return true;
   const auto [least, above] = whole_range(dtype);
   return number == std::trunc(number) && number >= least && number < above;
+}
+// From where on a number of which a floating dtype has none so large rounds to infinity, and the last before.
+struct Overflow {
+  double from, largest;
+};
+constexpr Overflow overflow(DType dtype) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  return dtype == DType::bf16  ? Overflow{0x1.FFp127, 0x1.FEp127}
+         : dtype == DType::f32 ? Overflow{0x1.FFFFFFp127, 0x1.FFFFFEp127}
+                               : Overflow{infinity, infinity};
 }
 std::string_view name_of(DType dtype);  // "f32"
 // The type of `a op b`: the later of the two in the order of the enum (bool < integers < floats).

@@ -56,6 +56,7 @@ enum class Purpose : uint32_t {
   shuffle = 6,
   init = 7,
   sampling = 8,
+  maker = 9,  // rand() and its like
 };
 
 // The Philox key of one stream: key[0] is the low half, key[1] the high half.

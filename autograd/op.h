@@ -59,7 +59,11 @@ class Op : public std::enable_shared_from_this<Op> {
   // True for a vjp whose own kernels are not recorded: a second derivative through it is refused.
   virtual bool first_order_only() const { return false; }
 
-  bool needs(size_t input) const { return edges_[input].needed; }
+  // Whether that input needs a cotangent; AutogradError for a number beyond the inputs.
+  bool needs(size_t input) const {
+    check<AutogradError>(input < edges_.size(), "{}: needs({}) of {} inputs", name(), input, edges_.size());
+    return edges_[input].needed;
+  }
 
  protected:
   // For forward(): keep a tensor (perhaps undefined) for the vjp; a no-op when nothing is recorded. Returns

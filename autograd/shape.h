@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
@@ -13,9 +14,13 @@
 
 namespace tandem {
 
+template <class T>
+concept WholeNumber = std::integral<T> && !std::same_as<T, bool>;
+
 class Shape {
  public:
   Shape() = default;
+  template <WholeNumber T> Shape(T size) { push_back(static_cast<int64_t>(size)); }  // of one dimension
   Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
   Shape(const std::vector<int64_t>& sizes) : Shape(std::span(sizes)) {}
   explicit Shape(std::span<const int64_t> sizes) {

@@ -91,9 +91,8 @@ void check_gradient(const std::string& what, const Tensor& gradient, const Tenso
                      name_of(x.device()), describe(gradient), name_of(gradient.device()));
 }
 
-double Tensor::item() const {
+void Tensor::check_single() const {
   check<ShapeError>(numel() == 1 && passes() == 1, "item: expected one element, got {}", describe(*this));
-  return to_vector<double>()[0];
 }
 
 template <class T> std::vector<T> Tensor::to_vector() const {
@@ -109,11 +108,16 @@ template <class T> std::vector<T> Tensor::to_vector() const {
   });
   return values;
 }
+template std::vector<bool> Tensor::to_vector<bool>() const;
 template std::vector<uint8_t> Tensor::to_vector<uint8_t>() const;
 template std::vector<int32_t> Tensor::to_vector<int32_t>() const;
 template std::vector<int64_t> Tensor::to_vector<int64_t>() const;
 template std::vector<float> Tensor::to_vector<float>() const;
 template std::vector<double> Tensor::to_vector<double>() const;
+
+Index::Index(const Tensor& mask_or_places) : kind(Kind::tensor), tensor(mask_or_places.impl()) {
+  check<AutogradError>(tensor != nullptr, "index: an undefined Tensor was used");
+}
 
 bool Tensor::requires_grad() const { return impl_ && impl_->requires_grad; }
 
@@ -218,51 +222,6 @@ Tensor empty(const Shape& shape, const TensorOptions& options, int passes) {
   Tensor result(std::move(impl));
   if (options.requires_grad) result.requires_grad_();
   return result;
-}
-
-Tensor full(const Shape& shape, double value, const TensorOptions& options) {
-  const Tensor result = empty(shape, {options.dtype, options.device}).fill_(value);
-  return options.requires_grad ? result.requires_grad_() : result;
-}
-Tensor zeros(const Shape& shape, const TensorOptions& options) { return full(shape, 0, options); }
-Tensor ones(const Shape& shape, const TensorOptions& options) { return full(shape, 1, options); }
-Tensor scalar(double value, const TensorOptions& options) { return full({}, value, options); }
-
-Tensor arange(double start, double end, double step, const TensorOptions& options) {
-  const double count = step != 0 ? std::ceil((end - start) / step) : -1;
-  check<ValueError>(count >= 0 && count < 0x1p62, "arange: no values from {} to {} by {}", start, end, step);
-  const int64_t n = static_cast<int64_t>(count);
-  const Tensor result = empty({n}, {options.dtype, options.device});
-  std::vector<double> values(n);
-  for (int64_t i = 0; i < n; ++i) check_holds("arange", options.dtype, values[i] = start + i * step);
-  copy_elements(result, from_values(values, {n}));
-  return options.requires_grad ? result.requires_grad_() : result;
-}
-
-Tensor eye(int64_t n, const TensorOptions& options) {
-  const Tensor result = zeros({n, n}, {options.dtype, options.device});
-  make_view(result, {n}, {n + 1}).fill_(1);
-  return options.requires_grad ? result.requires_grad_() : result;
-}
-
-template <class T> Tensor from_values(std::span<const T> values, const Shape& shape) {
-  check<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(),
-                    "from_values: {} values for shape {}", values.size(), shape);
-  const Tensor result = empty(shape, {dtype_of<T>});
-  if (!values.empty()) std::memcpy(result.raw(), values.data(), values.size_bytes());
-  return result;
-}
-template Tensor from_values(std::span<const uint8_t>, const Shape&);
-template Tensor from_values(std::span<const int32_t>, const Shape&);
-template Tensor from_values(std::span<const int64_t>, const Shape&);
-template Tensor from_values(std::span<const float>, const Shape&);
-template Tensor from_values(std::span<const double>, const Shape&);
-
-Tensor tensor(std::initializer_list<float> values) {
-  return tensor(values, {static_cast<int64_t>(values.size())});
-}
-Tensor tensor(std::initializer_list<float> values, const Shape& shape) {
-  return from_values(std::span<const float>(values.begin(), values.size()), shape);
 }
 
 Description::operator std::string() const {

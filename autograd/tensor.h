@@ -5,24 +5,25 @@
 // passes is stored once (passes() == 1) and shared. Ops never see across passes; only losses do.
 #pragma once
 
+#include <concepts>
 #include <functional>
-#include <initializer_list>
-#include <iosfwd>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "autograd/device.h"
 #include "autograd/dispatch.h"
+#include "autograd/index.h"
 #include "autograd/shape.h"
 
 namespace tandem {
 
+class Indexed;
 class Op;
 class Tensor;
 struct TensorImpl;
+struct ValuesIndices;  // ops/extrema.h
 using Tensors = std::vector<Tensor>;
 // Returns the gradient to go on with, like the one that it got in shape, passes, dtype and device, or an
 // undefined Tensor for that one.
@@ -32,24 +33,6 @@ struct TensorOptions {
   DType dtype = DType::f32;
   Device device = kCpu;
   bool requires_grad = false;
-};
-
-// One element of Tensor::index: an integer, a Slice (start:end:step), Ellipsis (...) or NewAxis.
-struct Slice {
-  std::optional<int64_t> start = {}, end = {};
-  int64_t step = 1;
-};
-struct Ellipsis {};
-struct NewAxis {};
-struct Index {
-  enum class Kind { integer, slice, ellipsis, new_axis } kind;
-  int64_t integer = 0;
-  tandem::Slice slice = {};
-  Index(int64_t i) : kind(Kind::integer), integer(i) {}
-  Index(int i) : Index(int64_t{i}) {}
-  Index(tandem::Slice s) : kind(Kind::slice), slice(s) {}
-  Index(Ellipsis) : kind(Kind::ellipsis) {}
-  Index(NewAxis) : kind(Kind::new_axis) {}
 };
 
 struct BackwardOptions {
@@ -63,6 +46,12 @@ class Tensor {
  public:
   Tensor() = default;  // undefined
   explicit Tensor(std::shared_ptr<TensorImpl> impl) : impl_(std::move(impl)) {}
+  Tensor(const Tensor&) = default;
+  Tensor(Tensor&&) = default;
+  // a = b makes the name a refer to b. What has no name cannot be assigned to, but for x[i] and x.index(...),
+  // whose assignment writes into x (class Indexed).
+  Tensor& operator=(const Tensor&) & = default;
+  Tensor& operator=(Tensor&&) & = default;
 
   // Description.
   bool defined() const { return impl_ != nullptr; }
@@ -77,8 +66,10 @@ class Tensor {
   Device device() const;
   bool is_contiguous() const;  // rows dense, passes dense
 
-  // Memory, for kernels of the CPU: the first element. DTypeError when T is not dtype(); DeviceError where
-  // the memory is another device's, naming the running op, which then has no kernel for it.
+  // Memory, for kernels of the CPU: the address of the first element. The others are at strides() and
+  // pass_stride() from it, which nobody checks: kernels run over all of them. DTypeError when T is not
+  // dtype(); DeviceError where the memory is another device's, naming the running op, which then has no
+  // kernel for it.
   void* raw() const;
   void* device_raw() const;  // the address on any device: an argument of that device's kernels
   template <class T> T* data() const {
@@ -89,9 +80,15 @@ class Tensor {
     check_dtype(dtype_of<T>);
     return static_cast<T*>(device_raw());
   }
-  double item() const;  // the only element as a number; ShapeError unless there is exactly one
-  template <class T>
-  std::vector<T> to_vector() const;  // all elements of all passes in row-major order, converted to T
+  // All elements of all passes in row-major order, converted to T: bool, uint8_t, int32_t, int64_t, float or
+  // double.
+  template <class T> std::vector<T> to_vector() const;
+  // The only element; ShapeError unless there is exactly one.
+  double item() const { return item<double>(); }
+  template <class T> T item() const {
+    check_single();
+    return to_vector<T>()[0];
+  }
 
   // The tape.
   bool requires_grad() const;
@@ -112,18 +109,31 @@ class Tensor {
   // floating leaf may become one of another floating dtype.
   void set_data(const Tensor& other) const;
 
-  // In place; not recorded, so an AutogradError where the tape would need them (use NoGradGuard for leaves).
-  // ValueError for an expanded tensor. DTypeError for what would be cut rather than rounded: floating numbers
-  // into integers, integers into a narrower type; to() cuts.
+  // In place; not recorded, so an AutogradError where the tape would need them, which says what to write
+  // instead (use NoGradGuard for leaves). ValueError for an expanded tensor. DTypeError for what would be cut
+  // rather than rounded: floating numbers into integers, integers into a narrower type; to() cuts.
   const Tensor& fill_(double value) const;
   const Tensor& zero_() const { return fill_(0); }
   const Tensor& copy_(const Tensor& source) const;                  // broadcasts, converts to a wider type
   const Tensor& add_(const Tensor& other, double scale = 1) const;  // this += scale * other
+  const Tensor& add_(double number) const;
+  const Tensor& mul_(const Tensor& other) const;
   const Tensor& mul_(double factor) const;
+  const Tensor& div_(const Tensor& other) const;
+  const Tensor& div_(double divisor) const { return mul_(1 / divisor); }
+  // x[indices] = values, or += with duplicates added up where `accumulate`; see ops/index.h.
+  const Tensor& index_put_(const IndexList& indices, const Tensor& values, bool accumulate = false) const;
   const Tensor& operator+=(const Tensor& other) const { return add_(other); }
   const Tensor& operator-=(const Tensor& other) const { return add_(other, -1); }
+  const Tensor& operator*=(const Tensor& other) const { return mul_(other); }
+  const Tensor& operator/=(const Tensor& other) const { return div_(other); }
+  const Tensor& operator+=(double number) const { return add_(number); }
+  const Tensor& operator-=(double number) const { return add_(-number); }
+  const Tensor& operator*=(double factor) const { return mul_(factor); }
+  const Tensor& operator/=(double divisor) const { return div_(divisor); }
 
-  // Recorded forms of frequent ops (ops/), so that they chain.
+  // The rest are ops (ops/) as methods, so that they chain: x.f(...) is f(x, ...), recorded.
+  // Copies and views.
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
   Tensor contiguous() const;
@@ -135,16 +145,79 @@ class Tensor {
   Tensor transpose(int64_t a, int64_t b) const;
   Tensor t() const;
   Tensor expand(const Shape& shape) const;
+  Tensor squeeze() const;  // of all dimensions of size 1
   Tensor squeeze(int64_t dim) const;
   Tensor unsqueeze(int64_t dim) const;
+  std::vector<Tensor> split(int64_t size, int64_t dim = 0) const;
+  std::vector<Tensor> chunk(int64_t chunks, int64_t dim = 0) const;
+  std::vector<Tensor> unbind(int64_t dim = 0) const;
+
+  // Parts. Views; copies where a step is negative or a tensor is among the indices (autograd/index.h).
   Tensor select(int64_t dim, int64_t index) const;
   Tensor slice(int64_t dim, int64_t start, int64_t end, int64_t step = 1) const;
-  Tensor operator[](int64_t index) const { return select(0, index); }
-  Tensor index(const std::vector<Index>& indices) const;
-  Tensor sum() const;
-  Tensor sum(const Shape& dims, bool keepdim = false) const;
-  Tensor mean() const;
-  Tensor mean(const Shape& dims, bool keepdim = false) const;
+  template <WholeNumber T> Indexed operator[](T index) const;
+  Indexed operator[](const Index& index) const;
+  Indexed index(const IndexList& indices) const;
+  Tensor gather(int64_t dim, const Tensor& index) const;
+  Tensor index_select(int64_t dim, const Tensor& indices) const;
+  Tensor masked_select(const Tensor& mask) const;
+  Tensor masked_fill(const Tensor& mask, double value) const;
+
+  // Element by element.
+  Tensor abs() const;
+  Tensor square() const;
+  Tensor sqrt() const;
+  Tensor rsqrt() const;
+  Tensor exp() const;
+  Tensor log() const;
+  Tensor sin() const;
+  Tensor cos() const;
+  Tensor tanh() const;
+  Tensor sigmoid() const;
+  Tensor relu() const;
+  Tensor pow(double exponent) const;
+  Tensor pow(const Tensor& exponent) const;
+  Tensor clamp(double low, double high) const;
+  Tensor maximum(const Tensor& other) const;
+  Tensor minimum(const Tensor& other) const;
+  Tensor eq(const Tensor& other) const;
+  Tensor ne(const Tensor& other) const;
+  Tensor lt(const Tensor& other) const;
+  Tensor le(const Tensor& other) const;
+  Tensor gt(const Tensor& other) const;
+  Tensor ge(const Tensor& other) const;
+  Tensor eq(double number) const;
+  Tensor ne(double number) const;
+  Tensor lt(double number) const;
+  Tensor le(double number) const;
+  Tensor gt(double number) const;
+  Tensor ge(double number) const;
+
+  // Over dimensions: x.sum(1), x.sum({0, 1}, true); all of them where none is named.
+  Tensor sum(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor mean(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor prod(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor var(const Shape& dims = {}, double correction = 1, bool keepdim = false) const;
+  Tensor std(const Shape& dims = {}, double correction = 1, bool keepdim = false) const;
+  Tensor amax(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor amin(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor logsumexp(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor all(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor any(const Shape& dims = {}, bool keepdim = false) const;
+  Tensor max() const;
+  Tensor min() const;
+  Tensor argmax() const;
+  Tensor argmin() const;
+  ValuesIndices max(int64_t dim, bool keepdim = false) const;
+  ValuesIndices min(int64_t dim, bool keepdim = false) const;
+  Tensor argmax(int64_t dim, bool keepdim = false) const;
+  Tensor argmin(int64_t dim, bool keepdim = false) const;
+  ValuesIndices sort(int64_t dim = -1, bool descending = false) const;
+  ValuesIndices topk(int64_t k, int64_t dim = -1, bool largest = true, bool sorted = true) const;
+  Tensor cumsum(int64_t dim) const;
+  Tensor softmax(int64_t dim) const;
+  Tensor log_softmax(int64_t dim) const;
+  Tensor matmul(const Tensor& other) const;
 
   // Passes, for losses, the trainer and tests; models never need these.
   Tensor pass(int index) const;    // one pass, as a tensor of one pass (recorded view)
@@ -154,8 +227,45 @@ class Tensor {
 
  private:
   void check_dtype(DType wanted) const;
+  void check_single() const;
   std::shared_ptr<TensorImpl> impl_;
 };
+
+// A part of x, as x[i] and x.index(...) name it: a tensor like any other, but an assignment to the expression
+// itself writes into x, in place: x[0] = y; x.index({{1, 3}, {}}) += 1; x[mask] = 0. A name for it is a
+// tensor of its own: after `auto row = x[0]`, `row = y` makes row another tensor. Of places that indices name
+// twice, the last assigned stays (index_put_ can add them up).
+class Indexed : public Tensor {
+ public:
+  explicit Indexed(const Tensor& view) : Tensor(view) {}
+  Indexed(const Tensor& copy, const Tensor& of, const IndexList& indices);
+  Indexed(const Indexed&) = default;
+  Indexed(Indexed&&) = default;
+
+  Indexed& operator=(const Tensor& other) & { return Tensor::operator=(other), source_.reset(), *this; }
+  Indexed& operator=(const Indexed&) & = default;
+  Indexed& operator=(Indexed&&) & = default;
+  void operator=(const Tensor& value) && { write('=', value); }
+  void operator=(const Indexed& value) && { write('=', value); }
+  template <class T>
+  requires std::is_arithmetic_v<T>
+  void operator=(T number) && { write('=', beside(static_cast<double>(number))); }
+
+ private:
+  template <class V> friend void operator+=(Indexed&& x, const V& value) { x.write('+', x.beside(value)); }
+  template <class V> friend void operator-=(Indexed&& x, const V& value) { x.write('-', x.beside(value)); }
+  template <class V> friend void operator*=(Indexed&& x, const V& value) { x.write('*', x.beside(value)); }
+  template <class V> friend void operator/=(Indexed&& x, const V& value) { x.write('/', x.beside(value)); }
+
+  Tensor beside(double number) const;  // in the dtype and on the device of this
+  const Tensor& beside(const Tensor& value) const { return value; }
+  void write(char op, const Tensor& value) const;
+
+  struct Source;
+  std::shared_ptr<const Source> source_;  // of a copy
+};
+
+template <WholeNumber T> Indexed Tensor::operator[](T index) const { return Indexed(select(0, index)); }
 
 // "f32[2,3]", or "f32[2,3] x 4 passes". Formatted lazily, so free as an argument of check(); must not outlive
 // the tensor.
@@ -164,30 +274,6 @@ struct Description {
   operator std::string() const;
 };
 inline Description describe(const Tensor& tensor) { return {tensor}; }
-std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
-std::string to_string(const Tensor& tensor);
-
-// Makers. Elements of empty() are uninitialised; SampleMaker (autograd/registry.h) makes random tensors.
-Tensor empty(const Shape& shape, const TensorOptions& options = {}, int passes = 1);
-Tensor full(const Shape& shape, double value, const TensorOptions& options = {});
-Tensor zeros(const Shape& shape, const TensorOptions& options = {});
-Tensor ones(const Shape& shape, const TensorOptions& options = {});
-Tensor arange(double start, double end, double step = 1, const TensorOptions& options = {});
-Tensor eye(int64_t n, const TensorOptions& options = {});
-inline Tensor empty_like(const Tensor& x) { return empty(x.shape(), {x.dtype(), x.device()}, x.passes()); }
-inline Tensor zeros_like(const Tensor& x) { return empty_like(x).zero_(); }
-inline Tensor ones_like(const Tensor& x) { return empty_like(x).fill_(1); }
-
-// A tensor of T's dtype holding `values` in row-major order; ShapeError when their number is not
-// shape.numel().
-template <class T> Tensor from_values(std::span<const T> values, const Shape& shape);
-template <class T> Tensor from_values(const std::vector<T>& values, const Shape& shape) {
-  return from_values(std::span<const T>(values), shape);
-}
-// tensor({1, 2, 3}): one-dimensional f32.
-Tensor tensor(std::initializer_list<float> values);
-Tensor tensor(std::initializer_list<float> values, const Shape& shape);
-Tensor scalar(double value, const TensorOptions& options = {});  // shape []
 
 // m tensors of one pass each as the passes of one (recorded); the inverse of Tensor::pass.
 Tensor stack_passes(const Tensors& passes);
@@ -201,3 +287,6 @@ template <> struct fmt::formatter<tandem::Description> {
     return std::copy(text.begin(), text.end(), context.out());
   }
 };
+
+#include "autograd/makers.h"
+#include "autograd/print.h"

@@ -151,6 +151,9 @@ Tensor div(const Tensor& a, const Tensor& b) { return binary<Div>(a, b); }
 Tensor pow(const Tensor& a, const Tensor& b) { return binary<Pow>(a, b); }
 Tensor affine(const Tensor& x, double factor, double shift) { return apply<Affine>({x}, factor, shift); }
 Tensor pow(const Tensor& x, double exponent) { return apply<PowScalar>({x}, exponent); }
+Tensor pow(double base, const Tensor& x) { return pow(detail::beside("pow", base, x), x); }
+Tensor maximum(const Tensor& x, double number) { return maximum(x, detail::beside("maximum", number, x)); }
+Tensor minimum(const Tensor& x, double number) { return minimum(x, detail::beside("minimum", number, x)); }
 Tensor operator/(double s, const Tensor& x) { return affine(reciprocal(x), s, 0); }
 
 namespace {

@@ -19,6 +19,12 @@ Tensor minimum(const Tensor& a, const Tensor& b);
 // factor * x + shift in one pass over memory.
 Tensor affine(const Tensor& x, double factor, double shift);
 Tensor pow(const Tensor& x, double exponent);
+// A number as a tensor of the other's dtype; DTypeError where that dtype does not have it.
+Tensor pow(double base, const Tensor& exponent);
+Tensor maximum(const Tensor& x, double number);
+Tensor minimum(const Tensor& x, double number);
+inline Tensor maximum(double number, const Tensor& x) { return maximum(x, number); }
+inline Tensor minimum(double number, const Tensor& x) { return minimum(x, number); }
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }

@@ -32,15 +32,6 @@ template <class F> Tensor compare(const Tensor& a, const Tensor& b) {
   const DType dtype = promote(a.dtype(), b.dtype());
   return apply<Comparison<F>>({a.detach().to(dtype), b.detach().to(dtype)});
 }
-// From where on a number of which the dtype has none so large rounds to infinity, and the last before it.
-struct Overflow {
-  double from, largest;
-};
-constexpr Overflow overflow(DType dtype) {
-  return dtype == DType::bf16  ? Overflow{0x1.FFp127, 0x1.FEp127}
-         : dtype == DType::f32 ? Overflow{0x1.FFFFFFp127, 0x1.FFFFFEp127}
-                               : Overflow{kInfinity, kInfinity};
-}
 // As numbers also where the dtype of a does not have b: then b is between two of its values, or all of them
 // are on one side of it.
 template <class F> Tensor compare(const Tensor& a, double b) {
@@ -95,6 +86,25 @@ Tensor logical_and(const Tensor& a, const Tensor& b) { return compare<detail::An
 Tensor logical_or(const Tensor& a, const Tensor& b) { return compare<detail::Or>(a, b); }
 Tensor logical_not(const Tensor& a) { return eq(a, 0); }
 
+namespace {
+
+void check_truths(const char* op, const char* instead, const Tensor& x) {
+  check<DTypeError>(x.dtype() == DType::boolean, "{}: expected bool tensors, got {}; {} takes any dtype", op,
+                    describe(x), instead);
+}
+
+}  // namespace
+
+Tensor operator~(const Tensor& a) { return check_truths("operator~", "logical_not", a), logical_not(a); }
+Tensor operator&(const Tensor& a, const Tensor& b) {
+  for (const Tensor& x : {a, b}) check_truths("operator&", "logical_and", x);
+  return logical_and(a, b);
+}
+Tensor operator|(const Tensor& a, const Tensor& b) {
+  for (const Tensor& x : {a, b}) check_truths("operator|", "logical_or", x);
+  return logical_or(a, b);
+}
+
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   check<DTypeError>(condition.dtype() == DType::boolean, "where: the condition must be bool, got {}",
                     describe(condition));
@@ -102,11 +112,17 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   return apply<Where>({condition, a.to(dtype), b.to(dtype)});
 }
 
+Tensor where(const Tensor& condition, const Tensor& a, double b) {
+  return where(condition, a, detail::beside("where", b, a));
+}
+Tensor where(const Tensor& condition, double a, const Tensor& b) {
+  return where(condition, detail::beside("where", a, b), b);
+}
+
 Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
   check<DTypeError>(mask.dtype() == DType::boolean, "masked_fill: the mask must be bool, got {}",
                     describe(mask));
-  check_holds("masked_fill", x.dtype(), value);
-  return where(mask, full({}, value, {x.dtype(), x.device()}), x);
+  return where(mask, detail::beside("masked_fill", value, x), x);
 }
 
 Tensor clamp(const Tensor& x, double low, double high) {
@@ -114,8 +130,7 @@ Tensor clamp(const Tensor& x, double low, double high) {
   // A bound beyond all values of an integer dtype is none.
   const auto limit = [&](const Tensor& beyond, double bound, bool binds, const Tensor& y) {
     if (!binds) return y;
-    check_holds("clamp", x.dtype(), bound);
-    return where(beyond, full({}, bound, {x.dtype(), x.device()}), y);
+    return where(beyond, detail::beside("clamp", bound, x), y);
   };
   const bool whole = !is_floating(x.dtype());
   const auto [least, above] = whole ? whole_range(x.dtype()) : WholeRange{-kInfinity, kInfinity};
@@ -150,8 +165,13 @@ const RegisterOp where_op("where", [](OpCases& c) {
   };
   c.sample("equal", {c.normal({3, 4}), c.normal({3, 4})}, f);
   c.sample("broadcast", {c.normal({4}), c.normal({})}, f);
+  c.sample("number", {c.normal({3, 4})}, [mask = c.mask({3, 4})](const Tensors& in) {
+    return where(mask.to(in[0].device()), 2, where(!mask.to(in[0].device()), in[0], 0.5));
+  });
   c.fails<DTypeError>("condition", "where: the condition must be bool, got f32[2]",
                       [] { where(zeros({2}), zeros({2}), zeros({2})); });
+  c.fails<DTypeError>("half of an integer", "where: 0.5 with a tensor of i64",
+                      [] { where(ones({2}, {DType::boolean}), zeros({2}, {DType::i64}), 0.5); });
 });
 
 const RegisterOp masked_fill_op("masked_fill", [](OpCases& c) {

@@ -139,6 +139,14 @@ Tensor ScatterAdd::forward(const Tensors& in) {
   return result;
 }
 
+}  // namespace
+
+void detail::write_known(const Tensor& out, int dim, const Tensor& index, const Tensor& src) {
+  dispatch_all(out.dtype(), [&]<class T>() { write_at<Assign<T>>(out, dim, index, src); });
+}
+
+namespace {
+
 // in[0] with in[2] written at the positions of in[1].
 struct Scatter final : Op {
   int dim;
@@ -147,7 +155,7 @@ struct Scatter final : Op {
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(in[0].shape(), in[0]);
     copy_elements(out, in[0]);
-    dispatch_all(out.dtype(), [&]<class T>() { write_at<detail::Assign<T>>(out, dim, in[1], in[2]); });
+    detail::write_known(out, dim, in[1], in[2]);
     save(in[1]);
     return out;
   }

@@ -13,6 +13,7 @@
 #include "ops/extrema.h"
 #include "ops/feed_forward.h"
 #include "ops/gelu.h"
+#include "ops/index.h"
 #include "ops/indexing.h"
 #include "ops/interpolate.h"
 #include "ops/join.h"

@@ -327,10 +327,15 @@ Tensor prod(const Tensor& x, const Shape& dims, bool keepdim) {
   return keepdim ? y : without(y, reduced);
 }
 
-Tensor Tensor::sum() const { return tandem::sum(*this); }
-Tensor Tensor::sum(const Shape& dims, bool keepdim) const { return tandem::sum(*this, dims, keepdim); }
-Tensor Tensor::mean() const { return tandem::mean(*this); }
-Tensor Tensor::mean(const Shape& dims, bool keepdim) const { return tandem::mean(*this, dims, keepdim); }
+Tensor all(const Tensor& x, const Shape& dims, bool keepdim) {
+  detail::reduced_dims("all", x, dims);  // so that errors name this op
+  return eq(sum(eq(x, 0), dims, keepdim), 0);
+}
+
+Tensor any(const Tensor& x, const Shape& dims, bool keepdim) {
+  detail::reduced_dims("any", x, dims);
+  return ne(sum(ne(x, 0), dims, keepdim), 0);
+}
 
 namespace {
 
@@ -357,6 +362,20 @@ const RegisterOp var_op = register_reduction(
     "var", [](const Tensor& x, const Shape& dims, bool keepdim) { return var(x, dims, 1, keepdim); });
 const RegisterOp stddev_op = register_reduction(
     "stddev", [](const Tensor& x, const Shape& dims, bool keepdim) { return stddev(x, dims, 1, keepdim); });
+
+RegisterOp register_truths(const std::string& name, Tensor (*f)(const Tensor&, const Shape&, bool)) {
+  const auto cases = [=](OpCases& c) {
+    const auto over = bound(f);
+    c.sample("all", {c.mask({3, 4})}, over({}, false));
+    c.sample("rows", {c.mask({5, 2}, 0.5)}, over({-1}, false));
+    c.sample("numbers, kept", {c.integers({5, 2}, 0, 2)}, over({1}, true));
+    c.sample("nothing", {c.mask({2, 0})}, over({1}, false));
+    c.fails<ShapeError>("dim", name + ": dim 2 is out of range", {zeros({2, 3})}, over({2}, false));
+  };
+  return RegisterOp(name, cases, {.differentiable = false});
+}
+const RegisterOp all_op = register_truths("all", all);
+const RegisterOp any_op = register_truths("any", any);
 
 }  // namespace
 }  // namespace tandem

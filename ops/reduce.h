@@ -20,5 +20,8 @@ Tensor var(const Tensor& x, const Shape& dims = {}, double correction = 1, bool 
 Tensor stddev(const Tensor& x, const Shape& dims = {}, double correction = 1, bool keepdim = false);
 // The product; 1 where there is nothing to multiply. Differentiable to any order, zeros included.
 Tensor prod(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
+// Whether all, or any, of the elements are other than 0 (bool; of nothing all are and none is).
+Tensor all(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
+Tensor any(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
+#include "ops/loops/inplace.h"
 
 namespace tandem {
 namespace {
@@ -101,47 +102,66 @@ struct Expand final : Op {
   Tensors vjp(const Tensor& g) override { return {g}; }  // the engine sums what was stretched
 };
 
-Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start, int64_t step);
-
-struct SliceOp final : Op {
+// `count` places along a dimension, from `start` on, `step` apart; backwards where that is negative.
+struct Stretch {
   int dim;
   int64_t start, count, step;
+
+  Tensor of(const Tensor& x) const {
+    Shape shape = x.shape(), strides = x.strides();
+    const int64_t offset = count == 0 ? 0 : start * strides[dim];
+    shape[dim] = count;
+    strides[dim] *= step;
+    return make_view(x, shape, strides, offset);
+  }
+};
+
+// A view; a copy where the step is negative, so that all views go forward in memory.
+struct SliceOp final : Op {
+  Stretch stretch;
   Shape from;
-  SliceOp(int dim, int64_t start, int64_t count, int64_t step)
-      : dim(dim), start(start), count(count), step(step) {}
+  explicit SliceOp(const Stretch& stretch) : stretch(stretch) {}
   const char* name() const override { return "slice"; }
   Tensor forward(const Tensors& in) override {
     from = in[0].shape();
-    Shape shape = in[0].shape(), strides = in[0].strides();
-    const int64_t offset = start * strides[dim];
-    shape[dim] = count;
-    strides[dim] *= step;
-    return make_view(in[0], shape, strides, count == 0 ? 0 : offset);
+    const Tensor part = stretch.of(in[0]);
+    if (stretch.step > 0) return part;
+    const Tensor out = output(part.shape(), part);
+    copy_elements(out, part);
+    return out;
   }
-  Tensors vjp(const Tensor& g) override { return {slice_scatter(g, from, dim, start, step)}; }
+  Tensors vjp(const Tensor& g) override;
 };
 
 // Zeros of `shape` with g in the place of the slice.
 struct SliceScatter final : Op {
   Shape shape;
-  int dim;
-  int64_t start, step, count = 0;
-  SliceScatter(const Shape& shape, int dim, int64_t start, int64_t step)
-      : shape(shape), dim(dim), start(start), step(step) {}
+  Stretch stretch;
+  SliceScatter(const Shape& shape, const Stretch& stretch) : shape(shape), stretch(stretch) {}
   const char* name() const override { return "slice_scatter"; }
   Tensor forward(const Tensors& in) override {
     const Tensor out = output(shape, in[0]).zero_();
-    count = in[0].shape()[dim];
-    if (count > 0) slice(out, dim, start, start + (count - 1) * step + 1, step).copy_(in[0]);
+    stretch.of(out).copy_(in[0]);
     return out;
   }
-  Tensors vjp(const Tensor& g) override {
-    return {slice(g, dim, start, count == 0 ? start : start + (count - 1) * step + 1, step)};
-  }
+  Tensors vjp(const Tensor& g) override { return {apply<SliceOp>({g}, stretch)}; }
 };
 
-Tensor slice_scatter(const Tensor& g, const Shape& shape, int dim, int64_t start, int64_t step) {
-  return apply<SliceScatter>({g}, shape, dim, start, step);
+Tensors SliceOp::vjp(const Tensor& g) { return {apply<SliceScatter>({g}, from, stretch)}; }
+
+// The places of start:end:step along a dimension of `size`, clipped as Python does.
+Stretch stretch_of(int dim, int64_t start, int64_t end, int64_t step, int64_t size) {
+  check<ValueError>(step != 0, "slice: expected a step other than 0");
+  const bool forward = step > 0;
+  const auto clip = [&](int64_t i) {
+    return std::clamp<int64_t>(i < 0 ? i + size : i, forward ? 0 : -1, forward ? size : size - 1);
+  };
+  start = clip(start), end = clip(end);
+  const int64_t distance = forward ? end - start : start - end;
+  if (distance <= 0) return {dim, 0, 0, forward ? 1 : -1};
+  // A step beyond the end is as good as the shortest such.
+  step = std::clamp(step, -distance, distance);
+  return {dim, start, (distance - 1) / (forward ? step : -step) + 1, step};
 }
 
 // Which elements of a tensor are its diagonal.
@@ -195,6 +215,10 @@ Tensor diagonal_scatter(const Tensor& g, const Shape& shape, const DiagonalPlace
 
 }  // namespace
 
+Tensor detail::slice_view(const Tensor& x, int dim, int64_t start, int64_t end, int64_t step) {
+  return stretch_of(dim, start, end, step, x.shape()[dim]).of(x);
+}
+
 Tensor reshape(const Tensor& x, const Shape& shape) {
   const Shape target = resolved(x, shape);
   return target == x.shape() ? x : apply<Reshape>({x}, target);
@@ -229,12 +253,10 @@ Tensor expand(const Tensor& x, const Shape& shape) {
 
 Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t end, int64_t step) {
   const int d = wrap_dim("slice", dim, x.dim());
-  check<ValueError>(step >= 1, "slice: step must be at least 1, got {}", step);
   const int64_t size = x.shape()[d];
-  auto clip = [size](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size); };
-  start = clip(start), end = clip(end);
-  const int64_t count = end > start ? (end - start - 1) / step + 1 : 0;
-  return start == 0 && count == size ? x : apply<SliceOp>({x}, d, start, count, step);
+  const Stretch stretch = stretch_of(d, start, end, step, size);
+  const bool all = stretch.start == 0 && stretch.count == size && stretch.step > 0;
+  return all ? x : apply<SliceOp>({x}, stretch);
 }
 
 Tensor select(const Tensor& x, int64_t dim, int64_t index) {
@@ -301,16 +323,22 @@ const RegisterOp slice_op("slice", [](OpCases& c) {
   c.sample("step 2", {c.normal({3, 7})}, along(1, 1, 6, 2));
   c.sample("select", {c.normal({3, 7})}, bound(select)(0, -1));
   c.sample("empty", {c.normal({3, 7})}, along(1, 5, 5, 1));
-  c.fails<ValueError>("step", "slice: step must be at least 1, got 0", {zeros({3})}, along(0, 0, 3, 0));
+  c.sample("backwards", {c.normal({7, 3})}, along(0, -1, -8, -3));
+  c.fails<ValueError>("step", "slice: expected a step other than 0", {zeros({3})}, along(0, 0, 3, 0));
   c.fails<ValueError>("index", "select: index 3 is out of range for size 3", {zeros({3})},
                       bound(select)(0, 3));
   c.fails<ShapeError>("dim", "slice: dim 2 is out of range", {zeros({3})}, along(2, 0, 1, 1));
 });
 
 void slice_scatter_cases(OpCases& c) {
-  const auto into = bound(slice_scatter);
+  const auto into = [](const Shape& shape, int dim, int64_t start, int64_t step) -> Function {
+    return [=](const Tensors& in) {
+      return apply<SliceScatter>({in[0]}, shape, Stretch{dim, start, in[0].shape()[dim], step});
+    };
+  };
   c.sample("step 2", {c.normal({3, 3})}, into({3, 7}, 1, 1, 2));
   c.sample("last row", {c.normal({1, 4})}, into({3, 4}, 0, 2, 1));
+  c.sample("backwards", {c.normal({3, 3})}, into({3, 7}, 1, 6, -3));
   c.sample("empty", {c.normal({3, 0})}, into({3, 7}, 1, 5, 1));
 }
 const RegisterOp slice_scatter_op(

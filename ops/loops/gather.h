@@ -1,4 +1,4 @@
-// gather without the check of its index.
+// gather and scatter without the check of their index.
 #pragma once
 
 #include "autograd/tensor.h"
@@ -7,5 +7,9 @@ namespace tandem::detail {
 
 // gather(x, dim, index) with an i64 index that an op has made itself, so that it is in range.
 Tensor gather_known(const Tensor& x, int dim, const Tensor& index);
+
+// out[p with p[dim] replaced by index[p]] = src[p], in place and unrecorded, with such an index. Of several
+// for one element the last along dim stays.
+void write_known(const Tensor& out, int dim, const Tensor& index, const Tensor& src);
 
 }  // namespace tandem::detail

@@ -120,4 +120,10 @@ template <class C> C factor(double value) {
   }
 }
 
+// A number as a tensor beside x, of its dtype and on its device; DTypeError where the dtype does not have it.
+inline Tensor beside(const char* op, double number, const Tensor& x) {
+  check_holds(op, x.dtype(), number);
+  return full({}, number, {x.dtype(), x.device()});
+}
+
 }  // namespace tandem::detail

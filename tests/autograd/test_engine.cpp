@@ -11,6 +11,7 @@
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
+#include "ops/comparison.h"
 #include "ops/pointwise.h"
 #include "ops/views.h"
 #include "tests/testing.h"
@@ -357,9 +358,27 @@ TEST_CASE("a write to a saved tensor is noticed at backward, also through a view
 
 TEST_CASE("in-place writes: refused where the tape would need them") {
   const Tensor x = leaf({3, 4}), plain = zeros({2}, {DType::f64});
-  check_throws<AutogradError>("add_: an in-place write to a tensor of the tape (f64[2]); use a NoGradGuard",
-                              [&] { x.add_(plain); });
-  check_throws<AutogradError>("mul_: an in-place write", [&] { (x * x).mul_(2); });
+  check_throws<AutogradError>(
+      "add_: f64[2] is on the tape, which records no in-place writes: write h = h + y (a part: h = "
+      "index_put(h, {...}, y)), or open a NoGradGuard for a leaf",
+      [&] { x.add_(plain); });
+  Tensor h = x * x;
+  const auto refused = [](const std::string& op, const std::string& instead,
+                          const std::function<void()>& call) {
+    check_throws<AutogradError>(op + ": f64[", call);
+    check_throws<AutogradError>("write " + instead, call);
+  };
+  refused("mul_", "h = h * y", [&] { h *= 2; });
+  refused("mul_", "h = h * y", [&] { h *= plain; });
+  refused("mul_", "h = h * y", [&] { h /= 2; });
+  refused("div_", "h = h / y", [&] { h /= plain; });
+  refused("add_", "h = h + y", [&] { h += 1; });
+  refused("add_", "h = h + y", [&] { h[0] += 1; });
+  refused("add_", "h = h - y", [&] { h -= plain; });
+  refused("copy_", "h = y (a part: h = index_put(h, {...}, y))", [&] { h[0] = 1; });
+  refused("index_put_", "h = where(mask, y, h)", [&] { h[plain == 0] = 1; });
+  refused("fill_", "h = full_like(h, value)", [&] { h.zero_(); });
+  CHECK(values(h) == Values{9, 16});
   check_throws<AutogradError>("copy_: the source (f64[2]) requires a gradient", [&] { plain.copy_(x); });
   check_throws<AutogradError>("add_: the source", [&] { plain.add_(x); });
   check_throws<ShapeError>("add_: f64[3] does not fit", [&] {

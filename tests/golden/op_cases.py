@@ -278,8 +278,55 @@ def losses():
          reduction="sum", log_target=True)
 
 
+def brackets(at, tensors):
+    """What stands in x[...]: "t" is the next of the tensors, a list a slice."""
+    tensors = iter(tensors)
+    special = {"t": lambda: next(tensors), "...": lambda: Ellipsis, "new": lambda: None}
+    return tuple(special[i]() if isinstance(i, str) else slice(*i) if isinstance(i, list) else i for i in at)
+
+
+def index(x, *tensors, at):
+    return x[brackets(at, tensors)]
+
+
+def index_put(x, values, *tensors, at, accumulate=False):
+    if accumulate:
+        return x.index_put(brackets(at, tensors), values, True)
+    y = x.clone()
+    y[brackets(at, tensors)] = values
+    return y
+
+
+def indexing():
+    some, few = exactly([[3, 0], [3, 1]]), exactly([[1], [0]])
+    mask, rows = exactly([[True, False, True, True], [False, False, True, False]]), exactly([True, False, True])
+    all_of = [None, None, None]
+    for at, shape, *tensors in [
+            ([1, -1], (2, 3, 4)), (["...", 0], (2, 3)), ([[1, None, None], "new", [0, 3, 2]], (3, 4)),
+            (["t"], (2, 4), mask), (["t", 1], (2, 4, 3), mask), ([all_of, "t"], (3, 2, 4), mask),
+            (["t"], (3, 4), rows), (["t"], (4, 2), some), ([all_of, "t"], (2, 4), some),
+            (["t", "t"], (2, 4, 3), few, some), ([all_of, "t", "t"], (3, 2, 4), few, some),
+            (["t", [1, 3, None], "t"], (2, 4, 4), few, some), ([0, all_of, "t"], (2, 3, 4), some),
+            (["t", 0, "t"], (2, 3, 4), few, some), (["t", "...", "t"], (2, 3, 4, 3), few, rows),
+            (["t", "new", "t"], (2, 4), few, some)]:
+        case("index", index, shape, *tensors, at=at)
+    for at, shape, values, *tensors in [
+            ([1], (3, 4), (4, )), ([all_of, [1, 3, None]], (3, 4), ()), ([[None, None, 2], 0], (5, 2), (3, )),
+            (["t"], (2, 4), (), mask), (["t"], (2, 4), (4, ), mask), (["t"], (3, 4), (4, ), rows),
+            (["t"], (5, 2), (2, 2, 2), exactly([[3, 0], [2, 1]])), ([0, all_of, "t"], (2, 3, 4), (3, 2), exactly([1, 3])),
+            (["t", [1, 3, None], "t"], (2, 4, 4), (2, 1, 2), few, exactly([[3], [1]])),
+            (["t", "new", "t"], (2, 4), (1, ), few, exactly([[2], [1]]))]:
+        case("index_put", index_put, shape, values, *tensors, at=at)
+    case("index_put", index_put, (4, 2), (2, 2, 2), some, at=["t"], accumulate=True)
+    case("index_put", index_put, (2, 4), (2, 2), few, some, at=["t", "t"], accumulate=True)
+    case("masked_select", torch.masked_select, (2, 4), mask)
+    case("masked_select", torch.masked_select, (2, 1), mask)
+    case("nonzero", torch.nonzero, mask)
+    case("nonzero", torch.nonzero, exactly([[[0, 2], [-1, 0]], [[0, 0], [3, 4]]]))
+
+
 def all_cases():
     for family in [elementwise, products, reductions, normalisations, convolutions, arrangements,
-                   attentions, losses]:
+                   attentions, losses, indexing]:
         family()
     return cases

@@ -7,6 +7,7 @@
 #include "ops/conv2d.h"
 #include "ops/embedding.h"
 #include "ops/extrema.h"
+#include "ops/index.h"
 #include "ops/indexing.h"
 #include "ops/join.h"
 #include "ops/linear.h"
@@ -93,6 +94,26 @@ Tensors golden_split(const Json& args, const Tensors& in) {
 Tensors golden_slice(const Json& args, const Tensors& in) {
   return {slice(in[0], args["dim"].get<int64_t>(), args["start"].get<int64_t>(), args["end"].get<int64_t>(),
                 args["step"].get<int64_t>())};
+}
+
+// What the script's brackets() makes; the tensors are the inputs from `next` on.
+IndexList brackets(const Json& at, const Tensors& in, size_t next) {
+  std::vector<Index> list;
+  for (const Json& i : at) {
+    if (i.is_number()) {
+      list.push_back(i.get<int64_t>());
+    } else if (i.is_array()) {
+      const auto bound = [&](size_t k) { return i[k].is_null() ? Bound() : Bound(i[k].get<int64_t>()); };
+      list.push_back({bound(0), bound(1), bound(2).value_or(1)});
+    } else {
+      list.push_back(i == "t" ? Index(in.at(next++)) : i == "new" ? Index(NewAxis{}) : Index(Ellipsis{}));
+    }
+  }
+  return list;
+}
+
+Tensors golden_index_put(const Json& args, const Tensors& in) {
+  return {index_put(in[0], brackets(args["at"], in, 2), in[1], args.value("accumulate", false))};
 }
 
 Tensors golden_attention(const Json& args, const Tensors& in) {
@@ -260,6 +281,11 @@ const std::map<std::string, GoldenCall>& golden_calls() {
        [](const Json& a, const Tensors& in) {
          return Tensors{scatter(in[0], a["dim"].get<int64_t>(), in[1], in[2])};
        }},
+      {"index",
+       [](const Json& a, const Tensors& in) { return Tensors{in[0].index(brackets(a["at"], in, 1))}; }},
+      {"index_put", golden_index_put},
+      {"masked_select", binary(masked_select)},
+      {"nonzero", unary(nonzero)},
       {"index_select",
        [](const Json& a, const Tensors& in) {
          return Tensors{index_select(in[0], a["dim"].get<int64_t>(), in[1])};

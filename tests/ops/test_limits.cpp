@@ -19,7 +19,7 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-Tensor leaf(std::initializer_list<float> values, const Shape& shape) {
+Tensor leaf(const Numbers& values, const Shape& shape) {
   return tensor(values, shape).requires_grad_();
 }
 
