@@ -11,14 +11,15 @@
 
 namespace tandem {
 
+// The kinds of devices there are; of each a process uses one.
 enum class DeviceType : uint8_t { cpu, cuda };
 inline constexpr int kDeviceTypes = 2;
 
 struct Device {
-  DeviceType type = DeviceType::cpu;
+  DeviceType type = DeviceType::cpu;  // its kind
   bool operator==(const Device&) const = default;
 };
-inline constexpr Device kCpu{DeviceType::cpu};
+inline constexpr Device kCpu{DeviceType::cpu};  // where tensors are made unless said
 
 std::string_view name_of(Device device);     // "cpu", "cuda"
 Device parse_device(std::string_view name);  // ConfigError for any other name
@@ -44,7 +45,7 @@ struct MemoryStats {
 class Recording {
  public:
   virtual ~Recording() = default;
-  virtual void replay() = 0;
+  virtual void replay() = 0;  // gives the work again
 };
 
 // A point in a device's work (Backend::mark).
@@ -55,15 +56,16 @@ class Mark {
   virtual double seconds_since(const Mark& earlier) const = 0;
 };
 
+// What a kind of device can do: memory, copies, recordings. Sizes are in bytes.
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual void* allocate(int64_t bytes) = 0;  // aligned to 64 bytes; std::bad_alloc never: DeviceError
-  virtual void release(void* data, int64_t bytes) noexcept = 0;
-  virtual void copy_to_host(void* host, const void* data, int64_t bytes) = 0;
-  virtual void copy_from_host(void* data, const void* host, int64_t bytes) = 0;
-  virtual MemoryStats stats() const = 0;
-  virtual void reset_peak() = 0;
+  virtual void release(void* data, int64_t bytes) noexcept = 0;                  // what allocate(bytes) gave
+  virtual void copy_to_host(void* host, const void* data, int64_t bytes) = 0;    // waits for the device
+  virtual void copy_from_host(void* data, const void* host, int64_t bytes) = 0;  // in the order of its work
+  virtual MemoryStats stats() const = 0;                                         // of its allocator
+  virtual void reset_peak() = 0;      // MemoryStats::peak is what is in use
   virtual void release_cached() = 0;  // gives cached blocks back to the system
   // Waits until all work that was given to the device is done, and throws what it found wrong in its data
   // (autograd/pending_error.h). So does copy_to_host.

@@ -13,7 +13,7 @@ namespace tandem {
 
 // bfloat16: the upper half of an IEEE f32, rounded to nearest even. Arithmetic is done in f32.
 struct bf16 {
-  uint16_t bits = 0;
+  uint16_t bits = 0;  // sign, 8 of the exponent, 7 of the mantissa
 
   constexpr bf16() = default;
   constexpr bf16(float value) : bits(round(value)) {}
@@ -22,6 +22,7 @@ struct bf16 {
     bits = round(value);
     return *this;
   }
+  // Exact.
   constexpr operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
  private:
@@ -33,9 +34,11 @@ struct bf16 {
   }
 };
 
+// Element types, in the order in which promote() goes.
 enum class DType : uint8_t { boolean, u8, i32, i64, bf16, f32, f64 };
 inline constexpr int kDTypes = 7;
 
+// The DType of a C++ type: dtype_of<float> is DType::f32.
 template <class T> struct dtype_of_t;
 template <> struct dtype_of_t<bool> { static constexpr DType value = DType::boolean; };
 template <> struct dtype_of_t<uint8_t> { static constexpr DType value = DType::u8; };
@@ -54,10 +57,11 @@ using accumulate_t =
     std::conditional_t<std::is_same_v<T, double>, double,
                        std::conditional_t<std::is_same_v<compute_t<T>, float>, float, int64_t>>;
 
-constexpr int64_t size_of(DType dtype) {
+constexpr int64_t size_of(DType dtype) {  // in bytes
   constexpr int64_t sizes[kDTypes] = {1, 1, 4, 8, 2, 4, 8};
   return sizes[static_cast<int>(dtype)];
 }
+// Whether it is bf16, f32 or f64.
 constexpr bool is_floating(DType dtype) { return dtype >= DType::bf16; }
 // The values of an integer dtype, and of bool (0 and 1), are the whole numbers in [least, above).
 struct WholeRange {

@@ -11,35 +11,44 @@
 
 namespace tandem {
 
+// The base of all errors that Tandem throws.
 class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message);
 };
 
+// Sizes or ranks that do not fit.
 struct ShapeError : Error {
   using Error::Error;
-};  // sizes or ranks that do not fit
+};
+// An element type that is not accepted.
 struct DTypeError : Error {
   using Error::Error;
-};  // an element type that is not accepted
+};
+// A missing device or kernel.
 struct DeviceError : Error {
   using Error::Error;
-};  // a missing device or kernel
+};
+// A device has no more.
 struct OutOfMemoryError : DeviceError {
   using DeviceError::DeviceError;
-};  // a device has no more
+};
+// A value out of its range (label, rate, index, NaN).
 struct ValueError : Error {
   using Error::Error;
-};  // a value out of its range (label, rate, index, NaN)
+};
+// Misuse of the tape (no grad_fn, stale saved tensor).
 struct AutogradError : Error {
   using Error::Error;
-};  // misuse of the tape (no grad_fn, stale saved tensor)
+};
+// A file that is missing, truncated or corrupt.
 struct IoError : Error {
   using Error::Error;
-};  // a file that is missing, truncated or corrupt
+};
+// An option that is unknown or out of range.
 struct ConfigError : Error {
   using Error::Error;
-};  // an option that is unknown or out of range
+};
 
 namespace detail {
 std::string format_message(fmt::string_view format, fmt::format_args args);

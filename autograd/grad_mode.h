@@ -3,7 +3,7 @@
 
 namespace tandem {
 
-bool grad_enabled();
+bool grad_enabled();  // true unless a guard says otherwise
 
 class GradMode {  // sets the mode for a scope
  public:
@@ -16,6 +16,7 @@ class GradMode {  // sets the mode for a scope
   bool outer_;
 };
 
+// Nothing is recorded while it lives: torch.no_grad().
 struct NoGradGuard : GradMode {
   NoGradGuard() : GradMode(false) {}
 };

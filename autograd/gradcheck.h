@@ -10,16 +10,18 @@
 
 namespace tandem {
 
+// How gradcheck() measures, and what it lets pass.
 struct GradcheckOptions {
   double step = 6e-6;         // of the central difference
   double tolerance = 1e-6;    // relative to |v| |J u|
   int directions = 3;         // random pairs (u, v)
   bool second_order = false;  // check the gradient of the gradient too
-  uint64_t seed = 1;
+  uint64_t seed = 1;          // of the directions
 };
 
+// What gradcheck() found.
 struct GradcheckResult {
-  bool passed = true;
+  bool passed = true;   // the error is below the tolerance
   double error = 0;     // the worst relative error
   std::string message;  // on failure: the input, both numbers, and the worst entry of the full Jacobian
 };

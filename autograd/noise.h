@@ -27,6 +27,7 @@ namespace tandem {
 
 inline constexpr int kMaxPasses = 1 << 16;  // of a step: what a counter has room for
 
+// The constants of the generator.
 inline constexpr uint32_t kPhiloxMultiplier[2] = {0xD2511F53u, 0xCD9E8D57u};
 inline constexpr uint32_t kPhiloxWeyl[2] = {0x9E3779B9u, 0xBB67AE85u};
 inline constexpr int kPhiloxRounds = 10;
@@ -61,7 +62,7 @@ enum class Purpose : uint32_t {
 
 // The Philox key of one stream: key[0] is the low half, key[1] the high half.
 struct NoiseKey {
-  uint64_t value = 0;
+  uint64_t value = 0;  // both halves
   constexpr bool operator==(const NoiseKey&) const = default;
 };
 

@@ -47,7 +47,7 @@ namespace tandem {
 class Op : public std::enable_shared_from_this<Op> {
  public:
   virtual ~Op();
-  virtual const char* name() const = 0;
+  virtual const char* name() const = 0;  // "exp": what errors, profiles and the registry call it
 
   // Computes the output from the inputs; nothing is recorded inside.
   virtual Tensor forward(const Tensors& inputs) = 0;
@@ -59,7 +59,7 @@ class Op : public std::enable_shared_from_this<Op> {
   // True for a vjp whose own kernels are not recorded: a second derivative through it is refused.
   virtual bool first_order_only() const { return false; }
 
-  // Whether that input needs a cotangent; AutogradError for a number beyond the inputs.
+  // For vjp(): whether the gradient of this input is asked for; AutogradError for a number beyond the inputs.
   bool needs(size_t input) const {
     check<AutogradError>(input < edges_.size(), "{}: needs({}) of {} inputs", name(), input, edges_.size());
     return edges_[input].needed;

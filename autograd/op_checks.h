@@ -10,12 +10,14 @@
 
 namespace tandem {
 
+// The result of one check.
 struct OpCheck {
-  DType dtype;
+  DType dtype;                             // that was checked
   std::string what;                        // "gradient x2", "against f64"
   double worst = 0, allowed = 0;           // relative error: the largest among all samples, and its limit
   std::vector<std::string> failures = {};  // which sample, and how
 
+  // Whether no sample failed.
   bool passed() const { return failures.empty(); }
 };
 

@@ -19,14 +19,15 @@ struct Noise {
   NoiseKey key;  // of the words below, the seed and the step
   uint64_t site = 0;
   uint32_t call = 0;
-  Purpose purpose = Purpose::dropout;
-  uint32_t first_pass = 0;
-  std::vector<double> rates;   // effective, one for each pass that is run; each in [0, 1)
-  uint64_t sample_offset = 0;  // index in the global batch of this tensor's first sample
-  int64_t batch = 0;           // samples in this tensor; 0: its first dimension
-  bool of_batch = false;       // one draw for the whole global batch: sample_offset stays what it is
+  Purpose purpose = Purpose::dropout;  // of the draws
+  uint32_t first_pass = 0;             // of those that are run
+  std::vector<double> rates;           // effective, one for each pass that is run; each in [0, 1)
+  uint64_t sample_offset = 0;          // index in the global batch of this tensor's first sample
+  int64_t batch = 0;                   // samples in this tensor; 0: its first dimension
+  bool of_batch = false;               // one draw for the whole global batch: sample_offset stays what it is
 
   bool active() const;  // some rate is above 0
+  // That are run.
   int passes() const { return static_cast<int>(rates.size()); }
   // Elements of one sample in a tensor of `numel` elements with leading dimension `size0`; ShapeError naming
   // `op` when the batch does not divide it.
@@ -36,11 +37,12 @@ struct Noise {
   std::optional<int> passes_kept() const;
 };
 
+// The passes of a step that are run, and what their noise is keyed by.
 struct PassOptions {
-  uint64_t seed = 0;
+  uint64_t seed = 0;  // of all noise
   uint64_t step = 0;  // of the optimizer
   int first = 0;      // the range of passes that is run: [first, first + count)
-  int count = 1;
+  int count = 1;      // how many
   std::vector<double> rates =
       {};                 // per pass of the step, replacing p in every dropout whose own p > 0; or empty
   double rate_scale = 1;  // multiplies p of every dropout instead; not beside rates
@@ -65,7 +67,7 @@ class PassContext {
   // The current context; an AutogradError naming `op` when there is none.
   static PassContext& require(const char* op);
 
-  const PassOptions& options() const { return options_; }
+  const PassOptions& options() const { return options_; }  // as it was opened
   // The noise of the next call at the current module (Scope) for a rate p of its own. Calls are counted per
   // site and purpose, so that a module used twice in one forward draws twice.
   Noise noise(Purpose purpose, double p);

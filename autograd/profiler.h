@@ -13,10 +13,11 @@ namespace tandem {
 
 class Profiler {
  public:
+  // The runs of one op in one direction.
   struct Row {
-    int64_t calls = 0;
-    int64_t bytes = 0;  // of the inputs and the output
-    double seconds = 0;
+    int64_t calls = 0;   // how many
+    int64_t bytes = 0;   // of the inputs and the output
+    double seconds = 0;  // on the device
   };
 
   explicit Profiler(Device device = kCpu);
@@ -26,7 +27,7 @@ class Profiler {
 
   const std::map<std::string, Row>& rows() const;  // waits for the device
   std::string table() const;                       // aligned text, the slowest first
-  static Profiler* current();
+  static Profiler* current();                      // the innermost of this thread, or null
 
  private:
   friend class ProfileScope;
@@ -53,6 +54,7 @@ class ProfileScope {
     if (profiler_) [[unlikely]]
       stop();
   }
+  // Adds the bytes of what the op read and wrote.
   void count(const Tensors& inputs, const Tensor& output) {
     if (profiler_) [[unlikely]]
       add_bytes(inputs, output);

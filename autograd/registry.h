@@ -27,8 +27,8 @@ class SampleMaker {
 
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
-  Tensor normal(const Shape& shape);  // N(0, 1)
-  Tensor uniform(const Shape& shape, double low, double high);
+  Tensor normal(const Shape& shape);                            // N(0, 1)
+  Tensor uniform(const Shape& shape, double low, double high);  // in [low, high)
   Tensor distinct(const Shape& shape);  // no two closer than 0.1, nor 0.01 to an earlier one's: for max, sort
   Tensor away_from_zero(const Shape& shape);                       // |x| in [0.2, 1.5]: for kinks at 0
   Tensor integers(const Shape& shape, int64_t low, int64_t high);  // i64 in [low, high)
@@ -40,10 +40,12 @@ class SampleMaker {
   Device device_;
 };
 
+// An op with its attributes bound: a function of tensors alone.
 using Function = std::function<Tensor(const Tensors&)>;
 
+// One call that must work, and whose gradients are checked.
 struct Sample {
-  std::string label;
+  std::string label;  // what is particular about it: "a row of one", "strided"
   Tensors inputs;     // gradients are checked for those of a floating dtype
   Function function;  // applies the op with this sample's attributes
 };
@@ -51,10 +53,10 @@ using Samples = std::vector<Sample>;
 
 // A call that must throw `Exception` with a message that contains `message`.
 struct ErrorSample {
-  std::string label;
+  std::string label;  // as of a Sample
   std::function<void()> call;
   std::string message;
-  std::function<bool(const std::exception&)> is_type;
+  std::function<bool(const std::exception&)> is_type;  // whether an exception is an `Exception`
 };
 using ErrorSamples = std::vector<ErrorSample>;
 
@@ -76,8 +78,8 @@ class OpCases : public SampleMaker {
                       [](const std::exception& e) { return dynamic_cast<const E*>(&e) != nullptr; }});
   }
 
-  Samples samples;
-  ErrorSamples errors;
+  Samples samples;      // so far
+  ErrorSamples errors;  // so far
 };
 using Cases = std::function<void(OpCases&)>;
 
@@ -89,23 +91,25 @@ struct OpTraits {
                                 // tensors and back; all others mean the same in every pass
   bool draws_noise = false;     // needs a PassContext
   std::vector<DType> dtypes = {DType::f64, DType::f32, DType::bf16};  // of the floating inputs
-  double f32_tolerance = 2e-5;  // against f64, relative to the norm of the result
-  double bf16_tolerance = 3e-2;
-  std::string no_errors = {};  // why there are no error samples; without a reason there must be some
+  double f32_tolerance = 2e-5;   // against f64, relative to the norm of the result
+  double bf16_tolerance = 3e-2;  // the same
+  std::string no_errors = {};    // why there are no error samples; without a reason there must be some
 };
 
+// A registered op.
 struct OpInfo : OpTraits {
-  std::string name;
-  Cases cases;
+  std::string name;  // as Op::name()
+  Cases cases;       // states its samples
 
-  Samples samples(const SampleMaker& make) const;
-  ErrorSamples errors() const;
+  Samples samples(const SampleMaker& make) const;  // of the dtype and device of `make`
+  ErrorSamples errors() const;                     // on the CPU
 };
 
 // All registered ops, by name. A ConfigError naming the op when it is unknown or registered twice.
 const std::vector<OpInfo>& registered_ops();
 const OpInfo& find_op(const std::string& name);
 
+// A global of this type registers the op `name` when its library is loaded.
 struct RegisterOp {
   RegisterOp(std::string name, Cases cases, OpTraits traits = {});
 };

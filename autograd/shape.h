@@ -27,23 +27,26 @@ class Shape {
     for (int64_t size : sizes) push_back(size);
   }
 
-  int size() const { return count_; }
+  int size() const { return count_; }  // the number of dimensions
+  // Whether it is [], the shape of a number.
   bool empty() const { return count_ == 0; }
   // A negative index counts from the end; ShapeError outside of the dimensions.
   int64_t& operator[](int i) { return sizes_[place(i)]; }
   int64_t operator[](int i) const { return sizes_[place(i)]; }
   int64_t back() const { return (*this)[-1]; }
+  // As a list of sizes.
   const int64_t* begin() const { return sizes_; }
   const int64_t* end() const { return sizes_ + count_; }
   bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
 
+  // Adds a last dimension; ShapeError for one too many.
   void push_back(int64_t size) {
     // One more than kMaxDims: a kernel sees the passes of an 8-dimensional tensor as a ninth dimension.
     check<ShapeError>(count_ <= kMaxDims, "shape: at most {} dimensions are supported", kMaxDims);
     sizes_[count_++] = size;
   }
   void insert(int at, int64_t size);  // at = size(): after the last
-  void erase(int at);
+  void erase(int at);                 // the dimension `at`
 
   // The product of the sizes. ShapeError when it does not fit into 64 bits, zeros left out: strides fit, too.
   int64_t numel() const {
@@ -74,6 +77,7 @@ class Shape {
 
 std::string to_string(const Shape& shape);  // "[2,3]"
 
+// Of a tensor without gaps, row-major: [3, 1] for [2, 3].
 Shape contiguous_strides(const Shape& shape);
 
 // The shape to which both broadcast (sizes aligned from the right, 1 stretches); ShapeError naming `op`.

@@ -8,7 +8,7 @@
 namespace tandem {
 
 struct StepScalars {
-  uint64_t seed = 0;
+  uint64_t seed = 0;           // of the noise
   uint64_t step = 0;           // of the optimizer, from 0: keys the noise
   uint64_t sample_offset = 0;  // of the step's first sample in the global batch
   double alpha = 0;            // weight of the R-Drop term

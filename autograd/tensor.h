@@ -23,18 +23,20 @@ class Indexed;
 class Op;
 class Tensor;
 struct TensorImpl;
-struct ValuesIndices;  // ops/extrema.h
-using Tensors = std::vector<Tensor>;
+struct ValuesIndices;                 // ops/extrema.h
+using Tensors = std::vector<Tensor>;  // what ops take and return
 // Returns the gradient to go on with, like the one that it got in shape, passes, dtype and device, or an
 // undefined Tensor for that one.
 using GradHook = std::function<Tensor(const Tensor&)>;
 
+// Of what a new tensor is: zeros({3}, {DType::i64}).
 struct TensorOptions {
-  DType dtype = DType::f32;
-  Device device = kCpu;
-  bool requires_grad = false;
+  DType dtype = DType::f32;    // of its elements
+  Device device = kCpu;        // where its memory is
+  bool requires_grad = false;  // a leaf of the tape
 };
 
+// What a backward keeps and records.
 struct BackwardOptions {
   bool retain_graph = false;  // keep what the ops saved, for another backward
   // Record the backward itself, for second derivatives; keeps the graph, too. Use grad(), not backward(): a
@@ -97,13 +99,13 @@ class Tensor {
   // Undefined until a backward reached this leaf. What is assigned is checked where it is used: a backward,
   // an optimizer's step and clipping refuse a gradient of another shape, dtype, device or number of passes.
   Tensor& grad() const;
-  std::shared_ptr<Op> grad_fn() const;
-  void backward(const Tensor& cotangent = {}, BackwardOptions options = {}) const;
+  std::shared_ptr<Op> grad_fn() const;  // the op that made it; null for a leaf
+  void backward(const Tensor& cotangent = {}, BackwardOptions options = {}) const;  // autograd/engine.h
   Tensor detach() const;                    // the same memory outside of the tape
   void retain_grad() const;                 // also accumulate .grad of a non-leaf
   void register_hook(GradHook hook) const;  // runs on the whole gradient before it goes on
   int64_t version() const;                  // counts in-place writes; shared by all views
-  void bump_version() const;
+  void bump_version() const;                // for who writes to its memory
   // Refers to other's memory from now on, as a module's tensors do when it moves to a device; views of the
   // old memory stay there. ShapeError or DTypeError unless other has the same shape, passes and dtype; a
   // floating leaf may become one of another floating dtype.
@@ -223,6 +225,7 @@ class Tensor {
   Tensor pass(int index) const;    // one pass, as a tensor of one pass (recorded view)
   Tensor passes_as_batch() const;  // [m, shape...] as a plain tensor (recorded view)
 
+  // What all copies of this tensor share.
   const std::shared_ptr<TensorImpl>& impl() const { return impl_; }
 
  private:

@@ -15,9 +15,9 @@ namespace tandem::nn {
 
 // How the parameters of a module under construction are made.
 struct InitOptions {
-  uint64_t seed = 0;
+  uint64_t seed = 0;         // of the noise
   DType dtype = DType::f32;  // f64 for gradient checks
-  Device device = kCpu;
+  Device device = kCpu;      // where they are
 };
 
 // Scoped and thread-local; the innermost counts.
@@ -40,6 +40,7 @@ using Initializer = std::function<void(const Tensor& parameter, NoiseKey key)>;
 
 namespace init {
 
+// Constants and independent draws: from U[low, high), or N(mean, stddev^2).
 Initializer zeros();
 Initializer ones();
 Initializer constant(double value);

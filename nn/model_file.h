@@ -16,12 +16,16 @@ namespace tandem::nn {
 // Parameters and persistent buffers, as safetensors. IoError when the file cannot be written.
 void save(const Module& module, const std::string& file, const Metadata& metadata = {});
 
+// The options of load().
 struct LoadOptions {
   std::string allow = {};  // names that may be missing, unused or of another shape: a pattern as "head.*"
 };
+// What load() did with each tensor.
 struct Loaded {
+  // Of one tensor: its name; its state, which is loaded, new, unused or mismatched; its dtype and shape
+  // in_model and in_file.
   struct Line {
-    std::string name, state, in_model, in_file;  // state: loaded, new, unused or mismatched
+    std::string name, state, in_model, in_file;
   };
   std::vector<Line> lines;  // of the model, then what is unused
 };

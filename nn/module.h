@@ -32,12 +32,13 @@
 
 namespace tandem::nn {
 
+// A tensor of a model, and its path there.
 struct NamedTensor {
-  std::string name;
+  std::string name;  // "encoder.3.attn.q_proj.weight"
   Tensor tensor;
 };
 using NamedTensors = std::vector<NamedTensor>;  // ordered
-using StateDict = NamedTensors;
+using StateDict = NamedTensors;                 // what a module or an optimizer has to keep
 
 // The tensor of that name; null when there is none.
 const Tensor* find(const NamedTensors& tensors, std::string_view name);
@@ -55,7 +56,7 @@ class Parameter : public Tensor {
  public:
   Parameter() = default;
   Parameter(const Parameter&) = default;
-  Parameter& operator=(const Parameter& other);
+  Parameter& operator=(const Parameter& other);  // of a member that has none yet
 
  private:
   friend class Module;
@@ -78,8 +79,8 @@ class Module {
   Module& operator=(const Module&) = delete;
 
   const std::string& name() const { return name_; }
-  const std::string& path() const { return path_; }  // "blocks.3.attn.q_proj"; "" for a root
-  const std::vector<Module*>& children() const { return children_; }
+  const std::string& path() const { return path_; }                   // "blocks.3.attn.q_proj"; "" for a root
+  const std::vector<Module*>& children() const { return children_; }  // in order of construction
 
   // In order of registration, a module's own before its children's; names are relative to this module.
   // A tensor that is registered twice (tied weights) is listed once, under its first name.
@@ -155,6 +156,7 @@ std::ostream& operator<<(std::ostream& out, const Module& module);
 template <class Self> struct Layer : Module {
   using Module::Module;
 
+  // forward(args...), with this module's path as the Scope.
   template <class... Args> auto operator()(Args&&... args) {
     const Scope scope(path());
     return static_cast<Self&>(*this).forward(std::forward<Args>(args)...);
@@ -166,9 +168,11 @@ template <class T> class ModuleList : public Module {
  public:
   using Module::Module;
 
+  // Makes a T(*this, number, args...), and returns it.
   template <class... Args> T& emplace_back(Args&&... args) {
     return items_.emplace_back(*this, std::to_string(items_.size()), std::forward<Args>(args)...);
   }
+  // As a container has them; the index is not checked.
   size_t size() const { return items_.size(); }
   T& operator[](size_t i) { return items_[i]; }
   auto begin() { return items_.begin(); }

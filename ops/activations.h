@@ -7,10 +7,10 @@
 
 namespace tandem {
 
-Tensor relu(const Tensor& x);  // max(x, 0); gradient 0 at 0
-Tensor silu(const Tensor& x);  // x sigmoid(x)
-Tensor tanh(const Tensor& x);
-Tensor sigmoid(const Tensor& x);
+Tensor relu(const Tensor& x);      // max(x, 0); gradient 0 at 0
+Tensor silu(const Tensor& x);      // x sigmoid(x)
+Tensor tanh(const Tensor& x);      // (e^x - e^-x) / (e^x + e^-x)
+Tensor sigmoid(const Tensor& x);   // 1 / (1 + e^-x)
 Tensor softplus(const Tensor& x);  // log(1 + e^x)
 Tensor leaky_relu(const Tensor& x,
                   double negative_slope = 0.01);  // x where x > 0, negative_slope x elsewhere

@@ -8,6 +8,7 @@
 
 namespace tandem {
 
+// Element by element.
 Tensor add(const Tensor& a, const Tensor& b);
 Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);
@@ -16,7 +17,7 @@ Tensor pow(const Tensor& a, const Tensor& b);      // floating dtypes; a >= 0 wh
 Tensor maximum(const Tensor& a, const Tensor& b);  // the gradient of a tie goes half to each
 Tensor minimum(const Tensor& a, const Tensor& b);
 
-// factor * x + shift in one pass over memory.
+// factor * x + shift in one pass over memory, and x to the power of a number.
 Tensor affine(const Tensor& x, double factor, double shift);
 Tensor pow(const Tensor& x, double exponent);
 // A number as a tensor of the other's dtype; DTypeError where that dtype does not have it.
@@ -26,6 +27,7 @@ Tensor minimum(const Tensor& x, double number);
 inline Tensor maximum(double number, const Tensor& x) { return maximum(x, number); }
 inline Tensor minimum(double number, const Tensor& x) { return minimum(x, number); }
 
+// As operators, of tensors and numbers.
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }

@@ -7,6 +7,7 @@
 
 namespace tandem {
 
+// The options of attention().
 struct AttentionOptions {
   double scale = 0;     // of the products; 0: 1 / sqrt(D)
   bool causal = false;  // query t sees keys <= t

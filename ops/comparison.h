@@ -10,6 +10,7 @@
 
 namespace tandem {
 
+// Comparisons: =, !=, <, <=, >, >=, element by element; bool.
 Tensor eq(const Tensor& a, const Tensor& b);
 Tensor ne(const Tensor& a, const Tensor& b);
 Tensor lt(const Tensor& a, const Tensor& b);
@@ -22,7 +23,8 @@ Tensor lt(const Tensor& a, double b);
 Tensor le(const Tensor& a, double b);
 Tensor gt(const Tensor& a, double b);
 Tensor ge(const Tensor& a, double b);
-Tensor logical_not(const Tensor& a);  // bool
+// Logical operations: bool; what is not 0 is true.
+Tensor logical_not(const Tensor& a);
 Tensor logical_and(const Tensor& a, const Tensor& b);
 Tensor logical_or(const Tensor& a, const Tensor& b);
 

@@ -5,11 +5,12 @@
 
 namespace tandem {
 
-struct Conv2dOptions {  // pairs are {height, width}
-  Shape stride = {1, 1};
-  Shape padding = {0, 0};  // zeros on both sides
-  Shape dilation = {1, 1};
-  int64_t groups = 1;
+// The options of conv2d(). Pairs are {height, width}.
+struct Conv2dOptions {
+  Shape stride = {1, 1};    // pixels from window to window
+  Shape padding = {0, 0};   // zeros on both sides
+  Shape dilation = {1, 1};  // pixels from element to element of the kernel
+  int64_t groups = 1;       // parts of the channels that are convolved apart
 };
 
 // x [N, C, H, W], weight [O, C / groups, KH, KW], bias [O] or undefined; gives [N, O, H', W'] with

@@ -6,6 +6,7 @@
 
 namespace tandem {
 
+// Values, and where in a dimension they were found.
 struct ValuesIndices {
   Tensor values;   // differentiable
   Tensor indices;  // i64

@@ -5,6 +5,7 @@
 
 namespace tandem {
 
+// Whether gelu() is exact.
 enum class Approximate { none, tanh };
 
 // x Phi(x), where Phi is the distribution function of N(0, 1), or its approximation by tanh. Keeps the shape

@@ -7,12 +7,14 @@
 
 namespace tandem {
 
+// What a new pixel is made of: the nearest one, the 2 x 2 or the 4 x 4 around it.
 enum class Interpolation { nearest, bilinear, bicubic };
 
-struct InterpolateOptions {               // one of size and scale_factor
-  Shape size = {};                        // {height, width}, or {both}
-  std::vector<double> scale_factor = {};  // of height and width, or of both: floor(size * factor)
-  Interpolation mode = Interpolation::nearest;
+// The options of interpolate(): one of size and scale_factor is given.
+struct InterpolateOptions {
+  Shape size = {};                              // {height, width}, or {both}
+  std::vector<double> scale_factor = {};        // of height and width, or of both: floor(size * factor)
+  Interpolation mode = Interpolation::nearest;  // how
   bool align_corners = false;  // whether corners stay in place, not the edges of the corner pixels
   bool antialias = false;      // shrinking averages over all pixels that a new one covers
 };

@@ -27,6 +27,7 @@ Tensor tile(const Tensor& x, const Shape& repeats);
 Tensor repeat_interleave(const Tensor& x, int64_t repeats, int64_t dim);
 Tensor repeat_interleave(const Tensor& x, int64_t repeats);
 
+// Which of a meshgrid's vectors varies down the rows: the first (ij) or the second (xy).
 enum class Indexing { ij, xy };
 // Vectors (or numbers) of sizes n0, n1, ... as tensors [n0, n1, ...]; the i-th varies along dimension i
 // alone. xy exchanges the first two dimensions. ShapeError for tensors of more dimensions.

@@ -7,13 +7,15 @@
 
 namespace tandem {
 
+// What a loss returns: one for each unit, their sum, or their mean.
 enum class Reduction { none, sum, mean };
 
+// The options of cross_entropy().
 struct CrossEntropyOptions {
-  int64_t ignore_index = -100;
-  double label_smoothing = 0;  // in [0, 1): (1 - s) nll + s mean over classes of -log P
-  Reduction reduction = Reduction::mean;
-  double divisor = 0;  // of the mean; 0: the number of targets that are not ignored
+  int64_t ignore_index = -100;            // a label that does not count
+  double label_smoothing = 0;             // in [0, 1): (1 - s) nll + s mean over classes of -log P
+  Reduction reduction = Reduction::mean;  // over the units that count
+  double divisor = 0;                     // of the mean; 0: the number of targets that are not ignored
 };
 
 // -log softmax(logits)[target] along the last dimension: logits [..., classes], target [...] (i64 or i32).

@@ -12,6 +12,7 @@
 
 namespace tandem {
 
+// The sum of the elements, and their mean.
 Tensor sum(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
 // Variance with divisor n - correction (1: unbiased, torch's default). NaN when that is not positive.

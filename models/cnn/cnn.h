@@ -7,12 +7,13 @@
 
 namespace tandem::models {
 
+// The sizes of a Cnn.
 struct CnnConfig {
   int64_t image_size = 28;  // pixels, square; divisible by 4
-  int64_t channels = 1;
-  int64_t classes = 10;
-  int64_t width = 32;    // channels of the first block; the second has twice as many
-  double dropout = 0.3;  // before the head
+  int64_t channels = 1;     // of an image
+  int64_t classes = 10;     // logits
+  int64_t width = 32;       // channels of the first block; the second has twice as many
+  double dropout = 0.3;     // before the head
 };
 
 class Cnn : public nn::Module {
@@ -21,7 +22,7 @@ class Cnn : public nn::Module {
   explicit Cnn(const CnnConfig& config);
   // [B, C, H, W] -> logits [B, classes]; ShapeError for images of another size.
   Tensor forward(const Tensor& images);
-  const CnnConfig& config() const { return config_; }
+  const CnnConfig& config() const { return config_; }  // as it was made
 
  private:
   CnnConfig config_;

@@ -15,6 +15,7 @@ namespace tandem::models {
 // deviation 1 / sqrt(their numbers), which suits an output layer too; the row of pad_id, in the head, is 0
 // and stays so.
 struct AdaptiveEmbedding : nn::Layer<AdaptiveEmbedding> {
+  // A cluster of rarer words.
   struct Tail : nn::Layer<Tail> {
     Tail(Module& parent, std::string name, int64_t words, int64_t dim, int64_t numbers);
     nn::Parameter weight;   // [words, numbers]
@@ -28,8 +29,8 @@ struct AdaptiveEmbedding : nn::Layer<AdaptiveEmbedding> {
 
   const int64_t pad_id;
   const std::vector<int64_t> cutoffs;
-  nn::Parameter weight;  // of the head
-  nn::ModuleList<Tail> tails;
+  nn::Parameter weight;        // of the head
+  nn::ModuleList<Tail> tails;  // one for each of cutoffs
 };
 
 // log P of every word: [..., dim] to [..., vocab]. The head's softmax is over its words and one class for

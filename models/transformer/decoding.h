@@ -10,17 +10,20 @@
 
 namespace tandem::models {
 
+// A text as numbers of a vocabulary.
 using Ids = std::vector<int64_t>;
 
+// How beam_search() decodes.
 struct BeamOptions {
   int64_t beam = 4;  // hypotheses kept for each text; 1: greedy
   // A finished text of n tokens, its end included, has the score log P / ((5 + n) / 6)^length_penalty (Wu et
   // al. 2016, arXiv 1609.08144, Eq. 14): larger values favour longer texts.
   double length_penalty = 0.6;
-  int64_t max_length = 0;  // tokens with the end, which is then forced; 0: twice the source's, plus 10
-  int64_t bos = 2, eos = 3;
+  int64_t max_length = 0;    // tokens with the end, which is then forced; 0: twice the source's, plus 10
+  int64_t bos = 2, eos = 3;  // as in data::Vocabulary
 };
 
+// A decoded text.
 struct Hypothesis {
   Ids ids;           // without bos and eos
   double score = 0;  // nats, divided by the length penalty
@@ -33,14 +36,15 @@ struct Hypothesis {
 std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& sources,
                                     const BeamOptions& options = {});
 
+// How sample() draws tokens.
 struct SampleOptions {
   int64_t length = 100;    // tokens to add
   double temperature = 1;  // divides the logits; 0: always the likeliest
   int64_t top_k = 0;       // only the k likeliest; 0: all
-  double top_p = 1;  // only the fewest likeliest that have this probability together (Holtzman et al. 2020)
-  uint64_t seed = 0;
-  int64_t eos = 3;
-  bool stop_at_eos = false;
+  double top_p = 1;   // only the fewest likeliest that have this probability together (Holtzman et al. 2020)
+  uint64_t seed = 0;  // of the draws
+  int64_t eos = 3;    // as in data::Vocabulary
+  bool stop_at_eos = false;  // whether a text may end before `length`
 };
 
 // `count` continuations of the prompt: pure functions of the seed, the number of the text and the position. A

@@ -10,19 +10,21 @@
 
 namespace tandem::models {
 
+// The sizes and rates of a LanguageModel.
 struct LanguageModelConfig {
-  int64_t vocab = 4000;
-  int64_t dim = 128;
-  int64_t heads = 4;  // divides dim
-  int64_t mlp_dim = 512;
-  int64_t layers = 2;
-  int64_t max_positions = 256;
-  int64_t pad_id = 0;
-  Positions positions = Positions::learned;
-  double dropout = 0.1;
+  int64_t vocab = 4000;                      // ids
+  int64_t dim = 128;                         // of a token's vector
+  int64_t heads = 4;                         // divides dim
+  int64_t mlp_dim = 512;                     // of the hidden layer of each feed-forward network
+  int64_t layers = 2;                        // of attention and feed-forward network
+  int64_t max_positions = 256;               // of the longest text
+  int64_t pad_id = 0;                        // of padding, which nothing attends to
+  Positions positions = Positions::learned;  // how a token's place is known
+  double dropout = 0.1;                      // after the embedding and at the end of each branch
+  // As of a TransformerConfig.
   double attention_dropout = 0, activation_dropout = 0, layer_drop = 0, word_dropout = 0;
-  Activation activation = Activation::gelu;
-  bool norm_first = true;
+  Activation activation = Activation::gelu;  // of the feed-forward networks
+  bool norm_first = true;                    // pre-norm, with a norm at the end; otherwise post-norm
   // Adaptive input and softmax (models/transformer/adaptive.h), for ids sorted by frequency; none: plain
   // ones.
   std::vector<int64_t> cutoffs = {};
@@ -46,14 +48,15 @@ class LanguageModel : public nn::Module {
 
   // Generation by steps, as of Transformer.
   struct State {
-    std::vector<nn::KeyValues> past;
-    int64_t position = 0;
+    std::vector<nn::KeyValues> past;  // of each layer
+    int64_t position = 0;             // of the next token
   };
   State begin() { return {std::vector<nn::KeyValues>(layers_.size())}; }
   Tensor step(State& state, const Tensor& ids);  // [B] to logits [B, vocab]
   static void select(State& state, const Tensor& rows);
 
   Tensor output_weight() const { return embedding_.tokens.weight; }  // without cutoffs
+  // As it was made.
   const LanguageModelConfig& config() const { return config_; }
 
  private:

@@ -14,22 +14,24 @@ namespace tandem::models {
 // The vector of a text: that of its first token (BERT's "[CLS]"), or the mean over its tokens.
 enum class Pooling { cls, mean };
 
+// The sizes and rates of a TextEncoder.
 struct TextEncoderConfig {
-  int64_t vocab = 4000;
-  int64_t segments = 2;  // kinds of text: the first and the second of a pair
-  int64_t outputs = 2;   // classes; 1 for regression
-  int64_t dim = 128;
-  int64_t heads = 4;  // divides dim
-  int64_t mlp_dim = 512;
-  int64_t layers = 2;
-  int64_t max_positions = 128;
-  int64_t pad_id = 0;
-  double dropout = 0.1;
+  int64_t vocab = 4000;         // ids
+  int64_t segments = 2;         // kinds of text: the first and the second of a pair
+  int64_t outputs = 2;          // classes; 1 for regression
+  int64_t dim = 128;            // of a token's vector
+  int64_t heads = 4;            // divides dim
+  int64_t mlp_dim = 512;        // of the hidden layer of each feed-forward network
+  int64_t layers = 2;           // of attention and feed-forward network
+  int64_t max_positions = 128;  // of the longest text
+  int64_t pad_id = 0;           // of padding, which nothing attends to
+  double dropout = 0.1;         // after the embedding, at the end of each branch and before the head
+  // As of TransformerConfig.
   double attention_dropout = 0, layer_drop = 0, word_dropout = 0;
-  double norm_eps = 1e-12;
-  bool norm_first = false;  // pre-norm, with a norm at the end; otherwise post-norm, as BERT is
-  Pooling pooling = Pooling::cls;
-  bool bi_encoder = false;  // reads two texts one by one and compares their vectors; outputs is 1
+  double norm_eps = 1e-12;         // eps of every LayerNorm
+  bool norm_first = false;         // pre-norm, with a norm at the end; otherwise post-norm, as BERT is
+  Pooling pooling = Pooling::cls;  // what a text's vector is
+  bool bi_encoder = false;         // reads two texts one by one and compares their vectors; outputs is 1
 };
 
 // "tiny" (1 layer, d 64), "small" (2, d 128), "bert_base" (12, d 768, ffn 3072, 12 heads, 30,522 pieces).
@@ -57,8 +59,8 @@ class TextEncoder : public nn::Module {
   // Of a batch of data::TextDataset, whose inputs are {ids, segments}, or {first, second} of separate pairs.
   Tensor forward(const data::Batch& batch);
 
-  const TextEncoderConfig& config() const { return config_; }
-  const Tensor& word_weight() const { return words_.weight; }
+  const TextEncoderConfig& config() const { return config_; }  // as it was made
+  const Tensor& word_weight() const { return words_.weight; }  // [vocab, dim]
 
  private:
   TextEncoderConfig config_;

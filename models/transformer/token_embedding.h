@@ -7,6 +7,7 @@
 
 namespace tandem::models {
 
+// How a Transformer knows a token's position.
 enum class Positions {
   sinusoidal,  // sin and cos of geometric wavelengths (Vaswani et al. 2017, section 3.5); not learned
   learned,     // one vector for each position
@@ -30,10 +31,10 @@ struct TokenEmbedding : nn::Layer<TokenEmbedding> {
   // ShapeError unless ids are [B, T] with start + T <= max_positions; `start` is the first one's position.
   Tensor forward(const Tensor& ids, int64_t start = 0);
 
-  const int64_t max_positions;
-  AdaptiveEmbedding tokens;   // a plain one without cutoffs
-  nn::WordDropout word_drop;  // of a dropped word only the position is left
-  Tensor positions;           // [max_positions, dim]
+  const int64_t max_positions;  // more are a ShapeError
+  AdaptiveEmbedding tokens;     // a plain one without cutoffs
+  nn::WordDropout word_drop;    // of a dropped word only the position is left
+  Tensor positions;             // [max_positions, dim]
 };
 
 }  // namespace tandem::models

@@ -11,23 +11,24 @@
 
 namespace tandem::models {
 
+// The sizes and rates of a Transformer.
 struct TransformerConfig {
-  int64_t vocab = 4000;      // of the source, and of the target if target_vocab is 0
-  int64_t target_vocab = 0;  // 0: one vocabulary, and one embedding, for both sides
-  int64_t dim = 128;
-  int64_t heads = 4;  // divides dim
-  int64_t mlp_dim = 512;
-  int64_t encoder_layers = 2, decoder_layers = 2;
-  int64_t max_positions = 256;
-  int64_t pad_id = 0;
-  Positions positions = Positions::sinusoidal;
-  double dropout = 0.1;                        // after embeddings and at the end of each branch
-  std::optional<double> decoder_dropout = {};  // the decoder's, where it has its own
-  double attention_dropout = 0;                // on the attention probabilities
-  double activation_dropout = 0;               // inside of the feed-forward networks
-  double layer_drop = 0;                       // LayerDrop, in both stacks
-  double word_dropout = 0;                     // of source and target words
-  Activation activation = Activation::relu;
+  int64_t vocab = 4000;                            // of the source, and of the target if target_vocab is 0
+  int64_t target_vocab = 0;                        // 0: one vocabulary, and one embedding, for both sides
+  int64_t dim = 128;                               // of a token's vector
+  int64_t heads = 4;                               // divides dim
+  int64_t mlp_dim = 512;                           // of the hidden layer of each feed-forward network
+  int64_t encoder_layers = 2, decoder_layers = 2;  // of attention and feed-forward network
+  int64_t max_positions = 256;                     // of the longest text of either side
+  int64_t pad_id = 0;                              // of padding, which nothing attends to
+  Positions positions = Positions::sinusoidal;     // of both sides
+  double dropout = 0.1;                            // after embeddings and at the end of each branch
+  std::optional<double> decoder_dropout = {};      // the decoder's, where it has its own
+  double attention_dropout = 0;                    // on the attention probabilities
+  double activation_dropout = 0;                   // inside of the feed-forward networks
+  double layer_drop = 0;                           // LayerDrop, in both stacks
+  double word_dropout = 0;                         // of source and target words
+  Activation activation = Activation::relu;        // of the feed-forward networks
   bool norm_first = false;  // pre-norm, with a norm at the end of each stack; otherwise post-norm
   // Words of the source may be copied (See, Liu, Manning 2017, arXiv 1704.04368): an attention of its own
   // says which, a gate how often. Needs one vocabulary for both sides.
@@ -56,11 +57,12 @@ class Transformer : public nn::Module {
   // hidden [B, T, dim], copy_keys(memory) [B, S, dim] and source ids [B, S] to [B, T, vocabulary].
   Tensor copy_keys(const Tensor& memory) { return (*copy_key_)(memory); }
   Tensor copy_logits(const Tensor& hidden, const Tensor& keys, const Tensor& source);
+  // Ids [B, S] and [B, T] to the logits (with config.copy those of copy_logits) [B, T, target vocabulary].
   Tensor forward(const Tensor& source, const Tensor& target);
 
   // Decoding by steps: what is kept of a batch of sources [B, S] and of the targets so far.
   struct State {
-    std::vector<nn::KeyValues> past, memory;  // of each decoder layer
+    std::vector<nn::KeyValues> past, memory;  // of each decoder layer: the target's, the source's
     Tensor source, padding;                   // i64 and bool [B, S]
     Tensor copy_keys;                         // [B, S, dim], with config.copy
     int64_t position = 0;                     // of the next target token
@@ -72,6 +74,7 @@ class Transformer : public nn::Module {
 
   Tensor output_weight() const;  // [target vocabulary, dim]
   Tensor output_bias() const;    // [target vocabulary]; undefined where the weight is the embedding's
+  // As it was made.
   const TransformerConfig& config() const { return config_; }
 
  private:

@@ -10,15 +10,16 @@
 
 namespace tandem::models {
 
+// The sizes and rates of a Vit.
 struct VitConfig {
-  int64_t image_size = 28;  // pixels, square
-  int64_t channels = 1;
-  int64_t classes = 10;
-  int64_t patch_size = 7;  // divides image_size
-  int64_t dim = 64;
-  int64_t depth = 4;  // blocks
-  int64_t heads = 4;  // divides dim
-  int64_t mlp_dim = 128;
+  int64_t image_size = 28;       // pixels, square
+  int64_t channels = 1;          // of an image
+  int64_t classes = 10;          // logits
+  int64_t patch_size = 7;        // divides image_size
+  int64_t dim = 64;              // of a patch's vector
+  int64_t depth = 4;             // blocks
+  int64_t heads = 4;             // divides dim
+  int64_t mlp_dim = 128;         // of the hidden layer of each MLP
   double dropout = 0.1;          // after the embedding, the attention's output and both layers of the MLP
   double attention_dropout = 0;  // on the attention probabilities
   double drop_path = 0;          // stochastic depth: rises linearly from 0 to this over the blocks
@@ -43,7 +44,8 @@ class Vit : public nn::Module {
   // Its two halves: the class token after the last block and its norm, [B, dim], and the head.
   Tensor features(const Tensor& images, const nn::HiddenHook& hook = {});
   Tensor classify(const Tensor& features);
-  const VitConfig& config() const { return config_; }
+
+  const VitConfig& config() const { return config_; }  // as it was made
 
  private:
   VitConfig config_;

@@ -12,6 +12,7 @@
 
 namespace tandem::data {
 
+// The samples of a step, or of a micro-batch.
 struct Batch {
   Tensors inputs = {};  // each with the samples as its first dimension
   Tensor target = {};   // i64 labels, or floating values
@@ -38,14 +39,14 @@ struct Batch {
 // What augmentation may depend on: it is a pure function of the step and of the sample's place in the global
 // batch.
 struct BatchContext {
-  bool training = false;
-  uint64_t seed = 0;
-  uint64_t step = 0;
-  uint64_t sample_offset = 0;
+  bool training = false;       // augmentation is wanted
+  uint64_t seed = 0;           // of the training
+  uint64_t step = 0;           // of the optimizer
+  uint64_t sample_offset = 0;  // of the batch's first sample in the global batch
   bool for_device = false;  // images may stay bytes until Batch::to: fewer to copy, less for the host to do
 };
 
-using Indices = std::vector<int64_t>;
+using Indices = std::vector<int64_t>;  // of samples
 
 // The order's samples, batch_size at a time. ConfigError for a batch_size below 1.
 std::vector<Indices> cut_batches(const Indices& order, int64_t batch_size);

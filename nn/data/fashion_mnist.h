@@ -9,6 +9,7 @@
 
 namespace tandem::data {
 
+// What it consists of.
 inline constexpr std::array kFashionMnistFiles{"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
                                                "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
 // Where Debian's package dataset-fashion-mnist has them.

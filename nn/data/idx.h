@@ -6,8 +6,9 @@
 
 namespace tandem::data {
 
+// What an IDX file holds.
 struct IdxArray {
-  std::vector<int64_t> sizes;
+  std::vector<int64_t> sizes;   // of its dimensions
   std::vector<uint8_t> values;  // row-major, [sizes...]
 };
 

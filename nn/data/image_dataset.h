@@ -17,7 +17,7 @@ struct Augmentation {
 // Mean and standard deviation per channel, of pixels in [0, 1]. A channel that is the same everywhere is
 // only centred (deviation 1). ConfigError when there are no pixels.
 struct Normalization {
-  std::vector<double> mean, stddev;
+  std::vector<double> mean, stddev;  // one of each per channel
 };
 Normalization measure_normalization(const ImageSet& images);
 
@@ -32,9 +32,11 @@ class ImageDataset final : public Dataset {
   // ValueError for an index outside of [0, size()).
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
 
-  const ImageSet& images() const { return images_; }
-  const Normalization& normalization() const { return normalization_; }
+  const ImageSet& images() const { return images_; }                     // as they are
+  const Normalization& normalization() const { return normalization_; }  // of every batch
+  // How many there are.
   int64_t classes() const { return static_cast<int64_t>(images_.classes.size()); }
+
   // Those images, in that order. ValueError as of batch().
   ImageDataset subset(std::span<const int64_t> indices) const;
 

@@ -8,23 +8,26 @@
 
 namespace tandem::data {
 
+// As what an image is read.
 enum class PngColor {
   kAsStored,  // grey if the file is, else RGB (a palette counts as RGB)
   kGray,
   kRgb,
 };
 
+// One image.
 struct Image {
-  int64_t channels = 0, height = 0, width = 0;
-  std::vector<uint8_t> pixels;  // [channels, height, width]; 1 channel is grey, 3 are RGB
+  int64_t channels = 0, height = 0, width = 0;  // of pixels
+  std::vector<uint8_t> pixels;                  // [channels, height, width]; 1 channel is grey, 3 are RGB
 };
 
+// What the header of a PNG file says.
 struct PngInfo {
-  int64_t height = 0, width = 0;
-  bool is_gray = false;
+  int64_t height = 0, width = 0;  // in pixels
+  bool is_gray = false;           // as stored
 };
 
-inline constexpr int64_t kMaxPngSide = 16384;
+inline constexpr int64_t kMaxPngSide = 16384;  // pixels
 
 // The header alone. IoError as of read_png.
 PngInfo read_png_info(const std::string& file);

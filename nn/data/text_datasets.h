@@ -36,9 +36,9 @@ class PairDataset final : public ByLength {
   int64_t size() const override { return static_cast<int64_t>(source_.size()); }
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
 
-  const std::vector<Ids>& source() const { return source_; }
-  int64_t cut() const { return cut_; }
-  int64_t left_out() const { return left_out_; }
+  const std::vector<Ids>& source() const { return source_; }  // of each pair, as batches have it
+  int64_t cut() const { return cut_; }                        // how many texts were too long
+  int64_t left_out() const { return left_out_; }              // how many pairs were
 
  private:
   std::vector<int64_t> lengths() const override;
@@ -60,6 +60,7 @@ class LanguageModelDataset final : public Dataset {
   std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const override;
   std::vector<Indices> ordered_batches(int64_t batch_size) const override;
 
+  // Tokens that are predicted: all but the first.
   int64_t targets() const { return static_cast<int64_t>(tokens_.size()) - 1; }
 
  private:
@@ -85,7 +86,7 @@ class TextDataset final : public ByLength {
   int64_t size() const override { return static_cast<int64_t>(ids_.size()); }
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
 
-  int64_t cut() const { return cut_; }
+  int64_t cut() const { return cut_; }  // how many texts were too long
 
  private:
   void lay_out(std::vector<Ids> first, std::vector<Ids> second, size_t targets, int64_t longest,

@@ -22,14 +22,16 @@ std::vector<std::string> read_lines(const std::string& file);
 std::vector<std::string> lines_of(std::string_view bytes, const std::string& name);
 inline constexpr int64_t kMaxTextBytes = int64_t{1} << 33;  // that are read
 
+// What read_pairs() reads.
 struct TextPairs {
-  std::vector<std::string> source, target;
-  int64_t skipped = 0;  // lines with nothing on one side
+  std::vector<std::string> source, target;  // of equal length
+  int64_t skipped = 0;                      // lines with nothing on one side
 };
 // "source<TAB>target" a line, or two files that are aligned by line.
 TextPairs read_pairs(const std::string& file);
 TextPairs read_pairs(const std::string& source_file, const std::string& target_file);
 
+// What read_labelled() reads.
 struct LabelledTexts {
   std::vector<std::string> text, second;  // second: of sentence pairs, otherwise empty
   std::vector<int64_t> labels;            // positions in classes
@@ -40,10 +42,11 @@ struct LabelledTexts {
 // another label is an IoError. Without them, so is a file of one class.
 LabelledTexts read_labelled(const std::string& file, const std::vector<std::string>& classes = {});
 
+// What read_scored() reads.
 struct ScoredTexts {
-  std::vector<std::string> text, second;
-  std::vector<double> scores;
-  int64_t skipped = 0;
+  std::vector<std::string> text, second;  // of each pair
+  std::vector<double> scores;             // one for each
+  int64_t skipped = 0;                    // lines without a text
 };
 // "score<TAB>text<TAB>second" a line.
 ScoredTexts read_scored(const std::string& file);

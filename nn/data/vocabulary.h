@@ -14,8 +14,9 @@
 
 namespace tandem::data {
 
-using Ids = std::vector<int64_t>;
+using Ids = std::vector<int64_t>;  // numbers of pieces
 
+// What Vocabulary::train() makes.
 struct VocabularyOptions {
   int64_t size = 4000;       // at most: a short text gives fewer
   std::string kind = "bpe";  // or "unigram"
@@ -24,7 +25,7 @@ struct VocabularyOptions {
 
 class Vocabulary {
  public:
-  // The same in every vocabulary.
+  // Special ids: padding, a character that is not in it, begin, end, a hidden word. The same in every one.
   static constexpr int64_t pad = 0, unk = 1, bos = 2, eos = 3, mask = 4;
 
   // The same for the same lines and options. Where the lines do not give so many pieces, as many as they
@@ -37,9 +38,9 @@ class Vocabulary {
   Ids encode(std::string_view text) const;  // without special ids
   // ValueError for ids outside of [0, size()). A text has no special ids.
   std::string decode(std::span<const int64_t> ids) const;
-  std::string piece(int64_t id) const;
-  int64_t size() const;
-  std::string fingerprint() const;  // of its bytes, 16 hexadecimal digits: tells vocabularies apart
+  std::string piece(int64_t id) const;  // as the model has it, with U+2581 for a blank; ValueError likewise
+  int64_t size() const;                 // ids, the special ones included
+  std::string fingerprint() const;      // of its bytes, 16 hexadecimal digits: tells vocabularies apart
 
  private:
   struct Model;

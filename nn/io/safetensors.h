@@ -15,7 +15,7 @@
 
 namespace tandem::nn {
 
-using Metadata = std::map<std::string, std::string>;
+using Metadata = std::map<std::string, std::string>;  // what a file says beside its tensors
 
 struct SafeTensors {
   NamedTensors tensors;  // in the order of their data

@@ -6,7 +6,7 @@
 
 namespace tandem::data {
 
-std::string sha256(std::string_view bytes);
+std::string sha256(std::string_view bytes);  // of all of them
 
 // Of a whole regular file, read piece by piece. IoError when it cannot be read.
 std::string sha256_of_file(const std::string& file);
@@ -19,8 +19,8 @@ class Sha256 {
   Sha256(const Sha256&) = delete;
   Sha256& operator=(const Sha256&) = delete;
 
-  void add(const void* bytes, size_t count);
-  std::string digest();  // once, at the end
+  void add(const void* bytes, size_t count);  // the next piece
+  std::string digest();                       // once, at the end
 
  private:
   void* state_;

@@ -6,6 +6,7 @@
 
 namespace tandem::nn {
 
+// The options of a MultiheadAttention.
 struct AttentionConfig {
   double dropout = 0;      // of the attention probabilities, in [0, 1)
   bool causal = false;     // query t sees keys <= t
@@ -35,7 +36,7 @@ struct MultiheadAttention : Layer<MultiheadAttention> {
   Tensor attend(const Tensor& query, const KeyValues& memory, const Tensor& key_padding_mask = {});
 
   const int64_t heads;
-  const AttentionConfig config;
+  const AttentionConfig config;  // as it was made
   Linear q_proj, k_proj, v_proj, out_proj;
 
  private:

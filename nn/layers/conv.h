@@ -6,11 +6,12 @@
 
 namespace tandem::nn {
 
-struct Conv2dConfig {  // pairs are {height, width}
-  Shape stride = {1, 1};
-  Shape padding = {0, 0};
-  Shape dilation = {1, 1};
-  int64_t groups = 1;
+// The options of a Conv2d: those of conv2d(), and whether there is a bias. Pairs are {height, width}.
+struct Conv2dConfig {
+  Shape stride = {1, 1};    // pixels from window to window
+  Shape padding = {0, 0};   // rows and columns of zeros, on both sides
+  Shape dilation = {1, 1};  // pixels from element to element of the kernel
+  int64_t groups = 1;       // parts of the channels that are convolved apart
   bool bias = true;
 };
 
@@ -28,8 +29,8 @@ struct Conv2d : Layer<Conv2d> {
                   {config.stride, config.padding, config.dilation, config.groups});
   }
 
-  const Conv2dConfig config;
-  Parameter weight, bias;  // bias is undefined without
+  const Conv2dConfig config;  // as it was made
+  Parameter weight, bias;     // bias is undefined without
 };
 
 }  // namespace tandem::nn

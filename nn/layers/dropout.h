@@ -9,10 +9,12 @@
 
 namespace tandem::nn {
 
+// What they share: the rate p and its check.
 template <class Self> struct NoiseLayer : Layer<Self> {
   NoiseLayer(Module& parent, std::string name, double p) : Layer<Self>(parent, std::move(name)), p(p) {
     check_rate(*this, Self::kName, p);
   }
+  // Whether it changes its input at all.
   bool acts() const { return this->is_training() && p > 0; }
 
   const double p;
@@ -20,14 +22,14 @@ template <class Self> struct NoiseLayer : Layer<Self> {
 
 // Zeroes elements of x, of any shape, with probability p and divides the others by 1 - p (ops/dropout.h).
 struct Dropout : NoiseLayer<Dropout> {
-  static constexpr const char* kName = "Dropout";
+  static constexpr const char* kName = "Dropout";  // what errors call it
   Dropout(Module& parent, std::string name, double p = 0.5) : NoiseLayer(parent, std::move(name), p) {}
   Tensor forward(const Tensor& x);
 };
 
 // Stochastic depth: zeroes whole samples of a residual branch [B, ...] (ops/drop_path.h).
 struct DropPath : NoiseLayer<DropPath> {
-  static constexpr const char* kName = "DropPath";
+  static constexpr const char* kName = "DropPath";  // what errors call it
   using NoiseLayer::NoiseLayer;
   Tensor forward(const Tensor& x);
 };
@@ -36,7 +38,7 @@ struct DropPath : NoiseLayer<DropPath> {
 // each pass and call. A layer that all passes leave out is not computed and has no gradient; in a recorded
 // step (TrainerOptions::cuda_graph) it is computed, and its gradient is 0.
 struct LayerDrop : NoiseLayer<LayerDrop> {
-  static constexpr const char* kName = "LayerDrop";
+  static constexpr const char* kName = "LayerDrop";  // what errors call it
   using NoiseLayer::NoiseLayer;
   // layer(x), of the shape of x; x itself in the passes that leave the layer out.
   Tensor forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer);
@@ -45,7 +47,7 @@ struct LayerDrop : NoiseLayer<LayerDrop> {
 // Word dropout (Iyyer et al. 2015, ACL): replaces the vectors of whole tokens, x [B, T, D], by `other` [D] or
 // [1] with probability p; each pass draws its own.
 struct WordDropout : NoiseLayer<WordDropout> {
-  static constexpr const char* kName = "WordDropout";
+  static constexpr const char* kName = "WordDropout";  // what errors call it
   using NoiseLayer::NoiseLayer;
   Tensor forward(const Tensor& x, const Tensor& other);
 };

@@ -7,9 +7,10 @@
 
 namespace tandem::nn {
 
+// The options of a LayerNorm.
 struct LayerNormOptions {
-  double eps = 1e-5;
-  bool bias = true;
+  double eps = 1e-5;  // added to the variance
+  bool bias = true;   // whether there is a shift
 };
 // Over the trailing dimensions `normalized_shape`; parameters weight and bias of that shape (Ba, Kiros,
 // Hinton 2016, arXiv 1607.06450).
@@ -20,7 +21,7 @@ struct LayerNorm : Layer<LayerNorm> {
   Tensor forward(const Tensor& x);
 
   const Shape normalized_shape;
-  const double eps;
+  const double eps;        // added to the variance
   Parameter weight, bias;  // bias is undefined without
 };
 
@@ -29,12 +30,13 @@ struct RMSNorm : Layer<RMSNorm> {
   RMSNorm(Module& parent, std::string name, int64_t size, double eps = 1e-6);
   Tensor forward(const Tensor& x);
 
-  const double eps;
+  const double eps;  // added to the mean square
   Parameter weight;
 };
 
+// The options of a BatchNorm2d.
 struct BatchNormOptions {
-  double eps = 1e-5;
+  double eps = 1e-5;      // added to the variance
   double momentum = 0.1;  // of the running statistics: (1 - momentum) * running + momentum * batch
 };
 // x [N, C, H, W], over all but the channels; parameters weight and bias, buffers running_mean and
@@ -48,7 +50,7 @@ struct BatchNorm2d : Layer<BatchNorm2d> {
   void commit_statistics() override;
   void discard_statistics() override { pending_count_ = 0; }
 
-  const BatchNormOptions options;
+  const BatchNormOptions options;  // as it was made
   Parameter weight, bias;
   Tensor running_mean, running_var;
 

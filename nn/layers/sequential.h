@@ -45,7 +45,7 @@ class Sequential : public Layer<Sequential> {
     for (const Part& part : parts_) x = part.run(x);
     return x;
   }
-  size_t size() const { return parts_.size(); }
+  size_t size() const { return parts_.size(); }  // parts
   // The i-th part: sequential.at<nn::Linear>(0).weight. std::bad_cast where it is of another kind.
   template <class L> L& at(size_t i) { return dynamic_cast<L&>(*parts_.at(i).module); }
 

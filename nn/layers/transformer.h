@@ -7,9 +7,10 @@
 
 namespace tandem::nn {
 
+// The options of a FeedForward.
 struct FeedForwardOptions {
-  Activation activation = Activation::gelu;
-  double dropout = 0;  // after the activation
+  Activation activation = Activation::gelu;  // of the hidden layer
+  double dropout = 0;                        // after the activation
 };
 // fc2(drop(activation(fc1(x)))): [..., dim] to [..., hidden] to [..., dim]. Without dropout between the two
 // it is one op (ops/feed_forward.h).
@@ -23,15 +24,16 @@ struct FeedForward : Layer<FeedForward> {
   Linear fc2;
 };
 
+// The options of a TransformerEncoderLayer.
 struct TransformerEncoderLayerOptions {
-  double dropout = 0;             // of each branch's output
-  double attention_dropout = 0;   // of the attention probabilities
-  double activation_dropout = 0;  // between the layers of the feed-forward network
-  double drop_path = 0;           // stochastic depth of each branch
-  Activation activation = Activation::gelu;
+  double dropout = 0;                        // of each branch's output
+  double attention_dropout = 0;              // of the attention probabilities
+  double activation_dropout = 0;             // between the layers of the feed-forward network
+  double drop_path = 0;                      // stochastic depth of each branch
+  Activation activation = Activation::gelu;  // of the feed-forward network
   bool norm_first = true;  // x + branch(norm(x)); otherwise norm(x + branch(x)), as in the original
-  double norm_eps = 1e-5;
-  bool causal = false;
+  double norm_eps = 1e-5;  // eps of every LayerNorm
+  bool causal = false;     // no position sees a later one
 };
 // Self-attention and feed-forward network, each a residual branch: x [B, T, dim] to [B, T, dim];
 // key_padding_mask bool [B, T] or undefined, true = ignored.
@@ -43,6 +45,7 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   // and values.
   Tensor step(const Tensor& x, KeyValues& past);
 
+  // The parts, in the order in which they are run where norm_first.
   const bool norm_first;
   LayerNorm norm1;
   MultiheadAttention attn;
@@ -57,13 +60,14 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   template <class Attend> Tensor run(const Tensor& x, Attend attend);
 };
 
+// The options of a TransformerDecoderLayer.
 struct TransformerDecoderLayerOptions {
-  double dropout = 0;             // of each branch's output
-  double attention_dropout = 0;   // of the attention probabilities, in self- and cross-attention
-  double activation_dropout = 0;  // between the layers of the feed-forward network
-  Activation activation = Activation::relu;
+  double dropout = 0;                        // of each branch's output
+  double attention_dropout = 0;              // of the attention probabilities, in self- and cross-attention
+  double activation_dropout = 0;             // between the layers of the feed-forward network
+  Activation activation = Activation::relu;  // of the feed-forward network
   bool norm_first = false;  // x + branch(norm(x)); otherwise norm(x + branch(x)), as in the original
-  double norm_eps = 1e-5;
+  double norm_eps = 1e-5;   // eps of every LayerNorm
 };
 // Causal self-attention, attention to the encoder's output and feed-forward network, each a residual branch:
 // x [B, T, dim] and memory [B, S, dim] to [B, T, dim]; memory_key_padding_mask bool [B, S] or undefined,
@@ -77,6 +81,7 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
   Tensor step(const Tensor& x, KeyValues& past, const KeyValues& memory,
               const Tensor& memory_key_padding_mask = {});
 
+  // The parts, in the order in which they are run where norm_first.
   const bool norm_first;
   LayerNorm norm1;
   MultiheadAttention self_attn;

@@ -13,6 +13,7 @@ namespace tandem::nn {
 // A sentence's embedding [B, D] from its ids [B, T].
 using Embed = std::function<Tensor(const Tensor& ids)>;
 
+// The options of contrastive_loss().
 struct ContrastiveOptions {
   double temperature = 0.05;  // divides the cosines; above 0
 };
@@ -33,6 +34,7 @@ class SimCse : public Objective {
 
  protected:
   SimCse(Module& module, Embed embed, ContrastiveOptions options);
+  // As it was made.
   Module& module_;
   Embed embed_;
   ContrastiveOptions options_;

@@ -14,11 +14,12 @@ using HiddenHook = std::function<Tensor(int64_t level, const Tensor& hidden)>;
 
 // A classifier as nn/methods/methods.h sees it: hookable(model) of the encoders in models/.
 struct Hookable {
-  Module& module;
+  Module& module;                                                              // the model
   int64_t levels;                                                              // the hook's: 0 to levels - 1
   std::function<Tensor(const data::Batch&, const HiddenHook& hook)> features;  // what the head reads: [B, D]
   std::function<Tensor(const Tensor& features)> head;                          // to logits [B, classes]
 
+  // The whole model: [B, classes].
   Tensor logits(const data::Batch& batch, const HiddenHook& hook = {}) const {
     return head(features(batch, hook));
   }

@@ -25,6 +25,7 @@
 
 namespace tandem::nn {
 
+// The options of make_method(); each method reads its own.
 struct MethodOptions {
   double mixup_alpha = 0.2;  // a of Beta(a, a), above 0
   double fgm_epsilon = 1;    // norm of a sample's perturbation, above 0
@@ -39,8 +40,8 @@ std::vector<std::string> method_names();
 // MixUp of a micro-batch: sample i becomes lambda x_i + (1 - lambda) x_order[i].
 struct Mixing {
   double lambda = 1;
-  std::vector<int64_t> order;
-  int64_t level = 0;
+  std::vector<int64_t> order;  // the partner of each sample
+  int64_t level = 0;           // of the HiddenHook at which they are mixed
 
   Tensor operator()(const Tensor& x) const;  // [B, ...]
 };

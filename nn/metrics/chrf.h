@@ -8,15 +8,16 @@
 
 namespace tandem::metrics {
 
+// The longest n-grams that count.
 struct ChrfOptions {
-  int character_order = 6;
-  int word_order = 0;  // 2: chrF++
+  int character_order = 6;  // of characters
+  int word_order = 0;       // of words; 2: chrF++
 };
 
 struct Chrf {
-  double score = 0;  // 0 to 100
-  int64_t references = 1;
-  ChrfOptions options;
+  double score = 0;               // 0 to 100
+  int64_t references = 1;         // for each hypothesis
+  ChrfOptions options;            // it was computed with
   std::string signature() const;  // in sacreBLEU's form
 };
 

@@ -7,7 +7,8 @@
 namespace tandem::metrics {
 
 struct Rouge {
-  double rouge1 = 0, rouge2 = 0, rougeL = 0;  // F-measures, 0 to 100
+  // F-measures, 0 to 100, of words, pairs of them, and the longest common subsequence.
+  double rouge1 = 0, rouge2 = 0, rougeL = 0;
 };
 
 // Of each pair, and the mean over them. Tokens are runs of a-z and 0-9 of the lower-case text. Where most

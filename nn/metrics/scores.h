@@ -21,6 +21,7 @@ double pearson(const Numbers& a, const Numbers& b);
 double spearman(const Numbers& a, const Numbers& b);  // Pearson's of the ranks; equal values share their mean
 
 double perplexity(double nats_per_token);  // e^x
+// Of a text that has so many tokens and characters.
 double bits_per_character(double nats_per_token, int64_t tokens, int64_t characters);
 
 }  // namespace tandem::metrics

@@ -8,17 +8,19 @@
 
 namespace tandem::nn {
 
+// The options of Adam.
 struct AdamOptions {
-  double lr = 1e-3;
-  std::array<double, 2> betas = {0.9, 0.999};
-  double eps = 1e-8;
-  double weight_decay = 0;  // added to the gradient: g + weight_decay * parameter
+  double lr = 1e-3;                            // the learning rate
+  std::array<double, 2> betas = {0.9, 0.999};  // of the running means of gradients and of their squares
+  double eps = 1e-8;                           // added to the root of the latter
+  double weight_decay = 0;                     // added to the gradient: g + weight_decay * parameter
 };
+// The options of AdamW.
 struct AdamWOptions {
-  double lr = 1e-3;
-  std::array<double, 2> betas = {0.9, 0.999};
-  double eps = 1e-8;
-  double weight_decay = 0.01;  // decoupled: parameter * (1 - lr * weight_decay) first
+  double lr = 1e-3;                            // the learning rate
+  std::array<double, 2> betas = {0.9, 0.999};  // as of Adam
+  double eps = 1e-8;                           // as of Adam
+  double weight_decay = 0.01;                  // decoupled: parameter * (1 - lr * weight_decay) first
 };
 
 // With t counted from 1:
@@ -47,6 +49,7 @@ class Adam final : public AdamBase {
       : AdamBase("Adam", groups, {options.lr, options.betas, options.eps, options.weight_decay}, false) {}
 };
 
+// Adam with decoupled weight decay.
 class AdamW final : public AdamBase {
  public:
   explicit AdamW(const Tensors& parameters, AdamWOptions options = {})

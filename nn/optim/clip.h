@@ -21,6 +21,7 @@ double clip_grad_norm(const Tensors& parameters, double max_norm, bool error_if_
 // call. Must outlive the recordings (autograd/step_scalars.h) of which its work is part.
 class GradientNorm {
  public:
+  // As grad_norm and clip_grad_norm.
   double norm(const Tensors& parameters);
   double clip(const Tensors& parameters, double max_norm, bool error_if_nonfinite = false);
 

@@ -16,13 +16,15 @@
 
 namespace tandem::nn {
 
-struct GroupOptions {  // in place of the optimizer's own
-  std::optional<double> lr = {};
-  std::optional<double> weight_decay = {};
+// What a group has in place of the optimizer's own.
+struct GroupOptions {
+  std::optional<double> lr = {};            // learning rate
+  std::optional<double> weight_decay = {};  // as the optimizer's option of this name
 };
+// Parameters that are updated alike.
 struct ParameterGroup {
-  Tensors parameters;
-  GroupOptions options = {};
+  Tensors parameters;         // leaves; none is in two groups
+  GroupOptions options = {};  // theirs alone
 };
 
 class Optimizer {
@@ -62,11 +64,13 @@ class Optimizer {
  protected:
   struct Slot {  // a parameter and what the optimizer remembers of it
     Tensor parameter;
-    double lr_ratio = 1, weight_decay = 0;
-    int64_t steps = 0;      // updates so far, the current one included
-    Tensors state;          // one for each state name, once there was an update
-    bool recorded = false;  // updated by the step that was recorded last
-    bool counted = false;   // `steps` has the last step
+    double lr_ratio = 1;      // of its learning rate to the optimizer's
+    double weight_decay = 0;  // its own
+    int64_t steps = 0;        // updates so far, the current one included
+    Tensors state;            // one for each state name, once there was an update
+    bool recorded = false;    // updated by the step that was recorded last
+    bool counted = false;     // `steps` has the last step
+    // Before an update.
     void count() { ++steps, counted = true; }
   };
   // `name` opens error messages; state_names are the tensors kept for each parameter. ConfigError for rates

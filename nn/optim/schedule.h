@@ -9,6 +9,7 @@
 
 namespace tandem::nn {
 
+// What Schedule::parse() takes; each kind reads its own.
 struct ScheduleOptions {
   int64_t warmup = 0;     // steps over which the factor rises to 1 as step / warmup
   int64_t total = 0;      // cosine, linear: the step at which the floor is reached
@@ -24,6 +25,7 @@ class Schedule {
   // By name: constant, cosine, inverse_sqrt, step, linear.
   static Schedule parse(std::string_view name, const ScheduleOptions& options = {});
 
+  // 1 after warm-up.
   static Schedule constant(int64_t warmup = 0) { return parse("constant", {.warmup = warmup}); }
   // After warm-up: floor + (1 - floor) * (1 + cos(pi * (t - warmup) / (total - warmup))) / 2, and the floor
   // from `total` on (Loshchilov, Hutter, arXiv 1608.03983, without restarts).
@@ -41,9 +43,9 @@ class Schedule {
     return parse("linear", {.warmup = warmup, .total = total, .floor = floor});
   }
 
-  double operator()(int64_t step) const;  // ValueError for a step below 1
-  std::string_view name() const;
-  const ScheduleOptions& options() const { return options_; }
+  double operator()(int64_t step) const;                       // ValueError for a step below 1
+  std::string_view name() const;                               // as parse() takes it
+  const ScheduleOptions& options() const { return options_; }  // the same
 
  private:
   enum class Kind { constant, cosine, inverse_sqrt, step, linear };

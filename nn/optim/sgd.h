@@ -5,9 +5,10 @@
 
 namespace tandem::nn {
 
+// The options of SGD.
 struct SGDOptions {
-  double lr = 1e-3;
-  double momentum = 0;
+  double lr = 1e-3;         // the learning rate
+  double momentum = 0;      // in [0, 1)
   double weight_decay = 0;  // added to the gradient: g + weight_decay * parameter
   bool nesterov = false;    // ConfigError without momentum
 };

@@ -13,8 +13,8 @@ namespace tandem::nn {
 
 // What a run has come to, beside the model's weights and the optimizer's state.
 struct RunState {
-  int64_t epoch = 0, step = 0;  // the next ones
-  FitResult result = {};
+  int64_t epoch = 0, step = 0;         // the next ones
+  FitResult result = {};               // so far
   StateDict best = {};                 // the weights that were best in validation
   std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
 };

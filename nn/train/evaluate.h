@@ -11,11 +11,11 @@ namespace tandem::nn {
 
 // A row of metrics.csv: means over the valid units of an evaluation, or of an epoch's steps.
 struct Metrics {
-  int64_t epoch = 0, step = 0;
-  double loss = 0, ce = 0, kl = 0;
-  double accuracy = 0;  // -1 where nothing is counted (Objective::counts_correct)
-  double lr = 0, alpha = 0;
-  double samples_per_second = 0, seconds = 0;
+  int64_t epoch = 0, step = 0;                 // the epoch, from 0, and the steps so far
+  double loss = 0, ce = 0, kl = 0;             // as of LossParts
+  double accuracy = 0;                         // -1 where nothing is counted (Objective::counts_correct)
+  double lr = 0, alpha = 0;                    // of the last step
+  double samples_per_second = 0, seconds = 0;  // of all that the row is about
   double metric = std::numeric_limits<double>::quiet_NaN();  // TrainerOptions::metric, of validation rows
 };
 

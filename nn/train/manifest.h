@@ -12,7 +12,7 @@
 
 namespace tandem::nn {
 
-inline constexpr const char* kManifestFile = "manifest.sha256";
+inline constexpr const char* kManifestFile = "manifest.sha256";  // its name
 
 // What a manifest can list, and a run consists of.
 inline constexpr const char* kSettingsFile = "settings.toml";
@@ -29,7 +29,8 @@ class Manifest {
   // it has, and none is checked.
   explicit Manifest(std::string folder);
 
-  bool exists() const { return exists_; }
+  bool exists() const { return exists_; }  // false: an old run, whose files nobody vouches for
+  // Whether the run has a file of this name.
   bool lists(const std::string& name) const { return hashes_.contains(name); }
   // Where the contents that are listed as `name` stand. IoError naming the file when they are missing or
   // others.
@@ -77,6 +78,7 @@ class Commit {
 
   // Where to write the new contents of `name`, one of kRunFiles.
   std::string add(const std::string& name);
+  // Whether it does.
   bool adds(const std::string& name) const { return added_.contains(name); }
   // IoError when a file cannot be written: the folder then has the old state or the new one, whole.
   void finish();

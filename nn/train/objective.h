@@ -13,7 +13,7 @@ namespace tandem::nn {
 class Objective {
  public:
   virtual ~Objective() = default;
-  virtual Module& module() = 0;
+  virtual Module& module() = 0;  // the model
 
   // What the loss needs of one batch, written for one pass: for instance logits, or the input of a large
   // output layer.

@@ -15,22 +15,24 @@
 
 namespace tandem::nn {
 
+// How the passes of a step are run.
 enum class Plan { stacked, sequential, replay };
 Plan parse_plan(std::string_view name);  // ConfigError for an unknown one
-std::string_view name_of(Plan plan);
+std::string_view name_of(Plan plan);     // what parse_plan takes
 
+// What a step is, as accumulate_gradients() takes it.
 struct StepOptions {
-  int passes = 2;    // m, from 1 to kMaxPasses
-  double alpha = 1;  // the paper's units
-  double label_smoothing = 0;
+  int passes = 2;              // m, from 1 to kMaxPasses
+  double alpha = 1;            // the paper's units
+  double label_smoothing = 0;  // as of RDropOptions
   std::vector<double> rates =
-      {};  // one per pass, replacing the rate of every dropout whose own is > 0; or empty
-  double rate_scale = 1;
+      {};                 // one per pass, replacing the rate of every dropout whose own is > 0; or empty
+  double rate_scale = 1;  // multiplies every dropout's own rate; not beside `rates`
   DType precision = DType::f32;  // bf16: products and what they make in bf16; weights, sums and losses in f32
-  Plan plan = Plan::stacked;
-  uint64_t seed = 0;
-  uint64_t step = 0;
-  uint64_t sample_offset = 0;  // of the first micro-batch in the global batch
+  Plan plan = Plan::stacked;     // changes time and memory alone
+  uint64_t seed = 0;             // of the noise
+  uint64_t step = 0;             // of the optimizer
+  uint64_t sample_offset = 0;    // of the first micro-batch in the global batch
 };
 
 // ConfigError naming the option when one is out of its range.
@@ -38,9 +40,9 @@ void check_step_options(const StepOptions& options);
 
 // Means over the valid units of the step; ce and kl in nats, or squared errors.
 struct StepResult {
-  double loss = 0, ce = 0, kl = 0;
-  double accuracy = -1;  // over valid units and passes; -1 where nothing is counted
-  int64_t units = 0;
+  double loss = 0, ce = 0, kl = 0;  // as of LossParts
+  double accuracy = -1;             // over valid units and passes; -1 where nothing is counted
+  int64_t units = 0;                // that counted
 };
 
 // ValueError naming the step for a loss, or a norm of its gradients, that is not finite.
@@ -54,7 +56,7 @@ bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptio
 
 // The micro-batches of one step, and how many of their units count.
 struct StepBatches {
-  std::vector<data::Batch> micro_batches;
+  std::vector<data::Batch> micro_batches;  // on the device
   int64_t units = 0;
 };
 // Counts the units on the host and begins the copies to the device: to be read after

@@ -20,8 +20,8 @@ class Progress {
   // times a second, cut to the width of the window.
   void update(int64_t done, const std::string& text, double run_seconds_left);
 
-  double seconds() const;  // since it began
-  double units_per_second() const;
+  double seconds() const;           // since it began
+  double units_per_second() const;  // since then
 
  private:
   std::string label_, unit_;

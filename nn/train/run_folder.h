@@ -10,7 +10,7 @@
 
 namespace tandem::nn {
 
-inline constexpr const char* kLockFile = "lock";
+inline constexpr const char* kLockFile = "lock";  // of RunLock
 
 // Makes the folder. IoError when it cannot be made.
 void make_run_folder(const std::string& dir);

@@ -23,6 +23,7 @@
 
 namespace tandem::nn {
 
+// The passes of a step, and their noise.
 struct StepPasses {
   int passes = 2;                       // m
   uint64_t seed = 0;                    // of the noise

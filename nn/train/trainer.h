@@ -37,39 +37,40 @@ std::string_view name_of(AlphaSchedule schedule);
 struct ValidationMetric {
   std::string name = {};  // "BLEU"
   std::function<double(const Metrics&)> measure;
-  bool higher_is_better = true;
+  bool higher_is_better = true;  // or lower
 };
 
+// What a training is, beside the model, the optimizer and the data.
 struct TrainerOptions {
-  int passes = 2;    // m; 1 trains plainly
-  double alpha = 1;  // weight of the KL term, in the paper's units
-  AlphaSchedule alpha_schedule = AlphaSchedule::constant;
-  int64_t alpha_warmup = 0;        // steps
+  int passes = 2;                                          // m; 1 trains plainly
+  double alpha = 1;                                        // weight of the KL term, in the paper's units
+  AlphaSchedule alpha_schedule = AlphaSchedule::constant;  // how alpha moves
+  int64_t alpha_warmup = 0;                                // steps
   std::vector<double> rates = {};  // a dropout rate per pass, or empty: every layer's own
   double rate_scale = 1;           // multiplies every dropout's own rate; not beside `rates`
   DType precision = DType::f32;    // bf16: mixed precision (StepOptions::precision)
-  bool cuda_graph = false;  // steps of equal shapes are recorded and replayed (RecordedSteps); on a device
-  int64_t rdrop_every = 1;  // m passes at every k-th step, one plain pass at the others
-  Plan plan = Plan::stacked;
-  double label_smoothing = 0;
+  bool cuda_graph = false;     // steps of equal shapes are recorded and replayed (RecordedSteps); on a device
+  int64_t rdrop_every = 1;     // m passes at every k-th step, one plain pass at the others
+  Plan plan = Plan::stacked;   // how passes are run: a choice of time and memory
+  double label_smoothing = 0;  // as of RDropOptions
 
-  int64_t epochs = 10;
+  int64_t epochs = 10;      // unless patience ends it before
   int64_t batch_size = 64;  // samples of an optimizer step
   int64_t accumulate = 1;   // micro-batches it is cut into
   bool drop_last = false;   // leaves out an epoch's batch of fewer samples than batch_size
   Schedule schedule = {};   // multiplies the optimizer's learning rate
   double clip_norm = 0;     // of the whole gradient; 0: no clipping
-  uint64_t seed = 0;
+  uint64_t seed = 0;        // of noise, order and augmentation
 
-  int64_t eval_batch_size = 256;
-  int64_t patience = 0;          // epochs without a better metric before stopping; 0: never
-  int64_t average = 0;           // the mean of the last N epochs' weights is tried as best too; 0: it is not
-  ValidationMetric metric = {};  // without a name: accuracy, or loss where nothing is counted
-  std::string run_dir = {};      // metrics.csv and checkpoints go there; empty: nothing is written
-  bool progress = true;          // a live bar on standard error
-  std::string name = {};         // in front of the bar
-  std::string unit = "samples";  // of the rate
-  double trainings_after = 0;    // that follow, of the cost of this one: for the time left
+  int64_t eval_batch_size = 256;  // of validation
+  int64_t patience = 0;           // epochs without a better metric before stopping; 0: never
+  int64_t average = 0;            // the mean of the last N epochs' weights is tried as best too; 0: it is not
+  ValidationMetric metric = {};   // without a name: accuracy, or loss where nothing is counted
+  std::string run_dir = {};       // metrics.csv and checkpoints go there; empty: nothing is written
+  bool progress = true;           // a live bar on standard error
+  std::string name = {};          // in front of the bar
+  std::string unit = "samples";   // of the rate
+  double trainings_after = 0;     // that follow, of the cost of this one: for the time left
   std::map<std::string, std::string> metadata = {};  // kept in the checkpoints; a run goes on with the same
   std::map<std::string, std::string> notes = {};     // kept there, too, and free to change
 };
@@ -77,9 +78,10 @@ struct TrainerOptions {
 // What fit() has seen: rows of metrics.csv.
 struct FitResult {
   std::vector<Metrics> train = {}, valid = {};  // one for each epoch
-  int64_t best_epoch = 0;
-  bool stopped_early = false;
+  int64_t best_epoch = 0;                       // from 0: of `valid`
+  bool stopped_early = false;                   // by patience
   std::optional<Metrics> averaged = {};  // of the last epochs' mean weights, where better than any epoch's
+  // What the weights at the end had in validation.
   const Metrics& best() const { return averaged ? *averaged : valid[best_epoch]; }
 };
 

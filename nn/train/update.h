@@ -14,9 +14,9 @@ namespace tandem::nn {
 struct Update {
   std::vector<LossParts> parts;  // of the micro-batches
   Tensor norm = {};              // f64 [2]: of the gradients; not finite where a loss is not, either
-  int64_t units = 0;
-  StepOptions options;
-  bool deferred = false;  // the numbers of the parts are on the device
+  int64_t units = 0;             // that count
+  StepOptions options;           // of the step
+  bool deferred = false;         // the numbers of the parts are on the device
 };
 
 // Forward and backward of all passes, clipping (clip_norm 0: none), the optimizer and running statistics.

@@ -29,7 +29,7 @@ Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight = {}, co
 // Mean and variance of every channel: [C], f32 for an x of bf16, otherwise in x's dtype. Those of a batch
 // have the passes of x, and their variance is the unbiased one (divisor n - 1); they carry no gradient.
 struct BatchStatistics {
-  Tensor mean, var;
+  Tensor mean, var;  // [C] each
 };
 
 // x [N, C] or [N, C, ...]: over the samples and positions of a channel; weight and bias [C].
@@ -41,8 +41,8 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& running, const Tensor&
 
 // Batch norm in training, and the statistics it normalised by.
 struct NormalisedBatch {
-  Tensor y;
-  BatchStatistics batch;
+  Tensor y;               // as batch_norm()
+  BatchStatistics batch;  // of x
 };
 NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {},
                                     double eps = 1e-5);

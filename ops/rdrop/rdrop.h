@@ -14,15 +14,17 @@
 
 namespace tandem {
 
+// What the losses below weigh and count.
 struct RDropOptions {
-  double alpha = 1;            // weight of the distance, >= 0
-  double label_smoothing = 0;  // in [0, 1): (1 - s) nll + s mean over classes of -log P; CE only
-  int64_t ignore_index = -100;
+  double alpha = 1;             // weight of the distance, >= 0
+  double label_smoothing = 0;   // in [0, 1): (1 - s) nll + s mean over classes of -log P; CE only
+  int64_t ignore_index = -100;  // a label that does not count
   double divisor = 0;  // counted units of the whole optimizer step (all micro-batches); 0: of this call
   // On a device: nothing waits for it. ce and kl of LossParts are NaN, and read_loss_sums has the numbers.
   bool deferred = false;
 };
 
+// A loss, and what it is the sum of.
 struct LossParts {
   Tensor loss;          // [], of one pass, f32 (f64 for f64): what backward() is called on
   double ce = 0;        // its first term (of regression: the squared error), divided as the loss is
@@ -39,6 +41,7 @@ struct LossParts {
 LossParts operator+(const LossParts& a, const LossParts& b);
 LossParts operator*(double factor, const LossParts& parts);
 
+// The ce, kl, valid and correct of LossParts.
 struct LossSums {
   double ce = 0, kl = 0;
   int64_t valid = 0, correct = 0;
