@@ -7,24 +7,38 @@ import sys
 # What is not public, and why. Every other header of autograd/, ops/, nn/ and models/ is.
 PRIVATE = {
     r"autograd/(device_kernel|kernel|load_kernels|pending_error|shared_library|tell|tensor_impl|used_ops)\.h": "for kernels, the engine and the command",
-    r"nn/optim/run_rule\.h": "for kernels",
+    r"nn/optim/(rules|run_rule|tensor_rows|tensor_table)\.h": "for kernels",
     r"ops/\w+_(kernel|cpu|op)\.h": "of one op, or of two alike",
     r"ops/(\w+)/(?!\1\.h)\w+\.h": "what several ops share; of a folder NAME only NAME.h is public",
     r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
 }
 
-root = pathlib.Path(sys.argv[1])
-reached, ahead = set(), ["tandem.h"]
-while ahead:
-    header = ahead.pop()
-    if header not in reached and (root / header).exists():
-        reached.add(header)
-        ahead += re.findall(r'^#include "(.+)"$', (root / header).read_text(), re.MULTILINE)
 
-headers = {path.relative_to(root).as_posix()
-           for folder in ("autograd", "ops", "nn", "models") for path in (root / folder).rglob("*.h")}
-missing = {header for header in headers - reached if not any(re.fullmatch(rule, header) for rule in PRIVATE)}
-useless = [rule for rule in PRIVATE if not any(re.fullmatch(rule, header) for header in headers)]
-if missing or useless:
-    sys.exit(f"tandem.h does not bring {sorted(missing)}; no header is {useless}")
-print(f"{len(reached & headers)} public headers, {len(headers - reached)} private ones")
+
+def headers(root):
+    """Of the library's folders, public and private ones."""
+    return {path.relative_to(root).as_posix()
+            for folder in ("autograd", "ops", "nn", "models") for path in (root / folder).rglob("*.h")}
+
+
+def public_headers(root):
+    return sorted(header for header in headers(root) if not any(re.fullmatch(rule, header) for rule in PRIVATE))
+
+
+def main(root):
+    reached, ahead = set(), ["tandem.h"]
+    while ahead:
+        header = ahead.pop()
+        if header not in reached and (root / header).exists():
+            reached.add(header)
+            ahead += re.findall(r'^#include "(.+)"$', (root / header).read_text(), re.MULTILINE)
+
+    missing = [header for header in public_headers(root) if header not in reached]
+    useless = [rule for rule in PRIVATE if not any(re.fullmatch(rule, header) for header in headers(root))]
+    if missing or useless:
+        sys.exit(f"tandem.h does not bring {missing}; no header is {useless}")
+    print(f"{len(public_headers(root))} public headers of {len(headers(root))}")
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
