@@ -7,7 +7,8 @@
 README.md: each block with a main() is a program, built as its reader would, with what pkg-config says of the library, and
 run where a small Fashion-MNIST is. CONTRIBUTING.md: each block below a line that ends in `FILE`: is that file of the tree.
 Every other page: blocks ```cpp are what one function does, in order, those of ```cpp global stand before it, and what it
-prints is what the ```output blocks show.
+prints is what the ```output blocks show. In tables with a last column called Tandem each `code` of that column is what a
+function of its own does, unless the cell has words beside it.
 """
 
 import difflib
@@ -54,25 +55,61 @@ def run_programs(scratch):
 
 
 def pages():
-    for page in sorted(ROOT.glob("*/**/*.md")):
-        if page.relative_to(ROOT).parts[0].startswith(("build", ".")):
+    for page in sorted(ROOT.glob("**/*.md")):
+        name = page.relative_to(ROOT)
+        if name.parts[0].startswith(("build", ".", "README", "CONTRIBUTING")):
             continue
         blocks = re.findall(r"^```(cpp global|cpp|output)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
         if any(kind.startswith("cpp") for kind, _ in blocks):
-            yield page.relative_to(ROOT), blocks
+            yield name, blocks
+
+
+def cells(page):
+    """Line numbers and code of the right-hand cells of the tables that say "Tandem" there."""
+    in_table = False
+    for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
+        in_table = line.endswith("| Tandem |") or in_table and line.startswith("|")
+        cell = re.split(r"(?<!\\)\|", line)[-2].strip() if in_table else ""
+        if re.fullmatch(r"(`[^`]+`(, )?)+", cell):
+            yield from ((number, code.replace("\\|", "|")) for code in re.findall(r"`([^`]+)`", cell))
+
+
+HEAD = """
+#include <autograd/kernel.h>
+#include <fmt/ranges.h>
+#include <tandem.h>
+
+#include <cmath>
+// Of rows, what they make is not used.
+#pragma GCC diagnostic ignored "-Wunused-variable"
+#pragma GCC diagnostic ignored "-Wunused-value"
+bool failed = false;
+template <class F> void row(int line, F f) {
+  try {
+    f();
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "line {}: {}\\n", line, error.what());
+    failed = true;
+  }
+}
+"""
 
 
 def run_pages(scratch):
     """All in one file: most of the time of compiling them is that of the headers."""
     found = list(pages())
     assert len(found) >= 10, f"expected at least 10 pages with code, found {len(found)}"
-    parts = ["#include <autograd/kernel.h>\n#include <fmt/ranges.h>\n#include <tandem.h>\n#include <cmath>\n"]
+    assert len(list(cells("pytorch.md"))) > 100, "pytorch.md: its tables were not found"
+    parts = [HEAD]
     for i, (page, blocks) in enumerate(found):
         of = lambda kind: "".join(text for k, text in blocks if k == kind)
         parts.append(f'namespace page{i} {{\nusing namespace tandem;\n#line 1 "{page}: global"\n{of("cpp global")}'
-                     f'void run() {{\n#line 1 "{page}"\n{of("cpp")}}}\n}}\n')
-    calls = "".join(f"  if (page == {i}) page{i}::run();\n" for i in range(len(found)))
-    parts.append(f"int main(int, char** words) {{\n  const int page = std::atoi(words[1]);\n{calls}}}\n")
+                     f'void run() {{\n#line 1 "{page}"\n{of("cpp")}}}\n')
+        rows = "".join(f'row({number}, [&] {{\n#line {number} "{page}"\n{code};\n}});\n' for number, code in cells(page))
+        parts.append(f"void table() {{\n{rows}}}\n}}\n")
+    calls = "".join(f'  if (page == {i}) page{i}::run(), std::freopen("/dev/null", "w", stdout), page{i}::table();\n'
+                    for i in range(len(found)))
+    parts.append(f"int main(int, char** words) {{\n  const int page = std::atoi(words[1]);\n{calls}  return failed;\n}}\n")
     (scratch / "pages.cpp").write_text("".join(parts))
     flags = pkg_config("--cflags", "--libs")
     subprocess.run([*COMPILER, "-O0", "pages.cpp", "-o", "pages", *flags], cwd=scratch, check=True)
@@ -80,7 +117,8 @@ def run_pages(scratch):
     for i, (page, blocks) in enumerate(found):
         done = subprocess.run([scratch / "pages", str(i)], cwd=scratch, text=True, capture_output=True)
         expected = "".join(text for kind, text in blocks if kind == "output")
-        print(f"{page}: {'ok' if done.stdout == expected and done.returncode == 0 else 'another output'}")
+        state = "failed" if done.returncode else "ok" if done.stdout == expected else "another output"
+        print(f"{page}: {state}")
         for line in difflib.unified_diff(expected.splitlines(), done.stdout.splitlines(), "shown", "printed", lineterm=""):
             print("   ", line)
         if done.returncode != 0 or done.stdout != expected:
