@@ -185,8 +185,8 @@ template <class T> class ModuleList : public Module {
 }  // namespace tandem::nn
 
 template <std::derived_from<tandem::nn::Module> M> struct fmt::formatter<M> {
-  constexpr auto parse(format_parse_context& context) { return context.begin(); }
-  auto format(const tandem::nn::Module& module, format_context& context) const {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
+  auto format(const tandem::nn::Module& module, fmt::format_context& context) const {
     return fmt::format_to(context.out(), "{}", tandem::nn::to_string(module));
   }
 };
