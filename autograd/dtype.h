@@ -79,7 +79,8 @@ inline bool holds(DType dtype, double number) {
 }
 // From where on a number of which a floating dtype has none so large rounds to infinity, and the last before.
 struct Overflow {
-  double from, largest;
+  double from;     // and beyond
+  double largest;  // finite value
 };
 constexpr Overflow overflow(DType dtype) {
   constexpr double infinity = std::numeric_limits<double>::infinity();

@@ -31,6 +31,7 @@ struct NewAxis {};   // None, a new dimension of size 1
 // dimension; Ellipsis{}; NewAxis{}; a bool tensor, a mask of as many dimensions as it has; an i64 or i32
 // tensor of places along a dimension.
 struct Index {
+  // Which of them.
   enum class Kind { integer, slice, ellipsis, new_axis, tensor };
 
   Index() = default;
@@ -45,9 +46,9 @@ struct Index {
   requires(sizeof...(T) > 3 || (sizeof...(T) > 1 && !(std::convertible_to<T, Bound> && ...))) Index(T...)
   = delete;
 
-  Kind kind = Kind::slice;
-  int64_t integer = 0;
-  tandem::Slice slice = {};
+  Kind kind = Kind::slice;   // which of the following counts
+  int64_t integer = 0;       // counted from the end when negative
+  tandem::Slice slice = {};  // the whole dimension unless said
   std::shared_ptr<TensorImpl> tensor = {};
 };
 

@@ -20,6 +20,7 @@ Tensor scalar(double value, const TensorOptions& options = {});  // shape []
 Tensor eye(int64_t n, const TensorOptions& options = {});
 // start, start + step, ... below end (above, for a negative step); f32, also of whole numbers.
 Tensor arange(double start, double end, double step = 1, const TensorOptions& options = {});
+inline Tensor arange(double end, const TensorOptions& options = {}) { return arange(0, end, 1, options); }
 // `steps` numbers at equal distances from start to end, both included; ValueError where steps is negative.
 Tensor linspace(double start, double end, int64_t steps, const TensorOptions& options = {});
 // Of the shape, passes, dtype and device of x.
@@ -47,7 +48,7 @@ class Numbers {
   }
   Numbers(std::initializer_list<Numbers> rows);  // ShapeError for a row of another shape than the first
 
-  const Shape& shape() const { return shape_; }
+  const Shape& shape() const { return shape_; }                  // as the braces are nested
   const std::vector<double>& values() const { return values_; }  // in row-major order
   bool are_truths() const { return truths_; }                    // all of them, and there are some
 

@@ -14,6 +14,7 @@
 
 namespace tandem {
 
+// As PyTorch writes it: "[1., 2.]".
 std::string to_string(const Tensor& tensor);
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 std::ostream& operator<<(std::ostream& out, const Shape& shape);  // [2,3]
@@ -22,6 +23,7 @@ std::ostream& operator<<(std::ostream& out, Device device);       // cpu
 
 // fmt's options are those of strings: "{:>20}".
 struct TextFormatter : fmt::formatter<fmt::string_view> {
+  // What to_string() and name_of() say.
   fmt::format_context::iterator format(const Tensor& tensor, fmt::format_context& context) const;
   fmt::format_context::iterator format(DType dtype, fmt::format_context& context) const;
   fmt::format_context::iterator format(Device device, fmt::format_context& context) const;

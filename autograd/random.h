@@ -30,11 +30,12 @@ class SeedScope {
   SeedScope* outer_;
 };
 
+// Of rand(), randn() and randint().
 struct RandomOptions {
   std::optional<uint64_t> seed = {};  // a call of its own: what the first in a scope of this seed gives
   std::optional<DType> dtype = {};    // f32; of randint, i64
-  Device device = kCpu;
-  bool requires_grad = false;
+  Device device = kCpu;               // where the numbers are made: the same ones everywhere
+  bool requires_grad = false;         // a leaf of the tape
 };
 
 namespace detail {

@@ -8,7 +8,7 @@ namespace tandem {
 
 class Scope {
  public:
-  explicit Scope(const std::string& path);  // `path` must outlive the scope
+  explicit Scope(const std::string& path);      // `path` must outlive the scope
   explicit Scope(std::string&& path) = delete;  // no temporary, and so no literal
   ~Scope();
   Scope(const Scope&) = delete;

@@ -46,6 +46,7 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
 // DTypeError where x's dtype holds integers and a bound that binds is none of them.
 Tensor clamp(const Tensor& x, double low, double high);
 
+// The same as operators, with a number on either side.
 inline Tensor operator==(const Tensor& a, const Tensor& b) { return eq(a, b); }
 inline Tensor operator==(const Tensor& a, double b) { return eq(a, b); }
 inline Tensor operator==(double a, const Tensor& b) { return eq(b, a); }

@@ -30,6 +30,8 @@ TEST_CASE("makers") {
   CHECK(values(arange(1, 2, 0.25)) == Values{1, 1.25, 1.5, 1.75});
   CHECK(values(arange(3, 0, -1, {DType::i32})) == Values{3, 2, 1});
   CHECK(arange(2, 2).numel() == 0);
+  CHECK(values(arange(3)) == Values{0, 1, 2});
+  CHECK(arange(3, {DType::i64}).dtype() == DType::i64);
   CHECK(values(tensor({1, 2, 3, 4}, {2, 2})[1]) == Values{3, 4});
   CHECK(scalar(7).dim() == 0);
   CHECK(scalar(7).item() == 7);
