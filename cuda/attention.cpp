@@ -14,6 +14,7 @@
 namespace tandem::cuda {
 namespace {
 
+using detail::AttentionMend;
 using detail::AttentionProblem;
 using detail::AttentionRows;
 using detail::HeadRows;
@@ -92,6 +93,7 @@ template <class T> class Attention {
       args.sums = f.sums;
       run(args);
       products(chunk, dropped, rows(f.v, p_.keys, p_.value_dim), rows(f.out, p_.queries, p_.value_dim));
+      mend(args, args.dropped, f.v, f.out, p_.value_dim);
     });
   }
 
@@ -113,7 +115,10 @@ template <class T> class Attention {
       run(args);
       if (f.dv.data) products(chunk, transposed(dropped), g, rows(f.dv, p_.keys, p_.value_dim));
       if (f.dk.data) products(chunk, transposed(ds), q, rows(f.dk, p_.keys, p_.dim));
-      if (f.dq.data) products(chunk, ds, k, rows(f.dq, p_.queries, p_.dim));
+      if (f.dq.data) {
+        products(chunk, ds, k, rows(f.dq, p_.queries, p_.dim));
+        mend(args, args.grads, f.k, f.dq, p_.dim);
+      }
     });
   }
 
@@ -198,6 +203,12 @@ template <class T> class Attention {
   }
 
   static void run(const AttentionRows<T>& args) { device_kernel<AttentionRows<T>>(args); }
+  // Where a query does not see every key: what those hold does not reach it.
+  void mend(const AttentionRows<T>& args, const T* factors, const HeadRows<const T>& values,
+            const HeadRows<T>& out, int64_t columns) const {
+    if (p_.causal || p_.ignored.data)
+      device_kernel<AttentionMend<T>>(AttentionMend<T>{args, factors, values, out, columns});
+  }
 
   const AttentionProblem& p_;
   int64_t pitch_;

@@ -29,7 +29,8 @@ bool dnn_conv_weights(const detail::ConvShape& shape, DType dtype, const void* x
 // bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes; 2^24 scores or
 // more: the library compiles a kernel for every shape, in 0.3 s, which batches of text, each of another
 // length, would pay again and again. log_sums, the logarithms of the softmaxes' sums, are [batch, heads,
-// queries].
+// queries]. A causal query may get 0 times what the keys after it hold: NaN there reaches it, as it does not
+// in our own attention.
 bool dnn_attention_forward(const AttentionShape& shape, const void* q, const void* k, const void* v,
                            void* out, float* log_sums);
 bool dnn_attention_backward(const AttentionGradShape& shape, const void* q, const void* k, const void* v,

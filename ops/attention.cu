@@ -41,6 +41,11 @@ template <class T> class Query {
     if (a.ignored.data) ignored_ = a.ignored.data + pass_ * a.ignored.pass + batch_ * a.ignored.batch;
   }
 
+  __device__ int64_t index() const { return query_; }
+  // A row of the query's head, by its number, and a column of it.
+  template <class U> __device__ U* place(const HeadRows<U>& x, int64_t row, int64_t column) const {
+    return x.data + pass_ * x.pass + batch_ * x.batch + head_ * x.head + row * x.row + column * x.col;
+  }
   __device__ int64_t sums_at() const { return (item_ * a_.all_heads + head_) * a_.queries + query_; }
   __device__ int64_t visible() const { return visible_; }
   __device__ bool sees(int64_t key) const {
@@ -221,7 +226,8 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_grad(Rows<T> a,
       const Vector<bool, V> keep = query.template keeps<V>(draws, i);
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        const C p = exp(s.at[v] - shift) * by_sum;
+        // What is hidden is 0 in a row of NaN, too.
+        const C p = query.sees(i + v) ? exp(s.at[v] - shift) * by_sum : C(0);
         s.at[v] = keep.at[v] ? p : -p;  // the sign tells what is dropped
         g.at[v] = keep.at[v] ? g.at[v] * kept : C(0);
       }
@@ -241,13 +247,40 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_grad(Rows<T> a,
       Vector<C, V> kept_p, ds;
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        kept_p.at[v] = s.at[v] > 0 ? s.at[v] * kept : C(0);
-        ds.at[v] = a.scale * fabs(s.at[v]) * (g.at[v] - inner);
+        kept_p.at[v] = s.at[v] <= 0 ? C(0) : s.at[v] * kept;  // NaN stays
+        ds.at[v] = query.sees(i + v) ? a.scale * fabs(s.at[v]) * (g.at[v] - inner) : C(0);
       }
       cuda::store_row<T, V>(dropped, i, kept_p);
       cuda::store_row<T, V>(out, i, ds);
     });
   });
+}
+
+template <class T>
+__global__ void __launch_bounds__(cuda::kThreads)
+    mend_kernel(Rows<T> a, const T* factors, HeadRows<const T> values, HeadRows<T> out,
+                cuda::Divisor columns) {
+  using C = compute_t<T>;
+  cuda::grid_stride_loop(a.items * a.heads * a.queries * columns.size, [&](int64_t i) {
+    const int64_t column = columns.divide(i);  // i is the row now
+    const Query<T> query(a, i, true);
+    T& element = *query.place(out, query.index(), column);
+    if (fabs(static_cast<C>(element)) <= std::numeric_limits<C>::max()) return;
+    C sum = 0;
+    for (int64_t key = 0; key < query.visible(); ++key) {
+      if (query.sees(key))
+        sum += static_cast<C>(factors[i * a.out_pitch + key]) *
+               static_cast<C>(*query.place(values, key, column));
+    }
+    element = sum;
+  });
+}
+
+template <class T> void mend(const AttentionMend<T>& m) {
+  const int64_t elements = m.rows.items * m.rows.heads * m.rows.queries * m.columns;
+  if (elements == 0) return;
+  cuda::launch<mend_kernel<T>>("attention", cuda::threads_for(elements), Rows<T>(m.rows), m.factors, m.values,
+                               m.out, cuda::Divisor(m.columns));
 }
 
 template <class T> void launch(const AttentionRows<T>& args) {
@@ -268,7 +301,12 @@ template <class T> void launch(const AttentionRows<T>& args) {
   });
 }
 
-const RegisterKernels registered{[] { cuda::for_floats([]<class T>() { register_kernel(launch<T>); }); }};
+const RegisterKernels registered{[] {
+  cuda::for_floats([]<class T>() {
+    register_kernel(launch<T>);
+    register_kernel(mend<T>);
+  });
+}};
 
 }  // namespace
 }  // namespace tandem

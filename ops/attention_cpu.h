@@ -31,8 +31,9 @@ template <class C> struct ScoreSums {
   C *shifts = nullptr, *sums = nullptr;  // the largest score, and the sum of exp(s - shift); no key: +inf, 1
 };
 
-// out = dropout(softmax(scale q k^T)) v. A query without any visible key gets zeros. On the CPU, what keys
-// and values hold where no query sees them reaches nothing, NaN included.
+// out = dropout(softmax(scale q k^T)) v. A query without any visible key gets zeros. What keys and values
+// hold where a query does not see them does not reach it, NaN included (cuDNN's causal attention:
+// cuda/dnn.h).
 template <class T> struct AttentionForward {
   const AttentionProblem& problem;
   HeadRows<const T> q, k, v;

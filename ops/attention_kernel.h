@@ -34,4 +34,15 @@ template <class T> struct AttentionRows {
   C kept[kAttentionPasses] = {};              // 1 / (1 - p)
 };
 
+// out = A values of the same heads, as a product has left it, in which an A of 0 does not hide a NaN or an
+// infinity of a key that the query does not see: elements that are not finite are summed again, without
+// those.
+template <class T> struct AttentionMend {
+  const AttentionRows<T>& rows;
+  const T* factors;  // A or dS, in rows `out_pitch` apart
+  HeadRows<const T> values;
+  HeadRows<T> out;
+  int64_t columns;
+};
+
 }  // namespace tandem::detail

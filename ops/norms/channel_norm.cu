@@ -1,6 +1,7 @@
 // Group norm and batch norm. A group of group norm is one row of memory, which a team of threads holds. The
 // channels of batch norm are spread over the batch: pieces of segments are summed up first, then the pieces
 // of a group, always in the same order, and a second sweep applies the result.
+#include "ops/loops/column_sums.h"
 #include "ops/norms/channel_pieces.cuh"
 
 namespace tandem {
@@ -46,23 +47,24 @@ __global__ void __launch_bounds__(kThreads)
     join_kernel(Pieces pieces, const Moments<A>* parts, A eps, const A* weight, A* mean, A* var, A* scale) {
   using Team = cuda::Team<cuda::kWarp>;
   const int64_t count = pieces.pieces_of_group();
-  const A n = static_cast<A>(pieces.members.size * pieces.shape.positions);
+  using W = wide_t<A>;
+  const W n = static_cast<W>(pieces.members.size * pieces.shape.positions);
   Team::for_each_row(pieces.shape.count(), [&](int64_t group, bool) {
-    A total = 0, squares = 0;
+    W total = 0, squares = 0;
     int64_t part;
     Team::for_each(count, [&](int64_t k) {
       const int64_t at = pieces.of_group(group, k, part);
-      total += parts[at].mean * static_cast<A>(pieces.size_of(part));
+      total += static_cast<W>(parts[at].mean) * static_cast<W>(pieces.size_of(part));
     });
-    const A m = Team::sum(total) / n;
+    const W m = Team::sum(total) / n;
     Team::for_each(count, [&](int64_t k) {
       const Moments<A> piece = parts[pieces.of_group(group, k, part)];
-      squares += piece.squares + (piece.mean - m) * (piece.mean - m) * static_cast<A>(pieces.size_of(part));
+      squares += piece.squares + (piece.mean - m) * (piece.mean - m) * static_cast<W>(pieces.size_of(part));
     });
-    squares = Team::sum(squares);
+    const A v = static_cast<A>(Team::sum(squares) / n);
     if (Team::rank() != 0) return;
-    mean[group] = m, var[group] = squares / n;
-    scale[group] = weight[group] / sqrt(squares / n + eps);  // batch norm: a group is a channel
+    mean[group] = static_cast<A>(m), var[group] = v;
+    scale[group] = weight[group] / sqrt(v + eps);  // batch norm: a group is a channel
   });
 }
 

@@ -1,6 +1,7 @@
 // The gradients of group norm and batch norm: two sums over every piece give everything, those of g and of
 // g xhat. They add up, weighted, to what dx needs of a group and, as they are, to the gradients of weight and
 // bias of a channel.
+#include "ops/loops/column_sums.h"
 #include "ops/norms/channel_pieces.cuh"
 
 namespace tandem {
@@ -45,9 +46,9 @@ template <class A>
 __global__ void __launch_bounds__(kThreads)
     group_means_kernel(Pieces pieces, const Sums<A>* sums, const A* weight, Sums<A>* means) {
   using Team = cuda::Team<cuda::kWarp>;
-  const A n = static_cast<A>(pieces.members.size * pieces.shape.positions);
+  const auto n = static_cast<wide_t<A>>(pieces.members.size * pieces.shape.positions);
   Team::for_each_row(pieces.shape.count(), [&](int64_t group, bool) {
-    Sums<A> total{};
+    Sums<wide_t<A>> total{};
     Team::for_each(pieces.pieces_of_group(), [&](int64_t k) {
       int64_t part;
       const int64_t piece = pieces.of_group(group, k, part);
@@ -55,7 +56,7 @@ __global__ void __launch_bounds__(kThreads)
       total.g += w * sums[piece].g, total.dot += w * sums[piece].dot;
     });
     total = Team::reduce(total, AddSums{});
-    if (Team::rank() == 0) means[group] = {total.g / n, total.dot / n};
+    if (Team::rank() == 0) means[group] = {static_cast<A>(total.g / n), static_cast<A>(total.dot / n)};
   });
 }
 
@@ -65,14 +66,15 @@ __global__ void __launch_bounds__(kThreads)
     channel_sums_kernel(Pieces by_channels, const Sums<A>* sums, A* dweight, A* dbias) {
   using Team = cuda::Team<cuda::kWarp>;
   Team::for_each_row(by_channels.shape.count(), [&](int64_t channel, bool) {
-    Sums<A> total{};
+    Sums<wide_t<A>> total{};
     Team::for_each(by_channels.pieces_of_group(), [&](int64_t k) {
       int64_t part;
       const Sums<A> piece = sums[by_channels.of_group(channel, k, part)];
       total.g += piece.g, total.dot += piece.dot;
     });
     total = Team::reduce(total, AddSums{});
-    if (Team::rank() == 0) dweight[channel] = total.dot, dbias[channel] = total.g;
+    if (Team::rank() != 0) return;
+    dweight[channel] = static_cast<A>(total.dot), dbias[channel] = static_cast<A>(total.g);
   });
 }
 

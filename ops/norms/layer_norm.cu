@@ -1,6 +1,8 @@
 // Layer norm and RMS norm. A team of threads holds a row, so that memory is read and written once. In the
 // backward a block takes a fixed chunk of rows: each thread adds up the weights' gradients of its own
 // columns, and the chunks' sums are added in their order.
+#include <limits>
+
 #include "cuda/columns.cuh"
 #include "cuda/rows.cuh"
 #include "ops/loops/column_sums.h"
@@ -17,6 +19,35 @@ using cuda::Vector;
 // V values at p + i, of shared memory or to be added to.
 template <int V, class A> __device__ Vector<A, V>& vector_at(A* p, int64_t i) {
   return *reinterpret_cast<Vector<A, V>*>(p + i);
+}
+
+// Whether it holds of the row of any of the teams that have to reduce together, as those of a warp have.
+template <class Team> __device__ bool any_row(bool holds) {
+  return Team::kSize < cuda::kWarp ? __any_sync(cuda::kWholeWarp, holds) != 0 : holds;
+}
+
+template <class A> struct Statistics { A mean, rstd; };
+// Of a row whose sum, or squares, overflow: relative to its largest value. NaN where that is not finite.
+template <class Form, class A, class Row>
+__device__ Statistics<A> huge_statistics(Row& x, int64_t n, bool centred, A eps) {
+  A largest = 0;
+  each_vector<Form>(
+      n,
+      [&](int64_t, const auto& v) {
+#pragma unroll
+        for (const A value : v.at) largest = cuda::Larger{}(largest, static_cast<A>(fabs(value)));
+      },
+      x);
+  largest = Form::Team::max(largest);
+  const A by = 1 / largest;
+  A mean = 0;
+  if (centred)
+    mean = cuda::sum_row<Form, A>(
+               n, [=](A value) { return value * by; }, x) /
+           static_cast<A>(n);
+  const A squares = cuda::sum_row<Form, A>(
+      n, [=](A value) { return (value * by - mean) * (value * by - mean); }, x);
+  return {mean * largest, rstd_of_huge(largest, squares / static_cast<A>(n), eps)};
 }
 
 template <class T, class Form>
@@ -36,7 +67,12 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
              static_cast<A>(n);
     const A squares = cuda::sum_row<Form, A>(
         n, [=](A value) { return (value - mean) * (value - mean); }, x);
-    const A rstd = 1 / sqrt(squares / static_cast<A>(n) + args.eps);
+    A rstd = 1 / sqrt(squares / static_cast<A>(n) + args.eps);
+    const bool huge = !(squares <= std::numeric_limits<A>::max());
+    if (any_row<Team>(huge)) [[unlikely]] {
+      const Statistics<A> found = huge_statistics<Form, A>(x, n, args.centred, args.eps);
+      if (huge) mean = found.mean, rstd = found.rstd;
+    }
     if (!live) return;
     const int64_t pass = args.passes == 1 ? 0 : row / args.rows;
     const A *w = args.weight + pass * n, *b = args.bias ? args.bias + pass * n : nullptr;

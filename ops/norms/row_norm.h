@@ -16,12 +16,6 @@
 
 namespace tandem::detail {
 
-// 1 / sqrt(var largest^2 + eps), without the square where that is large.
-template <class A> A rstd_of_huge(A largest, A var, A eps) {
-  const A deviation = largest * math::sqrt(var);
-  return 1 / (deviation > A(1e15) ? deviation : math::sqrt(deviation * deviation + eps));
-}
-
 // Mean (0 unless Centred) and rstd of a row of finite values whose squares, or sum, overflow.
 template <bool Centred, class A, class T> std::pair<A, A> huge_statistics(const T* x, int64_t n, A eps) {
   const A largest = reduce_rows(

@@ -5,8 +5,15 @@
 #include <cstdint>
 
 #include "autograd/dtype.h"
+#include "ops/loops/math.h"
 
 namespace tandem::detail {
+
+// 1 / sqrt(var largest^2 + eps), without the square where that is large.
+template <class A> constexpr A rstd_of_huge(A largest, A var, A eps) {
+  const A deviation = largest * math::sqrt(var);
+  return 1 / (deviation > A(1e15) ? deviation : math::sqrt(deviation * deviation + eps));
+}
 
 template <class T> struct NormRows {
   using A = accumulate_t<T>;

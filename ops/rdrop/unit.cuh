@@ -58,7 +58,10 @@ template <class T, int M, int threads> class CrossEntropyUnit {
       part.counted = 1;
       label_ = static_cast<int>(label);
       // A step that is recorded goes on after an error: its gradient must not pass for one.
-      if (!compute(part)) fill(T(NAN));
+      if (!compute(part)) {
+        __syncthreads();  // the logits, which may lie there, have been looked at
+        fill(T(NAN));
+      }
     }
     if (threadIdx.x == 0) a_.parts[unit] = part;
     __syncthreads();  // the next unit takes the memory

@@ -1,7 +1,11 @@
 // Attention on the device: masks, causal rows, dropout, passes, strided heads and chunks against the CPU.
+#include <cmath>
+#include <limits>
+
 #include "autograd/pass_context.h"
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
+#include "tests/cuda/cudnn_use.h"
 #include "tests/cuda/simulator.h"
 
 using namespace tandem;
@@ -84,6 +88,39 @@ TEST_CASE("device attention: padding inside and behind, no key for a sample, no 
     agree(qkv(3, 2, 6, 6, 4, DType::f32), with({.causal = causal}, {}, mask), aligned(2e-5));
     agree(qkv(3, 2, 6, 6, 4, DType::f32),
           with({.causal = causal, .dropout = 0.4}, {.seed = 1, .count = 3}, mask), aligned(2e-5));
+  }
+}
+
+TEST_CASE("device attention: NaN in keys and values that a query does not see stays away from it") {
+  const Tensor mask =
+      from_values(std::vector<uint8_t>{0, 0, 0, 1, 0, 1, 0, 1, 0, 1, 1, 0, 0, 0}, {2, 7}).to(DType::boolean);
+  const auto hidden = mask.unsqueeze(1).unsqueeze(-1);
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    for (const double inside : {std::nan(""), -std::numeric_limits<double>::infinity()}) {
+      for (const bool causal : {false, true}) {
+        INFO(inside, causal ? " causal " : " ", std::string(name_of(dtype)));
+        Tensors in = qkv(2, 2, 7, 7, 40, dtype, 2);
+        for (const size_t i : {1, 2}) in[i] = masked_fill(in[i], hidden, inside);
+        agree(in, with({.causal = causal}, {.count = 2}, mask), aligned(tolerance(dtype)));
+        agree(in, with({.causal = causal, .dropout = 0.3}, {.seed = 1, .count = 2}, mask),
+              aligned(tolerance(dtype)));
+      }
+    }
+    // A query of NaN has it in what it gives, too.
+    Tensors all = qkv(1, 2, 3, 5, 4, dtype);
+    all[0].select(2, 1).fill_(std::nan(""));
+    agree(all, with({.dropout = 0.3}, {.seed = 1}), aligned(tolerance(dtype)));
+    // Without a mask the first two queries do not see the third key; all others are NaN. Columns lie apart.
+    const CudnnUse use("never");
+    Tensors in{normal({2, 2, 8, 7}, 1, dtype), normal({2, 2, 8, 7}, 2, dtype)};
+    in[1].select(3, 2).fill_(std::nan(""));
+    agree(
+        in,
+        [](const Tensors& in) {
+          const Tensor q = in[0].transpose(2, 3), k = in[1].transpose(2, 3);
+          return attention(q, k, k, {.causal = true});
+        },
+        aligned(tolerance(dtype)));
   }
 }
 

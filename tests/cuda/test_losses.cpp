@@ -152,13 +152,23 @@ TEST_CASE("device losses: in place of their logits, linear_rdrop sums over chunk
           aligned(dtype == DType::bf16 ? 3e-2 : 5e-5));
     }
   }
-  const auto wrong = [](Device where) {
-    return message_of<ValueError>([&] {
-      linear_rdrop_cross_entropy(zeros({2, 3}).to(where), zeros({4, 3}).to(where), {},
-                                 from_values(std::vector<int64_t>{1, 4}, {2}).to(where));
-    });
-  };
-  CHECK(wrong(device()) == wrong(kCpu));
+  // What is wrong with a logit is told although the gradient takes its place.
+  for (const int64_t classes : {4, 300, 5000}) {
+    for (const double value : {0.0, std::nan(""), kInf, -kInf}) {
+      INFO(classes, " classes, ", value);
+      const auto wrong = [&](Device where) {
+        return message_of<ValueError>([&] {
+          const Tensor bias = zeros({classes});
+          bias.select(0, 1).fill_(value);
+          linear_rdrop_cross_entropy(
+              ones({2, 3}).to(where).requires_grad_(), zeros({classes, 3}).to(where), bias.to(where),
+              from_values(std::vector<int64_t>{1, value == 0 ? classes : 2}, {2}).to(where));
+        });
+      };
+      CHECK(wrong(kCpu) != kNothingThrown);
+      CHECK(wrong(device()) == wrong(kCpu));
+    }
+  }
 }
 
 TEST_CASE("device losses: many chunks of linear_rdrop equal one") {

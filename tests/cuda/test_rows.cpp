@@ -99,6 +99,40 @@ TEST_CASE("rows: layer norm and RMS norm of every width, with and without weight
   }
 }
 
+TEST_CASE("rows: norms of rows whose squares, or sums, overflow beside others") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    const double large = dtype == DType::f64 ? 1e200 : 1e20, largest = dtype == DType::f64 ? 2e307 : 3e37;
+    const Tensor scales = from_values(std::vector<double>{large, 1, largest, 1, -large}, {5, 1}).to(dtype);
+    const auto scaled = [&](const Tensor& x) { return x * scales.to(x.device()); };
+    for (const int64_t n : kWidths) {
+      if (n == 1) continue;
+      INFO(n, " values of ", std::string(name_of(dtype)));
+      const Tensors inputs = norm_inputs({5}, n, dtype);
+      agree(
+          inputs,
+          [&](const Tensors& in) {
+            return normalised(n)({scaled(in[0]), in[1], in[2]});
+          },
+          aligned(dtype == DType::f32 ? 2e-5 : kUsual));
+      agree(
+          {inputs[0], inputs[1]}, [&](const Tensors& in) { return rms_norm(scaled(in[0]), in[1]); },
+          aligned(dtype == DType::f32 ? 2e-5 : kUsual));
+      // Infinity makes its row NaN, and no other.
+      Tensor x = inputs[0].clone();
+      x[2].select(0, n / 2).fill_(kInf);
+      for (const Tensor& y : {layer_norm(x.to(device()), {n}), rms_norm(x.to(device()))}) {
+        for (int64_t row = 0; row < 5; ++row) CHECK(std::isnan(sum(y.to(kCpu)[row]).item()) == (row == 2));
+      }
+    }
+  }
+  agree(
+      norm_inputs({2}, 40000, DType::f32),
+      [](const Tensors& in) {
+        return normalised(40000)({in[0] * 1e20, in[1], in[2]});
+      },
+      aligned(2e-5));
+}
+
 TEST_CASE("rows: norms of many rows and passes, whose weights are summed in chunks") {
   for (const int64_t n : {24, 37, 200, 600, 2052}) {
     const int64_t rows = n < 100 ? 300 : 45;

@@ -169,6 +169,66 @@ TEST_CASE("device: every sample of every op whose inputs may be larger does the 
   }
 }
 
+namespace {
+
+// Here the CPU or a library multiplies by 0 what takes no part: padding, keys that are hidden or dropped (but
+// see test_attention.cpp), the closed side of ReLU.
+const std::vector<std::string> kMultiplyByZero = {"attention", "attention_dropout", "conv2d", "feed_forward",
+                                                  "linear"};
+
+// The value and the gradients of a sample, or the message of its error.
+std::pair<Tensors, std::string> outcome(const Sample& sample, Device where, bool differentiable) {
+  Tensors all;
+  try {
+    const Tensors leaves = leaves_on(where, sample.inputs, differentiable);
+    const Tensor y = sample.function(leaves);
+    all.push_back(y.detach().to(kCpu));
+    if (!y.requires_grad()) return {all, ""};
+    y.backward(cotangent_like(y.detach(), 8));
+    for (const Tensor& x : leaves)
+      if (is_float(x) && x.grad().defined()) all.push_back(x.grad().to(kCpu));
+    return {all, ""};
+  } catch (const Error& error) {
+    if (where != kCpu && simulator()) simulator()->reset_reports();
+    return {{}, error.what()};
+  }
+}
+
+}  // namespace
+
+TEST_CASE("device: NaN and infinity in any input of any op go where they go on the CPU") {
+  for (const OpInfo& op : registered_ops()) {
+    if (std::find(kMultiplyByZero.begin(), kMultiplyByZero.end(), op.name) != kMultiplyByZero.end()) continue;
+    SUBCASE(op.name.c_str()) {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        if (std::find(op.dtypes.begin(), op.dtypes.end(), dtype) == op.dtypes.end()) continue;
+        SampleMaker make(7, dtype, kCpu);
+        for (const Sample& sample : op.samples(make)) {
+          for (size_t k = 0; k < sample.inputs.size(); ++k) {
+            if (!is_float(sample.inputs[k]) || sample.inputs[k].numel() == 0) continue;
+            for (const double value : {std::nan(""), HUGE_VAL, -HUGE_VAL}) {
+              INFO("op ", op.name, ", sample '", sample.label, "', ", std::string(name_of(dtype)), ", ",
+                   value, " in input ", k);
+              Sample spoilt = sample;
+              const Tensor x = sample.inputs[k].detach().clone();
+              reshape(x, {x.numel()}).select(0, x.numel() / 2).fill_(value);
+              spoilt.inputs[k] = x;
+              const auto [here, error_here] = outcome(spoilt, kCpu, op.differentiable);
+              const auto [there, error_there] = outcome(spoilt, device(), op.differentiable);
+              CHECK_MESSAGE(error_there.empty() == error_here.empty(), error_there, error_here);
+              REQUIRE(there.size() == here.size());
+              for (size_t i = 0; i < here.size(); ++i) {
+                const Closeness c = close(there[i], here[i], 4 * tolerance(op, dtype));
+                CHECK_MESSAGE(c.close, "result ", i, ": ", c.message);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("device: an input that stayed on the CPU is an error that names the op and both devices") {
   for (const OpInfo& op : registered_ops()) {
     SampleMaker make(7, op.dtypes.at(0), kCpu);
