@@ -29,8 +29,8 @@ class Option {
 
   Option& required();
   Option& check(const Check& check);
-  Option& at_most(int values);                     // of a list
-  void default_to(double value);                   // sets the value, unless one was given
+  Option& at_most(int values);    // of a list
+  void default_to(double value);  // sets the value, unless one was given
 
  private:
   CLI::Option* option_ = nullptr;
