@@ -149,17 +149,22 @@ std::string to_string(const Tensor& tensor) {
 }
 
 namespace {
-using Text = fmt::formatter<fmt::string_view>;
+
+fmt::format_context::iterator write(std::string_view text, fmt::format_context& context) {
+  return std::copy(text.begin(), text.end(), context.out());
 }
+
+}  // namespace
+
 fmt::format_context::iterator TextFormatter::format(const Tensor& tensor,
                                                     fmt::format_context& context) const {
-  return Text::format(to_string(tensor), context);
+  return write(to_string(tensor), context);
 }
 fmt::format_context::iterator TextFormatter::format(DType dtype, fmt::format_context& context) const {
-  return Text::format(name_of(dtype), context);
+  return write(name_of(dtype), context);
 }
 fmt::format_context::iterator TextFormatter::format(Device device, fmt::format_context& context) const {
-  return Text::format(name_of(device), context);
+  return write(name_of(device), context);
 }
 
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << to_string(tensor); }

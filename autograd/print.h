@@ -14,15 +14,17 @@
 
 namespace tandem {
 
-// As PyTorch writes it: "[1., 2.]".
+// As PyTorch writes it: "tensor([1., 2.])".
 std::string to_string(const Tensor& tensor);
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
 std::ostream& operator<<(std::ostream& out, const Shape& shape);  // [2,3]
 std::ostream& operator<<(std::ostream& out, DType dtype);         // f32
 std::ostream& operator<<(std::ostream& out, Device device);       // cpu
 
-// fmt's options are those of strings: "{:>20}".
-struct TextFormatter : fmt::formatter<fmt::string_view> {
+// For fmt, without options: "{}".
+struct TextFormatter {
+  // Of the text between the braces: none.
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   // What to_string() and name_of() say.
   fmt::format_context::iterator format(const Tensor& tensor, fmt::format_context& context) const;
   fmt::format_context::iterator format(DType dtype, fmt::format_context& context) const;
