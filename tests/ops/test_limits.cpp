@@ -290,7 +290,7 @@ TEST_CASE("limits: NaN in keys and values that are hidden stays out of attention
 TEST_CASE("limits: infinity and NaN stay in the windows of pools that they are in") {
   for (DType dtype : {DType::bf16, DType::f32, DType::f64}) {
     CAPTURE(name_of(dtype));
-    const auto map = [&](std::initializer_list<float> values) {
+    const auto map = [&](const Numbers& values) {
       return leaf(values, {1, 2, 6}).to(dtype).detach().requires_grad_();
     };
     const Tensor x = map({kNaN, 1, 2, 4, kInf, 6, 3, 1, 2, 4, 2, 8});
