@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_grad(Rows<T> a,
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         // What is hidden is 0 in a row of NaN, too.
-        const C p = query.sees(i + v) ? exp(s.at[v] - shift) * by_sum : C(0);
+        const C p = s.at[v] == -kInf ? C(0) : exp(s.at[v] - shift) * by_sum;
         s.at[v] = keep.at[v] ? p : -p;  // the sign tells what is dropped
         g.at[v] = keep.at[v] ? g.at[v] * kept : C(0);
       }
@@ -248,7 +248,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, 1) softmax_grad(Rows<T> a,
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         kept_p.at[v] = s.at[v] <= 0 ? C(0) : s.at[v] * kept;  // NaN stays
-        ds.at[v] = query.sees(i + v) ? a.scale * fabs(s.at[v]) * (g.at[v] - inner) : C(0);
+        ds.at[v] = s.at[v] == 0 ? C(0) : a.scale * fabs(s.at[v]) * (g.at[v] - inner);
       }
       cuda::store_row<T, V>(dropped, i, kept_p);
       cuda::store_row<T, V>(out, i, ds);
