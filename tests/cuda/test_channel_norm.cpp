@@ -75,3 +75,17 @@ TEST_CASE("channel norm: group norm, each pass by its own statistics") {
     }
   }
 }
+
+TEST_CASE("channel norm: sums over very many samples keep their digits") {
+  const int64_t n = 60000;  // pieces of a channel, one for each sample
+  const Tensor x = full({n, 2, 1}, 0.1f, {DType::f32, device()});
+  const double tenth = 0.1f;
+  const NormalisedBatch batch = batch_norm_training(x);
+  CHECK(batch.batch.mean.to(kCpu).select(0, 1).item() == doctest::Approx(tenth).epsilon(1e-6));
+  for (const int64_t groups : {0, 1}) {
+    const Tensor bias = zeros({2}, {DType::f32, device()}).requires_grad_();
+    const Tensor y = groups ? group_norm(x, groups, {}, bias) : batch_norm(x, {}, {}, bias, true);
+    y.backward(x);
+    CHECK(bias.grad().to(kCpu).select(0, 1).item() == doctest::Approx(n * tenth).epsilon(1e-6));
+  }
+}
