@@ -23,7 +23,7 @@ long resident() {
   return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-void check_flat(const TrainerOptions& options, Device device, int steps) {
+void check_flat(const TrainerOptions& options, Device device, int steps, long most = 512) {
   Mlp model;
   model.to(device);
   AdamW optimizer{model.parameters(), {.lr = 1e-3}};
@@ -36,7 +36,7 @@ void check_flat(const TrainerOptions& options, Device device, int steps) {
   const long before = run(steps / 20), after = run(steps);
   MESSAGE(fmt::format("{}{}, {} steps: {} KiB, then {} KiB", name_of(options.plan),
                       options.cuda_graph ? ", recorded" : "", steps, before, after));
-  CHECK(after - before < 512);
+  CHECK(after - before < most);
 }
 
 // One at a time: freed memory may stay with the process.
@@ -47,11 +47,11 @@ TEST_CASE("memory: flat over 20,000 steps, replay" * doctest::skip()) {
   check_flat({.passes = 3, .plan = Plan::replay}, kCpu, 20000);
 }
 
-// On a device (--device=NAME), which a simulated one makes slow.
+// On a device (--device=NAME). A simulated one is slow, and remembers some MiB of what it has executed.
 TEST_CASE("memory: flat over recorded steps" * doctest::skip()) {
   if (device() == kCpu) return;
   for (const Plan plan : {Plan::stacked, Plan::replay})
-    check_flat({.passes = 2, .cuda_graph = true, .plan = plan}, device(), 2000);
+    check_flat({.passes = 2, .cuda_graph = true, .plan = plan}, device(), 2000, 2048);
 }
 
 }  // namespace
