@@ -73,8 +73,9 @@ Tensors results(const OpInfo& op, const Function& function, const Tensors& input
 
 // Products of f32 are oneDNN's, which divides its sums by the threads it has; those of f64 are ours.
 bool is_product(const OpInfo& op) {
-  static const std::set<std::string> names{"conv2d", "feed_forward", "linear", "linear_rdrop_cross_entropy",
-                                           "matmul"};
+  static const std::set<std::string> names{
+      "conv2d", "cosine_similarity",          "einsum", "feed_forward", "interpolate",
+      "linear", "linear_rdrop_cross_entropy", "matmul"};
   return names.contains(op.name);
 }
 
