@@ -3,6 +3,7 @@
 
 #include "models/cnn/cnn.h"
 #include "models/pooling.h"
+#include "models/pretrained/pretrained.h"
 #include "models/transformer/adaptive.h"
 #include "models/transformer/decoding.h"
 #include "models/transformer/language_model.h"

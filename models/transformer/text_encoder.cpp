@@ -87,7 +87,7 @@ Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const Hidd
   Tensor positions = positions_.slice(0, 0, ids.size(1));
   if (const int64_t offset = config_.position_offset; offset > 0) {
     const Tensor words = (ids != config_.pad_id).to(DType::i64);
-    positions = embedding(positions_, cumsum(words, 1) * words + (offset - 1));
+    positions = embedding(positions_, cumsum(words, 1) * words + (offset - 1), offset - 1);
   }
   const Tensor kind = segments.defined() ? segments_(segments) : segments_.weight.select(0, 0);
   const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype(), ids.device()}));

@@ -67,7 +67,7 @@ std::vector<std::string> vit_preset_names() { return preset_names(presets()); }
 Vit::Vit(const VitConfig& config)
     : config_(checked(config)),
       patch_embed(*this, "patch_embed", config.channels, config.dim, config.patch_size,
-                  {.stride = {config.patch_size, config.patch_size}}),
+                  {.stride = {config.patch_size, config.patch_size}, .bias = config.patch_bias}),
       class_token(config.class_token
                       ? register_parameter("class_token", {1, 1, config.dim}, nn::init::zeros())
                       : nn::Parameter()),

@@ -34,6 +34,7 @@ struct VitConfig {
   double norm_eps = 1e-6;                    // eps of every LayerNorm
   Activation activation = Activation::gelu;  // of the MLPs
   bool qkv_bias = true;                      // of the attention's query, key and value projections
+  bool patch_bias = true;                    // of the patches' embedding
   bool pre_norm = false;                     // a norm before the first block, too
   double layer_scale = 0;                    // where the LayerScale of each branch starts; 0: there is none
   Pooling pooling = Pooling::cls;            // what the head reads: the class token, or the patches' mean
