@@ -13,10 +13,18 @@ class GradMode {  // sets the mode for a scope
   GradMode& operator=(const GradMode&) = delete;
 
  private:
-  bool outer_;
+  friend bool grad_enabled();
+  bool enabled_;
+  GradMode* outer_;
 };
 
-// Nothing is recorded while it lives: torch.no_grad().
+// Nothing is recorded while it lives: torch.no_grad(). Example:
+//
+//   Tensor w = ones({3}).requires_grad_();
+//   {
+//     const NoGradGuard no_grad;
+//     w.mul_(0.5);  // in place: an error where it is recorded
+//   }
 struct NoGradGuard : GradMode {
   NoGradGuard() : GradMode(false) {}
 };

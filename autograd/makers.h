@@ -1,4 +1,8 @@
-// Makers of tensors; autograd/random.h has those of random numbers. Comes with autograd/tensor.h.
+// Makers of tensors; autograd/random.h has those of random numbers. Comes with autograd/tensor.h. Example:
+//
+//   Tensor a = zeros({2, 3}), b = tensor({{1, 2, 3}, {4, 5, 6}}), c = arange(6).reshape({2, 3});
+//   Tensor places = tensor({0, 2, 1}, {DType::i64}), truths = tensor({true, false});
+//   fmt::print("{}\n", a + b * c);
 #pragma once
 
 #include <cmath>

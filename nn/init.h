@@ -32,7 +32,7 @@ class InitScope {
 
  private:
   InitOptions options_;
-  const InitScope* outer_;
+  InitScope* outer_;
 };
 
 // Fills a parameter (f32 or f64, contiguous, on the CPU) with noise of `key`.

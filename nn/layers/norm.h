@@ -13,7 +13,11 @@ struct LayerNormOptions {
   bool bias = true;   // whether there is a shift
 };
 // Over the trailing dimensions `normalized_shape`; parameters weight and bias of that shape (Ba, Kiros,
-// Hinton 2016, arXiv 1607.06450).
+// Hinton 2016, arXiv 1607.06450). Example:
+//
+//   nn::Module root;                      // in a model: nn::LayerNorm norm{*this, "norm", 8};
+//   nn::LayerNorm norm{root, "norm", 8};
+//   Tensor y = norm(randn({2, 5, 8}, {.seed = 1}));
 struct LayerNorm : Layer<LayerNorm> {
   LayerNorm(Module& parent, std::string name, const Shape& normalized_shape, LayerNormOptions options = {});
   LayerNorm(Module& parent, std::string name, int64_t size, LayerNormOptions options = {})

@@ -21,7 +21,11 @@ struct Metrics {
 
 // One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the
 // mean squared error), kl is 0. The model's mode is the old one afterwards. ConfigError for an empty data set
-// or a batch_size below 1; ValueError when no unit of the data set counts.
+// or a batch_size below 1; ValueError when no unit of the data set counts. Example:
+//
+//   nn::Classification objective(model);
+//   nn::Metrics test = nn::evaluate(objective, points);
+//   fmt::print("loss {:.4f}, accuracy {:.1f} %\n", test.loss, 100 * test.accuracy);
 Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256);
 
 // ValueError naming `which` unless some unit of the data set counts. Reads no more of it than it takes to

@@ -47,15 +47,20 @@ Step::Step(Module& module, Optimizer& optimizer, const StepPasses& options)
   if (!module.is_training()) module.train();
   module.discard_statistics();  // of a step that failed
   optimizer.zero_grad();
+  optimizer.lr_factor_ = options.schedule(static_cast<int64_t>(number()) + 1);
   optimizer.on_update_ = [this](const Tensor& norm) { updated(norm); };
 }
 
 Step::~Step() {
   optimizer_.on_update_ = nullptr;
+  optimizer_.lr_factor_ = 1;
   optimizer_.left_ = !updated_ && !skipped_ && std::uncaught_exceptions() == exceptions_;
 }
 
 void Step::micro_batch(int64_t samples) {
+  check<AutogradError>(PassContext::current() == &*passes_,
+                       "micro_batch: this step's passes are not the ones that are open on this thread; is it "
+                       "the thread that began the step, and is every PassContext within it closed?");
   check<ConfigError>(samples > 0, "micro_batch: expected a number of samples above 0, got {}", samples);
   options_.sample_offset += static_cast<uint64_t>(options_.batch);
   options_.batch = samples;
