@@ -7,7 +7,7 @@ bool grad_enabled();  // true unless a guard says otherwise
 
 class GradMode {  // sets the mode for a scope
  public:
-  explicit GradMode(bool enabled);
+  [[nodiscard("it acts while it lives: give it a name")]] explicit GradMode(bool enabled);
   ~GradMode();
   GradMode(const GradMode&) = delete;
   GradMode& operator=(const GradMode&) = delete;
@@ -26,7 +26,7 @@ class GradMode {  // sets the mode for a scope
 //     w.mul_(0.5);  // in place: an error where it is recorded
 //   }
 struct NoGradGuard : GradMode {
-  NoGradGuard() : GradMode(false) {}
+  [[nodiscard("it acts while it lives: give it a name")]] NoGradGuard() : GradMode(false) {}
 };
 
 }  // namespace tandem

@@ -71,5 +71,9 @@ class Numbers {
 Tensor tensor(const Numbers& numbers);
 Tensor tensor(const Numbers& numbers, const Shape& shape);
 Tensor tensor(const Numbers& numbers, const TensorOptions& options);
+// The values as a vector of T's dtype.
+template <class T> Tensor tensor(const std::vector<T>& values) {
+  return from_values(values, {static_cast<int64_t>(values.size())});
+}
 
 }  // namespace tandem

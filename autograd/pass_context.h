@@ -62,7 +62,7 @@ class PassContext {
  public:
   // ConfigError when the compute type is another, the range is empty, a rate is outside of [0, 1) or the list
   // is shorter than the range.
-  explicit PassContext(PassOptions options);
+  [[nodiscard("it acts while it lives: give it a name")]] explicit PassContext(PassOptions options);
   ~PassContext();
   PassContext(const PassContext&) = delete;
   PassContext& operator=(const PassContext&) = delete;

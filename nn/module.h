@@ -81,6 +81,8 @@ class Module {
   Module(const Module&) = delete;  // several: nn::ModuleList, or std::unique_ptr; weights: load_state_dict
   Module& operator=(const Module&) = delete;
 
+  template <class... Args> void operator()(Args&&...) = delete;  // model.forward(x), or derive from nn::Layer
+
   const std::string& name() const { return name_; }
   const std::string& path() const { return path_; }                   // "blocks.3.attn.q_proj"; "" for a root
   const std::vector<Module*>& children() const { return children_; }  // in order of construction
@@ -159,12 +161,12 @@ std::ostream& operator<<(std::ostream& out, const Module& module);
 template <class Self> struct Layer : Module {
   using Module::Module;
   Layer() = default;
-  // Never compiles, with one line: std::vector, which moves what it has, would say it in pages of its own.
-  Layer(const Layer&) : Module() {
+  Layer(const Layer&) = delete;  // the same layer: a reference, auto&; several: nn::ModuleList
+  // Never compiles, and says so in one line: std::vector, which moves what it has, would take pages.
+  Layer(Layer&&) : Module() {
     static_assert(
         !std::same_as<Self, Self>,
-        "a layer is neither copied nor moved: hold several in an nn::ModuleList, or in a std::vector of "
-        "std::unique_ptr");
+        "a layer is not moved: hold several in an nn::ModuleList, or in a std::vector of std::unique_ptr");
   }
 
   // forward(args...), with this module's path as the Scope.

@@ -36,7 +36,10 @@ void check_counts(const Objective& objective, const data::Dataset& dataset, std:
 // Eval mode without a tape for a scope; the old mode comes back at its end, also by an exception.
 class EvalMode {
  public:
-  explicit EvalMode(Module& module) : module_(module), training_(module.is_training()) { module.eval(); }
+  [[nodiscard("it acts while it lives: give it a name")]] explicit EvalMode(Module& module)
+      : module_(module), training_(module.is_training()) {
+    module.eval();
+  }
   ~EvalMode() { module_.train(training_); }
   EvalMode(const EvalMode&) = delete;
   EvalMode& operator=(const EvalMode&) = delete;

@@ -42,7 +42,8 @@ class Step {
  public:
   // AutogradError while another step of this optimizer is open, and where its last one ended without an
   // update; ConfigError as of PassContext.
-  Step(Module& module, Optimizer& optimizer, const StepPasses& options = {});
+  [[nodiscard("it acts while it lives: give it a name")]] Step(Module& module, Optimizer& optimizer,
+                                                               const StepPasses& options = {});
   ~Step();
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;

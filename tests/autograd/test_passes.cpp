@@ -270,15 +270,17 @@ TEST_CASE("contexts nest, and refuse what they cannot run") {
     }
     CHECK(PassContext::current() == &outer);
     check_throws<ConfigError>("passes: expected 1 to 65536 of them, got 0 from 0",
-                              [] { PassContext({.count = 0}); });
+                              [] { const PassContext none({.count = 0}); });
     CHECK(PassContext::current() == &outer);
   }
-  check_throws<ConfigError>("passes: expected", [] { PassContext({.first = 65'535, .count = 2}); });
+  check_throws<ConfigError>("passes: expected",
+                            [] { const PassContext none({.first = 65'535, .count = 2}); });
   check_throws<ConfigError>("rates: expected one for each of 3 passes, got 2", [] {
-    PassContext({.count = 3, .rates = {0.1, 0.2}});
+    const PassContext none({.count = 3, .rates = {0.1, 0.2}});
   });
-  check_throws<ConfigError>("rates: expected a rate in [0, 1), got 1", [] { PassContext({.rates = {1}}); });
-  check_throws<ConfigError>("rate_scale", [] { PassContext({.rate_scale = -1}); });
+  check_throws<ConfigError>("rates: expected a rate in [0, 1), got 1",
+                            [] { const PassContext none({.rates = {1}}); });
+  check_throws<ConfigError>("rate_scale", [] { const PassContext none({.rate_scale = -1}); });
   check_throws<ConfigError>("rate_scale: expected a rate in [0, 1), got 1", [] {
     PassContext context({.rate_scale = 2});
     dropout(ones({2}), 0.5);

@@ -146,11 +146,11 @@ TEST_CASE("step: what a loop may forget is an error") {
     const Step step(loop.model, loop.optimizer);
     CHECK(loop.model.is_training());
     check_throws<AutogradError>("Step: another step of this optimizer is open",
-                                [&] { Step(loop.model, loop.optimizer); });
+                                [&] { const Step second(loop.model, loop.optimizer); });
     CHECK(learn(loop.model, loop.batch).kl > 0);  // two passes unless said
   }
   check_throws<AutogradError>("Step: the step before ended without optimizer.step() or step.update()",
-                              [&] { Step(loop.model, loop.optimizer); });
+                              [&] { const Step second(loop.model, loop.optimizer); });
   CHECK(all_of(loop.model) == before);
   {
     Step step(loop.model, loop.optimizer);
