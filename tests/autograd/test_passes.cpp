@@ -1,7 +1,10 @@
 // Passes and the noise that makes them.
+#include <memory>
 #include <set>
+#include <thread>
 
 #include "autograd/engine.h"
+#include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/parallel.h"
 #include "autograd/pass_context.h"
@@ -286,6 +289,37 @@ TEST_CASE("contexts nest, and refuse what they cannot run") {
     dropout(ones({2}), 0.5);
   });
   check_throws<AutogradError>("dropout: noise outside of a PassContext", [] { dropout(ones({2}), 0.5); });
+}
+
+TEST_CASE("scopes are those of their thread, and close in any order there") {
+  const auto masks = [] { return dropout(ones({64}), 0.5).to_vector<float>(); };
+  auto outer = std::make_unique<PassContext>(PassOptions{.seed = 1});
+  const std::vector<float> expected = masks();
+  bool refused = false, records = false;
+  std::vector<float> elsewhere;
+  const NoGradGuard no_grad;
+  std::thread([&] {
+    records = grad_enabled();
+    try {
+      masks();
+    } catch (const AutogradError& error) {
+      refused = std::string(error.what()).find("on the thread that runs the model") != std::string::npos;
+    }
+    const PassContext own({.seed = 1});
+    elsewhere = masks();
+  }).join();
+  CHECK((refused && records && !grad_enabled()));
+  CHECK(elsewhere == expected);
+  auto inner = std::make_unique<PassContext>(PassOptions{.seed = 2});
+  outer.reset();
+  CHECK(PassContext::current() == inner.get());
+  inner.reset();
+  CHECK(PassContext::current() == nullptr);
+  auto off = std::make_unique<GradMode>(false), on = std::make_unique<GradMode>(true);
+  off.reset();
+  CHECK(grad_enabled());
+  on.reset();
+  CHECK(!grad_enabled());  // no_grad is open yet
 }
 
 TEST_CASE("dropout and sums give the same bits for one thread and for several") {
