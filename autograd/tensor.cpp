@@ -18,7 +18,11 @@ Storage::~Storage() { backend(device).release(data, bytes); }
 namespace {
 
 const TensorImpl& get(const std::shared_ptr<TensorImpl>& impl) {
-  check<AutogradError>(impl != nullptr, "tensor: an undefined Tensor was used");
+  check<AutogradError>(
+      impl != nullptr,
+      "{}: an undefined Tensor was used, as a grad() is before a backward(), and the bias of a "
+      "layer that was made without",
+      OpScope::current());
   return *impl;
 }
 
