@@ -95,6 +95,8 @@ THROWN = [
     ("{ nn::Step step(model, optimizer); optimizer.step(); }", "AutogradError", "was backward() called in this step?"),
     ("{ nn::Step step(model, optimizer); model.forward(x); } nn::Step next(model, optimizer);", "AutogradError",
      "the step before ended without optimizer.step()"),
+    ("model.norm(ones({2, 1, 2, 2})); model.eval(); model.norm(ones({2, 1, 2, 2}));", "AutogradError",
+     "nn::Step folds them in when the optimizer updates; by hand, call model.commit_statistics()"),
     ("nn::Step step(model, optimizer), inner(model, optimizer);", "AutogradError", "another step of this optimizer is open"),
     ("nn::Step step(model, optimizer); on_a_thread([&] { model.forward(x); });", "AutogradError", "on the thread that runs the model"),
     ("nn::Step step(model, optimizer); on_a_thread([&] { step.micro_batch(2); });", "AutogradError",

@@ -47,7 +47,7 @@ struct BatchNormOptions {
 // running_var, all [C] (Ioffe, Szegedy 2015, arXiv 1502.03167). In training each pass is normalised by its
 // own batch statistics. They reach the running ones in commit_statistics, once per optimizer step, as the
 // average over the step's passes and micro-batches; a forward that a plan runs again
-// (PassOptions::updates_statistics) counts once.
+// (PassOptions::updates_statistics) counts once. AutogradError in eval mode while some have not.
 struct BatchNorm2d : Layer<BatchNorm2d> {
   BatchNorm2d(Module& parent, std::string name, int64_t channels, BatchNormOptions options = {});
   Tensor forward(const Tensor& x);

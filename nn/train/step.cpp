@@ -45,7 +45,7 @@ Step::Step(Module& module, Optimizer& optimizer, const StepPasses& options)
                        "step.skip() in one that shall change nothing");
   passes_.emplace(options_);
   if (!module.is_training()) module.train();
-  module.discard_statistics();  // of a step that failed
+  module.discard_statistics();  // of forwards outside of every step
   optimizer.zero_grad();
   optimizer.lr_factor_ = options.schedule(static_cast<int64_t>(number()) + 1);
   optimizer.on_update_ = [this](const Tensor& norm) { updated(norm); };
@@ -54,6 +54,7 @@ Step::Step(Module& module, Optimizer& optimizer, const StepPasses& options)
 Step::~Step() {
   optimizer_.on_update_ = nullptr;
   optimizer_.lr_factor_ = 1;
+  module_.discard_statistics();  // of a step that updated nothing
   optimizer_.left_ = !updated_ && !skipped_ && std::uncaught_exceptions() == exceptions_;
 }
 

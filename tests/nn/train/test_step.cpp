@@ -172,6 +172,19 @@ TEST_CASE("step: what a loop may forget is an error") {
       [&] { loop.model.forward(loop.batch.inputs[0]); });
 }
 
+TEST_CASE("step: one that updates nothing leaves no statistics behind") {
+  Loop loop;
+  const auto before = all_of(loop.model);
+  {
+    Step step(loop.model, loop.optimizer);
+    loop.model.forward(loop.batch.inputs[0]);
+    step.skip();
+  }
+  const EvalMode eval(loop.model);
+  CHECK_NOTHROW(loop.model.forward(loop.batch.inputs[0]));
+  CHECK(all_of(loop.model) == before);
+}
+
 TEST_CASE("step: update clips, and changes nothing where the norm is not finite") {
   Loop loop;
   const auto before = all_of(loop.model);
