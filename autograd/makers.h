@@ -35,8 +35,8 @@ inline Tensor ones_like(const Tensor& x) { return full_like(x, 1); }
 
 // A tensor of T's dtype holding `values` in row-major order; ShapeError when their number is not
 // shape.numel().
-template <class T> Tensor from_values(std::span<const T> values, const Shape& shape);
-template <class T> Tensor from_values(const std::vector<T>& values, const Shape& shape) {
+template <Element T> Tensor from_values(std::span<const T> values, const Shape& shape);
+template <Element T> Tensor from_values(const std::vector<T>& values, const Shape& shape) {
   return from_values(std::span<const T>(values), shape);
 }
 template <> Tensor from_values(const std::vector<bool>& values, const Shape& shape);
@@ -72,7 +72,7 @@ Tensor tensor(const Numbers& numbers);
 Tensor tensor(const Numbers& numbers, const Shape& shape);
 Tensor tensor(const Numbers& numbers, const TensorOptions& options);
 // The values as a vector of T's dtype.
-template <class T> Tensor tensor(const std::vector<T>& values) {
+template <Element T> Tensor tensor(const std::vector<T>& values) {
   return from_values(values, {static_cast<int64_t>(values.size())});
 }
 

@@ -99,7 +99,7 @@ void Tensor::check_single() const {
   check<ShapeError>(numel() == 1 && passes() == 1, "item: expected one element, got {}", describe(*this));
 }
 
-template <class T> std::vector<T> Tensor::to_vector() const {
+template <Element T> std::vector<T> Tensor::to_vector() const {
   const Tensor flat = dense(detach());
   const int64_t n = flat.numel() * flat.passes();
   std::vector<T> values(n);

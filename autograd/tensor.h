@@ -84,10 +84,10 @@ class Tensor {
   }
   // All elements of all passes in row-major order, converted to T: bool, uint8_t, int32_t, int64_t, float or
   // double.
-  template <class T> std::vector<T> to_vector() const;
+  template <Element T> std::vector<T> to_vector() const;
   // The only element; ShapeError unless there is exactly one.
   double item() const { return item<double>(); }
-  template <class T> T item() const {
+  template <Element T> T item() const {
     check_single();
     return to_vector<T>()[0];
   }

@@ -50,6 +50,8 @@ REFUSED = [
     ("nn::Linear layer(4, 8);", r"candidate.*Linear(?:::Linear)?\((?:tandem::nn::)?Module ?&|Linear\(Module& parent, std::string name"),
     ('Scope scope("x");', "no temporary, and so no literal"),
     ("x.index({{1, 2, 3, 4}});", "Index|braced|brace-enclosed|deleted"),
+    ("x.to_vector<size_t>();", "Element"),
+    ("tensor(std::vector<size_t>{1});", "Element"),
     ("x.index({1.5});", "IndexList|brace-enclosed"),
     ("if (x > 3) return;", "to .bool.|convertible to 'bool'|conver"),
     ("x > 1 && x < 3;", "&&"),
