@@ -65,6 +65,8 @@ class Dataset {
   virtual std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const;
   // For evaluation: each sample once, in order or (texts) by length. ConfigError likewise.
   virtual std::vector<Indices> ordered_batches(int64_t batch_size) const;
+  // What tells it apart from other data, where making its samples takes long; "": the samples do.
+  virtual std::string identity() const { return {}; }
 };
 
 // Samples that are in tensors, along their first dimensions.
@@ -83,8 +85,8 @@ class TensorDataset : public Dataset {
   Tensor target_;
 };
 
-// Tells data sets apart: their size, and a hash of at most 4096 samples that are spread evenly over all, as
-// they are without augmentation.
+// Tells data sets apart: their identity(), or else their size, and a hash of at most 4096 samples that are
+// spread evenly over all, as they are without augmentation.
 std::string fingerprint(const Dataset& dataset);
 
 }  // namespace tandem::data
