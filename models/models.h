@@ -2,6 +2,8 @@
 #pragma once
 
 #include "models/cnn/cnn.h"
+#include "models/pooling.h"
+#include "models/pretrained/pretrained.h"
 #include "models/transformer/adaptive.h"
 #include "models/transformer/decoding.h"
 #include "models/transformer/language_model.h"

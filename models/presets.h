@@ -54,8 +54,8 @@ struct ConfigCheck {
       raise<ConfigError>("{}: {} {} does not divide {} {}, expected {}", model, part, a, whole, b,
                          divisors_near(a, b));
   }
-  void pad_id(int64_t id, int64_t vocab) const {
-    check<ConfigError>(id >= 0 && id < vocab, "{}: pad_id: expected an id below {}, got {}", model, vocab,
+  void pad_id(int64_t id, int64_t vocab, int64_t least = 0) const {
+    check<ConfigError>(id >= least && id < vocab, "{}: pad_id: expected an id below {}, got {}", model, vocab,
                        id);
   }
   void rates(std::initializer_list<std::pair<const char*, double>> list) const {
@@ -69,14 +69,18 @@ struct ConfigCheck {
     divides("heads", c.heads, "dim", c.dim);
     rates({{"dropout", c.dropout}, {"attention_dropout", c.attention_dropout}});
     rates({{"layer_drop", c.layer_drop}, {"word_dropout", c.word_dropout}});
+    if constexpr (requires { c.position_offset; })
+      check<ConfigError>(c.position_offset >= 0, "{}: position_offset: expected at least 0, got {}", model,
+                         c.position_offset);
   }
 };
 
-// ShapeError naming the model unless images are [B, channels, size, size].
-inline void check_images(const char* model, const Tensor& images, int64_t channels, int64_t size) {
+// ShapeError naming the model unless images are [B, channels, height, width].
+inline void check_images(const char* model, const Tensor& images, int64_t channels, int64_t height,
+                         int64_t width) {
   check<ShapeError>(
-      images.dim() == 4 && images.size(1) == channels && images.size(2) == size && images.size(3) == size,
-      "{}: expected images [B,{},{},{}], got {}", model, channels, size, size, describe(images));
+      images.dim() == 4 && images.size(1) == channels && images.size(2) == height && images.size(3) == width,
+      "{}: expected images [B,{},{},{}], got {}", model, channels, height, width, describe(images));
 }
 
 }  // namespace tandem::models

@@ -41,18 +41,23 @@ std::string to_string(const Loaded& loaded) {
 }
 
 Loaded load(Module& module, const std::string& file, const LoadOptions& options) {
-  const SafeTensors given = load_safetensors(file, Alignment::any);
+  return load_tensors(
+      module, load_safetensors(file, Alignment::any).tensors, file,
+      [&](const Loaded::Line& line) { return fnmatch(options.allow.c_str(), line.name.c_str(), 0) == 0; });
+}
+
+Loaded load_tensors(Module& module, const NamedTensors& given, const std::string& where,
+                    const std::function<bool(const Loaded::Line&)>& allowed) {
   const StateDict own = module.state_dict();
-  Loaded loaded;
-  size_t refused = 0;
+  Loaded loaded, refused;
   const auto add = [&](const std::string& name, const char* state, const std::string& in_model,
                        const std::string& in_file) {
     loaded.lines.push_back({name, state, in_model, in_file});
-    refused += state != kLoaded && fnmatch(options.allow.c_str(), name.c_str(), 0) != 0;
+    if (state != kLoaded && !allowed(loaded.lines.back())) refused.lines.push_back(loaded.lines.back());
   };
   std::vector<std::pair<Tensor, Tensor>> copies;
   for (const auto& [name, tensor] : own) {
-    const Tensor* found = find(given.tensors, name);
+    const Tensor* found = find(given, name);
     if (!found) {
       add(name, kNew, describe(tensor), "");
     } else {
@@ -60,13 +65,13 @@ Loaded load(Module& module, const std::string& file, const LoadOptions& options)
       if (fits(tensor, *found)) copies.emplace_back(tensor, *found);
     }
   }
-  for (const auto& [name, tensor] : given.tensors)
+  for (const auto& [name, tensor] : given)
     if (!find(own, name)) add(name, kUnused, "", describe(tensor));
-  if (refused > 0) {
+  if (!refused.lines.empty()) {
     Loaded trouble;
     for (const Loaded::Line& line : loaded.lines)
       if (line.state != kLoaded) trouble.lines.push_back(line);
-    raise<ConfigError>("load: {}: {} of {} names do not fit the model:\n{}", file, refused,
+    raise<ConfigError>("load: {}: {} of {} names do not fit the model:\n{}", where, refused.lines.size(),
                        loaded.lines.size(), to_string(trouble));
   }
   const NoGradGuard no_grad;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <functional>
 #include <string>
 
 #include "nn/io/safetensors.h"
@@ -36,6 +37,10 @@ std::string to_string(const Loaded& loaded);
 // of load_safetensors; ConfigError with the table for names that do not fit and are not allowed to: the model
 // is then as it was.
 Loaded load(Module& module, const std::string& file, const LoadOptions& options = {});
+
+// The same from tensors, of `where`: whether a line that is not "loaded" may be is for `allowed` to say.
+Loaded load_tensors(Module& module, const NamedTensors& given, const std::string& where,
+                    const std::function<bool(const Loaded::Line&)>& allowed);
 
 }  // namespace tandem::nn
 

@@ -8,8 +8,10 @@
 
 namespace tandem::testing {
 
+std::string golden_folder() { return TANDEM_GOLDEN; }
+
 Json golden(const std::string& name) {
-  std::ifstream in(std::string(TANDEM_GOLDEN) + "/" + name);
+  std::ifstream in(golden_folder() + "/" + name);
   REQUIRE_MESSAGE(in.is_open(), "no golden file ", name);
   return Json::parse(in);
 }

@@ -10,6 +10,8 @@ namespace tandem::testing {
 
 using Json = nlohmann::json;
 
+// tests/golden.
+std::string golden_folder();
 // tests/golden/`name`.
 Json golden(const std::string& name);
 // A number, or infinity by name.

@@ -28,7 +28,7 @@ Cnn::Cnn(const CnnConfig& c)
       head(*this, "head", 2 * c.width * (c.image_size / 4) * (c.image_size / 4), c.classes) {}
 
 Tensor Cnn::forward(const Tensor& images) {
-  check_images("cnn", images, config_.channels, config_.image_size);
+  check_images("cnn", images, config_.channels, config_.image_size, config_.image_size);
   const Tensor half = max_pool2d(relu(norm1(conv1(images))), {2, 2});
   const Tensor quarter = max_pool2d(relu(norm2(conv2(half))), {2, 2});
   return head(drop(quarter.flatten(1)));

@@ -48,7 +48,7 @@ AdaptiveEmbedding::AdaptiveEmbedding(Module& parent, std::string name, int64_t v
     tails.emplace_back(end - cutoffs[i], dim, numbers);
   }
   const NoGradGuard no_grad;
-  weight.select(0, pad_id).zero_();
+  if (pad_id >= 0) weight.select(0, pad_id).zero_();
 }
 
 Tensor AdaptiveEmbedding::forward(const Tensor& ids) {

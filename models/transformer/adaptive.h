@@ -13,7 +13,7 @@ namespace tandem::models {
 // (or the end) are tail i, of dim / factor^(i + 1) numbers, which a matrix projects to dim. Without cutoffs
 // it is a plain embedding. Unlike in the paper, the head has no matrix. Vectors start with the standard
 // deviation 1 / sqrt(their numbers), which suits an output layer too; the row of pad_id, in the head, is 0
-// and stays so.
+// and stays so (-1: there is none).
 struct AdaptiveEmbedding : nn::Layer<AdaptiveEmbedding> {
   // A cluster of rarer words.
   struct Tail : nn::Layer<Tail> {

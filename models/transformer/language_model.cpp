@@ -39,7 +39,9 @@ const LanguageModelConfig& checked(const LanguageModelConfig& c) {
   const ConfigCheck config{"language model"};
   config.of_text(c);
   config.at_least_1({{"layers", c.layers}});
-  config.pad_id(c.pad_id, c.vocab);
+  config.pad_id(c.pad_id, c.vocab, -1);
+  check<ConfigError>(c.tie_output || c.cutoffs.empty(),
+                     "language model: tie_output: an adaptive softmax is the embedding's");
   config.rates({{"activation_dropout", c.activation_dropout}});
   return c;
 }
@@ -51,8 +53,14 @@ std::vector<std::string> language_model_preset_names() { return preset_names(pre
 
 LanguageModel::LanguageModel(const LanguageModelConfig& config)
     : config_(checked(config)),
-      embedding_(*this, "embedding", config.vocab, config.dim, config.max_positions, config.pad_id,
-                 config.positions, config.word_dropout, config.cutoffs, config.factor),
+      embedding_(*this, "embedding", config.vocab, config.dim,
+                 {.max_positions = config.max_positions,
+                  .pad_id = config.pad_id,
+                  .positions = config.positions,
+                  .word_dropout = config.word_dropout,
+                  .cutoffs = config.cutoffs,
+                  .factor = config.factor,
+                  .scale = config.scale_embedding}),
       drop_(*this, "drop", config.dropout),
       layer_drop_(*this, "layer_drop", config.layer_drop),
       layers_(*this, "layers") {
@@ -60,8 +68,9 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config)
   auto options = layer_options<nn::TransformerEncoderLayerOptions>(c);
   options.causal = true;
   for (int64_t i = 0; i < c.layers; ++i) layers_.emplace_back(c.dim, c.heads, c.mlp_dim, options);
-  if (c.norm_first) norm_.emplace(*this, "norm", c.dim);
+  if (c.norm_first) norm_.emplace(*this, "norm", c.dim, nn::LayerNormOptions{.eps = c.norm_eps});
   if (!c.cutoffs.empty()) softmax_.emplace(*this, "softmax", embedding_.tokens);
+  if (!c.tie_output) output_.emplace(*this, "output", c.dim, c.vocab, false);
 }
 
 Tensor LanguageModel::hidden(const Tensor& ids) {

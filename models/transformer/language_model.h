@@ -12,13 +12,13 @@ namespace tandem::models {
 
 // The sizes and rates of a LanguageModel.
 struct LanguageModelConfig {
-  int64_t vocab = 4000;                      // ids
-  int64_t dim = 128;                         // of a token's vector
-  int64_t heads = 4;                         // divides dim
-  int64_t mlp_dim = 512;                     // of the hidden layer of each feed-forward network
-  int64_t layers = 2;                        // of attention and feed-forward network
-  int64_t max_positions = 256;               // of the longest text
-  int64_t pad_id = 0;                        // of padding, which nothing attends to
+  int64_t vocab = 4000;         // ids
+  int64_t dim = 128;            // of a token's vector
+  int64_t heads = 4;            // divides dim
+  int64_t mlp_dim = 512;        // of the hidden layer of each feed-forward network
+  int64_t layers = 2;           // of attention and feed-forward network
+  int64_t max_positions = 256;  // of the longest text
+  int64_t pad_id = 0;           // of padding, which does not count as a target; -1: there is none
   Positions positions = Positions::learned;  // how a token's place is known
   double dropout = 0.1;                      // after the embedding and at the end of each branch
   // As of a TransformerConfig.
@@ -29,6 +29,11 @@ struct LanguageModelConfig {
   // ones.
   std::vector<int64_t> cutoffs = {};
   int64_t factor = 4;
+
+  // What published models differ in.
+  double norm_eps = 1e-5;       // eps of every LayerNorm
+  bool scale_embedding = true;  // vectors of tokens are multiplied by sqrt(dim)
+  bool tie_output = true;       // the output layer is the embedding; otherwise its own, without bias
 };
 
 // "tiny" (1 layer, d 64), "small" (2, d 128), "gpt" (12, d 768, ffn 3072, 12 heads: the paper's first model
@@ -37,7 +42,7 @@ struct LanguageModelConfig {
 LanguageModelConfig language_model_preset(const std::string& name);
 std::vector<std::string> language_model_preset_names();
 
-// The output layer is the embedding. ShapeError for more tokens than positions.
+// ShapeError for more tokens than positions.
 class LanguageModel : public nn::Module {
  public:
   explicit LanguageModel(const LanguageModelConfig& config);  // ConfigError naming the option
@@ -55,7 +60,9 @@ class LanguageModel : public nn::Module {
   Tensor step(State& state, const Tensor& ids);  // [B] to logits [B, vocab]
   static void select(State& state, const Tensor& rows);
 
-  Tensor output_weight() const { return embedding_.tokens.weight; }  // without cutoffs
+  Tensor output_weight() const {
+    return output_ ? output_->weight : embedding_.tokens.weight;
+  }  // without cutoffs
   // As it was made.
   const LanguageModelConfig& config() const { return config_; }
 
@@ -67,6 +74,7 @@ class LanguageModel : public nn::Module {
   nn::ModuleList<nn::TransformerEncoderLayer> layers_;
   std::optional<nn::LayerNorm> norm_;
   std::optional<AdaptiveSoftmax> softmax_;
+  std::optional<nn::Linear> output_;
 };
 
 // Batch: inputs {ids [B, T]}, target [B, T] the tokens after them. The loss computes logits in chunks, never

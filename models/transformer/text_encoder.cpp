@@ -42,52 +42,80 @@ TextEncoder::TextEncoder(const TextEncoderConfig& config)
     : config_(checked(config)),
       words_(*this, "words", config.vocab, config.dim, config.pad_id),
       word_drop_(*this, "word_drop", config.word_dropout),
-      positions_(
-          register_parameter("positions", {config.max_positions, config.dim}, nn::init::normal(0, 0.02))),
+      positions_(register_parameter("positions", {config.position_offset + config.max_positions, config.dim},
+                                    nn::init::normal(0, 0.02))),
       segments_(*this, "segments", config.segments, config.dim),
       norm_(*this, "norm", config.dim, {.eps = config.norm_eps}),
       drop_(*this, "drop", config.dropout),
       layer_drop_(*this, "layer_drop", config.layer_drop),
       layers_(*this, "layers"),
-      pooler_(*this, "pooler", config.dim, config.dim),
-      head_drop_(*this, "head_drop", config.dropout),
+      pooler_(config.pooler == Pooler::none
+                  ? std::optional<nn::Linear>()
+                  : std::optional<nn::Linear>(std::in_place, *this, "pooler", config.dim, config.dim)),
+      pooler_drop_(*this, "pooler_drop", config.pooler_dropout),
+      head_drop_(*this, "head_drop", config.head_dropout.value_or(config.dropout)),
       head_(*this, "head", config.dim, config.outputs) {
   const TextEncoderConfig& c = config_;
   for (int64_t i = 0; i < c.layers; ++i) {
     layers_.emplace_back(c.dim, c.heads, c.mlp_dim,
                          nn::TransformerEncoderLayerOptions{.dropout = c.dropout,
                                                             .attention_dropout = c.attention_dropout,
+                                                            .activation = c.activation,
                                                             .norm_first = c.norm_first,
                                                             .norm_eps = c.norm_eps});
   }
   if (c.norm_first) last_norm_.emplace(*this, "last_norm", c.dim, nn::LayerNormOptions{.eps = c.norm_eps});
+  if (c.masked_lm_head) {
+    word_dense_.emplace(*this, "word_dense", c.dim, c.dim);
+    word_norm_.emplace(*this, "word_norm", c.dim, nn::LayerNormOptions{.eps = c.norm_eps});
+    word_bias_ = register_parameter("word_bias", {c.vocab}, nn::init::zeros());
+  }
   words_.initialize("weight", nn::init::normal(0, 0.02));
   segments_.initialize("weight", nn::init::normal(0, 0.02));
   const NoGradGuard no_grad;
   words_.weight.select(0, c.pad_id).zero_();
 }
 
-Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const HiddenHook& hook) {
+Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
+                           const Tensor& key_padding_mask) {
   check<ShapeError>(ids.dim() == 2 && ids.size(1) >= 1, "TextEncoder: expected ids [B, T], got {}",
                     describe(ids));
   check<ShapeError>(ids.size(1) <= config_.max_positions,
                     "TextEncoder: {} tokens, the model has {} positions", ids.size(1), config_.max_positions);
   const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
-  const Tensor padding = eq(ids, static_cast<double>(config_.pad_id));
+  const Tensor padding = key_padding_mask.defined() ? key_padding_mask : ids == config_.pad_id;
+  Tensor positions = positions_.slice(0, 0, ids.size(1));
+  if (const int64_t offset = config_.position_offset; offset > 0) {
+    const Tensor words = (ids != config_.pad_id).to(DType::i64);
+    positions = embedding(positions_, cumsum(words, 1) * words + (offset - 1), offset - 1);
+  }
   const Tensor kind = segments.defined() ? segments_(segments) : segments_.weight.select(0, 0);
   const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype(), ids.device()}));
-  Tensor x = drop_(at(0, norm_(words + positions_.slice(0, 0, ids.size(1)) + kind)));
+  Tensor x = drop_(at(0, norm_(words + positions + kind)));
   int64_t level = 0;
   for (auto& layer : layers_)
     x = at(++level, layer_drop_(x, [&](const Tensor& y) { return layer(y, padding); }));
   return last_norm_ ? (*last_norm_)(x) : x;
 }
 
-Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const HiddenHook& hook) {
-  const Tensor tokens = hidden(ids, segments, hook);
-  if (config_.pooling == Pooling::cls) return tanh(pooler_(tokens.select(1, 0)));
-  const Tensor words = ne(ids, static_cast<double>(config_.pad_id)).to(tokens.dtype()).unsqueeze(2);
-  return tanh(pooler_((tokens * words).sum({1}) / words.sum({1})));
+Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
+                           const Tensor& key_padding_mask) {
+  const Tensor tokens = hidden(ids, segments, hook, key_padding_mask);
+  Tensor x;
+  if (config_.pooling == Pooling::cls) {
+    x = tokens.select(1, 0);
+  } else {
+    const Tensor counted = key_padding_mask.defined() ? !key_padding_mask : ids != config_.pad_id;
+    const Tensor words = counted.to(tokens.dtype()).unsqueeze(2);
+    x = (tokens * words).sum({1}) / words.sum({1});
+  }
+  if (!pooler_) return x;
+  x = (*pooler_)(pooler_drop_(x));
+  return config_.pooler == Pooler::tanh ? tanh(x) : relu(x);
+}
+
+Tensor TextEncoder::masked_lm_hidden(const Tensor& hidden) {
+  return word_dense_ ? (*word_norm_)((*word_dense_)(hidden, config_.activation)) : hidden;
 }
 
 Tensor TextEncoder::forward(const Tensor& ids, const Tensor& segments) {

@@ -6,13 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "models/pooling.h"
 #include "nn/layers.h"
 #include "nn/methods/hidden_hook.h"
 
 namespace tandem::models {
 
-// The vector of a text: that of its first token (BERT's "[CLS]"), or the mean over its tokens.
-enum class Pooling { cls, mean };
+// What is done to a text's vector before the head: nothing, or a linear layer and its activation.
+enum class Pooler { none, tanh, relu };
 
 // The sizes and rates of a TextEncoder.
 struct TextEncoderConfig {
@@ -32,6 +33,17 @@ struct TextEncoderConfig {
   bool norm_first = false;         // pre-norm, with a norm at the end; otherwise post-norm, as BERT is
   Pooling pooling = Pooling::cls;  // what a text's vector is
   bool bi_encoder = false;         // reads two texts one by one and compares their vectors; outputs is 1
+
+  // What published models differ in.
+  Activation activation = Activation::gelu;  // of the feed-forward networks
+  Pooler pooler = Pooler::tanh;
+  double pooler_dropout = 0;                // before the pooler's layer
+  std::optional<double> head_dropout = {};  // before the head, where it is another than `dropout`
+  // Above 0: rows of positions before that of the first word. Positions are then those among the words, so
+  // that padding at the front moves none (RoBERTa).
+  int64_t position_offset = 0;
+  // BERT's output layer of masked words has a linear layer, activation and norm before it, and a bias.
+  bool masked_lm_head = false;
 };
 
 // "tiny" (1 layer, d 64), "small" (2, d 128), "bert_base" (12, d 768, ffn 3072, 12 heads, 30,522 pieces).
@@ -45,11 +57,15 @@ class TextEncoder : public nn::Module {
  public:
   explicit TextEncoder(const TextEncoderConfig& config);  // ConfigError naming the option
 
-  // ids i64 [B, T], segments i64 [B, T] or undefined (all 0), to [B, T, dim]. Positions that hold pad_id are
-  // not attended to. ShapeError for more than max_positions.
-  Tensor hidden(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {});
-  // tanh(dense(first token, or mean over the tokens)): [B, dim].
-  Tensor pooled(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {});
+  // ids i64 [B, T], segments i64 [B, T] or undefined (all 0), to [B, T, dim]. Positions where
+  // key_padding_mask, bool [B, T], is true are not attended to; without one, those that hold pad_id.
+  // ShapeError for more than max_positions.
+  Tensor hidden(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {},
+                const Tensor& key_padding_mask = {});
+  // tanh(dense(first token, or mean over the tokens that are not masked)), or as config.pooler says: [B,
+  // dim].
+  Tensor pooled(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {},
+                const Tensor& key_padding_mask = {});
   Tensor head(const Tensor& pooled);  // dropout and a linear layer: [B, outputs]
   // head(pooled(ids, segments)): [B, outputs]. ConfigError for a bi-encoder, which has no use for its head.
   Tensor forward(const Tensor& ids, const Tensor& segments = {});
@@ -60,22 +76,29 @@ class TextEncoder : public nn::Module {
   Tensor forward(const data::Batch& batch);
 
   const TextEncoderConfig& config() const { return config_; }  // as it was made
+  // What predicts masked words: linear(masked_lm_hidden(hidden), word_weight(), word_bias()).
+  Tensor masked_lm_hidden(const Tensor& hidden);
   const Tensor& word_weight() const { return words_.weight; }  // [vocab, dim]
+  const Tensor& word_bias() const { return word_bias_; }       // [vocab], undefined without masked_lm_head
 
  private:
   TextEncoderConfig config_;
   nn::Embedding words_;
   nn::WordDropout word_drop_;
-  Tensor positions_;  // [max_positions, dim]
+  Tensor positions_;  // [position_offset + max_positions, dim]
   nn::Embedding segments_;
   nn::LayerNorm norm_;
   nn::Dropout drop_;
   nn::LayerDrop layer_drop_;
   nn::ModuleList<nn::TransformerEncoderLayer> layers_;
   std::optional<nn::LayerNorm> last_norm_;
-  nn::Linear pooler_;
+  std::optional<nn::Linear> pooler_;
+  nn::Dropout pooler_drop_;
   nn::Dropout head_drop_;
   nn::Linear head_;
+  std::optional<nn::Linear> word_dense_;
+  std::optional<nn::LayerNorm> word_norm_;
+  nn::Parameter word_bias_;
 };
 
 // Batches of data::TextDataset; the model must outlive it.

@@ -32,24 +32,29 @@ Tensor sinusoids(int64_t count, int64_t dim) {
 }  // namespace
 
 TokenEmbedding::TokenEmbedding(Module& parent, std::string name, int64_t vocab, int64_t dim,
-                               int64_t max_positions, int64_t pad_id, Positions kind, double word_dropout,
-                               std::vector<int64_t> cutoffs, int64_t factor)
+                               TokenEmbeddingOptions options_)
     : Layer(parent, std::move(name)),
-      max_positions(max_positions),
-      tokens(*this, "tokens", vocab, dim, pad_id, std::move(cutoffs), factor),
-      word_drop(*this, "word_drop", word_dropout),
-      positions(kind == Positions::sinusoidal
-                    ? register_buffer("positions", sinusoids(max_positions, dim), false)
-                    : register_parameter("positions", {max_positions, dim}, nn::init::normal(0, 0.02))) {}
+      options(std::move(options_)),
+      tokens(*this, "tokens", vocab, dim, options.pad_id, options.cutoffs, options.factor),
+      word_drop(*this, "word_drop", options.word_dropout),
+      positions(options.positions == Positions::sinusoidal
+                    ? register_buffer("positions", sinusoids(options.max_positions, dim), false)
+                    : register_parameter("positions", {options.position_offset + options.max_positions, dim},
+                                         nn::init::normal(0, 0.02))) {
+  if (options.norm) norm.emplace(*this, "norm", dim, nn::LayerNormOptions{.eps = options.norm_eps});
+}
 
 Tensor TokenEmbedding::forward(const Tensor& ids, int64_t start) {
   check<ShapeError>(ids.dim() == 2, "TokenEmbedding: expected ids [B, T], got {}", describe(ids));
   const int64_t end = start + ids.size(1);
-  check<ShapeError>(end <= max_positions, "TokenEmbedding: {} tokens, the model has {} positions", end,
-                    max_positions);
-  const double scale = std::sqrt(static_cast<double>(tokens.weight.size(1)));
-  const Tensor words = word_drop(tokens(ids) * scale, zeros({1}, {tokens.weight.dtype(), ids.device()}));
-  return words + positions.slice(0, start, end);
+  check<ShapeError>(end <= options.max_positions, "TokenEmbedding: {} tokens, the model has {} positions",
+                    end, options.max_positions);
+  const int64_t row = options.positions == Positions::learned ? options.position_offset : 0;
+  Tensor x = tokens(ids);
+  if (options.scale) x = x * std::sqrt(static_cast<double>(tokens.weight.size(1)));
+  x = word_drop(x, zeros({1}, {tokens.weight.dtype(), ids.device()}));
+  x = x + positions.slice(0, row + start, row + end);
+  return norm ? (*norm)(x) : x;
 }
 
 }  // namespace tandem::models

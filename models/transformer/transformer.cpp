@@ -40,10 +40,24 @@ const TransformerConfig& checked(const TransformerConfig& c) {
   check<ConfigError>(!c.copy || c.target_vocab == 0,
                      "transformer: copy: expected one vocabulary for both sides, got a target_vocab of {}",
                      c.target_vocab);
+  check<ConfigError>(!c.separate_positions || (c.target_vocab == 0 && c.positions == Positions::learned),
+                     "transformer: separate_positions: expected learned positions, and one vocabulary");
+  check<ConfigError>(!c.logits_bias || c.tie_output, "transformer: logits_bias: expected a tied output");
   config.pad_id(c.pad_id, c.target_vocab > 0 ? std::min(c.vocab, c.target_vocab) : c.vocab);
   config.rates(
       {{"decoder_dropout", c.decoder_dropout.value_or(0)}, {"activation_dropout", c.activation_dropout}});
   return c;
+}
+
+TokenEmbeddingOptions embedding_options(const TransformerConfig& c) {
+  return {.max_positions = c.max_positions,
+          .pad_id = c.pad_id,
+          .positions = c.positions,
+          .word_dropout = c.word_dropout,
+          .scale = c.scale_embedding,
+          .position_offset = c.position_offset,
+          .norm = c.embedding_norm,
+          .norm_eps = c.norm_eps};
 }
 
 }  // namespace
@@ -53,28 +67,31 @@ std::vector<std::string> transformer_preset_names() { return preset_names(preset
 
 Transformer::Transformer(const TransformerConfig& config)
     : config_(checked(config)),
-      source_embedding_(*this, "source_embedding", config.vocab, config.dim, config.max_positions,
-                        config.pad_id, config.positions, config.word_dropout),
+      source_embedding_(*this, "source_embedding", config.vocab, config.dim, embedding_options(config)),
       encoder_drop_(*this, "encoder_drop", config.dropout),
       decoder_drop_(*this, "decoder_drop", config.decoder_dropout.value_or(config.dropout)),
       layer_drop_(*this, "layer_drop", config.layer_drop),
       encoder_(*this, "encoder"),
       decoder_(*this, "decoder") {
   const TransformerConfig& c = config_;
-  if (c.target_vocab > 0) {
-    target_embedding_.emplace(*this, "target_embedding", c.target_vocab, c.dim, c.max_positions, c.pad_id,
-                              c.positions, c.word_dropout);
+  if (c.target_vocab > 0 || c.separate_positions) {
+    target_embedding_.emplace(*this, "target_embedding", c.target_vocab > 0 ? c.target_vocab : c.vocab, c.dim,
+                              embedding_options(c));
   }
+  if (c.separate_positions) nn::tie(target_embedding_->tokens.weight, source_embedding_.tokens.weight);
   const auto options = layer_options<nn::TransformerEncoderLayerOptions>(c);
   for (int64_t i = 0; i < c.encoder_layers; ++i) encoder_.emplace_back(c.dim, c.heads, c.mlp_dim, options);
   auto decoder_options = layer_options<nn::TransformerDecoderLayerOptions>(c);
   decoder_options.dropout = c.decoder_dropout.value_or(c.dropout);
   for (int64_t i = 0; i < c.decoder_layers; ++i)
     decoder_.emplace_back(c.dim, c.heads, c.mlp_dim, decoder_options);
-  if (c.norm_first) {
-    encoder_norm_.emplace(*this, "encoder_norm", c.dim);
-    decoder_norm_.emplace(*this, "decoder_norm", c.dim);
+  if (c.norm_first || c.final_norm) {
+    encoder_norm_.emplace(*this, "encoder_norm", c.dim, nn::LayerNormOptions{.eps = c.norm_eps});
+    decoder_norm_.emplace(*this, "decoder_norm", c.dim, nn::LayerNormOptions{.eps = c.norm_eps});
   }
+  if (c.logits_bias)
+    logits_bias_ = register_buffer(
+        "logits_bias", zeros({c.vocab}, {nn::InitScope::current().dtype, nn::InitScope::current().device}));
   if (c.copy) {
     copy_query_.emplace(*this, "copy_query", c.dim, c.dim);
     copy_key_.emplace(*this, "copy_key", c.dim, c.dim);
@@ -146,7 +163,7 @@ Tensor Transformer::output_weight() const {
   return (target_embedding_ ? *target_embedding_ : source_embedding_).tokens.weight;
 }
 
-Tensor Transformer::output_bias() const { return output_ ? Tensor(output_->bias) : Tensor(); }
+Tensor Transformer::output_bias() const { return output_ ? Tensor(output_->bias) : logits_bias_; }
 
 Tensor Transformer::logits(const Tensor& hidden) { return linear(hidden, output_weight(), output_bias()); }
 

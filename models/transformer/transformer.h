@@ -34,6 +34,15 @@ struct TransformerConfig {
   // says which, a gate how often. Needs one vocabulary for both sides.
   bool copy = false;
   bool tie_output = true;  // the output layer is the target's embedding; otherwise its own, with a bias
+
+  // What published models differ in.
+  double norm_eps = 1e-5;           // eps of every LayerNorm
+  bool scale_embedding = true;      // vectors of tokens are multiplied by sqrt(dim)
+  bool embedding_norm = false;      // a norm after the positions are added, on each side
+  bool separate_positions = false;  // the target has learned positions of its own, where the words are shared
+  int64_t position_offset = 0;      // rows of learned positions that stand before the first token's
+  bool final_norm = false;          // a norm at the end of each stack of post-norm layers, too
+  bool logits_bias = false;         // a buffer [vocab] that is added to the logits where the output is tied
 };
 
 // "tiny" (1+1 layers, d 64), "small" (2+2, d 128), "iwslt_de_en" (6+6, d 512, ffn 1024, 4 heads: the
@@ -73,7 +82,7 @@ class Transformer : public nn::Module {
   static void select(State& state, const Tensor& rows);  // keeps these rows, i64 [N], in this order
 
   Tensor output_weight() const;  // [target vocabulary, dim]
-  Tensor output_bias() const;    // [target vocabulary]; undefined where the weight is the embedding's
+  Tensor output_bias() const;    // [target vocabulary], or undefined
   // As it was made.
   const TransformerConfig& config() const { return config_; }
 
@@ -83,13 +92,14 @@ class Transformer : public nn::Module {
 
   TransformerConfig config_;
   TokenEmbedding source_embedding_;
-  std::optional<TokenEmbedding> target_embedding_;  // where the vocabularies differ
+  std::optional<TokenEmbedding> target_embedding_;  // where the vocabularies or the positions differ
   nn::Dropout encoder_drop_, decoder_drop_;
   nn::LayerDrop layer_drop_;
   nn::ModuleList<nn::TransformerEncoderLayer> encoder_;
   nn::ModuleList<nn::TransformerDecoderLayer> decoder_;
   std::optional<nn::LayerNorm> encoder_norm_, decoder_norm_;
   std::optional<nn::Linear> output_, copy_query_, copy_key_, copy_gate_;
+  Tensor logits_bias_;
 };
 
 // Batch: inputs {source [B, S], target in [B, T]}, target [B, T], the same shifted by one. The loss computes

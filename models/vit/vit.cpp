@@ -40,7 +40,8 @@ const VitConfig& checked(const VitConfig& c) {
                      {"depth", c.depth},
                      {"heads", c.heads},
                      {"mlp_dim", c.mlp_dim}});
-  config.divides("patch_size", c.patch_size, "image_size", c.image_size);
+  config.divides("patch_size", c.patch_size, "image_size", c.height());
+  config.divides("patch_size", c.patch_size, "image_width", c.width());
   config.divides("heads", c.heads, "dim", c.dim);
   config.rates({{"dropout", c.dropout},
                 {"attention_dropout", c.attention_dropout},
@@ -48,11 +49,14 @@ const VitConfig& checked(const VitConfig& c) {
                 {"head_dropout", c.head_dropout}});
   check<ConfigError>(c.dropout_from >= 0 && c.dropout_from <= c.depth,
                      "vit: dropout_from: expected 0 to depth {}, got {}", c.depth, c.dropout_from);
+  check<ConfigError>(c.registers >= 0 && c.image_width >= 0 && c.layer_scale >= 0,
+                     "vit: expected registers, image_width and layer_scale of at least 0, got {}, {} and {}",
+                     c.registers, c.image_width, c.layer_scale);
+  check<ConfigError>(c.class_token || (c.pooling == Pooling::mean && !c.distillation),
+                     "vit: class_token: without one the pooling is the mean, and there is no distillation");
+  check<ConfigError>(!c.distillation || c.pooling == Pooling::cls,
+                     "vit: distillation: expected the pooling cls");
   return c;
-}
-
-int64_t tokens(const VitConfig& c) {
-  return (c.image_size / c.patch_size) * (c.image_size / c.patch_size) + 1;
 }
 
 }  // namespace
@@ -63,18 +67,30 @@ std::vector<std::string> vit_preset_names() { return preset_names(presets()); }
 Vit::Vit(const VitConfig& config)
     : config_(checked(config)),
       patch_embed(*this, "patch_embed", config.channels, config.dim, config.patch_size,
-                  {.stride = {config.patch_size, config.patch_size}}),
-      class_token(register_parameter("class_token", {1, 1, config.dim}, nn::init::zeros())),
-      positions(register_parameter("positions", {1, tokens(config), config.dim}, nn::init::normal(0, 0.02))),
+                  {.stride = {config.patch_size, config.patch_size}, .bias = config.patch_bias}),
+      class_token(config.class_token
+                      ? register_parameter("class_token", {1, 1, config.dim}, nn::init::zeros())
+                      : nn::Parameter()),
+      distillation_token(config.distillation
+                             ? register_parameter("distillation_token", {1, 1, config.dim}, nn::init::zeros())
+                             : nn::Parameter()),
+      registers(config.registers > 0 ? register_parameter("registers", {1, config.registers, config.dim},
+                                                          nn::init::normal(0, 0.02))
+                                     : nn::Parameter()),
+      positions(
+          register_parameter("positions", {1, config.positions(), config.dim}, nn::init::normal(0, 0.02))),
       drop(*this, "drop", config.dropout_from == 0 ? config.dropout : 0),
       blocks(*this, "blocks"),
-      norm(*this, "norm", config.dim, {.eps = 1e-6}),
+      norm(*this, "norm", config.dim, {.eps = config.norm_eps}),
       head_drop(*this, "head_drop", config.head_dropout),
       head(*this, "head", config.dim, config.classes) {
   for (int64_t i = 0; i < config.depth; ++i) {
     const bool noisy = i >= config.dropout_from;
     const double rise = config.depth > 1 ? static_cast<double>(i) / (config.depth - 1) : 1;
-    nn::TransformerEncoderLayerOptions options{.norm_eps = 1e-6};
+    nn::TransformerEncoderLayerOptions options{.activation = config.activation,
+                                               .norm_eps = config.norm_eps,
+                                               .qkv_bias = config.qkv_bias,
+                                               .layer_scale = config.layer_scale};
     if (noisy) {
       options.dropout = options.activation_dropout = config.dropout;
       options.attention_dropout = config.attention_dropout;
@@ -82,25 +98,52 @@ Vit::Vit(const VitConfig& config)
     }
     blocks.emplace_back(config.dim, config.heads, config.mlp_dim, options);
   }
+  if (config.pre_norm)
+    pre_norm.emplace(*this, "pre_norm", config.dim, nn::LayerNormOptions{.eps = config.norm_eps});
+  if (config.distillation) distillation_head.emplace(*this, "distillation_head", config.dim, config.classes);
   if (config.zero_head) {
-    NoGradGuard guard;
+    const NoGradGuard no_grad;
     for (const Tensor& parameter : head.parameters()) parameter.zero_();
+    if (distillation_head)
+      for (const Tensor& parameter : distillation_head->parameters()) parameter.zero_();
   }
 }
 
 Tensor Vit::features(const Tensor& images, const nn::HiddenHook& hook) {
   const VitConfig& c = config_;
-  check_images("vit", images, c.channels, c.image_size);
+  check_images("vit", images, c.channels, c.height(), c.width());
   const int64_t batch = images.size(0);
   const Tensor patches = patch_embed(images).flatten(2).transpose(1, 2);  // [B, T-1, D]
   const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
-  Tensor x = drop(at(0, cat({class_token.expand({batch, 1, c.dim}), patches}, 1) + positions));
+  const auto join = [&](std::initializer_list<Tensor> tokens) {
+    Tensors parts;
+    for (const Tensor& token : tokens)
+      if (token.defined()) parts.push_back(token.expand({batch, token.size(1), c.dim}));
+    return parts.size() == 1 ? parts[0] : cat(parts, 1);
+  };
+  Tensor x;
+  if (c.class_position) {
+    x = join({class_token, distillation_token, patches}) + positions;
+    if (registers.defined())
+      x = join({x.slice(1, 0, c.class_tokens()), registers, x.slice(1, c.class_tokens(), x.size(1))});
+  } else {
+    x = join({class_token, distillation_token, registers, patches + positions});
+  }
+  x = drop(at(0, x));
+  if (pre_norm) x = (*pre_norm)(x);
   int64_t level = 0;
   for (auto& block : blocks) x = at(++level, block(x));
-  return norm(x.select(1, 0));  // the norm of the class token is all the head reads
+  // The norm of what the head reads is enough.
+  if (c.pooling == Pooling::mean) return norm(x.slice(1, c.prefix(), x.size(1)).mean({1}));
+  return c.distillation ? norm(x.slice(1, 0, 2)).flatten(1) : norm(x.select(1, 0));
 }
 
-Tensor Vit::classify(const Tensor& features) { return head(head_drop(features)); }
+Tensor Vit::classify(const Tensor& features) {
+  if (!distillation_head) return head(head_drop(features));
+  const Tensor both = head_drop(features);
+  return 0.5 * (head(both.slice(-1, 0, config_.dim)) +
+                (*distillation_head)(both.slice(-1, config_.dim, 2 * config_.dim)));
+}
 
 nn::Hookable hookable(Vit& model) {
   return {model, model.config().depth + 1,

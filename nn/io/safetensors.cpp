@@ -38,6 +38,17 @@ std::string_view safetensors_name(DType dtype) {
       ->name;
 }
 
+// Published weights may be halves, which are read as the f32 that they are.
+constexpr const char* kHalf = "F16";
+
+float from_half(uint16_t half) {
+  const uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
+  if (rest < 0x400)
+    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(static_cast<float>(rest) * 0x1p-24f));
+  const uint32_t exponent = rest < 0x7c00 ? (127 - 15) << 23 : (255 - 31) << 23;
+  return std::bit_cast<float>(sign | ((rest << 13) + exponent));
+}
+
 int64_t bytes_of(const Tensor& x) { return x.numel() * size_of(x.dtype()); }
 
 // One file being read: what fails names it and the byte.
@@ -108,6 +119,10 @@ struct Entry {
   DType dtype;
   Shape shape;
   int64_t begin, end;  // in the data
+  bool half = false;   // stored in half as many bytes
+
+  int64_t item_size() const { return half ? 2 : size_of(dtype); }
+  std::string_view stored() const { return half ? "f16" : name_of(dtype); }
 };
 
 int64_t read_size(const Reader& in, const std::string& name, const char* field, const Json& value) {
@@ -126,13 +141,14 @@ Entry read_entry(const Reader& in, const std::string& name, const Json& json, in
       std::find_if(std::begin(kDTypeNames), std::end(kDTypeNames), [&](const DTypeName& candidate) {
         return dtype.is_string() && dtype.get_ref<const std::string&>() == candidate.name;
       });
-  if (known == std::end(kDTypeNames))
-    in.fail(8, "\"{}\": expected a dtype of F32, F64, BF16, I32, I64, U8, BOOL, got {}", name,
+  entry.half = dtype == kHalf;
+  if (known == std::end(kDTypeNames) && !entry.half)
+    in.fail(8, "\"{}\": expected a dtype of F32, F64, F16, BF16, I32, I64, U8, BOOL, got {}", name,
             dtype.is_string() ? dtype.get_ref<const std::string&>() : dtype.type_name());
-  entry.dtype = known->dtype;
+  if (!entry.half) entry.dtype = known->dtype;
   if (!shape.is_array() || shape.size() > static_cast<size_t>(kMaxDims))
     in.fail(8, "\"{}\": shape: expected a list of at most {} sizes", name, kMaxDims);
-  int64_t bytes = size_of(entry.dtype), strides = bytes;  // a size of 0 hides others, but not from strides
+  int64_t bytes = entry.item_size(), strides = bytes;  // a size of 0 hides others, but not from strides
   bool overflow = false;
   for (const Json& size : shape) {
     entry.shape.push_back(read_size(in, name, "shape", size));
@@ -148,8 +164,8 @@ Entry read_entry(const Reader& in, const std::string& name, const Json& json, in
     in.fail(8, "\"{}\": data_offsets [{}, {}], expected begin <= end <= {}, the size of the data", name,
             entry.begin, entry.end, data_size);
   if (overflow || bytes != entry.end - entry.begin)
-    in.fail(8, "\"{}\": {}{} does not fit into the {} bytes of data_offsets [{}, {}]", name,
-            name_of(entry.dtype), to_string(entry.shape), entry.end - entry.begin, entry.begin, entry.end);
+    in.fail(8, "\"{}\": {}{} does not fit into the {} bytes of data_offsets [{}, {}]", name, entry.stored(),
+            to_string(entry.shape), entry.end - entry.begin, entry.begin, entry.end);
   return entry;
 }
 
@@ -163,9 +179,9 @@ void check_layout(const Reader& in, std::vector<Entry>& entries, int64_t data_st
     if (entry.begin != at)
       in.fail(data_start + at, "\"{}\" begins at {} of the data, expected {} ({})", entry.name, entry.begin,
               at, entry.begin < at ? "an overlap" : "a gap");
-    if (alignment == Alignment::required && at % size_of(entry.dtype) != 0 && entry.end > at)
+    if (alignment == Alignment::required && at % entry.item_size() != 0 && entry.end > at)
       in.fail(data_start + at, "\"{}\" begins at {} of the data, expected a multiple of {} for {}",
-              entry.name, at, size_of(entry.dtype), name_of(entry.dtype));
+              entry.name, at, entry.item_size(), entry.stored());
     at = entry.end;
   }
   if (at != in.size() - data_start)
@@ -241,7 +257,13 @@ SafeTensors load_safetensors(const std::string& file, Alignment alignment) {
   for (const Entry& entry : entries) {
     const Tensor value = empty(entry.shape, {entry.dtype});
     const int64_t position = data_start + entry.begin;
-    in.read(value.raw(), position, entry.end - entry.begin);
+    if (entry.half) {
+      std::vector<uint16_t> halves(value.numel());
+      in.read(halves.data(), position, entry.end - entry.begin);
+      std::transform(halves.begin(), halves.end(), value.data<float>(), from_half);
+    } else {
+      in.read(value.raw(), position, entry.end - entry.begin);
+    }
     if (entry.dtype == DType::boolean) {
       const auto* bytes = static_cast<const uint8_t*>(value.raw());
       for (int64_t i = 0; i < value.numel(); ++i)

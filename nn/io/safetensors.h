@@ -30,7 +30,7 @@ void save_safetensors(const std::string& file, const NamedTensors& tensors, cons
 // before it saved wide types first may not.
 enum class Alignment { required, any };
 
-// Every size is checked against the file before memory is taken. IoError naming the file, the position, the
+// F16 is read as f32. Every size is checked against the file before memory is taken. IoError naming the file, the position, the
 // tensor and what was expected: a name twice, sizes that overflow or do not fit, a gap, an overlap, bytes
 // that belong to no tensor.
 SafeTensors load_safetensors(const std::string& file, Alignment alignment = Alignment::required);

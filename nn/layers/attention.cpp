@@ -20,9 +20,11 @@ MultiheadAttention::MultiheadAttention(Module& parent, std::string name, int64_t
     : Layer(parent, std::move(name)),
       heads(heads),
       config(config),
-      q_proj(*this, "q_proj", dim, dim, config.bias),
-      k_proj(*this, "k_proj", config.memory_dim ? config.memory_dim : dim, dim, config.bias),
-      v_proj(*this, "v_proj", config.memory_dim ? config.memory_dim : dim, dim, config.bias),
+      q_proj(*this, "q_proj", dim, dim, config.bias && config.qkv_bias),
+      k_proj(*this, "k_proj", config.memory_dim ? config.memory_dim : dim, dim,
+             config.bias && config.qkv_bias),
+      v_proj(*this, "v_proj", config.memory_dim ? config.memory_dim : dim, dim,
+             config.bias && config.qkv_bias),
       out_proj(*this, "out_proj", dim, dim, config.bias) {
   check_sizes(*this, "MultiheadAttention", {dim, heads});
   check_rate(*this, "MultiheadAttention", config.dropout);
@@ -31,9 +33,8 @@ MultiheadAttention::MultiheadAttention(Module& parent, std::string name, int64_t
   // As one matrix [3 dim, dim] would start.
   for (Linear* projection : {&q_proj, &k_proj, &v_proj})
     projection->initialize("weight", init::xavier_uniform(std::numbers::sqrt2 / 2));
-  if (config.bias)
-    for (Linear* projection : {&q_proj, &k_proj, &v_proj, &out_proj})
-      projection->initialize("bias", init::zeros());
+  for (Linear* projection : {&q_proj, &k_proj, &v_proj, &out_proj})
+    if (projection->bias.defined()) projection->initialize("bias", init::zeros());
 }
 
 Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,

@@ -11,6 +11,7 @@ struct AttentionConfig {
   double dropout = 0;      // of the attention probabilities, in [0, 1)
   bool causal = false;     // query t sees keys <= t
   bool bias = true;        // of the four projections
+  bool qkv_bias = true;    // of the first three, where there are biases
   int64_t memory_dim = 0;  // size of keys and values before their projections; 0: dim
 };
 

@@ -29,17 +29,27 @@ TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string nam
     : Layer(parent, std::move(name)),
       norm_first(options.norm_first),
       norm1(*this, "norm1", dim, {.eps = options.norm_eps}),
-      attn(*this, "attn", dim, heads, {.dropout = options.attention_dropout, .causal = options.causal}),
+      attn(*this, "attn", dim, heads,
+           {.dropout = options.attention_dropout, .causal = options.causal, .qkv_bias = options.qkv_bias}),
       drop1(*this, "drop1", options.dropout),
       path1(*this, "path1", options.drop_path),
       norm2(*this, "norm2", dim, {.eps = options.norm_eps}),
       mlp(*this, "mlp", dim, hidden, {options.activation, options.activation_dropout}),
       drop2(*this, "drop2", options.dropout),
-      path2(*this, "path2", options.drop_path) {}
+      path2(*this, "path2", options.drop_path) {
+  if (options.layer_scale == 0) return;
+  scale1.emplace(*this, "scale1", dim, options.layer_scale);
+  scale2.emplace(*this, "scale2", dim, options.layer_scale);
+}
 
 template <class Attend> Tensor TransformerEncoderLayer::run(const Tensor& x, Attend attend) {
-  const Tensor y = residual(norm_first, x, norm1, [&](const Tensor& z) { return path1(drop1(attend(z))); });
-  return residual(norm_first, y, norm2, [&](const Tensor& z) { return path2(drop2(mlp(z))); });
+  const auto scaled = [](std::optional<LayerScale>& scale, const Tensor& z) {
+    return scale ? (*scale)(z) : z;
+  };
+  const Tensor y = residual(norm_first, x, norm1,
+                            [&](const Tensor& z) { return path1(scaled(scale1, drop1(attend(z)))); });
+  return residual(norm_first, y, norm2,
+                  [&](const Tensor& z) { return path2(scaled(scale2, drop2(mlp(z)))); });
 }
 
 Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_padding_mask) {

@@ -1,8 +1,11 @@
 // The feed-forward network, the encoder layer and the decoder layer of a Transformer (Vaswani et al. 2017).
 #pragma once
 
+#include <optional>
+
 #include "nn/layers/attention.h"
 #include "nn/layers/dropout.h"
+#include "nn/layers/layer_scale.h"
 #include "nn/layers/norm.h"
 
 namespace tandem::nn {
@@ -34,6 +37,8 @@ struct TransformerEncoderLayerOptions {
   bool norm_first = true;  // x + branch(norm(x)); otherwise norm(x + branch(x)), as in the original
   double norm_eps = 1e-5;  // eps of every LayerNorm
   bool causal = false;     // no position sees a later one
+  bool qkv_bias = true;    // of the attention's first three projections
+  double layer_scale = 0;  // where the LayerScale at the end of each branch starts; 0: there is none
 };
 // Self-attention and feed-forward network, each a residual branch: x [B, T, dim] to [B, T, dim];
 // key_padding_mask bool [B, T] or undefined, true = ignored.
@@ -50,10 +55,12 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   LayerNorm norm1;
   MultiheadAttention attn;
   Dropout drop1;
+  std::optional<LayerScale> scale1;
   DropPath path1;
   LayerNorm norm2;
   FeedForward mlp;
   Dropout drop2;
+  std::optional<LayerScale> scale2;
   DropPath path2;
 
  private:

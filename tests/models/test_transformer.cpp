@@ -159,7 +159,7 @@ TEST_CASE("a position of the decoder sees itself and what is before, all of the 
 
 TEST_CASE("positions are the paper's sinusoids") {
   struct Holder : nn::Module {
-    models::TokenEmbedding embedding{*this, "e", 5, 4, 6, 0, models::Positions::sinusoidal};
+    models::TokenEmbedding embedding{*this, "e", 5, 4, {.max_positions = 6}};
   } holder;
   const auto p = holder.embedding.positions.to_vector<double>();
   CHECK(p[0] == doctest::Approx(0));

@@ -22,7 +22,9 @@ template <> struct nlohmann::adl_serializer<std::optional<double>> {
 };
 
 namespace tandem {
-NLOHMANN_JSON_SERIALIZE_ENUM(Activation, {{Activation::relu, "relu"}, {Activation::gelu, "gelu"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Activation, {{Activation::relu, "relu"},
+                                          {Activation::gelu, "gelu"},
+                                          {Activation::gelu_tanh, "gelu_tanh"}})
 }  // namespace tandem
 
 namespace tandem::models {
@@ -30,20 +32,30 @@ namespace tandem::models {
 NLOHMANN_JSON_SERIALIZE_ENUM(Positions,
                              {{Positions::sinusoidal, "sinusoidal"}, {Positions::learned, "learned"}})
 NLOHMANN_JSON_SERIALIZE_ENUM(Pooling, {{Pooling::cls, "cls"}, {Pooling::mean, "mean"}})
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VitConfig, image_size, channels, classes, patch_size, dim, depth, heads,
-                                   mlp_dim, dropout, attention_dropout, drop_path, dropout_from, zero_head,
-                                   head_dropout)
+NLOHMANN_JSON_SERIALIZE_ENUM(Pooler, {{Pooler::none, "none"}, {Pooler::tanh, "tanh"}, {Pooler::relu, "relu"}})
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(VitConfig, image_size, channels, classes, patch_size, dim,
+                                                depth, heads, mlp_dim, dropout, attention_dropout, drop_path,
+                                                dropout_from, zero_head, head_dropout, image_width, norm_eps,
+                                                activation, qkv_bias, patch_bias, pre_norm, layer_scale, pooling,
+                                                class_token, registers, distillation, class_position)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CnnConfig, image_size, channels, classes, width, dropout)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TransformerConfig, vocab, target_vocab, dim, heads, mlp_dim,
-                                   encoder_layers, decoder_layers, max_positions, pad_id, positions, dropout,
-                                   decoder_dropout, attention_dropout, activation_dropout, layer_drop,
-                                   word_dropout, activation, norm_first, copy, tie_output)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LanguageModelConfig, vocab, dim, heads, mlp_dim, layers, max_positions,
-                                   pad_id, positions, dropout, attention_dropout, activation_dropout,
-                                   layer_drop, word_dropout, activation, norm_first, cutoffs, factor)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TextEncoderConfig, vocab, segments, outputs, dim, heads, mlp_dim, layers,
-                                   max_positions, pad_id, dropout, attention_dropout, layer_drop,
-                                   word_dropout, norm_eps, norm_first, pooling, bi_encoder)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(TransformerConfig, vocab, target_vocab, dim, heads, mlp_dim,
+                                                encoder_layers, decoder_layers, max_positions, pad_id,
+                                                positions, dropout, decoder_dropout, attention_dropout,
+                                                activation_dropout, layer_drop, word_dropout, activation,
+                                                norm_first, copy, tie_output, norm_eps, scale_embedding,
+                                                embedding_norm, separate_positions, position_offset,
+                                                final_norm, logits_bias)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(LanguageModelConfig, vocab, dim, heads, mlp_dim, layers,
+                                                max_positions, pad_id, positions, dropout, attention_dropout,
+                                                activation_dropout, layer_drop, word_dropout, activation,
+                                                norm_first, cutoffs, factor, norm_eps, scale_embedding,
+                                                tie_output)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(TextEncoderConfig, vocab, segments, outputs, dim, heads,
+                                                mlp_dim, layers, max_positions, pad_id, dropout,
+                                                attention_dropout, layer_drop, word_dropout, norm_eps,
+                                                norm_first, pooling, bi_encoder, activation, pooler,
+                                                pooler_dropout, head_dropout, position_offset, masked_lm_head)
 
 }  // namespace tandem::models
 
@@ -91,11 +103,10 @@ void check_sizes(const models::VitConfig& c, const nn::NamedTensors& tensors) {
   check_shape(tensors, "head.weight", {c.classes, c.dim});
   if (c.depth > 0) check_shape(tensors, "blocks.0.mlp.fc1.weight", {c.mlp_dim, c.dim});
   const Tensor* positions = nn::find(tensors, "positions");
-  check<ShapeError>(
-      positions != nullptr && c.patch_size > 0 && c.image_size / c.patch_size <= positions->numel(),
-      "positions: too few for images of {} pixels", c.image_size);
-  const int64_t side = c.image_size / c.patch_size;
-  check_shape(tensors, "positions", {1, side * side + 1, c.dim});
+  check<ShapeError>(positions != nullptr && c.patch_size > 0 &&
+                        std::max(c.height(), c.width()) / c.patch_size <= positions->numel(),
+                    "positions: too few for images of {}x{} pixels", c.width(), c.height());
+  check_shape(tensors, "positions", {1, c.positions(), c.dim});
 }
 void check_sizes(const models::CnnConfig& c, const nn::NamedTensors& tensors) {
   check_shape(tensors, "conv1.weight", {c.width, c.channels, 3, 3});

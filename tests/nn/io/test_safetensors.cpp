@@ -64,6 +64,31 @@ TEST_CASE("safetensors: the bytes are those of the format") {
   CHECK(bytes_of(file) == with_header(header, std::string("\x00\x00\x80\x3f\x00\x00\x00\xc0", 8)));
 }
 
+TEST_CASE("safetensors: halves are read as the f32 that they are") {
+  const Scratch scratch;
+  const std::string file = scratch.file("half.safetensors");
+  const std::vector<std::pair<uint16_t, float>> halves{
+      {0x0000, 0},        {0x8000, -0.0f},
+      {0x0001, 0x1p-24f}, {0x83ff, -1023 * 0x1p-24f},
+      {0x0400, 0x1p-14f}, {0x3555, 0.33325195f},
+      {0x3c00, 1},        {0xc500, -5},
+      {0x7bff, 65504},    {0x7c00, std::numeric_limits<float>::infinity()}};
+  std::string bytes;
+  for (const auto& [half, value] : halves) bytes.append(reinterpret_cast<const char*>(&half), 2);
+  put(file, with_header(fmt::format(R"({{"x":{{"dtype":"F16","shape":[2,5],"data_offsets":[0,{}]}}}})",
+                                      bytes.size()),
+                          bytes));
+  const Tensor x = load_safetensors(file, Alignment::any).tensors.at(0).tensor;
+  CHECK(x.dtype() == DType::f32);
+  CHECK(x.shape() == Shape{2, 5});
+  const auto read = x.to_vector<float>();
+  for (size_t i = 0; i < halves.size(); ++i)
+    CHECK(std::bit_cast<uint32_t>(read[i]) == std::bit_cast<uint32_t>(halves[i].second));
+  bytes = {'\x01', '\x7e'};  // not a number
+  put(file, with_header(R"({"x":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})", bytes));
+  CHECK(std::isnan(load_safetensors(file, Alignment::any).tensors.at(0).tensor.item<float>()));
+}
+
 TEST_CASE("safetensors: names that cannot be saved leave the file alone") {
   const Scratch scratch;
   const std::string file = scratch.file("x.safetensors");
@@ -102,8 +127,9 @@ TEST_CASE("safetensors: a file that lies is an IoError naming file and position"
   refused(with_header("{\"x\":1}"), "\"x\": expected an object of dtype, shape and data_offsets");
   refused(with_header("{\"__metadata__\":{\"a\":1}}"), "__metadata__: \"a\": expected a string, got number");
   refused(with_header("{\"__metadata__\":[]}"), "__metadata__: expected an object, got array");
-  refused(with_header(entry("\"F16\"", "[4]", "[0,8]"), eight),
-          "expected a dtype of F32, F64, BF16, I32, I64, U8, BOOL, got F16");
+  refused(with_header(entry("\"F8_E4M3\"", "[8]", "[0,8]"), eight),
+          "expected a dtype of F32, F64, F16, BF16, I32, I64, U8, BOOL, got F8_E4M3");
+  refused(with_header(entry("\"F16\"", "[3]", "[0,8]"), eight), "f16[3] does not fit into the 8 bytes");
   refused(with_header(entry("7", "[4]", "[0,8]"), eight), "got number");
   refused(with_header(entry("\"F32\"", "[-2]", "[0,8]"), eight), "shape: expected a size, got number");
   refused(with_header(entry("\"F32\"", "[2.0]", "[0,8]"), eight), "shape: expected a size");

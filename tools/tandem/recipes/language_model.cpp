@@ -48,7 +48,7 @@ class LanguageModelRecipe final : public TextRecipe {
     check<ConfigError>(block_ <= config_.max_positions,
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);
-    auto train = std::make_unique<Blocks>(stream(lines).ids, block_);
+    auto train = std::make_unique<Blocks>(stream(lines).ids, block_, 0, vocabulary_->special().pad);
     auto valid = split(folder, "valid", valid_text_);
     test_ = split(folder, "test", test_text_);
     const std::string summary =
@@ -89,11 +89,12 @@ class LanguageModelRecipe final : public TextRecipe {
   };
 
   Stream stream(const std::vector<std::string>& lines) const {
-    Stream all{{data::Vocabulary::eos}, 0};  // the text begins after a line break
+    const int64_t eos = vocabulary_->special().eos;
+    Stream all{{eos}, 0};  // the text begins after a line break
     for (const std::string& line : lines) {
       const data::Ids ids = vocabulary_->encode(line);
       all.ids.insert(all.ids.end(), ids.begin(), ids.end());
-      all.ids.push_back(data::Vocabulary::eos);
+      all.ids.push_back(eos);
       for (char c : line) all.characters += (c & 0xC0) != 0x80;
       ++all.characters;
     }
@@ -104,7 +105,8 @@ class LanguageModelRecipe final : public TextRecipe {
     const std::string file = split_file(folder, name, ".txt");
     Stream text = stream(data::read_lines(file));
     check<IoError>(text.characters > 0, "{}: no lines", file);
-    auto blocks = std::make_unique<Blocks>(std::move(text.ids), block_, block_ / 2);
+    auto blocks =
+        std::make_unique<Blocks>(std::move(text.ids), block_, block_ / 2, vocabulary_->special().pad);
     length = {blocks->targets(), text.characters};
     return blocks;
   }

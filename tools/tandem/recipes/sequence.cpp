@@ -151,23 +151,25 @@ class SequenceRecipe final : public TextRecipe {
     return data::read_pairs(split_file(folder, split, ".tsv"));
   }
 
+  int64_t most() const { return config_.max_positions - vocabulary_->special().around_side(); }
   std::vector<data::Ids> encode_checked(const std::vector<std::string>& texts) const {
     std::vector<data::Ids> all = encode_all(*vocabulary_, texts);
     for (size_t i = 0; i < all.size(); ++i)
-      check_length(texts[i], std::ssize(all[i]), config_.max_positions - 1);
+      check_length(texts[i], std::ssize(all[i]), most());
     return all;
   }
   // Sources cut to the model's positions: every test text gets an answer.
   std::vector<data::Ids> encode(const std::vector<std::string>& texts) const {
     std::vector<data::Ids> all = encode_checked(texts);
-    for (data::Ids& ids : all) ids.resize(std::min<size_t>(ids.size(), config_.max_positions - 1));
+    for (data::Ids& ids : all) ids.resize(std::min<size_t>(ids.size(), most()));
     return all;
   }
 
   std::unique_ptr<data::PairDataset> dataset(const data::TextPairs& pairs) const {
     return std::make_unique<data::PairDataset>(encode_checked(pairs.source), encode_checked(pairs.target),
                                                config_.max_positions,
-                                               long_ == "skip" ? data::TooLong::skip : data::TooLong::cut);
+                                               long_ == "skip" ? data::TooLong::skip : data::TooLong::cut,
+                                               vocabulary_->special());
   }
 
   std::vector<std::string> decode(TaskModel& model, const std::vector<data::Ids>& sources,

@@ -35,7 +35,7 @@ class TextEncoderRecipe : public TextRecipe {
       const bool pair = !second.empty();
       data::Ids a = vocabulary_->encode(first[i]), b = pair ? vocabulary_->encode(second[i]) : data::Ids();
       const bool joined = pair && layout == data::PairLayout::joined;
-      const int64_t most = config_.max_positions - (joined ? 3 : 2),
+      const int64_t most = config_.max_positions - vocabulary_->special().around(joined),
                     tokens = joined ? std::ssize(a) + std::ssize(b) : std::max(std::ssize(a), std::ssize(b));
       check_length(first[i], tokens, most);
       if (training && long_ == "skip" && tokens > most) {
@@ -48,7 +48,7 @@ class TextEncoderRecipe : public TextRecipe {
     check<ValueError>(!ids.empty(), "--long skip: no text is left: all are of more than {} tokens",
                       config_.max_positions);
     return std::make_unique<data::TextDataset>(std::move(ids), std::move(others), std::move(kept),
-                                               config_.max_positions, layout);
+                                               config_.max_positions, layout, vocabulary_->special());
   }
 
   // What load() says; `cut` training texts were too long.

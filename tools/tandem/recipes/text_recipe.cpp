@@ -60,7 +60,9 @@ void TextRecipe::declare_folder(Command& to, const std::string& description) {
 
 void TextRecipe::declare_vocabulary(Command& to) {
   VocabularyChoice& v = vocabulary_choice_;
-  to.option("--vocab", v.file, existing_file(), "a vocabulary of `tandem data vocab`, or of another run");
+  to.option("--vocab", v.file, existing_path(),
+            "a vocabulary of `tandem data vocab` or of another run, or a published one: its folder, tokenizer.json, "
+            "vocab.txt, or vocab.json beside merges.txt");
   to.option("--vocab-size", v.size, integer(6, 1 << 24), "pieces of the vocabulary that is made otherwise");
   to.option("--vocab-kind", v.kind, one_of({"bpe", "unigram"}), "bpe or unigram");
 }

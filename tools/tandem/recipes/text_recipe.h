@@ -75,7 +75,7 @@ class TextRecipe : public Recipe {
   void check_length(const std::string& text, int64_t tokens, int64_t most) const;
   // The configuration of a preset, with the vocabulary's size and what the options say.
   template <class Config> Config configured(Config preset) const {
-    preset.vocab = vocabulary_->size();
+    preset.vocab = vocabulary_->size(), preset.pad_id = vocabulary_->special().pad;
     model_choice_.apply_sizes(preset), model_choice_.apply_rates(preset);
     return preset;
   }
