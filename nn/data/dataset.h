@@ -43,6 +43,7 @@ struct BatchContext {
   uint64_t seed = 0;           // of the training
   uint64_t step = 0;           // of the optimizer
   uint64_t sample_offset = 0;  // of the batch's first sample in the global batch
+  int passes = 1;              // of the step, for data that differs between them
   bool for_device = false;  // images may stay bytes until Batch::to: fewer to copy, less for the host to do
 };
 

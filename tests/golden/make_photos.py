@@ -12,7 +12,7 @@ import json
 import os
 import random
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 EXIF = 0x0112  # orientation
 
@@ -81,15 +81,42 @@ def resized():
                 yield {"interpolation": interpolation, "crop": crop, "size": size, "pixels": part.tobytes().hex()}
 
 
+def viewed():
+    """Evaluation as torchvision and timm do it: the shorter side resized, the middle cut out."""
+    for size, crop_pct in (8, 0.875), (16, 1.0), (20, 0.9), (50, 0.875):
+        for seed, shape in enumerate([(41, 33), (20, 47), (23, 23), (9, 31)]):
+            photo = picture(*shape, 10 + seed)
+            side = int(size / crop_pct)
+            shorter = min(shape)
+            width, height = (side, int(side * shape[1] / shorter)) if shape[0] <= shape[1] else (int(side * shape[0] / shorter), side)
+            top, left = round((height - size) / 2), round((width - size) / 2)
+            seen = photo.resize((width, height), Image.BICUBIC).crop((left, top, left + size, top + size))
+            yield {"bytes": encoded(photo, "PNG").hex(), "size": size, "crop_pct": crop_pct, "pixels": seen.tobytes().hex()}
+
+
+def colored():
+    photo = picture(19, 14, 4)
+    for name, change in (("brightness", ImageEnhance.Brightness), ("saturation", ImageEnhance.Color), ("contrast", ImageEnhance.Contrast),
+                         ("sharpness", ImageEnhance.Sharpness)):
+        for factor in (0.0, 0.4, 1.0, 1.7):
+            yield {"change": name, "by": factor, "pixels": change(photo).enhance(factor).tobytes().hex()}
+    for bits in (4, 7):
+        yield {"change": "posterize", "by": bits, "pixels": ImageOps.posterize(photo, bits).tobytes().hex()}
+    yield {"change": "solarize", "by": 100, "pixels": ImageOps.solarize(photo, 100).tobytes().hex()}
+    yield {"change": "autocontrast", "by": 0, "pixels": ImageOps.autocontrast(photo).tobytes().hex()}
+    yield {"change": "equalize", "by": 0, "pixels": ImageOps.equalize(picture(41, 33, 3)).tobytes().hex()}  # a small one stays
+
+
 def main():
-    photo = picture(41, 33, 3)
-    cases = {"files": [{"name": name, "bytes": data.hex(), "size": list(upright(data).size[::-1]), "pixels": upright(data).tobytes().hex()}
-                       for name, data in files()],
-             "photo": {"size": [33, 41], "pixels": photo.tobytes().hex()}, "resized": list(resized())}
+    def of(image):
+        return {"size": list(image.size[::-1]), "pixels": image.tobytes().hex()}
+
+    parts = {"files": [{"name": name, "bytes": data.hex(), **of(upright(data))} for name, data in files()],
+             "resized": list(resized()), "viewed": list(viewed()), "colored": list(colored())}
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "photos.json"), "w") as out:
-        rows = ",\n".join
-        out.write(f'{{"files": [\n{rows(map(json.dumps, cases["files"]))}\n],\n"photo": {json.dumps(cases["photo"])},\n'
-                  f'"resized": [\n{rows(map(json.dumps, cases["resized"]))}\n]}}\n')
+        lines = [f'"{name}": [\n' + ",\n".join(map(json.dumps, cases)) + "\n]" for name, cases in parts.items()]
+        lines += [f'"{name}": {json.dumps(of(image))}' for name, image in {"photo": picture(41, 33, 3), "small": picture(19, 14, 4)}.items()]
+        out.write("{" + ",\n".join(lines) + "}\n")
 
 
 if __name__ == "__main__":

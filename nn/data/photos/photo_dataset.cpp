@@ -30,8 +30,6 @@ PhotoDataset::PhotoDataset(PhotoList photos, PhotoDatasetOptions options)
                      "image_size: expected 1 to {} pixels, got {}", kMaxViewSize, view.size);
   check<ConfigError>(view.crop_pct >= 0.1 && view.crop_pct <= 1,
                      "crop_pct: expected a number from 0.1 to 1, got {}", view.crop_pct);
-  check<ConfigError>(options_.passes >= 1 && options_.passes <= kMaxPasses,
-                     "passes: expected 1 to {} views of a photo, got {}", kMaxPasses, options_.passes);
   for (size_t c = 0; c < 3; ++c)
     gray_[c] = static_cast<uint8_t>(std::clamp(std::lround(255 * options_.normalization.mean[c]), 0L, 255L));
 }
@@ -70,7 +68,7 @@ Batch PhotoDataset::batch(std::span<const int64_t> indices, const BatchContext& 
   const int64_t n = std::ssize(indices), S = options_.view.size, plane = S * S, each = 3 * plane;
   for (const int64_t i : indices)
     check<ValueError>(i >= 0 && i < size(), "batch: index {} of {} photos", i, size());
-  const int passes = context.training ? options_.passes : 1;
+  const int passes = context.training && options_.augment_passes ? context.passes : 1;
   Batch batch;
   batch.size = n;
   const Tensor x = empty({n, 3, S, S}, {context.for_device ? DType::u8 : DType::f32}, passes);

@@ -20,8 +20,8 @@ Normalization imagenet_normalization();
 struct PhotoDatasetOptions {
   PhotoView view;                                          // what is seen of a photo
   Normalization normalization = imagenet_normalization();  // of three channels
-  PhotoAugmentation augmentation;                          // of training batches
-  int passes = 1;  // so many views of each training photo, augmented differently: one for each pass of a step
+  PhotoAugmentation augmentation = {};                     // of training batches
+  bool augment_passes = false;  // each pass of a step sees another view of a training photo
   // A photo that cannot be decoded does not count (Batch::valid), and is told once; else it is an IoError.
   bool skip_bad = false;
 };
@@ -35,7 +35,9 @@ class PhotoDataset final : public Dataset {
   // inputs {f32 [B, 3, size, size]}, target i64 [B]; for a device {u8 [B, 3, size, size]}, normalised by
   // Batch::to. Photos are decoded by all threads; the bits do not depend on their number. A training photo's
   // augmentation is a function of the context's seed and step, its place in the global batch, and the pass.
-  // ValueError for an index outside of [0, size()); IoError naming the photo as of PhotoFile.
+  // With augment_passes the
+  // input has the context's passes. ValueError for an index outside of [0, size()); IoError naming the photo
+  // as of PhotoFile.
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
   // A hash of the files' names, sizes and labels, and of what is seen of them: reading all would take long.
   std::string identity() const override;

@@ -87,12 +87,14 @@ void collect(Reading& reading, const fs::path& dir, const std::string& label, in
   }
 }
 
-// The classes' folders below one.
-FoundPhotos collect_classes(Reading& reading, const fs::path& dir) {
+// The classes' folders below one, each with a photo where they are to be trained on.
+FoundPhotos collect_classes(Reading& reading, const fs::path& dir, bool all) {
   FoundPhotos photos;
   for (const fs::path& entry : entries(dir)) {
     if (fs::is_directory(entry)) {
+      const size_t before = photos.size();
       collect(reading, entry, entry.filename().string(), 0, photos);
+      check<IoError>(!all || photos.size() > before, "photos: {}: no photo in this class", entry.string());
     } else {
       check<IoError>(!is_photo_name(entry),
                      "photos: {}: a photo outside of a class, expected in a sub-folder", entry.string());
@@ -248,12 +250,12 @@ FoundParts read_parts(Reading& reading, const std::string& data) {
   const Folders folders = folders_of(dir);
   parts.has_split = !folders.train.empty();
   if (!parts.has_split) {
-    parts.train = collect_classes(reading, dir);
+    parts.train = collect_classes(reading, dir, true);
     return parts;
   }
-  parts.train = collect_classes(reading, folders.train);
-  if (!folders.valid.empty()) parts.valid = collect_classes(reading, folders.valid);
-  if (!folders.test.empty()) parts.test = collect_classes(reading, folders.test);
+  parts.train = collect_classes(reading, folders.train, true);
+  if (!folders.valid.empty()) parts.valid = collect_classes(reading, folders.valid, false);
+  if (!folders.test.empty()) parts.test = collect_classes(reading, folders.test, false);
   return parts;
 }
 
@@ -315,15 +317,13 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options) {
   return splits;
 }
 
-PhotoList find_test_photos(const std::string& data, const std::vector<std::string>& classes, bool skip_bad,
-                           std::vector<std::string>& bad) {
+PhotoList find_test_photos(const std::string& data, const std::vector<std::string>& classes, bool skip_bad) {
   Reading reading{.root = {}, .skip_bad = skip_bad, .bad = {}};
   FoundParts found = read_parts(reading, data);
   if (found.has_split) found.train = std::move(found.test.empty() ? found.valid : found.test);
   check<IoError>(!found.train.empty(), "photos: {}: no photo to test on", data);
   PhotoList list = inspect(reading, found.train, classes);
   check_bad(reading);
-  bad = std::move(reading.bad);
   return list;
 }
 

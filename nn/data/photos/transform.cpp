@@ -113,6 +113,14 @@ Photo evaluation_view(const PhotoFile& file, const PhotoView& view) {
              middle(height, width, view.size, view.size));
 }
 
+Image planes(const Photo& photo) {
+  const int64_t area = photo.height * photo.width;
+  Image image{3, photo.height, photo.width, std::vector<uint8_t>(static_cast<size_t>(3 * area))};
+  for (int64_t c = 0; c < 3; ++c)
+    for (int64_t i = 0; i < area; ++i) image.pixels[c * area + i] = photo.pixels[4 * i + c];
+  return image;
+}
+
 Photo training_view(const PhotoFile& file, const PhotoView& view, const PhotoAugmentation& augmentation,
                     const uint8_t (&fill)[3], Draws& draws) {
   Photo photo;

@@ -7,6 +7,7 @@
 
 #include "autograd/noise.h"
 #include "nn/data/photos/resample.h"
+#include "nn/data/png.h"
 
 namespace tandem::data {
 
@@ -52,6 +53,9 @@ Photo evaluation_view(const PhotoFile& file, const PhotoView& view);
 // Training: a random crop, resized, and the rest of the augmentation. What is erased has the colour `fill`.
 Photo training_view(const PhotoFile& file, const PhotoView& view, const PhotoAugmentation& augmentation,
                     const uint8_t (&fill)[3], Draws& draws);
+
+// Its three planes.
+Image planes(const Photo& photo);
 
 // A crop as random resized crops have it: of at least `least` of the area, 3/4 to 4/3 as wide as high.
 Region random_crop(int64_t height, int64_t width, double least, Draws& draws);
