@@ -43,6 +43,7 @@ struct BatchContext {
   uint64_t seed = 0;           // of the training
   uint64_t step = 0;           // of the optimizer
   uint64_t sample_offset = 0;  // of the batch's first sample in the global batch
+  int passes = 1;              // of the step, for data that differs between them
   bool for_device = false;  // images may stay bytes until Batch::to: fewer to copy, less for the host to do
 };
 
@@ -65,6 +66,8 @@ class Dataset {
   virtual std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const;
   // For evaluation: each sample once, in order or (texts) by length. ConfigError likewise.
   virtual std::vector<Indices> ordered_batches(int64_t batch_size) const;
+  // What tells it apart from other data, where making its samples takes long; "": the samples do.
+  virtual std::string identity() const { return {}; }
 };
 
 // Samples that are in tensors, along their first dimensions. Example:
@@ -89,8 +92,8 @@ class TensorDataset : public Dataset {
   Tensor target_;
 };
 
-// Tells data sets apart: their size, and a hash of at most 4096 samples that are spread evenly over all, as
-// they are without augmentation.
+// Tells data sets apart: their identity(), or else their size, and a hash of at most 4096 samples that are
+// spread evenly over all, as they are without augmentation.
 std::string fingerprint(const Dataset& dataset);
 
 }  // namespace tandem::data

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/grad_mode.h"
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "nn/data/fashion_mnist.h"
-#include "ops/arithmetic.h"
 
 namespace tandem::data {
 
@@ -34,16 +32,7 @@ Normalization measure_normalization(const ImageSet& images) {
 
 ImageDataset::ImageDataset(ImageSet images, Normalization normalization, Augmentation augmentation)
     : images_(std::move(images)), normalization_(std::move(normalization)), augmentation_(augmentation) {
-  const auto channels = static_cast<size_t>(images_.channels);
-  check<ConfigError>(normalization_.mean.size() == channels && normalization_.stddev.size() == channels,
-                     "normalization: expected {} channels, got {} means and {} deviations", channels,
-                     normalization_.mean.size(), normalization_.stddev.size());
-  for (size_t c = 0; c < channels; ++c) {
-    const double mean = normalization_.mean[c], stddev = normalization_.stddev[c];
-    check<ConfigError>(std::isfinite(mean) && std::isfinite(stddev) && stddev > 0,
-                       "normalization: expected a finite mean and a deviation above 0, got {} and {}", mean,
-                       stddev);
-  }
+  check_normalization(normalization_, static_cast<size_t>(images_.channels));
   const int64_t side = std::min(images_.height, images_.width);
   check<ConfigError>(augmentation.crop_padding >= 0 && augmentation.crop_padding < std::max<int64_t>(side, 1),
                      "crop: expected a padding from 0 to below the shorter side {}, got {}", side,
@@ -51,32 +40,6 @@ ImageDataset::ImageDataset(ImageSet images, Normalization normalization, Augment
 }
 
 ImageDataset::ImageDataset(ImageSet images) : ImageDataset(images, measure_normalization(images)) {}
-
-namespace {
-
-// A pixel p of a channel becomes shift + scale p.
-struct PixelScale {
-  std::vector<float> scale, shift;
-};
-PixelScale pixel_scale(const Normalization& normalization) {
-  PixelScale result;
-  for (size_t c = 0; c < normalization.mean.size(); ++c) {
-    result.scale.push_back(static_cast<float>(1 / (255 * normalization.stddev[c])));
-    result.shift.push_back(static_cast<float>(-normalization.mean[c] / normalization.stddev[c]));
-  }
-  return result;
-}
-
-// u8 [B, C, H, W] there becomes f32.
-void normalise(const PixelScale& pixels, Tensor& x) {
-  const NoGradGuard no_grad;
-  const auto channels = [&](const std::vector<float>& values) {
-    return from_values(values, {x.size(1), 1, 1}).to(x.device());
-  };
-  x = x.to(DType::f32) * channels(pixels.scale) + channels(pixels.shift);
-}
-
-}  // namespace
 
 Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
   const int64_t n = static_cast<int64_t>(indices.size()), C = images_.channels, H = images_.height,

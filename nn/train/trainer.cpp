@@ -370,6 +370,7 @@ StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indic
                                        .seed = options_.seed,
                                        .step = static_cast<uint64_t>(step),
                                        .sample_offset = static_cast<uint64_t>(part.data() - indices.data()),
+                                       .passes = passes_of(step),
                                        .for_device = device != kCpu}));
   }
   return upload(objective_, device, parts);
@@ -403,7 +404,7 @@ StepResult Trainer::finish(const Update& update) {
 }
 
 StepOptions Trainer::step_options() const {
-  StepOptions step{.passes = options_.passes,
+  StepOptions step{.passes = passes_of(state_->step),
                    .alpha = alpha_now(),
                    .label_smoothing = options_.label_smoothing,
                    .rates = options_.rates,
@@ -413,13 +414,12 @@ StepOptions Trainer::step_options() const {
                    .seed = options_.seed,
                    .step = static_cast<uint64_t>(state_->step),
                    .schedule = options_.schedule};
-  // Between R-Drop steps: one pass, with the noise of the first.
-  if (state_->step % options_.rdrop_every != 0) {
-    step.passes = 1;
-    if (!step.rates.empty()) step.rates.resize(1);
-  }
+  if (!step.rates.empty()) step.rates.resize(static_cast<size_t>(step.passes));
   return step;
 }
+
+// Between R-Drop steps: one pass, with the noise of the first.
+int Trainer::passes_of(int64_t step) const { return step % options_.rdrop_every == 0 ? options_.passes : 1; }
 
 double Trainer::alpha_now() const {
   switch (options_.alpha_schedule) {

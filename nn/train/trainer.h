@@ -144,6 +144,7 @@ class Trainer {
   Update begin(const StepBatches& batches);
   StepResult finish(const Update& update);
   StepOptions step_options() const;
+  int passes_of(int64_t step) const;
   double alpha_now() const;
   bool better(const Metrics& a, const Metrics& b) const;
   bool out_of_patience() const;

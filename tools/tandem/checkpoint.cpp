@@ -272,6 +272,8 @@ Run open_run(const std::string& path, const std::vector<std::string>& tasks) {
 }
 
 template <class T> std::string to_json(const T& value) { return Json(value).dump(); }
+template std::string to_json(const double&);
+template std::string to_json(const int64_t&);
 template std::string to_json(const models::VitConfig&);
 template std::string to_json(const models::CnnConfig&);
 template std::string to_json(const models::TransformerConfig&);

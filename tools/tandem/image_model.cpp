@@ -27,13 +27,15 @@ int64_t ImageModelSpec::image_size() const {
 }
 
 nn::Metadata to_metadata(const ImageModelSpec& spec) {
-  return {{"task", kImageTask},
-          {"model", std::holds_alternative<VitConfig>(spec.config) ? "vit" : "cnn"},
-          {"config", std::visit([](const auto& c) { return to_json(c); }, spec.config)},
-          {"classes", to_json(spec.classes)},
-          {"mean", to_json(spec.normalization.mean)},
-          {"stddev", to_json(spec.normalization.stddev)},
-          {"data", spec.data}};
+  nn::Metadata metadata{{"task", kImageTask},
+                        {"model", std::holds_alternative<VitConfig>(spec.config) ? "vit" : "cnn"},
+                        {"config", std::visit([](const auto& c) { return to_json(c); }, spec.config)},
+                        {"classes", to_json(spec.classes)},
+                        {"mean", to_json(spec.normalization.mean)},
+                        {"stddev", to_json(spec.normalization.stddev)},
+                        {"data", spec.data}};
+  if (spec.photos) add_metadata(metadata, *spec.photos);
+  return metadata;
 }
 
 ImageModelSpec image_spec(const Run& run) {
@@ -50,6 +52,7 @@ ImageModelSpec image_spec(const Run& run) {
   spec.normalization = {run.entry_as<std::vector<double>>("mean"),
                         run.entry_as<std::vector<double>>("stddev")};
   spec.data = run.entry("data");
+  spec.photos = photo_spec(run);
   const auto classes = std::visit([](const auto& c) { return c.classes; }, spec.config);
   check<IoError>(std::ssize(spec.classes) == classes,
                  "{}: the names of {} classes do not fit the model's configuration", run.file,
@@ -87,7 +90,8 @@ data::ImageSplits read_images(const std::string& data) {
     return data::get_fashion_mnist(data);
   }
   raise<ConfigError>(
-      "--data: expected train/ and test/ with one folder of PNG files per class, or IDX files, in '{}'",
+      "--data: expected photos, train/ and test/ with one folder of PNG files per class, or IDX files, in "
+      "'{}'",
       data);
 }
 

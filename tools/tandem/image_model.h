@@ -2,12 +2,14 @@
 // All of it is in the checkpoint's metadata: a checkpoint is enough to evaluate and to predict.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "nn/data/image_dataset.h"
 #include "tools/tandem/checkpoint.h"
+#include "tools/tandem/photo_data.h"
 #include "tools/tandem/recipe.h"
 
 namespace tandem::command {
@@ -18,7 +20,8 @@ struct ImageModelSpec {
   std::variant<models::VitConfig, models::CnnConfig> config;
   std::vector<std::string> classes;
   data::Normalization normalization;
-  std::string data;  // where it was trained: a folder, or "fashion-mnist"
+  std::string data;                 // where it was trained: a folder, or "fashion-mnist"
+  std::optional<PhotoSpec> photos;  // of images that are made of photos of any size
 
   int64_t channels() const;
   int64_t image_size() const;

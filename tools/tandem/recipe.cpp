@@ -36,6 +36,7 @@ void declare(Command& command, Recipe& recipe) {
   recipe.declare_model(command);
   declare_training(command, recipe.settings, recipe.batch_unit());
   declare_run(command, recipe.settings);
+  recipe.find_options(command);
 }
 
 Resampled resample_batches(nn::Objective& objective, const data::Dataset& dataset, int64_t batch_size,
