@@ -38,6 +38,18 @@ const models::Pretrained& InitChoice::open() {
   return *model_;
 }
 
+data::Normalization InitChoice::model_mean_or(data::Normalization otherwise, int64_t channels) const {
+  if (!model_ || model_->mean.empty()) {
+    otherwise.mean.resize(channels, otherwise.mean.front()),
+        otherwise.stddev.resize(channels, otherwise.stddev.front());
+    return otherwise;
+  }
+  check<ConfigError>(std::ssize(model_->mean) == channels && std::ssize(model_->stddev) == channels,
+                     "--init: '{}' has the mean of {} channels, its model {}", path_, model_->mean.size(),
+                     channels);
+  return {model_->mean, model_->stddev};
+}
+
 std::string InitChoice::fill(nn::Module& module, bool new_head) const {
   nn::Loaded loaded;
   try {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "models/pretrained/pretrained.h"
+#include "nn/data/normalization.h"
 #include "tools/tandem/command.h"
 
 namespace tandem::command {
@@ -21,6 +22,8 @@ class InitChoice {
   // Reads that model. IoError, ConfigError.
   const models::Pretrained& open();
   const models::Pretrained& model() const { return *model_; }
+  // What the model says of pixels, or `otherwise` where it says nothing. ConfigError for other channels.
+  data::Normalization model_mean_or(data::Normalization otherwise, int64_t channels) const;
   // Fills a module with its weights, and returns a table of what was loaded, is new, unused, or does not fit.
   std::string fill(nn::Module& module, bool new_head) const;
 
