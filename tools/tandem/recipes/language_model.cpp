@@ -45,12 +45,15 @@ class LanguageModelRecipe final : public TextRecipe {
     if (init_.empty()) {
       make_vocabulary(lines);
       config_ = configured(models::language_model_preset(model_choice_.preset));
+      if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
+      config_.factor = factor_;
+    } else if (!init_.published()) {
+      config_ = of_run<models::LanguageModel>();
     } else {
+      check<ConfigError>(cutoffs_.empty(), "--cutoffs: --init's model has no adaptive softmax");
       open_init();
       config_ = of_init(models::language_model_config(init_.model()));
     }
-    if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
-    config_.factor = factor_;
     check<ConfigError>(block_ <= config_.max_positions,
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);

@@ -36,7 +36,6 @@ class MaskedLanguageModelRecipe final : public TextEncoderRecipe {
     const std::vector<std::string> train = texts_of(folder, "train"), valid = texts_of(folder, "valid"),
                                    test = texts_of(folder, "test");
     set_up(train, 1);
-    config_.masked_lm_head = init_.published() && models::text_encoder_config(init_.model()).masked_lm_head;
     train_ = masked(0, train), valid_ = masked(1, valid), test_ = masked(2, test);
     return sizes(texts_[0]->cut());
   }

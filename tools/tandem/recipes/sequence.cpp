@@ -72,6 +72,8 @@ class SequenceRecipe final : public TextRecipe {
       config_ = configured(models::transformer_preset(model_choice_.preset));
       config_.copy = copy_;
       config_.positions = models::parse_positions(positions_);
+    } else if (!init_.published()) {
+      config_ = of_run<models::Transformer>();
     } else {
       open_init();
       config_ = of_init(models::transformer_config(init_.model()));

@@ -45,11 +45,9 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
     config_ = init_run_->model<models::TextEncoder>()->config();
     model_choice_.apply_rates(config_);
   }
-  config_.outputs = outputs, config_.bi_encoder = config_.masked_lm_head = false;
-  if (pooling_ != "auto")
-    config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
-  else if (!init_.published())
-    config_.pooling = models::Pooling::cls;
+  config_.outputs = outputs, config_.bi_encoder = false;
+  config_.masked_lm_head = config_.masked_lm_head && task == "mlm";
+  if (pooling_ != "auto") config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
 }
 
 std::string TextEncoderRecipe::init_table() const {

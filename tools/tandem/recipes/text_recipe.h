@@ -85,15 +85,21 @@ class TextRecipe : public Recipe {
     model_choice_.apply_rates(config);
     return config;
   }
+  // The configuration of the run that --init names, with its vocabulary: so is a run evaluated.
+  template <class Model> auto of_run() {
+    const Run run = open_run(init_.path(), {task});
+    vocabulary_ = run.vocabulary();
+    return run.model<Model>()->config();
+  }
   // A model of that configuration, with the weights of --init where it is given, and what was done with
   // these.
   template <class Model, class Config> std::unique_ptr<Model> made(const Config& config) const {
     auto model = std::make_unique<Model>(config);
-    if (!init_.empty()) init_.fill(*model, false);
+    if (init_.published()) init_.fill(*model, false);
     return model;
   }
   template <class Model, class Config> std::string init_table(const Config& config) const {
-    if (init_.empty()) return {};
+    if (!init_.published()) return {};
     Model model(config);
     return "\n" + init_.fill(model, false);
   }
