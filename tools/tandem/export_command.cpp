@@ -46,6 +46,7 @@ std::vector<std::string> write(const Run& run, const std::string& folder,
     return models::save_pretrained(*run.model<models::Vit>(), folder, options);
   }
   if (run.metadata.contains("classes")) options.labels = run.entry_as<std::vector<std::string>>("classes");
+  options.bos = run.vocabulary().special().bos, options.eos = run.vocabulary().special().eos;
   std::vector<std::string> files;
   if (run.task == "lm")
     files = models::save_pretrained(*run.model<models::LanguageModel>(), folder, options);
