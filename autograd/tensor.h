@@ -84,10 +84,10 @@ class Tensor {
   }
   // All elements of all passes in row-major order, converted to T: bool, uint8_t, int32_t, int64_t, float or
   // double.
-  template <class T> std::vector<T> to_vector() const;
+  template <Element T> std::vector<T> to_vector() const;
   // The only element; ShapeError unless there is exactly one.
   double item() const { return item<double>(); }
-  template <class T> T item() const {
+  template <Element T> T item() const {
     check_single();
     return to_vector<T>()[0];
   }
@@ -151,6 +151,7 @@ class Tensor {
   Tensor squeeze(int64_t dim) const;
   Tensor unsqueeze(int64_t dim) const;
   std::vector<Tensor> split(int64_t size, int64_t dim = 0) const;
+  std::vector<Tensor> split(const std::vector<int64_t>& sizes, int64_t dim = 0) const;
   std::vector<Tensor> chunk(int64_t chunks, int64_t dim = 0) const;
   std::vector<Tensor> unbind(int64_t dim = 0) const;
 

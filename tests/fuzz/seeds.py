@@ -47,6 +47,14 @@ def png():
                          chunk(b"sRGB", b"\0"), chunk(b"tEXt", b"Title\0x"), chunk(b"iCCP", b"p\0\0" + zlib.compress(b"profile")))
 
 
+def photo():
+    golden = pathlib.Path(__file__).parent.parent / "golden/photos.json"
+    for file in json.loads(golden.read_text())["files"]:
+        yield file["name"].replace(" ", "_").replace(":", ""), bytes.fromhex(file["bytes"])
+    yield "exif", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
+    yield "bomb", b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f\xff\xff\xff\x0f" + bytes(13)
+
+
 LABELS = struct.pack(">IIBBB", 0x801, 3, 0, 1, 2)
 IMAGES = struct.pack(">IIII", 0x803, 3, 2, 2) + bytes(range(12))
 
@@ -235,7 +243,7 @@ def rdata():
     yield "other", struct.pack(">i", len(other)) + zlib.compress(other)
 
 
-TARGETS = (safetensors, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata)
+TARGETS = (safetensors, photo, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata)
 
 
 def write(folder):

