@@ -130,16 +130,16 @@ class BytePairs final : public PieceTokenizer {
       const auto found = ids.find(letter);
       of_byte_[b] = found == ids.end() ? options.unknown : found->second;
     }
+    const auto id = [&](const std::string& piece, size_t rank) {
+      const auto found = ids.find(piece);
+      check<IoError>(found != ids.end(), "{}: merge {}: there is no piece '{}'", name, rank + 1, piece);
+      return found->second;
+    };
     merges_.reserve(options.merges.size());
     for (size_t rank = 0; rank < options.merges.size(); ++rank) {
       const auto& [a, b] = options.merges[rank];
-      const auto id = [&](const std::string& piece) {
-        const auto found = ids.find(piece);
-        check<IoError>(found != ids.end(), "{}: merge {}: '{}' and '{}': there is no piece '{}'", name,
-                       rank + 1, a, b, piece);
-        return found->second;
-      };
-      merges_[pair_of(id(a), id(b))] = {static_cast<uint32_t>(rank), static_cast<uint32_t>(id(a + b))};
+      merges_[pair_of(id(a, rank), id(b, rank))] = {static_cast<uint32_t>(rank),
+                                                    static_cast<uint32_t>(id(a + b, rank))};
     }
     options_.merges.clear();
   }
