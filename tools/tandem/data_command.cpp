@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 
 #include "autograd/tell.h"
@@ -10,6 +11,7 @@
 #include "tools/corpora/python_packages.h"
 #include "tools/corpora/unicode.h"
 #include "tools/tandem/commands.h"
+#include "tools/tandem/text_model.h"
 
 namespace tandem::command {
 namespace {
@@ -117,6 +119,32 @@ void add_vocabulary(Command& data) {
   command.run([job] { make_vocabulary(*job); });
 }
 
+void print_ids(const std::string& path) {
+  const data::Vocabulary vocabulary = data::Vocabulary::load(path);
+  const std::vector<std::string> lines = read_standard_input();
+  size_t bytes = 0;
+  double seconds = 0;
+  for (const std::string& line : lines) {
+    const auto start = std::chrono::steady_clock::now();
+    const data::Ids ids = vocabulary.encode(line);
+    seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    bytes += line.size();
+    for (size_t i = 0; i < ids.size(); ++i) fmt::print("{}{}", i == 0 ? "" : " ", ids[i]);
+    fmt::print("\n");
+  }
+  tell("{} lines, {:.2f} MB/s on one thread", lines.size(), static_cast<double>(bytes) / seconds / 1e6);
+}
+
+void add_ids(Command& data) {
+  Command command = data.add("ids", "the ids of the lines of standard input in a vocabulary");
+  auto path = std::make_shared<std::string>();
+  command.argument("vocab", *path, "a vocabulary of `tandem data vocab`, of a run, or a published one")
+      .required();
+  command.examples(
+      {"tandem data ids vocab.model < lines.txt", "tandem data ids bert-base-uncased < lines.txt"});
+  command.run([path] { print_ids(*path); });
+}
+
 }  // namespace
 
 void add_data(Command& root) {
@@ -125,6 +153,7 @@ void add_data(Command& root) {
   for (const data::Corpus& corpus : data::corpora()) add_corpus(data, corpus);
   add_minilm(data);
   add_vocabulary(data);
+  add_ids(data);
 }
 
 }  // namespace tandem::command

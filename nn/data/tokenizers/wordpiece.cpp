@@ -51,8 +51,8 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
 // Of one piece with the blank before it.
 std::string cleaned_up(std::string text) {
   static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
-      {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
-      {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : kRules) text = replaced(std::move(text), from, to);
   return text;
 }
@@ -77,7 +77,7 @@ class WordPiece final : public PieceTokenizer {
     std::string text;
     bool begun = false;
     for (int64_t id : ids) {
-      std::string piece = pieces()[id];
+      std::string piece = shown(id);
       if (piece.empty() || special.contains(id)) continue;
       if (begun && piece.starts_with(options_.prefix)) {
         piece.erase(0, options_.prefix.size());
