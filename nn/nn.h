@@ -6,6 +6,7 @@
 #include "nn/data/image_dataset.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/masked_texts.h"
+#include "nn/data/photos/photo_dataset.h"
 #include "nn/data/png.h"
 #include "nn/data/special_ids.h"
 #include "nn/data/text_datasets.h"

@@ -414,7 +414,7 @@ StepOptions Trainer::step_options() const {
                    .seed = options_.seed,
                    .step = static_cast<uint64_t>(state_->step),
                    .schedule = options_.schedule};
-  if (!step.rates.empty()) step.rates.resize(static_cast<size_t>(step.passes));
+  if (step.passes != options_.passes && !step.rates.empty()) step.rates.resize(1);
   return step;
 }
 
