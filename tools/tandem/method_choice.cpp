@@ -39,10 +39,12 @@ void ClassifierMethod::declare(Command& to) {
 
 void ClassifierMethod::settle() { MethodChoice::settle(name == "multisample" ? 8 : 1); }
 
-std::unique_ptr<nn::Objective> ClassifierMethod::make(const nn::Hookable& model,
-                                                      const TrainSettings& s) const {
+std::unique_ptr<nn::Objective> ClassifierMethod::make(const nn::Hookable& model, const TrainSettings& s,
+                                                      const Tensor& class_weights) const {
   check_settings(s, name == "multisample" ? 0 : 1);
-  return nn::make_method(name, model, options_);
+  nn::MethodOptions options = options_;
+  options.class_weights = class_weights;
+  return nn::make_method(name, model, options);
 }
 
 }  // namespace tandem::command

@@ -155,7 +155,8 @@ class VitRecipe final : public Recipe {
     c.head_dropout = head_dropout_;
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
-    c.dropout_from = dropout_from_, c.zero_head = zero_head_;
+    c.dropout_from = std::min(c.depth, std::max(dropout_from_, settings.tuning.frozen_blocks()));
+    c.zero_head = zero_head_;
     spec_.config = c;
   }
 
