@@ -29,6 +29,16 @@ bool begins(char before, char now, bool same_type) {
 
 double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 
+// Sentences as one, a tag of no span after each: what has no place in a scheme may reach over it, as there.
+Tags joined(const std::vector<Tags>& sentences) {
+  Tags all;
+  for (const Tags& tags : sentences) {
+    all.insert(all.end(), tags.begin(), tags.end());
+    all.emplace_back("O");
+  }
+  return all;
+}
+
 struct Counts {
   int64_t found = 0, expected = 0, both = 0;
   double f1() const { return ratio(2.0 * static_cast<double>(both), static_cast<double>(found + expected)); }
@@ -57,18 +67,17 @@ EntityScores entity_scores(const std::vector<Tags>& predicted, const std::vector
   check<ValueError>(predicted.size() == target.size() && !target.empty(),
                     "entity_scores: {} predicted sentences, {} targets, expected as many and one at least",
                     predicted.size(), target.size());
-  std::map<std::string, Counts> types;
-  for (size_t i = 0; i < target.size(); ++i) {
+  for (size_t i = 0; i < target.size(); ++i)
     check<ValueError>(predicted[i].size() == target[i].size(),
                       "entity_scores: sentence {}: {} tags for {} words", i, predicted[i].size(),
                       target[i].size());
-    std::vector<Entity> found = entities(predicted[i]), expected = entities(target[i]);
-    std::sort(found.begin(), found.end());
-    for (const Entity& span : found) ++types[span.type].found;
-    for (const Entity& span : expected) {
-      ++types[span.type].expected;
-      types[span.type].both += std::binary_search(found.begin(), found.end(), span);
-    }
+  std::map<std::string, Counts> types;
+  std::vector<Entity> found = entities(joined(predicted));
+  std::sort(found.begin(), found.end());
+  for (const Entity& span : found) ++types[span.type].found;
+  for (const Entity& span : entities(joined(target))) {
+    ++types[span.type].expected;
+    types[span.type].both += std::binary_search(found.begin(), found.end(), span);
   }
   EntityScores scores;
   Counts all;
