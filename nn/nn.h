@@ -29,6 +29,7 @@
 #include "nn/module.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/clip.h"
+#include "nn/optim/ema.h"
 #include "nn/optim/schedule.h"
 #include "nn/optim/sgd.h"
 #include "nn/train/checkpoint.h"

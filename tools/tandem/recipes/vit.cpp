@@ -235,7 +235,8 @@ class VitRecipe final : public Recipe {
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
     keeps_head_ = !init_.empty() && init_.model().labels == names;
-    c.dropout_from = dropout_from_, c.zero_head = zero_head_ || !init_.empty();
+    c.dropout_from = std::min(c.depth, std::max(dropout_from_, settings.tuning.frozen_blocks()));
+    c.zero_head = zero_head_ || !init_.empty();
     spec_.config = c;
   }
 
