@@ -207,6 +207,15 @@ class Tensor {
   Tensor logsumexp(const Shape& dims = {}, bool keepdim = false) const;
   Tensor all(const Shape& dims = {}, bool keepdim = false) const;
   Tensor any(const Shape& dims = {}, bool keepdim = false) const;
+  // Two numbers would be a dimension and keepdim: write x.sum({0, 1}), or x.sum(0, true).
+  template <WholeNumber D, WholeNumber E> Tensor sum(D, E) const = delete;        // x.sum({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor mean(D, E) const = delete;       // x.mean({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor prod(D, E) const = delete;       // x.prod({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor amax(D, E) const = delete;       // x.amax({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor amin(D, E) const = delete;       // x.amin({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor logsumexp(D, E) const = delete;  // x.logsumexp({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor all(D, E) const = delete;        // x.all({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor any(D, E) const = delete;        // x.any({0, 1})
   Tensor max() const;
   Tensor min() const;
   Tensor argmax() const;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "models/cnn/cnn.h"
+#include "models/depths.h"
 #include "models/pooling.h"
 #include "models/pretrained/pretrained.h"
 #include "models/transformer/adaptive.h"

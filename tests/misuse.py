@@ -52,6 +52,8 @@ REFUSED = [
     ("x.index({{1, 2, 3, 4}});", "Index|braced|brace-enclosed|deleted"),
     ("x.to_vector<size_t>();", "Element"),
     ("tensor(std::vector<size_t>{1});", "Element"),
+    ("x.sum(0, 1);", r"x\.sum\(\{0, 1\}\)"),
+    ("x.mean(-2, -1);", r"x\.mean\(\{0, 1\}\)"),
     ("x.index({1.5});", "IndexList|brace-enclosed"),
     ("if (x > 3) return;", "to .bool.|convertible to 'bool'|conver"),
     ("x > 1 && x < 3;", "&&"),

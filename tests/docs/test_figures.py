@@ -5,7 +5,7 @@ Two lines that have figures in common, of eight digits in all, say the same thin
 three significant digits at least, in tables, in what programs print and in sentences; the blocks ```output, which
 tests/docs/code.py compares with what is printed, are left out. A table may sum up other pages: the figures of a row that links
 to one, or has such a row above it, are that page's, perhaps rounded, but those of a column called "paper". Sentences may
-explain what a program printed above them.
+explain what a program printed above them. "A to B times", in a paragraph with links, are figures of the linked pages.
 """
 
 import re
@@ -48,17 +48,29 @@ def summaries(page, text, pages):
             yield number, figures(line), linked
 
 
+def among(number, page):
+    """Whether it is a figure of that page, perhaps rounded."""
+    value, half = float(number.replace(",", "")), 0.5001 * 10 ** -len(number.partition(".")[2])
+    return any(abs(value - float(n.replace(",", ""))) <= half for _, line in lines_of(page) for n in NUMBER.findall(line))
+
+
+def ranges(page, text, pages):
+    """Figures of sentences "A to B times", and the pages that their paragraph links to."""
+    for paragraph in text.split("\n\n"):
+        linked = [(page.parent / link).resolve() for link in re.findall(r"\]\(([\w/.-]+\.md)", paragraph)]
+        for found in re.findall(r"([\d.]+) to ([\d.]+)\s+times", paragraph) if linked else []:
+            yield found, [p for p in linked if p in pages]
+
+
 def repeats(pages):
     """Messages about figures that stand twice, and about summaries that say what their page does not."""
     found, summed = [], {}
     for page, text in pages.items():
         for number, here, linked in summaries(page, text, pages):
             summed[page, number] = linked
-            there = {n for _, line in lines_of(pages[linked]) for n in NUMBER.findall(line)}
-            for n in here:
-                places = len(n.partition(".")[2])
-                if not any(abs(float(n.replace(",", "")) - float(m.replace(",", ""))) <= 0.5001 * 10**-places for m in there):
-                    found.append(f"{page.name}:{number}: {n} is not in {linked.name}")
+            found += [f"{page.name}:{number}: {n} is not in {linked.name}" for n in here if not among(n, pages[linked])]
+        for numbers, linked in ranges(page, text, pages):
+            found += [f"{page.name}: {n} times: not in {linked[0].name}" for n in numbers if not any(among(n, pages[p]) for p in linked)]
     places = {}
     for page, text in pages.items():
         shown = text.splitlines()
@@ -91,9 +103,19 @@ def main(root):
             planted += 1
             if len(repeats({page: text, other: pages[other] + "\n" + line + "\n"})) <= len(repeats({page: text, other: pages[other]})):
                 missed.append(f"{page.name}:{number}: a second one would not be noticed")
+    changed = 0
+    for page, text in pages.items():
+        sums = [(n, linked, rf"(?m)^\|.*(?<![\d.]){re.escape(n)}") for _, here, linked in summaries(page, text, pages) for n in here]
+        sums += [(n, linked[0], rf"\b{re.escape(n)}(?= to|\s+times)") for numbers, linked in ranges(page, text, pages) for n in numbers]
+        for n, linked, where in sums:
+            changed += 1
+            other_text = re.sub(where, lambda m: m[0][: -len(n)] + "7" + n, text)
+            if not any(f"7{n}" in f for f in repeats({page: other_text, linked: pages[linked]})):
+                missed.append(f"{page.name}: 7{n} in place of {n}, which is {linked.name}'s, would not be noticed")
     print("\n".join(found + missed))
-    print(f"{len(pages)} pages, {len(found)} figures stand twice; {planted} rows planted, {len(missed)} missed")
-    sys.exit(bool(found or missed) or planted < 20)
+    print(f"{len(pages)} pages, {len(found)} figures stand twice or are wrong; "
+          f"{planted} rows planted and {changed} figures changed, {len(missed)} missed")
+    sys.exit(bool(found or missed) or planted < 20 or changed < 10)
 
 
 if __name__ == "__main__":

@@ -125,8 +125,11 @@ std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int6
     if (!asked() && are_plain_splits(data, photos)) return std::nullopt;
     return photos;
   } catch (const IoError& error) {
-    if (on_bad_ == "skip") throw;
-    raise<IoError>("{} (--on-bad-image skip leaves out what is no picture)", error.what());
+    constexpr std::string_view name = "skip_bad";
+    std::string message = error.what();
+    if (const size_t at = message.find(name); at != message.npos)
+      message.replace(at, name.size(), "--on-bad-image skip");
+    raise<IoError>("{}", message);
   }
 }
 

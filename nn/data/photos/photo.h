@@ -13,6 +13,7 @@
 
 namespace tandem::data {
 
+// What a file is, told by its first bytes.
 enum class PhotoFormat { jpeg, png, webp };
 
 // RGB pixels: [height, width, 4], of which the fourth byte is unused.
@@ -23,19 +24,21 @@ struct Photo {
 
 // A part of a picture, in pixels of the upright one.
 struct Region {
-  int64_t top = 0, left = 0, height = 0, width = 0;
+  int64_t top = 0, left = 0;      // of its first pixel
+  int64_t height = 0, width = 0;  // of itself
 };
 
 // What the header of a file says.
 struct PhotoInfo {
-  PhotoFormat format = PhotoFormat::jpeg;
-  int64_t height = 0, width = 0;  // in pixels, upright
-  int orientation = 1;            // EXIF's: 1 to 8, above 4 rows and columns are swapped
+  PhotoFormat format = PhotoFormat::jpeg;  // of the file
+  int64_t height = 0, width = 0;           // in pixels, upright
+  int orientation = 1;                     // EXIF's: 1 to 8, above 4 rows and columns are swapped
 };
 
 // No picture may have more pixels: it is refused before memory is taken.
 inline constexpr int64_t kMaxPhotoPixels = int64_t{1} << 27;
 
+// A file in memory, and its header read.
 class PhotoFile {
  public:
   // Reads the bytes and the header. IoError naming the file for what is none of the three formats, is cut

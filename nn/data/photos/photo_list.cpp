@@ -157,8 +157,9 @@ PhotoList inspect(Reading& reading, const FoundPhotos& photos, const std::vector
 
 void check_bad(const Reading& reading) {
   if (reading.skip_bad || reading.bad.empty()) return;
-  if (reading.bad.size() == 1) raise<IoError>("{}", reading.bad.front());
-  raise<IoError>("{}; {} more files are no good either", reading.bad.front(), reading.bad.size() - 1);
+  const size_t more = reading.bad.size() - 1;
+  raise<IoError>("{}{} (skip_bad leaves out what is no picture)", reading.bad.front(),
+                 more > 0 ? fmt::format("; {} more files are no good either", more) : "");
 }
 
 // The training photos of which none is left are told from those that never were.

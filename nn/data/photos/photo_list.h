@@ -17,8 +17,8 @@ struct PhotoList {
   std::vector<int64_t> labels;       // of each, in 0..classes.size()-1
   std::vector<std::string> classes;  // names, sorted
 
-  int64_t size() const { return static_cast<int64_t>(names.size()); }  // files
-  std::string file(int64_t i) const { return root + "/" + names[static_cast<size_t>(i)]; }
+  int64_t size() const { return static_cast<int64_t>(names.size()); }                       // files
+  std::string file(int64_t i) const { return root + "/" + names[static_cast<size_t>(i)]; }  // its path
   // Those files, in that order.
   PhotoList subset(const std::vector<int64_t>& indices) const;
 };

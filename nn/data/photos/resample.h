@@ -7,9 +7,10 @@
 
 namespace tandem::data {
 
+// How a photo is resized.
 enum class Interpolation { bilinear, bicubic };
 Interpolation parse_interpolation(std::string_view name);  // ConfigError for an unknown one
-std::string_view name_of(Interpolation interpolation);
+std::string_view name_of(Interpolation interpolation);     // "bilinear"
 
 // The photo at another size: each side is convolved with a triangle (bilinear) or Keys's cubic of a = -1/2
 // (bicubic) that is as wide as a pixel of the result, or of the photo where that is larger. Rows and

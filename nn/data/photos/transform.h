@@ -16,10 +16,10 @@ class Draws {
  public:
   Draws(NoiseKey key, uint64_t sample, uint32_t pass) : key_(key), sample_(sample), pass_(pass) {}
 
-  double uniform();                         // in [0, 1)
-  double uniform(double low, double high);  // in [low, high)
-  int64_t integer(int64_t end);             // in [0, end); 0 where end is below 1
-  bool chance(double probability) { return uniform() < probability; }
+  double uniform();                                                    // in [0, 1)
+  double uniform(double low, double high);                             // in [low, high)
+  int64_t integer(int64_t end);                                        // in [0, end); 0 where end is below 1
+  bool chance(double probability) { return uniform() < probability; }  // true with it
 
  private:
   NoiseKey key_;

@@ -42,7 +42,7 @@ class VitRecipe final : public Recipe {
   void find_options(const Command& of) override { photos_.find_options(of); }
 
   void declare_model(Command& to) override {
-    method_.declare(to);
+    method_.declare(to, true);
     to.group("Model");
     to.option("--model", model_, one_of({"vit", "cnn"}), "vit or cnn");
     to.option("--preset", preset_, one_of(models::vit_preset_names()),
@@ -103,8 +103,9 @@ class VitRecipe final : public Recipe {
   }
 
   TaskModel make_model() const override {
-    check<ConfigError>(!photos_.augments_passes() || method_.name == "rdrop",
-                       "--augment-passes: expected --method rdrop, got {}", method_.name);
+    check<ConfigError>(
+        !photos_.augments_passes() || method_.name == "rdrop" || nn::mixes_samples(method_.name),
+        "--augment-passes: expected --method rdrop or one that mixes samples, got {}", method_.name);
     TaskModel model = make_image_model(spec_);
     if (auto* vit = dynamic_cast<models::Vit*>(model.module.get())) {
       if (!init_.empty()) init_.fill(*vit, !keeps_head_);
@@ -234,7 +235,8 @@ class VitRecipe final : public Recipe {
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
     keeps_head_ = !init_.empty() && init_.model().labels == names;
-    c.dropout_from = dropout_from_, c.zero_head = zero_head_ || !init_.empty();
+    c.dropout_from = std::min(c.depth, std::max(dropout_from_, settings.tuning.frozen_blocks()));
+    c.zero_head = zero_head_ || !init_.empty();
     spec_.config = c;
   }
 
