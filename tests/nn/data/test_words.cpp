@@ -391,6 +391,9 @@ TEST_CASE("published vocabularies: what is not read is said") {
   refused({{"a.model", "x"}, {"b.model", "x"}}, "got 2");
   put(scratch.file("bundle"), R"({"tandem vocabulary": {"vocab.txt": 3}})");
   check_throws<IoError>("expected a text", [&] { Vocabulary::load(scratch.file("bundle")); });
+  put(scratch.file("bundle"), R"({"tandem vocabulary": {"../vocab.txt": "a"}})");
+  check_throws<IoError>("special_tokens_map.json, got '../vocab.txt'",
+                        [&] { Vocabulary::load(scratch.file("bundle")); });
   put(scratch.file("bundle"), R"({"tandem vocabulary": {}})");
   check_throws<IoError>("expected tokenizer.json", [&] { Vocabulary::load(scratch.file("bundle")); });
 }
