@@ -22,6 +22,8 @@
 #include "nn/methods/methods.h"
 #include "nn/metrics/bleu.h"
 #include "nn/metrics/chrf.h"
+#include "nn/metrics/entities.h"
+#include "nn/metrics/labels.h"
 #include "nn/metrics/overlap.h"
 #include "nn/metrics/rouge.h"
 #include "nn/metrics/scores.h"
