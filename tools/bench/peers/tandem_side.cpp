@@ -14,6 +14,7 @@
 
 #include "autograd/engine.h"
 #include "models/transformer/language_model.h"
+#include "nn/data/photos/photo_dataset.h"
 #include "nn/train/trainer.h"
 #include "ops/ops.h"
 #include "tools/bench/workloads.h"
@@ -116,6 +117,21 @@ Case vit(const Sizes& sizes) {
       sizes);
 }
 
+// An epoch of training batches of photos: read, decoded, cropped at random, resized, flipped, normalised.
+Case photos(const Sizes& sizes) {
+  data::PhotoSplits found = data::find_photos(sizes.text("folder"), {});
+  const auto dataset = std::make_shared<data::PhotoDataset>(
+      std::move(found.train),
+      data::PhotoDatasetOptions{
+          .view = {.size = sizes["image"], .interpolation = data::parse_interpolation(sizes.text("resize"))},
+          .augmentation = {.crop_scale = 0.08}});
+  return [dataset, batch = sizes["batch"], epoch = std::make_shared<int64_t>(0)] {
+    uint64_t step = 0;
+    for (const data::Indices& indices : dataset->shuffled_batches(0, ++*epoch, batch))
+      dataset->batch(indices, {.training = true, .step = step++});
+  };
+}
+
 Case transformer(const Sizes& sizes) {
   const models::TransformerConfig config{.vocab = sizes["vocab"],
                                          .dim = sizes["dim"],
@@ -207,7 +223,7 @@ Case tiny_op(const Sizes&) {
 const std::map<std::string, Case (*)(const Sizes&)> kCases = {
     {"vit", vit},         {"transformer", transformer},  {"lm", language_model},
     {"rdrop", rdrop},     {"attention", attention_case}, {"copy", copy},
-    {"product", product}, {"tiny_op", tiny_op},
+    {"product", product}, {"tiny_op", tiny_op},          {"photos", photos},
 };
 
 Case build(const std::string& text) {
