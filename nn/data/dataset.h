@@ -75,7 +75,13 @@ class Dataset {
   virtual std::string identity() const { return {}; }
 };
 
-// Samples that are in tensors, along their first dimensions.
+// Samples that are in tensors, along their first dimensions. Example:
+//
+//   data::TensorDataset points({ones({6, 4})}, zeros({6}, {DType::i64}));
+//   for (const data::Indices& indices : points.shuffled_batches(/*seed=*/1, /*epoch=*/0, /*batch_size=*/4)) {
+//     data::Batch batch = points.batch(indices, {.training = true});
+//     fmt::print("{} {}\n", batch.inputs[0], batch.target);
+//   }
 class TensorDataset : public Dataset {
  public:
   // ShapeError unless there is a target, and an input, each of as many samples.

@@ -91,23 +91,27 @@ Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& 
   return batch;
 }
 
-ImageDataset ImageDataset::subset(std::span<const int64_t> indices) const {
+ImageSet subset(const ImageSet& images, std::span<const int64_t> indices) {
   ImageSet part{static_cast<int64_t>(indices.size()),
-                images_.channels,
-                images_.height,
-                images_.width,
+                images.channels,
+                images.height,
+                images.width,
                 {},
                 {},
-                images_.classes};
-  const int64_t size = images_.channels * images_.height * images_.width;
+                images.classes};
+  const int64_t size = images.channels * images.height * images.width;
   part.pixels.reserve(indices.size() * size);
   for (int64_t i : indices) {
-    check<ValueError>(i >= 0 && i < images_.count, "subset: index {} of {} images", i, images_.count);
-    part.labels.push_back(images_.labels[i]);
-    part.pixels.insert(part.pixels.end(), images_.pixels.begin() + i * size,
-                       images_.pixels.begin() + (i + 1) * size);
+    check<ValueError>(i >= 0 && i < images.count, "subset: index {} of {} images", i, images.count);
+    part.labels.push_back(images.labels[i]);
+    part.pixels.insert(part.pixels.end(), images.pixels.begin() + i * size,
+                       images.pixels.begin() + (i + 1) * size);
   }
-  return {std::move(part), normalization_, augmentation_};
+  return part;
+}
+
+ImageDataset ImageDataset::subset(std::span<const int64_t> indices) const {
+  return {data::subset(images_, indices), normalization_, augmentation_};
 }
 
 std::pair<ImageDataset, ImageDataset> fashion_mnist(const std::string& dir, Augmentation augmentation) {

@@ -19,6 +19,9 @@ struct Augmentation {
 // there are no pixels.
 Normalization measure_normalization(const ImageSet& images);
 
+// Those images, in that order. ValueError for an index that is not there.
+ImageSet subset(const ImageSet& images, std::span<const int64_t> indices);
+
 class ImageDataset final : public Dataset {
  public:
   // ConfigError when the normalization or the padding does not fit the images.

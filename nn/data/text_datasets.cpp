@@ -97,7 +97,8 @@ PairDataset::PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64
 std::vector<int64_t> PairDataset::lengths() const {
   std::vector<int64_t> lengths(source_.size());
   for (size_t i = 0; i < lengths.size(); ++i)
-    lengths[i] = static_cast<int64_t>(std::max(source_[i].size(), target_[i].size())) + special_.around_side();
+    lengths[i] =
+        static_cast<int64_t>(std::max(source_[i].size(), target_[i].size())) + special_.around_side();
   return lengths;
 }
 
@@ -158,7 +159,10 @@ Batch LanguageModelDataset::batch(std::span<const int64_t> indices, const BatchC
     // The targets of the context count in the block before.
     if (at > 0) std::fill_n(targets.back().begin(), std::min(skipped, end - at), pad_);
   }
-  return {{padded(inputs, std::max<int64_t>(pad_, 0))}, padded(targets, pad_), {}, static_cast<int64_t>(indices.size())};
+  return {{padded(inputs, std::max<int64_t>(pad_, 0))},
+          padded(targets, pad_),
+          {},
+          static_cast<int64_t>(indices.size())};
 }
 
 TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels,

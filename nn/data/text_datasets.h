@@ -26,8 +26,8 @@ class ByLength : public Dataset {
 };
 
 // Pairs of texts, as models::SequenceToSequence takes them: inputs {source [B, S] = ids, eos; target_in [B,
-// T] = bos, ids}; target [B, T] = ids, eos, or as `special` has it. batch_size counts tokens: pairs times the longest text of either
-// side, with padding. A pair that is larger is a batch of its own.
+// T] = bos, ids}; target [B, T] = ids, eos, or as `special` has it. batch_size counts tokens: pairs times the
+// longest text of either side, with padding. A pair that is larger is a batch of its own.
 class PairDataset final : public ByLength {
  public:
   // Texts of more than `longest` ids with their eos are cut or left out. ValueError unless both sides have
@@ -76,9 +76,9 @@ class LanguageModelDataset final : public Dataset {
 enum class PairLayout { joined, separate };
 
 // Texts or pairs of texts with a label (i64) or a score (f32), target [B]. In BERT's layout: inputs {ids [B,
-// T] = bos, ids, eos[, ids, eos]; segments [B, T] = 0 up to the first eos, 1 after it}, or as `special` has it
-// (SpecialIds::row). Separate pairs:
-// inputs {ids [B, T] = bos, ids, eos; the same of the second ones [B, T']}. batch_size counts samples.
+// T] = bos, ids, eos[, ids, eos]; segments [B, T] = 0 up to the first eos, 1 after it}, or as `special` has
+// it (SpecialIds::row). Separate pairs: inputs {ids [B, T] = bos, ids, eos; the same of the second ones [B,
+// T']}. batch_size counts samples.
 class TextDataset final : public ByLength {
  public:
   // `second` is empty for single texts. The longer of a joined pair is cut first where both do not fit.

@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr int64_t kMaxModelBytes = int64_t{1} << 28;
-constexpr const char* kModel = "spiece.model";        // SentencePiece's name in a published folder
+constexpr const char* kModel = "spiece.model";       // SentencePiece's name in a published folder
 constexpr const char* kFiles = "tandem vocabulary";  // the key of what save() writes of several files
 
 void add_beside(TokenizerFiles& files, const fs::path& folder, const std::vector<std::string>& names) {

@@ -1,11 +1,12 @@
-// Subword vocabularies, behind one class: those that are trained here (byte-pair encoding and unigram language
-// model, by SentencePiece: Kudo, Richardson, "SentencePiece: a simple and language independent subword
-// tokenizer", EMNLP 2018), and published ones, WordPiece (BERT's) and byte-level BPE (GPT-2's, RoBERTa's,
-// BART's), whose ids are those of the `tokenizers` library.
+// Subword vocabularies, behind one class: those that are trained here (byte-pair encoding and unigram
+// language model, by SentencePiece: Kudo, Richardson, "SentencePiece: a simple and language independent
+// subword tokenizer", EMNLP 2018), and published ones, WordPiece (BERT's) and byte-level BPE (GPT-2's,
+// RoBERTa's, BART's), whose ids are those of the `tokenizers` library.
 //
 // A vocabulary that is trained here takes text as it is, with all of its blanks, so that
 // decode(encode(text)) == text for every text without an unknown character. So does a byte-level one for all
-// text, unless it puts a space before it; WordPiece forgets blanks, and with them what BERT's cleaning changes.
+// text, unless it puts a space before it; WordPiece forgets blanks, and with them what BERT's cleaning
+// changes.
 #pragma once
 
 #include <cstdint>
@@ -32,15 +33,15 @@ struct VocabularyOptions {
 class Vocabulary {
  public:
   // The same for the same lines and options, with the special ids of a default SpecialIds. Where the lines do
-  // not give so many pieces, as many as they give. ConfigError for options out of range, also for a size below
-  // the number of characters (it says how many there are), ValueError without lines.
+  // not give so many pieces, as many as they give. ConfigError for options out of range, also for a size
+  // below the number of characters (it says how many there are), ValueError without lines.
   static Vocabulary train(const std::vector<std::string>& lines, const VocabularyOptions& options = {});
 
   // What save() wrote; a SentencePiece model of train(); or a published vocabulary, as a folder or as one of
-  // these files in it: tokenizer.json before vocab.txt before vocab.json with merges.txt before the one *.model,
-  // and beside them tokenizer_config.json and special_tokens_map.json. What tokenizer.json says of lengths
-  // (truncation, padding) is left to the data sets. IoError for files that are missing or damaged, ConfigError
-  // for a kind of tokenizer that is not read; both say what was found and what is expected.
+  // these files in it: tokenizer.json before vocab.txt before vocab.json with merges.txt before the one
+  // *.model, and beside them tokenizer_config.json and special_tokens_map.json. What tokenizer.json says of
+  // lengths (truncation, padding) is left to the data sets. IoError for files that are missing or damaged,
+  // ConfigError for a kind of tokenizer that is not read; both say what was found and what is expected.
   static Vocabulary load(const std::string& path);
   // One file that load() reads: a SentencePiece model, which its own tools read too, or all of files().
   void save(const std::string& file) const;
@@ -52,9 +53,9 @@ class Vocabulary {
   // is text; published ones, as in their library, take "[MASK]" or "<mask>" in a text for the special piece
   // (with the blanks before it where the piece says so: RoBERTa's). Bytes that are not UTF-8 count as U+FFFD.
   Ids encode(std::string_view text) const;
-  // ValueError for ids outside of [0, size()). A text has no special ids: they are left out (of train(), unknown
-  // ones are shown). WordPiece joins pieces by blanks, and takes those before punctuation away if the file says
-  // so; bytes that are no UTF-8 become U+FFFD.
+  // ValueError for ids outside of [0, size()). A text has no special ids: they are left out (of train(),
+  // unknown ones are shown). WordPiece joins pieces by blanks, and takes those before punctuation away if the
+  // file says so; bytes that are no UTF-8 become U+FFFD.
   std::string decode(std::span<const int64_t> ids) const;
   // As the model has it, with U+2581 for a blank, or GPT-2's letters for bytes; ValueError likewise.
   std::string piece(int64_t id) const;

@@ -133,12 +133,13 @@ std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int6
   }
 }
 
-int64_t PhotoChoice::choose_size(const data::PhotoSplits& photos, const models::VitConfig& preset) {
+int64_t PhotoChoice::choose_size(const data::PhotoSplits& photos, const models::VitConfig& preset,
+                                 bool pretrained) {
   if (image_size_ > 0) return image_size_;
   const int64_t side = photos.side;
-  const int64_t size = preset.image_size == kImageNetSize ? kImageNetSize
-                       : side >= 32                       ? std::min<int64_t>(side / 16 * 16, 128)
-                                                          : std::max<int64_t>(side / 4 * 4, 4);
+  const int64_t size = pretrained || preset.image_size == kImageNetSize ? preset.image_size
+                       : side >= 32 ? std::min<int64_t>(side / 16 * 16, 128)
+                                    : std::max<int64_t>(side / 4 * 4, 4);
   image_size_option_.default_to(static_cast<double>(size));
   return size;
 }

@@ -37,8 +37,11 @@ class PhotoChoice {
   // files of one size in train/ and test/, or what does not exist. IoError as of data::find_photos.
   std::optional<data::PhotoSplits> find(const std::string& data, int64_t valid);
 
-  // The size of images for a model of that preset, as asked for or fitting the photos.
-  int64_t choose_size(const data::PhotoSplits& photos, const models::VitConfig& preset);
+  // The size of images for a model of that preset, as asked for or fitting the photos, or the model's where
+  // it is pretrained.
+  int64_t choose_size(const data::PhotoSplits& photos, const models::VitConfig& preset, bool pretrained);
+  // --image-size; 0: not given.
+  int64_t image_size() const { return image_size_; }
   // Samples of a step, fewer than usual for few photos and for little memory, unless they were given.
   void choose_batch(int64_t photos, int64_t bytes_of_sample);
 

@@ -67,6 +67,12 @@ data::Image read_image(const std::string& file, const ImageModelSpec& spec) {
     return data::planes(data::evaluation_view(data::PhotoFile(file), spec.photos->view(spec.image_size())));
   data::Image image =
       data::read_png(file, spec.channels() == 1 ? data::PngColor::kGray : data::PngColor::kRgb);
+  if (spec.resized) {
+    data::ImageSet one =
+        resized({1, image.channels, image.height, image.width, std::move(image.pixels), {0}, {}},
+                spec.image_size(), spec.channels());
+    return {one.channels, one.height, one.width, std::move(one.pixels)};
+  }
   check<IoError>(image.height == spec.image_size() && image.width == spec.image_size(),
                  "{}: the image is {}x{} pixels; the model was trained on {}x{}", file, image.width,
                  image.height, spec.image_size(), spec.image_size());

@@ -164,8 +164,7 @@ std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEn
     check<IoError>(!data::is_blank(a) && (texts == 1 || !data::is_blank(b)),
                    "standard input:{}: expected two texts, got an empty one", i + 1);
     data::Ids ids = run.vocabulary().encode(a), others = run.vocabulary().encode(b);
-    if (!too_long)
-      too_long.emplace(how, config.max_positions - special.around(texts == 2 && !separate));
+    if (!too_long) too_long.emplace(how, config.max_positions - special.around(texts == 2 && !separate));
     // A pair that is read as one text is as long as both.
     const int64_t tokens =
         separate ? std::max(std::ssize(ids), std::ssize(others)) : std::ssize(ids) + std::ssize(others);

@@ -23,8 +23,8 @@ std::vector<std::string> read_standard_input() {
 }
 
 std::vector<std::string> decode_texts(models::Transformer& model, const data::Vocabulary& vocabulary,
-                                      const std::vector<data::Ids>& sources,
-                                      models::BeamOptions options, const std::string& label) {
+                                      const std::vector<data::Ids>& sources, models::BeamOptions options,
+                                      const std::string& label) {
   options.bos = vocabulary.special().start, options.eos = vocabulary.special().eos;
   constexpr int64_t kTokens = 4000;  // of sources at a time, with padding
   std::vector<int64_t> lengths;

@@ -126,12 +126,21 @@ PieceTokenizer::PieceTokenizer(PieceTable table, Normalize normalize)
       raw_(chosen(table_.added, false, {})),
       normalized_(chosen(table_.added, true, normalize_)) {
   special = table_.special;
+  if (!normalize_) return;
+  for (const AddedPiece& piece : table_.added)
+    if (piece.normalized) shown_[piece.id] = normalize_(piece.content);
+}
+
+const std::string& PieceTokenizer::shown(int64_t id) const {
+  const auto other = shown_.find(id);
+  return other == shown_.end() ? table_.pieces[id] : other->second;
 }
 
 Ids PieceTokenizer::encode(std::string_view text) const {
   constexpr size_t kMost = INT32_MAX;  // bytes that ICU counts to
-  check<ValueError>(text.size() <= kMost / 8, "vocabulary: encode: expected a text of at most {} bytes, got {}",
-                    kMost / 8, text.size());
+  check<ValueError>(text.size() <= kMost / 8,
+                    "vocabulary: encode: expected a text of at most {} bytes, got {}", kMost / 8,
+                    text.size());
   std::string valid;
   if (!unicode::is_valid(text)) text = valid = unicode::repaired(text);
   Ids ids;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,9 +17,9 @@ struct AddedPiece {
   std::string content;
   int64_t id = 0;
   bool special = true;
-  bool normalized = false;                 // it is looked for in the normalized text
-  bool lstrip = false, rstrip = false;     // it takes the blanks before and behind it
-  bool single_word = false;                // not in the middle of a word
+  bool normalized = false;              // it is looked for in the normalized text
+  bool lstrip = false, rstrip = false;  // it takes the blanks before and behind it
+  bool single_word = false;             // not in the middle of a word
 };
 
 // What all of these vocabularies have.
@@ -49,8 +50,8 @@ class SortedPieces {
 
  private:
   uint32_t first(char byte) const { return first_[uint8_t(byte)]; }
-  std::string text_;                    // of all, one behind the other
-  std::vector<uint32_t> begins_;        // of each, and the end of the last
+  std::string text_;              // of all, one behind the other
+  std::vector<uint32_t> begins_;  // of each, and the end of the last
   std::vector<int64_t> ids_;
   std::array<uint32_t, 257> first_{};  // the first that begins with a byte
 };
@@ -85,6 +86,8 @@ class PieceTokenizer : public Tokenizer {
   using Normalize = std::function<std::string(std::string_view)>;
   PieceTokenizer(PieceTable table, Normalize normalize);
   const std::vector<std::string>& pieces() const { return table_.pieces; }
+  // What decode() makes of a piece: of one that is looked for in normalized text, what is found there.
+  const std::string& shown(int64_t id) const;
   // Appends the ids of normalized text without added pieces.
   virtual void append_ids(std::string_view text, Ids& ids) const = 0;
 
@@ -92,6 +95,7 @@ class PieceTokenizer : public Tokenizer {
   PieceTable table_;
   Normalize normalize_;
   AddedPieces raw_, normalized_;
+  std::map<int64_t, std::string> shown_;  // where it is another
 };
 
 }  // namespace tandem::data

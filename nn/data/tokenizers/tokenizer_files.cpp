@@ -139,7 +139,8 @@ std::pair<std::string, int64_t> template_part(const Json& json, const std::strin
 // How texts are laid out, by a template such as [CLS] A [SEP] B [SEP].
 void read_template(const JsonObject& from, const Table& table, SpecialIds& ids) {
   std::vector<std::pair<std::string, int64_t>> single, pair;
-  for (const Json& part : from.array("single")) single.push_back(template_part(part, from.place_of("single")));
+  for (const Json& part : from.array("single"))
+    single.push_back(template_part(part, from.place_of("single")));
   for (const Json& part : from.array("pair")) pair.push_back(template_part(part, from.place_of("pair")));
   std::vector<std::string> names;
   for (const auto& [name, segment] : pair) names.push_back(name);
@@ -171,8 +172,8 @@ int64_t listed_piece(const JsonObject& from, const std::string& key, const Table
 
 // Of a file's "post_processor".
 void read_rows(const JsonObject& file, const Table& table, SpecialIds& ids) {
-  const std::string kind = file.kind("post_processor", {"TemplateProcessing", "BertProcessing",
-                                                        "RobertaProcessing", "ByteLevel", "none"});
+  const std::string kind = file.kind(
+      "post_processor", {"TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel", "none"});
   if (kind == "none" || kind == "ByteLevel") return;
   const JsonObject from = file.object("post_processor");
   if (kind == "TemplateProcessing") return read_template(from, table, ids);
@@ -225,14 +226,15 @@ std::pair<std::string, std::string> merge_of(const Json& json, const std::string
   return {line.substr(0, blank), line.substr(blank + 1)};
 }
 
-std::shared_ptr<const Tokenizer> read_byte_pairs(const JsonObject& file, const JsonObject& model, Table& table,
-                                                 SpecialIds ids) {
+std::shared_ptr<const Tokenizer> read_byte_pairs(const JsonObject& file, const JsonObject& model,
+                                                 Table& table, SpecialIds ids) {
   file.kind("normalizer", {"none"});
   file.kind("pre_tokenizer", {"ByteLevel"});
   file.kind("decoder", {"ByteLevel", "none"});
   const JsonObject words = file.object("pre_tokenizer");
   words.expect("use_regex", true);
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) model.expect<std::string>(key, "");
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
+    model.expect<std::string>(key, "");
   model.expect("byte_fallback", false), model.expect("ignore_merges", false);
   check<ConfigError>(model["dropout"].is_null(), "{}: expected null, got {}", model.place_of("dropout"),
                      short_text(model["dropout"]));
@@ -300,30 +302,50 @@ Json json_of_wordpiece(const std::string& vocab, const Beside& beside) {
     const std::string name = beside.named(key);
     return name.empty() ? usual : name;
   };
-  return {{"model", {{"type", "WordPiece"}, {"vocab", std::move(pieces)}, {"unk_token", named("unk_token", "[UNK]")}}},
-          {"normalizer",
-           {{"type", "BertNormalizer"},
-            {"lowercase", beside.config.get("do_lower_case", true)},
-            {"strip_accents", beside.config["strip_accents"]},
-            {"handle_chinese_chars", beside.config.get("tokenize_chinese_chars", true)}}},
-          {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-          {"post_processor",
-           {{"type", "BertProcessing"},
-            {"cls", Json::array({named("cls_token", "[CLS]")})},
-            {"sep", Json::array({named("sep_token", "[SEP]")})}}}};
+  const bool lower = beside.config.get("do_lower_case", true);
+  Json json{{"normalizer",
+             {{"type", "BertNormalizer"},
+              {"lowercase", lower},
+              {"strip_accents", beside.config.get("strip_accents", lower)},
+              {"handle_chinese_chars", beside.config.get("tokenize_chinese_chars", true)}}},
+            {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+            {"post_processor",
+             {{"type", "BertProcessing"},
+              {"cls", Json::array({named("cls_token", "[CLS]")})},
+              {"sep", Json::array({named("sep_token", "[SEP]")})}}}};
+  json["model"] = {{"type", "WordPiece"}, {"unk_token", named("unk_token", "[UNK]")}};
+  json["model"]["vocab"] = std::move(pieces);
+  return json;
 }
 
-// What it would say of a vocab.json and its merges.txt: RoBERTa's and BART's if it has <s> and </s>, or GPT-2's.
-Json json_of_byte_pairs(const Json& vocab, const std::string& merges, const Beside& beside) {
-  Json pairs = Json::array(), layout;
-  for (const std::string& line : lines_of_file(merges))
-    if (!line.starts_with("#version")) pairs.push_back(line);
+// What it would say of a vocab.json and its merges.txt: RoBERTa's and BART's if it has <s> and </s>, or
+// GPT-2's.
+Json json_of_byte_pairs(Json vocab, const std::string& merges, const Beside& beside) {
+  Json json;
+  json["pre_tokenizer"] = {{"type", "ByteLevel"},
+                           {"add_prefix_space", beside.config.get("add_prefix_space", false)}};
   if (vocab.is_object() && vocab.contains("<s>") && vocab.contains("</s>"))
-    layout = {{"type", "RobertaProcessing"}, {"cls", Json::array({"<s>"})}, {"sep", Json::array({"</s>"})}};
-  return {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", std::move(pairs)}}},
-          {"pre_tokenizer",
-           {{"type", "ByteLevel"}, {"add_prefix_space", beside.config.get("add_prefix_space", false)}}},
-          {"post_processor", layout}};
+    json["post_processor"] = {
+        {"type", "RobertaProcessing"}, {"cls", Json::array({"<s>"})}, {"sep", Json::array({"</s>"})}};
+  json["model"] = {{"type", "BPE"}, {"merges", Json::array()}};
+  for (const std::string& line : lines_of_file(merges))
+    if (!line.starts_with("#version")) json["model"]["merges"].push_back(line);
+  json["model"]["vocab"] = std::move(vocab);
+  return json;
+}
+
+// tokenizer.json, or what it would say; `source` becomes the name of the file.
+Json json_of(const TokenizerFiles& files, const Beside& beside, const std::string& place,
+             std::string& source) {
+  for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json"}) {
+    if (!files.contains(name)) continue;
+    source = name;
+    if (source == "tokenizer.json") return parsed(files, name, place);
+    if (source == "vocab.txt") return json_of_wordpiece(files.at(name), beside);
+    if (files.contains("merges.txt"))
+      return json_of_byte_pairs(parsed(files, name, place), files.at("merges.txt"), beside);
+  }
+  raise<IoError>("{}: expected tokenizer.json, or vocab.txt, or vocab.json and merges.txt", place);
 }
 
 }  // namespace
@@ -331,24 +353,13 @@ Json json_of_byte_pairs(const Json& vocab, const std::string& merges, const Besi
 std::shared_ptr<const Tokenizer> read_tokenizer(const TokenizerFiles& files, const std::string& place) {
   for (const auto& [name, bytes] : files)
     check<IoError>(unicode::is_valid(bytes), "{}: {}: it is not UTF-8", place, name);
-  const auto place_of = [&](const char* name) { return fmt::format("{}: {}", place, name); };
-  const Json config = parsed(files, "tokenizer_config.json", place),
-             map = parsed(files, "special_tokens_map.json", place);
-  const JsonObject config_object(config, place_of("tokenizer_config.json")),
-      map_object(map, place_of("special_tokens_map.json"));
+  const auto place_of = [&](const std::string& name) { return fmt::format("{}: {}", place, name); };
+  const std::string config_name = "tokenizer_config.json", map_name = "special_tokens_map.json";
+  const Json config = parsed(files, config_name, place), map = parsed(files, map_name, place);
+  const JsonObject config_object(config, place_of(config_name)), map_object(map, place_of(map_name));
   const Beside beside{config_object, map_object};
-
-  const char* source = files.contains("tokenizer.json") ? "tokenizer.json"
-                       : files.contains("vocab.txt")    ? "vocab.txt"
-                                                        : "vocab.json";
-  const auto from = files.find(source), merges = files.find("merges.txt");
-  check<IoError>(from != files.end() && (source != std::string("vocab.json") || merges != files.end()),
-                 "{}: expected tokenizer.json, or vocab.txt, or vocab.json and merges.txt", place);
-  const Json json = source == std::string("vocab.txt") ? json_of_wordpiece(from->second, beside)
-                    : source == std::string("tokenizer.json")
-                        ? parsed(files, source, place)
-                        : json_of_byte_pairs(parsed(files, source, place), merges->second, beside);
-
+  std::string source;
+  const Json json = json_of(files, beside, place, source);
   const JsonObject file(json, place_of(source)), model = file.object("model");
   const auto kind = model.get<std::string>("type", model["merges"].is_null() ? "WordPiece" : "BPE");
   check<ConfigError>(kind == "WordPiece" || kind == "BPE",

@@ -18,7 +18,11 @@ char32_t cleaned(char32_t c) {
   return unicode::is_space(c) ? ' ' : c;
 }
 
-// Code points that are not ASCII, up to the next that is.
+bool is_dropped(char c, const BertText& options) {
+  return options.clean && (uint8_t(c) < ' ' || c == 0x7F) && c != '\t' && c != '\n' && c != '\r';
+}
+
+// Code points that are not ASCII, and what cleaning drops between them: marks are ordered across it.
 void append_run(std::string& out, std::string_view run, const BertText& options) {
   std::string text;
   for (size_t at = 0; at < run.size();) {
@@ -47,8 +51,8 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
 // Of one piece with the blank before it.
 std::string cleaned_up(std::string text) {
   static constexpr std::pair<std::string_view, std::string_view> kRules[] = {
-      {" .", "."},     {" ?", "?"},   {" !", "!"},           {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
-      {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : kRules) text = replaced(std::move(text), from, to);
   return text;
 }
@@ -73,7 +77,7 @@ class WordPiece final : public PieceTokenizer {
     std::string text;
     bool begun = false;
     for (int64_t id : ids) {
-      std::string piece = pieces()[id];
+      std::string piece = shown(id);
       if (piece.empty() || special.contains(id)) continue;
       if (begun && piece.starts_with(options_.prefix)) {
         piece.erase(0, options_.prefix.size());
@@ -133,15 +137,15 @@ std::string normalized(std::string_view text, const BertText& options) {
     const char c = text[at];
     if (!is_ascii(c)) {
       size_t end = at;
-      while (end < text.size() && !is_ascii(text[end])) ++end;
+      while (end < text.size() && (!is_ascii(text[end]) || is_dropped(text[end], options))) ++end;
       append_run(out, text.substr(at, end - at), options);
       at = end;
       continue;
     }
     ++at;
-    const bool control = c < ' ' || c == 0x7F;
-    if (options.clean && control) {
-      if (c == '\t' || c == '\n' || c == '\r') out += ' ';
+    if (is_dropped(c, options)) continue;
+    if (options.clean && c < ' ') {
+      out += ' ';
     } else {
       out += options.lower && c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     }

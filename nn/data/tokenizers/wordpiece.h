@@ -19,9 +19,9 @@ std::string normalized(std::string_view text, const BertText& options);
 
 struct WordPieceOptions {
   BertText text;
-  std::string prefix = "##";       // of a piece that does not begin a word
-  int64_t longest_word = 100;      // code points; what is longer is unknown
-  bool cleanup = true;             // decode() takes blanks before punctuation and abbreviations away
+  std::string prefix = "##";   // of a piece that does not begin a word
+  int64_t longest_word = 100;  // code points; what is longer is unknown
+  bool cleanup = true;         // decode() takes blanks before punctuation and abbreviations away
 };
 
 // `table.special.unk` must be there.

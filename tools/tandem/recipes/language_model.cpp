@@ -36,15 +36,24 @@ class LanguageModelRecipe final : public TextRecipe {
         "ones");
     to.option("--adaptive-factor", factor_, integer(1),
               "how much shorter each cluster's vectors are than those before");
+    init_.declare(to, "gpt2");
   }
 
   std::string load() override {
     const std::string folder = data_folder();
     const auto lines = data::read_lines(split_file(folder, "train", ".txt"));
-    make_vocabulary(lines);
-    config_ = configured(models::language_model_preset(model_choice_.preset));
-    if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
-    config_.factor = factor_;
+    if (init_.empty()) {
+      make_vocabulary(lines);
+      config_ = configured(models::language_model_preset(model_choice_.preset));
+      if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
+      config_.factor = factor_;
+    } else if (!init_.published()) {
+      config_ = of_run<models::LanguageModel>();
+    } else {
+      check<ConfigError>(cutoffs_.empty(), "--cutoffs: --init's model has no adaptive softmax");
+      open_init();
+      config_ = of_init(models::language_model_config(init_.model()));
+    }
     check<ConfigError>(block_ <= config_.max_positions,
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);
@@ -54,13 +63,13 @@ class LanguageModelRecipe final : public TextRecipe {
     const std::string summary =
         fmt::format("{} training, {} validation and {} test tokens, vocabulary of {}", train->targets(),
                     valid->targets(), test_->targets(), vocabulary_->size()) +
-        vocabulary_hint();
+        vocabulary_hint() + init_table<models::LanguageModel>(config_);
     train_ = std::move(train), valid_ = std::move(valid);
     return summary;
   }
 
   TaskModel make_model() const override {
-    return with_objective<models::LanguageModeling>(std::make_unique<models::LanguageModel>(config_));
+    return with_objective<models::LanguageModeling>(made<models::LanguageModel>(config_));
   }
   nn::Metadata metadata() const override { return metadata_with(config_); }
 

@@ -8,6 +8,7 @@
 #include "nn/train/evaluate.h"
 #include "ops/ops.h"
 #include "tools/tandem/image_model.h"
+#include "tools/tandem/init_choice.h"
 #include "tools/tandem/method_choice.h"
 
 namespace tandem::command {
@@ -59,30 +60,46 @@ class VitRecipe final : public Recipe {
     to.option("--head-dropout", head_dropout_, fraction(), "dropout rate before the head");
     to.option("--dropout-from", dropout_from_, integer(0, 10'000),
               "first block with noise; those below run once for all passes");
-    to.flag("--zero-head", zero_head_, "start the classification head at zero");
+    to.flag("--zero-head", zero_head_,
+            "start the classification head at zero, as a new head over --init's weights does");
+    init_.declare(to, "vit, deit, dinov2 or timm's vit_* or deit_*,");
   }
 
   std::string training_name(int passes) const override { return method_.training_name(passes); }
 
   std::string load() override {
     method_.settle();
+    if (!init_.empty()) open_init();
     if (std::optional<data::PhotoSplits> photos = photos_.find(data_, held_out_))
       return load_photos(std::move(*photos));
     data::ImageSplits images = read_images(data_);
-    const data::Normalization normalization = data::measure_normalization(images.train);
     check<ConfigError>(images.train.height == images.train.width,
                        "--data: expected square images, got {}x{} (width x height)", images.train.width,
                        images.train.height);
-    make_spec(images.train.height, images.train.channels, images.train.classes, normalization);
+    const auto [train, valid] = split(images.train.labels);
+    const int64_t size = init_.empty()              ? images.train.height
+                         : photos_.image_size() > 0 ? photos_.image_size()
+                                                    : pretrained_.image_size,
+                  channels = init_.empty() ? images.train.channels : pretrained_.channels;
+    const int64_t old = images.train.height;
+    const bool fits = size == images.train.height && channels == images.train.channels;
+    const data::Normalization normalization =
+        init_.model_mean_or(data::measure_normalization(images.train), channels);
+    make_spec(size, channels, images.train.classes, normalization);
+    spec_.resized = !fits;
     const int64_t skipped = images.train.skipped + images.test.skipped;
-    const data::ImageDataset all(std::move(images.train), normalization, augmentation_);
-    const auto [train, valid] = split(all.images().labels);
-    train_ = std::make_unique<data::ImageDataset>(all.subset(train));
-    valid_ = std::make_unique<data::ImageDataset>(all.subset(valid));
-    test_ = std::make_unique<data::ImageDataset>(std::move(images.test), normalization);
+    const auto part = [&](const data::Indices& indices, data::Augmentation augmentation) {
+      return std::make_unique<data::ImageDataset>(
+          resized(data::subset(images.train, indices), size, channels), normalization, augmentation);
+    };
+    train_ = part(train, augmentation_), valid_ = part(valid, augmentation_);
+    test_ =
+        std::make_unique<data::ImageDataset>(resized(std::move(images.test), size, channels), normalization);
     return fmt::format("{} training, {} validation and {} test images of {} classes", train_->size(),
                        valid_->size(), test_->size(), spec_.classes.size()) +
-           (skipped > 0 ? fmt::format("\n{} files that are no images were left out", skipped) : "");
+           (skipped > 0 ? fmt::format("\n{} files that are no images were left out", skipped) : "") +
+           (fits ? "" : fmt::format("\nresized from {}x{} to {}x{} pixels", old, old, size, size)) +
+           init_table();
   }
 
   TaskModel make_model() const override {
@@ -91,6 +108,7 @@ class VitRecipe final : public Recipe {
         "--augment-passes: expected --method rdrop or one that mixes samples, got {}", method_.name);
     TaskModel model = make_image_model(spec_);
     if (auto* vit = dynamic_cast<models::Vit*>(model.module.get())) {
+      if (!init_.empty()) init_.fill(*vit, !keeps_head_);
       model.objective = method_.make(models::hookable(*vit), settings);
     } else {
       check<ConfigError>(method_.name == "rdrop", "--method {}: expected --model vit, got {}", method_.name,
@@ -120,6 +138,7 @@ class VitRecipe final : public Recipe {
                                                              .skip_bad = spec.photos->skip_bad}));
     }
     data::ImageSet test = read_images(data).test;
+    if (spec.resized) test = resized(std::move(test), spec.image_size(), spec.channels());
     check<ConfigError>(test.classes == spec.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
                        data::join(test.classes, ", "), data::join(spec.classes, ", "));
@@ -150,9 +169,9 @@ class VitRecipe final : public Recipe {
   }
 
   std::string load_photos(data::PhotoSplits photos) {
-    const models::VitConfig preset = models::vit_preset(preset_);
-    const int64_t size = photos_.choose_size(photos, preset);
-    const data::Normalization normalization = data::imagenet_normalization();
+    const models::VitConfig preset = init_.empty() ? models::vit_preset(preset_) : pretrained_;
+    const int64_t size = photos_.choose_size(photos, preset, !init_.empty());
+    const data::Normalization normalization = init_.model_mean_or(data::imagenet_normalization(), 3);
     make_spec(size, 3, photos.train.classes, normalization, photos_.spec(held_out_));
     if (limit_ > 0) {
       check<ConfigError>(limit_ <= photos.train.size(),
@@ -167,7 +186,7 @@ class VitRecipe final : public Recipe {
       photos_.choose_batch(photos.train.size(), settings.trainer.passes * activation_bytes(*vit));
       about += fmt::format(", {0}x{0} patches of {1}", size / vit->patch_size, vit->patch_size);
     }
-    about += fmt::format(", {} in a batch", settings.trainer.batch_size);
+    about += fmt::format(", {} in a batch", settings.trainer.batch_size) + init_table();
     train_ = photos_.dataset(std::move(photos.train), size, normalization);
     valid_ = photos_.dataset(std::move(photos.valid), size, normalization);
     test_ = photos_.dataset(std::move(photos.test), size, normalization);
@@ -196,23 +215,43 @@ class VitRecipe final : public Recipe {
     spec_ = {.config = {}, .classes = names, .normalization = normalization, .data = {}, .photos = photos};
     const auto classes = static_cast<int64_t>(names.size());
     if (model_ == "cnn") {
+      check<ConfigError>(init_.empty(), "--init: expected --model vit, got cnn");
       check<ConfigError>(
           size % 4 == 0,
           "--model cnn: expected images whose side 4 divides, got {0}x{0} pixels; vit takes them", size);
       spec_.config = models::CnnConfig{size, channels, classes, width_, dropout_};
       return;
     }
-    models::VitConfig c = models::vit_preset(preset_);
-    if (spec_.photos || size % c.patch_size != 0) c.patch_size = fitting_patch(size, c);
-    c.image_size = size, c.channels = channels, c.classes = classes;
+    models::VitConfig c = init_.empty() ? models::vit_preset(preset_) : pretrained_;
+    if (init_.empty() && (spec_.photos || size % c.patch_size != 0)) c.patch_size = fitting_patch(size, c);
+    check<ConfigError>(size % c.patch_size == 0,
+                       "--image-size: --init's model has patches of {}, expected a multiple of it, got {}",
+                       c.patch_size, size);
+    c.image_size = size, c.image_width = 0, c.channels = channels, c.classes = classes;
     override_size(c.patch_size, patch_size_), override_size(c.dim, dim_), override_size(c.depth, depth_);
     override_size(c.heads, heads_), override_size(c.mlp_dim, mlp_dim_);
     c.dropout = dropout_, c.attention_dropout = attention_dropout_, c.drop_path = drop_path_;
     c.head_dropout = head_dropout_;
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
-    c.dropout_from = dropout_from_, c.zero_head = zero_head_;
+    keeps_head_ = !init_.empty() && init_.model().labels == names;
+    c.dropout_from = dropout_from_, c.zero_head = zero_head_ || !init_.empty();
     spec_.config = c;
+  }
+
+  void open_init() {
+    check<ConfigError>(
+        patch_size_ == 0 && dim_ == 0 && depth_ == 0 && heads_ == 0 && mlp_dim_ == 0,
+        "--init: the sizes are those of '{}', expected no --patch-size, --dim, --depth, --heads or "
+        "--mlp-dim",
+        init_.path());
+    pretrained_ = models::vit_config(init_.open());
+  }
+  std::string init_table() const {
+    const auto* config = std::get_if<models::VitConfig>(&spec_.config);
+    if (init_.empty() || config == nullptr) return {};
+    models::Vit model(*config);
+    return "\n" + init_.fill(model, !keeps_head_);
   }
 
   // Images held out at random to validate on, and those to train on: the rest, or limit_ of them, of every
@@ -250,6 +289,10 @@ class VitRecipe final : public Recipe {
   bool zero_head_ = false;
   data::Augmentation augmentation_;
   PhotoChoice photos_;
+
+  InitChoice init_;
+  models::VitConfig pretrained_;  // of --init
+  bool keeps_head_ = false;       // --init's, which has the same classes
 
   ClassifierMethod method_;
   ImageModelSpec spec_;
