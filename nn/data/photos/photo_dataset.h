@@ -21,7 +21,7 @@ class PhotoLoader;
 
 // How photos become batches.
 struct PhotoDatasetOptions {
-  PhotoView view;                                          // what is seen of a photo
+  PhotoView view = {};                                     // what is seen of a photo
   Normalization normalization = imagenet_normalization();  // of three channels
   PhotoAugmentation augmentation = {};                     // of training batches
   bool augment_passes = false;  // each pass of a step sees another view of a training photo
