@@ -501,4 +501,42 @@ def test_scores():
     fails("score", "bleu", status=USAGE, says="REFERENCES is missing")
 
 
+def sentence(draw, _):
+    """Words; those of one letter twice are marked, with those that follow them."""
+    lines = []
+    for word in words(draw, 3, 9):
+        inside = lines and lines[-1].endswith("-X") and word[0] < "d"
+        lines.append(f"{word} {'B-X' if len(word) == 2 and not inside else 'I-X' if inside else 'O'}")
+    return "\n".join(lines) + "\n"
+
+
+def test_tag():
+    make("columns", sentence, (120, 20, 20), ".conll")
+    args = ["train", "tag", "--data", "columns", *SMALL, *VOCAB, "--lr", "1e-2", "--batch-size", "16"]
+    run(*args, "--run", "tags", "--epochs", "12", "--passes", "2", "--alpha", "0.5", "--class-weights", "balanced")
+    scores = json.loads(run("eval", "tags", "--json").out)["scores"]
+    expect(scores["test F1"] > 60, scores)
+    text = open("columns/test.conll").read()
+    given = "-DOCSTART- -X- O\n\n# a line about it\n" + text.replace(" O", "").replace(" B-X", "").replace(" I-X", "")
+    told = run("tag", "tags", text=given.encode()).out.splitlines()
+    expect(told[:3] == ["-DOCSTART- -X- O", "", "# a line about it"] and len(told) == len(given.splitlines()), told[:9])
+    pairs = [(a, b.replace("\t", " ")) for a, b in zip(text.splitlines(), told[3:])]
+    right = sum(a == b for a, b in pairs if a) / sum(bool(a) for a, b in pairs)
+    expect(abs(right - scores["word accuracy"] / 100) < 1e-3 and not any(b for a, b in pairs if not a), right)
+    same = run("tag", "tags", text=b"aa x 1\nb\ty\n").out.splitlines()
+    expect(same[0].startswith("aa x 1 ") and same[1].startswith("b\ty\t"), same)
+    run(*args, "--run", "parts", "--epochs", "1", "--plan", "replay", "--accumulate", "2", "--init", "tags")
+    for content, says in {"a B-X\nb\n\n": "train.conll:2: expected a word and its tag, got 'b'",
+                          "\n\n": "train.conll: no sentence", "a O\n": "expected at least 2 tags, got 'O' alone"}.items():
+        shutil.copytree("columns", "odd", dirs_exist_ok=True)
+        write("odd/train.conll", content)
+        fails("train", "tag", "--data", "odd", *SMALL, "--run", "none", says=says)
+    fails("tag", "tags", text=b"\n", says="standard input: no sentence")
+    write("odd/train.conll", "a NN\nb VB\n\n" * 9)
+    write("odd/valid.conll", "a NN\nb XX\n")
+    write("odd/test.conll", "a NN\nb VB\n")
+    run("train", "tag", "--data", "odd", *SMALL, "--vocab-size", "12", "--epochs", "1", "--run", "kinds")
+    expect(list(json.loads(run("eval", "kinds", "--json").out)["scores"]) == ["word accuracy"], "spans of no scheme")
+
+
 run_cases(globals())

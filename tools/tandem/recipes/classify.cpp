@@ -6,6 +6,7 @@
 
 #include "nn/data/text_files.h"
 #include "nn/metrics/scores.h"
+#include "tools/tandem/class_weights.h"
 #include "tools/tandem/hints.h"
 #include "tools/tandem/method_choice.h"
 #include "tools/tandem/recipes/text_encoder_recipe.h"
@@ -37,6 +38,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
   void declare_model(Command& to) override {
     method_.declare(to);
     TextEncoderRecipe::declare_model(to);
+    declare_class_weights(to, class_weights_);
   }
   std::string training_name(int passes) const override { return method_.training_name(passes); }
 
@@ -62,14 +64,15 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     train_ = std::move(texts);
     valid_ = dataset(valid.text, valid.second, valid.labels);
     test_ = dataset(test.text, test.second, test.labels);
-    test_labels_ = test.labels;
+    test_labels_ = test.labels, train_labels_ = train.labels;
     return sizes(cut) + fmt::format(", {} classes", classes_.size()) +
            (skipped > 0 ? fmt::format("\n{} lines without a text were left out", skipped) : "") + hints;
   }
 
   TaskModel make_model() const override {
     auto model = make_encoder();
-    auto objective = method_.make(models::hookable(*model), settings);
+    auto objective = method_.make(models::hookable(*model), settings,
+                                  make_class_weights(class_weights_, classes_, train_labels_));
     return {std::move(model), std::move(objective)};
   }
   nn::Metadata metadata() const override {
@@ -110,7 +113,8 @@ class ClassifyRecipe final : public TextEncoderRecipe {
   int64_t per_class_ = 0;
   bool pairs_ = false;
   std::vector<std::string> classes_;
-  std::vector<int64_t> test_labels_;
+  std::vector<int64_t> test_labels_, train_labels_;
+  std::string class_weights_;
 };
 
 const RegisterTask classify({"classify", "classification of texts, or of pairs of them: an encoder",

@@ -7,6 +7,7 @@
 #include "nn/io/text.h"
 #include "nn/train/evaluate.h"
 #include "ops/ops.h"
+#include "tools/tandem/class_weights.h"
 #include "tools/tandem/image_model.h"
 #include "tools/tandem/method_choice.h"
 
@@ -58,6 +59,7 @@ class VitRecipe final : public Recipe {
     to.option("--dropout-from", dropout_from_, integer(0, 10'000),
               "first block with noise; those below run once for all passes");
     to.flag("--zero-head", zero_head_, "start the classification head at zero");
+    declare_class_weights(to, class_weights_);
   }
 
   std::string training_name(int passes) const override { return method_.training_name(passes); }
@@ -81,10 +83,12 @@ class VitRecipe final : public Recipe {
   TaskModel make_model() const override {
     TaskModel model = make_image_model(spec_);
     if (auto* vit = dynamic_cast<models::Vit*>(model.module.get())) {
-      model.objective = method_.make(models::hookable(*vit), settings);
+      model.objective = method_.make(models::hookable(*vit), settings, weights());
     } else {
       check<ConfigError>(method_.name == "rdrop", "--method {}: expected --model vit, got {}", method_.name,
                          model_);
+      if (auto* cnn = dynamic_cast<models::Cnn*>(model.module.get()))
+        model.objective = std::make_unique<nn::Classification<models::Cnn>>(*cnn, weights());
     }
     return model;
   }
@@ -118,6 +122,11 @@ class VitRecipe final : public Recipe {
   }
 
  private:
+  Tensor weights() const {
+    const auto& train = dynamic_cast<const data::ImageDataset&>(Recipe::train());
+    return make_class_weights(class_weights_, spec_.classes, train.images().labels);
+  }
+
   // Of each image: 100 where the likeliest class is the right one, else 0.
   static std::vector<double> found_classes(const TaskModel& model, const data::ImageDataset& images) {
     const nn::EvalMode mode(*model.module);
@@ -187,6 +196,7 @@ class VitRecipe final : public Recipe {
   int64_t patch_size_ = 0, dim_ = 0, depth_ = 0, heads_ = 0, mlp_dim_ = 0, dropout_from_ = 0, width_ = 32;
   double dropout_ = 0.1, attention_dropout_ = 0, drop_path_ = 0, head_dropout_ = 0;
   bool zero_head_ = false;
+  std::string class_weights_;
   data::Augmentation augmentation_;
 
   ClassifierMethod method_;
