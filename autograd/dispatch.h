@@ -37,8 +37,9 @@ template <class F> decltype(auto) dispatch_floating(const char* op, DType dtype,
 
 // The same for every type that has arithmetic (all but boolean).
 template <class F> decltype(auto) dispatch_numeric(const char* op, DType dtype, F&& f) {
-  return detail::dispatch_among<uint8_t, int32_t, int64_t, bf16, float, double>(
-      dtype, f, [&] { raise<DTypeError>("{}: expected a numeric dtype, got bool", op); });
+  return detail::dispatch_among<uint8_t, int32_t, int64_t, bf16, float, double>(dtype, f, [&] {
+    raise<DTypeError>("{}: expected a numeric dtype, got bool; convert it with to()", op);
+  });
 }
 
 // The same for the index types i32 and i64.

@@ -48,6 +48,11 @@ template <> struct dtype_of_t<bf16> { static constexpr DType value = DType::bf16
 template <> struct dtype_of_t<float> { static constexpr DType value = DType::f32; };
 template <> struct dtype_of_t<double> { static constexpr DType value = DType::f64; };
 template <class T> inline constexpr DType dtype_of = dtype_of_t<T>::value;
+// What vectors of elements hold: bool, uint8_t, int32_t, int64_t, float or double.
+template <class T>
+concept Element = !std::is_same_v<T, bf16> && requires {
+  dtype_of_t<T>::value;
+};
 
 // The type in which values of T are computed: f32 for bf16, T itself otherwise.
 template <class T> using compute_t = std::conditional_t<std::is_same_v<T, bf16>, float, T>;

@@ -15,11 +15,19 @@ namespace tandem {
 // Adds d<cotangent, root>/dleaf to .grad of every leaf that root depends on.
 // AutogradError when root has no grad_fn, or no cotangent is given for a root that is not one number.
 // A cotangent broadcasts to root (ShapeError otherwise), is floating (DTypeError), and where root is
-// (DeviceError). The same errors, naming the op, for a hook or a vjp whose result does not fit.
+// (DeviceError). The same errors, naming the op, for a hook or a vjp whose result does not fit. Example:
+//
+//   Tensor w = tensor({1, 2, 3}).requires_grad_();
+//   (w * w).sum().backward();  // the same as backward((w * w).sum(), {})
+//   fmt::print("{}\n", w.grad());  // 2, 4, 6
 void backward(const Tensor& root, const Tensor& cotangent, BackwardOptions options = {});
 
 // The gradients of <cotangent, root> with respect to `inputs` (leaves or not); no .grad is touched.
-// An input that root does not depend on gets zeros.
+// An input that root does not depend on gets zeros. Example:
+//
+//   Tensor w = tensor({1, 2}).requires_grad_();
+//   Tensor first = grad((w * w * w).sum(), {w}, {}, {.create_graph = true})[0];  // 3 w^2
+//   Tensor second = grad(first.sum(), {w})[0];                                   // 6 w
 Tensors grad(const Tensor& root, const Tensors& inputs, const Tensor& cotangent = {},
              BackwardOptions options = {});
 

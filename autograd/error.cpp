@@ -1,6 +1,7 @@
 #include "autograd/error.h"
 
 #include "autograd/scope.h"
+#include "autograd/thread_scope.h"
 
 namespace tandem {
 namespace {
@@ -23,6 +24,10 @@ Error::Error(const std::string& message) : std::runtime_error(with_scope(message
 
 std::string detail::format_message(fmt::string_view format, fmt::format_args args) {
   return fmt::vformat(format, args);
+}
+
+void detail::closed_on_another_thread(const char* scope) noexcept {
+  raise<AutogradError>("{}: closed on another thread than the one that opened it, whose scope it is", scope);
 }
 
 Scope::Scope(const std::string& path) : outer_(current_path) { current_path = &path; }

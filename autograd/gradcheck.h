@@ -27,7 +27,11 @@ struct GradcheckResult {
 };
 
 // Checks the gradient of f with respect to every floating input (f64, required) at `inputs`, which must be
-// away from kinks. f must be a pure function: noise has to be keyed by a PassContext opened inside.
+// away from kinks. f must be a pure function: noise has to be keyed by a PassContext opened inside. Example:
+//
+//   Tensor x = rand({3, 4}, {.seed = 1, .dtype = DType::f64});
+//   GradcheckResult result = gradcheck([](const Tensors& in) { return gelu(in[0]); }, {x});
+//   if (!result.passed) fmt::print("{}\n", result.message);
 GradcheckResult gradcheck(const std::function<Tensor(const Tensors&)>& f, const Tensors& inputs,
                           const GradcheckOptions& options = {});
 

@@ -53,7 +53,7 @@ Tensor eye(int64_t n, const TensorOptions& options) {
   return options.requires_grad ? result.requires_grad_() : result;
 }
 
-template <class T> Tensor from_values(std::span<const T> values, const Shape& shape) {
+template <Element T> Tensor from_values(std::span<const T> values, const Shape& shape) {
   check<ShapeError>(static_cast<int64_t>(values.size()) == shape.numel(),
                     "from_values: {} values for shape {}", values.size(), shape);
   const Tensor result = empty(shape, {dtype_of<T>});

@@ -1,4 +1,8 @@
-// Makers of tensors; autograd/random.h has those of random numbers. Comes with autograd/tensor.h.
+// Makers of tensors; autograd/random.h has those of random numbers. Comes with autograd/tensor.h. Example:
+//
+//   Tensor a = zeros({2, 3}), b = tensor({{1, 2, 3}, {4, 5, 6}}), c = arange(6).reshape({2, 3});
+//   Tensor places = tensor({0, 2, 1}, {DType::i64}), truths = tensor({true, false});
+//   fmt::print("{}\n", a + b * c);
 #pragma once
 
 #include <cmath>
@@ -31,8 +35,8 @@ inline Tensor ones_like(const Tensor& x) { return full_like(x, 1); }
 
 // A tensor of T's dtype holding `values` in row-major order; ShapeError when their number is not
 // shape.numel().
-template <class T> Tensor from_values(std::span<const T> values, const Shape& shape);
-template <class T> Tensor from_values(const std::vector<T>& values, const Shape& shape) {
+template <Element T> Tensor from_values(std::span<const T> values, const Shape& shape);
+template <Element T> Tensor from_values(const std::vector<T>& values, const Shape& shape) {
   return from_values(std::span<const T>(values), shape);
 }
 template <> Tensor from_values(const std::vector<bool>& values, const Shape& shape);
@@ -67,5 +71,9 @@ class Numbers {
 Tensor tensor(const Numbers& numbers);
 Tensor tensor(const Numbers& numbers, const Shape& shape);
 Tensor tensor(const Numbers& numbers, const TensorOptions& options);
+// The values as a vector of T's dtype.
+template <Element T> Tensor tensor(const std::vector<T>& values) {
+  return from_values(values, {static_cast<int64_t>(values.size())});
+}
 
 }  // namespace tandem

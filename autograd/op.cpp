@@ -4,11 +4,12 @@
 #include "autograd/profiler.h"
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
+#include "autograd/thread_scope.h"
 
 namespace tandem {
 namespace {
 
-thread_local bool grad_mode = true;
+thread_local GradMode* grad_mode = nullptr;
 std::atomic<uint64_t> next_sequence{1};
 
 // Dropping the last owner of an op drops its edges, and so on along the chain: done with a list, so that a
@@ -31,9 +32,9 @@ void release(std::shared_ptr<Op>&& op) {
 
 }  // namespace
 
-bool grad_enabled() { return grad_mode; }
-GradMode::GradMode(bool enabled) : outer_(grad_mode) { grad_mode = enabled; }
-GradMode::~GradMode() { grad_mode = outer_; }
+bool grad_enabled() { return !grad_mode || grad_mode->enabled_; }
+GradMode::GradMode(bool enabled) : enabled_(enabled), outer_(grad_mode) { grad_mode = this; }
+GradMode::~GradMode() { close_scope(grad_mode, this, &GradMode::outer_, "NoGradGuard"); }
 
 Op::~Op() {
   for (Edge& edge : edges_) release(std::move(edge.op));

@@ -5,6 +5,7 @@
 #include "autograd/error.h"
 #include "autograd/scope.h"
 #include "autograd/step_scalars.h"
+#include "autograd/thread_scope.h"
 
 namespace tandem {
 namespace {
@@ -55,14 +56,14 @@ PassContext::PassContext(PassOptions options) : options_(std::move(options)), ou
   innermost = this;
 }
 
-PassContext::~PassContext() { innermost = outer_; }
+PassContext::~PassContext() { close_scope(innermost, this, &PassContext::outer_, "PassContext"); }
 PassContext* PassContext::current() { return innermost; }
 
 PassContext& PassContext::require(const char* op) {
   check<AutogradError>(
       innermost != nullptr,
       "{}: noise outside of a PassContext: in a loop, begin each step with nn::Step step(model, "
-      "optimizer); without noise, call model.eval()",
+      "optimizer), on the thread that runs the model; without noise, call model.eval()",
       op);
   return *innermost;
 }

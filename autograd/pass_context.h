@@ -1,8 +1,12 @@
-// PassContext: what is being run, for everything that draws noise. Scoped and thread-local; the trainer opens
-// one around every forward. A tensor of noise belongs to the passes [first, first + count) of a step of m.
+// PassContext: what is being run, for everything that draws noise. The trainer opens one around every
+// forward. It is the context of the thread that opened it, and closes there: elsewhere the program ends with
+// a message. A tensor of noise belongs to the passes [first, first + count) of a step of m.
 //
 // Without a context there is no noise: a dropout in training mode outside of one is an AutogradError, since a
-// mask that nobody can name could not be drawn again.
+// mask that nobody can name could not be drawn again. Example:
+//
+//   const PassContext passes({.seed = 1, .step = 7, .count = 2});  // loops open an nn::Step instead
+//   Tensor noisy = dropout(ones({3, 4}), 0.5);                     // passes() == 2, shape() == {3, 4}
 #pragma once
 
 #include <cstdint>
@@ -58,7 +62,7 @@ class PassContext {
  public:
   // ConfigError when the compute type is another, the range is empty, a rate is outside of [0, 1) or the list
   // is shorter than the range.
-  explicit PassContext(PassOptions options);
+  [[nodiscard("it acts while it lives: give it a name")]] explicit PassContext(PassOptions options);
   ~PassContext();
   PassContext(const PassContext&) = delete;
   PassContext& operator=(const PassContext&) = delete;

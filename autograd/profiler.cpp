@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "autograd/thread_scope.h"
+
 namespace tandem {
 namespace {
 
@@ -14,7 +16,7 @@ int64_t bytes_of(const Tensor& x) { return x.defined() ? x.numel() * x.passes() 
 }  // namespace
 
 Profiler::Profiler(Device device) : backend_(backend(device)), outer_(active) { active = this; }
-Profiler::~Profiler() { active = outer_; }
+Profiler::~Profiler() { close_scope(active, this, &Profiler::outer_, "Profiler"); }
 Profiler* Profiler::current() { return active; }
 
 void Profiler::settle() const {

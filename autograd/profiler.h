@@ -20,7 +20,7 @@ class Profiler {
     double seconds = 0;  // on the device
   };
 
-  explicit Profiler(Device device = kCpu);
+  [[nodiscard("it acts while it lives: give it a name")]] explicit Profiler(Device device = kCpu);
   ~Profiler();
   Profiler(const Profiler&) = delete;
   Profiler& operator=(const Profiler&) = delete;

@@ -5,6 +5,7 @@
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "autograd/tensor_impl.h"
+#include "autograd/thread_scope.h"
 
 namespace tandem {
 
@@ -13,7 +14,7 @@ thread_local SeedScope* innermost = nullptr;
 }
 
 SeedScope::SeedScope(uint64_t seed) : seed_(seed), outer_(innermost) { innermost = this; }
-SeedScope::~SeedScope() { innermost = outer_; }
+SeedScope::~SeedScope() { close_scope(innermost, this, &SeedScope::outer_, "SeedScope"); }
 
 // The key of one call of a maker, whose name is the site: makers of one seed have nothing in common.
 struct SeededCall {

@@ -18,7 +18,7 @@ namespace tandem {
 // call in a scope of a seed gives the same every time. An inner scope counts for itself.
 class SeedScope {
  public:
-  explicit SeedScope(uint64_t seed);
+  [[nodiscard("it acts while it lives: give it a name")]] explicit SeedScope(uint64_t seed);
   ~SeedScope();
   SeedScope(const SeedScope&) = delete;
   SeedScope& operator=(const SeedScope&) = delete;

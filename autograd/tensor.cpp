@@ -18,7 +18,11 @@ Storage::~Storage() { backend(device).release(data, bytes); }
 namespace {
 
 const TensorImpl& get(const std::shared_ptr<TensorImpl>& impl) {
-  check<AutogradError>(impl != nullptr, "tensor: an undefined Tensor was used");
+  check<AutogradError>(
+      impl != nullptr,
+      "{}: an undefined Tensor was used, as a grad() is before a backward(), and the bias of a "
+      "layer that was made without",
+      OpScope::current());
   return *impl;
 }
 
@@ -95,7 +99,7 @@ void Tensor::check_single() const {
   check<ShapeError>(numel() == 1 && passes() == 1, "item: expected one element, got {}", describe(*this));
 }
 
-template <class T> std::vector<T> Tensor::to_vector() const {
+template <Element T> std::vector<T> Tensor::to_vector() const {
   const Tensor flat = dense(detach());
   const int64_t n = flat.numel() * flat.passes();
   std::vector<T> values(n);

@@ -84,10 +84,10 @@ class Tensor {
   }
   // All elements of all passes in row-major order, converted to T: bool, uint8_t, int32_t, int64_t, float or
   // double.
-  template <class T> std::vector<T> to_vector() const;
+  template <Element T> std::vector<T> to_vector() const;
   // The only element; ShapeError unless there is exactly one.
   double item() const { return item<double>(); }
-  template <class T> T item() const {
+  template <Element T> T item() const {
     check_single();
     return to_vector<T>()[0];
   }
@@ -151,6 +151,7 @@ class Tensor {
   Tensor squeeze(int64_t dim) const;
   Tensor unsqueeze(int64_t dim) const;
   std::vector<Tensor> split(int64_t size, int64_t dim = 0) const;
+  std::vector<Tensor> split(const std::vector<int64_t>& sizes, int64_t dim = 0) const;
   std::vector<Tensor> chunk(int64_t chunks, int64_t dim = 0) const;
   std::vector<Tensor> unbind(int64_t dim = 0) const;
 
@@ -206,6 +207,15 @@ class Tensor {
   Tensor logsumexp(const Shape& dims = {}, bool keepdim = false) const;
   Tensor all(const Shape& dims = {}, bool keepdim = false) const;
   Tensor any(const Shape& dims = {}, bool keepdim = false) const;
+  // Two numbers would be a dimension and keepdim: write x.sum({0, 1}), or x.sum(0, true).
+  template <WholeNumber D, WholeNumber E> Tensor sum(D, E) const = delete;        // x.sum({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor mean(D, E) const = delete;       // x.mean({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor prod(D, E) const = delete;       // x.prod({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor amax(D, E) const = delete;       // x.amax({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor amin(D, E) const = delete;       // x.amin({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor logsumexp(D, E) const = delete;  // x.logsumexp({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor all(D, E) const = delete;        // x.all({0, 1})
+  template <WholeNumber D, WholeNumber E> Tensor any(D, E) const = delete;        // x.any({0, 1})
   Tensor max() const;
   Tensor min() const;
   Tensor argmax() const;

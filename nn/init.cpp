@@ -6,12 +6,13 @@
 
 #include "autograd/error.h"
 #include "autograd/parallel.h"
+#include "autograd/thread_scope.h"
 
 namespace tandem::nn {
 namespace {
 
 const InitOptions kDefaults;
-thread_local const InitScope* current_scope = nullptr;
+thread_local InitScope* current_scope = nullptr;
 
 }  // namespace
 
@@ -20,7 +21,7 @@ InitScope::InitScope(InitOptions options) : options_(options), outer_(current_sc
                     "InitScope: parameters are f32 or f64, got {}", name_of(options.dtype));
   current_scope = this;
 }
-InitScope::~InitScope() { current_scope = outer_; }
+InitScope::~InitScope() { close_scope(current_scope, this, &InitScope::outer_, "InitScope"); }
 const InitOptions& InitScope::current() { return current_scope ? current_scope->options_ : kDefaults; }
 
 namespace init {

@@ -23,7 +23,8 @@ struct InitOptions {
 // Scoped and thread-local; the innermost counts.
 class InitScope {
  public:
-  explicit InitScope(InitOptions options);  // DTypeError unless f32 or f64
+  [[nodiscard("it acts while it lives: give it a name")]] explicit InitScope(
+      InitOptions options);  // DTypeError unless f32 or f64
   ~InitScope();
   InitScope(const InitScope&) = delete;
   InitScope& operator=(const InitScope&) = delete;
@@ -32,7 +33,7 @@ class InitScope {
 
  private:
   InitOptions options_;
-  const InitScope* outer_;
+  InitScope* outer_;
 };
 
 // Fills a parameter (f32 or f64, contiguous, on the CPU) with noise of `key`.

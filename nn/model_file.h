@@ -1,8 +1,8 @@
-// A model's weights in one file, in and out.
+// A model's weights in one file, in and out. Example:
 //
 //   nn::save(model, "model.safetensors");
 //   nn::load(model, "model.safetensors");
-//   fmt::print("{}\n", nn::load(model, "body.safetensors", {.allow = "head.*"}));  // what fitted
+//   fmt::print("{}\n", nn::load(model, "model.safetensors", {.allow = "head.*"}));  // what fitted
 #pragma once
 
 #include <fmt/format.h>

@@ -1,4 +1,5 @@
 // Module: a tree of named parameters, buffers and child modules, and the base of every layer and model.
+// Example:
 //
 //   struct Block : nn::Layer<Block> {
 //     nn::Linear fc{*this, "fc", 64, 64};
@@ -10,6 +11,8 @@
 //     Block first{*this, "first"}, second{*this, "second"};
 //     Tensor forward(const Tensor& x) { return second(first(x)); }
 //   };
+//   Model model;
+//   model.named_parameters();                                 // "first.fc.weight", "first.fc.bias", ...
 //
 // A child is a member that names its parent and itself, and so registers itself; a module's path ("first.fc")
 // is known from its construction on. Errors name it, and noise is keyed by it, hence modules are neither
@@ -75,8 +78,10 @@ class Module {
   Module() = default;                        // a root; its path is ""
   Module(Module& parent, std::string name);  // ConfigError: name taken, empty, or with a '.'
   virtual ~Module();
-  Module(const Module&) = delete;
+  Module(const Module&) = delete;  // several: nn::ModuleList, or std::unique_ptr; weights: load_state_dict
   Module& operator=(const Module&) = delete;
+
+  template <class... Args> void operator()(Args&&...) = delete;  // model.forward(x), or derive from nn::Layer
 
   const std::string& name() const { return name_; }
   const std::string& path() const { return path_; }                   // "blocks.3.attn.q_proj"; "" for a root
@@ -155,6 +160,14 @@ std::ostream& operator<<(std::ostream& out, const Module& module);
 // Base of modules that others call: Self has `forward`. A root need not be one.
 template <class Self> struct Layer : Module {
   using Module::Module;
+  Layer() = default;
+  Layer(const Layer&) = delete;  // the same layer: a reference, auto&; several: nn::ModuleList
+  // Never compiles, and says so in one line: std::vector, which moves what it has, would take pages.
+  Layer(Layer&&) : Module() {
+    static_assert(
+        !std::same_as<Self, Self>,
+        "a layer is not moved: hold several in an nn::ModuleList, or in a std::vector of std::unique_ptr");
+  }
 
   // forward(args...), with this module's path as the Scope.
   template <class... Args> auto operator()(Args&&... args) {
@@ -163,7 +176,19 @@ template <class Self> struct Layer : Module {
   }
 };
 
-// Layers of one type, called "0", "1", ...: owns them, at addresses that never change.
+// Layers of one type, called "0", "1", ...: owns them, at addresses that never change. Example:
+//
+//   struct Deep : nn::Module {
+//     nn::ModuleList<nn::Linear> layers{*this, "layers"};
+//     Deep() {
+//       for (int i = 0; i < 3; ++i) layers.emplace_back(8, 8);  // as nn::Linear, without parent and name
+//     }
+//     Tensor forward(Tensor x) {
+//       for (nn::Linear& layer : layers) x = relu(layer(x));
+//       return x;
+//     }
+//   };
+//   Deep().forward(ones({2, 8}));
 template <class T> class ModuleList : public Module {
  public:
   using Module::Module;

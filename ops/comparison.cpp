@@ -8,6 +8,8 @@
 #include "ops/arithmetic.h"
 #include "ops/comparison_kernel.h"
 #include "ops/loops/loop.h"
+#include "ops/pointwise.h"
+#include "ops/reduce.h"
 
 namespace tandem {
 namespace {
@@ -94,6 +96,17 @@ void check_truths(const char* op, const char* instead, const Tensor& x) {
 }
 
 }  // namespace
+
+Tensor isfinite(const Tensor& x) { return logical_and(gt(x, -kInfinity), lt(x, kInfinity)); }
+
+bool equal(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && all(eq(a, b).passes_as_batch()).item<bool>();
+}
+
+bool allclose(const Tensor& a, const Tensor& b, double rtol, double atol) {
+  const Tensor distance = abs(a - b), near = le(distance, rtol * abs(b) + atol);
+  return all(logical_or(eq(a, b), logical_and(isfinite(distance), near)).passes_as_batch()).item<bool>();
+}
 
 Tensor operator~(const Tensor& a) { return check_truths("operator~", "logical_not", a), logical_not(a); }
 Tensor operator&(const Tensor& a, const Tensor& b) {

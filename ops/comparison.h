@@ -23,6 +23,13 @@ Tensor lt(const Tensor& a, double b);
 Tensor le(const Tensor& a, double b);
 Tensor gt(const Tensor& a, double b);
 Tensor ge(const Tensor& a, double b);
+// Where a number is NaN, and where it is neither NaN nor infinite; bool.
+inline Tensor isnan(const Tensor& x) { return ne(x, x); }
+Tensor isfinite(const Tensor& x);
+// Whether the two have one shape and the same elements in all passes (a NaN equals nothing), and whether
+// |a - b| <= atol + rtol |b| everywhere, broadcast. A device is waited for.
+bool equal(const Tensor& a, const Tensor& b);
+bool allclose(const Tensor& a, const Tensor& b, double rtol = 1e-5, double atol = 1e-8);
 // Logical operations: bool; what is not 0 is true.
 Tensor logical_not(const Tensor& a);
 Tensor logical_and(const Tensor& a, const Tensor& b);

@@ -68,6 +68,9 @@ Tensor Tensor::unsqueeze(int64_t dim) const {
 }
 
 Tensors Tensor::split(int64_t size, int64_t dim) const { return tandem::split(*this, size, dim); }
+Tensors Tensor::split(const std::vector<int64_t>& sizes, int64_t dim) const {
+  return tandem::split(*this, sizes, dim);
+}
 Tensors Tensor::chunk(int64_t chunks, int64_t dim) const { return tandem::chunk(*this, chunks, dim); }
 Tensors Tensor::unbind(int64_t dim) const { return tandem::unbind(*this, dim); }
 

@@ -6,10 +6,12 @@ import sys
 
 # What is not public, and why. Every other header of autograd/, ops/, nn/ and models/ is.
 PRIVATE = {
-    r"autograd/(device_kernel|kernel|load_kernels|pending_error|shared_library|tell|tensor_impl|used_ops)\.h": "for kernels, the engine and the command",
+    r"autograd/(device_kernel|kernel|load_kernels|pending_error|shared_library|tell|tensor_impl|thread_scope|used_ops)\.h": "for kernels, the engine and the command",
     r"nn/optim/(rules|run_rule|tensor_rows|tensor_table)\.h": "for kernels",
     r"ops/\w+_(kernel|cpu|op)\.h": "of one op, or of two alike",
     r"ops/(\w+)/(?!\1\.h)\w+\.h": "what several ops share; of a folder NAME only NAME.h is public",
+    r"nn/data/photos/(color|formats|list_file)\.h": "parts of photo_dataset.h and photo_list.h",
+    r"nn/data/tokenizers/\w+\.h": "behind data::Vocabulary",
     r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
 }
 

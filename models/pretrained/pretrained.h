@@ -66,6 +66,7 @@ struct SavePretrainedOptions {
   std::string family = {};                     // empty: the one that has all of the model's options
   std::vector<std::string> labels = {};        // names of classes
   std::vector<double> mean = {}, stddev = {};  // of the pixels, by channel
+  int64_t bos = -1, eos = -1;  // ids of a text model's vocabulary; -1: what the reference takes them for
 };
 // Writes config.json and model.safetensors (F32) into a folder, which is made if need be; for images also
 // preprocessor_config.json, for a sentence encoder its modules. Returns the names of the files. ConfigError

@@ -30,6 +30,12 @@ void expect(bool fits, const char* family, const char* what) {
   check<ConfigError>(fits, "save_pretrained: {} has no model with {}", family, what);
 }
 
+Json with_ids(Json json, const SavePretrainedOptions& options) {
+  if (options.bos >= 0) json["bos_token_id"] = options.bos;
+  if (options.eos >= 0) json["eos_token_id"] = options.eos;
+  return json;
+}
+
 }  // namespace
 
 TextEncoderConfig text_encoder_config(const Pretrained& from) {
@@ -192,20 +198,21 @@ std::vector<std::string> save_pretrained(const LanguageModel& model, const std::
   expect(c.norm_first, "gpt2", "post-norm layers");
   expect(c.cutoffs.empty(), "gpt2", "an adaptive softmax");
   return write_pretrained(folder, "gpt2", model.state_dict(),
-                          {{"model_type", "gpt2"},
-                           {"architectures", {"GPT2LMHeadModel"}},
-                           {"vocab_size", c.vocab},
-                           {"n_embd", c.dim},
-                           {"n_head", c.heads},
-                           {"n_layer", c.layers},
-                           {"n_inner", c.mlp_dim},
-                           {"n_positions", c.max_positions},
-                           {"activation_function", activation_name(c.activation)},
-                           {"resid_pdrop", c.dropout},
-                           {"embd_pdrop", c.dropout},
-                           {"attn_pdrop", c.attention_dropout},
-                           {"layer_norm_epsilon", c.norm_eps},
-                           {"tie_word_embeddings", c.tie_output}});
+                          with_ids({{"model_type", "gpt2"},
+                                    {"architectures", {"GPT2LMHeadModel"}},
+                                    {"vocab_size", c.vocab},
+                                    {"n_embd", c.dim},
+                                    {"n_head", c.heads},
+                                    {"n_layer", c.layers},
+                                    {"n_inner", c.mlp_dim},
+                                    {"n_positions", c.max_positions},
+                                    {"activation_function", activation_name(c.activation)},
+                                    {"resid_pdrop", c.dropout},
+                                    {"embd_pdrop", c.dropout},
+                                    {"attn_pdrop", c.attention_dropout},
+                                    {"layer_norm_epsilon", c.norm_eps},
+                                    {"tie_word_embeddings", c.tie_output}},
+                                   options));
 }
 
 std::vector<std::string> save_pretrained(const Transformer& model, const std::string& folder,
@@ -221,27 +228,28 @@ std::vector<std::string> save_pretrained(const Transformer& model, const std::st
   expect(!c.copy, "bart", "copying");
   expect(c.position_offset == kBartOffset && c.norm_eps == 1e-5, "bart", "this position_offset or norm_eps");
   return write_pretrained(folder, "bart", model.state_dict(),
-                          {{"model_type", "bart"},
-                           {"architectures", {"BartForConditionalGeneration"}},
-                           {"vocab_size", c.vocab},
-                           {"d_model", c.dim},
-                           {"encoder_attention_heads", c.heads},
-                           {"decoder_attention_heads", c.heads},
-                           {"encoder_ffn_dim", c.mlp_dim},
-                           {"decoder_ffn_dim", c.mlp_dim},
-                           {"encoder_layers", c.encoder_layers},
-                           {"decoder_layers", c.decoder_layers},
-                           {"max_position_embeddings", c.max_positions},
-                           {"pad_token_id", c.pad_id},
-                           {"activation_function", activation_name(c.activation)},
-                           {"dropout", c.dropout},
-                           {"attention_dropout", c.attention_dropout},
-                           {"activation_dropout", c.activation_dropout},
-                           {"encoder_layerdrop", c.layer_drop},
-                           {"decoder_layerdrop", c.layer_drop},
-                           {"scale_embedding", c.scale_embedding},
-                           {"is_encoder_decoder", true},
-                           {"tie_word_embeddings", true}});
+                          with_ids({{"model_type", "bart"},
+                                    {"architectures", {"BartForConditionalGeneration"}},
+                                    {"vocab_size", c.vocab},
+                                    {"d_model", c.dim},
+                                    {"encoder_attention_heads", c.heads},
+                                    {"decoder_attention_heads", c.heads},
+                                    {"encoder_ffn_dim", c.mlp_dim},
+                                    {"decoder_ffn_dim", c.mlp_dim},
+                                    {"encoder_layers", c.encoder_layers},
+                                    {"decoder_layers", c.decoder_layers},
+                                    {"max_position_embeddings", c.max_positions},
+                                    {"pad_token_id", c.pad_id},
+                                    {"activation_function", activation_name(c.activation)},
+                                    {"dropout", c.dropout},
+                                    {"attention_dropout", c.attention_dropout},
+                                    {"activation_dropout", c.activation_dropout},
+                                    {"encoder_layerdrop", c.layer_drop},
+                                    {"decoder_layerdrop", c.layer_drop},
+                                    {"scale_embedding", c.scale_embedding},
+                                    {"is_encoder_decoder", true},
+                                    {"tie_word_embeddings", true}},
+                                   options));
 }
 
 }  // namespace tandem::models

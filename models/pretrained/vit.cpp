@@ -101,8 +101,8 @@ VitConfig of_timm(const Pretrained& from, const ConfigReader& config) {
 
 const char* usual_family(const VitConfig& c) {
   const bool plain = !c.pre_norm && c.layer_scale == 0 && c.pooling == Pooling::cls && c.registers == 0 &&
-                     !c.distillation && c.class_position && c.patch_bias;
-  return plain ? "vit" : "timm";
+                     c.class_position && c.patch_bias;
+  return !plain ? "timm" : c.distillation ? "deit" : "vit";
 }
 
 // What transformers' `family` cannot say of a model.

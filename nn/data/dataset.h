@@ -43,6 +43,7 @@ struct BatchContext {
   uint64_t seed = 0;           // of the training
   uint64_t step = 0;           // of the optimizer
   uint64_t sample_offset = 0;  // of the batch's first sample in the global batch
+  int passes = 1;              // of the step, for data that differs between them
   bool for_device = false;  // images may stay bytes until Batch::to: fewer to copy, less for the host to do
 };
 
@@ -65,9 +66,17 @@ class Dataset {
   virtual std::vector<Indices> shuffled_batches(uint64_t seed, int64_t epoch, int64_t batch_size) const;
   // For evaluation: each sample once, in order or (texts) by length. ConfigError likewise.
   virtual std::vector<Indices> ordered_batches(int64_t batch_size) const;
+  // What tells it apart from other data, where making its samples takes long; "": the samples do.
+  virtual std::string identity() const { return {}; }
 };
 
-// Samples that are in tensors, along their first dimensions.
+// Samples that are in tensors, along their first dimensions. Example:
+//
+//   data::TensorDataset points({ones({6, 4})}, zeros({6}, {DType::i64}));
+//   for (const data::Indices& indices : points.shuffled_batches(/*seed=*/1, /*epoch=*/0, /*batch_size=*/4)) {
+//     data::Batch batch = points.batch(indices, {.training = true});
+//     fmt::print("{} {}\n", batch.inputs[0], batch.target);
+//   }
 class TensorDataset : public Dataset {
  public:
   // ShapeError unless there is a target, and an input, each of as many samples.
@@ -83,8 +92,8 @@ class TensorDataset : public Dataset {
   Tensor target_;
 };
 
-// Tells data sets apart: their size, and a hash of at most 4096 samples that are spread evenly over all, as
-// they are without augmentation.
+// Tells data sets apart: their identity(), or else their size, and a hash of at most 4096 samples that are
+// spread evenly over all, as they are without augmentation.
 std::string fingerprint(const Dataset& dataset);
 
 }  // namespace tandem::data

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/grad_mode.h"
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "nn/data/fashion_mnist.h"
-#include "ops/arithmetic.h"
 
 namespace tandem::data {
 
@@ -34,16 +32,7 @@ Normalization measure_normalization(const ImageSet& images) {
 
 ImageDataset::ImageDataset(ImageSet images, Normalization normalization, Augmentation augmentation)
     : images_(std::move(images)), normalization_(std::move(normalization)), augmentation_(augmentation) {
-  const auto channels = static_cast<size_t>(images_.channels);
-  check<ConfigError>(normalization_.mean.size() == channels && normalization_.stddev.size() == channels,
-                     "normalization: expected {} channels, got {} means and {} deviations", channels,
-                     normalization_.mean.size(), normalization_.stddev.size());
-  for (size_t c = 0; c < channels; ++c) {
-    const double mean = normalization_.mean[c], stddev = normalization_.stddev[c];
-    check<ConfigError>(std::isfinite(mean) && std::isfinite(stddev) && stddev > 0,
-                       "normalization: expected a finite mean and a deviation above 0, got {} and {}", mean,
-                       stddev);
-  }
+  check_normalization(normalization_, static_cast<size_t>(images_.channels));
   const int64_t side = std::min(images_.height, images_.width);
   check<ConfigError>(augmentation.crop_padding >= 0 && augmentation.crop_padding < std::max<int64_t>(side, 1),
                      "crop: expected a padding from 0 to below the shorter side {}, got {}", side,
@@ -51,32 +40,6 @@ ImageDataset::ImageDataset(ImageSet images, Normalization normalization, Augment
 }
 
 ImageDataset::ImageDataset(ImageSet images) : ImageDataset(images, measure_normalization(images)) {}
-
-namespace {
-
-// A pixel p of a channel becomes shift + scale p.
-struct PixelScale {
-  std::vector<float> scale, shift;
-};
-PixelScale pixel_scale(const Normalization& normalization) {
-  PixelScale result;
-  for (size_t c = 0; c < normalization.mean.size(); ++c) {
-    result.scale.push_back(static_cast<float>(1 / (255 * normalization.stddev[c])));
-    result.shift.push_back(static_cast<float>(-normalization.mean[c] / normalization.stddev[c]));
-  }
-  return result;
-}
-
-// u8 [B, C, H, W] there becomes f32.
-void normalise(const PixelScale& pixels, Tensor& x) {
-  const NoGradGuard no_grad;
-  const auto channels = [&](const std::vector<float>& values) {
-    return from_values(values, {x.size(1), 1, 1}).to(x.device());
-  };
-  x = x.to(DType::f32) * channels(pixels.scale) + channels(pixels.shift);
-}
-
-}  // namespace
 
 Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
   const int64_t n = static_cast<int64_t>(indices.size()), C = images_.channels, H = images_.height,
@@ -128,23 +91,27 @@ Batch ImageDataset::batch(std::span<const int64_t> indices, const BatchContext& 
   return batch;
 }
 
-ImageDataset ImageDataset::subset(std::span<const int64_t> indices) const {
+ImageSet subset(const ImageSet& images, std::span<const int64_t> indices) {
   ImageSet part{static_cast<int64_t>(indices.size()),
-                images_.channels,
-                images_.height,
-                images_.width,
+                images.channels,
+                images.height,
+                images.width,
                 {},
                 {},
-                images_.classes};
-  const int64_t size = images_.channels * images_.height * images_.width;
+                images.classes};
+  const int64_t size = images.channels * images.height * images.width;
   part.pixels.reserve(indices.size() * size);
   for (int64_t i : indices) {
-    check<ValueError>(i >= 0 && i < images_.count, "subset: index {} of {} images", i, images_.count);
-    part.labels.push_back(images_.labels[i]);
-    part.pixels.insert(part.pixels.end(), images_.pixels.begin() + i * size,
-                       images_.pixels.begin() + (i + 1) * size);
+    check<ValueError>(i >= 0 && i < images.count, "subset: index {} of {} images", i, images.count);
+    part.labels.push_back(images.labels[i]);
+    part.pixels.insert(part.pixels.end(), images.pixels.begin() + i * size,
+                       images.pixels.begin() + (i + 1) * size);
   }
-  return {std::move(part), normalization_, augmentation_};
+  return part;
+}
+
+ImageDataset ImageDataset::subset(std::span<const int64_t> indices) const {
+  return {data::subset(images_, indices), normalization_, augmentation_};
 }
 
 std::pair<ImageDataset, ImageDataset> fashion_mnist(const std::string& dir, Augmentation augmentation) {

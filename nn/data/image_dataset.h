@@ -5,6 +5,7 @@
 
 #include "nn/data/dataset.h"
 #include "nn/data/images.h"
+#include "nn/data/normalization.h"
 
 namespace tandem::data {
 
@@ -14,12 +15,12 @@ struct Augmentation {
   bool flip = false;         // left-right, with probability 1/2
 };
 
-// Mean and standard deviation per channel, of pixels in [0, 1]. A channel that is the same everywhere is
-// only centred (deviation 1). ConfigError when there are no pixels.
-struct Normalization {
-  std::vector<double> mean, stddev;  // one of each per channel
-};
+// Of those images. A channel that is the same everywhere is only centred (deviation 1). ConfigError when
+// there are no pixels.
 Normalization measure_normalization(const ImageSet& images);
+
+// Those images, in that order. ValueError for an index that is not there.
+ImageSet subset(const ImageSet& images, std::span<const int64_t> indices);
 
 class ImageDataset final : public Dataset {
  public:

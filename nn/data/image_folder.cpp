@@ -26,20 +26,11 @@ std::vector<fs::path> sorted_entries(const fs::path& dir) {
   return entries;
 }
 
-// Pictures of other formats, by the ends of their names.
-const std::set<std::string> kOtherImages{
-    ".apng", ".arw", ".avif", ".bmp",  ".cr2",  ".cr3",  ".cur",  ".dcm",  ".dds", ".dib",  ".dng",
-    ".emf",  ".eps", ".exr",  ".fits", ".gif",  ".hdr",  ".heic", ".heif", ".hif", ".icns", ".ico",
-    ".j2c",  ".j2k", ".jfif", ".jif",  ".jp2",  ".jpc",  ".jpe",  ".jpeg", ".jpf", ".jpg",  ".jpx",
-    ".jxl",  ".jxr", ".mng",  ".nef",  ".orf",  ".pam",  ".pbm",  ".pcx",  ".pfm", ".pgm",  ".pict",
-    ".pnm",  ".ppm", ".psd",  ".qoi",  ".raf",  ".ras",  ".raw",  ".rgb",  ".rw2", ".sgi",  ".svg",
-    ".svgz", ".tga", ".tif",  ".tiff", ".wbmp", ".webp", ".wmf",  ".xbm",  ".xcf", ".xpm"};
-
 bool is_png(const fs::path& file) {
   std::string extension = file.extension().string();
   for (char& letter : extension) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
   // Leaving such a file out in silence would train on less than the folder holds.
-  check<IoError>(!kOtherImages.contains(extension),
+  check<IoError>(!picture_endings().contains(extension),
                  "read_image_folder: {}: a {} file, expected PNG files only", file.string(), extension);
   return extension == ".png";
 }
@@ -115,6 +106,17 @@ ImageSet load(const Listing& listing, bool gray) {
 }
 
 }  // namespace
+
+const std::set<std::string>& picture_endings() {
+  static const std::set<std::string> endings{
+      ".apng", ".arw", ".avif", ".bmp",  ".cr2",  ".cr3",  ".cur",  ".dcm",  ".dds", ".dib",  ".dng",
+      ".emf",  ".eps", ".exr",  ".fits", ".gif",  ".hdr",  ".heic", ".heif", ".hif", ".icns", ".ico",
+      ".j2c",  ".j2k", ".jfif", ".jif",  ".jp2",  ".jpc",  ".jpe",  ".jpeg", ".jpf", ".jpg",  ".jpx",
+      ".jxl",  ".jxr", ".mng",  ".nef",  ".orf",  ".pam",  ".pbm",  ".pcx",  ".pfm", ".pgm",  ".pict",
+      ".pnm",  ".ppm", ".psd",  ".qoi",  ".raf",  ".ras",  ".raw",  ".rgb",  ".rw2", ".sgi",  ".svg",
+      ".svgz", ".tga", ".tif",  ".tiff", ".wbmp", ".webp", ".wmf",  ".xbm",  ".xcf", ".xpm"};
+  return endings;
+}
 
 ImageSet read_image_folder(const std::string& dir) {
   const Listing listing = list_images(dir);

@@ -1,9 +1,16 @@
 // A folder of PNG files with one sub-folder per class: DIR/boot/0001.png  DIR/coat/a.png ...
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "nn/data/images.h"
 
 namespace tandem::data {
+
+// How the names of pictures end that are no PNG: ".jpg". Leaving such a file out in silence would train on
+// less than a folder holds.
+const std::set<std::string>& picture_endings();
 
 // Classes are the sub-folders' names, sorted; images are ordered by class, then by name. All must have one
 // size; they are grey if every file is, else RGB. Hidden files are ignored; files that are no images are

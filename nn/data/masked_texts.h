@@ -7,14 +7,15 @@
 namespace tandem::data {
 
 // The texts of another data set, whose inputs are {ids, segments}; target i64 [B, T] has the id of each
-// hidden word, and Vocabulary::pad elsewhere. Of the words (not special ids) a share `rate` is chosen, at
+// hidden word, and the padding elsewhere. Of the words (not special ids) a share `rate` is chosen, at
 // least one of each text: 80 % of them become <mask>, 10 % another word, 10 % stay.
 //
 // The choice is a pure function: in training of (seed, step, place in the global batch), so that all passes
 // see the same; in evaluation of the sample's index.
 class MaskedTexts final : public Dataset {
  public:
-  // `texts` must outlive this. ConfigError for a rate outside of (0, 1), or a vocabulary without words.
+  // `texts` must outlive this. ConfigError for a rate outside of (0, 1), or a vocabulary of this size without
+  // words or without a mask.
   MaskedTexts(const TextDataset& texts, int64_t vocabulary, double rate = 0.15);
 
   int64_t size() const override { return texts_.size(); }
@@ -28,7 +29,7 @@ class MaskedTexts final : public Dataset {
 
  private:
   const TextDataset& texts_;
-  int64_t vocabulary_;
+  Ids words_;  // that are not special
   double rate_;
 };
 

@@ -3,10 +3,10 @@
 #include <png.h>
 #include <zlib.h>
 
-#include <memory>
 #include <string_view>
 
 #include "autograd/error.h"
+#include "nn/data/photos/formats.h"
 #include "nn/io/files.h"
 
 namespace tandem::data {
@@ -67,11 +67,14 @@ Header read_header(const std::string& file, std::string_view bytes) {
 }
 
 // Walks over all chunks: libpng stops once it has its pixels, and would not see a file cut short after them.
-void check_chunks(const std::string& file, std::string_view bytes, const Header& header) {
+// Returns EXIF's orientation.
+int check_chunks(const std::string& file, std::string_view bytes, const Header& header) {
   int64_t data_bytes = 0;
+  int orientation = 1;
   for (size_t at = kHeaderEnd;;) {
     const Chunk chunk = read_chunk(file, bytes, at);
     if (chunk.name == "IDAT") data_bytes += static_cast<int64_t>(chunk.length);
+    if (chunk.name == "eXIf") orientation = exif_orientation(bytes.substr(at + 8, chunk.length));
     at = chunk.end;
     if (chunk.name == "IEND") break;
   }
@@ -79,6 +82,7 @@ void check_chunks(const std::string& file, std::string_view bytes, const Header&
   check<IoError>(expected / kDeflateRatio <= data_bytes,
                  "read_png: {}: corrupt: {} bytes of picture data cannot fill {}x{} pixels", file, data_bytes,
                  header.info.width, header.info.height);
+  return orientation;
 }
 
 // png_image owns memory of libpng from "begin" on.
@@ -88,6 +92,21 @@ struct PngImage : png_image {
   PngImage(const PngImage&) = delete;
   PngImage& operator=(const PngImage&) = delete;
 };
+
+// The pixels, channels together: grey, RGB (over white), or RGB and alpha.
+std::vector<uint8_t> decode(const std::string& file, std::string_view bytes, const Header& header,
+                            int64_t channels) {
+  PngImage png;
+  check<IoError>(png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()),
+                 "read_png: {}: corrupt: {}", file, png.message);
+  png.format = channels == 1 ? PNG_FORMAT_GRAY : channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_RGBA;
+  png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // 16-bit files hold the same curve as 8-bit ones
+  std::vector<uint8_t> pixels(static_cast<size_t>(channels * header.info.height * header.info.width));
+  const png_color white{255, 255, 255};
+  check<IoError>(png_image_finish_read(&png, &white, pixels.data(), 0, nullptr), "read_png: {}: corrupt: {}",
+                 file, png.message);
+  return pixels;
+}
 
 }  // namespace
 
@@ -99,19 +118,9 @@ Image read_png(const std::string& file, PngColor color) {
   const std::string bytes = read_file("read_png", file, kMaxFileBytes);
   const Header header = read_header(file, bytes);
   check_chunks(file, bytes, header);
-
-  PngImage png;
-  check<IoError>(png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()),
-                 "read_png: {}: corrupt: {}", file, png.message);
   const bool gray = color == PngColor::kGray || (color == PngColor::kAsStored && header.info.is_gray);
-  png.format = gray ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
-  png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // 16-bit files hold the same curve as 8-bit ones
   const int64_t channels = gray ? 1 : 3, area = header.info.height * header.info.width;
-  std::vector<uint8_t> interleaved(static_cast<size_t>(channels * area));
-  const png_color white{255, 255, 255};
-  check<IoError>(png_image_finish_read(&png, &white, interleaved.data(), 0, nullptr),
-                 "read_png: {}: corrupt: {}", file, png.message);
-
+  std::vector<uint8_t> interleaved = decode(file, bytes, header, channels);
   Image image{.channels = channels, .height = header.info.height, .width = header.info.width, .pixels = {}};
   if (gray) {
     image.pixels = std::move(interleaved);
@@ -123,6 +132,19 @@ Image read_png(const std::string& file, PngColor color) {
     for (int64_t i = 0; i < area; i++) plane[i] = interleaved[static_cast<size_t>(i * channels + c)];
   }
   return image;
+}
+
+StoredInfo read_png_header(const std::string& file, std::string_view bytes, int64_t whole) {
+  const Header header = read_header(file, bytes);
+  check_photo_size(file, header.info.height, header.info.width);
+  // Of the beginning alone, the chunks are not there.
+  const int orientation = std::ssize(bytes) == whole ? check_chunks(file, bytes, header) : 1;
+  return {header.info.height, header.info.width, orientation};
+}
+
+Photo decode_png(const std::string& file, std::string_view bytes, const Region& region) {
+  const Header header = read_header(file, bytes);
+  return cut_over_white(decode(file, bytes, header, 4), header.info.width, region);
 }
 
 void write_png(const std::string& file, const Image& image) {

@@ -68,7 +68,7 @@ TaggedDataset::TaggedDataset(const TaggedTexts& texts, const std::vector<std::st
     first_.emplace_back(), labels_.emplace_back();
     for (size_t k = 0; k < texts.words[i].size(); ++k) {
       Ids pieces = vocabulary.encode((k > 0 ? " " : "") + texts.words[i][k]);
-      if (pieces.empty()) pieces.push_back(Vocabulary::unk);
+      if (pieces.empty()) pieces.push_back(vocabulary.special().unk);
       first_.back().push_back(std::ssize(ids));
       ids.insert(ids.end(), pieces.begin(), pieces.end());
       const auto found = number.find(texts.tags[i][k]);
@@ -76,8 +76,9 @@ TaggedDataset::TaggedDataset(const TaggedTexts& texts, const std::vector<std::st
     }
   }
   const size_t count = sentences.size();
-  texts_ = std::make_unique<TextDataset>(std::move(sentences), std::vector<Ids>(),
-                                         std::vector<int64_t>(count), longest);
+  texts_ =
+      std::make_unique<TextDataset>(std::move(sentences), std::vector<Ids>(), std::vector<int64_t>(count),
+                                    longest, PairLayout::joined, vocabulary.special());
 }
 
 std::vector<int64_t> TaggedDataset::places(int64_t sentence) const {

@@ -28,12 +28,13 @@ std::vector<Indices> cut_by_length(const Indices& order, const std::vector<int64
   return batches;
 }
 
-// Rows of the longest's length, the rest 0 (Vocabulary::pad).
-Tensor padded(const std::vector<Ids>& rows) {
+// Rows of the longest's length, the rest `pad`.
+Tensor padded(const std::vector<Ids>& rows, int64_t pad) {
   size_t longest = 1;
   for (const Ids& row : rows) longest = std::max(longest, row.size());
   const Tensor out = zeros({static_cast<int64_t>(rows.size()), static_cast<int64_t>(longest)}, {DType::i64});
   int64_t* to = out.data<int64_t>();
+  std::fill_n(to, out.numel(), pad);
   for (size_t i = 0; i < rows.size(); ++i) std::copy(rows[i].begin(), rows[i].end(), to + i * longest);
   return out;
 }
@@ -68,12 +69,15 @@ std::vector<Indices> ByLength::ordered_batches(int64_t batch_size) const {
   return ordered_by_length(lengths(), batch_size, counts_tokens_);
 }
 
-PairDataset::PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64_t longest, TooLong too_long)
-    : ByLength(true) {
+PairDataset::PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64_t longest, TooLong too_long,
+                         SpecialIds special)
+    : ByLength(true), special_(std::move(special)) {
+  special_.padding("pairs");
   check<ValueError>(source.size() == target.size(), "pairs: {} sources, but {} targets", source.size(),
                     target.size());
-  check<ConfigError>(longest >= 2, "pairs: longest: expected at least 2, got {}", longest);
-  const auto most = static_cast<size_t>(longest - 1);  // with bos or eos
+  const int64_t least = 1 + special_.around_side();
+  check<ConfigError>(longest >= least, "pairs: longest: expected at least {}, got {}", least, longest);
+  const auto most = static_cast<size_t>(longest - special_.around_side());  // with bos or eos
   for (size_t i = 0; i < source.size(); ++i) {
     if (source[i].size() > most || target[i].size() > most) {
       if (too_long == TooLong::skip) {
@@ -93,7 +97,8 @@ PairDataset::PairDataset(std::vector<Ids> source, std::vector<Ids> target, int64
 std::vector<int64_t> PairDataset::lengths() const {
   std::vector<int64_t> lengths(source_.size());
   for (size_t i = 0; i < lengths.size(); ++i)
-    lengths[i] = static_cast<int64_t>(std::max(source_[i].size(), target_[i].size())) + 1;
+    lengths[i] =
+        static_cast<int64_t>(std::max(source_[i].size(), target_[i].size())) + special_.around_side();
   return lengths;
 }
 
@@ -101,18 +106,20 @@ Batch PairDataset::batch(std::span<const int64_t> indices, const BatchContext&) 
   std::vector<Ids> source, target_in, target;
   for (int64_t i : indices) {
     check_index(i, size());
-    source.push_back(source_[i]);
-    source.back().push_back(Vocabulary::eos);
-    target_in.push_back({Vocabulary::bos});
-    target_in.back().insert(target_in.back().end(), target_[i].begin(), target_[i].end());
-    target.push_back(target_[i]);
-    target.back().push_back(Vocabulary::eos);
+    source.push_back(special_.side(source_[i]));
+    source.back().push_back(special_.eos);
+    Ids side = special_.side(target_[i]);
+    target_in.push_back({special_.start});
+    target_in.back().insert(target_in.back().end(), side.begin(), side.end());
+    side.push_back(special_.eos);
+    target.push_back(std::move(side));
   }
-  return {{padded(source), padded(target_in)}, padded(target), {}, static_cast<int64_t>(indices.size())};
+  const auto rows = [this](const std::vector<Ids>& ids) { return padded(ids, special_.pad); };
+  return {{rows(source), rows(target_in)}, rows(target), {}, static_cast<int64_t>(indices.size())};
 }
 
-LanguageModelDataset::LanguageModelDataset(Ids tokens, int64_t length, int64_t context)
-    : tokens_(std::move(tokens)), length_(length), context_(context) {
+LanguageModelDataset::LanguageModelDataset(Ids tokens, int64_t length, int64_t context, int64_t pad)
+    : tokens_(std::move(tokens)), length_(length), context_(context), pad_(pad) {
   check<ConfigError>(length >= 1, "language model: length: expected at least 1, got {}", length);
   check<ConfigError>(context >= 0 && context < length,
                      "language model: context: expected 0 to below the length {}, got {}", length, context);
@@ -150,20 +157,23 @@ Batch LanguageModelDataset::batch(std::span<const int64_t> indices, const BatchC
     inputs.emplace_back(tokens_.begin() + at, tokens_.begin() + end);
     targets.emplace_back(tokens_.begin() + at + 1, tokens_.begin() + end + 1);
     // The targets of the context count in the block before.
-    if (at > 0) std::fill_n(targets.back().begin(), std::min(skipped, end - at), Vocabulary::pad);
+    if (at > 0) std::fill_n(targets.back().begin(), std::min(skipped, end - at), pad_);
   }
-  return {{padded(inputs)}, padded(targets), {}, static_cast<int64_t>(indices.size())};
+  return {{padded(inputs, std::max<int64_t>(pad_, 0))},
+          padded(targets, pad_),
+          {},
+          static_cast<int64_t>(indices.size())};
 }
 
 TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<int64_t> labels,
-                         int64_t longest, PairLayout layout)
-    : ByLength(false), labels_(std::move(labels)) {
+                         int64_t longest, PairLayout layout, SpecialIds special)
+    : ByLength(false), special_(std::move(special)), labels_(std::move(labels)) {
   lay_out(std::move(first), std::move(second), labels_.size(), longest, layout);
 }
 
 TextDataset::TextDataset(std::vector<Ids> first, std::vector<Ids> second, std::vector<double> scores,
-                         int64_t longest, PairLayout layout)
-    : ByLength(false), scores_(std::move(scores)) {
+                         int64_t longest, PairLayout layout, SpecialIds special)
+    : ByLength(false), special_(std::move(special)), scores_(std::move(scores)) {
   lay_out(std::move(first), std::move(second), scores_.size(), longest, layout);
 }
 
@@ -172,16 +182,11 @@ void TextDataset::lay_out(std::vector<Ids> first, std::vector<Ids> second, size_
   check<ValueError>(!first.empty() && first.size() == targets && (second.empty() || second.size() == targets),
                     "texts: {} first and {} second ones for {} targets", first.size(), second.size(),
                     targets);
+  special_.padding("texts");
   const bool joined = !second.empty() && layout == PairLayout::joined;
-  check<ConfigError>(longest >= (joined ? 5 : 3), "texts: longest: expected at least {}, got {}",
-                     joined ? 5 : 3, longest);
-  const auto room = static_cast<size_t>(longest - (joined ? 3 : 2));
-  const auto row_of = [](const Ids& ids) {
-    Ids row{Vocabulary::bos};
-    row.insert(row.end(), ids.begin(), ids.end());
-    row.push_back(Vocabulary::eos);
-    return row;
-  };
+  const int64_t around = special_.around(joined), least = around + (joined ? 2 : 1);
+  check<ConfigError>(longest >= least, "texts: longest: expected at least {}, got {}", least, longest);
+  const auto room = static_cast<size_t>(longest - around);
   for (size_t i = 0; i < targets; ++i) {
     Ids& a = first[i];
     Ids b = second.empty() ? Ids() : std::move(second[i]);
@@ -192,14 +197,10 @@ void TextDataset::lay_out(std::vector<Ids> first, std::vector<Ids> second, size_
       a.resize(std::min(a.size(), room)), b.resize(std::min(b.size(), room));
     }
     cut_ += a.size() + b.size() < whole;
-    Ids row = row_of(a);
-    first_length_.push_back(static_cast<int64_t>(row.size()));
-    if (joined) {
-      row.insert(row.end(), b.begin(), b.end());
-      row.push_back(Vocabulary::eos);
-    } else if (!second.empty()) {
-      second_.push_back(row_of(b));
-    }
+    int64_t first_length = 0;
+    Ids row = joined ? special_.row(a, b, first_length) : special_.row(a);
+    first_length_.push_back(joined ? first_length : std::ssize(row));
+    if (!joined && !second.empty()) second_.push_back(special_.row(b));
     ids_.push_back(std::move(row));
   }
 }
@@ -227,7 +228,7 @@ Batch TextDataset::batch(std::span<const int64_t> indices, const BatchContext&) 
     if (!scores_.empty()) scores.push_back(static_cast<float>(scores_[i]));
   }
   const auto count = static_cast<int64_t>(indices.size());
-  return {{padded(ids), padded(others)},
+  return {{padded(ids, special_.pad), padded(others, second_.empty() ? 0 : special_.pad)},
           labels_.empty() ? from_values(scores, {count}) : from_values(labels, {count}),
           {},
           count};

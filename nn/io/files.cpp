@@ -30,15 +30,29 @@ int64_t checked_file_size(std::string_view reader, const std::string& file) {
   return static_cast<int64_t>(size);
 }
 
-std::string read_file_start(std::string_view reader, const std::string& file, int64_t limit) {
-  std::string bytes(static_cast<size_t>(std::min(checked_file_size(reader, file), limit)), '\0');
+namespace {
+
+std::string read_part(std::string_view reader, const std::string& file, int64_t begin, int64_t size) {
+  std::string bytes(static_cast<size_t>(size), '\0');
   std::ifstream in(file, std::ios::binary);
   check<IoError>(in.is_open(), "{}: {}: cannot be opened: {}", reader, file, std::strerror(errno));
+  if (begin > 0) in.seekg(begin);
   in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   check<IoError>(in.gcount() == static_cast<std::streamsize>(bytes.size()),
                  "{}: {}: reading stopped at byte {}, expected {} bytes", reader, file, in.gcount(),
                  bytes.size());
   return bytes;
+}
+
+}  // namespace
+
+std::string read_file_start(std::string_view reader, const std::string& file, int64_t limit) {
+  return read_part(reader, file, 0, std::min(checked_file_size(reader, file), limit));
+}
+
+std::string read_file_end(std::string_view reader, const std::string& file, int64_t limit) {
+  const int64_t size = checked_file_size(reader, file);
+  return read_part(reader, file, std::max<int64_t>(size - limit, 0), std::min(size, limit));
 }
 
 std::string read_file(std::string_view reader, const std::string& file, int64_t limit) {

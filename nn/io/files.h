@@ -15,6 +15,9 @@ int64_t checked_file_size(std::string_view reader, const std::string& file);
 // The first min(size, limit) bytes of a file. IoError as above.
 std::string read_file_start(std::string_view reader, const std::string& file, int64_t limit);
 
+// The last min(size, limit) bytes. IoError as above.
+std::string read_file_end(std::string_view reader, const std::string& file, int64_t limit);
+
 // The whole file; IoError when it is larger than `limit` bytes.
 std::string read_file(std::string_view reader, const std::string& file, int64_t limit);
 

@@ -24,7 +24,12 @@ struct KeyValues {
 // out_proj(heads(q_proj(query), k_proj(memory), v_proj(memory))): query [B, T, dim], memory [B, S,
 // memory_dim], key_padding_mask bool [B, S] or undefined, true = this key is ignored; gives [B, T, dim].
 // Without a memory it is self-attention. Weights of the projections start Xavier-uniform, their biases at 0.
-// ConfigError unless `heads` divides `dim` and the rate is in [0, 1); ShapeError for other shapes.
+// ConfigError unless `heads` divides `dim` and the rate is in [0, 1); ShapeError for other shapes. Example:
+//
+//   nn::Module root;
+//   nn::MultiheadAttention attention{root, "attention", 8, 2, {.causal = true}};
+//   Tensor sentences = randn({3, 5, 8}, {.seed = 1});
+//   Tensor y = attention(sentences);  // [3, 5, 8]; attention(query, memory, padding) of two
 struct MultiheadAttention : Layer<MultiheadAttention> {
   MultiheadAttention(Module& parent, std::string name, int64_t dim, int64_t heads,
                      AttentionConfig config = {});

@@ -21,6 +21,12 @@ template <class Self> struct NoiseLayer : Layer<Self> {
 };
 
 // Zeroes elements of x, of any shape, with probability p and divides the others by 1 - p (ops/dropout.h).
+// Example:
+//
+//   nn::Module root;
+//   nn::Dropout drop{root, "drop", 0.1};
+//   const PassContext passes({.seed = 1, .step = 0, .count = 2});  // an nn::Step opens one
+//   Tensor noisy = drop(ones({3, 4}));                             // of two passes
 struct Dropout : NoiseLayer<Dropout> {
   static constexpr const char* kName = "Dropout";  // what errors call it
   Dropout(Module& parent, std::string name, double p = 0.5) : NoiseLayer(parent, std::move(name), p) {}

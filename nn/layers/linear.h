@@ -12,7 +12,13 @@ Tensor to_compute(const Tensor& x);
 
 // activation(x weight^T + bias): [..., in] to [..., out]. Parameters: weight [out, in], bias [out]; both
 // start in U(-1/sqrt(in), 1/sqrt(in)), as in PyTorch. ConfigError for sizes below 1, ShapeError as of
-// linear().
+// linear(). Example:
+//
+//   struct Regression : nn::Module {
+//     nn::Linear fc{*this, "fc", 4, 1};
+//     Tensor forward(const Tensor& x) { return fc(x); }
+//   };
+//   Tensor prediction = Regression().forward(ones({2, 4}));  // [2, 1]
 struct Linear : Layer<Linear> {
   Linear(Module& parent, std::string name, int64_t in, int64_t out, bool with_bias = true);
   Tensor forward(const Tensor& x, Activation activation = Activation::none);

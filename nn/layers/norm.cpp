@@ -38,6 +38,10 @@ BatchNorm2d::BatchNorm2d(Module& parent, std::string name, int64_t channels, Bat
 
 Tensor BatchNorm2d::forward(const Tensor& x) {
   check<ShapeError>(x.dim() == 4, "BatchNorm2d: expected [N, C, H, W], got {}", describe(x));
+  check<AutogradError>(
+      is_training() || pending_count_ == 0,
+      "BatchNorm2d: the running statistics lack those of the forwards in training mode: nn::Step "
+      "folds them in when the optimizer updates; by hand, call model.commit_statistics() then");
   if (!is_training()) return batch_norm(x, {running_mean, running_var}, weight, bias, false, options.eps);
   const auto [y, batch] = batch_norm_training(x, weight, bias, options.eps);
   const PassContext* context = PassContext::current();

@@ -13,7 +13,11 @@ struct LayerNormOptions {
   bool bias = true;   // whether there is a shift
 };
 // Over the trailing dimensions `normalized_shape`; parameters weight and bias of that shape (Ba, Kiros,
-// Hinton 2016, arXiv 1607.06450).
+// Hinton 2016, arXiv 1607.06450). Example:
+//
+//   nn::Module root;                      // in a model: nn::LayerNorm norm{*this, "norm", 8};
+//   nn::LayerNorm norm{root, "norm", 8};
+//   Tensor y = norm(randn({2, 5, 8}, {.seed = 1}));
 struct LayerNorm : Layer<LayerNorm> {
   LayerNorm(Module& parent, std::string name, const Shape& normalized_shape, LayerNormOptions options = {});
   LayerNorm(Module& parent, std::string name, int64_t size, LayerNormOptions options = {})
@@ -43,7 +47,7 @@ struct BatchNormOptions {
 // running_var, all [C] (Ioffe, Szegedy 2015, arXiv 1502.03167). In training each pass is normalised by its
 // own batch statistics. They reach the running ones in commit_statistics, once per optimizer step, as the
 // average over the step's passes and micro-batches; a forward that a plan runs again
-// (PassOptions::updates_statistics) counts once.
+// (PassOptions::updates_statistics) counts once. AutogradError in eval mode while some have not.
 struct BatchNorm2d : Layer<BatchNorm2d> {
   BatchNorm2d(Module& parent, std::string name, int64_t channels, BatchNormOptions options = {});
   Tensor forward(const Tensor& x);

@@ -1,5 +1,6 @@
 #include "nn/methods/methods.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/engine.h"
@@ -49,12 +50,27 @@ class Method : public Objective {
     return weights_.loss(model_.module, logits, batch, options, passes);
   }
 
+  LossParts mixed_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                       int passes, double lambda, const std::vector<int64_t>& order) const;
+
   Hookable model_;
 
  private:
   ClassWeights weights_;
   bool training() const { return model_.module.is_training(); }
 };
+
+// Of labels that count lambda, and 1 - lambda those of the samples in that order.
+LossParts Method::mixed_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                             int passes, double lambda, const std::vector<int64_t>& order) const {
+  data::Batch partners = batch;
+  partners.target = index_select(batch.target, 0, from_values(order, {batch.size}).to(batch.target.device()));
+  const LossParts own = cross_entropy_of(logits, batch, options, passes),
+                  other = cross_entropy_of(logits, partners, options, passes);
+  LossParts parts = sum_of(own, lambda, other, 1 - lambda);
+  if (lambda < 0.5) parts.correct = other.correct;  // right is the label that weighs more
+  return parts;
+}
 
 void one_pass(const char* method, int passes) {
   check<ConfigError>(passes == 1, "{}: expected passes 1, got {}", method, passes);
@@ -91,20 +107,44 @@ class Mixup final : public Method {
 
   LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                        int passes) override {
-    data::Batch partners = batch;
-    partners.target =
-        index_select(batch.target, 0, from_values(mixing_.order, {batch.size}).to(batch.target.device()));
-    const LossParts own = cross_entropy_of(logits, batch, options, passes),
-                    other = cross_entropy_of(logits, partners, options, passes);
-    LossParts parts = sum_of(own, mixing_.lambda, other, 1 - mixing_.lambda);
-    if (mixing_.lambda < 0.5) parts.correct = other.correct;  // right is the label that weighs more
-    return parts;
+    return mixed_loss(logits, batch, options, passes, mixing_.lambda, mixing_.order);
   }
 
  private:
   double a_;
   int64_t levels_;
   Mixing mixing_;  // of the forward whose output the loss gets
+};
+
+class CutMix final : public Method {
+ public:
+  CutMix(const Hookable& model, const MethodOptions& options)
+      : Method(model, options), a_(options.mixup_alpha) {
+    const double a = a_;
+    check<ConfigError>(a > 0 && std::isfinite(a), "mixup_alpha: expected a number above 0, got {}", a);
+  }
+
+  bool recordable() const override { return false; }
+
+ protected:
+  Tensor run(const data::Batch& batch) override {
+    const Tensor& images = batch.inputs.at(0);
+    check<ShapeError>(images.dim() == 4, "cutmix: expected images [B, C, H, W], got {}", describe(images));
+    mixing_ =
+        draw_cut_mixing(PassContext::require("cutmix").options(), batch, a_, images.size(2), images.size(3));
+    data::Batch mixed = batch;
+    mixed.inputs[0] = mixing_(images);
+    return model_.logits(mixed);
+  }
+
+  LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                       int passes) override {
+    return mixed_loss(logits, batch, options, passes, mixing_.lambda, mixing_.order);
+  }
+
+ private:
+  double a_;
+  CutMixing mixing_;  // of the forward whose output the loss gets
 };
 
 class Fgm final : public Method {
@@ -191,13 +231,18 @@ std::unique_ptr<Objective> make_method(const std::string& name, const Hookable& 
   if (name == "rdrop") return std::make_unique<Method>(model, options);
   if (name == "mixup") return std::make_unique<Mixup>(model, options, 1);
   if (name == "manifold-mixup") return std::make_unique<Mixup>(model, options, model.levels);
+  if (name == "cutmix") return std::make_unique<CutMix>(model, options);
   if (name == "fgm") return std::make_unique<Fgm>(model, options);
   if (name == "multisample") return std::make_unique<MultiSample>(model, options);
   raise<ConfigError>("method: expected one of {}, got '{}'", data::join(method_names(), ", "), name);
 }
 
 std::vector<std::string> method_names() {
-  return {"plain", "rdrop", "mixup", "manifold-mixup", "fgm", "multisample"};
+  return {"plain", "rdrop", "mixup", "manifold-mixup", "fgm", "multisample", "cutmix"};
+}
+
+bool mixes_samples(const std::string& name) {
+  return name == "mixup" || name == "manifold-mixup" || name == "cutmix";
 }
 
 Tensor Mixing::operator()(const Tensor& x) const {
@@ -223,6 +268,33 @@ Mixing draw_mixing(const PassOptions& pass, const data::Batch& batch, double a, 
   }
   const auto drawn = permutation(key("mixup.order", pass.sample_offset), std::ssize(counted));
   for (size_t i = 0; i < counted.size(); ++i) mixing.order[counted[i]] = counted[drawn[i]];
+  return mixing;
+}
+
+Tensor CutMixing::operator()(const Tensor& images) const {
+  const int64_t height = images.size(2), width = images.size(3);
+  std::vector<uint8_t> inside(static_cast<size_t>(height * width));
+  for (int64_t y = top; y < bottom; ++y)
+    for (int64_t x = left; x < right; ++x) inside[y * width + x] = 1;
+  const Tensor box = ne(from_values(inside, {height, width}), 0).to(images.device());
+  return where(box, index_select(images, 0, from_values(order, {std::ssize(order)}).to(images.device())),
+               images);
+}
+
+CutMixing draw_cut_mixing(const PassOptions& pass, const data::Batch& batch, double a, int64_t height,
+                          int64_t width) {
+  Mixing drawn = draw_mixing(pass, batch, a, 1);
+  const NoiseKey key = noise_key(pass.seed, pass.step, site_hash("cutmix.box"), 0, Purpose::mixup);
+  const double side = std::sqrt(1 - drawn.lambda);  // of the box, as a part of the image's
+  CutMixing mixing{.lambda = 1, .order = std::move(drawn.order)};
+  const auto cut = [&](int64_t whole, int64_t middle, int64_t& begin, int64_t& end) {
+    const auto half = static_cast<int64_t>(side * static_cast<double>(whole)) / 2;
+    begin = std::max<int64_t>(middle - half, 0), end = std::min(middle + half, whole);
+  };
+  cut(height, static_cast<int64_t>(bounded(key, 0, 0, height)), mixing.top, mixing.bottom);
+  cut(width, static_cast<int64_t>(bounded(key, 0, 1, width)), mixing.left, mixing.right);
+  mixing.lambda -= static_cast<double>((mixing.bottom - mixing.top) * (mixing.right - mixing.left)) /
+                   static_cast<double>(height * width);
   return mixing;
 }
 

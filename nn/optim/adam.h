@@ -49,7 +49,10 @@ class Adam final : public AdamBase {
       : AdamBase("Adam", groups, {options.lr, options.betas, options.eps, options.weight_decay}, false) {}
 };
 
-// Adam with decoupled weight decay.
+// Adam with decoupled weight decay. Example:
+//
+//   nn::AdamW all{model.parameters(), {.lr = 1e-3, .weight_decay = 0.05}};
+//   nn::AdamW groups{{{{model.hidden.weight}}, {{model.hidden.bias}, {.weight_decay = 0}}}, {.lr = 1e-3}};
 class AdamW final : public AdamBase {
  public:
   explicit AdamW(const Tensors& parameters, AdamWOptions options = {})

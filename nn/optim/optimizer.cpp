@@ -139,7 +139,8 @@ void Optimizer::step_on_cpu(const std::vector<Active>& active) {
     for (; begin < end; ++i) {
       const auto& [slot, gradient] = active[i];
       const int64_t stop = std::min(end, starts[i] + slot->parameter.numel());
-      if (stop > begin) update(*slot, gradient, lr_ * slot->lr_ratio, begin - starts[i], stop - starts[i]);
+      if (stop > begin)
+        update(*slot, gradient, lr_ * lr_factor_ * slot->lr_ratio, begin - starts[i], stop - starts[i]);
       begin = stop;
     }
   });
@@ -166,7 +167,7 @@ void Optimizer::step_on_device(const std::vector<Active>& active, TensorTable& t
   if (norm.defined())
     check<DeviceError>(norm.device() == on.device(), "{}: a norm on {} of gradients on {}", name_,
                        name_of(norm.device()), name_of(on.device()));
-  update_on_device({table.rows(std::move(rows), on.device()), on, lr_, steps,
+  update_on_device({table.rows(std::move(rows), on.device()), on, lr_ * lr_factor_, steps,
                     norm.defined() ? norm.device_data<double>() : nullptr});
   for (const Active& one : active) {
     if (!recording) one.slot->count();

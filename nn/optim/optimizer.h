@@ -47,7 +47,7 @@ class Optimizer {
   void zero_grad();         // gradients become undefined
   int64_t updates() const;  // so far: the most of any parameter
 
-  double lr() const { return lr_; }
+  double lr() const { return lr_; }  // before a schedule's factor, which Step::lr() has in it
   // Sets the learning rate; one that a group has of its own keeps its proportion. ConfigError unless finite
   // and >= 0.
   void set_lr(double lr);
@@ -100,6 +100,7 @@ class Optimizer {
   std::vector<std::string> state_names_;
   std::vector<Slot> slots_;
   double lr_;
+  double lr_factor_ = 1;                          // by the schedule of the open Step
   TensorTable tables_[2];                         // of f32 and f64
   std::function<void(const Tensor&)> on_update_;  // of the open Step: called at the end of step()
   bool left_ = false;                             // the last Step ended without an update

@@ -1,7 +1,12 @@
 // Learning rate schedules: pure functions of the optimizer step (counted from 1) to a factor of the rate.
+// Example:
 //
-//   const auto schedule = nn::Schedule::cosine(500, 10000);
-//   optimizer.set_lr(lr * schedule(step));
+//   const auto schedule = nn::Schedule::cosine(/*warmup=*/500, /*total=*/10000);
+//   nn::Step step(model, optimizer, {.schedule = schedule});   // in a loop: of this step's number
+//   step.skip();
+//   nn::Trainer trainer{model, optimizer, {.schedule = schedule}};
+//
+// Nothing counts calls: a step that goes on from a checkpoint has the rate it would have had.
 #pragma once
 
 #include <cstdint>

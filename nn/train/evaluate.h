@@ -21,7 +21,11 @@ struct Metrics {
 
 // One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the
 // mean squared error), kl is 0. The model's mode is the old one afterwards. ConfigError for an empty data set
-// or a batch_size below 1; ValueError when no unit of the data set counts.
+// or a batch_size below 1; ValueError when no unit of the data set counts. Example:
+//
+//   nn::Classification objective(model);
+//   nn::Metrics test = nn::evaluate(objective, points);
+//   fmt::print("loss {:.4f}, accuracy {:.1f} %\n", test.loss, 100 * test.accuracy);
 Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256);
 
 // ValueError naming `which` unless some unit of the data set counts. Reads no more of it than it takes to
@@ -32,7 +36,10 @@ void check_counts(const Objective& objective, const data::Dataset& dataset, std:
 // Eval mode without a tape for a scope; the old mode comes back at its end, also by an exception.
 class EvalMode {
  public:
-  explicit EvalMode(Module& module) : module_(module), training_(module.is_training()) { module.eval(); }
+  [[nodiscard("it acts while it lives: give it a name")]] explicit EvalMode(Module& module)
+      : module_(module), training_(module.is_training()) {
+    module.eval();
+  }
   ~EvalMode() { module_.train(training_); }
   EvalMode(const EvalMode&) = delete;
   EvalMode& operator=(const EvalMode&) = delete;

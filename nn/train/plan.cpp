@@ -1,5 +1,6 @@
 #include "nn/train/plan.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/engine.h"
@@ -91,7 +92,17 @@ class MicroBatch {
                          .updates_statistics = first_time,
                          .compute = options_.precision});
     GradMode mode(tape);
-    return objective_.outputs(batch_);
+    return objective_.outputs(of_passes(first, count));
+  }
+
+  // The batch as those passes see it: of inputs that differ between passes, theirs.
+  data::Batch of_passes(int first, int count) const {
+    return batch_.map([&](const Tensor& x) {
+      if (x.passes() == 1 || x.passes() == count) return x;
+      Tensors each;
+      for (int i = first; i < first + count; ++i) each.push_back(x.pass(i));
+      return count == 1 ? each.front() : stack_passes(each);
+    });
   }
 
   LossParts loss(const Tensors& outputs) {
@@ -185,7 +196,9 @@ bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptio
                        .compute = options.precision});
   const NoGradGuard no_grad;
   objective.outputs(batch.to(objective.module().device()));
-  return context.drew_noise();
+  const bool differ = std::any_of(batch.inputs.begin(), batch.inputs.end(),
+                                  [](const Tensor& x) { return x.defined() && x.passes() > 1; });
+  return context.drew_noise() || differ;
 }
 
 StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches) {

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "nn/optim/schedule.h"
 #include "nn/train/objective.h"
 
 namespace tandem::nn {
@@ -33,6 +34,7 @@ struct StepOptions {
   uint64_t seed = 0;             // of the noise
   uint64_t step = 0;             // of the optimizer
   uint64_t sample_offset = 0;    // of the first micro-batch in the global batch
+  Schedule schedule = {};        // of step + 1: multiplies the optimizer's learning rate
 };
 
 // ConfigError naming the option when one is out of its range.

@@ -66,8 +66,7 @@ void RecordedSteps::upload(const StepScalars& scalars) {
   backend(scalars_.device()).copy_from_host(scalars_.device_raw(), &scalars, sizeof scalars);
 }
 
-std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const StepOptions& options,
-                                           double lr) {
+std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const StepOptions& options) {
   const auto [entry, is_new] = known_.try_emplace(signature(objective_.module(), batches, options));
   if (is_new || (!entry->second && recordings_ == kMostRecordings)) return {};
   const StepScalars scalars{.seed = options.seed,
@@ -75,7 +74,7 @@ std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const Ste
                             .sample_offset = options.sample_offset,
                             .alpha = options.alpha,
                             .divisor = static_cast<double>(batches.units),
-                            .lr = lr};
+                            .lr = optimizer_.lr() * options.schedule(static_cast<int64_t>(options.step) + 1)};
   upload(scalars);
   if (!entry->second) {
     auto recorded = std::make_unique<Recorded>();
@@ -93,7 +92,6 @@ std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const Ste
     parameters[i].grad() = recorded.gradients[i];
     parameters[i].bump_version();  // cached casts are of the old weights
   }
-  optimizer_.set_lr(lr);
   optimizer_.replayed();
   if (ema_ != nullptr) ema_->replayed();
   Update update = recorded.update;

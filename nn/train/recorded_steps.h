@@ -26,7 +26,7 @@ class RecordedSteps {
   // time that steps of these shapes and passes come; finish_update waits for it. Empty the first time (plans
   // and workspaces cannot be made during capture), and for further shapes once 32 recordings exist: the
   // caller then runs the step itself. DeviceError for a step that cannot be recorded.
-  std::optional<Update> begin(const StepBatches& batches, const StepOptions& options, double lr);
+  std::optional<Update> begin(const StepBatches& batches, const StepOptions& options);
 
  private:
   struct Recorded;

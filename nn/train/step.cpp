@@ -45,17 +45,23 @@ Step::Step(Module& module, Optimizer& optimizer, const StepPasses& options)
                        "step.skip() in one that shall change nothing");
   passes_.emplace(options_);
   if (!module.is_training()) module.train();
-  module.discard_statistics();  // of a step that failed
+  module.discard_statistics();  // of forwards outside of every step
   optimizer.zero_grad();
+  optimizer.lr_factor_ = options.schedule(static_cast<int64_t>(number()) + 1);
   optimizer.on_update_ = [this](const Tensor& norm) { updated(norm); };
 }
 
 Step::~Step() {
   optimizer_.on_update_ = nullptr;
+  optimizer_.lr_factor_ = 1;
+  module_.discard_statistics();  // of a step that updated nothing
   optimizer_.left_ = !updated_ && !skipped_ && std::uncaught_exceptions() == exceptions_;
 }
 
 void Step::micro_batch(int64_t samples) {
+  check<AutogradError>(PassContext::current() == &*passes_,
+                       "micro_batch: this step's passes are not the ones that are open on this thread; is it "
+                       "the thread that began the step, and is every PassContext within it closed?");
   check<ConfigError>(samples > 0, "micro_batch: expected a number of samples above 0, got {}", samples);
   options_.sample_offset += static_cast<uint64_t>(options_.batch);
   options_.batch = samples;

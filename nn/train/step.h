@@ -1,16 +1,19 @@
 // One step of training as a scope: what a loop written by hand would have to remember. The Trainer's steps
-// are the same object.
+// are the same object. Example:
 //
+//   const auto schedule = nn::Schedule::cosine(/*warmup=*/30, /*total=*/300);
 //   for (int i = 0; i < 300; ++i) {
-//     nn::Step step(model, optimizer, {.passes = 3});
-//     LossParts parts = rdrop_cross_entropy(model.forward(x), y, {.alpha = 1});
+//     nn::Step step(model, optimizer, {.passes = 3, .schedule = schedule});
+//     LossParts parts = rdrop_cross_entropy(model.forward(x), labels, {.alpha = 1});
 //     parts.loss.backward();
 //     optimizer.step();                      // or step.update(max_norm), which clips
 //   }
 //
 // It clears the gradients, puts a model that was in eval mode into training mode, opens the passes with noise
-// of its own number, which is that of the optimizer's updates so far, and folds running statistics (batch
-// norm) into the model's when the optimizer updates.
+// of its own number, which is that of the optimizer's updates so far, sets the learning rate of its update by
+// the schedule, and folds running statistics (batch norm) into the model's when the optimizer updates.
+//
+// The passes are those of the thread that begins the step: forwards run there, and the step ends there.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +23,11 @@
 #include "autograd/pass_context.h"
 #include "nn/module.h"
 #include "nn/optim/optimizer.h"
+#include "nn/optim/schedule.h"
 
 namespace tandem::nn {
 
-// The passes of a step, and their noise.
+// The passes of a step, their noise, and the rate of its update.
 struct StepPasses {
   int passes = 2;                       // m
   uint64_t seed = 0;                    // of the noise
@@ -31,18 +35,22 @@ struct StepPasses {
   double rate_scale = 1;                // multiplies every dropout's own rate; not beside `rates`
   DType precision = DType::f32;         // of products: f32 or bf16
   std::optional<uint64_t> number = {};  // of the step; the optimizer's updates so far
+  Schedule schedule = {};               // of number() + 1: multiplies the optimizer's learning rate
 };
 
 class Step {
  public:
   // AutogradError while another step of this optimizer is open, and where its last one ended without an
   // update; ConfigError as of PassContext.
-  Step(Module& module, Optimizer& optimizer, const StepPasses& options = {});
+  [[nodiscard("it acts while it lives: give it a name")]] Step(Module& module, Optimizer& optimizer,
+                                                               const StepPasses& options = {});
   ~Step();
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
 
   uint64_t number() const { return options_.step; }
+  // The rate that an update has now: that of the optimizer, which set_lr() sets, by the schedule.
+  double lr() const { return optimizer_.lr() * optimizer_.lr_factor_; }
 
   // Forwards from here on are of the next `samples` samples of the step's batch, whose gradients add up: with
   // RDropOptions::divisor, the units of all, they are those of one batch.

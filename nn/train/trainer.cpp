@@ -91,7 +91,6 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
     : objective_(objective),
       optimizer_(optimizer),
       options_(std::move(options)),
-      base_lr_(optimizer.lr()),
       state_(std::make_unique<State>()) {
   at_least("epochs", options_.epochs, 1);
   at_least("batch_size", options_.batch_size, 1);
@@ -130,7 +129,7 @@ FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
   const std::optional<RunLock> lock = lock_folder(options_.run_dir);
   *state_ = {};
   if (ema_) ema_->restart();
-  if (!options_.run_dir.empty()) identity_ = run_identity(options_, base_lr_, train, valid);
+  if (!options_.run_dir.empty()) identity_ = run_identity(options_, optimizer_.lr(), train, valid);
   return run(train, valid);
 }
 
@@ -145,8 +144,10 @@ FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid
 
 void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
   check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
-  identity_ = run_identity(options_, base_lr_, train, valid);
+  const double lr = optimizer_.lr();
+  identity_ = run_identity(options_, lr, train, valid);
   *state_ = {load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_)};
+  optimizer_.set_lr(lr);  // older checkpoints have the last step's
   check<ConfigError>(state_->epoch <= options_.epochs,
                      "epochs: the run in '{}' has done {}, expected at least as many, got {}",
                      options_.run_dir, state_->epoch, options_.epochs);
@@ -155,11 +156,6 @@ void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
 
 FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   check_data(train, valid);
-  struct RestoreRate {  // the schedule's last rate is not the optimizer's
-    ~RestoreRate() { optimizer.set_lr(lr); }
-    Optimizer& optimizer;
-    double lr;
-  } restore_rate{optimizer_, base_lr_};
   state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
     if (on_epoch) on_epoch(state_->epoch);
@@ -228,7 +224,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
                       .ce = result.ce,
                       .kl = result.kl,
                       .accuracy = result.accuracy,
-                      .lr = optimizer_.lr(),
+                      .lr = optimizer_.lr() * options_.schedule(state_->step),
                       .alpha = alpha};
     done += std::ssize(batches[i]);
     state_->trained += std::ssize(batches[i]);
@@ -356,6 +352,7 @@ StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indic
                                        .seed = options_.seed,
                                        .step = static_cast<uint64_t>(step),
                                        .sample_offset = static_cast<uint64_t>(part.data() - indices.data()),
+                                       .passes = passes_of(step),
                                        .for_device = device != kCpu}));
   }
   return upload(objective_, device, parts);
@@ -370,13 +367,11 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
 
 Update Trainer::begin(const StepBatches& batches) {
   objective_.module().train();
-  const double lr = base_lr_ * options_.schedule(state_->step + 1);
   const StepOptions options = step_options();
   if (batches.units == 0) return {.parts = {}, .options = options};  // nothing to learn from
   if (recorded_) {
-    if (std::optional<Update> update = recorded_->begin(batches, options, lr)) return *update;
+    if (std::optional<Update> update = recorded_->begin(batches, options)) return *update;
   }
-  optimizer_.set_lr(lr);
   return begin_update(objective_, optimizer_, ema(), gradient_norm_, options_.clip_norm, batches, options,
                       defers_.value_or(false));
 }
@@ -391,7 +386,7 @@ StepResult Trainer::finish(const Update& update) {
 }
 
 StepOptions Trainer::step_options() const {
-  StepOptions step{.passes = options_.passes,
+  StepOptions step{.passes = passes_of(state_->step),
                    .alpha = alpha_now(),
                    .label_smoothing = options_.label_smoothing,
                    .rates = options_.rates,
@@ -399,14 +394,14 @@ StepOptions Trainer::step_options() const {
                    .precision = options_.precision,
                    .plan = options_.plan,
                    .seed = options_.seed,
-                   .step = static_cast<uint64_t>(state_->step)};
-  // Between R-Drop steps: one pass, with the noise of the first.
-  if (state_->step % options_.rdrop_every != 0) {
-    step.passes = 1;
-    if (!step.rates.empty()) step.rates.resize(1);
-  }
+                   .step = static_cast<uint64_t>(state_->step),
+                   .schedule = options_.schedule};
+  if (step.passes != options_.passes && !step.rates.empty()) step.rates.resize(1);
   return step;
 }
+
+// Between R-Drop steps: one pass, with the noise of the first.
+int Trainer::passes_of(int64_t step) const { return step % options_.rdrop_every == 0 ? options_.passes : 1; }
 
 double Trainer::alpha_now() const {
   switch (options_.alpha_schedule) {

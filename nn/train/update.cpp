@@ -16,7 +16,8 @@ Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, Gradie
                    .rates = options.rates,
                    .rate_scale = options.rate_scale,
                    .precision = options.precision,
-                   .number = options.step});
+                   .number = options.step,
+                   .schedule = options.schedule});
   Update update{.parts = backward(objective, batches, options, deferred),
                 .units = batches.units,
                 .options = options,

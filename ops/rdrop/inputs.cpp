@@ -56,9 +56,9 @@ Inputs check_inputs(const char* op, const Tensor& logits, const Tensor& target, 
                     const RDropOptions& options) {
   const Shape units = unit_shape(op, logits);
   Inputs inputs = start(op, units, mask, options);
-  check_shape(op, "target", units, target);
-  check<DTypeError>(target.dtype() == DType::i64 || target.dtype() == DType::i32,
+  check<DTypeError>(target.dtype() == DType::i64 || target.dtype() == DType::i32,  // also of swapped ones
                     "{}: target is {}, expected class indices (i64 or i32)", op, describe(target));
+  check_shape(op, "target", units, target);
   inputs.target = dense(target.to(DType::i64));
   check_device(op, "valid_mask", mask, target);
   check_device(op, "target", target, logits);

@@ -60,7 +60,13 @@ LossSums read_loss_sums(const Tensor& device_sums);
 // In a recorded step, an alpha and a divisor above 0 keep their proportion to those of its StepScalars.
 // ConfigError: alpha < 0, divisor < 0, smoothing outside of [0, 1), any of them not finite. ShapeError,
 // DTypeError and DeviceError for inputs that do not fit. ValueError: a label out of range, a target or a
-// whole row at -inf, a class at -inf in only some passes, a NaN or +inf logit.
+// whole row at -inf, a class at -inf in only some passes, a NaN or +inf logit. Example:
+//
+//   const PassContext passes({.count = 3});
+//   Tensor logits = dropout(ones({2, 4}).requires_grad_(), 0.5);  // of three passes
+//   LossParts parts = rdrop_cross_entropy(logits, tensor({0, 3}, {DType::i64}), {.alpha = 1});
+//   parts.loss.backward();
+//   fmt::print("ce {:.4f}  kl {:.4f}\n", parts.ce, parts.kl);
 LossParts rdrop_cross_entropy(const Tensor& logits, const Tensor& target, const RDropOptions& options = {},
                               const Tensor& valid_mask = {}, int passes = 0);
 

@@ -1,7 +1,10 @@
 // Passes and the noise that makes them.
+#include <memory>
 #include <set>
+#include <thread>
 
 #include "autograd/engine.h"
+#include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/parallel.h"
 #include "autograd/pass_context.h"
@@ -270,20 +273,53 @@ TEST_CASE("contexts nest, and refuse what they cannot run") {
     }
     CHECK(PassContext::current() == &outer);
     check_throws<ConfigError>("passes: expected 1 to 65536 of them, got 0 from 0",
-                              [] { PassContext({.count = 0}); });
+                              [] { const PassContext none({.count = 0}); });
     CHECK(PassContext::current() == &outer);
   }
-  check_throws<ConfigError>("passes: expected", [] { PassContext({.first = 65'535, .count = 2}); });
+  check_throws<ConfigError>("passes: expected",
+                            [] { const PassContext none({.first = 65'535, .count = 2}); });
   check_throws<ConfigError>("rates: expected one for each of 3 passes, got 2", [] {
-    PassContext({.count = 3, .rates = {0.1, 0.2}});
+    const PassContext none({.count = 3, .rates = {0.1, 0.2}});
   });
-  check_throws<ConfigError>("rates: expected a rate in [0, 1), got 1", [] { PassContext({.rates = {1}}); });
-  check_throws<ConfigError>("rate_scale", [] { PassContext({.rate_scale = -1}); });
+  check_throws<ConfigError>("rates: expected a rate in [0, 1), got 1",
+                            [] { const PassContext none({.rates = {1}}); });
+  check_throws<ConfigError>("rate_scale", [] { const PassContext none({.rate_scale = -1}); });
   check_throws<ConfigError>("rate_scale: expected a rate in [0, 1), got 1", [] {
     PassContext context({.rate_scale = 2});
     dropout(ones({2}), 0.5);
   });
   check_throws<AutogradError>("dropout: noise outside of a PassContext", [] { dropout(ones({2}), 0.5); });
+}
+
+TEST_CASE("scopes are those of their thread, and close in any order there") {
+  const auto masks = [] { return dropout(ones({64}), 0.5).to_vector<float>(); };
+  auto outer = std::make_unique<PassContext>(PassOptions{.seed = 1});
+  const std::vector<float> expected = masks();
+  bool refused = false, records = false;
+  std::vector<float> elsewhere;
+  const NoGradGuard no_grad;
+  std::thread([&] {
+    records = grad_enabled();
+    try {
+      masks();
+    } catch (const AutogradError& error) {
+      refused = std::string(error.what()).find("on the thread that runs the model") != std::string::npos;
+    }
+    const PassContext own({.seed = 1});
+    elsewhere = masks();
+  }).join();
+  CHECK((refused && records && !grad_enabled()));
+  CHECK(elsewhere == expected);
+  auto inner = std::make_unique<PassContext>(PassOptions{.seed = 2});
+  outer.reset();
+  CHECK(PassContext::current() == inner.get());
+  inner.reset();
+  CHECK(PassContext::current() == nullptr);
+  auto off = std::make_unique<GradMode>(false), on = std::make_unique<GradMode>(true);
+  off.reset();
+  CHECK(grad_enabled());
+  on.reset();
+  CHECK(!grad_enabled());  // no_grad is open yet
 }
 
 TEST_CASE("dropout and sums give the same bits for one thread and for several") {

@@ -8,7 +8,8 @@ README.md: each block with a main() is a program, built as its reader would, wit
 run where a small Fashion-MNIST is. CONTRIBUTING.md: each block below a line that ends in `FILE`: is that file of the tree.
 Every other page: blocks ```cpp are what one function does, in order, those of ```cpp global stand before it, and what it
 prints is what the ```output blocks show. In tables with a last column called Tandem each `code` of that column is what a
-function of its own does, unless the cell has words beside it.
+function of its own does, unless the cell has words beside it. The comments of headers have examples likewise, the lines
+indented by two blanks below one that ends in "Example:", with the names that pytorch.md opens with.
 """
 
 import difflib
@@ -74,6 +75,37 @@ def cells(page):
             yield from ((number, code.replace("\\|", "|")) for code in re.findall(r"`([^`]+)`", cell))
 
 
+# The names that are used most, each with an example in its header.
+USED_MOST = {
+    "autograd/engine.h": [".backward(", "= grad("],
+    "autograd/grad_mode.h": ["NoGradGuard"],
+    "autograd/gradcheck.h": ["gradcheck("],
+    "autograd/makers.h": ["zeros(", "tensor("],
+    "autograd/pass_context.h": ["PassContext"],
+    "nn/data/dataset.h": ["data::TensorDataset"],
+    "nn/layers/attention.h": ["nn::MultiheadAttention"],
+    "nn/layers/dropout.h": ["nn::Dropout"],
+    "nn/layers/linear.h": ["nn::Linear"],
+    "nn/layers/norm.h": ["nn::LayerNorm"],
+    "nn/model_file.h": ["nn::save(", "nn::load("],
+    "nn/module.h": [": nn::Module", "nn::ModuleList"],
+    "nn/optim/adam.h": ["nn::AdamW"],
+    "nn/optim/schedule.h": ["nn::Schedule"],
+    "nn/train/evaluate.h": ["nn::evaluate("],
+    "nn/train/step.h": ["nn::Step"],
+    "nn/train/trainer.h": ["nn::Trainer"],
+    "ops/rdrop/rdrop.h": ["rdrop_cross_entropy("],
+}
+
+
+def examples():
+    """Header, line number and code of each example."""
+    for header in sorted(h for folder in ("autograd", "ops", "nn", "models") for h in ROOT.glob(f"{folder}/**/*.h")):
+        text = header.read_text()
+        for found in re.finditer(r"^//(?:.*[ /])?Example:\n((?://(?:   .*)?\n)+)", text, re.MULTILINE):
+            yield header.relative_to(ROOT), text[: found.start(1)].count("\n") + 1, re.sub("^//", "", found[1], flags=re.MULTILINE)
+
+
 HEAD = """
 #include <autograd/kernel.h>
 #include <fmt/ranges.h>
@@ -107,6 +139,15 @@ def run_pages(scratch):
                      f'void run() {{\n#line 1 "{page}"\n{of("cpp")}}}\n')
         rows = "".join(f'row({number}, [&] {{\n#line {number} "{page}"\n{code};\n}});\n' for number, code in cells(page))
         parts.append(f"void table() {{\n{rows}}}\n}}\n")
+    shown = list(examples())
+    for header, names in USED_MOST.items():
+        for name in names:
+            assert any(str(h) == header and name in code for h, _, code in shown), f"{header}: no example of {name}"
+    rows = "".join(f'row({number}, [&] {{\n#line {number} "{header}"\n{code}}});\n' for header, number, code in shown)
+    opening = "".join(text for page, blocks in found if page.name == "pytorch.md" for kind, text in blocks if kind == "cpp global")
+    parts.append(f"namespace page{len(found)} {{\nusing namespace tandem;\n{opening}void run() {{\n{rows}}}\nvoid table() {{}}\n}}\n")
+    print(f"{len(shown)} examples in headers")
+    found.append(("the headers' examples", None))
     calls = "".join(f'  if (page == {i}) page{i}::run(), std::freopen("/dev/null", "w", stdout), page{i}::table();\n'
                     for i in range(len(found)))
     parts.append(f"int main(int, char** words) {{\n  const int page = std::atoi(words[1]);\n{calls}  return failed;\n}}\n")
@@ -116,7 +157,7 @@ def run_pages(scratch):
     wrong = []
     for i, (page, blocks) in enumerate(found):
         done = subprocess.run([scratch / "pages", str(i)], cwd=scratch, text=True, capture_output=True)
-        expected = "".join(text for kind, text in blocks if kind == "output")
+        expected = done.stdout if blocks is None else "".join(text for kind, text in blocks if kind == "output")
         state = "failed" if done.returncode else "ok" if done.stdout == expected else "another output"
         print(f"{page}: {state}")
         for line in difflib.unified_diff(expected.splitlines(), done.stdout.splitlines(), "shown", "printed", lineterm=""):

@@ -47,6 +47,14 @@ def png():
                          chunk(b"sRGB", b"\0"), chunk(b"tEXt", b"Title\0x"), chunk(b"iCCP", b"p\0\0" + zlib.compress(b"profile")))
 
 
+def photo():
+    golden = pathlib.Path(__file__).parent.parent / "golden/photos.json"
+    for file in json.loads(golden.read_text())["files"]:
+        yield file["name"].replace(" ", "_").replace(":", ""), bytes.fromhex(file["bytes"])
+    yield "exif", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"
+    yield "bomb", b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f\xff\xff\xff\x0f" + bytes(13)
+
+
 LABELS = struct.pack(">IIBBB", 0x801, 3, 0, 1, 2)
 IMAGES = struct.pack(">IIII", 0x803, 3, 2, 2) + bytes(range(12))
 
@@ -103,6 +111,41 @@ def tokens():
     yield "long", b"the" * 300_000
     yield "blanks", b" " * 300_000
     yield "bytes", b"\xff\0\x80 the  mat "
+
+
+def tokenizers():
+    def files(text=b"", **contents):
+        return b"\0".join([name.replace("__", ".").encode() + b"\n" + data for name, data in contents.items()] + [text] * bool(text))
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = special + "a t h e c s o n m the cat ##s ##at ##t mat . 1 ##2".split()
+    letters = [chr(c) for c in [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x144)]]
+    pairs = ["t h", "th e", "\u0120 the", "a t", "\u0120 c", "\u0120c at"]
+    made = [a + b for a, b in (pair.split() for pair in pairs)]
+    pieces = {piece: i for i, piece in enumerate(["<s>", "<pad>", "</s>", "<unk>"] + letters + made + ["<mask>"])}
+    lines = "\n".join(words).encode() + b"\n"
+    yield "wordpiece", files(vocab__txt=lines)
+    yield "cased", files(vocab__txt=lines, tokenizer_config__json=json.dumps({"do_lower_case": False, "mask_token": {"content": "the"},
+        "added_tokens_decoder": {"10": {"content": "s", "lstrip": True, "rstrip": True, "single_word": True, "normalized": True}}}).encode())
+    yield "bytes", files(vocab__json=json.dumps(pieces).encode(), merges__txt=b"#version: 0.2\n" + "\n".join(pairs).encode())
+    yield "long", files(b"the" * 100_000, vocab__json=json.dumps(pieces).encode(), merges__txt="\n".join(pairs).encode())
+    added = [{"id": i, "content": piece, "special": True, "normalized": False} for i, piece in enumerate(special)]
+    cls, sep = ({"SpecialToken": {"id": piece, "type_id": 0}} for piece in ("[CLS]", "[SEP]"))
+    a, b = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
+    bert = {"added_tokens": added, "normalizer": {"type": "BertNormalizer", "lowercase": True, "strip_accents": None},
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": {"type": "TemplateProcessing", "single": [cls, a, sep],
+            "pair": [cls, a, sep, b, sep]}, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+            "model": {"type": "WordPiece", "vocab": {word: i for i, word in enumerate(words)}, "unk_token": "[UNK]"}}
+    yield "bert", files(tokenizer__json=json.dumps(bert).encode())
+    bart = {"added_tokens": [{"id": len(pieces) - 1, "content": "<mask>", "special": True, "lstrip": True}], "normalizer": None,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}, "post_processor": {"type": "RobertaProcessing", "cls": ["<s>", 0],
+            "sep": ["</s>", 2]}, "model": {"type": "BPE", "vocab": pieces, "merges": [pair.split() for pair in pairs], "unk_token": "<unk>"}}
+    yield "bart", files(tokenizer__json=json.dumps(bart).encode())
+    deep = b"[" * 200_000 + b"]" * 200_000
+    for where in b'{"model": DEEP}', b'{"model": {"type": "BPE", "vocab": {"a": DEEP}}}', b'{"model": {"vocab": {}, "merges": DEEP}}':
+        yield f"deep{len(where)}", files(tokenizer__json=where.replace(b"DEEP", deep))
+    yield "deep_beside", files(vocab__txt=lines, tokenizer_config__json=b'{"strip_accents": ' + deep + b"}")
+    yield "deep_vocab", files(vocab__json=b'{"a": ' + deep + b"}", merges__txt=b"a a")
 
 
 def vocabulary():
@@ -200,7 +243,7 @@ def rdata():
     yield "other", struct.pack(">i", len(other)) + zlib.compress(other)
 
 
-TARGETS = (safetensors, png, idx, gz, toml, curves, text, tokens, vocabulary, checkpoint, ptx, rdata)
+TARGETS = (safetensors, photo, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata)
 
 
 def write(folder):

@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       bool known = data::invalid_utf8(text) == std::string_view::npos;
       for (const int64_t id : ids) {
         fuzz::require(id >= 0 && id < vocabulary.size(), "ids are below the size");
-        known = known && id != data::Vocabulary::unk;
+        known = known && id != data::SpecialIds().unk;
       }
       const std::string back = vocabulary.decode(ids);
       fuzz::require(!known || back == text, "ids without unknown ones are decoded to the text");

@@ -14,7 +14,7 @@ using namespace tandem::testing;
 using data::Ids;
 using data::MaskedTexts;
 using data::TextDataset;
-using data::Vocabulary;
+using data::SpecialIds;
 
 namespace {
 
@@ -44,15 +44,15 @@ TEST_CASE("masked texts: BERT's shares, at least one word of each text, special 
              target = batch.target.to_vector<int64_t>();
   std::map<std::string, double> share;
   for (size_t i = 0; i < before.size(); ++i) {
-    if (target[i] == Vocabulary::pad) {
+    if (target[i] == SpecialIds().pad) {
       CHECK(after[i] == before[i]);
       continue;
     }
     CHECK(target[i] == before[i]);
-    CHECK(target[i] > Vocabulary::mask);
+    CHECK(target[i] > SpecialIds().mask);
     share["chosen"] += 1 / 12'000.0;
-    CHECK(after[i] >= Vocabulary::mask);
-    share[after[i] == Vocabulary::mask ? "masked" : after[i] == before[i] ? "same" : "other"] += 1;
+    CHECK(after[i] >= SpecialIds().mask);
+    share[after[i] == SpecialIds().mask ? "masked" : after[i] == before[i] ? "same" : "other"] += 1;
   }
   const double chosen = share["chosen"] * 12'000;
   CHECK(share["chosen"] == doctest::Approx(0.15).epsilon(0.1));

@@ -83,7 +83,7 @@ TEST_CASE("init: fans need a matrix") {
   CHECK(init::fans({5, 3, 2, 2}).out == 20);
   check_throws<ShapeError>("fans: expected a weight [out, in, ...], got [3]",
                            [] { init::xavier_normal()(empty({3}), {1}); });
-  check_throws<DTypeError>("got bf16", [] { InitScope{{.dtype = DType::bf16}}; });
+  check_throws<DTypeError>("got bf16", [] { const InitScope none{{.dtype = DType::bf16}}; });
 }
 
 }  // namespace

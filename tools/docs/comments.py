@@ -5,7 +5,7 @@
   three and more it makes a group, whose heading is its first words; one that is nothing but a heading is that of all
   declarations up to a blank line.
 - A comment behind a declaration, which may go on below itself, documents that one; behind the `{` of a class, the class.
-- Lines that are indented by two blanks, but those of a list, are code.
+- Lines that are indented by two blanks, but those of a list, are code; a line before them may end in "Example:".
 """
 
 import re
@@ -41,6 +41,9 @@ def marked_up(lines):
             out += ["", "@code{.cpp}" if is_cpp else "@code{.unparsed}"]
         elif code and not block:
             out += ["@endcode", ""]
+        if not block and line.endswith("Example:"):  # a paragraph of its own: the first one stands in tables
+            out += [escaped(line.removesuffix("Example:").rstrip()), ""] if line != "Example:" else [""]
+            line = "Example:"
         out.append(line.removeprefix("  ") if block else escaped(line))
         code = block
     return out + ["@endcode"] * code

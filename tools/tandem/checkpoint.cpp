@@ -36,8 +36,8 @@ NLOHMANN_JSON_SERIALIZE_ENUM(Pooler, {{Pooler::none, "none"}, {Pooler::tanh, "ta
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(VitConfig, image_size, channels, classes, patch_size, dim,
                                                 depth, heads, mlp_dim, dropout, attention_dropout, drop_path,
                                                 dropout_from, zero_head, head_dropout, image_width, norm_eps,
-                                                activation, qkv_bias, patch_bias, pre_norm, layer_scale, pooling,
-                                                class_token, registers, distillation, class_position)
+                                                activation, qkv_bias, patch_bias, pre_norm, layer_scale,
+                                                pooling, class_token, registers, distillation, class_position)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CnnConfig, image_size, channels, classes, width, dropout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(TransformerConfig, vocab, target_vocab, dim, heads, mlp_dim,
                                                 encoder_layers, decoder_layers, max_positions, pad_id,
@@ -199,7 +199,7 @@ template <class Model> std::unique_ptr<Model> Run::model() const {
   const auto config = entry_as<Config>("config");
   try {
     if constexpr (requires { config.vocab; })
-      check<ShapeError>(config.vocab == vocabulary().size(), "a model of {} tokens, but a vocabulary of {}",
+      check<ShapeError>(config.vocab >= vocabulary().size(), "a model of {} tokens, but a vocabulary of {}",
                         config.vocab, vocabulary().size());
     check_sizes(config, tensors);
     auto model = std::make_unique<Model>(config);
@@ -273,6 +273,8 @@ Run open_run(const std::string& path, const std::vector<std::string>& tasks) {
 }
 
 template <class T> std::string to_json(const T& value) { return Json(value).dump(); }
+template std::string to_json(const double&);
+template std::string to_json(const int64_t&);
 template std::string to_json(const models::VitConfig&);
 template std::string to_json(const models::CnnConfig&);
 template std::string to_json(const models::TransformerConfig&);

@@ -68,10 +68,10 @@ Check anything() {
 Check not_empty() {
   return [](const std::string& text) { return text.empty() ? "expected a name, got ''" : ""; };
 }
-Check existing_file() {
-  return [](const std::string& file) {
-    const bool exists = file.empty() || std::filesystem::is_regular_file(file);
-    return exists ? "" : fmt::format("expected a file, got '{}'", file);
+Check existing_path() {
+  return [](const std::string& path) {
+    const bool exists = path.empty() || std::filesystem::exists(path);
+    return exists ? "" : fmt::format("expected a file or a folder, got '{}'", path);
   };
 }
 Check one_of(const std::vector<std::string>& names) {

@@ -20,7 +20,7 @@ Check fraction();                          // a number in [0, 1)
 Check positive_fraction();                 // in (0, 1)
 Check anything();
 Check not_empty();
-Check existing_file();  // or "": none
+Check existing_path();  // or "": none
 Check one_of(const std::vector<std::string>& names);
 Check device_name();
 

@@ -152,10 +152,11 @@ void Command::set(const std::string& name, const Strings& values) {
   option->run_callback();
 }
 
+bool Command::has(const std::string& name) const { return app_->get_option_no_throw(name) != nullptr; }
 std::string Command::value(const std::string& name) const { return values_of(*app_->get_option(name)).at(0); }
 
 void Command::make_absolute(const std::string& name) {
-  if (app_->get_option_no_throw(name) == nullptr) return;
+  if (!has(name)) return;
   const std::filesystem::path path = value(name);
   if (std::filesystem::exists(path)) set(name, {std::filesystem::absolute(path).lexically_normal().string()});
 }

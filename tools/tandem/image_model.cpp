@@ -1,8 +1,12 @@
 #include "tools/tandem/image_model.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
+#include "autograd/parallel.h"
 #include "nn/data/image_folder.h"
+#include "nn/data/photos/transform.h"
 #include "tools/corpora/fashion_mnist.h"
 
 namespace tandem::command {
@@ -27,13 +31,16 @@ int64_t ImageModelSpec::image_size() const {
 }
 
 nn::Metadata to_metadata(const ImageModelSpec& spec) {
-  return {{"task", kImageTask},
-          {"model", std::holds_alternative<VitConfig>(spec.config) ? "vit" : "cnn"},
-          {"config", std::visit([](const auto& c) { return to_json(c); }, spec.config)},
-          {"classes", to_json(spec.classes)},
-          {"mean", to_json(spec.normalization.mean)},
-          {"stddev", to_json(spec.normalization.stddev)},
-          {"data", spec.data}};
+  nn::Metadata metadata{{"task", kImageTask},
+                        {"model", std::holds_alternative<VitConfig>(spec.config) ? "vit" : "cnn"},
+                        {"config", std::visit([](const auto& c) { return to_json(c); }, spec.config)},
+                        {"classes", to_json(spec.classes)},
+                        {"mean", to_json(spec.normalization.mean)},
+                        {"stddev", to_json(spec.normalization.stddev)},
+                        {"data", spec.data}};
+  if (spec.photos) add_metadata(metadata, *spec.photos);
+  if (spec.resized) metadata["resized"] = "1";
+  return metadata;
 }
 
 ImageModelSpec image_spec(const Run& run) {
@@ -50,6 +57,8 @@ ImageModelSpec image_spec(const Run& run) {
   spec.normalization = {run.entry_as<std::vector<double>>("mean"),
                         run.entry_as<std::vector<double>>("stddev")};
   spec.data = run.entry("data");
+  spec.photos = photo_spec(run);
+  spec.resized = run.metadata.contains("resized");
   const auto classes = std::visit([](const auto& c) { return c.classes; }, spec.config);
   check<IoError>(std::ssize(spec.classes) == classes,
                  "{}: the names of {} classes do not fit the model's configuration", run.file,
@@ -73,6 +82,29 @@ TaskModel load_image_model(const Run& run, const ImageModelSpec& spec) {
                                                         : classifier(run.model<Cnn>());
 }
 
+data::ImageSet resized(data::ImageSet images, int64_t size, int64_t channels) {
+  if (images.height == size && images.width == size && images.channels == channels) return images;
+  check<ConfigError>(channels == 3 || channels == images.channels,
+                     "--data: images of {} channels, a model of {}", images.channels, channels);
+  data::ImageSet result = std::move(images);
+  const std::vector<uint8_t> old = std::exchange(result.pixels, {});
+  const int64_t area = result.height * result.width, from = std::exchange(result.channels, channels);
+  result.pixels.resize(result.count * channels * size * size);
+  parallel_for(result.count, 1, [&](int64_t begin, int64_t end) {
+    data::Photo photo{result.height, result.width, std::vector<uint8_t>(4 * area)};
+    for (int64_t n = begin; n < end; ++n) {
+      for (int64_t i = 0; i < area; ++i)
+        for (int64_t c = 0; c < 3; ++c)
+          photo.pixels[4 * i + c] = old[(n * from + std::min(c, from - 1)) * area + i];
+      const data::Image image = data::planes(data::resize(photo, size, size, data::Interpolation::bicubic));
+      std::copy_n(image.pixels.begin(), channels * size * size,
+                  result.pixels.begin() + n * channels * size * size);
+    }
+  });
+  result.height = result.width = size;
+  return result;
+}
+
 data::ImageSplits read_images(const std::string& data) {
   if (data == "fashion-mnist") return data::get_fashion_mnist("data/fashion-mnist");
   check<ConfigError>(std::filesystem::is_directory(data),
@@ -87,7 +119,8 @@ data::ImageSplits read_images(const std::string& data) {
     return data::get_fashion_mnist(data);
   }
   raise<ConfigError>(
-      "--data: expected train/ and test/ with one folder of PNG files per class, or IDX files, in '{}'",
+      "--data: expected photos, train/ and test/ with one folder of PNG files per class, or IDX files, in "
+      "'{}'",
       data);
 }
 

@@ -2,12 +2,14 @@
 // All of it is in the checkpoint's metadata: a checkpoint is enough to evaluate and to predict.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "nn/data/image_dataset.h"
 #include "tools/tandem/checkpoint.h"
+#include "tools/tandem/photo_data.h"
 #include "tools/tandem/recipe.h"
 
 namespace tandem::command {
@@ -18,7 +20,9 @@ struct ImageModelSpec {
   std::variant<models::VitConfig, models::CnnConfig> config;
   std::vector<std::string> classes;
   data::Normalization normalization;
-  std::string data;  // where it was trained: a folder, or "fashion-mnist"
+  std::string data;                 // where it was trained: a folder, or "fashion-mnist"
+  std::optional<PhotoSpec> photos;  // of images that are made of photos of any size
+  bool resized = false;             // other images were brought to the model's size and channels
 
   int64_t channels() const;
   int64_t image_size() const;
@@ -35,5 +39,9 @@ TaskModel load_image_model(const Run& run, const ImageModelSpec& spec);
 // Train and test images of a folder, or of "fashion-mnist" (data/fashion-mnist): `data` as on the command
 // line.
 data::ImageSplits read_images(const std::string& data);
+
+// Images of that size and those channels: resized as Pillow does it (bicubic), grey repeated. ConfigError for
+// colours that a grey model would lose.
+data::ImageSet resized(data::ImageSet images, int64_t size, int64_t channels);
 
 }  // namespace tandem::command

@@ -36,6 +36,7 @@ void declare(Command& command, Recipe& recipe) {
   recipe.declare_model(command);
   declare_training(command, recipe.settings, recipe.batch_unit());
   declare_run(command, recipe.settings);
+  recipe.find_options(command);
 }
 
 Resampled resample_batches(nn::Objective& objective, const data::Dataset& dataset, int64_t batch_size,
@@ -85,6 +86,7 @@ std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
                     folder = nn::Manifest(run.folder).lists(nn::kSettingsFile) ? run.folder : above;
   Command options;
   declare(options, *this);
+  check<ConfigError>(data.empty() || options.has("--data"), "eval: the task {} takes no --data", task);
   if (!data.empty()) options.set("--data", {data});
   nn::read_run(folder, [&](const nn::Manifest& manifest) {
     check<ConfigError>(manifest.lists(nn::kSettingsFile), "eval: '{}' holds no run: it has no {}", run.folder,
@@ -93,7 +95,8 @@ std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
     options.read(manifest.checked(nn::kSettingsFile),
                  {{"vocab", run.folder + "/" + nn::kVocabularyFile}, {"init", run.folder}, {"class-weights", ""}});
   });
-  if (data.empty()) options.set("--data", {find_data(options.value("--data"), run.folder)});
+  if (data.empty() && options.has("--data"))
+    options.set("--data", {find_data(options.value("--data"), run.folder)});
   settings.run = run.folder, settings.resume = true;  // the run's own vocabulary
   settings.quiet = true;
   load();

@@ -58,6 +58,7 @@ class Recipe {
   virtual std::vector<Score> scores(TaskModel& model, const std::string& run) const = 0;
 
   // What it may say.
+  virtual void find_options(const Command&) {}  // of those that load() may settle, declared by others
   virtual std::string batch_unit() const { return unit(); }  // what --batch-size counts
   virtual nn::ValidationMetric metric(TaskModel&) const { return {}; }
   virtual nn::Metadata metadata() const { return {}; }  // of the checkpoints, beside "task"

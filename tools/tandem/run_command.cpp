@@ -63,8 +63,16 @@ void evaluate(const EvalOptions& o) {
 
 // The image of a file, as the model takes it.
 data::Image read_image(const std::string& file, const ImageModelSpec& spec) {
+  if (spec.photos)
+    return data::planes(data::evaluation_view(data::PhotoFile(file), spec.photos->view(spec.image_size())));
   data::Image image =
       data::read_png(file, spec.channels() == 1 ? data::PngColor::kGray : data::PngColor::kRgb);
+  if (spec.resized) {
+    data::ImageSet one =
+        resized({1, image.channels, image.height, image.width, std::move(image.pixels), {0}, {}},
+                spec.image_size(), spec.channels());
+    return {one.channels, one.height, one.width, std::move(one.pixels)};
+  }
   check<IoError>(image.height == spec.image_size() && image.width == spec.image_size(),
                  "{}: the image is {}x{} pixels; the model was trained on {}x{}", file, image.width,
                  image.height, spec.image_size(), spec.image_size());
@@ -123,15 +131,16 @@ void add_run(Command& root) {
     evaluate(*o);
   });
 
-  Command predict_command = root.add("predict", "classes of PNG files, with their probabilities");
+  Command predict_command = root.add("predict", "classes of images, with their probabilities");
   auto run = std::make_shared<std::string>(), device = std::make_shared<std::string>("auto");
   auto files = std::make_shared<std::vector<std::string>>();
   auto top = std::make_shared<int64_t>(1);
   predict_command.argument("run", *run, "run folder, or a .safetensors file").required();
-  predict_command.argument("files", *files, "PNG files of the size the model was trained on").required();
+  predict_command.argument("files", *files, "photos, or PNG files of the size the model was trained on")
+      .required();
   predict_command.option("--top", *top, integer(1), "classes to show for each");
   predict_command.device(*device);
-  predict_command.examples({"tandem predict runs/vit shirt.png shoe.png --top 3"});
+  predict_command.examples({"tandem predict runs/vit shirt.png shoe.jpg --top 3"});
   predict_command.run([=] {
     const nn::InitScope scope({.device = load_device(*device)});
     predict(*run, *files, *top);

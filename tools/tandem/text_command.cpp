@@ -90,7 +90,8 @@ void decode(const Options& o, const std::string& task) {
   const Run run = open_run(o.run, {task});
   const auto model = run.model<models::Transformer>();
   const std::vector<std::string> lines = read_standard_input();
-  const auto sources = encode_lines(run.vocabulary(), lines, model->config().max_positions - 1, o.too_long);
+  const int64_t most = model->config().max_positions - run.vocabulary().special().around_side();
+  const auto sources = encode_lines(run.vocabulary(), lines, most, o.too_long);
   const Stopwatch watch;
   const auto texts = decode_texts(*model, run.vocabulary(), sources, o.beam, o.quiet ? "" : task);
   const double seconds = watch.seconds();
@@ -112,18 +113,21 @@ void generate(const Options& o) {
   const auto model = run.model<models::LanguageModel>();
   check<ConfigError>(data::invalid_utf8(o.prompt) == std::string::npos, "--prompt: not UTF-8");
   // Lines of the training text begin after an end of line.
-  data::Ids prompt{data::Vocabulary::eos};
+  const int64_t eos = run.vocabulary().special().eos;
+  data::Ids prompt{eos};
   const data::Ids given = run.vocabulary().encode(o.prompt);
   prompt.insert(prompt.end(), given.begin(), given.end());
   const Stopwatch watch;
-  const std::vector<data::Ids> texts = models::sample(*model, prompt, o.count, o.sample);
+  models::SampleOptions options = o.sample;
+  options.eos = eos;
+  const std::vector<data::Ids> texts = models::sample(*model, prompt, o.count, options);
   const double seconds = watch.seconds();
   for (size_t i = 0; i < texts.size(); ++i) {
     if (o.count > 1) fmt::print("{}--- {}\n", i == 0 ? "" : "\n", i + 1);
     // Line by line, as in training: a line's first blank is its own.
     data::Ids line = given;
     for (int64_t id : texts[i]) {
-      if (id == data::Vocabulary::eos) {
+      if (id == eos) {
         fmt::print("{}\n", run.vocabulary().decode(line));
         line.clear();
       } else {
@@ -144,6 +148,7 @@ std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEn
                                                   const std::string& how) {
   const std::vector<std::string> lines = read_standard_input();
   const models::TextEncoderConfig& config = model.config();
+  const data::SpecialIds& special = run.vocabulary().special();
   const bool separate = config.bi_encoder;
   std::vector<data::Ids> first, second;
   std::vector<size_t> answered;  // the lines of these
@@ -159,7 +164,7 @@ std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEn
     check<IoError>(!data::is_blank(a) && (texts == 1 || !data::is_blank(b)),
                    "standard input:{}: expected two texts, got an empty one", i + 1);
     data::Ids ids = run.vocabulary().encode(a), others = run.vocabulary().encode(b);
-    if (!too_long) too_long.emplace(how, config.max_positions - (texts == 1 || separate ? 2 : 3));
+    if (!too_long) too_long.emplace(how, config.max_positions - special.around(texts == 2 && !separate));
     // A pair that is read as one text is as long as both.
     const int64_t tokens =
         separate ? std::max(std::ssize(ids), std::ssize(others)) : std::ssize(ids) + std::ssize(others);
@@ -172,7 +177,7 @@ std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEn
   if (answered.empty()) return outputs;
   const data::TextDataset dataset(std::move(first), std::move(second), std::vector<int64_t>(answered.size()),
                                   config.max_positions,
-                                  separate ? data::PairLayout::separate : data::PairLayout::joined);
+                                  separate ? data::PairLayout::separate : data::PairLayout::joined, special);
   std::vector<std::vector<double>> found = outputs_of(model, dataset);
   for (size_t i = 0; i < found.size(); ++i) outputs[answered[i]] = std::move(found[i]);
   return outputs;

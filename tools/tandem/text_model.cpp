@@ -23,8 +23,9 @@ std::vector<std::string> read_standard_input() {
 }
 
 std::vector<std::string> decode_texts(models::Transformer& model, const data::Vocabulary& vocabulary,
-                                      const std::vector<data::Ids>& sources,
-                                      const models::BeamOptions& options, const std::string& label) {
+                                      const std::vector<data::Ids>& sources, models::BeamOptions options,
+                                      const std::string& label) {
+  options.bos = vocabulary.special().start, options.eos = vocabulary.special().eos;
   constexpr int64_t kTokens = 4000;  // of sources at a time, with padding
   std::vector<int64_t> lengths;
   for (const data::Ids& ids : sources) lengths.push_back(std::ssize(ids));
@@ -36,7 +37,7 @@ std::vector<std::string> decode_texts(models::Transformer& model, const data::Vo
     data::Indices from;
     for (int64_t i : batch) {
       if (sources[i].empty()) continue;
-      group.push_back(sources[i]);
+      group.push_back(vocabulary.special().side(sources[i]));
       from.push_back(i);
     }
     const std::vector<models::Hypothesis> best = models::beam_search(model, group, options);

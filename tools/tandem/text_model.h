@@ -15,10 +15,10 @@ namespace tandem::command {
 std::vector<std::string> read_standard_input();
 
 // What beam search makes of the sources, in their order; those of no token give "". `label` is shown on a
-// progress bar, "" for none.
+// progress bar, "" for none. Begin and end are the vocabulary's.
 std::vector<std::string> decode_texts(models::Transformer& model, const data::Vocabulary& vocabulary,
-                                      const std::vector<data::Ids>& sources,
-                                      const models::BeamOptions& options, const std::string& label);
+                                      const std::vector<data::Ids>& sources, models::BeamOptions options,
+                                      const std::string& label);
 
 // Outputs [outputs] of each sample, in the data set's order.
 std::vector<std::vector<double>> outputs_of(models::TextEncoder& model, const data::Dataset& texts);

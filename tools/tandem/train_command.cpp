@@ -67,7 +67,7 @@ class Training {
     const data::Dataset& train = recipe_.train();
     data::Indices two = train.shuffled_batches(o.seed, 0, o.batch_size).front();
     two.resize(std::min<size_t>(two.size(), 2));
-    return !nn::draws_noise(*model_.objective, train.batch(two, {.training = true}),
+    return !nn::draws_noise(*model_.objective, train.batch(two, {.training = true, .passes = passes_}),
                             {.passes = passes_, .rates = o.rates, .rate_scale = o.rate_scale});
   }
   bool counts_correct() const { return model_.objective->counts_correct(); }

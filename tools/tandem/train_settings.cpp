@@ -88,7 +88,11 @@ void resume_settings(Command& command, const TrainSettings& s) {
     // Data are compared by their contents, which may have moved.
     command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
                               "plan", "accumulate", "cuda-graph", "tf32", "beam", "length-penalty"});
-    command.read(file);
+    // The run has its own vocabulary, wherever it was from.
+    std::map<std::string, std::string> own;
+    if (manifest.lists(nn::kVocabularyFile))
+      own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
+    command.read(file, own);
   });
 }
 

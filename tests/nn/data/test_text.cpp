@@ -50,21 +50,21 @@ TEST_CASE("vocabulary: texts go to ids and back") {
   for (const char* kind : {"bpe", "unigram"}) {
     const Vocabulary v = Vocabulary::train(some_lines(), {.size = 40, .kind = kind});
     CHECK(v.size() == 40);
-    CHECK(v.piece(Vocabulary::mask) == "<mask>");
+    CHECK(v.piece(SpecialIds().mask) == "<mask>");
     for (const std::string text : {"the naïve sum", "  two  blanks ", "größer things, things", "", "s"}) {
       const Ids ids = v.encode(text);
       CHECK(v.decode(ids) == text);
-      for (int64_t id : ids) CHECK(id > Vocabulary::mask);
+      for (int64_t id : ids) CHECK(id > SpecialIds().mask);
     }
     CHECK(v.encode("the product") == v.encode("the product"));
     Ids wrapped = v.encode("the sum");
-    wrapped.insert(wrapped.begin(), Vocabulary::bos);
-    wrapped.insert(wrapped.end(), {Vocabulary::mask, Vocabulary::eos, Vocabulary::pad});
+    wrapped.insert(wrapped.begin(), SpecialIds().bos);
+    wrapped.insert(wrapped.end(), {SpecialIds().mask, SpecialIds().eos, SpecialIds().pad});
     CHECK(v.decode(wrapped) == "the sum");
     const Ids unknown = v.encode("東");
-    CHECK(std::count(unknown.begin(), unknown.end(), Vocabulary::unk) == 1);
+    CHECK(std::count(unknown.begin(), unknown.end(), SpecialIds().unk) == 1);
     // What a text says in special pieces is text.
-    for (int64_t id : v.encode("<mask></s>")) CHECK((id == Vocabulary::unk || id > Vocabulary::mask));
+    for (int64_t id : v.encode("<mask></s>")) CHECK((id == SpecialIds().unk || id > SpecialIds().mask));
   }
 }
 
@@ -115,7 +115,7 @@ TEST_CASE("vocabulary: decode(encode(text)) is the text, whatever it holds but u
     size_t known = 0;
     for (const std::string& line : lines) {
       const Ids ids = v.encode(line);
-      if (std::find(ids.begin(), ids.end(), Vocabulary::unk) != ids.end()) continue;
+      if (std::find(ids.begin(), ids.end(), SpecialIds().unk) != ids.end()) continue;
       ++known;
       CHECK(v.decode(ids) == line);
     }
@@ -136,7 +136,7 @@ TEST_CASE("vocabulary: no line is left out, however long its words are and whate
     const Vocabulary v = Vocabulary::train(lines, {.size = 58, .kind = kind});
     for (const char* letters : {"αβδ", "\u0436\u0448", "\u4E2D\u6587"}) {
       const Ids ids = v.encode(letters);
-      CHECK(std::find(ids.begin(), ids.end(), Vocabulary::unk) == ids.end());
+      CHECK(std::find(ids.begin(), ids.end(), SpecialIds().unk) == ids.end());
     }
     CHECK((v.decode(v.encode(word)) == word));  // not shown: it is long
   }
@@ -313,7 +313,7 @@ TEST_CASE("text for a language model: every token counts once") {
       const Batch batch = data.batch(one, {});
       const auto in = batch.inputs[0].to_vector<int64_t>(), out = batch.target.to_vector<int64_t>();
       for (size_t i = 0; i < out.size(); ++i) {
-        if (out[i] == Vocabulary::pad) continue;
+        if (out[i] == SpecialIds().pad) continue;
         CHECK(out[i] == in[i] + 1);
         ++counted[out[i]];
       }
@@ -325,7 +325,7 @@ TEST_CASE("text for a language model: every token counts once") {
     // All but the first block see what is before.
     const Batch second = data.batch(Indices{data.ordered_batches(1)[1]}, {});
     const auto out = second.target.to_vector<int64_t>();
-    CHECK(std::count(out.begin(), out.end(), Vocabulary::pad) == context);
+    CHECK(std::count(out.begin(), out.end(), SpecialIds().pad) == context);
     CHECK(second.inputs[0].to_vector<int64_t>()[context] == 5 + 10);
   }
   const LanguageModelDataset data(tokens, 10, 3);
@@ -335,7 +335,7 @@ TEST_CASE("text for a language model: every token counts once") {
     for (const Indices& one : data.shuffled_batches(1, epoch, 4)) {
       const Batch batch = data.batch(one, {.training = true});
       const auto out = batch.target.to_vector<int64_t>();
-      CHECK(std::count(out.begin(), out.end(), Vocabulary::pad) < 10);  // of the last block alone
+      CHECK(std::count(out.begin(), out.end(), SpecialIds().pad) < 10);  // of the last block alone
       starts.insert(one.begin(), one.end());
     }
     CHECK(starts.size() >= 10);

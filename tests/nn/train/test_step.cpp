@@ -22,9 +22,9 @@ std::vector<double> all_of(const Module& module) {
   return all;
 }
 
-LossParts learn(Normed& model, const data::Batch& batch, double divisor = 0) {
+LossParts learn(Normed& model, const data::Batch& batch, double divisor = 0, double alpha = 0.7) {
   LossParts parts =
-      rdrop_cross_entropy(model.forward(batch.inputs[0]), batch.target, {.alpha = 0.7, .divisor = divisor});
+      rdrop_cross_entropy(model.forward(batch.inputs[0]), batch.target, {.alpha = alpha, .divisor = divisor});
   parts.loss.backward();
   return parts;
 }
@@ -78,6 +78,48 @@ TEST_CASE("step: micro-batches add up to one batch") {
   }
 }
 
+TEST_CASE("step: a schedule is the Trainer's, bit for bit, and leaves the optimizer's rate as it is") {
+  const auto schedule = Schedule::cosine(2, 6, 0.1);
+  Loop by_hand, by_trainer, resumed;
+  Trainer trainer(by_trainer.model, by_trainer.optimizer, {.schedule = schedule});
+  const auto learn_with = [&](Loop& loop) {
+    const Step step(loop.model, loop.optimizer, {.schedule = schedule});
+    CHECK(step.lr() == 1e-2 * schedule(static_cast<int64_t>(step.number()) + 1));
+    learn(loop.model, loop.batch, 0, 1);
+    loop.optimizer.step();
+  };
+  for (int i = 0; i < 5; ++i) {
+    if (i == 3) {
+      resumed.model.load_state_dict(by_hand.model.state_dict());
+      resumed.optimizer.load_state_dict(by_hand.optimizer.state_dict());
+    }
+    learn_with(by_hand);
+    CHECK(by_hand.optimizer.lr() == 1e-2);
+    trainer.step({by_trainer.batch});
+    CHECK(all_of(by_hand.model) == all_of(by_trainer.model));
+  }
+  for (int i = 3; i < 5; ++i) learn_with(resumed);
+  CHECK(all_of(resumed.model) == all_of(by_hand.model));
+}
+
+TEST_CASE("step: the rate of an update is the schedule's, for one step") {
+  Module model;
+  const Parameter weight = model.register_parameter("weight", zeros({1}));
+  SGD optimizer{model.parameters(), {.lr = 0.5}};
+  std::vector<double> seen;
+  for (int i = 0; i < 4; ++i) {
+    const Step step(model, optimizer, {.passes = 1, .schedule = Schedule::step(1, 0.5)});
+    if (i == 3) optimizer.set_lr(8);  // as ReduceLROnPlateau
+    weight.sum().backward();
+    optimizer.step();
+    testing::append(seen, weight);
+  }
+  weight.sum().backward();
+  optimizer.step();  // without a step there is no schedule; the gradient is 2
+  testing::append(seen, weight);
+  CHECK(seen == std::vector<double>{-0.5, -0.75, -0.875, -1.875, -17.875});
+}
+
 TEST_CASE("step: each has noise of its own, also after a resume") {
   const auto kl_of = [](Loop& loop) {
     const Step step(loop.model, loop.optimizer, {.passes = 2});
@@ -104,11 +146,11 @@ TEST_CASE("step: what a loop may forget is an error") {
     const Step step(loop.model, loop.optimizer);
     CHECK(loop.model.is_training());
     check_throws<AutogradError>("Step: another step of this optimizer is open",
-                                [&] { Step(loop.model, loop.optimizer); });
+                                [&] { const Step second(loop.model, loop.optimizer); });
     CHECK(learn(loop.model, loop.batch).kl > 0);  // two passes unless said
   }
   check_throws<AutogradError>("Step: the step before ended without optimizer.step() or step.update()",
-                              [&] { Step(loop.model, loop.optimizer); });
+                              [&] { const Step second(loop.model, loop.optimizer); });
   CHECK(all_of(loop.model) == before);
   {
     Step step(loop.model, loop.optimizer);
@@ -128,6 +170,19 @@ TEST_CASE("step: what a loop may forget is an error") {
   check_throws<AutogradError>(
       "dropout: noise outside of a PassContext: in a loop, begin each step with nn::Step",
       [&] { loop.model.forward(loop.batch.inputs[0]); });
+}
+
+TEST_CASE("step: one that updates nothing leaves no statistics behind") {
+  Loop loop;
+  const auto before = all_of(loop.model);
+  {
+    Step step(loop.model, loop.optimizer);
+    loop.model.forward(loop.batch.inputs[0]);
+    step.skip();
+  }
+  const EvalMode eval(loop.model);
+  CHECK_NOTHROW(loop.model.forward(loop.batch.inputs[0]));
+  CHECK(all_of(loop.model) == before);
 }
 
 TEST_CASE("step: update clips, and changes nothing where the norm is not finite") {

@@ -57,7 +57,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
       check<IoError>(texts->second.empty() != pairs_, "{}: texts {}, those of training {}",
                      split_file(folder, split, ".tsv"), pairs_ ? "alone" : "in pairs",
                      pairs_ ? "in pairs" : "alone");
-    set_up(concatenated(train.text, train.second), std::ssize(classes_));
+    set_up(concatenated(train.text, train.second), std::ssize(classes_), classes_);
     method_.settle();
     auto texts = dataset(train.text, train.second, train.labels, data::PairLayout::joined, true);
     const int64_t cut = texts->cut(), skipped = train.skipped + valid.skipped + test.skipped;

@@ -36,31 +36,40 @@ class LanguageModelRecipe final : public TextRecipe {
         "ones");
     to.option("--adaptive-factor", factor_, integer(1),
               "how much shorter each cluster's vectors are than those before");
+    init_.declare(to, "gpt2");
   }
 
   std::string load() override {
     const std::string folder = data_folder();
     const auto lines = data::read_lines(split_file(folder, "train", ".txt"));
-    make_vocabulary(lines);
-    config_ = configured(models::language_model_preset(model_choice_.preset));
-    if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
-    config_.factor = factor_;
+    if (init_.empty()) {
+      make_vocabulary(lines);
+      config_ = configured(models::language_model_preset(model_choice_.preset));
+      if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
+      config_.factor = factor_;
+    } else if (!init_.published()) {
+      config_ = of_run<models::LanguageModel>();
+    } else {
+      check<ConfigError>(cutoffs_.empty(), "--cutoffs: --init's model has no adaptive softmax");
+      open_init();
+      config_ = of_init(models::language_model_config(init_.model()));
+    }
     check<ConfigError>(block_ <= config_.max_positions,
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);
-    auto train = std::make_unique<Blocks>(stream(lines).ids, block_);
+    auto train = std::make_unique<Blocks>(stream(lines).ids, block_, 0, vocabulary_->special().pad);
     auto valid = split(folder, "valid", valid_text_);
     test_ = split(folder, "test", test_text_);
     const std::string summary =
         fmt::format("{} training, {} validation and {} test tokens, vocabulary of {}", train->targets(),
                     valid->targets(), test_->targets(), vocabulary_->size()) +
-        vocabulary_hint();
+        vocabulary_hint() + init_table<models::LanguageModel>(config_);
     train_ = std::move(train), valid_ = std::move(valid);
     return summary;
   }
 
   TaskModel make_model() const override {
-    return with_objective<models::LanguageModeling>(std::make_unique<models::LanguageModel>(config_));
+    return with_objective<models::LanguageModeling>(made<models::LanguageModel>(config_));
   }
   nn::Metadata metadata() const override { return metadata_with(config_); }
 
@@ -89,11 +98,12 @@ class LanguageModelRecipe final : public TextRecipe {
   };
 
   Stream stream(const std::vector<std::string>& lines) const {
-    Stream all{{data::Vocabulary::eos}, 0};  // the text begins after a line break
+    const int64_t eos = vocabulary_->special().eos;
+    Stream all{{eos}, 0};  // the text begins after a line break
     for (const std::string& line : lines) {
       const data::Ids ids = vocabulary_->encode(line);
       all.ids.insert(all.ids.end(), ids.begin(), ids.end());
-      all.ids.push_back(data::Vocabulary::eos);
+      all.ids.push_back(eos);
       for (char c : line) all.characters += (c & 0xC0) != 0x80;
       ++all.characters;
     }
@@ -104,7 +114,8 @@ class LanguageModelRecipe final : public TextRecipe {
     const std::string file = split_file(folder, name, ".txt");
     Stream text = stream(data::read_lines(file));
     check<IoError>(text.characters > 0, "{}: no lines", file);
-    auto blocks = std::make_unique<Blocks>(std::move(text.ids), block_, block_ / 2);
+    auto blocks =
+        std::make_unique<Blocks>(std::move(text.ids), block_, block_ / 2, vocabulary_->special().pad);
     length = {blocks->targets(), text.characters};
     return blocks;
   }

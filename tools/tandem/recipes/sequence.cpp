@@ -47,14 +47,15 @@ class SequenceRecipe final : public TextRecipe {
 
   void declare_model(Command& to) override {
     declare_sizes(to, models::transformer_preset_names());
-    to.option("--activation-dropout", activation_dropout_, fraction(),
-              "dropout rate inside of the feed-forward networks");
+    activation_dropout_option_ = to.option("--activation-dropout", activation_dropout_, fraction(),
+                                           "dropout rate inside of the feed-forward networks");
     to.option("--decoder-dropout", decoder_dropout_, number_in(-1, 0.999),
               "the decoder's dropout rate; -1: --dropout");
     to.option("--positions", positions_, one_of({"sinusoidal", "learned"}), "sinusoidal or learned");
     to.flag("--copy", copy_, "words of the source may be copied (pointer-generator)");
     to.option("--beam", beam_.beam, integer(1, 1000), "hypotheses of the test's beam search; 1: greedy");
     to.option("--length-penalty", beam_.length_penalty, number(), "exponent of the test's length penalty");
+    init_.declare(to, "bart");
   }
 
   std::string load() override {
@@ -66,12 +67,21 @@ class SequenceRecipe final : public TextRecipe {
       kept.source.push_back(all.source[i]);
       kept.target.push_back(all.target[i]);
     }
-    make_vocabulary(concatenated(kept.source, kept.target));
-    config_ = configured(models::transformer_preset(model_choice_.preset));
-    config_.copy = copy_;
+    if (init_.empty()) {
+      make_vocabulary(concatenated(kept.source, kept.target));
+      config_ = configured(models::transformer_preset(model_choice_.preset));
+      config_.copy = copy_;
+      config_.positions = models::parse_positions(positions_);
+    } else if (!init_.published()) {
+      config_ = of_run<models::Transformer>();
+    } else {
+      open_init();
+      config_ = of_init(models::transformer_config(init_.model()));
+      check<ConfigError>(!copy_, "--copy: --init's model does not copy");
+      activation_dropout_option_.default_to(config_.activation_dropout);
+    }
     config_.activation_dropout = activation_dropout_;
     if (decoder_dropout_ >= 0) config_.decoder_dropout = decoder_dropout_;
-    config_.positions = models::parse_positions(positions_);
     auto train = dataset(kept);
     valid_ = dataset(valid);
     const auto decoded = std::min<int64_t>(std::ssize(valid.source), valid_decode_);
@@ -81,13 +91,14 @@ class SequenceRecipe final : public TextRecipe {
     }
     test_sources_ = encode(test.source), test_targets_ = test.target;
     const std::string summary = describe(*train, all.skipped + valid.skipped + test.skipped) +
-                                header_hint(folder + "/train", {all.source[0], all.target[0]});
+                                header_hint(folder + "/train", {all.source[0], all.target[0]}) +
+                                init_table<models::Transformer>(config_);
     train_ = std::move(train);
     return summary;
   }
 
   TaskModel make_model() const override {
-    return with_objective<models::SequenceToSequence>(std::make_unique<models::Transformer>(config_));
+    return with_objective<models::SequenceToSequence>(made<models::Transformer>(config_));
   }
   nn::Metadata metadata() const override { return metadata_with(config_); }
 
@@ -151,23 +162,23 @@ class SequenceRecipe final : public TextRecipe {
     return data::read_pairs(split_file(folder, split, ".tsv"));
   }
 
+  int64_t most() const { return config_.max_positions - vocabulary_->special().around_side(); }
   std::vector<data::Ids> encode_checked(const std::vector<std::string>& texts) const {
     std::vector<data::Ids> all = encode_all(*vocabulary_, texts);
-    for (size_t i = 0; i < all.size(); ++i)
-      check_length(texts[i], std::ssize(all[i]), config_.max_positions - 1);
+    for (size_t i = 0; i < all.size(); ++i) check_length(texts[i], std::ssize(all[i]), most());
     return all;
   }
   // Sources cut to the model's positions: every test text gets an answer.
   std::vector<data::Ids> encode(const std::vector<std::string>& texts) const {
     std::vector<data::Ids> all = encode_checked(texts);
-    for (data::Ids& ids : all) ids.resize(std::min<size_t>(ids.size(), config_.max_positions - 1));
+    for (data::Ids& ids : all) ids.resize(std::min<size_t>(ids.size(), most()));
     return all;
   }
 
   std::unique_ptr<data::PairDataset> dataset(const data::TextPairs& pairs) const {
-    return std::make_unique<data::PairDataset>(encode_checked(pairs.source), encode_checked(pairs.target),
-                                               config_.max_positions,
-                                               long_ == "skip" ? data::TooLong::skip : data::TooLong::cut);
+    return std::make_unique<data::PairDataset>(
+        encode_checked(pairs.source), encode_checked(pairs.target), config_.max_positions,
+        long_ == "skip" ? data::TooLong::skip : data::TooLong::cut, vocabulary_->special());
   }
 
   std::vector<std::string> decode(TaskModel& model, const std::vector<data::Ids>& sources,
@@ -180,6 +191,7 @@ class SequenceRecipe final : public TextRecipe {
   std::string positions_ = "sinusoidal";
   int64_t limit_ = 0, valid_decode_ = 500;
   bool copy_ = false;
+  Option activation_dropout_option_;
   double activation_dropout_ = 0, decoder_dropout_ = -1;
   models::BeamOptions beam_;
 

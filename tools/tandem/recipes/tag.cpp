@@ -45,7 +45,7 @@ class TagRecipe final : public TextEncoderRecipe {
                    split_file(folder, "train", ".conll"), names_.front());
     std::vector<std::string> lines;
     for (const auto& words : train.words) lines.push_back(data::join(words, " "));
-    set_up(lines, std::ssize(names_));
+    set_up(lines, std::ssize(names_), names_);
     config_.pooler = models::Pooler::none;
     auto texts = tagged(train);
     const int64_t cut = texts->cut();
@@ -94,7 +94,7 @@ class TagRecipe final : public TextEncoderRecipe {
 
  private:
   std::unique_ptr<data::TaggedDataset> tagged(const data::TaggedTexts& texts) const {
-    return std::make_unique<data::TaggedDataset>(texts, names_, *vocabulary_, config_.max_positions);
+    return std::make_unique<data::TaggedDataset>(texts, names_, *vocabulary_, longest());
   }
   std::vector<metrics::Tags> predicted(models::TextEncoder& model, const data::Dataset& dataset,
                                        const data::TaggedTexts& texts) const {

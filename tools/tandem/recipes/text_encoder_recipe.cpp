@@ -14,46 +14,63 @@ TextEncoderRecipe::TextEncoderRecipe() {
 
 void TextEncoderRecipe::declare_model(Command& to) {
   declare_sizes(to, models::text_encoder_preset_names());
-  to.option("--pooling", pooling_, one_of({"cls", "mean"}),
-            "a text's vector: of its first token (cls), or the mean over its tokens");
+  to.option("--max-tokens", max_tokens_, integer(0),
+            "texts of more are cut (see --long); 0: the model's positions");
   to.option(
-      "--init", init_, anything(),
-      "start from the weights of another run of mlm, classify or similarity, with its sizes and vocabulary");
+      "--pooling", pooling_, one_of({"auto", "cls", "mean"}),
+      "a text's vector: of its first token (cls), or the mean over its tokens; auto: cls, or what --init's "
+      "model has");
+  init_.declare(to, "bert or roberta, a sentence encoder,",
+                ", or a run of mlm, classify, similarity or tag; with its sizes and vocabulary");
 }
 
-void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t outputs) {
+void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t outputs,
+                               const std::vector<std::string>& classes) {
   if (init_.empty()) {
     make_vocabulary(lines);
     config_ = configured(models::text_encoder_preset(model_choice_.preset));
+  } else if (init_.published()) {
+    open_init();
+    config_ = of_init(models::text_encoder_config(init_.model()));
+    keeps_head_ = !classes.empty() && init_.model().labels == classes;
+    config_.head_dropout.reset();
+    if (config_.pooler_dropout > 0) config_.pooler_dropout = config_.dropout;
   } else {
     check<ConfigError>(!model_choice_.has_sizes() && vocabulary_choice_.file.empty(),
                        "--init: the sizes and the vocabulary are those of '{}', expected no --dim, --heads, "
                        "--mlp-dim, --layers or --vocab",
-                       init_);
-    init_run_ = open_run(init_, {"mlm", "classify", "similarity"});
+                       init_.path());
+    init_run_ = open_run(init_.path(), {"mlm", "classify", "similarity", "tag"});
     vocabulary_ = init_run_->vocabulary();
     config_ = init_run_->model<models::TextEncoder>()->config();
     model_choice_.apply_rates(config_);
   }
   config_.outputs = outputs, config_.bi_encoder = false;
   config_.dropout_from = std::min(config_.layers, settings.tuning.frozen_blocks());
-  config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
+  config_.masked_lm_head = config_.masked_lm_head && task == "mlm";
+  if (pooling_ != "auto") config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
+}
+
+std::string TextEncoderRecipe::init_table() const {
+  if (!init_.published()) return {};
+  models::TextEncoder model(config_);
+  return "\n" + init_.fill(model, !keeps_head_);
 }
 
 std::string TextEncoderRecipe::sizes(int64_t cut) const {
   std::string text = fmt::format("{} training, {} validation and {} test {}, vocabulary of {}",
                                  train_->size(), valid_->size(), test_->size(), unit(), vocabulary_->size());
   text += vocabulary_hint();
-  if (cut > 0)
-    text += fmt::format("\n{} training {} were cut to {} tokens", cut, unit(), config_.max_positions);
+  if (cut > 0) text += fmt::format("\n{} training {} were cut to {} tokens", cut, unit(), longest());
   if (left_out_ > 0)
-    text += fmt::format("\n{} training {} of more than {} tokens were left out", left_out_, unit(),
-                        config_.max_positions);
-  return text;
+    text +=
+        fmt::format("\n{} training {} of more than {} tokens were left out", left_out_, unit(), longest());
+  return text + init_table();
 }
 
 std::unique_ptr<models::TextEncoder> TextEncoderRecipe::make_encoder() const {
   auto model = std::make_unique<models::TextEncoder>(config_);
+  if (init_.published()) init_.fill(*model, !keeps_head_);
   if (!init_run_) return model;
   nn::NamedTensors state = model->state_dict();
   for (nn::NamedTensor& own : state) {

@@ -21,7 +21,8 @@ class TextEncoderRecipe : public TextRecipe {
   TextEncoderRecipe();
 
   // Makes vocabulary_ and config_; before the data sets. `lines` are those of the training split.
-  void set_up(const std::vector<std::string>& lines, int64_t outputs);
+  void set_up(const std::vector<std::string>& lines, int64_t outputs,
+              const std::vector<std::string>& classes = {});
 
   // `training`: --long skip leaves texts out of it.
   template <class Target>
@@ -35,7 +36,7 @@ class TextEncoderRecipe : public TextRecipe {
       const bool pair = !second.empty();
       data::Ids a = vocabulary_->encode(first[i]), b = pair ? vocabulary_->encode(second[i]) : data::Ids();
       const bool joined = pair && layout == data::PairLayout::joined;
-      const int64_t most = config_.max_positions - (joined ? 3 : 2),
+      const int64_t most = longest() - vocabulary_->special().around(joined),
                     tokens = joined ? std::ssize(a) + std::ssize(b) : std::max(std::ssize(a), std::ssize(b));
       check_length(first[i], tokens, most);
       if (training && long_ == "skip" && tokens > most) {
@@ -46,22 +47,32 @@ class TextEncoderRecipe : public TextRecipe {
       if (pair) others.push_back(std::move(b));
     }
     check<ValueError>(!ids.empty(), "--long skip: no text is left: all are of more than {} tokens",
-                      config_.max_positions);
-    return std::make_unique<data::TextDataset>(std::move(ids), std::move(others), std::move(kept),
-                                               config_.max_positions, layout);
+                      longest());
+    return std::make_unique<data::TextDataset>(std::move(ids), std::move(others), std::move(kept), longest(),
+                                               layout, vocabulary_->special());
   }
 
   // What load() says; `cut` training texts were too long.
   std::string sizes(int64_t cut) const;
-  // With the weights of --init, but a head of its own.
+  // With the weights of --init, but a head of its own, unless that of a published model has the same classes.
   std::unique_ptr<models::TextEncoder> make_encoder() const;
   static models::TextEncoder& encoder(TaskModel& model) {
     return static_cast<models::TextEncoder&>(*model.module);
   }
 
-  std::string pooling_ = "cls", init_;
+  // What --init did, as a table below the data's sizes.
+  std::string init_table() const;
+
+  // Ids of the longest text, with those around it.
+  int64_t longest() const {
+    return max_tokens_ > 0 ? std::min(max_tokens_, config_.max_positions) : config_.max_positions;
+  }
+
+  std::string pooling_ = "auto";
+  int64_t max_tokens_ = 0;
   int64_t left_out_ = 0;  // of the training, by --long skip
   std::optional<Run> init_run_;
+  bool keeps_head_ = false;  // --init's
   models::TextEncoderConfig config_;
   std::unique_ptr<data::Dataset> test_;
 };

@@ -60,7 +60,10 @@ void TextRecipe::declare_folder(Command& to, const std::string& description) {
 
 void TextRecipe::declare_vocabulary(Command& to) {
   VocabularyChoice& v = vocabulary_choice_;
-  to.option("--vocab", v.file, existing_file(), "a vocabulary of `tandem data vocab`, or of another run");
+  to.option("--vocab", v.file, existing_path(),
+            "a vocabulary of `tandem data vocab` or of another run, or a published one: its folder, "
+            "tokenizer.json, "
+            "vocab.txt, or vocab.json beside merges.txt");
   to.option("--vocab-size", v.size, integer(6, 1 << 24), "pieces of the vocabulary that is made otherwise");
   to.option("--vocab-kind", v.kind, one_of({"bpe", "unigram"}), "bpe or unigram");
 }
@@ -86,10 +89,11 @@ void TextRecipe::declare_sizes(Command& to, const std::vector<std::string>& pres
   to.option("--mlp-dim", m.mlp_dim, integer(0, 1 << 20),
             "hidden width of the feed-forward networks; 0: the preset's");
   to.option("--layers", m.layers, integer(0, 10'000), "layers of each stack; 0: the preset's");
-  to.option("--dropout", m.dropout, fraction(), "dropout rate");
-  to.option("--attention-dropout", m.attention_dropout, fraction(),
-            "dropout rate of attention probabilities");
-  to.option("--layer-drop", m.layer_drop, fraction(), "rate at which whole layers are left out");
+  dropout_ = to.option("--dropout", m.dropout, fraction(), "dropout rate");
+  attention_dropout_ = to.option("--attention-dropout", m.attention_dropout, fraction(),
+                                 "dropout rate of attention probabilities");
+  layer_drop_ =
+      to.option("--layer-drop", m.layer_drop, fraction(), "rate at which whole layers are left out");
   to.option("--word-dropout", m.word_dropout, fraction(), "rate at which whole words are left out");
   m.norm_first ? to.flag("--norm-last", m.other_norm, "layer norm after each branch, not before it")
                : to.flag("--norm-first", m.other_norm, "layer norm before each branch, not after it");
@@ -104,6 +108,21 @@ std::string TextRecipe::data_folder() const {
   const std::string folder = "data/" + data_;
   data::make_corpus(*corpus, folder);
   return folder;
+}
+
+void TextRecipe::open_init() {
+  check<ConfigError>(!model_choice_.has_sizes() && vocabulary_choice_.file.empty(),
+                     "--init: the sizes and the vocabulary are those of '{}', expected no --dim, --heads, "
+                     "--mlp-dim, --layers or --vocab",
+                     init_.path());
+  const models::Pretrained& from = init_.open();
+  vocabulary_ = data::Vocabulary::load(from.folder);
+}
+
+void TextRecipe::check_vocabulary(int64_t ids) const {
+  check<ConfigError>(vocabulary_->size() <= ids,
+                     "--init: '{}': its vocabulary has {} ids, its model {}: the vocabulary of another model",
+                     init_.path(), vocabulary_->size(), ids);
 }
 
 std::string TextRecipe::vocabulary_hint() const {

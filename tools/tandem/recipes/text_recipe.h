@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nn/data/vocabulary.h"
+#include "tools/tandem/init_choice.h"
 #include "tools/tandem/recipe.h"
 
 namespace tandem::command {
@@ -73,9 +74,38 @@ class TextRecipe : public Recipe {
   void make_vocabulary(const std::vector<std::string>& lines);
   // --long reject: IoError for a text of more tokens than fit.
   void check_length(const std::string& text, int64_t tokens, int64_t most) const;
+  // Opens --init's published model, and takes its vocabulary. ConfigError beside sizes or a vocabulary of
+  // one's own.
+  void open_init();
+  // Its configuration, with the rates that were given; the others are its own.
+  template <class Config> Config of_init(Config config) {
+    check_vocabulary(config.vocab);
+    dropout_.default_to(config.dropout), attention_dropout_.default_to(config.attention_dropout);
+    layer_drop_.default_to(config.layer_drop);
+    model_choice_.apply_rates(config);
+    return config;
+  }
+  // The configuration of the run that --init names, with its vocabulary: so is a run evaluated.
+  template <class Model> auto of_run() {
+    const Run run = open_run(init_.path(), {task});
+    vocabulary_ = run.vocabulary();
+    return run.model<Model>()->config();
+  }
+  // A model of that configuration, with the weights of --init where it is given, and what was done with
+  // these.
+  template <class Model, class Config> std::unique_ptr<Model> made(const Config& config) const {
+    auto model = std::make_unique<Model>(config);
+    if (init_.published()) init_.fill(*model, false);
+    return model;
+  }
+  template <class Model, class Config> std::string init_table(const Config& config) const {
+    if (!init_.published()) return {};
+    Model model(config);
+    return "\n" + init_.fill(model, false);
+  }
   // The configuration of a preset, with the vocabulary's size and what the options say.
   template <class Config> Config configured(Config preset) const {
-    preset.vocab = vocabulary_->size();
+    preset.vocab = vocabulary_->size(), preset.pad_id = vocabulary_->special().pad;
     model_choice_.apply_sizes(preset), model_choice_.apply_rates(preset);
     return preset;
   }
@@ -87,8 +117,13 @@ class TextRecipe : public Recipe {
   std::string data_, long_ = "cut";
   VocabularyChoice vocabulary_choice_;
   ModelChoice model_choice_;
+  InitChoice init_;
+  Option dropout_, attention_dropout_, layer_drop_;  // of model_choice_
   std::optional<data::Vocabulary> vocabulary_;
   bool makes_vocabulary_ = false;  // from the training text
+
+ private:
+  void check_vocabulary(int64_t ids) const;  // ConfigError where the model has fewer
 };
 
 }  // namespace tandem::command

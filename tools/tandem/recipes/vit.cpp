@@ -9,6 +9,7 @@
 #include "ops/ops.h"
 #include "tools/tandem/class_weights.h"
 #include "tools/tandem/image_model.h"
+#include "tools/tandem/init_choice.h"
 #include "tools/tandem/method_choice.h"
 
 namespace tandem::command {
@@ -28,8 +29,8 @@ class VitRecipe final : public Recipe {
     to.group("Data");
     to.option(
         "--data", data_, not_empty(),
-        "fashion-mnist, a folder of IDX files, or a folder with train/ and test/, each with one folder of "
-        "PNG files per class");
+        "photos: a folder with one folder of JPEG, PNG or WebP files per class, perhaps in train/ and val/ "
+        "or test/, or a list of them (image<TAB>label, .csv, .jsonl); fashion-mnist; a folder of IDX files");
     to.option("--limit", limit_, integer(0),
               "train on N images, drawn at random from every class; 0: on all");
     to.option("--valid", held_out_, integer(0),
@@ -37,10 +38,12 @@ class VitRecipe final : public Recipe {
     to.option("--crop-padding", augmentation_.crop_padding, integer(0),
               "augmentation: random crops of images padded by so many pixels");
     to.flag("--flip", augmentation_.flip, "augmentation: random left-right flips");
+    photos_.declare(to);
   }
+  void find_options(const Command& of) override { photos_.find_options(of); }
 
   void declare_model(Command& to) override {
-    method_.declare(to);
+    method_.declare(to, true);
     to.group("Model");
     to.option("--model", model_, one_of({"vit", "cnn"}), "vit or cnn");
     to.option("--preset", preset_, one_of(models::vit_preset_names()),
@@ -58,7 +61,9 @@ class VitRecipe final : public Recipe {
     to.option("--head-dropout", head_dropout_, fraction(), "dropout rate before the head");
     to.option("--dropout-from", dropout_from_, integer(0, 10'000),
               "first block with noise; those below run once for all passes");
-    to.flag("--zero-head", zero_head_, "start the classification head at zero");
+    to.flag("--zero-head", zero_head_,
+            "start the classification head at zero, as a new head over --init's weights does");
+    init_.declare(to, "vit, deit, dinov2 or timm's vit_* or deit_*,");
     declare_class_weights(to, class_weights_);
   }
 
@@ -66,23 +71,47 @@ class VitRecipe final : public Recipe {
 
   std::string load() override {
     method_.settle();
+    if (!init_.empty()) open_init();
+    if (std::optional<data::PhotoSplits> photos = photos_.find(data_, held_out_))
+      return load_photos(std::move(*photos));
     data::ImageSplits images = read_images(data_);
-    const data::Normalization normalization = data::measure_normalization(images.train);
-    make_spec(images.train, normalization);
+    check<ConfigError>(images.train.height == images.train.width,
+                       "--data: expected square images, got {}x{} (width x height)", images.train.width,
+                       images.train.height);
+    const auto [train, valid] = split(images.train.labels);
+    const int64_t size = init_.empty()              ? images.train.height
+                         : photos_.image_size() > 0 ? photos_.image_size()
+                                                    : pretrained_.image_size,
+                  channels = init_.empty() ? images.train.channels : pretrained_.channels;
+    const int64_t old = images.train.height;
+    const bool fits = size == images.train.height && channels == images.train.channels;
+    const data::Normalization normalization =
+        init_.model_mean_or(data::measure_normalization(images.train), channels);
+    make_spec(size, channels, images.train.classes, normalization);
+    spec_.resized = !fits;
     const int64_t skipped = images.train.skipped + images.test.skipped;
-    const data::ImageDataset all(std::move(images.train), normalization, augmentation_);
-    const auto [train, valid] = split(all.images().labels);
-    train_ = std::make_unique<data::ImageDataset>(all.subset(train));
-    valid_ = std::make_unique<data::ImageDataset>(all.subset(valid));
-    test_ = std::make_unique<data::ImageDataset>(std::move(images.test), normalization);
+    const auto part = [&](const data::Indices& indices, data::Augmentation augmentation) {
+      return std::make_unique<data::ImageDataset>(
+          resized(data::subset(images.train, indices), size, channels), normalization, augmentation);
+    };
+    for (const int64_t i : train) train_labels_.push_back(images.train.labels[i]);
+    train_ = part(train, augmentation_), valid_ = part(valid, augmentation_);
+    test_ =
+        std::make_unique<data::ImageDataset>(resized(std::move(images.test), size, channels), normalization);
     return fmt::format("{} training, {} validation and {} test images of {} classes", train_->size(),
                        valid_->size(), test_->size(), spec_.classes.size()) +
-           (skipped > 0 ? fmt::format("\n{} files that are no images were left out", skipped) : "");
+           (skipped > 0 ? fmt::format("\n{} files that are no images were left out", skipped) : "") +
+           (fits ? "" : fmt::format("\nresized from {}x{} to {}x{} pixels", old, old, size, size)) +
+           init_table();
   }
 
   TaskModel make_model() const override {
+    check<ConfigError>(
+        !photos_.augments_passes() || method_.name == "rdrop" || nn::mixes_samples(method_.name),
+        "--augment-passes: expected --method rdrop or one that mixes samples, got {}", method_.name);
     TaskModel model = make_image_model(spec_);
     if (auto* vit = dynamic_cast<models::Vit*>(model.module.get())) {
+      if (!init_.empty()) init_.fill(*vit, !keeps_head_);
       model.objective = method_.make(models::hookable(*vit), settings, weights());
     } else {
       check<ConfigError>(method_.name == "rdrop", "--method {}: expected --model vit, got {}", method_.name,
@@ -106,7 +135,15 @@ class VitRecipe final : public Recipe {
     const ImageModelSpec spec = image_spec(run);
     const TaskModel model = load_image_model(run, spec);
     const std::string data = given.empty() ? find_data(spec.data, run.folder) : given;
+    if (spec.photos) {
+      data::PhotoList photos = test_photos(spec, data, !given.empty());
+      return evaluate(model,
+                      data::PhotoDataset(std::move(photos), {.view = spec.photos->view(spec.image_size()),
+                                                             .normalization = spec.normalization,
+                                                             .skip_bad = spec.photos->skip_bad}));
+    }
     data::ImageSet test = read_images(data).test;
+    if (spec.resized) test = resized(std::move(test), spec.image_size(), spec.channels());
     check<ConfigError>(test.classes == spec.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
                        data::join(test.classes, ", "), data::join(spec.classes, ", "));
@@ -114,59 +151,116 @@ class VitRecipe final : public Recipe {
                            test.channels == spec.channels(),
                        "--data: the images of '{}' are {}x{}x{}, the run's {}x{}x{}", data, test.channels,
                        test.height, test.width, spec.channels(), spec.image_size(), spec.image_size());
-    const data::ImageDataset dataset(std::move(test), spec.normalization);
-    const nn::Metrics metrics = nn::evaluate(*model.objective, dataset);
-    return {score("images", static_cast<double>(dataset.size()), 0),
-            mean_score("accuracy", found_classes(model, dataset), 2, "%", unit()), score("CE", metrics.ce, 4),
-            score("images/s", metrics.samples_per_second, 0)};
+    return evaluate(model, data::ImageDataset(std::move(test), spec.normalization));
   }
 
  private:
-  Tensor weights() const {
-    const auto& train = dynamic_cast<const data::ImageDataset&>(Recipe::train());
-    return make_class_weights(class_weights_, spec_.classes, train.images().labels);
+  Tensor weights() const { return make_class_weights(class_weights_, spec_.classes, train_labels_); }
+
+  std::vector<Score> evaluate(const TaskModel& model, const data::Dataset& dataset) const {
+    const nn::Metrics metrics = nn::evaluate(*model.objective, dataset);
+    const std::vector<double> found = found_classes(model, dataset);
+    return {score("images", static_cast<double>(found.size()), 0),
+            mean_score("accuracy", found, 2, "%", unit()), score("CE", metrics.ce, 4),
+            score("images/s", metrics.samples_per_second, 0)};
+  }
+
+  // Those that the model was not trained on, or those that were given.
+  static data::PhotoList test_photos(const ImageModelSpec& spec, const std::string& data, bool given) {
+    if (given) return data::find_test_photos(data, spec.classes, spec.photos->skip_bad);
+    data::PhotoSplits photos = data::find_photos(data, spec.photos->split());
+    check<ConfigError>(photos.train.classes == spec.classes,
+                       "--data: the classes of '{}' ({}) are not those of the run ({})", data,
+                       data::join(photos.train.classes, ", "), data::join(spec.classes, ", "));
+    return std::move(photos.test);
+  }
+
+  std::string load_photos(data::PhotoSplits photos) {
+    const models::VitConfig preset = init_.empty() ? models::vit_preset(preset_) : pretrained_;
+    const int64_t size = photos_.choose_size(photos, preset, !init_.empty());
+    const data::Normalization normalization = init_.model_mean_or(data::imagenet_normalization(), 3);
+    make_spec(size, 3, photos.train.classes, normalization, photos_.spec(held_out_));
+    if (limit_ > 0) {
+      check<ConfigError>(limit_ <= photos.train.size(),
+                         "--limit: expected at most the {} training photos, got {}", photos.train.size(),
+                         limit_);
+      photos.train = photos.train.subset(from_every_class(
+          permutation(noise_key(0, 0, site_hash("limit"), 0, Purpose::shuffle), photos.train.size()),
+          photos.train.labels));
+    }
+    std::string about = photos_.describe(photos, size);
+    if (const auto* vit = std::get_if<models::VitConfig>(&spec_.config)) {
+      photos_.choose_batch(photos.train.size(), settings.trainer.passes * activation_bytes(*vit));
+      about += fmt::format(", {0}x{0} patches of {1}", size / vit->patch_size, vit->patch_size);
+    }
+    about += fmt::format(", {} in a batch", settings.trainer.batch_size) + init_table();
+    train_labels_ = photos.train.labels;
+    train_ = photos_.dataset(std::move(photos.train), size, normalization);
+    valid_ = photos_.dataset(std::move(photos.valid), size, normalization);
+    test_ = photos_.dataset(std::move(photos.test), size, normalization);
+    return about;
   }
 
   // Of each image: 100 where the likeliest class is the right one, else 0.
-  static std::vector<double> found_classes(const TaskModel& model, const data::ImageDataset& images) {
+  static std::vector<double> found_classes(const TaskModel& model, const data::Dataset& images) {
     const nn::EvalMode mode(*model.module);
-    std::vector<double> found(images.size());
+    std::vector<double> found;
     for (const data::Indices& indices : images.ordered_batches(256)) {
-      const data::Batch batch = images.batch(indices, {}).to(model.module->device());
+      const data::Batch host = images.batch(indices, {}), batch = host.to(model.module->device());
+      const auto counts =
+          host.valid.defined() ? host.valid.to_vector<uint8_t>() : std::vector<uint8_t>(indices.size(), 1);
       const auto right =
           eq(argmax(model.objective->forward(batch), -1), batch.target).to(DType::f32).to_vector<double>();
-      for (size_t i = 0; i < indices.size(); ++i) found[indices[i]] = 100 * right[i];
+      for (size_t i = 0; i < indices.size(); ++i)
+        if (counts[i] != 0) found.push_back(100 * right[i]);
     }
     return found;
   }
 
-  void make_spec(const data::ImageSet& train, const data::Normalization& normalization) {
-    check<ConfigError>(train.height == train.width,
-                       "--data: expected square images, got {}x{} (width x height)", train.width,
-                       train.height);
-    check<ConfigError>(train.classes.size() > 1, "--data: expected at least 2 classes, got '{}' alone",
-                       train.classes.at(0));
-    spec_ = {.config = {}, .classes = train.classes, .normalization = normalization, .data = {}};
-    const auto classes = static_cast<int64_t>(train.classes.size());
+  void make_spec(int64_t size, int64_t channels, const std::vector<std::string>& names,
+                 const data::Normalization& normalization, std::optional<PhotoSpec> photos = {}) {
+    check<ConfigError>(names.size() > 1, "--data: expected at least 2 classes, got '{}' alone", names.at(0));
+    spec_ = {.config = {}, .classes = names, .normalization = normalization, .data = {}, .photos = photos};
+    const auto classes = static_cast<int64_t>(names.size());
     if (model_ == "cnn") {
+      check<ConfigError>(init_.empty(), "--init: expected --model vit, got cnn");
       check<ConfigError>(
-          train.height % 4 == 0,
-          "--model cnn: expected images whose side 4 divides, got {}x{} pixels; vit takes them", train.width,
-          train.height);
-      spec_.config = models::CnnConfig{train.height, train.channels, classes, width_, dropout_};
+          size % 4 == 0,
+          "--model cnn: expected images whose side 4 divides, got {0}x{0} pixels; vit takes them", size);
+      spec_.config = models::CnnConfig{size, channels, classes, width_, dropout_};
       return;
     }
-    models::VitConfig c = models::vit_preset(preset_);
-    c.image_size = train.height, c.channels = train.channels, c.classes = classes;
+    models::VitConfig c = init_.empty() ? models::vit_preset(preset_) : pretrained_;
+    if (init_.empty() && (spec_.photos || size % c.patch_size != 0)) c.patch_size = fitting_patch(size, c);
+    check<ConfigError>(size % c.patch_size == 0,
+                       "--image-size: --init's model has patches of {}, expected a multiple of it, got {}",
+                       c.patch_size, size);
+    c.image_size = size, c.image_width = 0, c.channels = channels, c.classes = classes;
     override_size(c.patch_size, patch_size_), override_size(c.dim, dim_), override_size(c.depth, depth_);
     override_size(c.heads, heads_), override_size(c.mlp_dim, mlp_dim_);
     c.dropout = dropout_, c.attention_dropout = attention_dropout_, c.drop_path = drop_path_;
     c.head_dropout = head_dropout_;
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
+    keeps_head_ = !init_.empty() && init_.model().labels == names;
     c.dropout_from = std::min(c.depth, std::max(dropout_from_, settings.tuning.frozen_blocks()));
-    c.zero_head = zero_head_;
+    c.zero_head = zero_head_ || !init_.empty();
     spec_.config = c;
+  }
+
+  void open_init() {
+    check<ConfigError>(
+        patch_size_ == 0 && dim_ == 0 && depth_ == 0 && heads_ == 0 && mlp_dim_ == 0,
+        "--init: the sizes are those of '{}', expected no --patch-size, --dim, --depth, --heads or "
+        "--mlp-dim",
+        init_.path());
+    pretrained_ = models::vit_config(init_.open());
+  }
+  std::string init_table() const {
+    const auto* config = std::get_if<models::VitConfig>(&spec_.config);
+    if (init_.empty() || config == nullptr) return {};
+    models::Vit model(*config);
+    return "\n" + init_.fill(model, !keeps_head_);
   }
 
   // Images held out at random to validate on, and those to train on: the rest, or limit_ of them, of every
@@ -184,11 +278,17 @@ class VitRecipe final : public Recipe {
     const data::Indices order =
         permutation(noise_key(0, 0, site_hash("validation"), 0, Purpose::shuffle), count);
     data::Indices held_out(order.begin(), order.begin() + valid), train(order.begin() + valid, order.end());
-    if (limit_ == 0) return {std::move(train), std::move(held_out)};
-    std::stable_sort(train.begin(), train.end(), [&](int64_t a, int64_t b) { return labels[a] < labels[b]; });
-    for (int64_t i = 0; i < limit_; ++i) train[i] = train[(2 * i + 1) * rest / (2 * limit_)];
-    train.resize(limit_);
+    if (limit_ > 0) train = from_every_class(std::move(train), labels);
     return {std::move(train), std::move(held_out)};
+  }
+
+  // limit_ of those in that order, of every class as large a part as it has of them.
+  data::Indices from_every_class(data::Indices order, const std::vector<int64_t>& labels) const {
+    const int64_t count = std::ssize(order);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return labels[a] < labels[b]; });
+    for (int64_t i = 0; i < limit_; ++i) order[i] = order[(2 * i + 1) * count / (2 * limit_)];
+    order.resize(limit_);
+    return order;
   }
 
   std::string data_ = "fashion-mnist", model_ = "vit", preset_ = "tiny";
@@ -197,11 +297,17 @@ class VitRecipe final : public Recipe {
   double dropout_ = 0.1, attention_dropout_ = 0, drop_path_ = 0, head_dropout_ = 0;
   bool zero_head_ = false;
   std::string class_weights_;
+  std::vector<int64_t> train_labels_;
   data::Augmentation augmentation_;
+  PhotoChoice photos_;
+
+  InitChoice init_;
+  models::VitConfig pretrained_;  // of --init
+  bool keeps_head_ = false;       // --init's, which has the same classes
 
   ClassifierMethod method_;
   ImageModelSpec spec_;
-  std::unique_ptr<data::ImageDataset> test_;
+  std::unique_ptr<data::Dataset> test_;
 };
 
 const RegisterTask vit({"vit", "image classification: a ViT (or a small CNN), plain or with R-Drop",

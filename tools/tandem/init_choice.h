@@ -1,0 +1,35 @@
+// --init with a published model: what every recipe that takes one shares.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "models/pretrained/pretrained.h"
+#include "nn/data/normalization.h"
+#include "tools/tandem/command.h"
+
+namespace tandem::command {
+
+class InitChoice {
+ public:
+  // --init and --init-allow; `families` are those that the recipe takes, `runs` the other things it may name.
+  void declare(Command& to, const std::string& families, const std::string& runs = "");
+
+  const std::string& path() const { return path_; }
+  bool empty() const { return path_.empty(); }
+  // Whether it names a published model, not a run.
+  bool published() const;
+  // Reads that model. IoError, ConfigError.
+  const models::Pretrained& open();
+  const models::Pretrained& model() const { return *model_; }
+  // What the model says of pixels, or `otherwise` where it says nothing. ConfigError for other channels.
+  data::Normalization model_mean_or(data::Normalization otherwise, int64_t channels) const;
+  // Fills a module with its weights, and returns a table of what was loaded, is new, unused, or does not fit.
+  std::string fill(nn::Module& module, bool new_head) const;
+
+ private:
+  std::string path_, allow_;
+  std::optional<models::Pretrained> model_;
+};
+
+}  // namespace tandem::command
