@@ -5,6 +5,7 @@
 #include "nn/data/idx.h"
 #include "nn/data/image_dataset.h"
 #include "nn/data/image_folder.h"
+#include "nn/data/label_sets.h"
 #include "nn/data/masked_texts.h"
 #include "nn/data/photos/photo_dataset.h"
 #include "nn/data/png.h"

@@ -536,6 +536,27 @@ def test_scores():
     fails("score", "bleu", status=USAGE, says="REFERENCES is missing")
 
 
+def several(draw, _):
+    text = words(draw, 2, 5)
+    return "|".join(sorted({w[0] for w in text} & set("abc"))) + "|\t" + " ".join(text)
+
+
+def test_multi_label():
+    make("several", several, (150, 30, 30))
+    args = ["train", "classify", "--data", "several", "--multi-label", *SMALL, *VOCAB, "--lr", "1e-2", "--pooling", "mean"]
+    run(*args, "--run", "sets", "--epochs", "8", "--batch-size", "16", "--passes", "2", "--alpha", "0.5")
+    scores = json.loads(run("eval", "sets", "--json").out)["scores"]
+    expect(list(scores) == ["micro-F1", "macro-F1", "mAP", "exact match"] and scores["micro-F1"] > 80, scores)
+    told = run("classify", "sets", "--probabilities", text=b"aa b\nff\n").out.splitlines()
+    expect(len(told) == 2 and all(re.fullmatch(r"([abc](\|[abc])*|\|)\t([\d.]+(\|[\d.]+)*)?", t) for t in told), told)
+    run(*args, "--run", "set-parts", "--epochs", "1", "--plan", "sequential", "--accumulate", "2", "--compare")
+    shutil.copytree("several", "strange", dirs_exist_ok=True)
+    write("strange/test.tsv", "a|z\taa b\nb\tb\n")
+    fails("train", "classify", "--data", "strange", "--multi-label", *SMALL, *VOCAB, "--run", "none",
+          says="strange/test.tsv: label 'z' is none of the 3 that training has")
+    fails(*args, "--run", "none", "--class-weights", "balanced", status=USAGE, says="expected --method rdrop and no --class-weights")
+
+
 def sentence(draw, _):
     """Words; those of one letter twice are marked, with those that follow them."""
     lines = []
