@@ -120,8 +120,7 @@ class CutMix final : public Method {
  public:
   CutMix(const Hookable& model, const MethodOptions& options)
       : Method(model, options), a_(options.mixup_alpha) {
-    const double a = a_;
-    check<ConfigError>(a > 0 && std::isfinite(a), "mixup_alpha: expected a number above 0, got {}", a);
+    check<ConfigError>(a_ > 0 && std::isfinite(a_), "mixup_alpha: expected a number above 0, got {}", a_);
   }
 
   bool recordable() const override { return false; }

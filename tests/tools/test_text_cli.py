@@ -167,7 +167,9 @@ def test_methods_beside_rdrop():
         expect(len(metrics(method + "-again")) == len(metrics(method)), f"{method} does not go on")
     train("classify", "labels", "plain-rdrop", "--passes", "1", "--alpha", "0")
     expect(metrics("plain-rdrop") == seen[0], "--passes 1 is not plain")
-    for method in "plain", "mixup", "manifold-mixup", "fgm":
+    train("classify", "labels", "mixup-2", "--method", "mixup", "--passes", "2", "--alpha", "1")
+    expect(float(metrics("mixup-2")[0]["kl"]) > 0, "passes of mixed samples are not compared")
+    for method in "plain", "fgm":
         train_fails("classify", "labels", "--method", method, "--passes", "2", status=USAGE,
                     says=f"--method {method}: expected --passes 1, got 2")
     train_fails("classify", "labels", "--method", "multisample", "--alpha", "1", status=USAGE,

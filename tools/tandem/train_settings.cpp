@@ -90,8 +90,7 @@ void resume_settings(Command& command, const TrainSettings& s) {
                               "plan", "accumulate", "cuda-graph", "tf32", "beam", "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
-    if (manifest.lists(nn::kVocabularyFile))
-      own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
+    if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
     command.read(file, own);
   });
 }

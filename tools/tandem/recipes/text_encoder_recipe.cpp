@@ -46,8 +46,8 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
     model_choice_.apply_rates(config_);
   }
   config_.outputs = outputs, config_.bi_encoder = false;
-  config_.dropout_from = std::min(config_.layers, settings.tuning.frozen_blocks());
   config_.masked_lm_head = config_.masked_lm_head && task == "mlm";
+  config_.dropout_from = std::min(config_.layers, settings.tuning.frozen_blocks());
   if (pooling_ != "auto") config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
 }
 
