@@ -125,6 +125,11 @@ const std::vector<Corpus>& corpora() {
        [](const std::string& cache, const Notice& notice) {
          return from_wordnet(supersense, cache, notice);
        }},
+      {"genus",
+       "tags of words: the broader term in each of WordNet's glosses, and its kind",
+       ".conll",
+       {"8d7c3a10ef99", "c42a80960da5", "1ec2e4c22e5d"},
+       [](const std::string& cache, const Notice& notice) { return from_wordnet(genus, cache, notice); }},
       {"gloss-similarity",
        "regression: pairs of WordNet's glosses, Wu-Palmer similarity",
        ".tsv",
