@@ -10,5 +10,6 @@
 #include "models/transformer/language_model.h"
 #include "models/transformer/masked_language_modeling.h"
 #include "models/transformer/text_encoder.h"
+#include "models/transformer/token_classification.h"
 #include "models/transformer/transformer.h"
 #include "models/vit/vit.h"

@@ -12,6 +12,7 @@ namespace tandem::metrics {
 struct Entity {
   std::string type;
   int64_t begin = 0, end = 0;
+  // By its members, in their order.
   auto operator<=>(const Entity&) const = default;
 };
 

@@ -60,7 +60,7 @@ bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptio
 struct StepBatches {
   std::vector<data::Batch> micro_batches;  // on the device
   int64_t units = 0;
-  double weight = 0;
+  double weight = 0;  // of these units: Objective::weight_of
 };
 // Counts the units on the host and begins the copies to the device: to be read after
 // backend(device).await_uploads() only.

@@ -1,5 +1,7 @@
 #include "tools/tandem/fine_tuning.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -78,7 +80,13 @@ void FineTuned::begin_epoch(int64_t epoch) const {
       parameters[i].requires_grad_(level > frozen && level >= lowest);
     }
   }
-  for (const std::string& pattern : options_.patterns()) module_.requires_grad_(false, pattern);
+  for (const std::string& pattern : options_.patterns()) {
+    const nn::NamedTensors named = module_.named_parameters();
+    check<ConfigError>(std::any_of(named.begin(), named.end(),
+                                   [&](const auto& p) { return fnmatch(pattern.c_str(), p.name.c_str(), 0) == 0; }),
+                       "--freeze: no parameter has a name like \"{}\"", pattern);
+    module_.requires_grad_(false, pattern);
+  }
 }
 
 double FineTuned::lr_scale(size_t parameter) const {

@@ -189,7 +189,7 @@ void train(Recipe& recipe, Command& command) {
   const Device device = load_device(s.device);
   set_allow_tf32(s.tf32);
   const std::string about_data = recipe.load();
-  for (const char* path : {"--data", "--vocab", "--init"}) command.make_absolute(path);
+  for (const char* path : {"--data", "--vocab", "--init", "--class-weights"}) command.make_absolute(path);
   settle_schedule(command, s, recipe.train());
   std::vector<std::pair<std::string, int>> parts{{s.run, s.trainer.passes}};  // folders, and their passes
   if (s.compare) parts = {{s.run + "/plain", 1}, {s.run + "/rdrop", s.trainer.passes}};
