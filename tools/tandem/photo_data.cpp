@@ -80,8 +80,9 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
 }
 
 void PhotoChoice::declare(Command& to) {
-  image_size_option_ = to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
-                                 "photos: side in pixels of what the model sees; 0: as fits");
+  image_size_option_ =
+      to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
+                "photos, and others with --init: side in pixels of what the model sees; 0: as fits");
   to.option("--interpolation", interpolation_, one_of({"bilinear", "bicubic"}),
             "photos: how they are resized, bilinear or bicubic");
   to.option("--crop-pct", crop_pct_, number_in(0.1, 1),

@@ -40,7 +40,7 @@ class VitRecipe final : public Recipe {
     to.flag("--flip", augmentation_.flip, "augmentation: random left-right flips");
     photos_.declare(to);
   }
-  void find_options(const Command& of) override { photos_.find_options(of); }
+  void find_options(const Command& of) override { photos_.find_options(of), init_.find_options(of); }
 
   void declare_model(Command& to) override {
     method_.declare(to, true);
