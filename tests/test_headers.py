@@ -12,6 +12,8 @@ PRIVATE = {
     r"ops/(\w+)/(?!\1\.h)\w+\.h": "what several ops share; of a folder NAME only NAME.h is public",
     r"nn/data/photos/(color|formats|list_file|photo_loader)\.h": "parts of photo_dataset.h and photo_list.h",
     r"nn/data/tokenizers/\w+\.h": "behind data::Vocabulary",
+    r"models/pretrained/(config|names)\.h": "behind models/pretrained/pretrained.h",
+    r"nn/train/report\.h": "of the trainer alone",
     r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
 }
 

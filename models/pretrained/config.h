@@ -10,12 +10,14 @@
 
 namespace tandem::models {
 
+// The entries, checked where they are read.
 class ConfigReader {
  public:
   ConfigReader(nlohmann::json json, std::string file) : json_(std::move(json)), file_(std::move(file)) {}
   // Of a folder that was opened.
   explicit ConfigReader(const Pretrained& from);
 
+  // Whether there is an entry that is not null.
   bool has(const char* key) const { return json_.contains(key) && !json_.at(key).is_null(); }
   // ConfigErrors for an entry that is missing and has no `otherwise`, or is of another kind.
   int64_t size(const char* key, std::optional<int64_t> otherwise = {}) const;
@@ -34,6 +36,7 @@ class ConfigReader {
   // The names of id2label; empty where they are the reference's own, LABEL_0, LABEL_1 ...
   std::vector<std::string> labels() const;
 
+  // ConfigError that begins with the file.
   template <class... Args> [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) const {
     raise<ConfigError>("{}: {}", file_, fmt::format(format, std::forward<Args>(args)...));
   }

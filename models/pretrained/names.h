@@ -24,14 +24,15 @@ enum class Stored {
 struct NameRow {
   const char* theirs;
   const char* ours;
-  Stored stored = Stored::as_ours;
+  Stored stored = Stored::as_ours;  // how
 };
 
+// A family of published models.
 struct Family {
-  const char* name;
-  const char* prefix;             // of the names of the body, where there is a head beside it
-  std::span<const NameRow> body;  // with and without the prefix
-  std::span<const NameRow> heads;
+  const char* name;                 // its model_type
+  const char* prefix;               // of the names of the body, where there is a head beside it
+  std::span<const NameRow> body;    // with and without the prefix
+  std::span<const NameRow> heads;   // what stands beside the body
   std::vector<const char*> unused;  // patterns of theirs that other tasks, and older versions, have
   std::vector<const char*> fresh;   // patterns of ours that a file may lack
 };

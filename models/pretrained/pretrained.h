@@ -32,9 +32,10 @@ struct Pretrained {
   std::string config;               // the text of config.json
   nn::NamedTensors tensors;         // under their names there
   std::vector<std::string> labels;  // names of classes in their order; empty where there are none
-  std::vector<double> mean,
-      stddev;                 // of the pixels of an image model, by channel; empty where it does not say
-  bool mean_pooling = false;  // a sentence encoder that takes the mean of its tokens
+  // Of the pixels of an image model, by channel; empty where it does not say.
+  std::vector<double> mean;
+  std::vector<double> stddev;  // likewise
+  bool mean_pooling = false;   // a sentence encoder that takes the mean of its tokens
 };
 
 // A folder with config.json and model.safetensors, or shards with model.safetensors.index.json; or the path

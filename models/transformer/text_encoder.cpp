@@ -28,6 +28,9 @@ const TextEncoderConfig& checked(const TextEncoderConfig& c) {
   config.of_text(c);
   config.at_least_1({{"segments", c.segments}, {"outputs", c.outputs}, {"layers", c.layers}});
   config.pad_id(c.pad_id, c.vocab);
+  check<ConfigError>(c.dropout_from >= 0 && c.dropout_from <= c.layers,
+                     "text encoder: dropout_from: expected 0 to the {} layers, got {}", c.layers,
+                     c.dropout_from);
   check<ConfigError>(!c.bi_encoder || c.outputs == 1, "text encoder: a bi-encoder has outputs 1, got {}",
                      c.outputs);
   return c;
@@ -41,12 +44,12 @@ std::vector<std::string> text_encoder_preset_names() { return preset_names(prese
 TextEncoder::TextEncoder(const TextEncoderConfig& config)
     : config_(checked(config)),
       words_(*this, "words", config.vocab, config.dim, config.pad_id),
-      word_drop_(*this, "word_drop", config.word_dropout),
+      word_drop_(*this, "word_drop", config.dropout_from == 0 ? config.word_dropout : 0),
       positions_(register_parameter("positions", {config.position_offset + config.max_positions, config.dim},
                                     nn::init::normal(0, 0.02))),
       segments_(*this, "segments", config.segments, config.dim),
       norm_(*this, "norm", config.dim, {.eps = config.norm_eps}),
-      drop_(*this, "drop", config.dropout),
+      drop_(*this, "drop", config.dropout_from == 0 ? config.dropout : 0),
       layer_drop_(*this, "layer_drop", config.layer_drop),
       layers_(*this, "layers"),
       pooler_(config.pooler == Pooler::none
@@ -57,12 +60,14 @@ TextEncoder::TextEncoder(const TextEncoderConfig& config)
       head_(*this, "head", config.dim, config.outputs) {
   const TextEncoderConfig& c = config_;
   for (int64_t i = 0; i < c.layers; ++i) {
-    layers_.emplace_back(c.dim, c.heads, c.mlp_dim,
-                         nn::TransformerEncoderLayerOptions{.dropout = c.dropout,
-                                                            .attention_dropout = c.attention_dropout,
-                                                            .activation = c.activation,
-                                                            .norm_first = c.norm_first,
-                                                            .norm_eps = c.norm_eps});
+    const bool noisy = i >= c.dropout_from;
+    layers_.emplace_back(
+        c.dim, c.heads, c.mlp_dim,
+        nn::TransformerEncoderLayerOptions{.dropout = noisy ? c.dropout : 0,
+                                           .attention_dropout = noisy ? c.attention_dropout : 0,
+                                           .activation = c.activation,
+                                           .norm_first = c.norm_first,
+                                           .norm_eps = c.norm_eps});
   }
   if (c.norm_first) last_norm_.emplace(*this, "last_norm", c.dim, nn::LayerNormOptions{.eps = c.norm_eps});
   if (c.masked_lm_head) {
@@ -93,8 +98,11 @@ Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const Hidd
   const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype(), ids.device()}));
   Tensor x = drop_(at(0, norm_(words + positions + kind)));
   int64_t level = 0;
-  for (auto& layer : layers_)
-    x = at(++level, layer_drop_(x, [&](const Tensor& y) { return layer(y, padding); }));
+  for (auto& layer : layers_) {
+    const auto run = [&](const Tensor& y) { return layer(y, padding); };
+    x = at(level + 1, level < config_.dropout_from ? run(x) : layer_drop_(x, run));
+    ++level;
+  }
   return last_norm_ ? (*last_norm_)(x) : x;
 }
 

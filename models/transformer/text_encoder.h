@@ -32,6 +32,7 @@ struct TextEncoderConfig {
   double norm_eps = 1e-12;         // eps of every LayerNorm
   bool norm_first = false;         // pre-norm, with a norm at the end; otherwise post-norm, as BERT is
   Pooling pooling = Pooling::cls;  // what a text's vector is
+  int64_t dropout_from = 0;        // as of VitConfig
   bool bi_encoder = false;         // reads two texts one by one and compares their vectors; outputs is 1
 
   // What published models differ in.

@@ -27,13 +27,13 @@ template <class Options, class Config> Options layer_options(const Config& c) {
 
 // The options of a TokenEmbedding.
 struct TokenEmbeddingOptions {
-  int64_t max_positions = 256;  // of the longest text
-  int64_t pad_id = 0;           // of padding; -1: there is none
-  Positions positions = Positions::sinusoidal;
-  double word_dropout = 0;
-  std::vector<int64_t> cutoffs = {};  // of an adaptive embedding, as its factor is
-  int64_t factor = 4;
-  bool scale = true;  // vectors are multiplied by sqrt(dim)
+  int64_t max_positions = 256;                  // of the longest text
+  int64_t pad_id = 0;                           // of padding; -1: there is none
+  Positions positions = Positions::sinusoidal;  // how a token's place is known
+  double word_dropout = 0;                      // rate of words that are left out
+  std::vector<int64_t> cutoffs = {};            // of an adaptive embedding, as its factor is
+  int64_t factor = 4;                           // likewise
+  bool scale = true;                            // vectors are multiplied by sqrt(dim)
   int64_t position_offset =
       0;                   // rows of learned positions before that of the first token, which nothing reads
   bool norm = false;       // a LayerNorm at the end

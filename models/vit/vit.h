@@ -43,7 +43,9 @@ struct VitConfig {
   bool distillation = false;   // a second class token with a head of its own (DeiT: arXiv 2012.12877)
   bool class_position = true;  // the class tokens have positions, too
 
+  // Of the images, in pixels.
   int64_t height() const { return image_size; }
+  // Likewise.
   int64_t width() const { return image_width > 0 ? image_width : image_size; }
   // Tokens before the patches, and those of them that have a position.
   int64_t prefix() const { return class_tokens() + registers; }

@@ -22,8 +22,14 @@ LossParts sum_of(const LossParts& a, double weight_a, const LossParts& b, double
 // R-Drop itself; the others change what happens in training.
 class Method : public Objective {
  public:
-  explicit Method(const Hookable& model) : model_(model) {}
+  Method(const Hookable& model, const MethodOptions& options)
+      : model_(model), weights_(options.class_weights) {}
   Module& module() final { return model_.module; }
+
+  double weight_of(const data::Batch& batch, int64_t units) const final {
+    return weights_.weight_of(batch, units);
+  }
+  bool recordable() const override { return !weights_.given(); }
 
   Tensor forward(const data::Batch& batch) final { return training() ? run(batch) : model_.logits(batch); }
   LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
@@ -39,23 +45,24 @@ class Method : public Objective {
     return cross_entropy_of(logits, batch, options, passes);
   }
 
-  static LossParts cross_entropy_of(const Tensor& logits, const data::Batch& batch,
-                                    const RDropOptions& options, int passes) {
-    return rdrop_cross_entropy(logits, batch.target, options, batch.valid, passes);
+  LossParts cross_entropy_of(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                             int passes) const {
+    return weights_.loss(model_.module, logits, batch, options, passes);
   }
 
-  static LossParts mixed_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
-                              int passes, double lambda, const std::vector<int64_t>& order);
+  LossParts mixed_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                       int passes, double lambda, const std::vector<int64_t>& order) const;
 
   Hookable model_;
 
  private:
+  ClassWeights weights_;
   bool training() const { return model_.module.is_training(); }
 };
 
 // Of labels that count lambda, and 1 - lambda those of the samples in that order.
 LossParts Method::mixed_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
-                             int passes, double lambda, const std::vector<int64_t>& order) {
+                             int passes, double lambda, const std::vector<int64_t>& order) const {
   data::Batch partners = batch;
   partners.target = index_select(batch.target, 0, from_values(order, {batch.size}).to(batch.target.device()));
   const LossParts own = cross_entropy_of(logits, batch, options, passes),
@@ -83,7 +90,9 @@ class Plain final : public Method {
 
 class Mixup final : public Method {
  public:
-  Mixup(const Hookable& model, double a, int64_t levels) : Method(model), a_(a), levels_(levels) {
+  Mixup(const Hookable& model, const MethodOptions& options, int64_t levels)
+      : Method(model, options), a_(options.mixup_alpha), levels_(levels) {
+    const double a = a_;
     check<ConfigError>(a > 0 && std::isfinite(a), "mixup_alpha: expected a number above 0, got {}", a);
   }
 
@@ -109,8 +118,9 @@ class Mixup final : public Method {
 
 class CutMix final : public Method {
  public:
-  CutMix(const Hookable& model, double a) : Method(model), a_(a) {
-    check<ConfigError>(a > 0 && std::isfinite(a), "mixup_alpha: expected a number above 0, got {}", a);
+  CutMix(const Hookable& model, const MethodOptions& options)
+      : Method(model, options), a_(options.mixup_alpha) {
+    check<ConfigError>(a_ > 0 && std::isfinite(a_), "mixup_alpha: expected a number above 0, got {}", a_);
   }
 
   bool recordable() const override { return false; }
@@ -138,7 +148,9 @@ class CutMix final : public Method {
 
 class Fgm final : public Method {
  public:
-  Fgm(const Hookable& model, double epsilon) : Method(model), epsilon_(epsilon) {
+  Fgm(const Hookable& model, const MethodOptions& options)
+      : Method(model, options), epsilon_(options.fgm_epsilon) {
+    const double epsilon = epsilon_;
     check<ConfigError>(epsilon > 0 && std::isfinite(epsilon),
                        "fgm_epsilon: expected a number above 0, got {}", epsilon);
   }
@@ -214,13 +226,13 @@ class MultiSample final : public Method {
 
 std::unique_ptr<Objective> make_method(const std::string& name, const Hookable& model,
                                        const MethodOptions& options) {
-  if (name == "plain") return std::make_unique<Plain>(model);
-  if (name == "rdrop") return std::make_unique<Method>(model);
-  if (name == "mixup") return std::make_unique<Mixup>(model, options.mixup_alpha, 1);
-  if (name == "manifold-mixup") return std::make_unique<Mixup>(model, options.mixup_alpha, model.levels);
-  if (name == "cutmix") return std::make_unique<CutMix>(model, options.mixup_alpha);
-  if (name == "fgm") return std::make_unique<Fgm>(model, options.fgm_epsilon);
-  if (name == "multisample") return std::make_unique<MultiSample>(model);
+  if (name == "plain") return std::make_unique<Plain>(model, options);
+  if (name == "rdrop") return std::make_unique<Method>(model, options);
+  if (name == "mixup") return std::make_unique<Mixup>(model, options, 1);
+  if (name == "manifold-mixup") return std::make_unique<Mixup>(model, options, model.levels);
+  if (name == "cutmix") return std::make_unique<CutMix>(model, options);
+  if (name == "fgm") return std::make_unique<Fgm>(model, options);
+  if (name == "multisample") return std::make_unique<MultiSample>(model, options);
   raise<ConfigError>("method: expected one of {}, got '{}'", data::join(method_names(), ", "), name);
 }
 

@@ -29,8 +29,9 @@ namespace tandem::nn {
 
 // The options of make_method(); each method reads its own.
 struct MethodOptions {
-  double mixup_alpha = 0.2;  // a of Beta(a, a), above 0; also of cutmix
-  double fgm_epsilon = 1;    // norm of a sample's perturbation, above 0
+  double mixup_alpha = 0.2;   // a of Beta(a, a), above 0; also of cutmix
+  double fgm_epsilon = 1;     // norm of a sample's perturbation, above 0
+  Tensor class_weights = {};  // of every method's cross-entropy in training: ClassWeights
 };
 
 // Batches have labels [B]. The model must outlive the objective. ConfigError for an unknown name or an option

@@ -59,7 +59,7 @@ template <class Rule, class T> void launch(const OptimizerStep<Rule, T>& args) {
 }
 
 const RegisterKernels registered{[] {
-  cuda::for_types<AdamRule, SgdRule, MomentumRule>([]<class Rule>() {
+  cuda::for_types<AdamRule, SgdRule, MomentumRule, EmaRule>([]<class Rule>() {
     register_kernel(launch<Rule, float>);
     register_kernel(launch<Rule, double>);
   });

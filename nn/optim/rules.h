@@ -1,5 +1,5 @@
-// Update rules of the optimizers, element by element, shared by CPU and CUDA: the number of state tensors,
-// the factors of one step (computed once, in f64), and the update.
+// Update rules of the optimizers and of averaged weights, element by element, shared by CPU and CUDA: the
+// number of state tensors, the factors of one step (computed once, in f64), and the update.
 #pragma once
 
 #include <cmath>
@@ -60,6 +60,21 @@ struct MomentumRule {
     const C gradient = g + f.decay * p;
     b = f.momentum * b + gradient;
     p = p - f.rate * (f.of_gradient * gradient + f.of_buffer * b);
+  }
+};
+
+// The average of a weight, which stands in the place of a parameter: the weight in that of its gradient.
+struct EmaRule {
+  static constexpr int kStates = 0;
+  double decay;
+
+  template <class C> struct Factors { C share; };  // of the weight
+  template <class C> constexpr Factors<C> factors(double, double, double t) const {
+    const double start = (1 + t) / (10 + t);
+    return {static_cast<C>(1 - (start < decay ? start : decay))};
+  }
+  template <class C> static constexpr void apply(const Factors<C>& f, C weight, C& average) {
+    average = average + f.share * (weight - average);
   }
 };
 

@@ -13,6 +13,7 @@ namespace {
 constexpr const char* kModel = "model.";
 constexpr const char* kBest = "best.";
 constexpr const char* kOptimizer = "optimizer.";
+constexpr const char* kEma = "ema.";
 
 std::string recent_prefix(size_t i) { return fmt::format("recent{}.", i); }
 
@@ -85,6 +86,7 @@ Metadata run_identity(const TrainerOptions& o, double lr, const data::Dataset& t
       {"gamma", fmt::format("{}", gamma)},
       {"clip_norm", fmt::format("{}", o.clip_norm)},
       {"average", std::to_string(o.average)},
+      {"ema", fmt::format("{}", o.ema)},
       {"metric", o.metric.name},
       {"seed", std::to_string(o.seed)},
   };
@@ -97,11 +99,12 @@ void save_best(const std::string& file, const RunState& state, const Metadata& m
 }
 
 void save_last(const std::string& file, const RunState& state, const Module& module,
-               const Optimizer& optimizer, Metadata metadata) {
+               const Optimizer& optimizer, const Ema* ema, Metadata metadata) {
   StateDict all;
   append(all, kModel, module.state_dict());
   append(all, kBest, state.best);
   append(all, kOptimizer, optimizer.state_dict());
+  if (ema != nullptr) append(all, kEma, ema->state_dict());
   for (size_t i = 0; i < state.recent.size(); ++i) append(all, recent_prefix(i), state.recent[i]);
   metadata["epochs_done"] = std::to_string(state.epoch);
   metadata["steps_done"] = std::to_string(state.step);
@@ -109,7 +112,7 @@ void save_last(const std::string& file, const RunState& state, const Module& mod
   save_safetensors(file, all, metadata);
 }
 
-RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer,
+RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer, Ema* ema,
                    const Metadata& expected) {
   const Manifest manifest(run_dir);
   check<IoError>(manifest.lists(kLastFile), "{}: no run to go on with: it has no {}", run_dir, kLastFile);
@@ -136,12 +139,15 @@ RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimi
   check_alike(file, kBest, state.best, model);
   for (size_t i = 0; i < state.recent.size(); ++i)
     check_alike(file, recent_prefix(i), state.recent[i], model);
-  const StateDict before = optimizer.state_dict();
+  const StateDict before = optimizer.state_dict(),
+                  averages = ema != nullptr ? clone(ema->state_dict()) : StateDict();
   try {
     optimizer.load_state_dict(extract(tensors, kOptimizer));
+    if (ema != nullptr) ema->load_state_dict(extract(tensors, kEma));
     module.load_state_dict(model);
   } catch (const Error& error) {
     optimizer.load_state_dict(before);
+    if (ema != nullptr) ema->load_state_dict(averages);
     raise<IoError>("{}: the checkpoint of another model or optimizer: {}", file, error.what());
   }
   return state;

@@ -29,16 +29,16 @@ Metadata run_identity(const TrainerOptions& options, double lr, const data::Data
 void save_best(const std::string& file, const RunState& state, const Metadata& metadata);
 
 // last.safetensors: the weights "model.NAME", the best ones "best.NAME", the optimizer's state
-// "optimizer.NAME", recent weights "recent0.NAME" and on; counters and the record of epochs are metadata.
-// IoError when the file cannot be written.
+// "optimizer.NAME", averaged weights "ema.NAME" (of an ema that is not null), recent weights "recent0.NAME"
+// and on; counters and the record of epochs are metadata. IoError when the file cannot be written.
 void save_last(const std::string& file, const RunState& state, const Module& module,
-               const Optimizer& optimizer, Metadata metadata);
+               const Optimizer& optimizer, const Ema* ema, Metadata metadata);
 
-// Loads last.safetensors of a run folder into the module and the optimizer and returns the rest, with
-// stopped_early false. IoError for a file that is missing, damaged, no checkpoint, or one of another model or
-// optimizer; ConfigError naming both values where its metadata has another one than `expected`. The module
-// and the optimizer are then as before.
-RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer,
+// Loads last.safetensors of a run folder into the module, the optimizer and the averages and returns the
+// rest, with stopped_early false. IoError for a file that is missing, damaged, no checkpoint, or one of
+// another model or optimizer; ConfigError naming both values where its metadata has another one than
+// `expected`. The module, the optimizer and the averages are then as before.
+RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer, Ema* ema,
                    const Metadata& expected);
 
 }  // namespace tandem::nn

@@ -5,7 +5,7 @@
 #include "autograd/error.h"
 #include "nn/data/dataset.h"
 #include "nn/module.h"
-#include "ops/rdrop/rdrop.h"
+#include "ops/rdrop/composed.h"
 
 namespace tandem::nn {
 
@@ -33,6 +33,9 @@ class Objective {
   // How many units (examples, tokens) of the batch count: their sum over a step is the loss's divisor.
   // Here: those in batch.valid whose label is not the default RDropOptions::ignore_index.
   virtual int64_t valid_units(const data::Batch& batch) const;
+
+  // The sum of the weights of these units, where the loss weighs them (RDropOptions::weight_divisor): 1 here.
+  virtual double weight_of(const data::Batch&, int64_t units) const { return static_cast<double>(units); }
 
   // Whether "accuracy", the fraction of valid units that are right, is reported.
   virtual bool counts_correct() const { return true; }
@@ -73,16 +76,63 @@ template <class Model> Tensor forward_of(Model& model, const data::Batch& batch)
   }
 }
 
-// Targets are labels [B]; forward_of(model, batch) gives logits [B, classes].
+// Weights of classes in training; validation counts all units alike.
+class ClassWeights {
+ public:
+  // f32 [classes], on the CPU; undefined: all weigh the same. ConfigError for one that is below 0 or not
+  // finite, or all 0.
+  explicit ClassWeights(const Tensor& weights = {});
+  bool given() const { return weights_.defined(); }
+  // rdrop_cross_entropy, weighted where weights are given and the module is in training.
+  LossParts loss(const Module& module, const Tensor& logits, const data::Batch& batch,
+                 const RDropOptions& options, int passes) const;
+  // As of Objective, of labels that are not the default ignore_index, `units` of them. ValueError for a label
+  // that has no weight.
+  double weight_of(const data::Batch& batch, int64_t units) const;
+
+ private:
+  Tensor weights_;
+};
+
+// Targets are labels [B], or [B, T] of the tokens of texts; forward_of(model, batch) gives logits [B,
+// classes], or [B, T, classes].
 template <class Model> class Classification final : public Objective {
  public:
-  explicit Classification(Model& model) : model_(model) {}
+  explicit Classification(Model& model, const Tensor& class_weights = {})
+      : model_(model), weights_(class_weights) {}
   Module& module() override { return model_; }
   Tensor forward(const data::Batch& batch) override { return forward_of(model_, batch); }
   LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                  int passes) override {
-    return rdrop_cross_entropy(logits, batch.target, options, batch.valid, passes);
+    return weights_.loss(model_, logits, batch, options, passes);
   }
+  double weight_of(const data::Batch& batch, int64_t units) const override {
+    return weights_.weight_of(batch, units);
+  }
+  bool recordable() const override { return !weights_.given(); }
+
+ private:
+  Model& model_;
+  ClassWeights weights_;
+};
+
+// Targets are f32 [B, classes], 1 where a class is there and 0 where not; forward_of(model, batch) gives
+// logits [B, classes]. "Accuracy" is the share of samples all of whose classes are right.
+template <class Model> class MultiLabel final : public Objective {
+ public:
+  explicit MultiLabel(Model& model) : model_(model) {}
+  Module& module() override { return model_; }
+  Tensor forward(const data::Batch& batch) override { return forward_of(model_, batch); }
+  LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
+                 int passes) override {
+    return rdrop_binary_cross_entropy(logits, batch.target, options, batch.valid, passes);
+  }
+  int64_t valid_units(const data::Batch& batch) const override {
+    data::Batch units = batch;
+    units.target = batch.target.select(1, 0);
+    return Objective::valid_units(units);
+  }
+  bool recordable() const override { return false; }
 
  private:
   Model& model_;

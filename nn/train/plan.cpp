@@ -12,18 +12,6 @@
 
 namespace tandem::nn {
 
-int64_t Objective::valid_units(const data::Batch& batch) const {
-  int64_t count = batch.target.numel();
-  const auto valid =
-      batch.valid.defined() ? batch.valid.to_vector<uint8_t>() : std::vector<uint8_t>(count, 1);
-  const auto labels =
-      is_floating(batch.target.dtype()) ? std::vector<int64_t>(count) : batch.target.to_vector<int64_t>();
-  count = 0;
-  for (size_t i = 0; i < labels.size(); ++i)
-    count += valid[i] != 0 && labels[i] != RDropOptions().ignore_index;
-  return count;
-}
-
 Plan parse_plan(std::string_view name) {
   for (Plan plan : {Plan::stacked, Plan::sequential, Plan::replay}) {
     if (name == name_of(plan)) return plan;
@@ -70,12 +58,13 @@ namespace {
 class MicroBatch {
  public:
   MicroBatch(Objective& objective, const data::Batch& batch, const StepOptions& options,
-             uint64_t sample_offset, double divisor, bool deferred)
+             uint64_t sample_offset, const StepBatches& step, bool deferred)
       : objective_(objective),
         batch_(batch),
         options_(options),
         sample_offset_(sample_offset),
-        divisor_(divisor),
+        divisor_(static_cast<double>(step.units)),
+        weight_divisor_(step.weight),
         deferred_(deferred) {}
 
   LossParts backward() {
@@ -121,6 +110,7 @@ class MicroBatch {
                               {.alpha = options_.alpha,
                                .label_smoothing = options_.label_smoothing,
                                .divisor = divisor_,
+                               .weight_divisor = weight_divisor_,
                                .deferred = deferred_},
                               options_.passes);
   }
@@ -189,7 +179,7 @@ class MicroBatch {
   const data::Batch& batch_;
   const StepOptions& options_;
   uint64_t sample_offset_;
-  double divisor_;
+  double divisor_, weight_divisor_;
   bool deferred_;
 };
 
@@ -214,7 +204,9 @@ bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptio
 StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches) {
   StepBatches result;
   for (const data::Batch& batch : micro_batches) {
-    result.units += objective.valid_units(batch);
+    const int64_t units = objective.valid_units(batch);
+    result.units += units;
+    result.weight += objective.weight_of(batch, units);
     result.micro_batches.push_back(batch.upload(device));
   }
   return result;
@@ -230,9 +222,7 @@ std::vector<LossParts> backward(Objective& objective, const StepBatches& batches
   for (const data::Batch& micro_batch : batches.micro_batches) {
     micro_batch.check_size();
     const data::Batch batch = micro_batch.to(device);
-    parts.push_back(
-        MicroBatch(objective, batch, options, sample_offset, static_cast<double>(batches.units), deferred)
-            .backward());
+    parts.push_back(MicroBatch(objective, batch, options, sample_offset, batches, deferred).backward());
     sample_offset += batch.size;
   }
   return parts;
@@ -274,7 +264,11 @@ StepResult accumulate_gradients(Objective& objective, const StepBatches& batches
 StepResult accumulate_gradients(Objective& objective, const std::vector<data::Batch>& micro_batches,
                                 const StepOptions& options) {
   StepBatches batches{micro_batches};
-  for (const data::Batch& batch : micro_batches) batches.units += objective.valid_units(batch);
+  for (const data::Batch& batch : micro_batches) {
+    const int64_t units = objective.valid_units(batch);
+    batches.units += units;
+    batches.weight += objective.weight_of(batch, units);
+  }
   return accumulate_gradients(objective, batches, options);
 }
 

@@ -56,10 +56,11 @@ void check_finite_norm(double norm, uint64_t step);
 // forward's own.
 bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptions& options);
 
-// The micro-batches of one step, and how many of their units count.
+// The micro-batches of one step, how many of their units count, and what these weigh.
 struct StepBatches {
   std::vector<data::Batch> micro_batches;  // on the device
   int64_t units = 0;
+  double weight = 0;  // of these units: Objective::weight_of
 };
 // Counts the units on the host and begins the copies to the device: to be read after
 // backend(device).await_uploads() only.

@@ -19,9 +19,11 @@ struct RecordedSteps::Recorded {
 
 namespace {
 
-// Steps of equal signatures share a recording: their shapes and numbers of passes are the same.
-std::string signature(const StepBatches& batches, const StepOptions& options) {
-  std::string text = fmt::format("{} passes", options.passes);
+// Steps of equal signatures share a recording: their shapes, their numbers of passes and what learns are the
+// same.
+std::string signature(const Module& module, const StepBatches& batches, const StepOptions& options) {
+  std::string text = fmt::format("{} passes; ", options.passes);
+  for (const Tensor& parameter : module.parameters()) text += parameter.requires_grad() ? '1' : '0';
   for (const data::Batch& batch : batches.micro_batches) {
     text += fmt::format("; {}:", batch.size);
     for (const Tensor& x : batch.inputs) text += fmt::format(" {}", describe(x));
@@ -54,8 +56,8 @@ StepBatches clone(const StepBatches& batches) {
 
 }  // namespace
 
-RecordedSteps::RecordedSteps(Objective& objective, Optimizer& optimizer, double clip_norm)
-    : objective_(objective), optimizer_(optimizer), clip_norm_(clip_norm) {}
+RecordedSteps::RecordedSteps(Objective& objective, Optimizer& optimizer, Ema* ema, double clip_norm)
+    : objective_(objective), optimizer_(optimizer), ema_(ema), clip_norm_(clip_norm) {}
 RecordedSteps::~RecordedSteps() = default;
 
 void RecordedSteps::upload(const StepScalars& scalars) {
@@ -65,7 +67,7 @@ void RecordedSteps::upload(const StepScalars& scalars) {
 }
 
 std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const StepOptions& options) {
-  const auto [entry, is_new] = known_.try_emplace(signature(batches, options));
+  const auto [entry, is_new] = known_.try_emplace(signature(objective_.module(), batches, options));
   if (is_new || (!entry->second && recordings_ == kMostRecordings)) return {};
   const StepScalars scalars{.seed = options.seed,
                             .step = options.step,
@@ -91,6 +93,7 @@ std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const Ste
     parameters[i].bump_version();  // cached casts are of the old weights
   }
   optimizer_.replayed();
+  if (ema_ != nullptr) ema_->replayed();
   Update update = recorded.update;
   update.units = batches.units, update.options = options;
   return update;
@@ -106,8 +109,8 @@ void RecordedSteps::record(Recorded& recorded, const StepOptions& options, const
   relative.sample_offset = 0;  // relative to the step's, which kernels add (PassOptions::sample_offset)
   backend.begin_recording(latest_ ? latest_->work.get() : nullptr);  // the two never run at the same time
   try {
-    recorded.update =
-        begin_update(objective_, optimizer_, gradient_norm_, clip_norm_, recorded.batches, relative, true);
+    recorded.update = begin_update(objective_, optimizer_, ema_, gradient_norm_, clip_norm_, recorded.batches,
+                                   relative, true);
     for (const LossParts& part : recorded.update.parts)
       check<DeviceError>(part.device_sums.defined(), "its loss leaves no device_sums to read (LossParts)");
     recorded.work = backend.end_recording();

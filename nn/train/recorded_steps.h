@@ -18,8 +18,8 @@ namespace tandem::nn {
 
 class RecordedSteps {
  public:
-  // Both must outlive it. clip_norm as in TrainerOptions: 0 for no clipping.
-  RecordedSteps(Objective& objective, Optimizer& optimizer, double clip_norm);
+  // All must outlive it; ema may be null. clip_norm as in TrainerOptions: 0 for no clipping.
+  RecordedSteps(Objective& objective, Optimizer& optimizer, Ema* ema, double clip_norm);
   ~RecordedSteps();
 
   // Gives the device the whole step, weights included, by replaying its recording, which is made the second
@@ -35,6 +35,7 @@ class RecordedSteps {
 
   Objective& objective_;
   Optimizer& optimizer_;
+  Ema* ema_;
   double clip_norm_;
   GradientNorm gradient_norm_;
   Tensor scalars_;  // StepScalars as bytes, on the device

@@ -1,7 +1,5 @@
 #include "nn/train/trainer.h"
 
-#include <fmt/format.h>
-
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -11,6 +9,7 @@
 #include "nn/train/checkpoint.h"
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"
+#include "nn/train/report.h"
 #include "nn/train/run_folder.h"
 
 namespace tandem::nn {
@@ -106,35 +105,6 @@ std::optional<RunLock> lock_folder(const std::string& dir) {
   return dir.empty() ? std::nullopt : std::optional<RunLock>(dir);
 }
 
-std::string epoch_label(const TrainerOptions& options, int64_t epoch) {
-  const std::string count = std::to_string(options.epochs);
-  return fmt::format("{}{}epoch {:>{}}/{}", options.name, options.name.empty() ? "" : " ", epoch + 1,
-                     count.size(), count);
-}
-
-// What the bar says of an epoch so far.
-std::string progress_text(const Metrics& epoch) {
-  return fmt::format("loss {:.3f} ce {:.3f} kl {:.4f}", epoch.loss, epoch.ce, epoch.kl) +
-         (epoch.accuracy >= 0 ? fmt::format(" acc {:.1f}%", 100 * epoch.accuracy) : "");
-}
-
-// One line on an epoch; a narrow terminal gets a short one.
-std::string epoch_line(const TrainerOptions& options, const Metrics& train, const Metrics& valid, bool best) {
-  const std::string label = epoch_label(options, valid.epoch);
-  const auto accuracy = [&](const char* space) {
-    if (!options.metric.name.empty())
-      return fmt::format("{}{} {:.4g}", space, options.metric.name, valid.metric);
-    return valid.accuracy >= 0 ? fmt::format("{}acc {:.2f}%", space, 100 * valid.accuracy) : "";
-  };
-  const std::string line =
-      fmt::format("{}  loss {:.4f}  ce {:.4f}  kl {:.4f} | valid ce {:.4f}{}  {:6.0f} {}/s{}", label,
-                  train.loss, train.ce, train.kl, valid.ce, accuracy("  "), train.samples_per_second,
-                  options.unit, best ? "  best" : "");
-  if (line.size() <= terminal_width()) return line;
-  return fmt::format("{} loss {:.3f} ce {:.3f} kl {:.4f}  valid ce {:.3f}{}{}", label, train.loss, train.ce,
-                     train.kl, valid.ce, accuracy(" "), best ? " *" : "");
-}
-
 }  // namespace
 
 Trainer::Trainer(std::unique_ptr<Objective> objective, Optimizer& optimizer, TrainerOptions options)
@@ -156,6 +126,8 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   at_least("eval_batch_size", options_.eval_batch_size, 1);
   at_least("patience", options_.patience, 0);
   at_least("average", options_.average, 0);
+  check<ConfigError>(options_.ema >= 0 && options_.ema < 1,
+                     "ema: expected a decay in (0, 1), or 0 for none, got {}", options_.ema);
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
                      options_.clip_norm);
   check<ConfigError>(!options_.cuda_graph || objective.module().device() != kCpu,
@@ -171,8 +143,9 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   for (size_t i = 0; i < learned.size(); ++i)
     check<ConfigError>(own.contains(learned[i].impl().get()),
                        "optimizer: its parameter {}, {}, is not one of the model's", i, describe(learned[i]));
+  if (options_.ema > 0) ema_.emplace(objective_.module(), options_.ema);
   if (options_.cuda_graph)
-    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, options_.clip_norm);
+    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
 }
 
 Trainer::~Trainer() = default;
@@ -180,6 +153,7 @@ Trainer::~Trainer() = default;
 FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
   const std::optional<RunLock> lock = lock_folder(options_.run_dir);
   *state_ = {};
+  if (ema_) ema_->restart();
   if (!options_.run_dir.empty()) identity_ = run_identity(options_, optimizer_.lr(), train, valid);
   return run(train, valid);
 }
@@ -197,7 +171,7 @@ void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
   check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
   const double lr = optimizer_.lr();
   identity_ = run_identity(options_, lr, train, valid);
-  *state_ = {load_last(options_.run_dir, objective_.module(), optimizer_, identity_)};
+  *state_ = {load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_)};
   optimizer_.set_lr(lr);  // older checkpoints have the last step's
   check<ConfigError>(state_->epoch <= options_.epochs,
                      "epochs: the run in '{}' has done {}, expected at least as many, got {}",
@@ -209,11 +183,9 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   check_data(train, valid);
   state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
+    if (on_epoch) on_epoch(state_->epoch);
     const Metrics trained = train_epoch(train);
-    const Metrics validated = validate(valid);
-    const bool best = keep(trained, validated);
-    report(trained, validated, best);
-    save(best);
+    save(judge(trained, valid));
   }
   if (options_.average > 0) try_average(valid);
   objective_.module().load_state_dict(state_->best);
@@ -316,6 +288,16 @@ Metrics Trainer::validate(const data::Dataset& valid) const {
   return validated;
 }
 
+// Validates after an epoch and tells of it; returns whether its weights are the best so far.
+bool Trainer::judge(const Metrics& trained, const data::Dataset& valid) {
+  std::optional<Ema::Weights> averages;
+  if (ema_) averages.emplace(*ema_);
+  const Metrics validated = validate(valid);
+  const bool best = keep(trained, validated);
+  report(trained, validated, best);
+  return best;
+}
+
 // Records an epoch that has ended, and keeps its weights if they are the best so far; returns whether they
 // are.
 bool Trainer::keep(const Metrics& trained, const Metrics& validated) {
@@ -368,7 +350,7 @@ void Trainer::save(bool best) const {
   if (best) save_best(commit.add(kBestFile), *state_, kept);
   write_metrics(commit.add(kMetricsFile), state_->result);
   kept.insert(identity_.begin(), identity_.end());
-  save_last(commit.add(kLastFile), *state_, objective_.module(), optimizer_, kept);
+  save_last(commit.add(kLastFile), *state_, objective_.module(), optimizer_, ema_ ? &*ema_ : nullptr, kept);
   commit.finish();
 }
 
@@ -439,13 +421,13 @@ Update Trainer::begin(const StepBatches& batches) {
   if (recorded_) {
     if (std::optional<Update> update = recorded_->begin(batches, options)) return *update;
   }
-  return begin_update(objective_, optimizer_, gradient_norm_, options_.clip_norm, batches, options,
+  return begin_update(objective_, optimizer_, ema(), gradient_norm_, options_.clip_norm, batches, options,
                       defers_.value_or(false));
 }
 
 StepResult Trainer::finish(const Update& update) {
   if (update.units == 0) return ++state_->step, StepResult{};
-  const StepResult result = finish_update(objective_, optimizer_, update);
+  const StepResult result = finish_update(objective_, optimizer_, ema(), update);
   if (!defers_ && !update.deferred)
     defers_ = std::all_of(update.parts.begin(), update.parts.end(), can_be_deferred);
   ++state_->step;

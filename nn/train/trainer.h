@@ -60,6 +60,7 @@ struct TrainerOptions {
   bool drop_last = false;   // leaves out an epoch's batch of fewer samples than batch_size
   Schedule schedule = {};   // multiplies the optimizer's learning rate
   double clip_norm = 0;     // of the whole gradient; 0: no clipping
+  double ema = 0;           // decay of averaged weights, which are validated and kept as best (Ema); 0: none
   uint64_t seed = 0;        // of noise, order and augmentation
 
   int64_t eval_batch_size = 256;  // of validation
@@ -121,8 +122,10 @@ class Trainer {
   // One optimizer step on the given micro-batches. ValueError as of fit().
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
-  // Called after every step, for a caller's own report. What it throws ends the run.
+  // Called after every step, for a caller's own report, and before every epoch, from 0, for what changes with
+  // it: which parameters learn. What they throw ends the run.
   std::function<void(const Metrics&)> on_step;
+  std::function<void(int64_t epoch)> on_epoch;
 
  private:
   Trainer(std::unique_ptr<Objective> objective, Optimizer& optimizer, TrainerOptions options);
@@ -133,6 +136,7 @@ class Trainer {
   void check_data(const data::Dataset& train, const data::Dataset& valid);
   Metrics train_epoch(const data::Dataset& train);
   Metrics validate(const data::Dataset& valid) const;
+  bool judge(const Metrics& trained, const data::Dataset& valid);
   bool keep(const Metrics& trained, const Metrics& validated);
   std::map<std::string, std::string> kept_metadata() const;
   void save(bool best) const;
@@ -152,6 +156,7 @@ class Trainer {
   double alpha_now() const;
   bool better(const Metrics& a, const Metrics& b) const;
   bool out_of_patience() const;
+  Ema* ema() { return ema_ ? &*ema_ : nullptr; }
 
   std::unique_ptr<Objective> owned_;
   Objective& objective_;
@@ -159,6 +164,7 @@ class Trainer {
   TrainerOptions options_;
   std::unique_ptr<State> state_;
   std::map<std::string, std::string> identity_;  // what a resumed run must have in common with this one
+  std::optional<Ema> ema_;
   GradientNorm gradient_norm_;
   std::unique_ptr<RecordedSteps> recorded_;
   std::optional<bool> defers_;  // whether steps are read after they were given to a device; told by the first

@@ -7,8 +7,9 @@
 #include "ops/arithmetic.h"
 
 namespace tandem::nn {
-Update begin_update(Objective& objective, Optimizer& optimizer, GradientNorm& gradient_norm, double clip_norm,
-                    const StepBatches& batches, const StepOptions& options, bool deferred) {
+
+Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, GradientNorm& gradient_norm,
+                    double clip_norm, const StepBatches& batches, const StepOptions& options, bool deferred) {
   const Step step(objective.module(), optimizer,
                   {.passes = options.passes,
                    .seed = options.seed,
@@ -28,10 +29,11 @@ Update begin_update(Objective& objective, Optimizer& optimizer, GradientNorm& gr
   for (const LossParts& part : update.parts)
     update.norm = update.norm.to(part.loss.device()) + (part.loss - part.loss).to(DType::f64);
   optimizer.step(update.norm);
+  if (ema != nullptr) ema->update(update.norm);
   return update;
 }
 
-StepResult finish_update(const Objective& objective, Optimizer& optimizer, const Update& update) {
+StepResult finish_update(const Objective& objective, Optimizer& optimizer, Ema* ema, const Update& update) {
   try {
     std::vector<LossParts> parts = update.parts;
     if (update.deferred) std::transform(parts.begin(), parts.end(), parts.begin(), read);
@@ -41,6 +43,7 @@ StepResult finish_update(const Objective& objective, Optimizer& optimizer, const
     return result;
   } catch (...) {
     optimizer.take_back();
+    if (ema != nullptr) ema->take_back();
     throw;
   }
 }

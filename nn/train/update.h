@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "nn/optim/clip.h"
+#include "nn/optim/ema.h"
 #include "nn/optim/optimizer.h"
 #include "nn/train/plan.h"
 
@@ -19,14 +20,14 @@ struct Update {
   bool deferred = false;         // the numbers of the parts are on the device
 };
 
-// Forward and backward of all passes, clipping (clip_norm 0: none), the optimizer and running statistics.
-// Weights, optimizer state and statistics change only where loss and gradients are finite. Where `deferred`,
+// Forward and backward of all passes, clipping (clip_norm 0: none), the optimizer, averaged weights (ema, or
+// null) and running statistics. They change only where loss and gradients are finite. Where `deferred`,
 // nothing waits for a device, unless the objective does.
-Update begin_update(Objective& objective, Optimizer& optimizer, GradientNorm& gradient_norm, double clip_norm,
-                    const StepBatches& batches, const StepOptions& options, bool deferred);
+Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, GradientNorm& gradient_norm,
+                    double clip_norm, const StepBatches& batches, const StepOptions& options, bool deferred);
 
-// Waits for it. ValueError naming the step when its loss or gradient is not finite; the optimizer then counts
-// no step.
-StepResult finish_update(const Objective& objective, Optimizer& optimizer, const Update& update);
+// Waits for it. ValueError naming the step when its loss or gradient is not finite; optimizer and averages
+// then count no step.
+StepResult finish_update(const Objective& objective, Optimizer& optimizer, Ema* ema, const Update& update);
 
 }  // namespace tandem::nn

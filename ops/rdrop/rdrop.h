@@ -20,6 +20,7 @@ struct RDropOptions {
   double label_smoothing = 0;   // in [0, 1): (1 - s) nll + s mean over classes of -log P; CE only
   int64_t ignore_index = -100;  // a label that does not count
   double divisor = 0;  // counted units of the whole optimizer step (all micro-batches); 0: of this call
+  double weight_divisor = 0;  // of weighted classes (composed.h): the counted units' weights; 0: of this call
   // On a device: nothing waits for it. ce and kl of LossParts are NaN, and read_loss_sums has the numbers.
   bool deferred = false;
 };

@@ -2,8 +2,10 @@
 import math
 
 import torch
+import torch.nn.functional as F
+from torch.distributions import Bernoulli, kl_divergence
 
-from common import exactly, integers, normal
+from common import constant, exactly, integers, normal
 from op_cases import case
 
 
@@ -47,6 +49,29 @@ def rdrop_mse(prediction, target, mask=None, *, alpha, divisor=None):
     return mse + alpha / 2 * between, mse.detach(), between.detach()
 
 
+def weighted_rdrop_cross_entropy(logits, target, weights, *, alpha, label_smoothing=0.0, ignore_index=-100):
+    """CE is torch's with these weights of classes, averaged over the passes; KL as above."""
+    ce = sum(F.cross_entropy(z, target, weights, label_smoothing=label_smoothing, ignore_index=ignore_index)
+             for z in logits) / logits.size(0)
+    kl = rdrop_cross_entropy(logits, target, alpha=alpha, ignore_index=ignore_index)[2]
+    loss = rdrop_cross_entropy(logits, target, alpha=alpha, ignore_index=ignore_index)[0]
+    plain = rdrop_cross_entropy(logits, target, alpha=0.0, ignore_index=ignore_index)[0]
+    return ce + (loss - plain), ce.detach(), kl
+
+
+def rdrop_binary_cross_entropy(logits, target, mask=None, *, alpha, divisor=None):
+    """Labels of their own: BCE and the KL of two Bernoulli variables, summed over classes, / divisor units."""
+    m = logits.size(0)
+    mask = torch.ones(target.size(0), dtype=torch.bool) if mask is None else mask
+    divisor = int(mask.sum()) if divisor is None else divisor
+    z, y = logits[:, mask], target[mask]
+    bce = sum(F.binary_cross_entropy_with_logits(z[i], y, reduction="sum") for i in range(m)) / m / divisor
+    pairs = [(i, j) for i in range(m) for j in range(m) if i != j]
+    kl = sum(kl_divergence(Bernoulli(logits=z[i]), Bernoulli(logits=z[j])).sum() for i, j in pairs)
+    kl = torch.as_tensor(kl / max(1, len(pairs)) / divisor)
+    return bce + alpha / 2 * kl, bce.detach(), kl.detach()
+
+
 def add_cases():
     op = "rdrop_cross_entropy"
     mask4 = exactly([True, False, True, True])
@@ -73,3 +98,21 @@ def add_cases():
         case("rdrop_mse", rdrop_mse, (m, 4), (4, ), mask4, alpha=0.6)
     case("rdrop_mse", rdrop_mse, (3, 4, 2), (4, 2), alpha=1.0)
     case("rdrop_mse", rdrop_mse, (3, 4), (4, ), mask4, alpha=1.0, divisor=16)
+
+    op = "weighted_rdrop_cross_entropy"
+    weights = constant(exactly([0.5, 2.0, 0.0, 1.5, 3.0]))
+    for m in [1, 2, 3]:
+        case(op, weighted_rdrop_cross_entropy, (m, 4, 5), exactly([0, 3, 1, 4]), weights, alpha=1.5)
+        case(op, weighted_rdrop_cross_entropy, (m, 4, 5), exactly([0, 2, 1, 4]), weights, alpha=0.6,
+             label_smoothing=0.1)
+    case(op, weighted_rdrop_cross_entropy, (2, 4, 5), exactly([3, 1, 0, 1]), weights, alpha=2.0, ignore_index=1)
+    case(op, weighted_rdrop_cross_entropy, near, exactly([0, 3, 1, 4]), weights, alpha=1.0)
+
+    op = "rdrop_binary_cross_entropy"
+    hot = constant(exactly([[1.0, 0.0, 0.0, 1.0, 1.0], [0.0] * 5, [1.0] * 5, [0.0, 0.25, 1.0, 0.0, 0.0]]))
+    for m in [1, 2, 3, 5]:
+        case(op, rdrop_binary_cross_entropy, (m, 4, 5), hot, alpha=1.5)
+        case(op, rdrop_binary_cross_entropy, (m, 4, 5), hot, mask4, alpha=0.6, divisor=7)
+    case(op, rdrop_binary_cross_entropy, near, hot, alpha=1.0)
+    far = lambda source: source.normal((3, 4, 5), 12.0)
+    case(op, rdrop_binary_cross_entropy, far, hot, alpha=1.0)

@@ -16,6 +16,7 @@
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"
+#include "ops/rdrop/composed.h"
 #include "ops/rdrop/rdrop.h"
 #include "ops/reduce.h"
 #include "ops/scan.h"
@@ -310,6 +311,15 @@ const std::map<std::string, GoldenCall>& golden_calls() {
       {"rdrop_mse",
        [](const Json& a, const Tensors& in) {
          return rdrop_parts(rdrop_mse(passes_of(in[0]), in[1], rdrop_options(a), optional(in, 2)));
+       }},
+      {"weighted_rdrop_cross_entropy",
+       [](const Json& a, const Tensors& in) {
+         return rdrop_parts(weighted_rdrop_cross_entropy(passes_of(in[0]), in[1], in[2], rdrop_options(a)));
+       }},
+      {"rdrop_binary_cross_entropy",
+       [](const Json& a, const Tensors& in) {
+         return rdrop_parts(
+             rdrop_binary_cross_entropy(passes_of(in[0]), in[1], rdrop_options(a), optional(in, 2)));
        }},
       {"cross_entropy", golden_cross_entropy},
       {"nll_loss", golden_nll_loss},

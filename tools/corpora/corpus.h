@@ -40,6 +40,7 @@ void make_corpus(const Corpus& corpus, const std::string& dir, const std::string
 Splits synopses(const std::string& packages, const std::string& english, const std::string& italian);
 Splits summaries(const std::string& packages, const std::string& english);
 Splits supersense(const std::string& nouns, const std::string& verbs);
+Splits genus(const std::string& nouns, const std::string& verbs);
 Splits gloss_similarity(const std::string& nouns, const std::string& verbs, int64_t most_draws = 3'000'000);
 // Pages: (path inside of the help, HTML).
 using Pages = std::vector<std::pair<std::string, std::string>>;

@@ -32,6 +32,7 @@ constexpr std::array kLexicographerFiles{"adj.all",          "adj.pert",        
 
 struct Synset {
   std::string file, gloss;
+  std::vector<std::string> words;      // that mean it
   std::vector<std::string> hypernyms;  // keys
 };
 // By "n" or "v" and the offset: the order of nouns, then verbs, each by offset.
@@ -52,11 +53,15 @@ void read_synsets(char kind, const std::string& content, Synsets& synsets) {
     int64_t pointers = -1;
     fields >> offset >> file >> type >> count_text;
     const int64_t words = count_text.empty() ? -1 : std::strtol(count_text.c_str(), nullptr, 16);
-    for (int64_t i = 0; i < 2 * words; ++i) fields >> word;
+    std::vector<std::string> own;
+    for (int64_t i = 0; i < 2 * words; ++i) {
+      fields >> word;
+      if (i % 2 == 0) own.push_back(word);
+    }
     fields >> pointers;
     check<IoError>(bar != std::string::npos && fields && file < kLexicographerFiles.size() && pointers >= 0,
                    "{}:{}: not a line of WordNet 3.0: '{}'", name, number, line.substr(0, 40));
-    Synset synset{kLexicographerFiles[file], {}, {}};
+    Synset synset{kLexicographerFiles[file], {}, std::move(own), {}};
     for (int64_t i = 0; i < pointers; ++i) {
       std::string symbol, target, part, places;
       fields >> symbol >> target >> part >> places;
@@ -106,6 +111,72 @@ Splits supersense(const std::string& nouns, const std::string& verbs) {
     const std::string letters = letters_and_digits(synset.gloss);
     if (std::count(letters.begin(), letters.end(), ' ') < 2 || !seen.insert(letters).second) continue;
     splits.of(synset.gloss).push_back(synset.file + "\t" + synset.gloss);
+  }
+  return splits;
+}
+
+namespace {
+
+// The words of a gloss, with brackets and stops as words of their own.
+std::vector<std::string> words_of(const std::string& gloss) {
+  constexpr std::string_view kAlone = "()[],;:.!?\"`'";
+  std::vector<std::string> words;
+  std::istringstream parts(gloss);
+  for (std::string part; parts >> part;) {
+    size_t begin = 0, end = part.size();
+    std::vector<std::string> after;
+    while (begin < end && kAlone.find(part[begin]) != std::string_view::npos)
+      words.emplace_back(1, part[begin++]);
+    while (end > begin && kAlone.find(part[end - 1]) != std::string_view::npos)
+      after.emplace_back(1, part[--end]);
+    if (end > begin) words.push_back(part.substr(begin, end - begin));
+    words.insert(words.end(), after.rbegin(), after.rend());
+  }
+  return words;
+}
+
+// Where the words of a term, which has underscores between them, stand in a text first; npos: nowhere.
+size_t find_term(const std::vector<std::string>& text, const std::string& term, size_t& length) {
+  std::string spaced = term;
+  std::replace(spaced.begin(), spaced.end(), '_', ' ');
+  const std::vector<std::string> words = words_of(spaced);
+  length = words.size();
+  const auto at = std::search(text.begin(), text.end(), words.begin(), words.end());
+  return at == text.end() ? std::string::npos : static_cast<size_t>(at - text.begin());
+}
+
+}  // namespace
+
+// Sentences "word<TAB>tag" of glosses of nouns and verbs in which a word for a synset right above stands: the
+// first of them, the longest where two begin there, is marked as B- and I- with the file of that synset
+// ("B-noun.animal"), all else is O. Glosses as of supersense, in the same splits.
+Splits genus(const std::string& nouns, const std::string& verbs) {
+  Splits splits;
+  std::set<std::string> seen;
+  const Synsets synsets = read_wordnet(nouns, verbs);
+  for (const auto& [key, synset] : synsets) {
+    const std::string letters = letters_and_digits(synset.gloss);
+    if (std::count(letters.begin(), letters.end(), ' ') < 2 || !seen.insert(letters).second) continue;
+    const std::vector<std::string> words = words_of(synset.gloss);
+    size_t begin = std::string::npos, count = 0;
+    std::string type;
+    for (const std::string& parent : synset.hypernyms) {
+      const auto above = synsets.find(parent);
+      if (above == synsets.end()) continue;
+      for (const std::string& term : above->second.words) {
+        size_t length = 0;
+        const size_t at = find_term(words, term, length);
+        if (at == std::string::npos || at > begin || (at == begin && length <= count)) continue;
+        begin = at, count = length, type = above->second.file;
+      }
+    }
+    if (begin == std::string::npos) continue;
+    std::string sentence;
+    for (size_t i = 0; i < words.size(); ++i) {
+      const char* tag = i == begin ? "B-" : i > begin && i < begin + count ? "I-" : "O";
+      sentence += fmt::format("{}\t{}{}\n", words[i], tag, tag[0] == 'O' ? "" : type);
+    }
+    splits.of(synset.gloss).push_back(sentence);
   }
   return splits;
 }

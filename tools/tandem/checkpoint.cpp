@@ -55,7 +55,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(TextEncoderConfig, vocab, segmen
                                                 mlp_dim, layers, max_positions, pad_id, dropout,
                                                 attention_dropout, layer_drop, word_dropout, norm_eps,
                                                 norm_first, pooling, bi_encoder, activation, pooler,
-                                                pooler_dropout, head_dropout, position_offset, masked_lm_head)
+                                                pooler_dropout, head_dropout, position_offset, masked_lm_head,
+                                                dropout_from)
 
 }  // namespace tandem::models
 

@@ -16,6 +16,7 @@ void add_train(Command& root);   // train TASK
 void add_run(Command& root);     // eval, predict
 void add_export(Command& root);  // export
 void add_text(Command& root);    // translate, summarize, generate, classify, similarity
+void add_tag(Command& root);     // tag
 void add_score(Command& root);   // score bleu, chrf, rouge
 void add_ops(Command& root);     // ops, gradcheck
 void add_bench(Command& root);   // bench

@@ -44,11 +44,13 @@ void ClassifierMethod::declare(Command& to, bool images) {
 
 void ClassifierMethod::settle() { MethodChoice::settle(name == "multisample" ? 8 : 1); }
 
-std::unique_ptr<nn::Objective> ClassifierMethod::make(const nn::Hookable& model,
-                                                      const TrainSettings& s) const {
+std::unique_ptr<nn::Objective> ClassifierMethod::make(const nn::Hookable& model, const TrainSettings& s,
+                                                      const Tensor& class_weights) const {
   const bool mixes = nn::mixes_samples(name);
   check_settings(s, mixes || name == "multisample" ? 0 : 1, mixes);
-  return nn::make_method(name, model, options_);
+  nn::MethodOptions options = options_;
+  options.class_weights = class_weights;
+  return nn::make_method(name, model, options);
 }
 
 }  // namespace tandem::command

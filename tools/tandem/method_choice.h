@@ -32,7 +32,9 @@ class ClassifierMethod : public MethodChoice {
  public:
   void declare(Command& to, bool images = false);  // with those of images alone
   void settle();
-  std::unique_ptr<nn::Objective> make(const nn::Hookable& model, const TrainSettings& settings) const;
+  // `class_weights`: of make_class_weights.
+  std::unique_ptr<nn::Objective> make(const nn::Hookable& model, const TrainSettings& settings,
+                                      const Tensor& class_weights = {}) const;
 
  private:
   nn::MethodOptions options_;

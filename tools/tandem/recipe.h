@@ -63,6 +63,8 @@ class Recipe {
   virtual nn::ValidationMetric metric(TaskModel&) const { return {}; }
   virtual nn::Metadata metadata() const { return {}; }  // of the checkpoints, beside "task"
   virtual void save_parts(nn::Commit&) const {}         // what weights need beside them in a run folder
+  // For rates and freezing by depth. ConfigError for a model that has none.
+  virtual models::Depths depths(const nn::Module& model) const { return models::depths(model); }
   // In the report.
   virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
   virtual std::string footnote() const { return {}; }  // under the report: what makes its scores comparable

@@ -12,8 +12,10 @@
 #include "autograd/tell.h"
 #include "nn/data/text_datasets.h"
 #include "nn/data/text_files.h"
+#include "nn/io/text.h"
 #include "tools/tandem/checkpoint.h"
 #include "tools/tandem/commands.h"
+#include "tools/tandem/multi_label.h"
 #include "tools/tandem/text_model.h"
 
 namespace tandem::command {
@@ -194,12 +196,21 @@ void classify(const Options& o) {
   const int64_t texts_a_line = run.metadata.contains("texts") ? run.entry_as<int64_t>("texts") : 0;
   check<IoError>(texts_a_line >= 0 && texts_a_line <= 2, "{}: texts: expected at most 2, got {}", run.file,
                  texts_a_line);
+  const bool several = run.metadata.contains("labels");
   const Stopwatch watch;
   const auto outputs = outputs_of_lines(run, *model, static_cast<size_t>(texts_a_line), o.too_long);
   const double seconds = watch.seconds();
   for (const std::vector<double>& row : outputs) {
     if (row.empty()) {
       fmt::print("\n");
+      continue;
+    }
+    if (several) {
+      std::vector<std::string> shares;
+      for (const double x : row)
+        if (x > 0) shares.push_back(fmt::format("{:.4f}", 1 / (1 + std::exp(-x))));
+      const std::string set = join_labels(predicted_labels({row})[0], classes);
+      o.probabilities ? fmt::print("{}\t{}\n", set, data::join(shares, "|")) : fmt::print("{}\n", set);
       continue;
     }
     const auto best = std::max_element(row.begin(), row.end());

@@ -53,7 +53,9 @@ class Training {
         passes_(passes),
         init_({.seed = recipe.settings.trainer.seed, .device = device}),
         model_(recipe.make_model()),
-        optimizer_(make_optimizer(recipe.settings, *model_.module)),
+        tuned_(recipe.settings.tuning, *model_.module,
+               [&](const nn::Module& module) { return recipe.depths(module); }),
+        optimizer_(make_optimizer(recipe.settings, *model_.module, tuned_)),
         metric_(recipe.metric(model_)),
         trainer_(*model_.objective, *optimizer_, options()) {}
 
@@ -89,6 +91,7 @@ class Training {
         raise<Interrupted>("stopped after step {}; `tandem train {} --run {} --resume` goes on", steps,
                            recipe_.task, recipe_.settings.run);
     };
+    trainer_.on_epoch = [&](int64_t epoch) { tuned_.begin_epoch(epoch); };
     nn::FitResult fit;
     try {
       fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid())
@@ -132,6 +135,7 @@ class Training {
   const int passes_;
   nn::InitScope init_;
   TaskModel model_;
+  FineTuned tuned_;
   std::unique_ptr<nn::Optimizer> optimizer_;
   nn::ValidationMetric metric_;
   nn::Trainer trainer_;
@@ -185,7 +189,7 @@ void train(Recipe& recipe, Command& command) {
   const Device device = load_device(s.device);
   set_allow_tf32(s.tf32);
   const std::string about_data = recipe.load();
-  for (const char* path : {"--data", "--vocab", "--init"}) command.make_absolute(path);
+  for (const char* path : {"--data", "--vocab", "--init", "--class-weights"}) command.make_absolute(path);
   settle_schedule(command, s, recipe.train());
   std::vector<std::pair<std::string, int>> parts{{s.run, s.trainer.passes}};  // folders, and their passes
   if (s.compare) parts = {{s.run + "/plain", 1}, {s.run + "/rdrop", s.trainer.passes}};

@@ -57,8 +57,11 @@ void declare_training(Command& to, TrainSettings& s, const std::string& unit) {
             "stop after N epochs without a better validation; 0: never");
   to.option("--average", s.trainer.average, integer(0),
             "try the mean of the last N epochs' weights at the end, and keep it if it validates better");
+  to.option("--ema", s.trainer.ema, fraction(),
+            "decay of the weights' exponential moving average, which is validated and kept; 0: none");
   to.option("--seed", s.trainer.seed, integer(0, INT64_MAX),
             "seed of weights, order, noise and augmentation");
+  s.tuning.declare(to);
 }
 
 void declare_run(Command& to, TrainSettings& s) {
@@ -119,13 +122,18 @@ nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& 
   return options;
 }
 
-std::unique_ptr<nn::Optimizer> make_optimizer(const TrainSettings& s, const nn::Module& module) {
-  Tensors matrices, rest;
-  for (const auto& [name, parameter] : module.named_parameters()) {
-    (parameter.dim() >= 2 && name.ends_with("weight") ? matrices : rest).push_back(parameter);
+std::unique_ptr<nn::Optimizer> make_optimizer(const TrainSettings& s, const nn::Module& module,
+                                              const FineTuned& tuned) {
+  std::vector<nn::ParameterGroup> groups, rest;  // one for each: matrices first
+  const nn::NamedTensors parameters = module.named_parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const auto& [name, parameter] = parameters[i];
+    const bool matrix = parameter.dim() >= 2 && name.ends_with("weight");
+    nn::GroupOptions options{.weight_decay = matrix || tuned.decay_all() ? s.weight_decay : 0};
+    if (const double scale = tuned.lr_scale(i); scale != 1) options.lr = s.lr * scale;
+    (matrix ? groups : rest).push_back({{parameter}, options});
   }
-  const std::vector<nn::ParameterGroup> groups{{matrices, {.weight_decay = s.weight_decay}},
-                                               {rest, {.weight_decay = 0}}};
+  groups.insert(groups.end(), rest.begin(), rest.end());
   if (s.optimizer == "adamw")
     return std::make_unique<nn::AdamW>(groups, nn::AdamWOptions{.lr = s.lr, .betas = {0.9, s.beta2}});
   if (s.optimizer == "adam")

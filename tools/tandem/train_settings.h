@@ -9,6 +9,7 @@
 #include "nn/optim/optimizer.h"
 #include "nn/train/trainer.h"
 #include "tools/tandem/command.h"
+#include "tools/tandem/fine_tuning.h"
 
 namespace tandem::command {
 
@@ -22,6 +23,7 @@ struct TrainSettings {
   double lr = 1e-3, weight_decay = 0.05, momentum = 0.9, beta2 = 0.999;
   int64_t warmup = 0, decay_steps = 0;
   int64_t usual_warmup = 0;  // what a warmup of -1 means, as far as the run is long enough
+  FineTuning tuning;
   int threads = 0;
   std::string device = "auto";
 };
@@ -41,7 +43,8 @@ void check_settings(const TrainSettings& s, double rate);
 
 // As the trainer takes them; without the run's folder and name.
 nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& train);
-// Weight decay is for matrices: not for biases, norms, the class token or positions.
-std::unique_ptr<nn::Optimizer> make_optimizer(const TrainSettings& s, const nn::Module& module);
+// Weight decay is for matrices: not for biases, norms, the class token or positions, but with --decay-all.
+std::unique_ptr<nn::Optimizer> make_optimizer(const TrainSettings& s, const nn::Module& module,
+                                              const FineTuned& tuned);
 
 }  // namespace tandem::command

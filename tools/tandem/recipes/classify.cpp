@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <map>
 
+#include "nn/data/label_sets.h"
 #include "nn/data/text_files.h"
 #include "nn/metrics/scores.h"
+#include "tools/tandem/class_weights.h"
 #include "tools/tandem/hints.h"
 #include "tools/tandem/method_choice.h"
+#include "tools/tandem/multi_label.h"
 #include "tools/tandem/recipes/text_encoder_recipe.h"
 #include "tools/tandem/text_model.h"
 
@@ -30,6 +33,10 @@ class ClassifyRecipe final : public TextEncoderRecipe {
         "text])");
     to.option("--per-class", per_class_, integer(0),
               "train on N texts of each class, drawn at random; 0: on all");
+    to.flag(
+        "--multi-label", multi_label_,
+        "several labels of a text in its field, '|' between ('|' alone: none), each with a probability of "
+        "its own");
     declare_long(to);
     declare_vocabulary(to);
   }
@@ -37,6 +44,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
   void declare_model(Command& to) override {
     method_.declare(to);
     TextEncoderRecipe::declare_model(to);
+    declare_class_weights(to, class_weights_);
   }
   std::string training_name(int passes) const override { return method_.training_name(passes); }
 
@@ -46,10 +54,13 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     const std::string file = split_file(folder, "train", ".tsv"),
                       hints = header_hint(file, {all.classes[all.labels[0]], all.text[0]}) +
                               swapped_hint(file, all.classes, all.text);
-    const data::LabelledTexts train = few(std::move(all)),
-                              valid = data::read_labelled(split_file(folder, "valid", ".tsv"), train.classes),
-                              test = data::read_labelled(split_file(folder, "test", ".tsv"), train.classes);
-    classes_ = train.classes;
+    const data::LabelledTexts train = few(std::move(all));
+    // Sets of labels may be others than in training.
+    const std::vector<std::string> known = multi_label_ ? std::vector<std::string>() : train.classes;
+    const data::LabelledTexts valid = data::read_labelled(split_file(folder, "valid", ".tsv"), known),
+                              test = data::read_labelled(split_file(folder, "test", ".tsv"), known);
+    classes_ = multi_label_ ? data::labels_of(train.classes) : train.classes;
+    check<IoError>(!classes_.empty(), "{}: no text has a label", file);
     pairs_ = !train.second.empty();
     for (const auto& [split, texts] : {std::pair{"valid", &valid}, std::pair{"test", &test}})
       check<IoError>(texts->second.empty() != pairs_, "{}: texts {}, those of training {}",
@@ -62,24 +73,44 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     train_ = std::move(texts);
     valid_ = dataset(valid.text, valid.second, valid.labels);
     test_ = dataset(test.text, test.second, test.labels);
-    test_labels_ = test.labels;
+    test_labels_ = test.labels, train_labels_ = train.labels;
+    if (multi_label_) {
+      train_ = with_sets(std::move(train_), train, folder, "train");
+      valid_ = with_sets(std::move(valid_), valid, folder, "valid");
+      test_ = with_sets(std::move(test_), test, folder, "test");
+    }
     return sizes(cut) + fmt::format(", {} classes", classes_.size()) +
            (skipped > 0 ? fmt::format("\n{} lines without a text were left out", skipped) : "") + hints;
   }
 
   TaskModel make_model() const override {
     auto model = make_encoder();
-    auto objective = method_.make(models::hookable(*model), settings);
+    if (multi_label_) {
+      check<ConfigError>(method_.name == "rdrop" && class_weights_.empty(),
+                         "--multi-label: expected --method rdrop and no --class-weights");
+      return with_objective<nn::MultiLabel<models::TextEncoder>>(std::move(model));
+    }
+    auto objective = method_.make(models::hookable(*model), settings,
+                                  make_class_weights(class_weights_, classes_, train_labels_));
     return {std::move(model), std::move(objective)};
   }
   nn::Metadata metadata() const override {
     nn::Metadata all = TextEncoderRecipe::metadata();
     all["classes"] = to_json(classes_);
     all["texts"] = pairs_ ? "2" : "1";  // a line's
+    if (multi_label_) all["labels"] = "several";
     return all;
+  }
+  nn::ValidationMetric metric(TaskModel& model) const override {
+    if (!multi_label_) return {};
+    return multi_label_metric([this, &encoder = encoder(model)] { return outputs_of(encoder, *valid_); },
+                              *valid_);
   }
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
+    if (multi_label_)
+      return multi_label_scores(outputs_of(encoder(model), *test_), target_labels(*test_), unit(),
+                                settings.compare);
     std::vector<int64_t> predicted;
     for (const std::vector<double>& row : outputs_of(encoder(model), *test_))
       predicted.push_back(std::max_element(row.begin(), row.end()) - row.begin());
@@ -91,6 +122,13 @@ class ClassifyRecipe final : public TextEncoderRecipe {
   }
 
  private:
+  std::unique_ptr<data::Dataset> with_sets(std::unique_ptr<data::Dataset> samples,
+                                           const data::LabelledTexts& texts, const std::string& folder,
+                                           const std::string& split) const {
+    return std::make_unique<data::LabelSetDataset>(
+        std::move(samples), data::label_table(texts.classes, classes_, split_file(folder, split, ".tsv")));
+  }
+
   // per_class_ texts of each class, or all a class has.
   data::LabelledTexts few(data::LabelledTexts all) const {
     if (per_class_ == 0) return all;
@@ -108,9 +146,10 @@ class ClassifyRecipe final : public TextEncoderRecipe {
 
   ClassifierMethod method_;
   int64_t per_class_ = 0;
-  bool pairs_ = false;
+  bool pairs_ = false, multi_label_ = false;
   std::vector<std::string> classes_;
-  std::vector<int64_t> test_labels_;
+  std::vector<int64_t> test_labels_, train_labels_;
+  std::string class_weights_;
 };
 
 const RegisterTask classify({"classify", "classification of texts, or of pairs of them: an encoder",

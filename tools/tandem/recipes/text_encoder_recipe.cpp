@@ -21,7 +21,7 @@ void TextEncoderRecipe::declare_model(Command& to) {
       "a text's vector: of its first token (cls), or the mean over its tokens; auto: cls, or what --init's "
       "model has");
   init_.declare(to, "bert or roberta, a sentence encoder,",
-                ", or a run of mlm, classify or similarity; with its sizes and vocabulary");
+                ", or a run of mlm, classify, similarity or tag; with its sizes and vocabulary");
 }
 
 void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t outputs,
@@ -40,13 +40,14 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
                        "--init: the sizes and the vocabulary are those of '{}', expected no --dim, --heads, "
                        "--mlp-dim, --layers or --vocab",
                        init_.path());
-    init_run_ = open_run(init_.path(), {"mlm", "classify", "similarity"});
+    init_run_ = open_run(init_.path(), {"mlm", "classify", "similarity", "tag"});
     vocabulary_ = init_run_->vocabulary();
     config_ = init_run_->model<models::TextEncoder>()->config();
     model_choice_.apply_rates(config_);
   }
   config_.outputs = outputs, config_.bi_encoder = false;
   config_.masked_lm_head = config_.masked_lm_head && task == "mlm";
+  config_.dropout_from = std::min(config_.layers, settings.tuning.frozen_blocks());
   if (pooling_ != "auto") config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
 }
 

@@ -8,6 +8,7 @@
 #include "nn/io/text.h"
 #include "nn/train/evaluate.h"
 #include "ops/ops.h"
+#include "tools/tandem/class_weights.h"
 #include "tools/tandem/image_model.h"
 #include "tools/tandem/init_choice.h"
 #include "tools/tandem/method_choice.h"
@@ -64,6 +65,7 @@ class VitRecipe final : public Recipe {
     to.flag("--zero-head", zero_head_,
             "start the classification head at zero, as a new head over --init's weights does");
     init_.declare(to, "vit, deit, dinov2 or timm's vit_* or deit_*,");
+    declare_class_weights(to, class_weights_);
   }
 
   std::string training_name(int passes) const override { return method_.training_name(passes); }
@@ -93,6 +95,7 @@ class VitRecipe final : public Recipe {
       return std::make_unique<data::ImageDataset>(
           resized(data::subset(images.train, indices), size, channels), normalization, augmentation);
     };
+    for (const int64_t i : train) train_labels_.push_back(images.train.labels[i]);
     train_ = part(train, augmentation_), valid_ = part(valid, augmentation_);
     test_ =
         std::make_unique<data::ImageDataset>(resized(std::move(images.test), size, channels), normalization);
@@ -110,10 +113,12 @@ class VitRecipe final : public Recipe {
     TaskModel model = make_image_model(spec_);
     if (auto* vit = dynamic_cast<models::Vit*>(model.module.get())) {
       if (!init_.empty()) init_.fill(*vit, !keeps_head_);
-      model.objective = method_.make(models::hookable(*vit), settings);
+      model.objective = method_.make(models::hookable(*vit), settings, weights());
     } else {
       check<ConfigError>(method_.name == "rdrop", "--method {}: expected --model vit, got {}", method_.name,
                          model_);
+      if (auto* cnn = dynamic_cast<models::Cnn*>(model.module.get()))
+        model.objective = std::make_unique<nn::Classification<models::Cnn>>(*cnn, weights());
     }
     return model;
   }
@@ -151,6 +156,8 @@ class VitRecipe final : public Recipe {
   }
 
  private:
+  Tensor weights() const { return make_class_weights(class_weights_, spec_.classes, train_labels_); }
+
   std::vector<Score> evaluate(const TaskModel& model, const data::Dataset& dataset) const {
     const nn::Metrics metrics = nn::evaluate(*model.objective, dataset);
     const std::vector<double> found = found_classes(model, dataset);
@@ -192,6 +199,7 @@ class VitRecipe final : public Recipe {
       about += fmt::format(", {0}x{0} patches of {1}", size / vit->patch_size, vit->patch_size);
     }
     about += fmt::format(", {} in a batch", settings.trainer.batch_size) + init_table();
+    train_labels_ = photos.train.labels;
     train_ = photos_.dataset(std::move(photos.train), size, normalization);
     valid_ = photos_.dataset(std::move(photos.valid), size, normalization);
     test_ = photos_.dataset(std::move(photos.test), size, normalization);
@@ -240,7 +248,8 @@ class VitRecipe final : public Recipe {
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
     keeps_head_ = !init_.empty() && init_.model().labels == names;
-    c.dropout_from = dropout_from_, c.zero_head = zero_head_ || !init_.empty();
+    c.dropout_from = std::min(c.depth, std::max(dropout_from_, settings.tuning.frozen_blocks()));
+    c.zero_head = zero_head_ || !init_.empty();
     spec_.config = c;
   }
 
@@ -292,6 +301,8 @@ class VitRecipe final : public Recipe {
   int64_t patch_size_ = 0, dim_ = 0, depth_ = 0, heads_ = 0, mlp_dim_ = 0, dropout_from_ = 0, width_ = 32;
   double dropout_ = 0.1, attention_dropout_ = 0, drop_path_ = 0, head_dropout_ = 0;
   bool zero_head_ = false;
+  std::string class_weights_;
+  std::vector<int64_t> train_labels_;
   data::Augmentation augmentation_;
   PhotoChoice photos_;
 
