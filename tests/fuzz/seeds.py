@@ -240,6 +240,12 @@ $L1:
     yield "deep_value", b".global .b8 a[1] = " + b"{" * 100_000
 
 
+def pretrained():
+    golden = pathlib.Path(__file__).resolve().parents[1] / "golden" / "pretrained"
+    for first, family in (("v", "vit"), ("d", "dinov2"), ("t", "timm_average"), ("b", "bert"), ("g", "gpt2"), ("a", "bart")):
+        yield family, first.encode() + (golden / family / "config.json").read_bytes()
+
+
 def rdata():
     def item(kind, payload):
         return struct.pack(">i", kind) + payload
@@ -251,7 +257,7 @@ def rdata():
     yield "other", struct.pack(">i", len(other)) + zlib.compress(other)
 
 
-TARGETS = (safetensors, photo, photo_list, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata)
+TARGETS = (safetensors, photo, photo_list, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata, pretrained)
 
 
 def write(folder):
