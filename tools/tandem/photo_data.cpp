@@ -52,7 +52,7 @@ data::PhotoView PhotoSpec::view(int64_t size) const {
   return {size, data::parse_interpolation(interpolation), crop_pct};
 }
 
-data::PhotoOptions PhotoSpec::split() const {
+data::PhotoOptions PhotoSpec::split(bool skip_bad) const {
   return {.valid = valid, .seed = static_cast<uint64_t>(split_seed), .skip_bad = skip_bad};
 }
 
@@ -61,7 +61,6 @@ void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec) {
   metadata["photos.crop_pct"] = to_json(spec.crop_pct);
   metadata["photos.split_seed"] = to_json(spec.split_seed);
   metadata["photos.valid"] = to_json(spec.valid);
-  metadata["photos.skip_bad"] = to_json(int64_t{spec.skip_bad});
 }
 
 std::optional<PhotoSpec> photo_spec(const Run& run) {
@@ -69,8 +68,7 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
   PhotoSpec spec{.interpolation = run.entry("photos.interpolation"),
                  .crop_pct = run.entry_as<double>("photos.crop_pct"),
                  .split_seed = run.entry_as<int64_t>("photos.split_seed"),
-                 .valid = run.entry_as<int64_t>("photos.valid"),
-                 .skip_bad = run.entry_as<int64_t>("photos.skip_bad") != 0};
+                 .valid = run.entry_as<int64_t>("photos.valid")};
   check<IoError>(spec.interpolation == "bilinear" || spec.interpolation == "bicubic",
                  "{}: photos.interpolation: expected bilinear or bicubic, got '{}'", run.file,
                  spec.interpolation);
@@ -122,7 +120,7 @@ std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int6
     return std::nullopt;
   }
   try {
-    data::PhotoSplits photos = data::find_photos(data, spec(valid).split());
+    data::PhotoSplits photos = data::find_photos(data, spec(valid).split(on_bad_ == "skip"));
     if (!asked() && are_plain_splits(data, photos)) return std::nullopt;
     return photos;
   } catch (const IoError& error) {
@@ -165,11 +163,7 @@ std::unique_ptr<data::PhotoDataset> PhotoChoice::dataset(data::PhotoList photos,
 }
 
 PhotoSpec PhotoChoice::spec(int64_t valid) const {
-  return {.interpolation = interpolation_,
-          .crop_pct = crop_pct_,
-          .split_seed = split_seed_,
-          .valid = valid,
-          .skip_bad = on_bad_ == "skip"};
+  return {.interpolation = interpolation_, .crop_pct = crop_pct_, .split_seed = split_seed_, .valid = valid};
 }
 
 std::string PhotoChoice::describe(const data::PhotoSplits& photos, int64_t size) const {

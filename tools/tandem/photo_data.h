@@ -19,10 +19,9 @@ struct PhotoSpec {
   std::string interpolation = "bicubic";
   double crop_pct = 0.875;
   int64_t split_seed = 0, valid = 0;  // as of data::PhotoOptions
-  bool skip_bad = false;
 
   data::PhotoView view(int64_t size) const;
-  data::PhotoOptions split() const;
+  data::PhotoOptions split(bool skip_bad) const;
 };
 void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec);
 // Nothing where the run's images are not photos. IoError when they are damaged.

@@ -43,7 +43,9 @@ TEST_CASE("photos: evaluation sees what torchvision's resize and centre crop lea
 TEST_CASE("photos: of any shape, a view has its size") {
   const Scratch scratch;
   const std::string file = scratch.file("photo");
-  for (const auto& [height, width] : {std::pair<int64_t, int64_t>{1, 1}, {1, 9000}, {9000, 1}, {3, 700}}) {
+  for (const Region& shape :
+       {Region{0, 0, 1, 1}, Region{0, 0, 1, 9000}, Region{0, 0, 9000, 1}, Region{0, 0, 3, 700}}) {
+    const int64_t height = shape.height, width = shape.width;
     CAPTURE(height);
     write_png(file, {3, height, width, std::vector<uint8_t>(static_cast<size_t>(3 * height * width), 77)});
     const PhotoFile photo(file);

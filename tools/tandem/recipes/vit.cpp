@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "autograd/noise.h"
+#include "autograd/tell.h"
 #include "nn/io/text.h"
 #include "nn/train/evaluate.h"
 #include "ops/ops.h"
@@ -140,7 +141,7 @@ class VitRecipe final : public Recipe {
       return evaluate(model,
                       data::PhotoDataset(std::move(photos), {.view = spec.photos->view(spec.image_size()),
                                                              .normalization = spec.normalization,
-                                                             .skip_bad = spec.photos->skip_bad}));
+                                                             .skip_bad = true}));
     }
     data::ImageSet test = read_images(data).test;
     if (spec.resized) test = resized(std::move(test), spec.image_size(), spec.channels());
@@ -167,9 +168,13 @@ class VitRecipe final : public Recipe {
 
   // Those that the model was not trained on, or those that were given.
   static data::PhotoList test_photos(const ImageModelSpec& spec, const std::string& data, bool given) {
-    if (given) return data::find_test_photos(data, spec.classes, spec.photos->skip_bad);
-    data::PhotoSplits photos = data::find_photos(data, spec.photos->split());
-    check<ConfigError>(photos.train.classes == spec.classes,
+    // What is no picture was left out of the training, if there was any: of what is here now, too.
+    data::PhotoSplits photos = given ? data::find_test_photos(data, spec.classes, true)
+                                     : data::find_photos(data, spec.photos->split(true));
+    if (!photos.bad.empty())
+      tell("warning: {} pictures that cannot be read were left out, the first: {}", photos.bad.size(),
+           photos.bad.front());
+    check<ConfigError>(given || photos.train.classes == spec.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
                        data::join(photos.train.classes, ", "), data::join(spec.classes, ", "));
     return std::move(photos.test);
