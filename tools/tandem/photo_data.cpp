@@ -53,7 +53,10 @@ data::PhotoView PhotoSpec::view(int64_t size) const {
 }
 
 data::PhotoOptions PhotoSpec::split() const {
-  return {.valid = valid, .seed = static_cast<uint64_t>(split_seed), .skip_bad = skip_bad};
+  return {.valid = valid,
+          .seed = static_cast<uint64_t>(split_seed),
+          .skip_bad = skip_bad,
+          .label_sets = label_sets};
 }
 
 void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec) {
@@ -62,6 +65,7 @@ void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec) {
   metadata["photos.split_seed"] = to_json(spec.split_seed);
   metadata["photos.valid"] = to_json(spec.valid);
   metadata["photos.skip_bad"] = to_json(int64_t{spec.skip_bad});
+  if (spec.label_sets) metadata["photos.label_sets"] = "1";
 }
 
 std::optional<PhotoSpec> photo_spec(const Run& run) {
@@ -70,7 +74,8 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
                  .crop_pct = run.entry_as<double>("photos.crop_pct"),
                  .split_seed = run.entry_as<int64_t>("photos.split_seed"),
                  .valid = run.entry_as<int64_t>("photos.valid"),
-                 .skip_bad = run.entry_as<int64_t>("photos.skip_bad") != 0};
+                 .skip_bad = run.entry_as<int64_t>("photos.skip_bad") != 0,
+                 .label_sets = run.metadata.contains("photos.label_sets")};
   check<IoError>(spec.interpolation == "bilinear" || spec.interpolation == "bicubic",
                  "{}: photos.interpolation: expected bilinear or bicubic, got '{}'", run.file,
                  spec.interpolation);
@@ -80,6 +85,10 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
 }
 
 void PhotoChoice::declare(Command& to) {
+  to.flag(
+      "--multi-label", label_sets_,
+      "several labels of a photo: '|' between them in the class ('|' alone: none), each with a probability "
+      "of its own");
   image_size_option_ = to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
                                  "photos: side in pixels of what the model sees; 0: as fits");
   to.option("--interpolation", interpolation_, one_of({"bilinear", "bicubic"}),
@@ -107,7 +116,7 @@ void PhotoChoice::find_options(const Command& command) { batch_size_option_ = co
 
 bool PhotoChoice::asked() const {
   return image_size_ > 0 || rand_augment_ > 0 || augmentation_.color_jitter > 0 ||
-         augmentation_.erasing > 0 || augment_passes_;
+         augmentation_.erasing > 0 || augment_passes_ || label_sets_;
 }
 
 std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int64_t valid) {
@@ -116,7 +125,7 @@ std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int6
   if (images) {
     check<ConfigError>(!asked(),
                        "--data: '{}' holds no photos, which --image-size, --rand-augment, "
-                       "--color-jitter, --erasing and --augment-passes are for",
+                       "--color-jitter, --erasing, --multi-label and --augment-passes are for",
                        data);
     return std::nullopt;
   }
@@ -168,7 +177,8 @@ PhotoSpec PhotoChoice::spec(int64_t valid) const {
           .crop_pct = crop_pct_,
           .split_seed = split_seed_,
           .valid = valid,
-          .skip_bad = on_bad_ == "skip"};
+          .skip_bad = on_bad_ == "skip",
+          .label_sets = label_sets_};
 }
 
 std::string PhotoChoice::describe(const data::PhotoSplits& photos, int64_t size) const {
