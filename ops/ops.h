@@ -24,7 +24,6 @@
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"
-#include "ops/rdrop/composed.h"
 #include "ops/rdrop/rdrop.h"
 #include "ops/reduce.h"
 #include "ops/scan.h"

@@ -5,7 +5,7 @@
 #include "autograd/error.h"
 #include "nn/data/dataset.h"
 #include "nn/module.h"
-#include "ops/rdrop/composed.h"
+#include "ops/rdrop/rdrop.h"
 
 namespace tandem::nn {
 

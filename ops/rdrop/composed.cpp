@@ -5,7 +5,7 @@
 //   softmax   p - q = (p + q) tanh(d / 2),                                       d = log p - log q
 //   sigmoid   p - q = (p (1 - q) + (1 - p) q) tanh(d / 2),                       d = logit p - logit q
 // loses no digits, whatever p and q are.
-#include "ops/rdrop/composed.h"
+#include "ops/rdrop/rdrop.h"
 
 #include "autograd/grad_mode.h"
 #include "autograd/registry.h"

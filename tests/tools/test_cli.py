@@ -390,6 +390,29 @@ def test_class_weights():
     train_fails("--class-weights", "short.tsv", status=FAILED, says="short.tsv: class 'bar' has no weight")
 
 
+def test_multi_label():
+    """Photos of a list, each with several labels: those of its stripes."""
+    sets = {"bar": "stripe|left", "dot": "left", "ring": "|"}
+    rows = [(f"data/{split}/{name}/{i:03}.png", sets[name], split) for name in sets
+            for split, count in (("train", 20), ("test", 6)) for i in range(count)]
+    rows.append(("data/train/bar/000.png", "stripe", "test"))  # a set that training has not
+    write("sets.csv", "image,label,split\n" + "".join(f"{image},{label},{split}\n" for image, label, split in rows))
+    args = ["train", "vit", "--data", "sets.csv", "--multi-label", *TINY, "--image-size", "8", "--lr", "1e-2", "--quiet",
+            "--schedule", "constant", "--crop-scale", "1", "--hflip", "0"]
+    run(*args, "--epochs", "30", "--passes", "2", "--alpha", "0.6", "--run", "sets")
+    scores = json.loads(run("eval", "sets", "--json").stdout)["scores"]
+    expect(list(scores) == ["micro-F1", "macro-F1", "mAP", "exact match"] and scores["micro-F1"] > 70, scores)
+    given = json.loads(run("eval", "sets", "--data", "sets.csv", "--json").stdout)["scores"]
+    expect(given == scores, f"{given} {scores}")
+    shown = run("predict", "sets", "data/test/bar/000.png", "--top", "2").stdout.splitlines()[1:]
+    expect({row.split()[-1] for row in shown} == {"stripe", "left"}, shown)
+    run(*args, "--epochs", "1", "--passes", "2", "--plan", "replay", "--accumulate", "3", "--run", "set-parts", "--compare")
+    write("strange.csv", "image,label\ndata/test/bar/000.png,left|moon\n")
+    fails("eval", "sets", "--data", "strange.csv", status=FAILED, says="label 'moon' is none of the 2 that training has")
+    train_fails("--multi-label", "--method", "fgm", says="--multi-label: expected")
+    train_fails("--multi-label", "--model", "cnn", "--width", "4", says="--multi-label: expected")
+
+
 def test_patience():
     done = train("--lr", "0", "--epochs", "20", "--patience", "2", run_dir="patience")
     expect(len(metrics("patience")) == 2 * 3, f"expected 3 epochs\n{done.stdout}")

@@ -136,6 +136,17 @@ TEST_CASE("corpora: supersenses are the files of WordNet's glosses") {
   CHECK(contains(message_of<IoError>([&] { supersense("", verbs); }), "data.noun: no synsets"));
 }
 
+TEST_CASE("corpora: a gloss's genus is the first word for what is right above, the longest") {
+  std::string dog = synset("00000001", "05", {}, "an animal"), ice = synset("00000002", "13", {}, "of water");
+  dog.replace(dog.find("01 word 0"), 9, "02 dog 0 guide_dog 0");
+  ice.replace(ice.find("word"), 4, "ice");
+  const std::string nouns =
+      dog + ice + synset("00000003", "05", {"00000002", "00000001"}, "a guide dog, on ice; \"he\"") +
+      synset("00000004", "05", {"00000001"}, "cat of no kind");
+  CHECK(all_lines(genus(nouns, synset("00000009", "29", {}, "to be at home"))) ==
+        std::vector<std::string>{"a\tO\nguide\tB-noun.animal\ndog\tI-noun.animal\n,\tO\non\tO\nice\tO\n"});
+}
+
 TEST_CASE("corpora: similarity of glosses is Wu and Palmer's, and the splits share none") {
   // A root, two branches, and leaves under each: depth 1, 2 and 3.
   std::string nouns = synset("00000001", "03", {}, "the root of all things");

@@ -53,7 +53,10 @@ data::PhotoView PhotoSpec::view(int64_t size) const {
 }
 
 data::PhotoOptions PhotoSpec::split(bool skip_bad) const {
-  return {.valid = valid, .seed = static_cast<uint64_t>(split_seed), .skip_bad = skip_bad};
+  return {.valid = valid,
+          .seed = static_cast<uint64_t>(split_seed),
+          .skip_bad = skip_bad,
+          .label_sets = label_sets};
 }
 
 void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec) {
@@ -61,6 +64,7 @@ void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec) {
   metadata["photos.crop_pct"] = to_json(spec.crop_pct);
   metadata["photos.split_seed"] = to_json(spec.split_seed);
   metadata["photos.valid"] = to_json(spec.valid);
+  if (spec.label_sets) metadata["photos.label_sets"] = "1";
 }
 
 std::optional<PhotoSpec> photo_spec(const Run& run) {
@@ -68,7 +72,8 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
   PhotoSpec spec{.interpolation = run.entry("photos.interpolation"),
                  .crop_pct = run.entry_as<double>("photos.crop_pct"),
                  .split_seed = run.entry_as<int64_t>("photos.split_seed"),
-                 .valid = run.entry_as<int64_t>("photos.valid")};
+                 .valid = run.entry_as<int64_t>("photos.valid"),
+                 .label_sets = run.metadata.contains("photos.label_sets")};
   check<IoError>(spec.interpolation == "bilinear" || spec.interpolation == "bicubic",
                  "{}: photos.interpolation: expected bilinear or bicubic, got '{}'", run.file,
                  spec.interpolation);
@@ -78,6 +83,10 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
 }
 
 void PhotoChoice::declare(Command& to) {
+  to.flag(
+      "--multi-label", label_sets_,
+      "several labels of a photo: '|' between them in the class ('|' alone: none), each with a probability "
+      "of its own");
   image_size_option_ =
       to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
                 "photos, and others with --init: side in pixels of what the model sees; 0: as fits");
@@ -106,7 +115,7 @@ void PhotoChoice::find_options(const Command& command) { batch_size_option_ = co
 
 bool PhotoChoice::asked(bool pretrained) const {
   return (image_size_ > 0 && !pretrained) || rand_augment_ > 0 || augmentation_.color_jitter > 0 ||
-         augmentation_.erasing > 0 || augment_passes_;
+         augmentation_.erasing > 0 || augment_passes_ || label_sets_;
 }
 
 std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int64_t valid, bool pretrained) {
@@ -115,7 +124,7 @@ std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int6
   if (images) {
     check<ConfigError>(!asked(pretrained),
                        "--data: '{}' holds no photos, which --image-size, --rand-augment, "
-                       "--color-jitter, --erasing and --augment-passes are for",
+                       "--color-jitter, --erasing, --multi-label and --augment-passes are for",
                        data);
     return std::nullopt;
   }
@@ -163,7 +172,11 @@ std::unique_ptr<data::PhotoDataset> PhotoChoice::dataset(data::PhotoList photos,
 }
 
 PhotoSpec PhotoChoice::spec(int64_t valid) const {
-  return {.interpolation = interpolation_, .crop_pct = crop_pct_, .split_seed = split_seed_, .valid = valid};
+  return {.interpolation = interpolation_,
+          .crop_pct = crop_pct_,
+          .split_seed = split_seed_,
+          .valid = valid,
+          .label_sets = label_sets_};
 }
 
 std::string PhotoChoice::describe(const data::PhotoSplits& photos, int64_t size) const {

@@ -19,6 +19,7 @@ struct PhotoSpec {
   std::string interpolation = "bicubic";
   double crop_pct = 0.875;
   int64_t split_seed = 0, valid = 0;  // as of data::PhotoOptions
+  bool label_sets = false;  // --multi-label
 
   data::PhotoView view(int64_t size) const;
   data::PhotoOptions split(bool skip_bad) const;
@@ -48,6 +49,7 @@ class PhotoChoice {
   std::unique_ptr<data::PhotoDataset> dataset(data::PhotoList photos, int64_t size,
                                               const data::Normalization& normalization) const;
   PhotoSpec spec(int64_t valid) const;
+  bool label_sets() const { return label_sets_; }  // --multi-label
   bool augments_passes() const { return augment_passes_; }
   // What was found and chosen, in lines.
   std::string describe(const data::PhotoSplits& photos, int64_t size) const;
@@ -58,7 +60,7 @@ class PhotoChoice {
   int64_t image_size_ = 0, split_seed_ = 0, rand_augment_ = 0;
   std::string interpolation_ = "bicubic", on_bad_ = "stop";
   double crop_pct_ = 0.875;
-  bool augment_passes_ = false;
+  bool augment_passes_ = false, label_sets_ = false;
   data::PhotoAugmentation augmentation_;
   Option image_size_option_, batch_size_option_;
 };

@@ -103,8 +103,9 @@ void predict(const std::string& run, const std::vector<std::string>& files, int6
     const int64_t index = 0;
     const data::Batch batch = one.batch(std::span(&index, 1), {}).to(model.module->device());
     const Tensor logits = model.objective->forward(batch);
+    const bool sets = spec.photos && spec.photos->label_sets;  // each label has a probability of its own
     const auto [probability, label] =
-        topk(softmax(logits, -1), std::min<int64_t>(top, spec.classes.size()), -1);
+        topk(sets ? sigmoid(logits) : softmax(logits, -1), std::min<int64_t>(top, spec.classes.size()), -1);
     const auto p = probability.to_vector<double>();
     const auto c = label.to_vector<int64_t>();
     if (shown++ == 0) fmt::print("{:<{}}  {:>11}  {}\n", "file", width, "probability", "class");

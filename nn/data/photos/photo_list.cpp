@@ -279,7 +279,11 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options) {
                  "photos: {}: no photo to train on, expected one folder of JPEG, PNG or "
                  "WebP files per class",
                  data);
-  const std::vector<std::string> classes = classes_of(found.train);
+  FoundPhotos named = found.train;
+  if (options.label_sets)
+    for (const FoundPhotos* part : {&found.valid, &found.test})
+      named.insert(named.end(), part->begin(), part->end());
+  const std::vector<std::string> classes = classes_of(named);
   check_classes(data, classes);
   PhotoSplits splits;
   std::vector<PhotoInfo> infos;
@@ -287,7 +291,7 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options) {
   splits.valid = inspect(reading, found.valid, classes, &infos);
   splits.test = inspect(reading, found.test, classes, &infos);
   check_bad(reading);
-  check_every_class(data, train);
+  if (!options.label_sets) check_every_class(data, train);
   const PhotoInfo& one = infos.front();
   splits.equal_pngs = std::all_of(infos.begin(), infos.end(), [&](const PhotoInfo& info) {
     return info.format == PhotoFormat::png && info.height == one.height && info.width == one.height;
@@ -301,7 +305,9 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options) {
   const double share = held_out_share(train.size(), options.valid);
   const bool no_valid = splits.valid.size() == 0, no_test = splits.test.size() == 0;
   if (no_valid) {
-    const Parts parts = split(train, share, no_test ? share : 0, options.seed);
+    PhotoList by_class = train;
+    if (options.label_sets) by_class.labels.assign(train.labels.size(), 0);
+    const Parts parts = split(by_class, share, no_test ? share : 0, options.seed);
     splits.valid = train.subset(parts.first);
     if (no_test) splits.test = train.subset(parts.second);
     train = train.subset(parts.rest);
@@ -325,7 +331,7 @@ PhotoSplits find_test_photos(const std::string& data, const std::vector<std::str
   if (found.has_split) found.train = std::move(found.test.empty() ? found.valid : found.test);
   check<IoError>(!found.train.empty(), "photos: {}: no photo to test on", data);
   PhotoSplits splits;
-  splits.test = inspect(reading, found.train, classes);
+  splits.test = inspect(reading, found.train, classes.empty() ? classes_of(found.train) : classes);
   check_bad(reading);
   splits.skipped = reading.skipped, splits.bad = std::move(reading.bad);
   return splits;

@@ -28,6 +28,8 @@ struct PhotoOptions {
   int64_t valid = 0;      // photos held out for validation where no folder has them; 0: a tenth, at most 2000
   uint64_t seed = 0;      // of what is held out
   bool skip_bad = false;  // leaves out what is no whole picture, and counts it; else it is an error
+  // Classes are sets of labels (data::labels_in): all that are there, in training or not.
+  bool label_sets = false;
 };
 
 // A data set in its parts.
@@ -55,7 +57,7 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options);
 
 // The photos to evaluate on, as `test`, where a trained model has the classes: test/, or val/, or all of
 // DIR/CLASS/... and of a list without a split. IoError as above, and for a class that the model does not
-// have.
+// have; without classes, they are those of the photos.
 PhotoSplits find_test_photos(const std::string& data, const std::vector<std::string>& classes, bool skip_bad);
 
 }  // namespace tandem::data

@@ -5,6 +5,7 @@
 
 #include "autograd/noise.h"
 #include "autograd/tell.h"
+#include "nn/data/label_sets.h"
 #include "nn/io/text.h"
 #include "nn/train/evaluate.h"
 #include "ops/ops.h"
@@ -12,6 +13,7 @@
 #include "tools/tandem/image_model.h"
 #include "tools/tandem/init_choice.h"
 #include "tools/tandem/method_choice.h"
+#include "tools/tandem/multi_label.h"
 
 namespace tandem::command {
 namespace {
@@ -75,6 +77,7 @@ class VitRecipe final : public Recipe {
     if (!init_.empty()) open_init();
     if (std::optional<data::PhotoSplits> photos = photos_.find(data_, held_out_, !init_.empty()))
       return load_photos(std::move(*photos));
+    check<ConfigError>(!photos_.label_sets(), "--multi-label: expected photos, or a file that lists them");
     data::ImageSplits images = read_images(data_);
     check<ConfigError>(images.train.height == images.train.width,
                        "--data: expected square images, got {}x{} (width x height)", images.train.width,
@@ -111,6 +114,14 @@ class VitRecipe final : public Recipe {
         !photos_.augments_passes() || method_.name == "rdrop" || nn::mixes_samples(method_.name),
         "--augment-passes: expected --method rdrop or one that mixes samples, got {}", method_.name);
     TaskModel model = make_image_model(spec_);
+    if (photos_.label_sets()) {
+      auto* vit = dynamic_cast<models::Vit*>(model.module.get());
+      check<ConfigError>(vit != nullptr && method_.name == "rdrop" && class_weights_.empty(),
+                         "--multi-label: expected --model vit, --method rdrop and no --class-weights");
+      if (!init_.empty()) init_.fill(*vit, !keeps_head_);
+      model.objective = std::make_unique<nn::MultiLabel<models::Vit>>(*vit);
+      return model;
+    }
     if (auto* vit = dynamic_cast<models::Vit*>(model.module.get())) {
       if (!init_.empty()) init_.fill(*vit, !keeps_head_);
       model.objective = method_.make(models::hookable(*vit), settings, weights());
@@ -124,11 +135,20 @@ class VitRecipe final : public Recipe {
   }
 
   std::vector<Score> scores(TaskModel& model, const std::string&) const override {
+    if (photos_.label_sets())
+      return multi_label_scores(logits_of(*model.objective, *test_), target_labels(*test_), unit(),
+                                settings.compare);
     const nn::Metrics test = nn::evaluate(*model.objective, *test_);
     Score accuracy = score("test accuracy", 100 * test.accuracy, 2, "%");
     if (settings.compare)
       accuracy = mean_score("test accuracy", found_classes(model, *test_), 2, "%", unit());
     return {accuracy, score("test CE", test.ce, 4)};
+  }
+
+  nn::ValidationMetric metric(TaskModel& model) const override {
+    if (!photos_.label_sets()) return {};
+    return multi_label_metric([this, &objective = *model.objective] { return logits_of(objective, *valid_); },
+                              *valid_);
   }
 
   // On the test images of the data it was trained on, or of `given`: the checkpoint alone is enough.
@@ -138,10 +158,17 @@ class VitRecipe final : public Recipe {
     const std::string data = given.empty() ? find_data(spec.data, run.folder) : given;
     if (spec.photos) {
       data::PhotoList photos = test_photos(spec, data, !given.empty());
-      return evaluate(model,
-                      data::PhotoDataset(std::move(photos), {.view = spec.photos->view(spec.image_size()),
-                                                             .normalization = spec.normalization,
-                                                             .skip_bad = true}));
+      const std::vector<std::string> classes = photos.classes;
+      const auto dataset = with_sets(
+          std::make_unique<data::PhotoDataset>(
+              std::move(photos), data::PhotoDatasetOptions{.view = spec.photos->view(spec.image_size()),
+                                                           .normalization = spec.normalization,
+                                                           .skip_bad = true}),
+          classes, spec);
+      if (spec.photos->label_sets)
+        return multi_label_scores(logits_of(*model.objective, *dataset), target_labels(*dataset), unit(),
+                                  true);
+      return evaluate(model, *dataset);
     }
     data::ImageSet test = read_images(data).test;
     if (spec.resized) test = resized(std::move(test), spec.image_size(), spec.channels());
@@ -169,12 +196,14 @@ class VitRecipe final : public Recipe {
   // Those that the model was not trained on, or those that were given.
   static data::PhotoList test_photos(const ImageModelSpec& spec, const std::string& data, bool given) {
     // What is no picture was left out of the training, if there was any: of what is here now, too.
-    data::PhotoSplits photos = given ? data::find_test_photos(data, spec.classes, true)
-                                     : data::find_photos(data, spec.photos->split(true));
+    const bool sets = spec.photos->label_sets;
+    data::PhotoSplits photos =
+        given ? data::find_test_photos(data, sets ? std::vector<std::string>() : spec.classes, true)
+              : data::find_photos(data, spec.photos->split(true));
     if (!photos.bad.empty())
       tell("warning: {} pictures that cannot be read were left out, the first: {}", photos.bad.size(),
            photos.bad.front());
-    check<ConfigError>(given || photos.train.classes == spec.classes,
+    check<ConfigError>(given || sets || photos.train.classes == spec.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
                        data::join(photos.train.classes, ", "), data::join(spec.classes, ", "));
     return std::move(photos.test);
@@ -184,7 +213,9 @@ class VitRecipe final : public Recipe {
     const models::VitConfig preset = init_.empty() ? models::vit_preset(preset_) : pretrained_;
     const int64_t size = photos_.choose_size(photos, preset, !init_.empty());
     const data::Normalization normalization = init_.model_mean_or(data::imagenet_normalization(), 3);
-    make_spec(size, 3, photos.train.classes, normalization, photos_.spec(held_out_));
+    const bool sets = photos_.label_sets();
+    make_spec(size, 3, sets ? data::labels_of(photos.train.classes) : photos.train.classes, normalization,
+              photos_.spec(held_out_));
     if (limit_ > 0) {
       check<ConfigError>(limit_ <= photos.train.size(),
                          "--limit: expected at most the {} training photos, got {}", photos.train.size(),
@@ -200,10 +231,33 @@ class VitRecipe final : public Recipe {
     }
     about += fmt::format(", {} in a batch", settings.trainer.batch_size) + init_table();
     train_labels_ = photos.train.labels;
-    train_ = photos_.dataset(std::move(photos.train), size, normalization);
-    valid_ = photos_.dataset(std::move(photos.valid), size, normalization);
-    test_ = photos_.dataset(std::move(photos.test), size, normalization);
+    const std::vector<std::string> classes = photos.train.classes;
+    const auto dataset = [&](data::PhotoList list) {
+      return with_sets(photos_.dataset(std::move(list), size, normalization), classes, spec_);
+    };
+    train_ = dataset(std::move(photos.train)), valid_ = dataset(std::move(photos.valid));
+    test_ = dataset(std::move(photos.test));
     return about;
+  }
+
+  // With targets as --multi-label has them, where the run has that.
+  static std::unique_ptr<data::Dataset> with_sets(std::unique_ptr<data::Dataset> samples,
+                                                  const std::vector<std::string>& classes,
+                                                  const ImageModelSpec& spec) {
+    if (!spec.photos || !spec.photos->label_sets) return samples;
+    return std::make_unique<data::LabelSetDataset>(std::move(samples),
+                                                   data::label_table(classes, spec.classes, "--data"));
+  }
+  static Logits logits_of(nn::Objective& objective, const data::Dataset& images) {
+    const nn::EvalMode mode(objective.module());
+    Logits logits;
+    for (const data::Indices& indices : images.ordered_batches(256)) {
+      const Tensor out = objective.forward(images.batch(indices, {}).to(objective.module().device()));
+      const auto values = out.to_vector<double>();
+      for (auto row = values.begin(); row != values.end(); row += out.size(1))
+        logits.emplace_back(row, row + out.size(1));
+    }
+    return logits;
   }
 
   // Of each image: 100 where the likeliest class is the right one, else 0.
