@@ -78,8 +78,9 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
 }
 
 void PhotoChoice::declare(Command& to) {
-  image_size_option_ = to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
-                                 "photos: side in pixels of what the model sees; 0: as fits");
+  image_size_option_ =
+      to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
+                "photos, and others with --init: side in pixels of what the model sees; 0: as fits");
   to.option("--interpolation", interpolation_, one_of({"bilinear", "bicubic"}),
             "photos: how they are resized, bilinear or bicubic");
   to.option("--crop-pct", crop_pct_, number_in(0.1, 1),
@@ -103,16 +104,16 @@ void PhotoChoice::declare(Command& to) {
 
 void PhotoChoice::find_options(const Command& command) { batch_size_option_ = command.find("--batch-size"); }
 
-bool PhotoChoice::asked() const {
-  return image_size_ > 0 || rand_augment_ > 0 || augmentation_.color_jitter > 0 ||
+bool PhotoChoice::asked(bool pretrained) const {
+  return (image_size_ > 0 && !pretrained) || rand_augment_ > 0 || augmentation_.color_jitter > 0 ||
          augmentation_.erasing > 0 || augment_passes_;
 }
 
-std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int64_t valid) {
+std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int64_t valid, bool pretrained) {
   augmentation_.rand_augment = static_cast<int>(rand_augment_);
   const bool images = data == "fashion-mnist" || !fs::exists(data) || has_idx(data);
   if (images) {
-    check<ConfigError>(!asked(),
+    check<ConfigError>(!asked(pretrained),
                        "--data: '{}' holds no photos, which --image-size, --rand-augment, "
                        "--color-jitter, --erasing and --augment-passes are for",
                        data);
@@ -120,7 +121,7 @@ std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int6
   }
   try {
     data::PhotoSplits photos = data::find_photos(data, spec(valid).split(on_bad_ == "skip"));
-    if (!asked() && are_plain_splits(data, photos)) return std::nullopt;
+    if (!asked(pretrained) && are_plain_splits(data, photos)) return std::nullopt;
     return photos;
   } catch (const IoError& error) {
     constexpr std::string_view name = "skip_bad";

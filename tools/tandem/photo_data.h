@@ -34,7 +34,7 @@ class PhotoChoice {
 
   // The photos of `data`; nothing where it is a set of images that are trained on as they are: IDX files, PNG
   // files of one size in train/ and test/, or what does not exist. IoError as of data::find_photos.
-  std::optional<data::PhotoSplits> find(const std::string& data, int64_t valid);
+  std::optional<data::PhotoSplits> find(const std::string& data, int64_t valid, bool pretrained);
 
   // The size of images for a model of that preset, as asked for or fitting the photos, or the model's where
   // it is pretrained.
@@ -53,7 +53,7 @@ class PhotoChoice {
   std::string describe(const data::PhotoSplits& photos, int64_t size) const;
 
  private:
-  bool asked() const;
+  bool asked(bool pretrained) const;  // for what photos alone have
 
   int64_t image_size_ = 0, split_seed_ = 0, rand_augment_ = 0;
   std::string interpolation_ = "bicubic", on_bad_ = "stop";

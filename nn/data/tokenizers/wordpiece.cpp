@@ -82,7 +82,7 @@ class WordPiece final : public PieceTokenizer {
       if (begun && piece.starts_with(options_.prefix)) {
         piece.erase(0, options_.prefix.size());
       } else if (begun) {
-        piece.insert(0, " ");
+        piece.insert(piece.begin(), ' ');
       }
       text += options_.cleanup ? cleaned_up(std::move(piece)) : piece;
       begun = true;

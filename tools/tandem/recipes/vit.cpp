@@ -41,7 +41,7 @@ class VitRecipe final : public Recipe {
     to.flag("--flip", augmentation_.flip, "augmentation: random left-right flips");
     photos_.declare(to);
   }
-  void find_options(const Command& of) override { photos_.find_options(of); }
+  void find_options(const Command& of) override { photos_.find_options(of), init_.find_options(of); }
 
   void declare_model(Command& to) override {
     method_.declare(to, true);
@@ -73,7 +73,7 @@ class VitRecipe final : public Recipe {
   std::string load() override {
     method_.settle();
     if (!init_.empty()) open_init();
-    if (std::optional<data::PhotoSplits> photos = photos_.find(data_, held_out_))
+    if (std::optional<data::PhotoSplits> photos = photos_.find(data_, held_out_, !init_.empty()))
       return load_photos(std::move(*photos));
     data::ImageSplits images = read_images(data_);
     check<ConfigError>(images.train.height == images.train.width,
