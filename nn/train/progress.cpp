@@ -15,6 +15,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+double seconds_between(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
 }  // namespace
 
 size_t terminal_width() {
@@ -26,6 +30,23 @@ std::string clock_text(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
   return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
                   : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+}
+
+void DataWait::loads() { start_ = Clock::now(); }
+
+void DataWait::loaded() {
+  end_ = Clock::now(), load_ = seconds_between(start_, end_);
+  if (on_cpu_) seconds_ += load_;
+}
+
+void DataWait::finished() {
+  constexpr double kAtOnce = 1e-4;  // seconds
+  if (!on_cpu_ && seconds_between(end_, Clock::now()) < kAtOnce) seconds_ += load_;
+}
+
+std::string DataWait::text(double of_seconds) const {
+  const double share = seconds_ / of_seconds;
+  return share > 0.005 ? fmt::format(" data {:.0f}%", 100 * share) : "";
 }
 
 Progress::Progress(std::string label, int64_t total, std::string unit, bool shown)

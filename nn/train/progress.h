@@ -30,6 +30,23 @@ class Progress {
   std::chrono::steady_clock::time_point start_, last_;
 };
 
+// How long steps wait for their batches. On the CPU that is all the time that making them takes; on a device
+// only what the device had nothing to do in: where its step was done before the next batch was there.
+class DataWait {
+ public:
+  explicit DataWait(bool on_cpu) : on_cpu_(on_cpu) {}
+  void loads();     // a batch is wanted
+  void loaded();    // it is there
+  void finished();  // the device's step is done, which was waited for from then on
+  // For the bar: " data 12%", or "" where it is hardly any of that time.
+  std::string text(double of_seconds) const;
+
+ private:
+  bool on_cpu_;
+  std::chrono::steady_clock::time_point start_ = {}, end_ = {};
+  double load_ = 0, seconds_ = 0;
+};
+
 // Columns of the terminal on standard error; SIZE_MAX without one.
 size_t terminal_width();
 

@@ -78,29 +78,6 @@ void add_step(Metrics& epoch, const Metrics& step, double share) {
 
 constexpr size_t kAhead = 2;  // steps whose batches are begun before they are wanted
 
-// How long steps wait for their batches. On the CPU that is all the time that making them takes; on a device
-// only what the device had nothing to do in: where its step was done before the next batch was there.
-class DataWait {
- public:
-  explicit DataWait(bool on_cpu) : on_cpu_(on_cpu) {}
-  void loads() { start_ = Clock::now(); }
-  void loaded() { load_ = seconds_since(start_), end_ = Clock::now(), seconds_ += on_cpu_ ? load_ : 0; }
-  void finished() {
-    constexpr double kAtOnce = 1e-4;  // seconds
-    if (!on_cpu_ && seconds_since(end_) < kAtOnce) seconds_ += load_;
-  }
-  // For the bar: "" where it is hardly any.
-  std::string text(double of_seconds) const {
-    const double share = seconds_ / of_seconds;
-    return share > 0.005 ? fmt::format(" data {:.0f}%", 100 * share) : "";
-  }
-
- private:
-  bool on_cpu_;
-  Clock::time_point start_ = Clock::now(), end_ = start_;
-  double load_ = 0, seconds_ = 0;
-};
-
 std::optional<RunLock> lock_folder(const std::string& dir) {
   return dir.empty() ? std::nullopt : std::optional<RunLock>(dir);
 }

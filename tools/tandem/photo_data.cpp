@@ -185,13 +185,19 @@ std::string PhotoChoice::describe(const data::PhotoSplits& photos, int64_t size)
       photos.train.size(), photos.valid.size(), photos.test.size(), photos.train.classes.size(), photos.side);
   if (!photos.parts.empty()) text += "\n" + photos.parts;
   if (photos.skipped > 0) text += fmt::format("\n{} files that are no images were left out", photos.skipped);
-  if (!photos.bad.empty())
-    text += fmt::format("\n{} pictures that cannot be read were left out, the first: {}", photos.bad.size(),
-                        photos.bad.front());
+  text += describe_bad(photos.bad);
   return text + fmt::format(
                     "\nImages of {0}x{0} pixels: random crops of {1:.0f} % of the area and more to "
                     "train, the middle {2:.1f} % of the shorter side to evaluate, {3}",
                     size, 100 * augmentation_.crop_scale, 100 * crop_pct_, interpolation_);
+}
+
+std::string describe_bad(const std::vector<std::string>& bad) {
+  constexpr size_t kNamed = 10;
+  if (bad.empty()) return "";
+  std::string text = fmt::format("\n{} pictures that cannot be read were left out:", bad.size());
+  for (size_t i = 0; i < std::min(bad.size(), kNamed); ++i) text += "\n  " + bad[i];
+  return text + (bad.size() > kNamed ? "\n  ..." : "");
 }
 
 int64_t fitting_patch(int64_t image_size, const models::VitConfig& preset) {

@@ -65,6 +65,9 @@ class PhotoChoice {
   Option image_size_option_, batch_size_option_;
 };
 
+// Those that were left out, the first few by name: "" or lines, each begun by a line break.
+std::string describe_bad(const std::vector<std::string>& bad);
+
 // The side of patches that fits images of that size: the preset's, or else what gives about 8 x 8 of them.
 int64_t fitting_patch(int64_t image_size, const models::VitConfig& preset);
 

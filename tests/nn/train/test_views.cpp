@@ -1,5 +1,8 @@
 // Batches whose inputs differ between the passes of a step: all plans see each pass's own.
-#include "models/vit/vit.h"
+#include <chrono>
+#include <thread>
+
+#include "nn/train/progress.h"
 #include "tests/nn/train/outcome.h"
 
 using namespace tandem;
@@ -47,6 +50,21 @@ TEST_CASE("views: they alone tell passes apart, and give a KL term") {
   same.inputs[0] = same.inputs[0].pass(1);
   CHECK(!nn::draws_noise(objective, same, options));
   CHECK(std::abs(nn::accumulate_gradients(objective, {same}, options).kl) < 1e-6);
+}
+
+TEST_CASE("data wait: on the CPU all of it, on a device what its step did not cover") {
+  const auto wait_of = [](bool on_cpu, int step_milliseconds) {
+    nn::DataWait wait(on_cpu);
+    wait.loads();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    wait.loaded();
+    std::this_thread::sleep_for(std::chrono::milliseconds(step_milliseconds));
+    wait.finished();
+    return wait.text(1);
+  };
+  CHECK(wait_of(true, 5).rfind(" data ", 0) == 0);
+  CHECK(wait_of(false, 5).empty());
+  CHECK(nn::DataWait(true).text(1).empty());
 }
 
 TEST_CASE("views: the trainer asks for as many as the step has passes") {

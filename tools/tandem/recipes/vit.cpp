@@ -200,9 +200,7 @@ class VitRecipe final : public Recipe {
     data::PhotoSplits photos =
         given ? data::find_test_photos(data, sets ? std::vector<std::string>() : spec.classes, true)
               : data::find_photos(data, spec.photos->split(true));
-    if (!photos.bad.empty())
-      tell("warning: {} pictures that cannot be read were left out, the first: {}", photos.bad.size(),
-           photos.bad.front());
+    if (!photos.bad.empty()) tell("warning: {}", describe_bad(photos.bad).substr(1));
     check<ConfigError>(given || sets || photos.train.classes == spec.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
                        data::join(photos.train.classes, ", "), data::join(spec.classes, ", "));
