@@ -10,7 +10,7 @@ PRIVATE = {
     r"nn/optim/(rules|run_rule|tensor_rows|tensor_table)\.h": "for kernels",
     r"ops/\w+_(kernel|cpu|op)\.h": "of one op, or of two alike",
     r"ops/(\w+)/(?!\1\.h)\w+\.h": "what several ops share; of a folder NAME only NAME.h is public",
-    r"nn/data/photos/(color|formats|list_file)\.h": "parts of photo_dataset.h and photo_list.h",
+    r"nn/data/photos/(color|formats|list_file|photo_loader)\.h": "parts of photo_dataset.h and photo_list.h",
     r"nn/data/tokenizers/\w+\.h": "behind data::Vocabulary",
     r"models/pretrained/(config|names)\.h": "behind models/pretrained/pretrained.h",
     r"nn/train/report\.h": "of the trainer alone",

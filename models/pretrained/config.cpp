@@ -118,6 +118,19 @@ std::vector<std::string> ConfigReader::labels() const {
   return own ? labels : std::vector<std::string>();
 }
 
+void expect_weights(const ConfigReader& config, const Pretrained& from,
+                    const std::vector<std::pair<const char*, Shape>>& shapes, int64_t layers) {
+  for (const auto& [name, shape] : shapes) {
+    const Tensor* found = nn::find(from.tensors, find_family(from.family).prefix + std::string(name));
+    if (!found) found = nn::find(from.tensors, name);
+    if (!found) config.fail("the weights have no '{}'", name);
+    if (found->shape() != shape)
+      config.fail("it makes a '{}' of {}, the weights have {}", name, shape, found->shape());
+  }
+  if (layers > std::ssize(from.tensors))
+    config.fail("{} layers, but there are only {} tensors", layers, from.tensors.size());
+}
+
 std::string activation_name(Activation activation) {
   for (const auto& [known, name] : kActivations)
     if (activation == known) return name;

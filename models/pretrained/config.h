@@ -48,6 +48,11 @@ class ConfigReader {
   std::string file_;
 };
 
+// ConfigError unless the weights have a tensor of each shape (names of the body), and at least one for each
+// of so many layers: a model that they do not make takes no memory.
+void expect_weights(const ConfigReader& config, const Pretrained& from,
+                    const std::vector<std::pair<const char*, Shape>>& shapes, int64_t layers);
+
 std::string activation_name(Activation activation);  // as configurations have it
 
 // JSON of a file. IoError where it is missing, larger than 16 MiB, or none.

@@ -64,6 +64,12 @@ TextEncoderConfig text_encoder_config(const Pretrained& from) {
   if (from.mean_pooling) c.pooling = Pooling::mean, c.pooler = Pooler::none;
   const Tensor* head = nn::find(from.tensors, roberta ? "classifier.out_proj.weight" : "classifier.weight");
   if (head && head->dim() == 2) c.outputs = head->size(0);
+  expect_weights(config, from,
+                 {{"embeddings.word_embeddings.weight", {c.vocab, c.dim}},
+                  {"embeddings.position_embeddings.weight", {c.position_offset + c.max_positions, c.dim}},
+                  {"embeddings.token_type_embeddings.weight", {c.segments, c.dim}},
+                  {"encoder.layer.0.intermediate.dense.weight", {c.mlp_dim, c.dim}}},
+                 c.layers);
   c.masked_lm_head =
       !head && has(from, roberta ? "lm_head.dense.weight" : "cls.predictions.transform.dense.weight");
   return c;
@@ -88,6 +94,11 @@ LanguageModelConfig language_model_config(const Pretrained& from) {
   c.dropout = config.number("resid_pdrop", 0.1);
   c.attention_dropout = config.number("attn_pdrop", 0.1);
   c.norm_eps = config.number("layer_norm_epsilon", 1e-5);
+  expect_weights(config, from,
+                 {{"wte.weight", {c.vocab, c.dim}},
+                  {"wpe.weight", {c.max_positions, c.dim}},
+                  {"h.0.mlp.c_fc.weight", {c.dim, c.mlp_dim}}},
+                 c.layers);
   c.scale_embedding = false;
   c.tie_output = config.flag("tie_word_embeddings", true);
   return c;
@@ -120,6 +131,12 @@ TransformerConfig transformer_config(const Pretrained& from) {
   c.scale_embedding = config.flag("scale_embedding", false);
   c.embedding_norm = c.separate_positions = c.logits_bias = true;
   c.position_offset = kBartOffset;
+  expect_weights(config, from,
+                 {{"shared.weight", {c.vocab, c.dim}},
+                  {"encoder.embed_positions.weight", {c.max_positions + kBartOffset, c.dim}},
+                  {"decoder.embed_positions.weight", {c.max_positions + kBartOffset, c.dim}},
+                  {"encoder.layers.0.fc1.weight", {c.mlp_dim, c.dim}}},
+                 std::max(c.encoder_layers, c.decoder_layers));
   return c;
 }
 

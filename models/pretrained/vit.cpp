@@ -1,6 +1,7 @@
 // Configurations of ViT's families, in and out.
 #include <cmath>
 
+#include "models/presets.h"
 #include "models/pretrained/config.h"
 #include "models/pretrained/names.h"
 #include "nn/io/files.h"
@@ -41,6 +42,17 @@ VitConfig of_transformers(const Pretrained& from, const ConfigReader& config) {
   const Tensor* head = nn::find(from.tensors, c.distillation ? "cls_classifier.weight" : "classifier.weight");
   if (head && head->dim() == 2 && head->size(1) == c.dim) c.classes = head->size(0);
   if (c.classes == 0) c.classes = 2;  // a backbone has no say
+  const ConfigCheck check{"vit"};
+  check.at_least_1(
+      {{"patch_size", c.patch_size}, {"image_size", c.image_size}, {"image_width", c.image_width}});
+  std::vector<std::pair<const char*, Shape>> shapes{
+      {"embeddings.patch_embeddings.projection.weight", {c.dim, c.channels, c.patch_size, c.patch_size}},
+      {"embeddings.position_embeddings", {1, c.positions(), c.dim}}};
+  if (c.depth > 0)
+    shapes.push_back({dino ? "encoder.layer.0.mlp.fc1.weight" : "encoder.layer.0.intermediate.dense.weight",
+                      {c.mlp_dim, c.dim}});
+  if (c.registers > 0) shapes.push_back({"embeddings.register_tokens", {1, c.registers, c.dim}});
+  expect_weights(config, from, shapes, c.depth);
   return c;
 }
 
@@ -86,10 +98,14 @@ VitConfig of_timm(const Pretrained& from, const ConfigReader& config) {
   if (arguments.has("img_size")) {
     std::tie(c.image_size, c.image_width) = arguments.sides("img_size");
   } else if (input.size() == 3) {
+    if (!(input[1] >= 1 && input[1] <= 1e6 && input[2] >= 1 && input[2] <= 1e6))
+      config.fail("pretrained_cfg: input_size: expected pixels, got {} x {}", input[1], input[2]);
     c.image_size = static_cast<int64_t>(input[1]), c.image_width = static_cast<int64_t>(input[2]);
   } else {
     config.fail("pretrained_cfg: input_size: expected channels, height and width");
   }
+  ConfigCheck{"vit"}.at_least_1(
+      {{"patch_size", c.patch_size}, {"image_size", c.image_size}, {"image_width", c.image_width}});
   const int64_t positions = sizes("pos_embed", 3)[1];
   c.class_position = c.class_tokens() > 0 && positions == c.positions();
   if (positions != c.positions())

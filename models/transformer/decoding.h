@@ -20,7 +20,7 @@ struct BeamOptions {
   // al. 2016, arXiv 1609.08144, Eq. 14): larger values favour longer texts.
   double length_penalty = 0.6;
   int64_t max_length = 0;    // tokens with the end, which is then forced; 0: twice the source's, plus 10
-  int64_t bos = 2, eos = 3;  // as in data::Vocabulary
+  int64_t bos = 2, eos = 3;  // as in data::SpecialIds
 };
 
 // A decoded text.
@@ -43,7 +43,7 @@ struct SampleOptions {
   int64_t top_k = 0;       // only the k likeliest; 0: all
   double top_p = 1;   // only the fewest likeliest that have this probability together (Holtzman et al. 2020)
   uint64_t seed = 0;  // of the draws
-  int64_t eos = 3;    // as in data::Vocabulary
+  int64_t eos = 3;    // as in data::SpecialIds
   bool stop_at_eos = false;  // whether a text may end before `length`
 };
 

@@ -45,6 +45,8 @@ struct BatchContext {
   uint64_t sample_offset = 0;  // of the batch's first sample in the global batch
   int passes = 1;              // of the step, for data that differs between them
   bool for_device = false;  // images may stay bytes until Batch::to: fewer to copy, less for the host to do
+
+  bool operator==(const BatchContext&) const = default;
 };
 
 using Indices = std::vector<int64_t>;  // of samples
@@ -60,6 +62,9 @@ class Dataset {
   virtual int64_t size() const = 0;  // samples
   // The samples of these indices, in that order.
   virtual Batch batch(std::span<const int64_t> indices, const BatchContext& context) const = 0;
+  // That batch will be wanted soon: where making it takes long, threads of its own may begin. Each is taken
+  // by batch(), in the order in which they were begun, or dropped.
+  virtual void prefetch(std::span<const int64_t>, const BatchContext&) const {}
 
   // The samples of each step of an epoch, shuffled by (seed, epoch); the last, smaller batch is kept.
   // ConfigError for a batch_size below 1.

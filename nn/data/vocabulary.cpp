@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -41,6 +42,9 @@ TokenizerFiles files_of(const fs::path& file) {
       const Json& kept = json[kFiles];
       check<IoError>(kept.is_object(), "{}: expected files, got {}", file.string(), kept.type_name());
       for (const auto& [one, text] : kept.items()) {
+        const auto known = std::find(std::begin(kTokenizerFiles), std::end(kTokenizerFiles), one);
+        check<IoError>(known != std::end(kTokenizerFiles), "{}: expected {}, got '{}'", file.string(),
+                       join({std::begin(kTokenizerFiles), std::end(kTokenizerFiles)}, ", "), one);
         check<IoError>(text.is_string(), "{}: {}: expected a text, got {}", file.string(), one,
                        text.type_name());
         files[one] = text.get<std::string>();

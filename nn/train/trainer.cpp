@@ -76,6 +76,31 @@ void add_step(Metrics& epoch, const Metrics& step, double share) {
   epoch.lr = step.lr, epoch.alpha = step.alpha;
 }
 
+constexpr size_t kAhead = 2;  // steps whose batches are begun before they are wanted
+
+// How long steps wait for their batches. On the CPU that is all the time that making them takes; on a device
+// only what the device had nothing to do in: where its step was done before the next batch was there.
+class DataWait {
+ public:
+  explicit DataWait(bool on_cpu) : on_cpu_(on_cpu) {}
+  void loads() { start_ = Clock::now(); }
+  void loaded() { load_ = seconds_since(start_), end_ = Clock::now(), seconds_ += on_cpu_ ? load_ : 0; }
+  void finished() {
+    constexpr double kAtOnce = 1e-4;  // seconds
+    if (!on_cpu_ && seconds_since(end_) < kAtOnce) seconds_ += load_;
+  }
+  // For the bar: "" where it is hardly any.
+  std::string text(double of_seconds) const {
+    const double share = seconds_ / of_seconds;
+    return share > 0.005 ? fmt::format(" data {:.0f}%", 100 * share) : "";
+  }
+
+ private:
+  bool on_cpu_;
+  Clock::time_point start_ = Clock::now(), end_ = start_;
+  double load_ = 0, seconds_ = 0;
+};
+
 std::optional<RunLock> lock_folder(const std::string& dir) {
   return dir.empty() ? std::nullopt : std::optional<RunLock>(dir);
 }
@@ -208,15 +233,24 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
   Metrics epoch{.epoch = state_->epoch};
   double units = 0;
   int64_t done = 0;
+  DataWait wait(device == kCpu);
+  for (size_t i = 0; i < std::min(kAhead, batches.size()); ++i)
+    prefetch(train, batches[i], state_->step + static_cast<int64_t>(i));
+  wait.loads();
   StepBatches next = load(train, batches.front(), state_->step);
+  wait.loaded();
   for (size_t i = 0; i < batches.size(); ++i) {
     backend(device).await_uploads();
     const double alpha = alpha_now();
     const Update update = begin(next);
     // While a device works on this step, the host makes the next batch.
     StepBatches following;
+    if (i + kAhead < batches.size()) prefetch(train, batches[i + kAhead], state_->step + kAhead);
+    wait.loads();
     if (i + 1 < batches.size()) following = load(train, batches[i + 1], state_->step + 1);
+    wait.loaded();
     const StepResult result = finish(update);
+    wait.finished();
     next = std::move(following);
     const Metrics now{.epoch = state_->epoch,
                       .step = state_->step,
@@ -232,7 +266,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     units += result.units;
     if (result.units > 0) add_step(epoch, now, result.units / units);
     const int64_t left = (options_.epochs - state_->epoch) * samples - done;
-    progress.update(done, progress_text(epoch), state_->seconds_left(left));
+    progress.update(done, progress_text(epoch) + wait.text(progress.seconds()), state_->seconds_left(left));
   }
   epoch.step = state_->step;
   epoch.seconds = progress.seconds();
@@ -343,19 +377,34 @@ void Trainer::try_average(const data::Dataset& valid) {
   commit.finish();
 }
 
+void Trainer::for_each_part(
+    const data::Indices& indices, int64_t step,
+    const std::function<void(std::span<const int64_t>, const data::BatchContext&)>& use) const {
+  for (const std::span<const int64_t> part : micro_batches(indices, options_.accumulate))
+    use(part, {.training = true,
+               .seed = options_.seed,
+               .step = static_cast<uint64_t>(step),
+               .sample_offset = static_cast<uint64_t>(part.data() - indices.data()),
+               .passes = passes_of(step),
+               .for_device = objective_.module().device() != kCpu});
+}
+
 // The micro-batches of a step of these samples, on their way to the device.
 StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indices, int64_t step) const {
-  const Device device = objective_.module().device();
   std::vector<data::Batch> parts;
-  for (const std::span<const int64_t> part : micro_batches(indices, options_.accumulate)) {
-    parts.push_back(train.batch(part, {.training = true,
-                                       .seed = options_.seed,
-                                       .step = static_cast<uint64_t>(step),
-                                       .sample_offset = static_cast<uint64_t>(part.data() - indices.data()),
-                                       .passes = passes_of(step),
-                                       .for_device = device != kCpu}));
-  }
-  return upload(objective_, device, parts);
+  for_each_part(indices, step, [&](std::span<const int64_t> part, const data::BatchContext& context) {
+    parts.push_back(train.batch(part, context));
+  });
+  return upload(objective_, objective_.module().device(), parts);
+}
+
+// While a device computes, threads of the data set's own make the batches that follow. On the CPU they would
+// only take the step's cores: there, load() makes a batch with all of them.
+void Trainer::prefetch(const data::Dataset& train, const data::Indices& indices, int64_t step) const {
+  if (objective_.module().device() == kCpu) return;
+  for_each_part(indices, step, [&](std::span<const int64_t> part, const data::BatchContext& context) {
+    train.prefetch(part, context);
+  });
 }
 
 StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {

@@ -144,6 +144,10 @@ class Trainer {
   void report(const Metrics& trained, const Metrics& validated, bool best) const;
   void try_average(const data::Dataset& valid);
 
+  void for_each_part(
+      const data::Indices& indices, int64_t step,
+      const std::function<void(std::span<const int64_t>, const data::BatchContext&)>& use) const;
+  void prefetch(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   StepBatches load(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   Update begin(const StepBatches& batches);
   StepResult finish(const Update& update);

@@ -112,6 +112,7 @@ HEAD = """
 #include <tandem.h>
 
 #include <cmath>
+#include <filesystem>
 // Of rows, what they make is not used.
 #pragma GCC diagnostic ignored "-Wunused-variable"
 #pragma GCC diagnostic ignored "-Wunused-value"

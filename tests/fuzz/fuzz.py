@@ -24,7 +24,7 @@ def build(source, build_folder, work, targets, clang):
     launcher = "ccache " if shutil.which("ccache") else ""
     lines = [f"rule cc\n  command = {launcher}{clang} {FLAGS} -I{source} -I{source}/tests/cudasim -MMD -MF $out.d -c $in -o $out",
              "  depfile = $out.d\n  deps = gcc",
-             f"rule link\n  command = {clang} {FLAGS} $in -o $out -Wl,-rpath,{build_folder} -lfmt -ljpeg -lpng -lwebp -lsentencepiece -lsentencepiece_train -lz"]
+             f"rule link\n  command = {clang} {FLAGS} $in -o $out -Wl,-rpath,{build_folder} -lfmt -licuuc -ljpeg -lpng -lwebp -lsentencepiece -lsentencepiece_train -lz"]
     objects = {}
     for target, readers in targets.items():
         for file in [f"tests/fuzz/{target}.cpp", *readers]:

@@ -55,6 +55,14 @@ def photo():
     yield "bomb", b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f\xff\xff\xff\x0f" + bytes(13)
 
 
+def photo_list():
+    yield "tabs", b"t\xef\xbb\xbfa/b.jpg\tcat\r\n\n./a/../c.jpg\tdog"
+    yield "csv", b'c label,x,image,split\ncat,1,a.jpg,train\n"a ""b"", c",2,b.jpg,val\n'
+    yield "json", b'j{"image": "a.jpg", "label": 3}\n{"path": "b.jpg", "class": "x", "split": "test", "deep": ' + b"[" * 200 + b"]" * 200 + b"}\n"
+    yield "outside", b"t../a\tb\n/a\tb\n"
+    yield "deep", b"j" + b"[" * 300_000
+
+
 LABELS = struct.pack(">IIBBB", 0x801, 3, 0, 1, 2)
 IMAGES = struct.pack(">IIII", 0x803, 3, 2, 2) + bytes(range(12))
 
@@ -232,6 +240,12 @@ $L1:
     yield "deep_value", b".global .b8 a[1] = " + b"{" * 100_000
 
 
+def pretrained():
+    golden = pathlib.Path(__file__).resolve().parents[1] / "golden" / "pretrained"
+    for first, family in (("v", "vit"), ("d", "dinov2"), ("t", "timm_average"), ("b", "bert"), ("g", "gpt2"), ("a", "bart")):
+        yield family, first.encode() + (golden / family / "config.json").read_bytes()
+
+
 def rdata():
     def item(kind, payload):
         return struct.pack(">i", kind) + payload
@@ -243,7 +257,7 @@ def rdata():
     yield "other", struct.pack(">i", len(other)) + zlib.compress(other)
 
 
-TARGETS = (safetensors, photo, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata)
+TARGETS = (safetensors, photo, photo_list, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata, pretrained)
 
 
 def write(folder):

@@ -4,13 +4,14 @@
     pip install tokenizers==0.23.3 pyicu    # pyicu of ICU 72: Debian 12's libicu-dev
     tests/golden/make_words.py
 
-The vocabularies are trained here, by the library's trainers, on the lines themselves. Lines are made of code points of
+The vocabularies are trained here, by the library's trainers, on the lines themselves; WordPiece's does not give the same twice, so pieces of a words.json
+that is there are kept. Lines are made of code points of
 every script by rules that the test has, too (`Lines`): words.json holds the code points, not the lines. Nothing here is
 needed to build or test.
 """
 
 import json
-import os
+import pathlib
 
 import icu
 import tokenizers
@@ -268,7 +269,9 @@ def main():
     scripts = scripts_without(different[0] | different[1])
     maker = Lines(scripts)
     lines = [maker.line(i) for i in range(LINES)]
-    wordpiece = train_wordpiece(lines)
+    path = pathlib.Path(__file__).with_name("words.json")
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    wordpiece = kept["vocabularies"]["wordpiece"]["pieces"] if kept else train_wordpiece(lines)
     pieces, merges = train_bytes(lines)
     gpt2 = pieces + ["<|endoftext|>"]
     roberta = ["<s>", "<pad>", "</s>", "<unk>"] + pieces + ["<mask>"]
@@ -298,7 +301,6 @@ def main():
         "every": {name: every_code_point(made[name], scripts) for name in ("bert", "accents", "gpt2")},
         "tokenizers": [golden(name, tokenizer, lines, vocabulary=kinds.get(name, "wordpiece"), **how[name]) for name, tokenizer in made.items()],
     }
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "words.json")
     with open(path, "w", encoding="utf-8") as file:
         for i, (key, value) in enumerate(parts.items()):
             text = json.dumps(value, separators=(",", ":"), ensure_ascii=key == "text")

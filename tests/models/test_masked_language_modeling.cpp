@@ -13,8 +13,8 @@ using namespace tandem;
 using namespace tandem::testing;
 using data::Ids;
 using data::MaskedTexts;
-using data::TextDataset;
 using data::SpecialIds;
+using data::TextDataset;
 
 namespace {
 

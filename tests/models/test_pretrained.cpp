@@ -269,7 +269,13 @@ TEST_CASE("published models: a configuration that does not fit names file, key a
   vit("hidden_size", -8, "hidden_size: expected a size, got -8");
   vit("hidden_size", 1e300, "hidden_size: expected a size, got 1e+300");
   vit("hidden_size", "8", "hidden_size: expected a size, got \"8\"");
-  vit("hidden_size", 16, "mismatched");
+  vit("hidden_size", 16,
+      "it makes a 'embeddings.patch_embeddings.projection.weight' of [16,3,4,4], the weights have [8,3,4,4]");
+  vit("hidden_size", 900'000'000, "the weights have [8,3,4,4]");
+  vit("num_hidden_layers", 1000, "1000 layers, but there are only");
+  vit("image_size", 400,
+      "it makes a 'embeddings.position_embeddings' of [1,10001,8], the weights have [1,5,8]");
+  vit("image_size", 0, "image_size: expected at least 1, got 0");
   vit("num_hidden_layers", 3, "blocks.2.norm1.weight");
   vit("num_hidden_layers", 1, "unused");
   vit("patch_size", {4, 2}, "patch_size: expected square patches, got 4 x 2");

@@ -689,6 +689,16 @@ def test_photos():
     expect(len(rows) == 24 and f"{100 * right / 24:.2f}%" == other[1].split()[1], f"{right} of 24 are right, eval says {other}")
 
 
+def test_photos_of_sizes_that_images_in_memory_do_not_have():
+    make_data("oblong", width=12), make_data("mixed")
+    write_png("mixed/train/bar/001.png", 9, 9, [0] * 81)
+    for name, side in ("oblong", 8), ("mixed", 8):
+        done = run("train", "vit", "--data", name, *PHOTOS, "--epochs", "1", "--run", "run-" + name)
+        expect(f"Images of {side}x{side} pixels" in done.stderr, done.stderr)
+    done = run("train", "vit", "--data", "data", "--epochs", "1", "--run", "fits")  # no patch of the preset divides 8
+    expect("18 test images" in done.stderr, done.stderr)
+
+
 def test_photos_of_every_kind_of_training():
     make_photos("photos", per_class=8)
     write("photos/list.csv", "image,label,split\n" + "".join(
@@ -722,7 +732,7 @@ def test_bad_photos():
         write(f"photos/small/{name}", data)
     done = run("train", "vit", "--data", "photos", *PHOTOS, "--epochs", "1", "--on-bad-image", "skip", "--run", "skipped")
     expect("4 pictures that cannot be read were left out, the first: photos" in done.stderr, done.stderr)
-    run("eval", "skipped")
+    expect("4 pictures that cannot be read were left out" in run("eval", "skipped").stderr, "bad pictures are not counted")
     os.rename("photos/large", "photos/Small")
     fails("train", "vit", "--data", "photos", *PHOTOS, "--on-bad-image", "skip", "--run", "none", "--quiet", status=FAILED,
           says="the classes 'Small' and 'small' differ by case alone")
@@ -732,7 +742,9 @@ def test_bad_photos():
     # A whole header and end, and damage between: found when it is decoded.
     shutil.rmtree("photos"), make_photos("photos")
     write("photos/small/flipped.jpg", jpeg[:-200] + b"\xff\xd9" + jpeg[-198:])
-    done = run("train", "vit", "--data", "photos", *PHOTOS, "--epochs", "3", "--on-bad-image", "skip", "--run", "flipped")
+    done = run("train", "vit", "--data", "photos", *PHOTOS, "--epochs", "3", "--crop-scale", "1", "--run", "flipped", status=FAILED)
+    expect("tandem: photos/small/flipped.jpg: corrupt JPEG" in done.stderr, done.stderr)
+    done = run("train", "vit", "--run", "flipped", "--resume", "--on-bad-image", "skip")
     expect(done.stderr.count("photos/small/flipped.jpg: corrupt JPEG") == 1 and "left out" in done.stderr, done.stderr)
 
 

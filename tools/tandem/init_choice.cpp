@@ -12,14 +12,17 @@ namespace tandem::command {
 namespace fs = std::filesystem;
 
 void InitChoice::declare(Command& to, const std::string& families, const std::string& runs) {
-  to.option(
-      "--init", path_, anything(),
-      fmt::format("start from published weights: the folder of a {} with config.json and model.safetensors{}",
-                  families, runs));
+  to.option("--init", path_, anything(),
+            fmt::format(
+                "start from published weights, at a --lr of 0.0001: the folder of a {} with config.json and "
+                "model.safetensors{}",
+                families, runs));
   to.option(
       "--init-allow", allow_, anything(),
       "names of weights that may be missing, or of another shape, in --init's: a pattern such as \"head.*\"");
 }
+
+void InitChoice::find_options(const Command& command) { lr_ = command.find("--lr"); }
 
 bool InitChoice::published() const {
   const fs::path path(path_);
@@ -35,6 +38,8 @@ const models::Pretrained& InitChoice::open() {
   } catch (const Error& error) {
     raise<ConfigError>("--init: {}", error.what());
   }
+  constexpr double kFineTuning = 1e-4;
+  lr_.default_to(kFineTuning);
   return *model_;
 }
 

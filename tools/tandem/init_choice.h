@@ -15,6 +15,8 @@ class InitChoice {
   // --init and --init-allow; `families` are those that the recipe takes, `runs` the other things it may name.
   void declare(Command& to, const std::string& families, const std::string& runs = "");
 
+  void find_options(const Command& command);  // --lr, whose default is lower over pretrained weights
+
   const std::string& path() const { return path_; }
   bool empty() const { return path_.empty(); }
   // Whether it names a published model, not a run.
@@ -29,6 +31,7 @@ class InitChoice {
 
  private:
   std::string path_, allow_;
+  Option lr_;
   std::optional<models::Pretrained> model_;
 };
 

@@ -52,7 +52,7 @@ data::PhotoView PhotoSpec::view(int64_t size) const {
   return {size, data::parse_interpolation(interpolation), crop_pct};
 }
 
-data::PhotoOptions PhotoSpec::split() const {
+data::PhotoOptions PhotoSpec::split(bool skip_bad) const {
   return {.valid = valid,
           .seed = static_cast<uint64_t>(split_seed),
           .skip_bad = skip_bad,
@@ -64,7 +64,6 @@ void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec) {
   metadata["photos.crop_pct"] = to_json(spec.crop_pct);
   metadata["photos.split_seed"] = to_json(spec.split_seed);
   metadata["photos.valid"] = to_json(spec.valid);
-  metadata["photos.skip_bad"] = to_json(int64_t{spec.skip_bad});
   if (spec.label_sets) metadata["photos.label_sets"] = "1";
 }
 
@@ -74,7 +73,6 @@ std::optional<PhotoSpec> photo_spec(const Run& run) {
                  .crop_pct = run.entry_as<double>("photos.crop_pct"),
                  .split_seed = run.entry_as<int64_t>("photos.split_seed"),
                  .valid = run.entry_as<int64_t>("photos.valid"),
-                 .skip_bad = run.entry_as<int64_t>("photos.skip_bad") != 0,
                  .label_sets = run.metadata.contains("photos.label_sets")};
   check<IoError>(spec.interpolation == "bilinear" || spec.interpolation == "bicubic",
                  "{}: photos.interpolation: expected bilinear or bicubic, got '{}'", run.file,
@@ -89,8 +87,9 @@ void PhotoChoice::declare(Command& to) {
       "--multi-label", label_sets_,
       "several labels of a photo: '|' between them in the class ('|' alone: none), each with a probability "
       "of its own");
-  image_size_option_ = to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
-                                 "photos: side in pixels of what the model sees; 0: as fits");
+  image_size_option_ =
+      to.option("--image-size", image_size_, integer(0, data::kMaxViewSize),
+                "photos, and others with --init: side in pixels of what the model sees; 0: as fits");
   to.option("--interpolation", interpolation_, one_of({"bilinear", "bicubic"}),
             "photos: how they are resized, bilinear or bicubic");
   to.option("--crop-pct", crop_pct_, number_in(0.1, 1),
@@ -114,24 +113,24 @@ void PhotoChoice::declare(Command& to) {
 
 void PhotoChoice::find_options(const Command& command) { batch_size_option_ = command.find("--batch-size"); }
 
-bool PhotoChoice::asked() const {
-  return image_size_ > 0 || rand_augment_ > 0 || augmentation_.color_jitter > 0 ||
+bool PhotoChoice::asked(bool pretrained) const {
+  return (image_size_ > 0 && !pretrained) || rand_augment_ > 0 || augmentation_.color_jitter > 0 ||
          augmentation_.erasing > 0 || augment_passes_ || label_sets_;
 }
 
-std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int64_t valid) {
+std::optional<data::PhotoSplits> PhotoChoice::find(const std::string& data, int64_t valid, bool pretrained) {
   augmentation_.rand_augment = static_cast<int>(rand_augment_);
   const bool images = data == "fashion-mnist" || !fs::exists(data) || has_idx(data);
   if (images) {
-    check<ConfigError>(!asked(),
+    check<ConfigError>(!asked(pretrained),
                        "--data: '{}' holds no photos, which --image-size, --rand-augment, "
                        "--color-jitter, --erasing, --multi-label and --augment-passes are for",
                        data);
     return std::nullopt;
   }
   try {
-    data::PhotoSplits photos = data::find_photos(data, spec(valid).split());
-    if (!asked() && are_plain_splits(data, photos)) return std::nullopt;
+    data::PhotoSplits photos = data::find_photos(data, spec(valid).split(on_bad_ == "skip"));
+    if (!asked(pretrained) && are_plain_splits(data, photos)) return std::nullopt;
     return photos;
   } catch (const IoError& error) {
     constexpr std::string_view name = "skip_bad";
@@ -177,7 +176,6 @@ PhotoSpec PhotoChoice::spec(int64_t valid) const {
           .crop_pct = crop_pct_,
           .split_seed = split_seed_,
           .valid = valid,
-          .skip_bad = on_bad_ == "skip",
           .label_sets = label_sets_};
 }
 

@@ -19,11 +19,10 @@ struct PhotoSpec {
   std::string interpolation = "bicubic";
   double crop_pct = 0.875;
   int64_t split_seed = 0, valid = 0;  // as of data::PhotoOptions
-  bool skip_bad = false;
-  bool label_sets = false;  // --multi-label
+  bool label_sets = false;            // --multi-label
 
   data::PhotoView view(int64_t size) const;
-  data::PhotoOptions split() const;
+  data::PhotoOptions split(bool skip_bad) const;
 };
 void add_metadata(nn::Metadata& metadata, const PhotoSpec& spec);
 // Nothing where the run's images are not photos. IoError when they are damaged.
@@ -36,7 +35,7 @@ class PhotoChoice {
 
   // The photos of `data`; nothing where it is a set of images that are trained on as they are: IDX files, PNG
   // files of one size in train/ and test/, or what does not exist. IoError as of data::find_photos.
-  std::optional<data::PhotoSplits> find(const std::string& data, int64_t valid);
+  std::optional<data::PhotoSplits> find(const std::string& data, int64_t valid, bool pretrained);
 
   // The size of images for a model of that preset, as asked for or fitting the photos, or the model's where
   // it is pretrained.
@@ -56,7 +55,7 @@ class PhotoChoice {
   std::string describe(const data::PhotoSplits& photos, int64_t size) const;
 
  private:
-  bool asked() const;
+  bool asked(bool pretrained) const;  // for what photos alone have
 
   int64_t image_size_ = 0, split_seed_ = 0, rand_augment_ = 0;
   std::string interpolation_ = "bicubic", on_bad_ = "stop";

@@ -86,8 +86,9 @@ void resume_settings(Command& command, const TrainSettings& s) {
                        nn::kSettingsFile);
     const std::string file = manifest.checked(nn::kSettingsFile);
     // Data are compared by their contents, which may have moved.
-    command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
-                              "plan", "accumulate", "cuda-graph", "tf32", "beam", "length-penalty"});
+    command.check_same(file,
+                       {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads", "plan",
+                        "accumulate", "on-bad-image", "cuda-graph", "tf32", "beam", "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);

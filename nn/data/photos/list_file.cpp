@@ -80,14 +80,18 @@ Fields json_fields(const Place& place, std::string_view line) {
 }  // namespace
 
 std::vector<ListedPhoto> read_photo_list(const std::string& file) {
-  const std::string text = read_file("photos", file, kMaxBytes);
-  const std::string ending = std::filesystem::path(file).extension().string();
+  return parse_photo_list(file, read_file("photos", file, kMaxBytes),
+                          std::filesystem::path(file).extension().string());
+}
+
+std::vector<ListedPhoto> parse_photo_list(const std::string& file, std::string_view text,
+                                          std::string_view ending) {
   std::vector<ListedPhoto> photos;
   std::vector<std::string> columns;
   int64_t number = 0;
   for (size_t begin = text.starts_with("\xef\xbb\xbf") ? 3 : 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string_view line = std::string_view(text).substr(begin, end - begin);
+    std::string_view line = text.substr(begin, end - begin);
     begin = end + 1;
     const Place place{file, ++number};
     if (line.ends_with('\r')) line.remove_suffix(1);

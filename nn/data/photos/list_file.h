@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tandem::data {
@@ -18,5 +19,8 @@ struct ListedPhoto {
 // perhaps "split". IoError naming file and line for what is none of these, a split of another name, a list in
 // which only some lines have one, and an image that is not below the list's folder.
 std::vector<ListedPhoto> read_photo_list(const std::string& file);
+// The same of a file's text and the end of its name: ".csv".
+std::vector<ListedPhoto> parse_photo_list(const std::string& file, std::string_view text,
+                                          std::string_view ending);
 
 }  // namespace tandem::data

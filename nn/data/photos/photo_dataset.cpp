@@ -10,6 +10,7 @@
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "autograd/tell.h"
+#include "nn/data/photos/photo_loader.h"
 #include "nn/io/sha256.h"
 
 namespace tandem::data {
@@ -22,7 +23,10 @@ struct PhotoDataset::Bad {
 Normalization imagenet_normalization() { return {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}; }
 
 PhotoDataset::PhotoDataset(PhotoList photos, PhotoDatasetOptions options)
-    : photos_(std::move(photos)), options_(std::move(options)), bad_(std::make_shared<Bad>()) {
+    : photos_(std::move(photos)),
+      options_(std::move(options)),
+      bad_(std::make_shared<Bad>()),
+      loader_(std::make_unique<PhotoLoader>([this](PhotoJob& job, int64_t i) { make(job, i); })) {
   check_normalization(options_.normalization, 3);
   check_augmentation(options_.augmentation);
   const PhotoView& view = options_.view;
@@ -33,6 +37,8 @@ PhotoDataset::PhotoDataset(PhotoList photos, PhotoDatasetOptions options)
   for (size_t c = 0; c < 3; ++c)
     gray_[c] = static_cast<uint8_t>(std::clamp(std::lround(255 * options_.normalization.mean[c]), 0L, 255L));
 }
+
+PhotoDataset::~PhotoDataset() = default;
 
 // One view of a photo, as three planes.
 void PhotoDataset::fill(uint8_t* planes, int64_t index, const BatchContext& context, uint64_t sample,
@@ -64,48 +70,70 @@ int64_t PhotoDataset::bad() const {
   return std::ssize(bad_->indices);
 }
 
-Batch PhotoDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
-  const int64_t n = std::ssize(indices), S = options_.view.size, plane = S * S, each = 3 * plane;
+std::shared_ptr<PhotoJob> PhotoDataset::start(std::span<const int64_t> indices,
+                                              const BatchContext& context) const {
   for (const int64_t i : indices)
     check<ValueError>(i >= 0 && i < size(), "batch: index {} of {} photos", i, size());
-  const int passes = context.training && options_.augment_passes ? context.passes : 1;
-  Batch batch;
-  batch.size = n;
-  const Tensor x = empty({n, 3, S, S}, {context.for_device ? DType::u8 : DType::f32}, passes);
-  batch.target = empty({n}, {DType::i64});
+  const int64_t n = std::ssize(indices), S = options_.view.size;
+  const auto job = std::make_shared<PhotoJob>();
+  job->indices.assign(indices.begin(), indices.end());
+  job->context = context;
+  job->images = empty({n, 3, S, S}, {context.for_device ? DType::u8 : DType::f32},
+                      context.training && options_.augment_passes ? context.passes : 1);
+  job->left_out.resize(static_cast<size_t>(n)), job->errors.resize(static_cast<size_t>(n));
+  return job;
+}
+
+// All views of the i-th photo of a batch.
+void PhotoDataset::make(PhotoJob& job, int64_t i) const {
+  const BatchContext& context = job.context;
+  const int64_t n = std::ssize(job.indices), plane = options_.view.size * options_.view.size,
+                each = 3 * plane;
   const PixelScale scale = pixel_scale(options_.normalization);
-  int64_t* labels = batch.target.data<int64_t>();
-  std::vector<char> left_out(static_cast<size_t>(n));
-  parallel_for(n, 1, [&](int64_t begin, int64_t end) {
-    std::vector<uint8_t> own(static_cast<size_t>(context.for_device ? 0 : each));
-    for (int64_t i = begin; i < end; ++i) {
-      labels[i] = photos_.labels[indices[i]];
-      for (int pass = 0; pass < passes; ++pass) {
-        const int64_t at = (pass * n + i) * each;
-        uint8_t* bytes = context.for_device ? x.data<uint8_t>() + at : own.data();
-        try {
-          if (!left_out[i]) fill(bytes, indices[i], context, context.sample_offset + i, pass);
-        } catch (const IoError& error) {
-          if (!options_.skip_bad) throw;
-          tell_bad(indices[i], error.what());
-          left_out[i] = 1;
-        }
-        for (int64_t c = 0; c < 3; ++c) {
-          if (left_out[i]) std::fill_n(bytes + c * plane, plane, gray_[c]);
-          if (context.for_device) continue;
-          float* to = x.data<float>() + at + c * plane;
-          const float by = scale.scale[c], shift = scale.shift[c];
-          for (int64_t k = 0; k < plane; ++k) to[k] = shift + by * bytes[c * plane + k];
-        }
-      }
+  std::vector<uint8_t> own(static_cast<size_t>(context.for_device ? 0 : each));
+  for (int pass = 0; pass < job.images.passes(); ++pass) {
+    const int64_t at = (pass * n + i) * each;
+    uint8_t* bytes = context.for_device ? job.images.data<uint8_t>() + at : own.data();
+    try {
+      if (!job.left_out[i]) fill(bytes, job.indices[i], context, context.sample_offset + i, pass);
+    } catch (const IoError& error) {
+      if (!options_.skip_bad) throw;
+      tell_bad(job.indices[i], error.what());
+      job.left_out[i] = 1;
     }
-  });
-  if (std::find(left_out.begin(), left_out.end(), 1) != left_out.end()) {
-    batch.valid = empty({n}, {DType::boolean});
-    for (int64_t i = 0; i < n; ++i) batch.valid.data<bool>()[i] = left_out[i] == 0;
+    for (int64_t c = 0; c < 3; ++c) {
+      if (job.left_out[i]) std::fill_n(bytes + c * plane, plane, gray_[c]);
+      if (context.for_device) continue;
+      float* to = job.images.data<float>() + at + c * plane;
+      const float by = scale.scale[c], shift = scale.shift[c];
+      for (int64_t k = 0; k < plane; ++k) to[k] = shift + by * bytes[c * plane + k];
+    }
   }
-  batch.inputs = {x};
-  if (context.for_device) batch.finish = [scale](Tensors& inputs) { normalise(scale, inputs[0]); };
+}
+
+void PhotoDataset::prefetch(std::span<const int64_t> indices, const BatchContext& context) const {
+  if (!loader_->is_full()) loader_->add(start(indices, context));
+}
+
+Batch PhotoDataset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
+  std::shared_ptr<PhotoJob> job = loader_->take(indices, context);
+  const int64_t n = std::ssize(indices);
+  if (!job) {
+    job = start(indices, context);
+    parallel_for(n, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) make(*job, i);
+    });
+  }
+  Batch batch{.inputs = {job->images}, .target = empty({n}, {DType::i64}), .size = n};
+  for (int64_t i = 0; i < n; ++i) batch.target.data<int64_t>()[i] = photos_.labels[indices[i]];
+  if (std::find(job->left_out.begin(), job->left_out.end(), 1) != job->left_out.end()) {
+    batch.valid = empty({n}, {DType::boolean});
+    for (int64_t i = 0; i < n; ++i) batch.valid.data<bool>()[i] = job->left_out[i] == 0;
+  }
+  if (context.for_device)
+    batch.finish = [scale = pixel_scale(options_.normalization)](Tensors& inputs) {
+      normalise(scale, inputs[0]);
+    };
   return batch;
 }
 

@@ -16,9 +16,12 @@ inline constexpr int64_t kMaxViewSize = 2048;  // pixels on a side of what a mod
 // The usual one of photos: what ImageNet's have.
 Normalization imagenet_normalization();
 
+struct PhotoJob;
+class PhotoLoader;
+
 // How photos become batches.
 struct PhotoDatasetOptions {
-  PhotoView view;                                          // what is seen of a photo
+  PhotoView view = {};                                     // what is seen of a photo
   Normalization normalization = imagenet_normalization();  // of three channels
   PhotoAugmentation augmentation = {};                     // of training batches
   bool augment_passes = false;  // each pass of a step sees another view of a training photo
@@ -30,6 +33,7 @@ class PhotoDataset final : public Dataset {
  public:
   // ConfigError when an option is out of its range.
   PhotoDataset(PhotoList photos, PhotoDatasetOptions options);
+  ~PhotoDataset() override;
 
   int64_t size() const override { return photos_.size(); }
   // inputs {f32 [B, 3, size, size]}, target i64 [B]; for a device {u8 [B, 3, size, size]}, normalised by
@@ -39,6 +43,8 @@ class PhotoDataset final : public Dataset {
   // input has the context's passes. ValueError for an index outside of [0, size()); IoError naming the photo
   // as of PhotoFile.
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
+  // num_threads() threads begin it, behind those begun before; at most kMostAhead batches are kept.
+  void prefetch(std::span<const int64_t> indices, const BatchContext& context) const override;
   // A hash of the files' names, sizes and labels, and of what is seen of them: reading all would take long.
   std::string identity() const override;
 
@@ -47,6 +53,8 @@ class PhotoDataset final : public Dataset {
   int64_t bad() const;
 
  private:
+  std::shared_ptr<PhotoJob> start(std::span<const int64_t> indices, const BatchContext& context) const;
+  void make(PhotoJob& job, int64_t i) const;
   void fill(uint8_t* planes, int64_t index, const BatchContext& context, uint64_t sample, int pass) const;
   void tell_bad(int64_t index, const std::string& message) const;
 
@@ -55,6 +63,7 @@ class PhotoDataset final : public Dataset {
   PhotoDatasetOptions options_;
   uint8_t gray_[3] = {};  // the mean colour: what is erased, or moved in from outside
   std::shared_ptr<Bad> bad_;
+  std::unique_ptr<PhotoLoader> loader_;  // last: its threads use the rest
 };
 
 }  // namespace tandem::data

@@ -324,14 +324,17 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options) {
   return splits;
 }
 
-PhotoList find_test_photos(const std::string& data, const std::vector<std::string>& classes, bool skip_bad) {
+PhotoSplits find_test_photos(const std::string& data, const std::vector<std::string>& classes,
+                             bool skip_bad) {
   Reading reading{.root = {}, .skip_bad = skip_bad, .bad = {}};
   FoundParts found = read_parts(reading, data);
   if (found.has_split) found.train = std::move(found.test.empty() ? found.valid : found.test);
   check<IoError>(!found.train.empty(), "photos: {}: no photo to test on", data);
-  PhotoList list = inspect(reading, found.train, classes.empty() ? classes_of(found.train) : classes);
+  PhotoSplits splits;
+  splits.test = inspect(reading, found.train, classes.empty() ? classes_of(found.train) : classes);
   check_bad(reading);
-  return list;
+  splits.skipped = reading.skipped, splits.bad = std::move(reading.bad);
+  return splits;
 }
 
 }  // namespace tandem::data

@@ -55,9 +55,9 @@ struct PhotoSplits {
 // photos, a class of val/ or test/ that train/ lacks, and classes whose names differ by case alone.
 PhotoSplits find_photos(const std::string& data, const PhotoOptions& options);
 
-// The photos to evaluate on where a trained model has the classes: test/, or val/, or all of DIR/CLASS/...
-// and of a list without a split. IoError as above, and for a class that the model does not have; without
-// classes, they are those of the photos.
-PhotoList find_test_photos(const std::string& data, const std::vector<std::string>& classes, bool skip_bad);
+// The photos to evaluate on, as `test`, where a trained model has the classes: test/, or val/, or all of
+// DIR/CLASS/... and of a list without a split. IoError as above, and for a class that the model does not
+// have; without classes, they are those of the photos.
+PhotoSplits find_test_photos(const std::string& data, const std::vector<std::string>& classes, bool skip_bad);
 
 }  // namespace tandem::data

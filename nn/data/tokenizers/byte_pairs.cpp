@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <queue>
 #include <unordered_map>
 
@@ -52,14 +53,38 @@ size_t end_of(std::string_view text, size_t begin, Kind kind) {
   return begin;
 }
 
-struct Merge {
-  uint32_t rank, made;
+// What becomes of two pieces that follow each other.
+class Merges {
+ public:
+  struct Merge {
+    uint64_t pair = kNone;
+    uint32_t rank = 0, made = 0;
+  };
+  explicit Merges(size_t count) : slots_(std::bit_ceil(2 * count + 2)), mask_(slots_.size() - 1) {}
+
+  // Of the same pair the last counts.
+  void set(int64_t a, int64_t b, uint32_t rank, int64_t made) {
+    slots_[place(pair_of(a, b))] = {pair_of(a, b), rank, static_cast<uint32_t>(made)};
+  }
+  const Merge* find(int64_t a, int64_t b) const {
+    const Merge& found = slots_[place(pair_of(a, b))];
+    return found.pair == kNone ? nullptr : &found;
+  }
+
+ private:
+  static constexpr uint64_t kNone = UINT64_MAX;
+  static uint64_t pair_of(int64_t a, int64_t b) {
+    return static_cast<uint64_t>(a) << 32 | static_cast<uint64_t>(b);
+  }
+  // That of the pair, or the free one where it would be.
+  size_t place(uint64_t pair) const {
+    size_t at = (pair ^ pair >> 29) * 0x9E3779B97F4A7C15u >> 32;
+    while (slots_[at & mask_].pair != kNone && slots_[at & mask_].pair != pair) ++at;
+    return at & mask_;
+  }
+  std::vector<Merge> slots_;
+  size_t mask_;
 };
-uint64_t pair_of(int64_t a, int64_t b) { return static_cast<uint64_t>(a) << 32 | static_cast<uint64_t>(b); }
-struct PairHash {
-  size_t operator()(uint64_t pair) const { return (pair ^ pair >> 29) * 0x9E3779B97F4A7C15u >> 7; }
-};
-using Merges = std::unordered_map<uint64_t, Merge, PairHash>;
 
 // Merges the pieces of words, those of the lowest rank and then the leftmost first.
 class Word {
@@ -81,8 +106,8 @@ class Word {
       if (left.id < 0 || left.next == count) continue;
       Part& right = parts_[left.next];
       // What was offered may be another pair by now.
-      const auto found = merges_.find(pair_of(left.id, right.id));
-      if (found == merges_.end() || found->second.made != made) continue;
+      const Merges::Merge* merge = merges_.find(left.id, right.id);
+      if (merge == nullptr || merge->made != made) continue;
       left.id = made, right.id = -1;
       left.next = right.next;
       const auto here = static_cast<int32_t>(order & UINT32_MAX);
@@ -100,9 +125,9 @@ class Word {
     int32_t before, next;
   };
   void offer(int32_t left, int32_t right) {
-    const auto found = merges_.find(pair_of(parts_[left].id, parts_[right].id));
-    if (found != merges_.end())
-      queue_.push({uint64_t{found->second.rank} << 32 | static_cast<uint32_t>(left), found->second.made});
+    const Merges::Merge* merge = merges_.find(parts_[left].id, parts_[right].id);
+    if (merge != nullptr)
+      queue_.push({uint64_t{merge->rank} << 32 | static_cast<uint32_t>(left), merge->made});
   }
 
   const Merges& merges_;
@@ -114,7 +139,7 @@ class Word {
 class BytePairs final : public PieceTokenizer {
  public:
   BytePairs(PieceTable table, const BytePairOptions& options, const std::string& name)
-      : PieceTokenizer(std::move(table), {}), options_(options) {
+      : PieceTokenizer(std::move(table), {}), options_(options), merges_(options.merges.size()) {
     const std::array<char32_t, 256> alphabet = make_alphabet();
     std::array<int, 0x144> bytes;
     bytes.fill(-1);
@@ -130,16 +155,15 @@ class BytePairs final : public PieceTokenizer {
       const auto found = ids.find(letter);
       of_byte_[b] = found == ids.end() ? options.unknown : found->second;
     }
-    merges_.reserve(options.merges.size());
+    const auto id = [&](const std::string& piece, size_t rank) {
+      const auto found = ids.find(piece);
+      check<IoError>(found != ids.end(), "{}: merge {}: there is no piece '{}'", name, rank + 1, piece);
+      return found->second;
+    };
     for (size_t rank = 0; rank < options.merges.size(); ++rank) {
       const auto& [a, b] = options.merges[rank];
-      const auto id = [&](const std::string& piece) {
-        const auto found = ids.find(piece);
-        check<IoError>(found != ids.end(), "{}: merge {}: '{}' and '{}': there is no piece '{}'", name,
-                       rank + 1, a, b, piece);
-        return found->second;
-      };
-      merges_[pair_of(id(a), id(b))] = {static_cast<uint32_t>(rank), static_cast<uint32_t>(id(a + b))};
+      const int64_t left = id(a, rank), right = id(b, rank);
+      merges_.set(left, right, static_cast<uint32_t>(rank), id(a + b, rank));
     }
     options_.merges.clear();
   }

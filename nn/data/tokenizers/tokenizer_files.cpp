@@ -34,13 +34,17 @@ AddedPiece added_piece(const JsonObject& from, int64_t id) {
   return piece;
 }
 
+constexpr size_t kLongestPiece = 4096;  // bytes: a text is compared with it at every place
+
 // Pieces by their ids, and back.
 class Table {
  public:
   explicit Table(std::string place) : place_(std::move(place)) {}
 
   void add(const std::string& piece, int64_t id) {
-    check<IoError>(!piece.empty(), "{}: an empty piece, of id {}", place_, id);
+    check<IoError>(!piece.empty() && piece.size() <= kLongestPiece,
+                   "{}: a piece of {} bytes, of id {}: expected 1 to {}", place_, piece.size(), id,
+                   kLongestPiece);
     by_piece_[piece] = id;
   }
   int64_t find(const std::string& piece) const {

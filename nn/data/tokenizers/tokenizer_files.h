@@ -16,7 +16,7 @@ using TokenizerFiles = std::map<std::string, std::string>;  // contents by name
 inline constexpr const char* kTokenizerFiles[] = {
     "tokenizer.json",         "vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json",
     "special_tokens_map.json"};
-inline constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 26;  // of each
+inline constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 25;  // of each
 
 // `place` opens messages. IoError for files that are damaged, ConfigError for kinds of tokenizers that are
 // not read: both say what was found and what is expected.

@@ -91,6 +91,52 @@ TEST_CASE("photo dataset: augmentation is a function of seed, step, place and pa
                   whole.pass(0)));
 }
 
+TEST_CASE("photo dataset: batches that threads began are the same, in any order, taken or not") {
+  const Photos photos;
+  const PhotoDataset alone(photos.list, kOptions);
+  PhotoDataset dataset(photos.list, kOptions);
+  const auto context = [](uint64_t step) {
+    return BatchContext{.training = true, .seed = 1, .step = step, .passes = 2, .for_device = step % 2 == 1};
+  };
+  const auto expect = [&](uint64_t step) {
+    const Batch found = dataset.batch(kAll, context(step)), expected = alone.batch(kAll, context(step));
+    CHECK(same_bits(found.inputs[0], expected.inputs[0]));
+    CHECK(same_bits(found.target, expected.target));
+    CHECK(found.finish.operator bool() == expected.finish.operator bool());
+  };
+  const int threads = num_threads();
+  for (const int n : {3, 1}) {
+    set_num_threads(n);
+    for (uint64_t step = 0; step < 3; ++step) dataset.prefetch(kAll, context(step));
+    expect(7);  // another
+    for (uint64_t step = 0; step < 20; ++step) {
+      expect(step);
+      dataset.prefetch(kAll, context(step + 3));
+    }
+    expect(22);  // those before it are dropped
+    expect(21);
+    for (uint64_t step = 100; step < 200; ++step)
+      dataset.prefetch(kAll, context(step));  // more than are kept
+    for (uint64_t step = 100; step < 160; ++step) expect(step);
+  }
+  set_num_threads(threads);
+  dataset.prefetch(kAll, context(300));  // never taken
+}
+
+TEST_CASE("photo dataset: an error of a thread is that of the batch") {
+  Photos photos;
+  photos.add("first.jpg", "no picture"), photos.add("second.jpg", "");
+  const PhotoDataset dataset(photos.list, kOptions);
+  const Indices some{1, 6, 2, 7};
+  for (int i = 0; i < 3; ++i) {
+    dataset.prefetch(some, {.training = true});
+    dataset.prefetch(kAll, {.training = true});
+    check_throws<IoError>(photos.file("first.jpg") + ": not a picture",
+                          [&] { dataset.batch(some, {.training = true}); });
+    CHECK(dataset.batch(kAll, {.training = true}).size == 6);
+  }
+}
+
 TEST_CASE("photo dataset: a photo that cannot be decoded stops, or does not count") {
   Photos photos;
   const std::string jpeg = photo_bytes("baseline");

@@ -61,7 +61,7 @@ TEST_CASE("photo list: train, val and test, at any depth, of any kind") {
   CHECK(found.parts.empty());
   CHECK(found.side == 37);
   CHECK(!found.equal_pngs);
-  CHECK(counts(find_test_photos(tree.path(), {"bird", "cat", "dog"}, false)) == Counts{0, 0, 1});
+  CHECK(counts(find_test_photos(tree.path(), {"bird", "cat", "dog"}, false).test) == Counts{0, 0, 1});
 }
 
 TEST_CASE("photo list: one folder is split, of every class as large a part, by seed") {
@@ -79,7 +79,7 @@ TEST_CASE("photo list: one folder is split, of every class as large a part, by s
   CHECK(find_photos(tree.path(), {.seed = 1}).test.names != found.test.names);
   CHECK(counts(find_photos(tree.path(), {.valid = 13}).valid) == Counts{8, 4, 1, 0});
   CHECK(contains(found.parts, "held out of one folder"));
-  CHECK(find_test_photos(tree.path(), found.train.classes, false).size() == 65);
+  CHECK(find_test_photos(tree.path(), found.train.classes, false).test.size() == 65);
 }
 
 TEST_CASE("photo list: train beside val or test alone; a class may be called train") {
@@ -170,6 +170,9 @@ TEST_CASE("photo list: what is no picture stops, or is skipped and counted") {
   const PhotoSplits found = find_photos(tree.path(), {.skip_bad = true});
   CHECK(found.bad.size() == 5);
   CHECK(counts(found.train) == Counts{4, 4});
+  const PhotoSplits test = find_test_photos(tree.path(), {"cat", "dog"}, true);
+  CHECK(test.bad.size() == 5);
+  CHECK(counts(test.test) == Counts{6, 6});
 }
 
 TEST_CASE("photo list: folders that cannot be trained on") {

@@ -40,6 +40,25 @@ TEST_CASE("photos: evaluation sees what torchvision's resize and centre crop lea
   CHECK(cases == 16);
 }
 
+TEST_CASE("photos: of any shape, a view has its size") {
+  const Scratch scratch;
+  const std::string file = scratch.file("photo");
+  for (const Region& shape :
+       {Region{0, 0, 1, 1}, Region{0, 0, 1, 9000}, Region{0, 0, 9000, 1}, Region{0, 0, 3, 700}}) {
+    const int64_t height = shape.height, width = shape.width;
+    CAPTURE(height);
+    write_png(file, {3, height, width, std::vector<uint8_t>(static_cast<size_t>(3 * height * width), 77)});
+    const PhotoFile photo(file);
+    const Photo seen = evaluation_view(photo, {.size = 224});
+    Draws draws = draws_of(1);
+    const Photo trained = training_view(photo, {.size = 224}, {}, kFill, draws);
+    for (const Photo* one : {&seen, &trained}) {
+      CHECK((one->height == 224 && one->width == 224));
+      CHECK((one->pixels[0] == 77 && one->pixels[223 * 224 * 4] == 77));
+    }
+  }
+}
+
 TEST_CASE("photos: colours change as in Pillow") {
   int cases = 0;
   for (const Json& c : golden_photos().at("colored")) {

@@ -14,6 +14,7 @@
 
 #include "autograd/engine.h"
 #include "models/transformer/language_model.h"
+#include "nn/data/photos/photo_dataset.h"
 #include "nn/train/trainer.h"
 #include "ops/ops.h"
 #include "tools/bench/workloads.h"
@@ -95,17 +96,21 @@ Case training(const Config& config, data::Batch data, const Sizes& sizes) {
   return [t] { t->trainer.step(t->batches); };
 }
 
+models::VitConfig vit_config(const Sizes& sizes) {
+  return {.image_size = sizes["image"],
+          .channels = 3,
+          .classes = sizes["classes"],
+          .patch_size = sizes["patch"],
+          .dim = sizes["dim"],
+          .depth = sizes["layers"],
+          .heads = sizes["heads"],
+          .mlp_dim = sizes["mlp"],
+          .dropout = sizes.number("dropout"),
+          .attention_dropout = sizes.number("attention_dropout")};
+}
+
 Case vit(const Sizes& sizes) {
-  const models::VitConfig config{.image_size = sizes["image"],
-                                 .channels = 3,
-                                 .classes = sizes["classes"],
-                                 .patch_size = sizes["patch"],
-                                 .dim = sizes["dim"],
-                                 .depth = sizes["layers"],
-                                 .heads = sizes["heads"],
-                                 .mlp_dim = sizes["mlp"],
-                                 .dropout = sizes.number("dropout"),
-                                 .attention_dropout = sizes.number("attention_dropout")};
+  const models::VitConfig config = vit_config(sizes);
   const int64_t batch = sizes["batch"];
   return training<models::Vit, nn::Classification<models::Vit>>(
       config,
@@ -114,6 +119,41 @@ Case vit(const Sizes& sizes) {
        {},
        batch},
       sizes);
+}
+
+// Training photos: read, decoded, cropped at random, resized, flipped, normalised.
+std::shared_ptr<data::PhotoDataset> photo_dataset(const Sizes& sizes) {
+  data::PhotoSplits found = data::find_photos(sizes.text("folder"), {});
+  return std::make_shared<data::PhotoDataset>(
+      std::move(found.train),
+      data::PhotoDatasetOptions{
+          .view = {.size = sizes["image"], .interpolation = data::parse_interpolation(sizes.text("resize"))},
+          .augmentation = {.crop_scale = 0.08}});
+}
+
+// The step of `vit` on photos, the next ones each time.
+Case photo_step(const Sizes& sizes) {
+  using Vit = Training<models::Vit, nn::Classification<models::Vit>>;
+  const auto dataset = photo_dataset(sizes);
+  const auto t = std::make_shared<Vit>(vit_config(sizes), data::Batch{}, sizes);
+  const auto order = dataset->shuffled_batches(0, 0, sizes["batch"]);
+  return [=, step = std::make_shared<uint64_t>(0)] {
+    const auto batch = [&](uint64_t number) {
+      return dataset->batch(order[number % order.size()],
+                            {.training = true, .step = number, .for_device = device() != kCpu});
+    };
+    t->trainer.step({batch((*step)++)});
+  };
+}
+
+// An epoch of their batches.
+Case photos(const Sizes& sizes) {
+  const auto dataset = photo_dataset(sizes);
+  return [dataset, batch = sizes["batch"], epoch = std::make_shared<int64_t>(0)] {
+    uint64_t step = 0;
+    for (const data::Indices& indices : dataset->shuffled_batches(0, ++*epoch, batch))
+      dataset->batch(indices, {.training = true, .step = step++});
+  };
 }
 
 Case transformer(const Sizes& sizes) {
@@ -205,9 +245,16 @@ Case tiny_op(const Sizes&) {
 }
 
 const std::map<std::string, Case (*)(const Sizes&)> kCases = {
-    {"vit", vit},         {"transformer", transformer},  {"lm", language_model},
-    {"rdrop", rdrop},     {"attention", attention_case}, {"copy", copy},
-    {"product", product}, {"tiny_op", tiny_op},
+    {"vit", vit},
+    {"transformer", transformer},
+    {"lm", language_model},
+    {"rdrop", rdrop},
+    {"attention", attention_case},
+    {"copy", copy},
+    {"product", product},
+    {"tiny_op", tiny_op},
+    {"photos", photos},
+    {"photo_step", photo_step},
 };
 
 Case build(const std::string& text) {

@@ -56,6 +56,7 @@ struct ModelChoice {
 class TextRecipe : public Recipe {
  public:
   double largest_rate() const override;
+  void find_options(const Command& of) override { init_.find_options(of); }
   void save_parts(nn::Commit& to) const override { vocabulary_->save(to.add(nn::kVocabularyFile)); }
 
  protected:

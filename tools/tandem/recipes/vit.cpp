@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "autograd/noise.h"
+#include "autograd/tell.h"
 #include "nn/data/label_sets.h"
 #include "nn/io/text.h"
 #include "nn/train/evaluate.h"
@@ -42,7 +43,7 @@ class VitRecipe final : public Recipe {
     to.flag("--flip", augmentation_.flip, "augmentation: random left-right flips");
     photos_.declare(to);
   }
-  void find_options(const Command& of) override { photos_.find_options(of); }
+  void find_options(const Command& of) override { photos_.find_options(of), init_.find_options(of); }
 
   void declare_model(Command& to) override {
     method_.declare(to, true);
@@ -74,7 +75,7 @@ class VitRecipe final : public Recipe {
   std::string load() override {
     method_.settle();
     if (!init_.empty()) open_init();
-    if (std::optional<data::PhotoSplits> photos = photos_.find(data_, held_out_))
+    if (std::optional<data::PhotoSplits> photos = photos_.find(data_, held_out_, !init_.empty()))
       return load_photos(std::move(*photos));
     check<ConfigError>(!photos_.label_sets(), "--multi-label: expected photos, or a file that lists them");
     data::ImageSplits images = read_images(data_);
@@ -162,7 +163,7 @@ class VitRecipe final : public Recipe {
           std::make_unique<data::PhotoDataset>(
               std::move(photos), data::PhotoDatasetOptions{.view = spec.photos->view(spec.image_size()),
                                                            .normalization = spec.normalization,
-                                                           .skip_bad = spec.photos->skip_bad}),
+                                                           .skip_bad = true}),
           classes, spec);
       if (spec.photos->label_sets)
         return multi_label_scores(logits_of(*model.objective, *dataset), target_labels(*dataset), unit(),
@@ -195,11 +196,14 @@ class VitRecipe final : public Recipe {
   // Those that the model was not trained on, or those that were given.
   static data::PhotoList test_photos(const ImageModelSpec& spec, const std::string& data, bool given) {
     const bool sets = spec.photos->label_sets;
-    if (given)
-      return data::find_test_photos(data, sets ? std::vector<std::string>() : spec.classes,
-                                    spec.photos->skip_bad);
-    data::PhotoSplits photos = data::find_photos(data, spec.photos->split());
-    check<ConfigError>(sets || photos.train.classes == spec.classes,
+    // What is no picture was left out of the training, if there was any: of what is here now, too.
+    data::PhotoSplits photos =
+        given ? data::find_test_photos(data, sets ? std::vector<std::string>() : spec.classes, true)
+              : data::find_photos(data, spec.photos->split(true));
+    if (!photos.bad.empty())
+      tell("warning: {} pictures that cannot be read were left out, the first: {}", photos.bad.size(),
+           photos.bad.front());
+    check<ConfigError>(given || sets || photos.train.classes == spec.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
                        data::join(photos.train.classes, ", "), data::join(spec.classes, ", "));
     return std::move(photos.test);
