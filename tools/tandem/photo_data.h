@@ -19,7 +19,7 @@ struct PhotoSpec {
   std::string interpolation = "bicubic";
   double crop_pct = 0.875;
   int64_t split_seed = 0, valid = 0;  // as of data::PhotoOptions
-  bool label_sets = false;  // --multi-label
+  bool label_sets = false;            // --multi-label
 
   data::PhotoView view(int64_t size) const;
   data::PhotoOptions split(bool skip_bad) const;
