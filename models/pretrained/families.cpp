@@ -23,7 +23,7 @@ constexpr NameRow kVit[] = {
     {"encoder.layer.{}.output.dense.*", "blocks.{}.mlp.fc2.*"},
     {"layernorm.*", "norm.*"},
 };
-constexpr NameRow kVitHeads[] = {{"classifier.*", "head.*"}};
+constexpr NameRow kClassifier[] = {{"classifier.*", "head.*"}};
 constexpr NameRow kDeitHeads[] = {{"cls_classifier.*", "head.*"},
                                   {"distillation_classifier.*", "distillation_head.*"}};
 constexpr NameRow kDinov2[] = {
@@ -140,7 +140,7 @@ const std::vector<Family>& families() {
       {"vit",
        "vit.",
        kVit,
-       kVitHeads,
+       kClassifier,
        {"*pooler.dense.*", "classifier.*", "decoder.*", "*mask_token"},
        image_heads},
       {"deit",
@@ -170,6 +170,7 @@ const std::vector<Family>& families() {
        kRobertaHeads,
        {"*position_ids", "lm_head.*", "classifier.*", "*pooler.dense.*", "qa_outputs.*"},
        text_heads},
+      {"roberta_tokens", "roberta.", kRoberta, kClassifier, {}, text_heads},
       {"gpt2",
        "transformer.",
        kGpt2,
@@ -192,7 +193,9 @@ const Family& find_family(const std::string& name, const std::string& where) {
   std::vector<std::string> names;
   for (const Family& family : families()) {
     if (name == family.name) return family;
-    if (family.name != std::string("timm_mean")) names.emplace_back(family.name);
+    if (std::string_view(family.name).find("_mean") == std::string_view::npos &&
+        std::string_view(family.name).find("_tokens") == std::string_view::npos)
+      names.emplace_back(family.name);
   }
   raise<ConfigError>("{}: model_type: expected one of {}, got '{}'", where, data::join(names, ", "), name);
 }

@@ -67,6 +67,7 @@ struct SavePretrainedOptions {
   std::string family = {};                     // empty: the one that has all of the model's options
   std::vector<std::string> labels = {};        // names of classes
   std::vector<double> mean = {}, stddev = {};  // of the pixels, by channel
+  bool of_tokens = false;                      // a text encoder's head is of each token, not of the text
   int64_t bos = -1, eos = -1;  // ids of a text model's vocabulary; -1: what the reference takes them for
 };
 // Writes config.json and model.safetensors (F32) into a folder, which is made if need be; for images also

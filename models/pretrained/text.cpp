@@ -152,7 +152,7 @@ std::vector<std::string> save_pretrained(const TextEncoder& model, const std::st
   const char* name = roberta ? "roberta" : "bert";
   const bool sentence = c.pooling == Pooling::mean && c.pooler == Pooler::none;
   expect(!c.norm_first, name, "norm_first");
-  expect(sentence || (c.pooling == Pooling::cls && c.pooler == Pooler::tanh), name,
+  expect(options.of_tokens || sentence || (c.pooling == Pooling::cls && c.pooler == Pooler::tanh), name,
          "this pooling: expected cls with a pooler of tanh, or mean without pooler");
   expect(c.position_offset == (roberta ? c.pad_id + 1 : 0), name, "this position_offset");
   Json json{{"model_type", family},
@@ -177,6 +177,10 @@ std::vector<std::string> save_pretrained(const TextEncoder& model, const std::st
   if (c.masked_lm_head) {
     json["architectures"] = {architecture + "ForMaskedLM"};
     leave_out("head."), leave_out("pooler.");
+  } else if (options.of_tokens) {
+    json["architectures"] = {architecture + "ForTokenClassification"};
+    put_labels(json, options.labels, c.outputs);
+    leave_out("pooler.");
   } else if (sentence) {
     json["architectures"] = {architecture + "Model"};
     leave_out("head.");
@@ -185,8 +189,10 @@ std::vector<std::string> save_pretrained(const TextEncoder& model, const std::st
     if (c.outputs == 1) json["problem_type"] = "regression";
     put_labels(json, options.labels, c.outputs);
   }
-  std::vector<std::string> files = write_pretrained(folder, family, state, json, sentence);
-  if (!sentence) return files;
+  std::vector<std::string> files =
+      write_pretrained(folder, roberta && options.of_tokens ? "roberta_tokens" : family, state, json,
+                       sentence && !options.of_tokens);
+  if (!sentence || options.of_tokens) return files;
   const auto module = [](int number, const char* path, const char* type) {
     return Json{{"idx", number},
                 {"name", std::to_string(number)},

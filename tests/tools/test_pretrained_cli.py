@@ -129,6 +129,20 @@ def test_every_kind_of_text_model():
                f"{model}: {config(f'out-{model}')}")
 
 
+def test_tags_of_words():
+    os.makedirs("columns")
+    for split, count in ("train", 12), ("valid", 4), ("test", 4):
+        with open(f"columns/{split}.conll", "w") as f:
+            f.write("a B-X\nb I-X\nc O\n\n" * count)
+    for name, files in ("bert", wordpiece()), ("roberta", byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])):
+        run("train", "tag", "--data", "columns", "--init", published(name, files), *FEW, "--run", f"run-{name}")
+        run("eval", f"run-{name}")
+        run("export", f"run-{name}", "--to", f"out-{name}")
+        expect(config(f"out-{name}")["architectures"][0].endswith("ForTokenClassification"), config(f"out-{name}"))
+        expect(names(f"out-{name}")["classifier.weight"] == ("F32", [3, 8]), names(f"out-{name}"))
+        expect(sorted(config(f"out-{name}")["id2label"].values()) == ["B-X", "I-X", "O"], config(f"out-{name}"))
+
+
 def write_png(path, side, pixels):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

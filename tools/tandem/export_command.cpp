@@ -26,6 +26,7 @@ std::string reader_of(const std::string& folder) {
   if (names("\"architecture\"")) return "timm.create_model('local-dir:{}', pretrained=True)";
   for (const auto& [what, reader] : {std::pair{"ForImageClassification", "AutoModelForImageClassification"},
                                      {"ForSequenceClassification", "AutoModelForSequenceClassification"},
+                                     {"ForTokenClassification", "AutoModelForTokenClassification"},
                                      {"ForMaskedLM", "AutoModelForMaskedLM"},
                                      {"LMHeadModel", "AutoModelForCausalLM"},
                                      {"ForConditionalGeneration", "AutoModelForSeq2SeqLM"}})
@@ -46,6 +47,10 @@ std::vector<std::string> write(const Run& run, const std::string& folder,
     return models::save_pretrained(*run.model<models::Vit>(), folder, options);
   }
   if (run.metadata.contains("classes")) options.labels = run.entry_as<std::vector<std::string>>("classes");
+  if (run.task == "tag") {
+    options.labels = run.entry_as<std::vector<std::string>>("tags");
+    options.of_tokens = true;
+  }
   options.bos = run.vocabulary().special().bos, options.eos = run.vocabulary().special().eos;
   std::vector<std::string> files;
   if (run.task == "lm")
@@ -65,7 +70,7 @@ void export_run(const ExportOptions& o) {
   check<ConfigError>(!fs::exists(o.to) || (fs::is_directory(o.to) && fs::is_empty(o.to)),
                      "--to: '{}' exists, expected a new or an empty folder", o.to);
   const Run run =
-      open_run(o.run, {kImageTask, "classify", "similarity", "mlm", "lm", "translate", "summarize"});
+      open_run(o.run, {kImageTask, "classify", "similarity", "mlm", "tag", "lm", "translate", "summarize"});
   // Beside the place, so that the folder appears whole.
   const fs::path parent = fs::absolute(o.to).parent_path();
   const data::TemporaryFolder made(parent.string());
