@@ -35,8 +35,8 @@ PoolWindows sliding(const char* op, const Tensor& x, const Shape& kernels, const
               padding = pair(paddings);
   check<ShapeError>(x.dim() >= 2, "{}: expected [..., H, W], got {}", op, describe(x));
   check<ShapeError>(kernel.size() == 2 && step.size() == 2 && padding.size() == 2,
-                    "{}: kernel {}, stride {} and padding {} must be a number or a pair [height, width]", op, kernel, step,
-                    padding);
+                    "{}: kernel {}, stride {} and padding {} must be a number or a pair [height, width]", op,
+                    kernel, step, padding);
   return {sliding(op, x, x.size(-2), kernel[0], step[0], padding[0], counts_padding),
           sliding(op, x, x.size(-1), kernel[1], step[1], padding[1], counts_padding)};
 }
@@ -273,8 +273,9 @@ void sliding_cases(OpCases& c, const std::string& name, Pool pool) {
                       with({5, 2}, {}, {0, 0}));
   c.fails<ShapeError>("padding", name + ": kernel 2, stride 2, padding 2: expected", {x},
                       with({2, 2}, {}, {2, 0}));
-  c.fails<ShapeError>("pair", name + ": kernel [2,2,2], stride [2,2,2] and padding [0,0] must be a number or a pair", {x},
-                      with({2, 2, 2}, {}, {0, 0}));
+  c.fails<ShapeError>("pair",
+                      name + ": kernel [2,2,2], stride [2,2,2] and padding [0,0] must be a number or a pair",
+                      {x}, with({2, 2, 2}, {}, {0, 0}));
   c.fails<ShapeError>("rank", name + ": expected [..., H, W], got f32[4]", {zeros({4})},
                       with({2, 2}, {}, {0, 0}));
   c.fails<DTypeError>("i64", name + ": expected a floating dtype", {x.to(DType::i64)},

@@ -36,8 +36,8 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
 void check_counts(const Objective& objective, const data::Dataset& dataset, std::string_view which,
                   int64_t batch_size = 256);
 
-// Eval mode without a tape for a scope; at its end, also by an exception, each module below is in its old mode
-// again: what was frozen by eval() (batch norm) stays frozen.
+// Eval mode without a tape for a scope; at its end, also by an exception, each module below is in its old
+// mode again: what was frozen by eval() (batch norm) stays frozen.
 class EvalMode {
  public:
   [[nodiscard("it acts while it lives: give it a name")]] explicit EvalMode(Module& module);

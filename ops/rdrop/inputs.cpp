@@ -39,8 +39,7 @@ std::string classes_in_front(const Tensor& logits, const Tensor& target) {
   Shape units{logits.size(0)};
   for (int64_t d = 2; d < dims; ++d) units.push_back(logits.size(d)), order += fmt::format(", {}", d);
   if (target.shape() != units) return {};
-  const std::string write =
-      dims == 3 ? "transpose(1, 2)" : fmt::format("permute({{{}, 1}})", order);
+  const std::string write = dims == 3 ? "transpose(1, 2)" : fmt::format("permute({{{}, 1}})", order);
   return fmt::format(": classes are the last dimension of {}; where they are dimension 1, write logits.{}",
                      describe(logits), write);
 }

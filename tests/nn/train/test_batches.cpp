@@ -176,10 +176,9 @@ TEST_CASE("a data set of tensors has what is named beside them") {
   CHECK(batch["height"].to_vector<float>() == std::vector<float>{70, 80});
   CHECK(batch["mask"].shape() == Shape{2, 3});
   check_throws<ConfigError>("expected one of: height, mask", [&] { batch["weight"]; });
-  check_throws<ShapeError>("TensorDataset: \"height\" is f32[3], expected 4 samples",
-                           [&] {
-                             data::TensorDataset({x}, y, {{"height", arange(3)}});
-                           });
+  check_throws<ShapeError>("TensorDataset: \"height\" is f32[3], expected 4 samples", [&] {
+    data::TensorDataset({x}, y, {{"height", arange(3)}});
+  });
 }
 
 TEST_CASE("a subset of any data set has its samples, in its order") {
@@ -215,8 +214,9 @@ TEST_CASE("a subset of any data set has its samples, in its order") {
   squares.told = "squares";  // one that is not asked for its samples
   CHECK(data::fingerprint(train) != data::fingerprint(data::Subset(squares, std::span(order).last(7))));
   CHECK(train.identity().ends_with(": squares"));
-  check_throws<ValueError>("Subset: index 10 is out of range, the data set has 10 samples",
-                           [&] { data::Subset(squares, data::Indices{3, 10}); });
+  check_throws<ValueError>("Subset: index 10 is out of range, the data set has 10 samples", [&] {
+    data::Subset(squares, data::Indices{3, 10});
+  });
   check_throws<ValueError>("Subset: index 7 is out of range, it has 7 samples",
                            [&] { train.batch(data::Indices{7}, {}); });
 }
