@@ -52,6 +52,15 @@ template <class F> Tensor compare(const Tensor& a, double b) {
   return result ? logical_not(never) : never;
 }
 
+// (2 < x) < 5 is what C++ makes of 2 < x < 5: true everywhere.
+const Tensor& no_chain(const Tensor& a, double b) {
+  check<DTypeError>(a.dtype() != DType::boolean || b == 0 || b == 1,
+                    "comparison: {} with the number {}, where bool has 0 and 1; for 2 < x < 5 write "
+                    "(x > 2) & (x < 5)",
+                    describe(a), b);
+  return a;
+}
+
 struct Where final : Op {
   const char* name() const override { return "where"; }
   Tensor forward(const Tensors& in) override {
@@ -78,12 +87,12 @@ Tensor lt(const Tensor& a, const Tensor& b) { return compare<detail::Lt>(a, b); 
 Tensor le(const Tensor& a, const Tensor& b) { return compare<detail::Le>(a, b); }
 Tensor gt(const Tensor& a, const Tensor& b) { return compare<detail::Gt>(a, b); }
 Tensor ge(const Tensor& a, const Tensor& b) { return compare<detail::Ge>(a, b); }
-Tensor eq(const Tensor& a, double b) { return compare<detail::Eq>(a, b); }
-Tensor ne(const Tensor& a, double b) { return compare<detail::Ne>(a, b); }
-Tensor lt(const Tensor& a, double b) { return compare<detail::Lt>(a, b); }
-Tensor le(const Tensor& a, double b) { return compare<detail::Le>(a, b); }
-Tensor gt(const Tensor& a, double b) { return compare<detail::Gt>(a, b); }
-Tensor ge(const Tensor& a, double b) { return compare<detail::Ge>(a, b); }
+Tensor eq(const Tensor& a, double b) { return compare<detail::Eq>(no_chain(a, b), b); }
+Tensor ne(const Tensor& a, double b) { return compare<detail::Ne>(no_chain(a, b), b); }
+Tensor lt(const Tensor& a, double b) { return compare<detail::Lt>(no_chain(a, b), b); }
+Tensor le(const Tensor& a, double b) { return compare<detail::Le>(no_chain(a, b), b); }
+Tensor gt(const Tensor& a, double b) { return compare<detail::Gt>(no_chain(a, b), b); }
+Tensor ge(const Tensor& a, double b) { return compare<detail::Ge>(no_chain(a, b), b); }
 Tensor logical_and(const Tensor& a, const Tensor& b) { return compare<detail::And>(a, b); }
 Tensor logical_or(const Tensor& a, const Tensor& b) { return compare<detail::Or>(a, b); }
 Tensor logical_not(const Tensor& a) { return eq(a, 0); }
@@ -97,7 +106,9 @@ void check_truths(const char* op, const char* instead, const Tensor& x) {
 
 }  // namespace
 
-Tensor isfinite(const Tensor& x) { return logical_and(gt(x, -kInfinity), lt(x, kInfinity)); }
+Tensor isfinite(const Tensor& x) {
+  return logical_and(compare<detail::Gt>(x, -kInfinity), compare<detail::Lt>(x, kInfinity));
+}
 
 bool equal(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && all(eq(a, b).passes_as_batch()).item<bool>();
@@ -147,8 +158,8 @@ Tensor clamp(const Tensor& x, double low, double high) {
   };
   const bool whole = !is_floating(x.dtype());
   const auto [least, above] = whole ? whole_range(x.dtype()) : WholeRange{-kInfinity, kInfinity};
-  const Tensor raised = limit(lt(x, low), low, !whole || low > least, x);
-  return limit(gt(x, high), high, !whole || high < above - 1, raised);
+  const Tensor raised = limit(compare<detail::Lt>(x, low), low, !whole || low > least, x);
+  return limit(compare<detail::Gt>(x, high), high, !whole || high < above - 1, raised);
 }
 
 namespace {

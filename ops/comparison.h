@@ -1,7 +1,8 @@
 // Comparisons (bool tensors, not differentiable), also as operators, and selection by a mask. Two tensors are
 // broadcast and promoted to the wider dtype. A number beside an integer tensor is compared as a number,
 // whether the dtype has it or not (0.5, or 300 beside u8); beside a floating tensor it is rounded to the
-// tensor's dtype. ShapeError for shapes that do not broadcast.
+// tensor's dtype. ShapeError for shapes that do not broadcast; DTypeError for a bool tensor beside a number
+// other than 0 and 1, which is what C++ makes of 2 < x < 5.
 #pragma once
 
 #include <type_traits>

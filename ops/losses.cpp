@@ -184,6 +184,13 @@ void cross_entropy_cases(OpCases& c) {
   const Tensor x = zeros({2, 3});
   c.fails<ShapeError>("target", "cross_entropy: target is i64[1], expected one pass of [2]", {x},
                       with(labels({1}), {}));
+  c.fails<ShapeError>("classes in front",
+                      "target is i64[2,4], expected one pass of [2,3]: classes are the last dimension of "
+                      "f32[2,3,4]; where they are dimension 1, write logits.transpose(1, 2)",
+                      {zeros({2, 3, 4})}, with(zeros({2, 4}, {DType::i64}), {}));
+  c.fails<ShapeError>("classes in front of maps",
+                      "where they are dimension 1, write logits.permute({0, 2, 3, 1})", {zeros({2, 3, 4, 5})},
+                      with(zeros({2, 4, 5}, {DType::i64}), {}));
   c.fails<DTypeError>("dtype", "cross_entropy: target is f32[2], expected class indices", {x},
                       with(zeros({2}), {}));
   c.fails<ValueError>("label", "cross_entropy: target is 3 at 1, expected a class in [0, 3)", {x},

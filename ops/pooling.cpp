@@ -26,13 +26,17 @@ PoolAxis sliding(const char* op, const Tensor& x, int64_t size, int64_t kernel, 
   return {size, (size + 2 * padding - kernel) / stride + 1, kernel, stride, padding, counts_padding};
 }
 
-PoolWindows sliding(const char* op, const Tensor& x, const Shape& kernel, const Shape& stride,
-                    const Shape& padding, bool counts_padding) {
-  const Shape step = stride.empty() ? kernel : stride;
+// One number is that of both sides.
+Shape pair(const Shape& sizes) { return sizes.size() == 1 ? Shape{sizes[0], sizes[0]} : sizes; }
+
+PoolWindows sliding(const char* op, const Tensor& x, const Shape& kernels, const Shape& strides,
+                    const Shape& paddings, bool counts_padding) {
+  const Shape kernel = pair(kernels), step = strides.empty() ? kernel : pair(strides),
+              padding = pair(paddings);
   check<ShapeError>(x.dim() >= 2, "{}: expected [..., H, W], got {}", op, describe(x));
   check<ShapeError>(kernel.size() == 2 && step.size() == 2 && padding.size() == 2,
-                    "{}: kernel {}, stride {} and padding {} must be pairs [height, width]", op, kernel, step,
-                    padding);
+                    "{}: kernel {}, stride {} and padding {} must be a number or a pair [height, width]", op,
+                    kernel, step, padding);
   return {sliding(op, x, x.size(-2), kernel[0], step[0], padding[0], counts_padding),
           sliding(op, x, x.size(-1), kernel[1], step[1], padding[1], counts_padding)};
 }
@@ -242,9 +246,10 @@ Tensor avg_pool2d(const Tensor& x, const Shape& kernel, const Shape& stride, con
   return apply<AvgPool>({x}, windows);
 }
 
-Tensor adaptive_avg_pool2d(const Tensor& x, const Shape& size) {
+Tensor adaptive_avg_pool2d(const Tensor& x, const Shape& sizes) {
+  const Shape size = pair(sizes);
   check<ShapeError>(x.dim() >= 2 && size.size() == 2,
-                    "adaptive_avg_pool2d: expected [..., H, W] and a pair of sizes, got {} and {}",
+                    "adaptive_avg_pool2d: expected [..., H, W] and one or two sizes, got {} and {}",
                     describe(x), size);
   const PoolWindows windows{adaptive(x, x.size(-2), size[0]), adaptive(x, x.size(-1), size[1])};
   return apply<AvgPool>({x}, windows);
@@ -259,6 +264,7 @@ void sliding_cases(OpCases& c, const std::string& name, Pool pool) {
   const auto with = bound(pool);
   c.sample("2x2", {c.distinct({2, 1, 4, 4})}, with({2, 2}, {}, {0, 0}));
   c.sample("overlapping, padding", {c.distinct({1, 2, 5, 4})}, with({3, 2}, {2, 1}, {1, 1}));
+  c.sample("one number for both sides", {c.distinct({1, 5, 5})}, with(3, 2, 1));
   c.sample("one map", {c.distinct({3, 3})}, with({3, 2}, {1, 1}, {0, 0}));
   c.sample("no samples", {c.distinct({0, 1, 4, 4})}, with({2, 2}, {}, {0, 0}));
 
@@ -267,8 +273,9 @@ void sliding_cases(OpCases& c, const std::string& name, Pool pool) {
                       with({5, 2}, {}, {0, 0}));
   c.fails<ShapeError>("padding", name + ": kernel 2, stride 2, padding 2: expected", {x},
                       with({2, 2}, {}, {2, 0}));
-  c.fails<ShapeError>("pair", name + ": kernel [2], stride [2] and padding [0,0] must be pairs", {x},
-                      with({2}, {}, {0, 0}));
+  c.fails<ShapeError>("pair",
+                      name + ": kernel [2,2,2], stride [2,2,2] and padding [0,0] must be a number or a pair",
+                      {x}, with({2, 2, 2}, {}, {0, 0}));
   c.fails<ShapeError>("rank", name + ": expected [..., H, W], got f32[4]", {zeros({4})},
                       with({2, 2}, {}, {0, 0}));
   c.fails<DTypeError>("i64", name + ": expected a floating dtype", {x.to(DType::i64)},
@@ -287,14 +294,14 @@ const RegisterOp avg_pool2d_op("avg_pool2d", [](OpCases& c) {
 
 const RegisterOp adaptive_avg_pool2d_op("adaptive_avg_pool2d", [](OpCases& c) {
   const auto to = bound(adaptive_avg_pool2d);
-  c.sample("global", {c.normal({2, 2, 3, 4})}, to({1, 1}));
+  c.sample("global", {c.normal({2, 2, 3, 4})}, to(1));
   c.sample("uneven", {c.normal({1, 5, 7})}, to({3, 2}));
   c.sample("more windows than rows", {c.normal({1, 2, 3})}, to({3, 3}));
   c.fails<ShapeError>("no windows",
                       "adaptive_avg_pool2d: expected sizes of at least 1, got 0 windows for f32[1,4,4]",
                       {zeros({1, 4, 4})}, to({0, 1}));
-  c.fails<ShapeError>("pair", "adaptive_avg_pool2d: expected [..., H, W] and a pair of sizes",
-                      {zeros({1, 4, 4})}, to({1}));
+  c.fails<ShapeError>("pair", "adaptive_avg_pool2d: expected [..., H, W] and one or two sizes",
+                      {zeros({1, 4, 4})}, to({1, 1, 1}));
 });
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Pooling of maps [..., H, W]; all leading dimensions are independent maps. Pairs are {height, width}.
+// Pooling of maps [..., H, W]; all leading dimensions are independent maps. Sizes are {height, width}, or one
+// number for both: max_pool2d(x, 2).
 #pragma once
 
 #include "autograd/tensor.h"

@@ -86,26 +86,63 @@ std::vector<Indices> Dataset::ordered_batches(int64_t batch_size) const {
   return cut_batches(order, batch_size);
 }
 
-TensorDataset::TensorDataset(Tensors inputs, Tensor target)
-    : inputs_(std::move(inputs)), target_(std::move(target)) {
+TensorDataset::TensorDataset(Tensors inputs, Tensor target, std::map<std::string, Tensor> named)
+    : inputs_(std::move(inputs)), target_(std::move(target)), named_(std::move(named)) {
   check<ShapeError>(
       target_.defined() && target_.dim() >= 1 && !inputs_.empty(),
       "TensorDataset: expected inputs and a target, with the samples along their first dimensions");
-  for (size_t i = 0; i < inputs_.size(); ++i)
-    check<ShapeError>(inputs_[i].defined() && inputs_[i].dim() >= 1 && inputs_[i].size(0) == size(),
-                      "TensorDataset: input {} is {}, expected {} samples, as the target {} has", i,
-                      describe(inputs_[i]), size(), describe(target_));
+  const auto check_samples = [&](const std::string& what, const Tensor& x) {
+    check<ShapeError>(x.defined() && x.dim() >= 1 && x.size(0) == size(),
+                      "TensorDataset: {} is {}, expected {} samples, as the target {} has", what, describe(x),
+                      size(), describe(target_));
+  };
+  for (size_t i = 0; i < inputs_.size(); ++i) check_samples(fmt::format("input {}", i), inputs_[i]);
+  for (const auto& [name, x] : named_) check_samples(fmt::format("\"{}\"", name), x);
 }
 
 Batch TensorDataset::batch(std::span<const int64_t> indices, const BatchContext&) const {
   const int64_t count = std::ssize(indices);
   const Tensor rows = from_values(indices, {count});
-  return Batch{inputs_, target_, {}, count}.map([&](const Tensor& x) { return index_select(x, 0, rows); });
+  return Batch{inputs_, target_, {}, count, named_}.map(
+      [&](const Tensor& x) { return index_select(x, 0, rows); });
 }
 
 TensorDataset TensorDataset::subset(std::span<const int64_t> indices) const {
   const Batch part = batch(indices, {});
-  return {part.inputs, part.target};
+  return {part.inputs, part.target, part.named};
+}
+
+Subset::Subset(const Dataset& dataset, std::span<const int64_t> indices)
+    : dataset_(dataset), indices_(indices.begin(), indices.end()) {
+  for (const int64_t index : indices_)
+    check<ValueError>(index >= 0 && index < dataset.size(),
+                      "Subset: index {} is out of range, the data set has {} samples", index, dataset.size());
+}
+
+Indices Subset::there(std::span<const int64_t> indices) const {
+  Indices result;
+  for (const int64_t index : indices) {
+    check<ValueError>(index >= 0 && index < size(), "Subset: index {} is out of range, it has {} samples",
+                      index, size());
+    result.push_back(indices_[index]);
+  }
+  return result;
+}
+
+Batch Subset::batch(std::span<const int64_t> indices, const BatchContext& context) const {
+  return dataset_.batch(there(indices), context);
+}
+
+void Subset::prefetch(std::span<const int64_t> indices, const BatchContext& context) const {
+  dataset_.prefetch(there(indices), context);
+}
+
+std::string Subset::identity() const {
+  const std::string whole = dataset_.identity();
+  if (whole.empty()) return {};
+  Sha256 sum;
+  sum.add(reinterpret_cast<const char*>(indices_.data()), indices_.size() * sizeof(int64_t));
+  return fmt::format("{} of it (SHA-256 {}): {}", size(), sum.digest().substr(0, 16), whole);
 }
 
 std::string fingerprint(const Dataset& dataset) {

@@ -84,8 +84,9 @@ class Dataset {
 //   }
 class TensorDataset : public Dataset {
  public:
-  // ShapeError unless there is a target, and an input, each of as many samples.
-  TensorDataset(Tensors inputs, Tensor target);
+  // ShapeError unless there is a target, and an input, each of as many samples, as what is named has: further
+  // targets, for instance, {{"height", heights}}, which a loss finds as batch["height"].
+  TensorDataset(Tensors inputs, Tensor target, std::map<std::string, Tensor> named = {});
 
   int64_t size() const override { return target_.size(0); }
   Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
@@ -95,6 +96,30 @@ class TensorDataset : public Dataset {
  private:
   Tensors inputs_;
   Tensor target_;
+  std::map<std::string, Tensor> named_;
+};
+
+// Some samples of another data set, which must outlive it. Its batches are cut anew: where those of the other
+// are by length, these are not. Example:
+//
+//   const data::Indices order = data::shuffled(points.size(), /*seed=*/7, /*epoch=*/0);
+//   data::Subset train(points, std::span(order).first(1)), valid(points, std::span(order).subspan(1));
+class Subset : public Dataset {
+ public:
+  // Those samples, in that order. ValueError for an index that the data set does not have.
+  Subset(const Dataset& dataset, std::span<const int64_t> indices);
+  Subset(const Dataset&&, std::span<const int64_t>) = delete;  // it must outlive the subset
+
+  int64_t size() const override { return std::ssize(indices_); }
+  Batch batch(std::span<const int64_t> indices, const BatchContext& context) const override;
+  void prefetch(std::span<const int64_t> indices, const BatchContext& context) const override;
+  std::string identity() const override;
+
+ private:
+  Indices there(std::span<const int64_t> indices) const;
+
+  const Dataset& dataset_;
+  Indices indices_;
 };
 
 // Tells data sets apart: their identity(), or else their size, and a hash of at most 4096 samples that are

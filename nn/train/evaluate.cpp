@@ -7,6 +7,24 @@
 #include "nn/train/plan.h"
 
 namespace tandem::nn {
+namespace {
+
+void list_modes(Module& module, std::vector<std::pair<Module*, bool>>& modes) {
+  modes.emplace_back(&module, module.is_training());
+  for (Module* child : module.children()) list_modes(*child, modes);
+}
+
+}  // namespace
+
+EvalMode::EvalMode(Module& module) {
+  list_modes(module, were_training_);
+  module.eval();
+}
+
+EvalMode::~EvalMode() {
+  for (const auto& [module, on] : were_training_)
+    if (module->is_training() != on) module->train(on);
+}
 
 Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size) {
   check<ConfigError>(dataset.size() > 0, "evaluate: the data set is empty");

@@ -3,6 +3,8 @@
 
 #include <limits>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "autograd/grad_mode.h"
 #include "nn/train/objective.h"
@@ -20,7 +22,8 @@ struct Metrics {
 };
 
 // One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the
-// mean squared error), kl is 0. The model's mode is the old one afterwards. ConfigError for an empty data set
+// mean squared error), kl is 0. The modes of the model and of all
+// below it are the old ones afterwards. ConfigError for an empty data set
 // or a batch_size below 1; ValueError when no unit of the data set counts. Example:
 //
 //   nn::Classification objective(model);
@@ -33,20 +36,17 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
 void check_counts(const Objective& objective, const data::Dataset& dataset, std::string_view which,
                   int64_t batch_size = 256);
 
-// Eval mode without a tape for a scope; the old mode comes back at its end, also by an exception.
+// Eval mode without a tape for a scope; at its end, also by an exception, each module below is in its old
+// mode again: what was frozen by eval() (batch norm) stays frozen.
 class EvalMode {
  public:
-  [[nodiscard("it acts while it lives: give it a name")]] explicit EvalMode(Module& module)
-      : module_(module), training_(module.is_training()) {
-    module.eval();
-  }
-  ~EvalMode() { module_.train(training_); }
+  [[nodiscard("it acts while it lives: give it a name")]] explicit EvalMode(Module& module);
+  ~EvalMode();
   EvalMode(const EvalMode&) = delete;
   EvalMode& operator=(const EvalMode&) = delete;
 
  private:
-  Module& module_;
-  bool training_;
+  std::vector<std::pair<Module*, bool>> were_training_;  // parents before their children
   NoGradGuard no_grad_;
 };
 

@@ -61,6 +61,11 @@ void at_least(const char* name, int64_t value, int64_t low) {
   check<ConfigError>(value >= low, "{}: expected at least {}, got {}", name, low, value);
 }
 
+// What is in eval mode below a model that trains is frozen, and stays so.
+void to_training_mode(Module& module) {
+  if (!module.is_training()) module.train();
+}
+
 // On the host, which has more memory, and where checkpoints are loaded.
 StateDict host_copy(const Module& module) {
   StateDict copy;
@@ -188,7 +193,7 @@ void Trainer::check_data(const data::Dataset& train, const data::Dataset& valid)
   for (const data::Indices& indices : batches) {
     const auto one = micro_batches(indices, options_.accumulate).back();
     if (one.size() > 1) continue;
-    objective_.module().train();
+    to_training_mode(objective_.module());
     try {
       draws_noise(objective_, train.batch(one, {.training = true}), step_options());
     } catch (const ValueError& error) {
@@ -392,7 +397,7 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
 }
 
 Update Trainer::begin(const StepBatches& batches) {
-  objective_.module().train();
+  to_training_mode(objective_.module());
   const StepOptions options = step_options();
   if (batches.units == 0) return {.parts = {}, .options = options};  // nothing to learn from
   if (recorded_) {

@@ -1,5 +1,8 @@
 #include "ops/rdrop/inputs.h"
 
+#include <fmt/format.h>
+
+#include <string>
 #include <string_view>
 
 #include "autograd/tensor_impl.h"
@@ -17,14 +20,28 @@ void check_options(const char* op, const RDropOptions& options) {
                      "{}: label_smoothing is {}, expected a number in [0, 1)", op, options.label_smoothing);
 }
 
-void check_shape(const char* op, const char* what, const Shape& units, const Tensor& x) {
-  check<ShapeError>(x.shape() == units && x.passes() == 1, "{}: {} is {}, expected one pass of {}", op, what,
-                    describe(x), units);
+void check_shape(const char* op, const char* what, const Shape& units, const Tensor& x,
+                 const std::string& hint = {}) {
+  check<ShapeError>(x.shape() == units && x.passes() == 1, "{}: {} is {}, expected one pass of {}{}", op,
+                    what, describe(x), units, hint);
 }
 
 void check_device(const char* op, const char* what, const Tensor& x, const Tensor& like) {
   check<DeviceError>(!x.defined() || x.device() == like.device(), "{}: {} on {}, expected {}", op, what,
                      name_of(x.defined() ? x.device() : kCpu), name_of(like.device()));
+}
+
+// Targets that fit logits whose classes are dimension 1, as other frameworks have them.
+std::string classes_in_front(const Tensor& logits, const Tensor& target) {
+  const int64_t dims = logits.dim();
+  if (dims < 3 || target.dim() != dims - 1) return {};
+  std::string order = "0";
+  Shape units{logits.size(0)};
+  for (int64_t d = 2; d < dims; ++d) units.push_back(logits.size(d)), order += fmt::format(", {}", d);
+  if (target.shape() != units) return {};
+  const std::string write = dims == 3 ? "transpose(1, 2)" : fmt::format("permute({{{}, 1}})", order);
+  return fmt::format(": classes are the last dimension of {}; where they are dimension 1, write logits.{}",
+                     describe(logits), write);
 }
 
 // The options and the mask.
@@ -58,7 +75,8 @@ Inputs check_inputs(const char* op, const Tensor& logits, const Tensor& target, 
   Inputs inputs = start(op, units, mask, options);
   check<DTypeError>(target.dtype() == DType::i64 || target.dtype() == DType::i32,  // also of swapped ones
                     "{}: target is {}, expected class indices (i64 or i32)", op, describe(target));
-  check_shape(op, "target", units, target);
+  check_shape(op, "target", units, target,
+              target.shape() == units ? std::string() : classes_in_front(logits, target));
   inputs.target = dense(target.to(DType::i64));
   check_device(op, "valid_mask", mask, target);
   check_device(op, "target", target, logits);

@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,16 @@ def small_fashion_mnist(folder):
         labels = bytes(i % 10 for i in range(count))
         (folder / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, count, 28, 28) + pixels)
         (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, count) + labels)
+
+
+def photos(folder):
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    for name in "ant", "bee":
+        (folder / name).mkdir(parents=True)
+        for i in range(10):
+            rows = zlib.compress(b"".join(b"\0" + bytes((i * 20 + x * y) % 256 for x in range(8)) for y in range(8)))
+            (folder / name / f"{i}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)) +
+                                                     chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
 def run_programs(scratch):
@@ -152,6 +163,7 @@ def run_pages(scratch):
     calls = "".join(f'  if (page == {i}) page{i}::run(), std::freopen("/dev/null", "w", stdout), page{i}::table();\n'
                     for i in range(len(found)))
     parts.append(f"int main(int, char** words) {{\n  const int page = std::atoi(words[1]);\n{calls}  return failed;\n}}\n")
+    photos(scratch / "photos")
     (scratch / "pages.cpp").write_text("".join(parts))
     flags = pkg_config("--cflags", "--libs")
     subprocess.run([*COMPILER, "-O0", "pages.cpp", "-o", "pages", *flags], cwd=scratch, check=True)

@@ -554,6 +554,18 @@ def test_a_schedule_goes_on_where_it_was():
     expect(metrics("part") == metrics("whole"), "the rate does not go on where it was")
 
 
+def test_a_longer_run_is_told_of_its_rate():
+    for schedule, hints in ("cosine", 1), ("linear", 1), ("constant", 0):
+        train("--schedule", schedule, run_dir="short-" + schedule)
+        longer = ["train", "vit", "--resume", "--run", "short-" + schedule]
+        expect("schedule of the learning rate" not in run(*longer).stderr, "there is a hint of a run of the same length")
+        said = re.findall(r"^hint: the \w+ schedule of the learning rate ended with epoch 2 and ends with epoch 4 now: epoch 3 begins at (\S+),",
+                          run(*longer, "--epochs", "4").stderr, re.MULTILINE)
+        expect(len(said) == hints, f"{schedule}: {len(said)} hints")
+        rates = [float(row["lr"]) for row in metrics("short-" + schedule) if row["split"] == "train"]
+        expect(not said or rates[1] < float(said[0]) and float(said[0]) >= rates[2] > rates[3], f"{schedule}: {said} {rates}")
+
+
 def test_the_last_step_learns():
     for schedule in "cosine", "linear":
         train("--schedule", schedule, "--epochs", "1", "--batch-size", "64", "--warmup", "0", run_dir="once-" + schedule)

@@ -251,7 +251,9 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
 // `tandem help COMMAND`: prints what `tandem COMMAND --help` does.
 void print_help(const CLI::App& app, const std::vector<std::string>& names) {
   const CLI::App* command = &app;
-  for (const std::string& name : names) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    const std::string& name = names[i];
+    if (name == "--load") ++i;            // its file, which has been loaded
     if (name.starts_with('-')) continue;  // `tandem help --help`
     const auto found = command->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == name; });
     check<ConfigError>(!found.empty(), "help: {}",

@@ -173,6 +173,19 @@ void settle_schedule(Command& command, const TrainSettings& s, const data::Datas
   if (s.schedule == "step") command.set("--decay-steps", {std::to_string(settled.step_size)});
 }
 
+// A schedule that ends with the run is another one in a longer run.
+void tell_longer(const TrainSettings& s, int64_t epochs_before, const data::Dataset& train) {
+  const int64_t epochs = s.trainer.epochs;
+  const nn::Schedule schedule = trainer_options(s, train).schedule;
+  if (epochs <= epochs_before || (schedule.name() != "cosine" && schedule.name() != "linear")) return;
+  const int64_t steps_before = (schedule.options().total - 1) / epochs * epochs_before;
+  tell(
+      "hint: the {} schedule of the learning rate ended with epoch {} and ends with epoch {} now: epoch {} "
+      "begins at {:.2g}, and the whole is not what {} epochs at once would be (--schedule constant, step and "
+      "inverse_sqrt go on as they were)",
+      schedule.name(), epochs_before, epochs, epochs_before + 1, s.lr * schedule(steps_before + 1), epochs);
+}
+
 std::string device_line(const std::string& asked, Device found) {
   const std::string line = fmt::format("Device: {}", backend(found).description());
   return asked == "auto" && found == kCpu ? fmt::format("{} ({})", line, why_no_cuda()) : line;
@@ -183,7 +196,7 @@ void train(Recipe& recipe, Command& command) {
   check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
   std::optional<nn::RunLock> lock;
   if (fs::is_directory(s.run)) lock.emplace(s.run);
-  if (s.resume) resume_settings(command, s);
+  const int64_t epochs_before = s.resume ? resume_settings(command, s) : s.trainer.epochs;
   check_settings(s, recipe.largest_rate());
   if (s.threads > 0) set_num_threads(s.threads);
   const Device device = load_device(s.device);
@@ -214,6 +227,7 @@ void train(Recipe& recipe, Command& command) {
     if (!s.quiet)
       tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), parameters, num_threads(),
            about_data);
+    if (!s.quiet) tell_longer(s, epochs_before, recipe.train());
     if (!s.quiet) tell_hints(s, recipe.valid().size(), recipe.unit(), accuracy);
   }
 

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <fstream>
 
 #include "autograd/error.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
 #include "nn/train/manifest.h"
+#include "tools/tandem/toml.h"
 
 namespace tandem::command {
 
@@ -79,9 +82,9 @@ void declare_run(Command& to, TrainSettings& s) {
   to.flag("--quiet", s.quiet, "no progress");
 }
 
-void resume_settings(Command& command, const TrainSettings& s) {
+int64_t resume_settings(Command& command, const TrainSettings& s) {
   check<ConfigError>(!s.overwrite, "--resume: it excludes --overwrite");
-  nn::read_run(s.run, [&](const nn::Manifest& manifest) {
+  return nn::read_run(s.run, [&](const nn::Manifest& manifest) {
     check<ConfigError>(manifest.lists(nn::kSettingsFile), "--resume: '{}' holds no run: it has no {}", s.run,
                        nn::kSettingsFile);
     const std::string file = manifest.checked(nn::kSettingsFile);
@@ -93,6 +96,11 @@ void resume_settings(Command& command, const TrainSettings& s) {
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
     command.read(file, own);
+    std::ifstream text(file);
+    int64_t epochs = s.trainer.epochs;
+    for (const TomlEntry& entry : parse_toml(file, text))
+      if (entry.name == "epochs" && !entry.values.empty()) epochs = std::atoll(entry.values[0].c_str());
+    return epochs;
   });
 }
 

@@ -35,8 +35,8 @@ void declare_run(Command& to, TrainSettings& s);
 
 // --resume: sets the options that were not given to those of the run in settings.run. ConfigError when that
 // folder has no settings, or none that can be used, and for a given option that has another value in the run,
-// unless what is learned does not depend on it.
-void resume_settings(Command& command, const TrainSettings& s);
+// unless what is learned does not depend on it. Returns the epochs that the run has there.
+int64_t resume_settings(Command& command, const TrainSettings& s);
 
 // ConfigError for values that do not fit each other. `rate`: the largest of the model's dropout rates.
 void check_settings(const TrainSettings& s, double rate);

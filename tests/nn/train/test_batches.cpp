@@ -168,6 +168,59 @@ TEST_CASE("a data set of tensors has their samples, each with its target") {
                            });
 }
 
+TEST_CASE("a data set of tensors has what is named beside them") {
+  const Tensor x = arange(0, 12).reshape({4, 3}), y = tensor({5, 6, 7, 8});
+  const data::TensorDataset all({x}, y, {{"height", y * 10}, {"mask", x > 5}});
+  const data::Batch batch = all.subset(data::Indices{3, 0, 2}).batch(data::Indices{2, 0}, {});
+  CHECK_NOTHROW(batch.check_size());
+  CHECK(batch["height"].to_vector<float>() == std::vector<float>{70, 80});
+  CHECK(batch["mask"].shape() == Shape{2, 3});
+  check_throws<ConfigError>("expected one of: height, mask", [&] { batch["weight"]; });
+  check_throws<ShapeError>("TensorDataset: \"height\" is f32[3], expected 4 samples", [&] {
+    data::TensorDataset({x}, y, {{"height", arange(3)}});
+  });
+}
+
+TEST_CASE("a subset of any data set has its samples, in its order") {
+  struct Squares : data::Dataset {
+    mutable data::Indices prefetched;
+    std::string told;
+    int64_t size() const override { return 10; }
+    data::Batch batch(std::span<const int64_t> indices, const data::BatchContext&) const override {
+      const Tensor i = tensor(data::Indices(indices.begin(), indices.end()));
+      return {.inputs = {i * i}, .target = i, .size = i.size(0)};
+    }
+    void prefetch(std::span<const int64_t> indices, const data::BatchContext&) const override {
+      prefetched.assign(indices.begin(), indices.end());
+    }
+    std::string identity() const override { return told; }
+  } squares;
+  const data::Indices order = data::shuffled(squares.size(), /*seed=*/7, /*epoch=*/0);
+  const data::Subset train(squares, std::span(order).first(7)), valid(squares, std::span(order).subspan(7));
+  CHECK(train.size() == 7);
+  CHECK(valid.size() == 3);
+  std::vector<int64_t> seen;
+  for (const data::Subset* part : {&train, &valid})
+    for (const data::Indices& indices : part->ordered_batches(2)) {
+      const data::Batch batch = part->batch(indices, {});
+      CHECK(equal(batch.inputs[0], batch.target * batch.target));
+      for (const int64_t i : batch.target.to_vector<int64_t>()) seen.push_back(i);
+    }
+  CHECK(seen == order);
+  valid.prefetch(data::Indices{2, 0}, {});
+  CHECK(squares.prefetched == data::Indices{order[9], order[7]});
+  CHECK(data::fingerprint(train) != data::fingerprint(data::Subset(squares, std::span(order).last(7))));
+  CHECK(train.identity().empty());
+  squares.told = "squares";  // one that is not asked for its samples
+  CHECK(data::fingerprint(train) != data::fingerprint(data::Subset(squares, std::span(order).last(7))));
+  CHECK(train.identity().ends_with(": squares"));
+  check_throws<ValueError>("Subset: index 10 is out of range, the data set has 10 samples", [&] {
+    data::Subset(squares, data::Indices{3, 10});
+  });
+  check_throws<ValueError>("Subset: index 7 is out of range, it has 7 samples",
+                           [&] { train.batch(data::Indices{7}, {}); });
+}
+
 TEST_CASE("whether noise is active can be asked, and the passes are equal where it is not") {
   struct Rate : nn::Module {
     explicit Rate(double p) : drop(*this, "drop", p) {}

@@ -185,6 +185,38 @@ TEST_CASE("step: one that updates nothing leaves no statistics behind") {
   CHECK(all_of(loop.model) == before);
 }
 
+TEST_CASE("step: frozen batch norm stays frozen in steps, evaluation and the Trainer") {
+  Loop loop;
+  Classification<Normed> objective(loop.model);
+  const data::TensorDataset images(loop.batch.inputs, loop.batch.target);
+  loop.model.norm.eval();
+  loop.model.norm.requires_grad_(false);
+  const auto norm = all_of(loop.model.norm);
+  const auto check_frozen = [&] {
+    CHECK(loop.model.is_training());
+    CHECK(loop.model.drop.is_training());
+    CHECK(!loop.model.norm.is_training());
+    CHECK(all_of(loop.model.norm) == norm);
+  };
+  evaluate(objective, images);
+  check_frozen();
+  {
+    const EvalMode eval(loop.model);
+    CHECK(!loop.model.drop.is_training());
+  }
+  check_frozen();
+  Trainer trainer(loop.model, loop.optimizer, {.epochs = 2, .batch_size = 3, .progress = false});
+  const auto before = all_of(loop.model);
+  trainer.step({loop.batch});
+  check_frozen();
+  trainer.fit(images, images);
+  check_frozen();
+  CHECK(all_of(loop.model) != before);
+  loop.model.eval();  // as a whole: then all of it trains again
+  trainer.step({loop.batch});
+  CHECK(loop.model.norm.is_training());
+}
+
 TEST_CASE("step: update clips, and changes nothing where the norm is not finite") {
   Loop loop;
   const auto before = all_of(loop.model);
