@@ -38,6 +38,13 @@ struct RandomOptions {
   bool requires_grad = false;         // a leaf of the tape
 };
 
+// The same without a seed, in the order of TensorOptions: randn({2, 3}, {DType::f64, device}).
+struct SeedlessOptions {
+  SeedlessOptions(DType dtype, Device device = kCpu, bool requires_grad = false)
+      : options{.dtype = dtype, .device = device, .requires_grad = requires_grad} {}
+  RandomOptions options;  // with them
+};
+
 namespace detail {
 Tensor randint(int64_t low, int64_t high, const Shape& shape, const RandomOptions& options);
 }
@@ -46,6 +53,8 @@ Tensor randint(int64_t low, int64_t high, const Shape& shape, const RandomOption
 // Uniform in [0, 1), and normal with mean 0 and deviation 1. DTypeError for dtypes that are not floating.
 Tensor rand(const Shape& shape, const RandomOptions& options = {});
 Tensor randn(const Shape& shape, const RandomOptions& options = {});
+inline Tensor rand(const Shape& shape, const SeedlessOptions& o) { return rand(shape, o.options); }
+inline Tensor randn(const Shape& shape, const SeedlessOptions& o) { return randn(shape, o.options); }
 // Whole numbers of [low, high), or [0, high), each as likely. ValueError unless low < high, DTypeError where
 // the dtype does not have all of them.
 template <WholeNumber A, WholeNumber B>
@@ -54,6 +63,13 @@ Tensor randint(A low, B high, const Shape& shape, const RandomOptions& options =
 }
 template <WholeNumber A> Tensor randint(A high, const Shape& shape, const RandomOptions& options = {}) {
   return detail::randint(0, static_cast<int64_t>(high), shape, options);
+}
+template <WholeNumber A, WholeNumber B>
+Tensor randint(A low, B high, const Shape& shape, const SeedlessOptions& o) {
+  return randint(low, high, shape, o.options);
+}
+template <WholeNumber A> Tensor randint(A high, const Shape& shape, const SeedlessOptions& o) {
+  return randint(high, shape, o.options);
 }
 
 }  // namespace tandem

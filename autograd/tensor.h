@@ -216,6 +216,8 @@ class Tensor {
   template <WholeNumber D, WholeNumber E> Tensor logsumexp(D, E) const = delete;  // x.logsumexp({0, 1})
   template <WholeNumber D, WholeNumber E> Tensor all(D, E) const = delete;        // x.all({0, 1})
   template <WholeNumber D, WholeNumber E> Tensor any(D, E) const = delete;        // x.any({0, 1})
+  template <std::same_as<bool> B> Tensor var(const Shape&, B) const = delete;  // x.var(1, 1, true): keepdim
+  template <std::same_as<bool> B> Tensor std(const Shape&, B) const = delete;  // x.std(1, 1, true): keepdim
   Tensor max() const;
   Tensor min() const;
   Tensor argmax() const;
@@ -287,6 +289,10 @@ struct Description {
   operator std::string() const;
 };
 inline Description describe(const Tensor& tensor) { return {tensor}; }
+
+// A tensor is no range, since each row would be a tensor of its own.
+Tensor* begin(const Tensor&) = delete;  // for (const Tensor& row : x.unbind()), or x.select(0, i)
+Tensor* end(const Tensor&) = delete;
 
 // m tensors of one pass each as the passes of one (recorded); the inverse of Tensor::pass.
 Tensor stack_passes(const Tensors& passes);

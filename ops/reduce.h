@@ -17,6 +17,8 @@ Tensor sum(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, const Shape& dims = {}, bool keepdim = false);
 // Variance with divisor n - correction (1: unbiased, torch's default). NaN when that is not positive.
 Tensor var(const Tensor& x, const Shape& dims = {}, double correction = 1, bool keepdim = false);
+template <std::same_as<bool> B>
+Tensor var(const Tensor&, const Shape&, B) = delete;  // var(x, 1, 1, true): keepdim
 // The standard deviation, the square root of var (torch.std); equal values have derivative 0.
 Tensor stddev(const Tensor& x, const Shape& dims = {}, double correction = 1, bool keepdim = false);
 // The product; 1 where there is nothing to multiply. Differentiable to any order, zeros included.

@@ -155,6 +155,17 @@ TEST_CASE("random makers: dtypes, ranges, any number of threads") {
   for (int count : seen) CHECK((count > 850 && count < 1150));
   CHECK(randint(5, {2}).dtype() == DType::i64);
   CHECK(randint(5, {2}, {.dtype = DType::f32}).dtype() == DType::f32);
+  // In the order of zeros(), too.
+  CHECK(rand({2}, {DType::f64}).dtype() == DType::f64);
+  CHECK(randn({2}, {DType::f64, kCpu, true}).requires_grad());
+  CHECK(randint(5, {2}, {DType::u8}).dtype() == DType::u8);
+  CHECK(randint(2, 5, {2}, {DType::i32, kCpu}).dtype() == DType::i32);
+  const auto first = [](auto make) {
+    const SeedScope of_one(4);
+    return make();
+  };
+  CHECK(same_bits(first([] { return randn({3}, {DType::f64}); }),
+                  first([] { return randn({3}, {.dtype = DType::f64}); })));
   CHECK(values(randint(INT64_MIN, INT64_MIN + 1, 2)) == Values(2, -0x1p63));
   CHECK(randint(INT64_MAX - 1, INT64_MAX, 1).item<int64_t>() == INT64_MAX - 1);
   CHECK((randn({2}, {.requires_grad = true}).requires_grad() && rand({0, 3}).numel() == 0));
