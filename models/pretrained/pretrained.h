@@ -13,7 +13,6 @@
 // (Transformer).
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 

@@ -28,6 +28,12 @@ class InitChoice {
   data::Normalization model_mean_or(data::Normalization otherwise, int64_t channels) const;
   // Fills a module with its weights, and returns a table of what was loaded, is new, unused, or does not fit.
   std::string fill(nn::Module& module, bool new_head) const;
+  // That table on a line of its own, of a model of this configuration; "" where nothing published is named.
+  template <class Model, class Config> std::string table(const Config& config, bool new_head) const {
+    if (!published()) return {};
+    Model model(config);
+    return "\n" + fill(model, new_head);
+  }
 
  private:
   std::string path_, allow_;

@@ -63,7 +63,7 @@ class LanguageModelRecipe final : public TextRecipe {
     const std::string summary =
         fmt::format("{} training, {} validation and {} test tokens, vocabulary of {}", train->targets(),
                     valid->targets(), test_->targets(), vocabulary_->size()) +
-        vocabulary_hint() + init_table<models::LanguageModel>(config_);
+        vocabulary_hint() + init_.table<models::LanguageModel>(config_, false);
     train_ = std::move(train), valid_ = std::move(valid);
     return summary;
   }

@@ -92,7 +92,7 @@ class SequenceRecipe final : public TextRecipe {
     test_sources_ = encode(test.source), test_targets_ = test.target;
     const std::string summary = describe(*train, all.skipped + valid.skipped + test.skipped) +
                                 header_hint(folder + "/train", {all.source[0], all.target[0]}) +
-                                init_table<models::Transformer>(config_);
+                                init_.table<models::Transformer>(config_, false);
     train_ = std::move(train);
     return summary;
   }

@@ -36,10 +36,7 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
     config_.head_dropout.reset();
     if (config_.pooler_dropout > 0) config_.pooler_dropout = config_.dropout;
   } else {
-    check<ConfigError>(!model_choice_.has_sizes() && vocabulary_choice_.file.empty(),
-                       "--init: the sizes and the vocabulary are those of '{}', expected no --dim, --heads, "
-                       "--mlp-dim, --layers or --vocab",
-                       init_.path());
+    check_only_init();
     init_run_ = open_run(init_.path(), {"mlm", "classify", "similarity", "tag"});
     vocabulary_ = init_run_->vocabulary();
     config_ = init_run_->model<models::TextEncoder>()->config();
@@ -51,12 +48,6 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
   if (pooling_ != "auto") config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
 }
 
-std::string TextEncoderRecipe::init_table() const {
-  if (!init_.published()) return {};
-  models::TextEncoder model(config_);
-  return "\n" + init_.fill(model, !keeps_head_);
-}
-
 std::string TextEncoderRecipe::sizes(int64_t cut) const {
   std::string text = fmt::format("{} training, {} validation and {} test {}, vocabulary of {}",
                                  train_->size(), valid_->size(), test_->size(), unit(), vocabulary_->size());
@@ -65,7 +56,7 @@ std::string TextEncoderRecipe::sizes(int64_t cut) const {
   if (left_out_ > 0)
     text +=
         fmt::format("\n{} training {} of more than {} tokens were left out", left_out_, unit(), longest());
-  return text + init_table();
+  return text + init_.table<models::TextEncoder>(config_, !keeps_head_);
 }
 
 std::unique_ptr<models::TextEncoder> TextEncoderRecipe::make_encoder() const {

@@ -60,9 +60,6 @@ class TextEncoderRecipe : public TextRecipe {
     return static_cast<models::TextEncoder&>(*model.module);
   }
 
-  // What --init did, as a table below the data's sizes.
-  std::string init_table() const;
-
   // Ids of the longest text, with those around it.
   int64_t longest() const {
     return max_tokens_ > 0 ? std::min(max_tokens_, config_.max_positions) : config_.max_positions;

@@ -110,13 +110,16 @@ std::string TextRecipe::data_folder() const {
   return folder;
 }
 
-void TextRecipe::open_init() {
+void TextRecipe::check_only_init() const {
   check<ConfigError>(!model_choice_.has_sizes() && vocabulary_choice_.file.empty(),
                      "--init: the sizes and the vocabulary are those of '{}', expected no --dim, --heads, "
                      "--mlp-dim, --layers or --vocab",
                      init_.path());
-  const models::Pretrained& from = init_.open();
-  vocabulary_ = data::Vocabulary::load(from.folder);
+}
+
+void TextRecipe::open_init() {
+  check_only_init();
+  vocabulary_ = data::Vocabulary::load(init_.open().folder);
 }
 
 void TextRecipe::check_vocabulary(int64_t ids) const {

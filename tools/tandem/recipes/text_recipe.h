@@ -78,6 +78,8 @@ class TextRecipe : public Recipe {
   // Opens --init's published model, and takes its vocabulary. ConfigError beside sizes or a vocabulary of
   // one's own.
   void open_init();
+  // ConfigError for sizes or a vocabulary beside --init, which has its own.
+  void check_only_init() const;
   // Its configuration, with the rates that were given; the others are its own.
   template <class Config> Config of_init(Config config) {
     check_vocabulary(config.vocab);
@@ -92,17 +94,11 @@ class TextRecipe : public Recipe {
     vocabulary_ = run.vocabulary();
     return run.model<Model>()->config();
   }
-  // A model of that configuration, with the weights of --init where it is given, and what was done with
-  // these.
+  // A model of that configuration, with the weights of --init where it is given.
   template <class Model, class Config> std::unique_ptr<Model> made(const Config& config) const {
     auto model = std::make_unique<Model>(config);
     if (init_.published()) init_.fill(*model, false);
     return model;
-  }
-  template <class Model, class Config> std::string init_table(const Config& config) const {
-    if (!init_.published()) return {};
-    Model model(config);
-    return "\n" + init_.fill(model, false);
   }
   // The configuration of a preset, with the vocabulary's size and what the options say.
   template <class Config> Config configured(Config preset) const {

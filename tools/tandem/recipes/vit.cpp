@@ -315,9 +315,7 @@ class VitRecipe final : public Recipe {
   }
   std::string init_table() const {
     const auto* config = std::get_if<models::VitConfig>(&spec_.config);
-    if (init_.empty() || config == nullptr) return {};
-    models::Vit model(*config);
-    return "\n" + init_.fill(model, !keeps_head_);
+    return config ? init_.table<models::Vit>(*config, !keeps_head_) : "";
   }
 
   // Images held out at random to validate on, and those to train on: the rest, or limit_ of them, of every
