@@ -108,6 +108,7 @@ def text():
     yield "labelled", b"a\tgood\nb\tbad\na\tfine\n"
     yield "labelled_pairs", b"a\tgood\tas gold\nb\tbad\tas brass\n"
     yield "scored", b"0.5\tgood\tfine\n-1e3\tx\ty\n"
+    yield "columns", b"-DOCSTART- -X- O\n\nThe DT O\nEU NNP B-ORG\n\n# id 1\nA\tO\n# O\nword\n"
     yield "tabs", b"\t" * 2_000_000
     yield "long", b"a\t" + b"x" * 2_000_000 + b"\nb\tx\n"
     yield "nul", b"a\0b\n\xc0\x80\n\xed\xa0\x80\n"

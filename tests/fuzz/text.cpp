@@ -1,3 +1,4 @@
+#include "nn/data/tagged_texts.h"
 #include "nn/data/text_files.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -40,5 +41,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     fuzz::require(texts.scores.size() == texts.text.size() && texts.second.size() == texts.text.size(),
                   "a score for each pair");
   });
+  for (const bool words_only : {false, true}) {
+    fuzz::read_or_refuse([&] {
+      const data::TaggedTexts texts = data::tagged_of(data::read_lines(file.path()), "columns", words_only);
+      fuzz::require(texts.tags.size() == texts.words.size() && texts.lines.size() == texts.words.size(),
+                    "tags and places for each sentence");
+      for (size_t i = 0; i < texts.words.size(); ++i) {
+        fuzz::require(!texts.words[i].empty() && texts.tags[i].size() == texts.words[i].size(),
+                      "a tag for each word");
+        for (const std::string& word : texts.words[i]) fuzz::require(!word.empty(), "words have letters");
+      }
+      data::tag_names(texts);
+    });
+  }
   return 0;
 }
