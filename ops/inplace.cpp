@@ -6,6 +6,7 @@
 #include "ops/arithmetic_kernel.h"
 #include "ops/inplace_kernel.h"
 #include "ops/loops/loop.h"
+#include "ops/loops/transpose.h"
 
 namespace tandem {
 
@@ -50,6 +51,11 @@ void copy_elements(const Tensor& dst, const Tensor& src) {
   if (src.device() != dst.device()) {
     const NoGradGuard no_grad;
     return copy_elements(dst, src.to(dst.device()));
+  }
+  if (dst.dtype() == src.dtype() && dst.device() == kCpu && dst.numel() > 0 &&
+      detail::copy_transposed(detail::make_walk<2>(dst, {&src}), size_of(dst.dtype()), dst.raw(),
+                              src.raw())) {
+    return;
   }
   dispatch_all(dst.dtype(), [&]<class O>() {
     dispatch_all(src.dtype(),

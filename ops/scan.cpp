@@ -12,6 +12,17 @@
 namespace tandem {
 namespace {
 
+// The running sums of a dense row, vectors of them at a time.
+template <class A, bool backwards, class O, class T> void sums_of_row(const T* x, O* out, int64_t n) {
+  wide_t<A> total = 0;
+#pragma omp simd reduction(inscan, + : total)
+  for (int64_t k = 0; k < n; ++k) {
+    total += static_cast<A>(static_cast<compute_t<T>>(x[backwards ? n - 1 - k : k]));
+#pragma omp scan inclusive(total)
+    out[backwards ? n - 1 - k : k] = static_cast<compute_t<O>>(total);
+  }
+}
+
 struct Cumsum final : Op {
   int dim;
   bool backwards;
@@ -35,6 +46,13 @@ struct Cumsum final : Op {
       }
       const T* source = x.data<T>();
       O* target = out.data<O>();
+      if (inner == 1) {
+        const auto sums = backwards ? sums_of_row<A, true, O, T> : sums_of_row<A, false, O, T>;
+        parallel_for(outer, std::max<int64_t>(1, detail::kGrain / n), [&](int64_t begin, int64_t end) {
+          for (int64_t row = begin; row < end; ++row) sums(source + row * n, target + row * n, n);
+        });
+        return;
+      }
       const int64_t width = std::min<int64_t>(inner, 1024), blocks = (inner + width - 1) / width;
       const int64_t grain = std::max<int64_t>(1, detail::kGrain / (n * width));
       parallel_for(outer * blocks, grain, [&](int64_t begin, int64_t end) {

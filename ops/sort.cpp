@@ -1,14 +1,16 @@
-// Indices are sorted, by value and then by index: a strict order, so that every algorithm is stable. The
-// values are gathered, and so is their gradient.
+// Indices are sorted, by value and then by index (ops/loops/sort_keys.h): a strict order, so that every
+// algorithm is stable. The values are gathered, and so is their gradient.
 #include "ops/sort.h"
 
 #include <algorithm>
-#include <numeric>
+#include <limits>
+#include <vector>
 
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/loops/gather.h"
 #include "ops/loops/loop.h"
+#include "ops/loops/sort_keys.h"
 #include "ops/sort_kernel.h"
 #include "ops/views.h"
 
@@ -39,13 +41,17 @@ struct ArgSort final : Op {
                                                     k, order.descending})) {
         return;
       }
+      check<ValueError>(n <= std::numeric_limits<uint32_t>::max(),
+                        "{}: at most 2^32 - 1 elements are sorted, got {}", name(), n);
       const T* source = x.data<T>();
       int64_t* target = out.data<int64_t>();
       parallel_for(rows, std::max<int64_t>(1, detail::kGrain / 16 / n), [&](int64_t begin, int64_t end) {
-        std::vector<int64_t> index(n);
+        std::vector<detail::SortKey<T>> keys(n);
         for (int64_t row = begin; row < end; ++row) {
-          choose(source + row * n, index);
-          std::copy_n(index.begin(), k, target + row * k);
+          for (int64_t i = 0; i < n; ++i)
+            keys[i] = detail::sort_key(source[row * n + i], i, order.descending);
+          detail::choose_first(keys, k, order.sorted);
+          for (int64_t i = 0; i < k; ++i) target[row * k + i] = detail::index_of(keys[i]);
         }
       });
     });
@@ -54,26 +60,6 @@ struct ArgSort final : Op {
     return detail::gather_known(out, out.dim() - 1, apply<ArgSort>({out}, Order{k, false, true}));
   }
   Tensors vjp(const Tensor&) override { return {}; }
-
- private:
-  template <class T> void choose(const T* x, std::vector<int64_t>& index) const {
-    using C = compute_t<T>;
-    auto less = [](C a, C b) { return a < b || (b != b && a == a); };
-    auto before = [&](int64_t i, int64_t j) {
-      const C a = static_cast<C>(x[i]), b = static_cast<C>(x[j]);
-      if (order.descending ? less(b, a) : less(a, b)) return true;
-      if (order.descending ? less(a, b) : less(b, a)) return false;
-      return i < j;
-    };
-    std::iota(index.begin(), index.end(), 0);
-    const auto end = index.begin() + order.k;
-    if (end != index.end()) std::nth_element(index.begin(), end, index.end(), before);
-    if (order.sorted) {
-      std::sort(index.begin(), end, before);
-    } else {
-      std::sort(index.begin(), end);
-    }
-  }
 };
 
 ValuesIndices ordered(const Tensor& x, int dim, const Order& order) {

@@ -6,6 +6,7 @@
 
 #include "autograd/error.h"
 #include "autograd/parallel.h"
+#include "ops/rdrop/cpu_lanes.h"
 #include "ops/rdrop/cpu_unit.h"
 #include "ops/rdrop/inputs.h"
 
@@ -24,6 +25,31 @@ void check_problem(const char* op, const Problem& problem) {
 void check_divisor(const char* op, const Problem& problem) {
   check<ValueError>(problem.divisor > 0 && std::isfinite(problem.divisor),
                     "{}: divisor is {}, expected a finite value > 0", op, problem.divisor);
+}
+
+// Units [begin, end) in groups of lanes; one by one where a group cannot, and where it would be small.
+template <class T> void run_units(const CrossEntropyUnits<T>& units, int64_t begin, int64_t end, Part& part) {
+  CrossEntropyUnit<T> single(units);
+  const auto one_by_one = [&](const int64_t* which, int64_t count) {
+    for (int64_t k = 0; k < count && part.error.kind == ErrorKind::none; ++k) single.run(which[k], part);
+  };
+  if (!CrossEntropyLanes<T>::suits(units.problem)) {
+    for (int64_t u = begin; u < end; ++u) one_by_one(&u, 1);
+    return;
+  }
+  CrossEntropyLanes<T> lanes(units);
+  std::array<int64_t, CrossEntropyLanes<T>::kLanes> group;
+  size_t count = 0;
+  for (int64_t u = begin; u < end; ++u) {
+    if (counts(units, u)) {
+      group[count++] = u;
+    } else {
+      one_by_one(&u, 1);
+    }
+    if (count < group.size() && (count == 0 || u + 1 < end)) continue;
+    if (!lanes.run(group.data(), count, part)) one_by_one(group.data(), count);
+    count = 0;
+  }
 }
 
 // The parts of chunks, added in order and divided.
@@ -55,11 +81,8 @@ template <class T> LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& uni
 
   const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (problem.passes * problem.classes));
   std::vector<Part> parts((problem.units + grain - 1) / grain);
-  parallel_for(problem.units, grain, [&](int64_t begin, int64_t end) {
-    CrossEntropyUnit<T> unit(units);
-    Part& part = parts[begin / grain];
-    for (int64_t u = begin; u < end && part.error.kind == ErrorKind::none; ++u) unit.run(u, part);
-  });
+  parallel_for(problem.units, grain,
+               [&](int64_t begin, int64_t end) { run_units(units, begin, end, parts[begin / grain]); });
   return add_parts(parts, counted, problem.divisor);
 }
 

@@ -142,7 +142,7 @@ template <int M, bool kGradient, class C> double kl_of_block(const ClassBlock<C>
 #pragma omp simd reduction(+ : total)
   for (int64_t c = 0; c < b.n; ++c) {
     C p[M], t[M], difference[M], mean_t = 0, mean_difference = 0, mean_p = 0;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < M; ++i) {
       p[i] = e[i][c] * scale[i];
       t[i] = i == 0 ? C(0) : (z[i][c] - z[0][c]) - offset[i];
@@ -152,12 +152,12 @@ template <int M, bool kGradient, class C> double kl_of_block(const ClassBlock<C>
     if constexpr (M == 2) {
       total += difference[1] * t[1] * share;  // what the sum below comes to
     } else {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < M; ++i) total += (difference[i] - mean_difference) * (t[i] - mean_t);
     }
     if constexpr (kGradient) {
       const C common = weight * mean_p + smoothing;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int i = 0; i < M; ++i) g[i][c] = p[i] * (p_weight[i] + weight * (t[i] - mean_t)) - common;
     }
   }
@@ -211,6 +211,14 @@ template <bool kGradient, class C> double kl_of_block(const ClassBlock<C>& b) {
       return kl_of_block<3, kGradient>(b);
     case 4:
       return kl_of_block<4, kGradient>(b);
+    case 5:
+      return kl_of_block<5, kGradient>(b);
+    case 6:
+      return kl_of_block<6, kGradient>(b);
+    case 7:
+      return kl_of_block<7, kGradient>(b);
+    case 8:
+      return kl_of_block<8, kGradient>(b);
     default:
       return kl_of_any<kGradient>(b);
   }

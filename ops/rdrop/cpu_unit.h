@@ -14,6 +14,11 @@
 
 namespace tandem::rdrop {
 
+template <class T> bool counts(const CrossEntropyUnits<T>& units, int64_t unit) {
+  return (units.valid == nullptr || units.valid[unit] != 0) &&
+         units.target[unit] != units.problem.ignore_index;
+}
+
 // Scratch for a unit, used for one after another, and the steps.
 template <class T> class CrossEntropyUnit {
   using C = compute_t<T>;
@@ -39,6 +44,7 @@ template <class T> class CrossEntropyUnit {
         block_inner_(m_ * blocks_),
         block_scale_(m_ * blocks_),
         sum_(m_),
+        log_sum_(m_),
         inner_(m_),
         total_(m_) {}
 
@@ -46,7 +52,7 @@ template <class T> class CrossEntropyUnit {
   void run(int64_t unit, Part& part) {
     const bool gradient = units_.grad.data != nullptr;
     const int64_t label = units_.target[unit];
-    if ((units_.valid != nullptr && units_.valid[unit] == 0) || label == units_.problem.ignore_index) {
+    if (!counts(units_, unit)) {
       for (int64_t i = 0; gradient && i < m_; ++i) std::fill_n(units_.grad.row(i, unit), v_, T(0));
       return;
     }
@@ -209,23 +215,23 @@ template <class T> class CrossEntropyUnit {
       }
     }
     double mean_log = 0, ce = 0;
-    for (int64_t i = 0; i < m_; ++i) mean_log += share * std::log(sum_[i]);
-    const double ce_weight = 1 / (double(m_) * problem.divisor);
+    for (int64_t i = 0; i < m_; ++i) mean_log += share * (log_sum_[i] = std::log(sum_[i]));
+    const double ce_weight = share / problem.divisor, label_share = 1 - problem.label_smoothing;
     const double kl_weight = m_ > 1 ? problem.alpha / (2 * double(m_ - 1) * problem.divisor) : 0;
+    const double smoothing = problem.label_smoothing / double(kept_classes_);
     for (int64_t i = 0; i < m_; ++i) {
-      const double log_sum = std::log(sum_[i]), max = max_[i];
-      ce += (1 - problem.label_smoothing) * (log_sum + (max - double(z_[i][label])));
-      if (problem.label_smoothing > 0)
-        ce += problem.label_smoothing * (log_sum + (max - total_[i] / double(kept_classes_)));
-      const double inner = m_ > 1 ? inner_[i] / sum_[i] - (log_sum - mean_log) : 0;
-      offset_[i] = C((max - double(max_[0])) + (log_sum - std::log(sum_[0])));
+      const double max = max_[i], from_first = log_sum_[i] - log_sum_[0], scale = 1 / sum_[i];
+      ce += label_share * (log_sum_[i] + (max - double(z_[i][label])));
+      if (smoothing > 0)
+        ce += problem.label_smoothing * (log_sum_[i] + (max - total_[i] / double(kept_classes_)));
+      const double inner = m_ > 1 ? inner_[i] * scale - (log_sum_[i] - mean_log) : 0;
+      offset_[i] = C((max - double(max_[0])) + from_first);
       p_weight_[i] = C(ce_weight + kl_weight * (1 - inner));
-      const C scale = C(1 / sum_[i]);
-      for (int64_t b = 0; b < blocks_; ++b) block_scale_[b * m_ + i] *= scale;
+      for (int64_t b = 0; b < blocks_; ++b) block_scale_[b * m_ + i] *= C(scale);
     }
     kl_weight_ = C(kl_weight);
-    smoothing_ = C(ce_weight * problem.label_smoothing / double(kept_classes_));
-    part.ce += ce / double(m_);
+    smoothing_ = C(ce_weight * smoothing);
+    part.ce += share * ce;
   }
 
   double kl_and_gradient(bool gradient) {
@@ -259,7 +265,7 @@ template <class T> class CrossEntropyUnit {
   std::vector<C*> e_, g_;
   std::vector<C> max_, offset_, p_weight_, scratch_;
   std::vector<C> block_max_, block_shift_, block_sum_, block_inner_, block_scale_;
-  std::vector<double> sum_, inner_, total_;
+  std::vector<double> sum_, log_sum_, inner_, total_;
   C kl_weight_ = 0, smoothing_ = 0;
   int64_t kept_classes_ = 0;  // those that are not excluded
   std::vector<int64_t> excluded_;
