@@ -231,7 +231,7 @@ template <class T> class Head {
     draw_row(query, end, words);
     Lanes parts = fill_lanes(0);
     for_lanes(end, [&](int64_t j, int l) {
-      const C e = math::exp(scores[j] - max);
+      const C e = math::exp_nonpositive(scores[j] - max);
       parts.at[l] += e;
       scores[j] = e;
     });
@@ -255,7 +255,7 @@ template <class T> class Head {
     const uint32_t threshold = threshold_;
     Lanes inner = fill_lanes(0);
     for_lanes(end, [&](int64_t j, int l) {
-      const C p = math::exp(scores[j] - shift) * scale,
+      const C p = math::exp_nonpositive(scores[j] - shift) * scale,
               dp = cotangents[j] * (words[j] >= threshold ? kept : C(0));
       inner.at[l] += p * dp;
       scores[j] = p;

@@ -56,12 +56,22 @@ template <bool largest> struct ArgExtreme final : Op {
   Tensors vjp(const Tensor&) override { return {}; }
 
  private:
+  // As columns of a matrix that is read row by row, in vectors; then the best of their best, and the rest.
   template <class T> static int64_t along_row(const T* x, int64_t n) {
     using C = compute_t<T>;
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; ++i) {
-      if (detail::is_better<largest>(static_cast<C>(x[i]), static_cast<C>(x[best]))) best = i;
+    constexpr int64_t kColumns = 32;
+    const int64_t steps = n / kColumns;
+    int64_t best = 0, index[kColumns];
+    const auto look_at = [&](int64_t i) {
+      const C value = static_cast<C>(x[i]), so_far = static_cast<C>(x[best]);
+      const bool equal = !detail::is_better<largest>(so_far, value);
+      if (detail::is_better<largest>(value, so_far) || (equal && i < best)) best = i;
+    };
+    if (steps > 0) {
+      along_columns<C>(x, steps, kColumns, kColumns, index);
+      for (int64_t c = 0; c < kColumns; ++c) look_at(index[c] * kColumns + c);
     }
+    for (int64_t i = steps * kColumns; i < n; ++i) look_at(i);
     return best;
   }
 

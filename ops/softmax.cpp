@@ -93,7 +93,7 @@ struct Softmax final : RowOp<Softmax, detail::SoftmaxOfRow> {
     } else {  // rounded once: the exponentials are computed again rather than read back
       const A scale = scale_of(row_sum_exp(x, n, shift));
 #pragma omp simd
-      for (int64_t i = 0; i < n; ++i) out[i] = math::exp(static_cast<A>(x[i]) - shift) * scale;
+      for (int64_t i = 0; i < n; ++i) out[i] = math::exp_nonpositive(static_cast<A>(x[i]) - shift) * scale;
     }
   }
   Tensors vjp(const Tensor& g) override { return {apply<SoftmaxGrad>({g, saved(0)})}; }
@@ -110,7 +110,7 @@ struct LogSoftmaxGrad final : RowOp<LogSoftmaxGrad, detail::LogSoftmaxGradOfRow>
     using A = accumulate_t<T>;
     const A total = row_sum(g, n);
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) out[i] = g[i] - math::exp(static_cast<A>(y[i])) * total;
+    for (int64_t i = 0; i < n; ++i) out[i] = g[i] - math::exp_nonpositive(static_cast<A>(y[i])) * total;
   }
   Tensors vjp(const Tensor& c) override {
     const Tensor p = exp(saved(1));
@@ -136,8 +136,8 @@ struct LogSumExp final : RowOp<LogSumExp, detail::LogSumExpOfRow> {  // [..., n]
   Tensor forward(const Tensors& in) override { return make_rows(1, save(in[0])); }
   template <class T> static void row(const T* x, int64_t n, T* out) {
     using A = accumulate_t<T>;
-    const A largest = row_max(x, n), shift = std::isinf(largest) ? A(0) : largest;
-    *out = math::log(row_sum_exp(x, n, shift)) + shift;
+    const A largest = row_max(x, n);
+    *out = std::isinf(largest) ? largest : math::log(row_sum_exp(x, n, largest)) + largest;
   }
   Tensors vjp(const Tensor& g) override { return {g * softmax(saved(0), -1)}; }
 };

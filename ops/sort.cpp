@@ -48,6 +48,7 @@ struct ArgSort final : Op {
       parallel_for(rows, std::max<int64_t>(1, detail::kGrain / 16 / n), [&](int64_t begin, int64_t end) {
         std::vector<detail::SortKey<T>> keys(n);
         for (int64_t row = begin; row < end; ++row) {
+#pragma omp simd
           for (int64_t i = 0; i < n; ++i)
             keys[i] = detail::sort_key(source[row * n + i], i, order.descending);
           detail::choose_first(keys, k, order.sorted);

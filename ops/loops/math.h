@@ -128,6 +128,14 @@ template <Real T> constexpr T vanishing(T small, T large) { return small == 0 ? 
   return exp_reduced(reduced.r) * power_of_two(half) * rest;
 }
 
+// e^x for x <= 0 or NaN, 1.1 ulp; 0 where e^x < e^-87, which no sum of such values notices beside e^0. Fewer
+// instructions, and never a subnormal number.
+[[gnu::always_inline]] constexpr float exp_nonpositive(float x) {
+  const float e = detail::exp_normal(detail::at_least(x, -87.0f));
+  return x < -87.0f ? 0.0f : e;
+}
+template <std::same_as<double> T> constexpr T exp_nonpositive(T x) { return std::exp(x); }
+
 // e^x - 1, 2 ulp.
 [[gnu::always_inline]] constexpr float expm1(float x) {
   using namespace detail;

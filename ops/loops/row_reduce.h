@@ -88,7 +88,7 @@ template <class A, class Term, class... T>
              __attribute__((always_inline)) { return reduce_rows(count, A(0), plus, term, (x + begin)...); });
 }
 
-// exp(x[i] - shift) to out[0..n), and their sum.
+// exp(x[i] - shift) <= 1 to out[0..n), and their sum.
 template <class T, class U> accumulate_t<T> store_exp(const T* x, int64_t n, accumulate_t<T> shift, U* out) {
   using A = accumulate_t<T>;
   Block<A> acc = {};
@@ -96,13 +96,13 @@ template <class T, class U> accumulate_t<T> store_exp(const T* x, int64_t n, acc
   for (; i + kLanes <= n; i += kLanes) {
     // By way of a local block: SIMD code although out may overlap x.
     Block<A> e;
-    for (int l = 0; l < kLanes; ++l) e.lane[l] = math::exp(static_cast<A>(x[i + l]) - shift);
+    for (int l = 0; l < kLanes; ++l) e.lane[l] = math::exp_nonpositive(static_cast<A>(x[i + l]) - shift);
     for (int l = 0; l < kLanes; ++l) acc.lane[l] += e.lane[l];
     for (int l = 0; l < kLanes; ++l) out[i + l] = static_cast<U>(e.lane[l]);
   }
   if (const int rest = static_cast<int>(n - i); rest > 0) {
     Block<A> e = load_part(x + i, rest);
-    for (int l = 0; l < kLanes; ++l) e.lane[l] = math::exp(e.lane[l] - shift);
+    for (int l = 0; l < kLanes; ++l) e.lane[l] = math::exp_nonpositive(e.lane[l] - shift);
     for (int l = 0; l < kLanes; ++l) acc.lane[l] += l < rest ? e.lane[l] : A(0);
     for (int l = 0; l < rest; ++l) out[i + l] = static_cast<U>(e.lane[l]);
   }
@@ -132,15 +132,16 @@ template <class T> accumulate_t<T> row_dot(const T* a, const T* b, int64_t n) {
       n, [](A u, A v) { return u * v; }, a, b);
 }
 
-// The sum of exp(x[i] - shift). Values of -inf add 0; NaN if one is NaN or if x[i] = shift is infinite.
+// The sum of exp(x[i] - shift) of a shift that no value is above. Values of -inf add 0; NaN if one is NaN or
+// if x[i] = shift is infinite.
 template <class T> accumulate_t<T> row_sum_exp(const T* x, int64_t n, accumulate_t<T> shift) {
   using A = accumulate_t<T>;
   return detail::sum_terms<A>(
-      n, [shift](A v) { return math::exp(v - shift); }, x);
+      n, [shift](A v) { return math::exp_nonpositive(v - shift); }, x);
 }
 
-// The same; also stores exp(x[i] - shift) to out[0..n), which may be x itself. The sum is of the values
-// before they are rounded to U.
+// The same; also stores exp(x[i] - shift) to out[0..n), which may be x
+// itself. The sum is of the values before they are rounded to U.
 template <class T, class U>
 accumulate_t<T> row_sum_exp(const T* x, int64_t n, accumulate_t<T> shift, U* out) {
   return detail::sum_stretches<accumulate_t<T>>(n, [=](int64_t begin, int64_t count) {

@@ -98,6 +98,10 @@ TEST_CASE("elementary functions keep their stated errors over all of f32") {
     check_ulps(
         exp_f, [](double x) { return std::exp(x); }, 1.1);
   }
+  SUBCASE("exp of what is not positive") {
+    check_ulps([](auto x) { return math::exp_nonpositive(x > 0 ? -x : x); },
+               [](double x) { return x < -87 || x > 87 ? 0 : std::exp(-std::abs(x)); }, 1.1);
+  }
   SUBCASE("expm1") {
     check_ulps(
         expm1_f, [](double x) { return std::expm1(x); }, 2.0);
@@ -135,6 +139,8 @@ TEST_CASE("elementary functions at special values") {
   CHECK(math::exp(kInf) == kInf);
   CHECK(math::exp(-kInf) == 0.0f);
   CHECK(math::exp(-103.5f) == kSubnormal);
+  CHECK(math::exp_nonpositive(0.0f) == 1.0f);
+  CHECK(math::exp_nonpositive(-kInf) == 0.0f);
   CHECK(math::expm1(-kInf) == -1.0f);
   CHECK(math::expm1(kInf) == kInf);
   CHECK(math::log(1.0f) == 0.0f);
