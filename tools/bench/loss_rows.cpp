@@ -1,4 +1,4 @@
-// The R-Drop loss over rows (value and gradient) beside a plain copy of the same logits, m = 2.
+// The R-Drop loss over rows (value and gradient) beside a plain copy of the same logits.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -21,8 +21,9 @@ template <class F> double seconds(F&& f) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-template <class T> void measure(const char* dtype, int64_t units, int64_t classes, int64_t repeats) {
-  const int64_t passes = 2, total = passes * units * classes;
+template <class T>
+void measure(const char* dtype, int64_t passes, int64_t units, int64_t classes, int64_t repeats) {
+  const int64_t total = passes * units * classes;
   const auto logits = std::make_unique<T[]>(total), grad = std::make_unique<T[]>(total);
   std::vector<int64_t> target(units);
   uint64_t state = 1;
@@ -59,9 +60,10 @@ template <class T> void measure(const char* dtype, int64_t units, int64_t classe
     in_place = std::min(in_place, seconds([&] { cross_entropy_on_cpu(overwriting); }));
   const double bytes = 2.0 * double(total) * sizeof(T);
   fmt::print(
-      "{:5} {:6} units x {:6} classes  copy {:7.2f} ms ({:5.1f} GB/s)  loss {:7.2f} ms = {:.2f}x copy  "
+      "{:5} m = {} {:6} units x {:6} classes  copy {:7.2f} ms ({:5.1f} GB/s)  loss {:7.2f} ms = {:.2f}x copy "
+      " "
       "in place {:.2f}x  value only {:.2f}x\n",
-      dtype, units, classes, copy * 1e3, bytes / copy / 1e9, loss * 1e3, loss / copy, in_place / copy,
+      dtype, passes, units, classes, copy * 1e3, bytes / copy / 1e9, loss * 1e3, loss / copy, in_place / copy,
       value / copy);
 }
 
@@ -69,8 +71,12 @@ template <class T> void measure(const char* dtype, int64_t units, int64_t classe
 
 int main() {
   fmt::print("threads: {}\n", num_threads());
-  measure<float>("f32", 2048, 10152, 15);
-  measure<float>("f32", 1024, 32768, 15);
-  measure<bf16>("bf16", 2048, 10152, 15);
-  measure<float>("f32", 32768, 100, 15);
+  measure<float>("f32", 2, 2048, 10152, 15);
+  measure<float>("f32", 2, 1024, 32768, 15);
+  measure<bf16>("bf16", 2, 2048, 10152, 15);
+  for (const int64_t passes : {2, 3, 4, 5, 8}) {
+    measure<float>("f32", passes, 4096, 1000, 15);
+    measure<float>("f32", passes, 512, 50257, 5);
+    measure<float>("f32", passes, 64, 10, 1000);
+  }
 }
