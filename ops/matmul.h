@@ -23,4 +23,8 @@ Tensor outer(const Tensor& a, const Tensor& b);
 void set_allow_tf32(bool allow);
 bool allow_tf32();
 
+// Whether this processor has instructions for products of bf16; where it has none they take longer than those
+// of f32. DNNL_MAX_CPU_ISA, which limits oneDNN's choice of instructions, counts.
+bool has_bf16_products();
+
 }  // namespace tandem

@@ -6,6 +6,7 @@
 
 #include "autograd/parallel.h"
 #include "ops/loops/scratch.h"
+#include "ops/matmul.h"
 
 namespace tandem::detail {
 
@@ -68,3 +69,13 @@ size_t PrimitiveKeyHash::operator()(const PrimitiveKey& key) const {
 bool is_optimised(const char* implementation) { return !std::string_view(implementation).starts_with("ref"); }
 
 }  // namespace tandem::detail
+
+namespace tandem {
+
+bool has_bf16_products() {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (isa & wanted) == wanted;
+}
+
+}  // namespace tandem

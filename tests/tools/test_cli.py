@@ -289,6 +289,18 @@ def test_runs():
         expect(abs(float(a["loss"]) - float(b["loss"])) < 1e-4, "accumulate: another loss")
 
 
+def test_bf16_on_processors_without_it():
+    train(run_dir="f32")
+    os.environ["DNNL_MAX_CPU_ISA"] = "AVX2"
+    try:
+        done = run("train", "vit", "--data", "data", *TINY, "--epochs", "2", "--run", "bf16", "--precision", "bf16", "--device", "cpu")
+    finally:
+        del os.environ["DNNL_MAX_CPU_ISA"]
+    expect(done.stderr.count("no bf16 instructions") == 1, done.stderr)
+    losses = [[row["loss"] for row in metrics(name)] for name in ("f32", "bf16")]
+    expect(all(abs(float(a) - float(b)) < 1e-5 * float(a) for a, b in zip(*losses)), f"not computed in f32: {losses}")
+
+
 def test_methods():
     seen = []
     for method in "rdrop", "plain", "mixup", "manifold-mixup", "cutmix", "fgm", "multisample":

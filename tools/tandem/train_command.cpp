@@ -44,6 +44,11 @@ class InterruptGuard {
   struct sigaction old_[std::size(kSignals)];
 };
 
+// --precision bf16 on a processor without bf16 instructions: it would take longer than f32.
+bool computes_in_f32(const TrainSettings& s, Device device) {
+  return s.precision == "bf16" && device == kCpu && !has_bf16_products();
+}
+
 // A model of the recipe, ready to be trained into the folder `run`.
 class Training {
  public:
@@ -115,6 +120,7 @@ class Training {
   nn::TrainerOptions options() const {
     const TrainSettings& s = recipe_.settings;
     nn::TrainerOptions options = trainer_options(s, recipe_.train());
+    if (computes_in_f32(s, model_.module->device())) options.precision = DType::f32;
     options.passes = passes_;
     if (passes_ == 1 && s.compare) {
       options.rates.clear();
@@ -227,6 +233,10 @@ void train(Recipe& recipe, Command& command) {
     if (!s.quiet)
       tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), parameters, num_threads(),
            about_data);
+    if (!s.quiet && computes_in_f32(s, device))
+      tell(
+          "This processor has no bf16 instructions: products are computed in f32, which takes less time "
+          "here");
     if (!s.quiet) tell_longer(s, epochs_before, recipe.train());
     if (!s.quiet) tell_hints(s, recipe.valid().size(), recipe.unit(), accuracy);
   }
