@@ -98,18 +98,27 @@ void save_best(const std::string& file, const RunState& state, const Metadata& m
   save_safetensors(file, state.best, metadata);
 }
 
-void save_last(const std::string& file, const RunState& state, const Module& module,
-               const Optimizer& optimizer, const Ema* ema, Metadata metadata) {
+StateDict host_copy(const StateDict& tensors) {
+  StateDict copy;
+  for (const auto& [name, tensor] : tensors)
+    copy.push_back({name, tensor.device() == kCpu ? tensor.clone() : tensor.to(kCpu)});
+  return copy;
+}
+
+LastFile last_file(const RunState& state, const Module& module, const Optimizer& optimizer, const Ema* ema,
+                   Metadata metadata, bool copied) {
+  const auto now = [&](const StateDict& part) { return copied ? host_copy(part) : part; };
   StateDict all;
-  append(all, kModel, module.state_dict());
+  append(all, kModel, now(module.state_dict()));
   append(all, kBest, state.best);
-  append(all, kOptimizer, optimizer.state_dict());
-  if (ema != nullptr) append(all, kEma, ema->state_dict());
+  append(all, kOptimizer, now(optimizer.state_dict()));
+  if (ema != nullptr) append(all, kEma, now(ema->state_dict()));
   for (size_t i = 0; i < state.recent.size(); ++i) append(all, recent_prefix(i), state.recent[i]);
   metadata["epochs_done"] = std::to_string(state.epoch);
   metadata["steps_done"] = std::to_string(state.step);
   metadata["record"] = metrics_to_json(state.result);
-  save_safetensors(file, all, metadata);
+  if (state.part.batches > 0) metadata["epoch_part"] = part_to_json(state.part);
+  return {std::move(all), std::move(metadata)};
 }
 
 RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer, Ema* ema,
@@ -129,14 +138,17 @@ RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimi
                  .step = number_of(file, metadata, "steps_done"),
                  .result = metrics_from_json(file, text_of(file, metadata, "record")),
                  .best = extract(tensors, kBest)};
-  const Metrics& last = state.result.valid.back();
-  check<IoError>(state.epoch == std::ssize(state.result.valid) && state.step == last.step,
+  if (const auto part = metadata.find("epoch_part"); part != metadata.end())
+    state.part = part_from_json(file, part->second);
+  const bool begins = state.result.valid.empty();
+  const int64_t recorded = (begins ? 0 : state.result.valid.back().step) + state.part.batches;
+  check<IoError>(state.epoch == std::ssize(state.result.valid) && state.step == recorded,
                  "{}: {} epochs and {} steps are done, but its record ends at epoch {}, step {}", file,
-                 state.epoch, state.step, state.result.valid.size(), last.step);
+                 state.epoch, state.step, state.result.valid.size(), recorded);
   for (StateDict part; !(part = extract(tensors, recent_prefix(state.recent.size()))).empty();)
     state.recent.push_back(std::move(part));
   const StateDict model = extract(tensors, kModel);
-  check_alike(file, kBest, state.best, model);
+  if (!begins) check_alike(file, kBest, state.best, model);
   for (size_t i = 0; i < state.recent.size(); ++i)
     check_alike(file, recent_prefix(i), state.recent[i], model);
   const StateDict before = optimizer.state_dict(),

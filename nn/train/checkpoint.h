@@ -11,9 +11,17 @@
 
 namespace tandem::nn {
 
+// What an epoch that has begun has come to.
+struct EpochPart {
+  int64_t batches = 0;  // that are done
+  double units = 0;     // that were counted in them
+  Metrics means = {};   // over these units; seconds: since the epoch began
+};
+
 // What a run has come to, beside the model's weights and the optimizer's state.
 struct RunState {
   int64_t epoch = 0, step = 0;         // the next ones
+  EpochPart part = {};                 // of that epoch
   FitResult result = {};               // so far
   StateDict best = {};                 // the weights that were best in validation
   std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
@@ -28,11 +36,19 @@ Metadata run_identity(const TrainerOptions& options, double lr, const data::Data
 // best.safetensors: the best weights. IoError when the file cannot be written.
 void save_best(const std::string& file, const RunState& state, const Metadata& metadata);
 
-// last.safetensors: the weights "model.NAME", the best ones "best.NAME", the optimizer's state
-// "optimizer.NAME", averaged weights "ema.NAME" (of an ema that is not null), recent weights "recent0.NAME"
-// and on; counters and the record of epochs are metadata. IoError when the file cannot be written.
-void save_last(const std::string& file, const RunState& state, const Module& module,
-               const Optimizer& optimizer, const Ema* ema, Metadata metadata);
+// On the host, which has more memory, and where checkpoints are loaded.
+StateDict host_copy(const StateDict& tensors);
+
+// What last.safetensors is written of: the weights "model.NAME", the best ones "best.NAME" once an epoch has
+// ended, the optimizer's state "optimizer.NAME", averaged weights "ema.NAME" (of an ema that is not null),
+// recent weights "recent0.NAME" and on; counters and the record of epochs are metadata. `copied`: on the
+// host, where no step changes them.
+struct LastFile {
+  StateDict tensors;
+  Metadata metadata;
+};
+LastFile last_file(const RunState& state, const Module& module, const Optimizer& optimizer, const Ema* ema,
+                   Metadata metadata, bool copied);
 
 // Loads last.safetensors of a run folder into the module, the optimizer and the averages and returns the
 // rest, with stopped_early false. IoError for a file that is missing, damaged, no checkpoint, or one of

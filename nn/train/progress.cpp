@@ -49,10 +49,12 @@ std::string DataWait::text(double of_seconds) const {
   return share > 0.005 ? fmt::format(" data {:.0f}%", 100 * share) : "";
 }
 
-Progress::Progress(std::string label, int64_t total, std::string unit, bool shown)
+Progress::Progress(std::string label, int64_t total, std::string unit, bool shown, int64_t done)
     : label_(std::move(label)),
       unit_(std::move(unit)),
       total_(std::max<int64_t>(total, 1)),
+      before_(done),
+      done_(done),
       shown_(shown && isatty(STDERR_FILENO)),
       start_(Clock::now()),
       last_(start_) {}
@@ -62,7 +64,7 @@ Progress::~Progress() {
 }
 
 double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-double Progress::units_per_second() const { return seconds() > 0 ? done_ / seconds() : 0; }
+double Progress::units_per_second() const { return seconds() > 0 ? (done_ - before_) / seconds() : 0; }
 
 void Progress::update(int64_t done, const std::string& text, double run_seconds_left) {
   done_ = done;

@@ -10,8 +10,8 @@ namespace tandem::nn {
 
 class Progress {
  public:
-  // `label` stands in front, `unit` names what is counted.
-  Progress(std::string label, int64_t total, std::string unit, bool shown = true);
+  // `label` stands in front, `unit` names what is counted; `done` are done already.
+  Progress(std::string label, int64_t total, std::string unit, bool shown = true, int64_t done = 0);
   ~Progress();  // clears the bar
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -25,7 +25,7 @@ class Progress {
 
  private:
   std::string label_, unit_;
-  int64_t total_, done_ = 0;
+  int64_t total_, before_, done_;
   bool drawn_ = false, shown_;
   std::chrono::steady_clock::time_point start_, last_;
 };

@@ -151,12 +151,26 @@ FitResult metrics_from_json(const std::string& file, const std::string& text) {
     for (const Json& row : json.at("train")) result.train.push_back(from_json(file, row));
     for (const Json& row : json.at("valid")) result.valid.push_back(from_json(file, row));
     result.best_epoch = count_of(file, json.at("best_epoch"));
-    const bool fits = result.train.size() == result.valid.size() && result.best_epoch >= 0 &&
-                      result.best_epoch < static_cast<int64_t>(result.valid.size());
+    const int64_t epochs = std::ssize(result.valid);
+    const bool fits = std::ssize(result.train) == epochs && result.best_epoch >= 0 &&
+                      result.best_epoch < std::max<int64_t>(1, epochs);
     check<IoError>(fits, "{}: its record of epochs is inconsistent", file);
     return result;
   } catch (const Json::exception&) {
     raise<IoError>("{}: its record of epochs is damaged", file);
+  }
+}
+
+std::string part_to_json(const EpochPart& part) {
+  return Json{{"batches", part.batches}, {"units", part.units}, {"means", to_json(part.means)}}.dump();
+}
+
+EpochPart part_from_json(const std::string& file, const std::string& text) {
+  try {
+    const Json json = Json::parse(text);
+    return {count_of(file, json.at("batches")), json.at("units"), from_json(file, json.at("means"))};
+  } catch (const Json::exception&) {
+    raise<IoError>("{}: its record of the epoch that has begun is damaged", file);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "nn/train/checkpoint.h"
 #include "nn/train/manifest.h"
 #include "nn/train/trainer.h"
 
@@ -33,5 +34,7 @@ void write_metrics(const std::string& file, const FitResult& result);
 // The rows as JSON and back, bit for bit. IoError naming `file` for text that is not such a record.
 std::string metrics_to_json(const FitResult& result);
 FitResult metrics_from_json(const std::string& file, const std::string& text);
+std::string part_to_json(const EpochPart& part);
+EpochPart part_from_json(const std::string& file, const std::string& text);
 
 }  // namespace tandem::nn

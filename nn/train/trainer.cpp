@@ -1,16 +1,13 @@
 #include "nn/train/trainer.h"
 
-#include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <unordered_set>
 
 #include "autograd/tell.h"
-#include "nn/train/checkpoint.h"
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"
 #include "nn/train/report.h"
-#include "nn/train/run_folder.h"
+#include "nn/train/trainer_state.h"
 
 namespace tandem::nn {
 
@@ -24,27 +21,6 @@ AlphaSchedule parse_alpha_schedule(std::string_view name) {
 std::string_view name_of(AlphaSchedule s) {
   return s == AlphaSchedule::constant ? "constant" : s == AlphaSchedule::warmup ? "warmup" : "lr";
 }
-
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-}  // namespace
-
-struct Trainer::State : RunState {
-  int64_t trained = 0;  // samples since `start`, from which the time that is left is estimated
-  Clock::time_point start = Clock::now();
-
-  double later = 0;  // samples of the trainings that follow
-
-  double seconds_left(int64_t samples) const {
-    return seconds_since(start) / static_cast<double>(trained) * (static_cast<double>(samples) + later);
-  }
-};
 
 namespace {
 
@@ -66,14 +42,6 @@ void to_training_mode(Module& module) {
   if (!module.is_training()) module.train();
 }
 
-// On the host, which has more memory, and where checkpoints are loaded.
-StateDict host_copy(const Module& module) {
-  StateDict copy;
-  for (const auto& [name, tensor] : module.state_dict())
-    copy.push_back({name, tensor.device() == kCpu ? tensor.clone() : tensor.to(kCpu)});
-  return copy;
-}
-
 // Adds a step to the means of an epoch; `share` is its part of the units so far.
 void add_step(Metrics& epoch, const Metrics& step, double share) {
   for (auto field : {&Metrics::loss, &Metrics::ce, &Metrics::kl, &Metrics::accuracy})
@@ -82,10 +50,6 @@ void add_step(Metrics& epoch, const Metrics& step, double share) {
 }
 
 constexpr size_t kAhead = 2;  // steps whose batches are begun before they are wanted
-
-std::optional<RunLock> lock_folder(const std::string& dir) {
-  return dir.empty() ? std::nullopt : std::optional<RunLock>(dir);
-}
 
 }  // namespace
 
@@ -108,6 +72,9 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   at_least("eval_batch_size", options_.eval_batch_size, 1);
   at_least("patience", options_.patience, 0);
   at_least("average", options_.average, 0);
+  at_least("save_steps", options_.save_steps, 0);
+  check<ConfigError>(options_.save_seconds >= 0, "save_seconds: expected a number >= 0, got {}",
+                     options_.save_seconds);
   check<ConfigError>(options_.ema >= 0 && options_.ema < 1,
                      "ema: expected a decay in (0, 1), or 0 for none, got {}", options_.ema);
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
@@ -132,42 +99,13 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
 
 Trainer::~Trainer() = default;
 
-FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
-  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
-  *state_ = {};
-  if (ema_) ema_->restart();
-  if (!options_.run_dir.empty()) identity_ = run_identity(options_, optimizer_.lr(), train, valid);
-  return run(train, valid);
-}
-
-FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid) {
-  check<IoError>(options_.run_dir.empty() || std::filesystem::is_directory(options_.run_dir),
-                 "resume: there is no folder '{}'", options_.run_dir);
-  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
-  restore(train, valid);
-  complete_folder();
-  return run(train, valid);
-}
-
-void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
-  check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
-  const double lr = optimizer_.lr();
-  identity_ = run_identity(options_, lr, train, valid);
-  *state_ = {load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_)};
-  optimizer_.set_lr(lr);  // older checkpoints have the last step's
-  check<ConfigError>(state_->epoch <= options_.epochs,
-                     "epochs: the run in '{}' has done {}, expected at least as many, got {}",
-                     options_.run_dir, state_->epoch, options_.epochs);
-  state_->result.stopped_early = out_of_patience();
-}
-
 FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   check_data(train, valid);
   state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
     if (on_epoch) on_epoch(state_->epoch);
     const Metrics trained = train_epoch(train);
-    save(judge(trained, valid));
+    save_epoch(judge(trained, valid));
   }
   if (options_.average > 0) try_average(valid);
   objective_.module().load_state_dict(state_->best);
@@ -206,22 +144,28 @@ void Trainer::check_data(const data::Dataset& train, const data::Dataset& valid)
   }
 }
 
+// From where the epoch has come to, its beginning or the place that a checkpoint was made at.
 Metrics Trainer::train_epoch(const data::Dataset& train) {
   const auto batches = batches_of_epoch(train);
-  int64_t samples = 0;
-  for (const data::Indices& indices : batches) samples += std::ssize(indices);
-  Progress progress(epoch_label(options_, state_->epoch), samples, options_.unit, options_.progress);
+  EpochPart& part = state_->part;
+  check<IoError>(part.batches <= std::ssize(batches), "resume: {} batches of an epoch of {} are done",
+                 part.batches, batches.size());
+  int64_t samples = 0, done = 0;
+  for (size_t i = 0; i < batches.size(); ++i)
+    (static_cast<int64_t>(i) < part.batches ? done : samples) += std::ssize(batches[i]);
+  samples += done;
+  const size_t first = part.batches;
+  const double seconds_before = part.means.seconds;
+  Progress progress(epoch_label(options_, state_->epoch), samples, options_.unit, options_.progress, done);
   const Device device = objective_.module().device();
-  Metrics epoch{.epoch = state_->epoch};
-  double units = 0;
-  int64_t done = 0;
   DataWait wait(device == kCpu);
-  for (size_t i = 0; i < std::min(kAhead, batches.size()); ++i)
-    prefetch(train, batches[i], state_->step + static_cast<int64_t>(i));
+  for (size_t i = first; i < std::min(first + kAhead, batches.size()); ++i)
+    prefetch(train, batches[i], state_->step + static_cast<int64_t>(i - first));
   wait.loads();
-  StepBatches next = load(train, batches.front(), state_->step);
+  StepBatches next;
+  if (first < batches.size()) next = load(train, batches[first], state_->step);
   wait.loaded();
-  for (size_t i = 0; i < batches.size(); ++i) {
+  for (size_t i = first; i < batches.size(); ++i) {
     backend(device).await_uploads();
     const double alpha = alpha_now();
     const Update update = begin(next);
@@ -244,14 +188,19 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
                       .alpha = alpha};
     done += std::ssize(batches[i]);
     state_->trained += std::ssize(batches[i]);
+    ++part.batches;
+    part.units += result.units;
+    if (result.units > 0) add_step(part.means, now, result.units / part.units);
+    part.means.epoch = now.epoch, part.means.step = now.step;
+    part.means.seconds = seconds_before + progress.seconds();
+    const bool last = i + 1 == batches.size();  // saved with its validation
+    if (!last && saves_now()) save_part();
     if (on_step) on_step(now);
-    units += result.units;
-    if (result.units > 0) add_step(epoch, now, result.units / units);
     const int64_t left = (options_.epochs - state_->epoch) * samples - done;
-    progress.update(done, progress_text(epoch) + wait.text(progress.seconds()), state_->seconds_left(left));
+    progress.update(done, progress_text(part.means) + wait.text(progress.seconds()),
+                    state_->seconds_left(left));
   }
-  epoch.step = state_->step;
-  epoch.seconds = progress.seconds();
+  Metrics epoch = part.means;
   epoch.samples_per_second = samples / epoch.seconds;
   return epoch;
 }
@@ -264,9 +213,9 @@ Metrics Trainer::validate(const data::Dataset& valid) const {
                     state_->epoch + 1);
   if (options_.metric.name.empty()) return validated;
   const EvalMode mode(objective_.module());
-  const Clock::time_point start = Clock::now();
+  const auto start = State::Clock::now();
   validated.metric = options_.metric.measure(validated);
-  validated.seconds += seconds_since(start);
+  validated.seconds += State::seconds_since(start);
   return validated;
 }
 
@@ -285,16 +234,17 @@ bool Trainer::judge(const Metrics& trained, const data::Dataset& valid) {
 bool Trainer::keep(const Metrics& trained, const Metrics& validated) {
   FitResult& result = state_->result;
   ++state_->epoch;
+  state_->part = {};
   result.train.push_back(trained);
   result.valid.push_back(validated);
   const int64_t last = std::ssize(result.valid) - 1;
   const bool best = last == 0 || better(validated, result.best());
   if (best) {
     result.best_epoch = last;
-    state_->best = host_copy(objective_.module());
+    state_->best = host_copy(objective_.module().state_dict());
   }
   if (options_.average > 0) {
-    state_->recent.push_back(host_copy(objective_.module()));
+    state_->recent.push_back(host_copy(objective_.module().state_dict()));
     if (std::ssize(state_->recent) > options_.average) state_->recent.erase(state_->recent.begin());
   }
   result.stopped_early = out_of_patience();
@@ -317,46 +267,6 @@ bool Trainer::out_of_patience() const {
 
 void Trainer::report(const Metrics& trained, const Metrics& validated, bool best) const {
   if (options_.progress) tell("{}", epoch_line(options_, trained, validated, best));
-}
-
-std::map<std::string, std::string> Trainer::kept_metadata() const {
-  std::map<std::string, std::string> kept = options_.metadata;
-  kept.insert(options_.notes.begin(), options_.notes.end());
-  return kept;
-}
-
-void Trainer::save(bool best) const {
-  if (options_.run_dir.empty()) return;
-  Metadata kept = kept_metadata();
-  Commit commit(options_.run_dir);
-  if (best) save_best(commit.add(kBestFile), *state_, kept);
-  write_metrics(commit.add(kMetricsFile), state_->result);
-  kept.insert(identity_.begin(), identity_.end());
-  save_last(commit.add(kLastFile), *state_, objective_.module(), optimizer_, ema_ ? &*ema_ : nullptr, kept);
-  commit.finish();
-}
-
-// Of a run of which last.safetensors alone is left, or that was made before there were manifests.
-void Trainer::complete_folder() const {
-  const Manifest manifest(options_.run_dir);
-  bool whole = manifest.exists();
-  for (const char* name : {kMetricsFile, kBestFile})
-    whole = whole && manifest.lists(name) && std::filesystem::exists(options_.run_dir + "/" + name);
-  if (!whole) save(true);
-}
-
-// The mean of the last epochs' weights (Vaswani et al. 2017, section 6.1).
-void Trainer::try_average(const data::Dataset& valid) {
-  objective_.module().load_state_dict(average(state_->recent));
-  const Metrics validated = validate(valid);
-  if (!better(validated, state_->result.best())) return;
-  state_->result.averaged = validated;
-  state_->best = host_copy(objective_.module());
-  report(state_->result.train.back(), validated, true);
-  if (options_.run_dir.empty()) return;
-  Commit commit(options_.run_dir);  // going on goes on from the last weights, not from their mean
-  save_best(commit.add(kBestFile), *state_, kept_metadata());
-  commit.finish();
 }
 
 void Trainer::for_each_part(

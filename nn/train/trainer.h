@@ -68,10 +68,12 @@ struct TrainerOptions {
   int64_t average = 0;            // the mean of the last N epochs' weights is tried as best too; 0: it is not
   ValidationMetric metric = {};   // without a name: accuracy, or loss where nothing is counted
   std::string run_dir = {};       // metrics.csv and checkpoints go there; empty: nothing is written
-  bool progress = true;           // a live bar on standard error
-  std::string name = {};          // in front of the bar
-  std::string unit = "samples";   // of the rate
-  double trainings_after = 0;     // that follow, of the cost of this one: for the time left
+  int64_t save_steps = 0;   // a checkpoint after every so many steps, too, not only after epochs; 0: none
+  double save_seconds = 0;  // and after the first step after so many seconds; 0: none
+  bool progress = true;     // a live bar on standard error
+  std::string name = {};    // in front of the bar
+  std::string unit = "samples";  // of the rate
+  double trainings_after = 0;    // that follow, of the cost of this one: for the time left
   std::map<std::string, std::string> metadata = {};  // kept in the checkpoints; a run goes on with the same
   std::map<std::string, std::string> notes = {};     // kept there, too, and free to change
 };
@@ -87,6 +89,7 @@ struct FitResult {
 };
 
 class RecordedSteps;
+struct LastFile;
 
 class Trainer {
  public:
@@ -106,14 +109,14 @@ class Trainer {
   // no unit of either data set counts, and where the model cannot take a batch of one sample that an epoch
   // has, as batch norm of single pixels.
   // IoError when a file cannot be written. ValueError when a loss or a gradient's norm is not finite: the
-  // weights are then those of the step before, the files on disk those of the epoch before.
+  // weights are then those of the step before, the files on disk those of the last checkpoint.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
 
-  // Goes on where the run in options.run_dir stopped, bit for bit as if it had not. More epochs, another
-  // device, plan, number of micro-batches or patience are for the caller to choose. IoError when it cannot go
-  // on: a file is missing or damaged, or another process trains there; ConfigError naming both values for
-  // other data, metadata or options than the run's. Files that last.safetensors has in it are written again
-  // if they are gone.
+  // Goes on where the run in options.run_dir was saved last, bit for bit as if it had not stopped. More
+  // epochs, another device, plan, number of micro-batches or patience are for the caller to choose. IoError
+  // when it cannot go on: a file is missing or damaged, or another process trains there; ConfigError naming
+  // both values for other data, metadata or options than the run's. Files that last.safetensors has in it are
+  // written again if they are gone.
   FitResult resume(const data::Dataset& train, const data::Dataset& valid);
 
   // Loads the run in options.run_dir and checks all of it, as resume() does, without going on.
@@ -121,6 +124,10 @@ class Trainer {
 
   // One optimizer step on the given micro-batches. ValueError as of fit().
   StepResult step(const std::vector<data::Batch>& micro_batches);
+
+  // Writes last.safetensors of this very moment, between two steps: for on_step, before it ends a run.
+  // IoError as of fit(). Nothing without options.run_dir.
+  void save();
 
   // Called after every step, for a caller's own report, and before every epoch, from 0, for what changes with
   // it: which parameters learn. What they throw ends the run.
@@ -139,8 +146,11 @@ class Trainer {
   bool judge(const Metrics& trained, const data::Dataset& valid);
   bool keep(const Metrics& trained, const Metrics& validated);
   std::map<std::string, std::string> kept_metadata() const;
-  void save(bool best) const;
-  void complete_folder() const;
+  void save_epoch(bool best);
+  void save_part();
+  bool saves_now() const;
+  LastFile last(bool copied) const;
+  void complete_folder();
   void report(const Metrics& trained, const Metrics& validated, bool best) const;
   void try_average(const data::Dataset& valid);
 

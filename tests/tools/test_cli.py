@@ -523,6 +523,28 @@ def test_resume():
     fails("train", "vit", "--resume", "--run", "nothing/at/all", status=USAGE, says=["'nothing/at/all'", "holds no run"])
 
 
+def test_a_run_in_pieces():
+    """--max-time ends a run within an epoch, saved; so does every number of resumes that it takes."""
+    options = ["--epochs", "3", "--batch-size", "2"]
+    run("train", "vit", "--data", "data", *TINY, *options, "--run", "whole", "--quiet")
+    first = ["train", "vit", "--data", "data", *TINY, *options, "--run", "pieces", "--quiet", "--save-every", "2", "--max-time", "0.05s"]
+    pieces = 0
+    for pieces in range(1, 200):
+        arguments = first if pieces == 1 else ["train", "vit", "--run", "pieces", "--resume", "--quiet", "--max-time", "0.05s"]
+        done = subprocess.run([TANDEM, *arguments], capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            break
+        expect(done.returncode == STOPPED and "which is saved" in done.stderr, f"{done.returncode} {done.stderr}")
+        if pieces == 1:
+            fails("eval", "pieces", status=FAILED, says=["pieces", "no epoch has ended"])
+    expect(pieces > 2 and metrics("pieces") == metrics("whole"), f"{pieces} pieces differ from a whole run")
+    best = [open(f"{d}/best.safetensors", "rb").read() for d in ("whole", "pieces")]
+    expect(best[0] == best[1], "the best weights differ from those of a whole run")
+    for value in ("0", "1.5", "10x", "m", "-3s", "1h 30m", "500q"):
+        fails(*first, "--save-every", value, status=USAGE, says=["--save-every", f"got '{value}'"])
+    fails(*first, "--max-time", "500", status=USAGE, says=["--max-time", "expected a time as 90s"])
+
+
 def copy_of(run_dir, name="copy"):
     shutil.rmtree(name, ignore_errors=True)
     shutil.copytree(run_dir, name)

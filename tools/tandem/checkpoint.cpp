@@ -261,7 +261,10 @@ Run open_run(const std::string& path, const std::vector<std::string>& tasks) {
                     name = is_folder ? nn::kBestFile : fs::path(path).filename().string();
   return nn::read_run(folder, [&](const nn::Manifest& manifest) {
     check<IoError>(!is_folder || manifest.lists(name),
-                   "{}: not the folder of a run with weights: it has no {}", path, name);
+                   "{}: not the folder of a run with weights: it has no {}{}", path, name,
+                   manifest.lists(nn::kLastFile) ? ", since no epoch has ended; `tandem train TASK --run "
+                                                   "FOLDER --resume` goes on"
+                                                 : "");
     // Of the files beside a manifest, those that it does not list are their own.
     const bool listed = manifest.exists() && manifest.lists(name);
     const std::string file = listed ? manifest.checked(name) : is_folder ? folder + "/" + name : path;

@@ -30,6 +30,21 @@ Check number_that(const std::string& expected, const std::function<bool(double)>
   };
 }
 
+// The seconds of "1h30m"; nothing for other texts.
+std::optional<double> parse_duration(const std::string& text) {
+  double seconds = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t unit = std::min(text.find_first_of("smhd", at), text.size() - 1);
+    const auto count = parse<double>(text.substr(at, unit - at));
+    const size_t kind = std::string_view("smhd").find(text[unit]);
+    if (!count || !(*count > 0 && *count < 1e9) || kind == std::string_view::npos) return std::nullopt;
+    constexpr double kSeconds[] = {1, 60, 3600, 86400};
+    seconds += *count * kSeconds[kind];
+    at = unit + 1;
+  }
+  return seconds;
+}
+
 }  // namespace
 
 Check integer(int64_t low, int64_t high) {
@@ -81,6 +96,21 @@ Check one_of(const std::vector<std::string>& names) {
                : fmt::format("expected one of {}, got '{}'", data::join(names, ", "), text);
   };
 }
+
+Check duration() {
+  return [](const std::string& text) {
+    return parse_duration(text) ? "" : fmt::format("expected a time as 90s, 10m or 1h30m, got '{}'", text);
+  };
+}
+Check steps_or_duration() {
+  return [](const std::string& text) {
+    const auto steps = parse<int64_t>(text);
+    return (steps && *steps > 0) || (!steps && parse_duration(text))
+               ? ""
+               : fmt::format("expected a number of steps, or a time as 90s, 10m or 1h30m, got '{}'", text);
+  };
+}
+double seconds_of(const std::string& duration) { return parse_duration(duration).value_or(0); }
 
 // cudasim, the simulated device of the tests, is accepted but not named.
 Check device_name() {

@@ -23,5 +23,9 @@ Check not_empty();
 Check existing_path();  // or "": none
 Check one_of(const std::vector<std::string>& names);
 Check device_name();
+Check duration();           // "90s", "10m", "1h30m", "2d"; or "": none
+Check steps_or_duration();  // an integer of at least 1, or a duration
+
+double seconds_of(const std::string& duration);  // of a text that duration() accepts; 0 of ""
 
 }  // namespace tandem::command

@@ -82,9 +82,10 @@ void FineTuned::begin_epoch(int64_t epoch) const {
   }
   for (const std::string& pattern : options_.patterns()) {
     const nn::NamedTensors named = module_.named_parameters();
-    check<ConfigError>(std::any_of(named.begin(), named.end(),
-                                   [&](const auto& p) { return fnmatch(pattern.c_str(), p.name.c_str(), 0) == 0; }),
-                       "--freeze: no parameter has a name like \"{}\"", pattern);
+    check<ConfigError>(
+        std::any_of(named.begin(), named.end(),
+                    [&](const auto& p) { return fnmatch(pattern.c_str(), p.name.c_str(), 0) == 0; }),
+        "--freeze: no parameter has a name like \"{}\"", pattern);
     module_.requires_grad_(false, pattern);
   }
 }

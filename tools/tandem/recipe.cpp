@@ -91,9 +91,11 @@ std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
   nn::read_run(folder, [&](const nn::Manifest& manifest) {
     check<ConfigError>(manifest.lists(nn::kSettingsFile), "eval: '{}' holds no run: it has no {}", run.folder,
                        nn::kSettingsFile);
-    // The run has a vocabulary of its own, and weights, whatever it started from; no class weighs more in a test.
-    options.read(manifest.checked(nn::kSettingsFile),
-                 {{"vocab", run.folder + "/" + nn::kVocabularyFile}, {"init", run.folder}, {"class-weights", ""}});
+    // The run has a vocabulary of its own, and weights, whatever it started from; no class weighs more in a
+    // test.
+    options.read(
+        manifest.checked(nn::kSettingsFile),
+        {{"vocab", run.folder + "/" + nn::kVocabularyFile}, {"init", run.folder}, {"class-weights", ""}});
   });
   if (data.empty() && options.has("--data"))
     options.set("--data", {find_data(options.value("--data"), run.folder)});

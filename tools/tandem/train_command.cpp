@@ -1,6 +1,7 @@
 // `tandem train TASK`: from options to a run folder and a report.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "nn/train/run_folder.h"
 #include "nn/train/trainer.h"
 #include "ops/matmul.h"
+#include "tools/tandem/checks.h"
 #include "tools/tandem/commands.h"
 #include "tools/tandem/hints.h"
 #include "tools/tandem/recipe.h"
@@ -25,8 +27,8 @@ namespace fs = std::filesystem;
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Ctrl-C, and the signals of a scheduler and of a terminal that is closed, end a run between two steps; a
-// second one ends it at once.
+// Ctrl-C, and the signals of a scheduler and of a terminal that is closed, end a run between two steps, with
+// a checkpoint; a second one ends it at once.
 class InterruptGuard {
  public:
   InterruptGuard() {
@@ -49,11 +51,15 @@ bool computes_in_f32(const TrainSettings& s, Device device) {
   return s.precision == "bf16" && device == kCpu && !has_bf16_products();
 }
 
+using Clock = std::chrono::steady_clock;
+
 // A model of the recipe, ready to be trained into the folder `run`.
 class Training {
  public:
-  Training(const Recipe& recipe, const std::string& run, int passes, Device device)
+  // `start`: of what --max-time limits.
+  Training(const Recipe& recipe, const std::string& run, int passes, Device device, Clock::time_point start)
       : recipe_(recipe),
+        start_(start),
         run_(run),
         passes_(passes),
         init_({.seed = recipe.settings.trainer.seed, .device = device}),
@@ -92,9 +98,12 @@ class Training {
     trainer_.on_step = [&](const nn::Metrics& now) {
       steps = now.step;
       watch.see(now.ce);
-      if (interrupted != 0)
-        raise<Interrupted>("stopped after step {}; `tandem train {} --run {} --resume` goes on", steps,
-                           recipe_.task, recipe_.settings.run);
+      const double limit = seconds_of(recipe_.settings.max_time);
+      const bool late = limit > 0 && Clock::now() - start_ > std::chrono::duration<double>(limit);
+      if (interrupted == 0 && !late) return;
+      trainer_.save();
+      raise<Interrupted>("stopped after step {}, which is saved; `tandem train {} --run {} --resume` goes on",
+                         steps, recipe_.task, recipe_.settings.run);
     };
     trainer_.on_epoch = [&](int64_t epoch) { tuned_.begin_epoch(epoch); };
     nn::FitResult fit;
@@ -137,6 +146,7 @@ class Training {
   }
 
   const Recipe& recipe_;
+  const Clock::time_point start_;
   const std::string run_;
   const int passes_;
   nn::InitScope init_;
@@ -198,6 +208,7 @@ std::string device_line(const std::string& asked, Device found) {
 }
 
 void train(Recipe& recipe, Command& command) {
+  const Clock::time_point start = Clock::now();
   const TrainSettings& s = recipe.settings;
   check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
   std::optional<nn::RunLock> lock;
@@ -217,7 +228,7 @@ void train(Recipe& recipe, Command& command) {
     int64_t parameters = 0;
     bool accuracy = false;  // is what it is judged by
     for (const auto& [folder, passes] : parts) {
-      Training part(recipe, folder, passes, device);
+      Training part(recipe, folder, passes, device, start);
       part.check_checkpoint();
       metric = part.metric(), parameters = part.parameters();
       accuracy = metric.empty() && part.counts_correct();
@@ -245,7 +256,7 @@ void train(Recipe& recipe, Command& command) {
   const std::unique_ptr<Profiler> profiler = s.profile ? std::make_unique<Profiler>(device) : nullptr;
   std::vector<Outcome> outcomes;
   for (const auto& [folder, passes] : parts)
-    outcomes.push_back(Training(recipe, folder, passes, device).fit());
+    outcomes.push_back(Training(recipe, folder, passes, device, start).fit());
   print_report(outcomes, s.trainer.alpha, metric);
   if (!recipe.footnote().empty()) fmt::print("{}\n", recipe.footnote());
   draw_curves(outcomes, s.run, metric);  // last: what fails here costs no result

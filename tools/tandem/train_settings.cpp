@@ -78,6 +78,10 @@ void declare_run(Command& to, TrainSettings& s) {
   to.flag("--resume", s.resume,
           "go on where the run in that folder stopped, with its settings; with more --epochs at the rate "
           "that a run of so many has there");
+  to.option("--save-every", s.save_every, steps_or_duration(),
+            "a checkpoint every so many steps (500), or after so much time (10m), not only after an epoch");
+  to.option("--max-time", s.max_time, duration(),
+            "stop after so much time (3h) between two steps, saved, with status 130; --resume goes on");
   to.flag("--profile", s.profile, "print time and bytes of every op");
   to.flag("--quiet", s.quiet, "no progress");
 }
@@ -89,9 +93,9 @@ int64_t resume_settings(Command& command, const TrainSettings& s) {
                        nn::kSettingsFile);
     const std::string file = manifest.checked(nn::kSettingsFile);
     // Data are compared by their contents, which may have moved.
-    command.check_same(file,
-                       {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads", "plan",
-                        "accumulate", "on-bad-image", "cuda-graph", "tf32", "beam", "length-penalty"});
+    command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
+                              "plan", "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
+                              "max-time", "beam", "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
@@ -127,6 +131,11 @@ nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& 
   options.precision = s.precision == "bf16" ? DType::bf16 : DType::f32;
   options.alpha_schedule = nn::parse_alpha_schedule(s.alpha_schedule);
   options.progress = !s.quiet;
+  if (s.save_every.find_first_of("smhd") == std::string::npos) {
+    options.save_steps = std::atoll(s.save_every.c_str());
+  } else {
+    options.save_seconds = seconds_of(s.save_every);
+  }
   return options;
 }
 

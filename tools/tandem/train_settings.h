@@ -26,6 +26,7 @@ struct TrainSettings {
   FineTuning tuning;
   int threads = 0;
   std::string device = "auto";
+  std::string save_every, max_time;  // steps_or_duration(), duration()
 };
 
 // `unit` is what a batch counts: "images".

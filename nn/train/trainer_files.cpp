@@ -1,0 +1,117 @@
+// What a trainer keeps in its run folder, and goes on from.
+#include <filesystem>
+
+#include "nn/train/run_folder.h"
+#include "nn/train/trainer_state.h"
+
+namespace tandem::nn {
+namespace {
+
+std::optional<RunLock> lock_folder(const std::string& dir) {
+  return dir.empty() ? std::nullopt : std::optional<RunLock>(dir);
+}
+
+}  // namespace
+
+FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
+  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
+  *state_ = {};
+  if (ema_) ema_->restart();
+  if (!options_.run_dir.empty()) identity_ = run_identity(options_, optimizer_.lr(), train, valid);
+  return run(train, valid);
+}
+
+FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid) {
+  check<IoError>(options_.run_dir.empty() || std::filesystem::is_directory(options_.run_dir),
+                 "resume: there is no folder '{}'", options_.run_dir);
+  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
+  restore(train, valid);
+  complete_folder();
+  return run(train, valid);
+}
+
+void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
+  check<ConfigError>(!options_.run_dir.empty(), "resume: no run folder was given");
+  const double lr = optimizer_.lr();
+  identity_ = run_identity(options_, lr, train, valid);
+  *state_ = State{load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_)};
+  optimizer_.set_lr(lr);  // older checkpoints have the last step's
+  check<ConfigError>(state_->epoch <= options_.epochs,
+                     "epochs: the run in '{}' has done {}, expected at least as many, got {}",
+                     options_.run_dir, state_->epoch, options_.epochs);
+  state_->result.stopped_early = out_of_patience();
+}
+
+bool Trainer::saves_now() const {
+  return (options_.save_steps > 0 && state_->step % options_.save_steps == 0) ||
+         (options_.save_seconds > 0 && State::seconds_since(state_->saved) >= options_.save_seconds);
+}
+
+std::map<std::string, std::string> Trainer::kept_metadata() const {
+  std::map<std::string, std::string> kept = options_.metadata;
+  kept.insert(options_.notes.begin(), options_.notes.end());
+  return kept;
+}
+
+LastFile Trainer::last(bool copied) const {
+  Metadata kept = kept_metadata();
+  kept.insert(identity_.begin(), identity_.end());
+  return last_file(*state_, objective_.module(), optimizer_, ema_ ? &*ema_ : nullptr, std::move(kept),
+                   copied);
+}
+
+// After an epoch.
+void Trainer::save_epoch(bool best) {
+  if (options_.run_dir.empty()) return;
+  if (state_->writing.valid()) state_->writing.get();
+  const auto [tensors, metadata] = last(false);
+  Commit commit(options_.run_dir);
+  if (best) save_best(commit.add(kBestFile), *state_, kept_metadata());
+  write_metrics(commit.add(kMetricsFile), state_->result);
+  save_safetensors(commit.add(kLastFile), tensors, metadata);
+  commit.finish();
+  state_->saved = State::Clock::now();
+}
+
+// Within an epoch: a copy is made at once, and written while training goes on.
+void Trainer::save_part() {
+  if (options_.run_dir.empty()) return;
+  if (state_->writing.valid()) state_->writing.get();
+  state_->writing = std::async(std::launch::async, [dir = options_.run_dir, file = last(true)] {
+    Commit commit(dir);
+    save_safetensors(commit.add(kLastFile), file.tensors, file.metadata);
+    commit.finish();
+  });
+  state_->saved = State::Clock::now();
+}
+
+void Trainer::save() {
+  save_part();
+  if (state_->writing.valid()) state_->writing.get();
+}
+
+// Of a run of which last.safetensors alone is left, or that was made before there were manifests.
+void Trainer::complete_folder() {
+  if (state_->epoch == 0) return;
+  const Manifest manifest(options_.run_dir);
+  bool whole = manifest.exists();
+  for (const char* name : {kMetricsFile, kBestFile})
+    whole = whole && manifest.lists(name) && std::filesystem::exists(options_.run_dir + "/" + name);
+  if (!whole) save_epoch(true);
+}
+
+// The mean of the last epochs' weights (Vaswani et al. 2017, section 6.1).
+void Trainer::try_average(const data::Dataset& valid) {
+  objective_.module().load_state_dict(average(state_->recent));
+  const Metrics validated = validate(valid);
+  if (!better(validated, state_->result.best())) return;
+  state_->result.averaged = validated;
+  state_->best = host_copy(objective_.module().state_dict());
+  report(state_->result.train.back(), validated, true);
+  if (options_.run_dir.empty()) return;
+  Commit commit(options_.run_dir);  // going on goes on from the last weights, not from their mean
+  save_best(commit.add(kBestFile), *state_, kept_metadata());
+  commit.finish();
+}
+
+}  // namespace tandem::nn

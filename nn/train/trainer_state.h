@@ -1,0 +1,30 @@
+// What a training has come to, for the parts of Trainer.
+#pragma once
+
+#include <chrono>
+#include <future>
+
+#include "nn/train/checkpoint.h"
+#include "nn/train/trainer.h"
+
+namespace tandem::nn {
+
+struct Trainer::State : RunState {
+  using Clock = std::chrono::steady_clock;
+
+  int64_t trained = 0;  // samples since `start`, from which the time that is left is estimated
+  Clock::time_point start = Clock::now();
+  double later = 0;  // samples of the trainings that follow
+
+  std::future<void> writing = {};  // last.safetensors, beside the training
+  Clock::time_point saved = Clock::now();
+
+  static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+  double seconds_left(int64_t samples) const {
+    return seconds_since(start) / static_cast<double>(trained) * (static_cast<double>(samples) + later);
+  }
+};
+
+}  // namespace tandem::nn
