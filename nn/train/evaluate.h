@@ -19,6 +19,9 @@ struct Metrics {
   double lr = 0, alpha = 0;                    // of the last step
   double samples_per_second = 0, seconds = 0;  // of all that the row is about
   double metric = std::numeric_limits<double>::quiet_NaN();  // TrainerOptions::metric, of validation rows
+  // Of one step, as Trainer::on_step has it: the norm of its whole gradient before it is clipped, and the
+  // seconds that it waited for its batch.
+  double gradient_norm = std::numeric_limits<double>::quiet_NaN(), data_wait = 0;
 };
 
 // One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the

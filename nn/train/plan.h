@@ -45,6 +45,7 @@ struct StepResult {
   double loss = 0, ce = 0, kl = 0;  // as of LossParts
   double accuracy = -1;             // over valid units and passes; -1 where nothing is counted
   int64_t units = 0;                // that counted
+  double gradient_norm = 0;         // of all parameters, before it is clipped
 };
 
 // ValueError naming the step for a loss, or a norm of its gradients, that is not finite.

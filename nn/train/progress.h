@@ -35,9 +35,10 @@ class Progress {
 class DataWait {
  public:
   explicit DataWait(bool on_cpu) : on_cpu_(on_cpu) {}
-  void loads();     // a batch is wanted
-  void loaded();    // it is there
-  void finished();  // the device's step is done, which was waited for from then on
+  void loads();                                // a batch is wanted
+  void loaded();                               // it is there
+  void finished();                             // the device's step is done, which was waited for from then on
+  double seconds() const { return seconds_; }  // of all steps so far
   // For the bar: " data 12%", or "" where it is hardly any of that time.
   std::string text(double of_seconds) const;
 

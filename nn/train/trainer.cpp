@@ -166,6 +166,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
   if (first < batches.size()) next = load(train, batches[first], state_->step);
   wait.loaded();
   for (size_t i = first; i < batches.size(); ++i) {
+    const double began = progress.seconds(), waited = wait.seconds();
     backend(device).await_uploads();
     const double alpha = alpha_now();
     const Update update = begin(next);
@@ -178,14 +179,19 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const StepResult result = finish(update);
     wait.finished();
     next = std::move(following);
-    const Metrics now{.epoch = state_->epoch,
-                      .step = state_->step,
-                      .loss = result.loss,
-                      .ce = result.ce,
-                      .kl = result.kl,
-                      .accuracy = result.accuracy,
-                      .lr = optimizer_.lr() * options_.schedule(state_->step),
-                      .alpha = alpha};
+    const Metrics now{
+        .epoch = state_->epoch,
+        .step = state_->step,
+        .loss = result.loss,
+        .ce = result.ce,
+        .kl = result.kl,
+        .accuracy = result.accuracy,
+        .lr = optimizer_.lr() * options_.schedule(state_->step),
+        .alpha = alpha,
+        .samples_per_second = static_cast<double>(batches[i].size()) / (progress.seconds() - began),
+        .seconds = progress.seconds() - began,
+        .gradient_norm = result.gradient_norm,
+        .data_wait = wait.seconds() - waited};
     done += std::ssize(batches[i]);
     state_->trained += std::ssize(batches[i]);
     ++part.batches;
@@ -226,6 +232,7 @@ bool Trainer::judge(const Metrics& trained, const data::Dataset& valid) {
   const Metrics validated = validate(valid);
   const bool best = keep(trained, validated);
   report(trained, validated, best);
+  if (on_validation) on_validation(validated);
   return best;
 }
 

@@ -125,13 +125,16 @@ class Trainer {
   // One optimizer step on the given micro-batches. ValueError as of fit().
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
+  int64_t steps_done() const;  // by this run, those before it was resumed included
+
   // Writes last.safetensors of this very moment, between two steps: for on_step, before it ends a run.
   // IoError as of fit(). Nothing without options.run_dir.
   void save();
 
-  // Called after every step, for a caller's own report, and before every epoch, from 0, for what changes with
-  // it: which parameters learn. What they throw ends the run.
+  // Called after every step and validation, for a caller's own report, and before every epoch, from 0, for
+  // what changes with it: which parameters learn. What they throw ends the run.
   std::function<void(const Metrics&)> on_step;
+  std::function<void(const Metrics& validated)> on_validation;  // after every epoch, before it is saved
   std::function<void(int64_t epoch)> on_epoch;
 
  private:

@@ -42,6 +42,8 @@ void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
   state_->result.stopped_early = out_of_patience();
 }
 
+int64_t Trainer::steps_done() const { return state_->step; }
+
 bool Trainer::saves_now() const {
   return (options_.save_steps > 0 && state_->step % options_.save_steps == 0) ||
          (options_.save_seconds > 0 && State::seconds_since(state_->saved) >= options_.save_seconds);

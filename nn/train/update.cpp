@@ -37,9 +37,10 @@ StepResult finish_update(const Objective& objective, Optimizer& optimizer, Ema* 
   try {
     std::vector<LossParts> parts = update.parts;
     if (update.deferred) std::transform(parts.begin(), parts.end(), parts.begin(), read);
-    const StepResult result = step_result(objective, parts, update.units, update.options);
+    StepResult result = step_result(objective, parts, update.units, update.options);
     check_finite_loss(result, update.options.step);
-    check_finite_norm(update.norm.to_vector<double>()[0], update.options.step);
+    result.gradient_norm = update.norm.to_vector<double>()[0];
+    check_finite_norm(result.gradient_norm, update.options.step);
     return result;
   } catch (...) {
     optimizer.take_back();

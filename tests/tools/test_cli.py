@@ -84,6 +84,58 @@ def metrics(run_dir):
         return [{k: v for k, v in row.items() if k not in ("samples_per_s", "seconds")} for row in csv.DictReader(f)]
 
 
+def steps(run_dir):
+    """The lines of steps.jsonl, but times and memory."""
+    with open(f"{run_dir}/steps.jsonl") as f:
+        return [{k: v for k, v in json.loads(line).items() if k not in ("samples_per_s", "seconds", "data_wait", "memory_mb")}
+                for line in f]
+
+
+def scalars(file):
+    """(step, tag, value) of each scalar of TensorBoard's event file, and (step, None, None) where steps from there on begin."""
+    def crc(content):
+        sum_ = 0xffffffff
+        for byte in content:
+            sum_ ^= byte
+            for _ in range(8):
+                sum_ = sum_ >> 1 ^ (0x82f63b78 if sum_ & 1 else 0)
+        sum_ ^= 0xffffffff
+        return ((sum_ >> 15 | sum_ << 17) + 0xa282ead8) & 0xffffffff
+
+    def varint(content, at):
+        value = shift = 0
+        while True:
+            value |= (content[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if content[at - 1] < 128:
+                return value, at
+
+    def fields(content):
+        at = 0
+        while at < len(content):
+            key, at = varint(content, at)
+            if key & 7 == 0:
+                value, at = varint(content, at)
+            else:
+                size, at = {1: (8, at), 5: (4, at)}.get(key & 7) or varint(content, at)
+                value, at = content[at:at + size], at + size
+            yield key >> 3, value
+
+    content, at = open(file, "rb").read(), 0
+    while at < len(content):
+        size, = struct.unpack("<Q", content[at:at + 8])
+        event = content[at + 12:at + 12 + size]
+        sums = struct.unpack("<I", content[at + 8:at + 12]) + struct.unpack("<I", content[at + 12 + size:at + 16 + size])
+        expect(sums == (crc(content[at:at + 8]), crc(event)), f"{file}: a wrong checksum at {at}")
+        at += 16 + size
+        entries = dict(fields(event))
+        if 7 in entries:
+            yield entries[2], None, None
+        for _, value in fields(entries.get(5, b"")):
+            scalar = dict(fields(value))
+            yield entries[2], scalar[1].decode(), struct.unpack("<f", scalar[2])[0]
+
+
 def write(path, content):
     with open(path, "w" if isinstance(content, str) else "wb") as f:
         f.write(content)
@@ -462,16 +514,23 @@ def test_report():
     run("train", "vit", "--resume", "--run", "compare", "--quiet")
 
 
+def kept(run_dir):
+    """The files of a run folder; of TensorBoard's there is one."""
+    names = [re.sub(r"^events\..*", "events", name) for name in os.listdir(run_dir)]
+    expect(names.count("events") == 1, f"{names}: expected one file of events")
+    return set(names)
+
+
 def test_overwrite():
     train(run_dir="once")
-    before = snapshot("once")
+    kept_before = kept("once")
     fails("train", "vit", "--data", "data", *TINY, "--run", "once", status=USAGE, says=["--run", "'once'", "--overwrite"])
     os.mkdir("once/plain")
     write("once/plain/notes.txt", "a user's own file")
     train("--overwrite", "--epochs", "1", run_dir="once")
     expect(os.path.exists("once/plain/notes.txt"), "--overwrite removed a file that is not a run's")
     shutil.rmtree("once/plain")
-    expect(len(metrics("once")) == 2 and snapshot("once").keys() == before.keys(), "not overwritten")
+    expect(len(metrics("once")) == 2 and kept("once") == kept_before, "not overwritten")
     fails("train", "vit", "--run", "once/metrics.csv", "--data", "data", *TINY, status=USAGE, says="once/metrics.csv")
     fails("train", "vit", "--run", "once/metrics.csv/x", "--data", "data", *TINY, "--quiet", status=FAILED,
           says="once/metrics.csv/x")
@@ -487,7 +546,7 @@ def test_overwrite():
     expect(not os.path.exists("scored/scores.json"), "--overwrite left a run's scores")
     # A run that failed before its first epoch is no run to protect.
     done = train("--lr", "1e30", run_dir="nan", status=FAILED)
-    expect("training failed after step" in done.stderr and set(os.listdir("nan")) == {"manifest.sha256", "settings.toml"}, done.stderr)
+    expect("training failed after step" in done.stderr and kept("nan") == {"manifest.sha256", "settings.toml", "steps.jsonl", "events"}, done.stderr)
     expect("; try a smaller --lr than 1e+30, --warmup" in done.stderr, done.stderr)
     train("--epochs", "1", run_dir="nan")
 
@@ -538,6 +597,19 @@ def test_a_run_in_pieces():
         if pieces == 1:
             fails("eval", "pieces", status=FAILED, says=["pieces", "no epoch has ended"])
     expect(pieces > 2 and metrics("pieces") == metrics("whole"), f"{pieces} pieces differ from a whole run")
+    expect(steps("pieces") == steps("whole"), "the lines of the steps differ from those of a whole run")
+    seen = {}
+    for name in sorted(os.listdir("pieces"), key=lambda name: os.stat(f"pieces/{name}").st_mtime_ns):
+        if name.startswith("events."):
+            for step, tag, value in scalars(f"pieces/{name}"):
+                if tag is None:  # begins after a checkpoint
+                    seen = {key: old for key, old in seen.items() if key[0] < step}
+                else:
+                    expect((step, tag) not in seen, f"{name}: {tag} of step {step} twice")
+                    seen[step, tag] = value
+    wanted = [(row["step"], row["loss"]) for row in steps("whole") if row["split"] == "train"]
+    expect([step for step, _ in wanted] == list(range(1, wanted[-1][0] + 1)) and len(wanted) > 50, "not a line for each step")
+    expect(all(abs(seen[step, "train/loss"] - loss) <= 1e-6 * loss for step, loss in wanted), "events differ from steps.jsonl")
     best = [open(f"{d}/best.safetensors", "rb").read() for d in ("whole", "pieces")]
     expect(best[0] == best[1], "the best weights differ from those of a whole run")
     for value in ("0", "1.5", "10x", "m", "-3s", "1h 30m", "500q"):

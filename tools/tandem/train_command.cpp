@@ -18,6 +18,7 @@
 #include "tools/tandem/commands.h"
 #include "tools/tandem/hints.h"
 #include "tools/tandem/recipe.h"
+#include "tools/tandem/step_log.h"
 #include "tools/tandem/train_report.h"
 
 namespace tandem::command {
@@ -95,7 +96,10 @@ class Training {
     parts.finish();
     int64_t steps = 0;
     LossWatch watch(recipe_.settings);
+    std::optional<StepLog> log;
+    const int64_t log_every = recipe_.settings.log_every;
     trainer_.on_step = [&](const nn::Metrics& now) {
+      if (log) log->step(now);
       steps = now.step;
       watch.see(now.ce);
       const double limit = seconds_of(recipe_.settings.max_time);
@@ -105,7 +109,13 @@ class Training {
       raise<Interrupted>("stopped after step {}, which is saved; `tandem train {} --run {} --resume` goes on",
                          steps, recipe_.task, recipe_.settings.run);
     };
-    trainer_.on_epoch = [&](int64_t epoch) { tuned_.begin_epoch(epoch); };
+    trainer_.on_validation = [&](const nn::Metrics& validated) {
+      if (log) log->validation(validated, metric_.name);
+    };
+    trainer_.on_epoch = [&](int64_t epoch) {
+      if (log_every > 0 && !log) log.emplace(run_, trainer_.steps_done(), log_every);
+      tuned_.begin_epoch(epoch);
+    };
     nn::FitResult fit;
     try {
       fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid())
@@ -162,8 +172,9 @@ class Training {
 void claim_run_folder(const TrainSettings& s, const std::string& settings) {
   for (const auto& entry : fs::directory_iterator(s.run)) {
     const std::string name = entry.path().filename().string();
-    const bool begun = name == nn::kSettingsFile || name == nn::kVocabularyFile ||
-                       name == nn::kManifestFile || name == nn::kLockFile;  // of a run that has no epoch yet
+    const bool begun = name == kStepsFile || EventFile::is_name(name) || name == nn::kSettingsFile ||
+                       name == nn::kVocabularyFile || name == nn::kManifestFile ||
+                       name == nn::kLockFile;  // of a run that has no epoch yet
     check<ConfigError>(s.resume || s.overwrite || begun,
                        "--run: '{}' is not empty; give another folder, or --resume or --overwrite", s.run);
   }
@@ -171,12 +182,14 @@ void claim_run_folder(const TrainSettings& s, const std::string& settings) {
   data::write_file(commit.add(nn::kSettingsFile), settings);
   commit.finish();
   if (s.resume) return;
+  remove_step_log(s.run);
   for (const char* half : {"plain", "rdrop"}) {
     const fs::path folder = fs::path(s.run) / half;
     if (!fs::is_directory(folder)) continue;
     const nn::RunLock lock(folder.string());
     nn::Commit(folder.string(), nn::Commit::Others::go).finish();
     for (const char* name : {nn::kManifestFile, kScoresFile}) fs::remove(folder / name);
+    remove_step_log(folder.string());
   }
   for (const char* name : {kScoresFile, "curves.png", "curves.gp"}) fs::remove(fs::path(s.run) / name);
 }

@@ -80,6 +80,8 @@ void declare_run(Command& to, TrainSettings& s) {
           "that a run of so many has there");
   to.option("--save-every", s.save_every, steps_or_duration(),
             "a checkpoint every so many steps (500), or after so much time (10m), not only after an epoch");
+  to.option("--log-every", s.log_every, integer(0),
+            "a line in steps.jsonl, and a point for TensorBoard, every so many steps; 0: none");
   to.option("--max-time", s.max_time, duration(),
             "stop after so much time (3h) between two steps, saved, with status 130; --resume goes on");
   to.flag("--profile", s.profile, "print time and bytes of every op");
@@ -95,7 +97,7 @@ int64_t resume_settings(Command& command, const TrainSettings& s) {
     // Data are compared by their contents, which may have moved.
     command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
                               "plan", "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
-                              "max-time", "beam", "length-penalty"});
+                              "log-every", "max-time", "beam", "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);

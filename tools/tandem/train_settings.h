@@ -26,6 +26,7 @@ struct TrainSettings {
   FineTuning tuning;
   int threads = 0;
   std::string device = "auto";
+  int64_t log_every = 1;
   std::string save_every, max_time;  // steps_or_duration(), duration()
 };
 
