@@ -31,6 +31,7 @@ class SimCse : public Objective {
   Module& module() override { return module_; }
   int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
   bool recordable() const override { return false; }
+  bool tells_kl() const override { return false; }
 
  protected:
   SimCse(Module& module, Embed embed, ContrastiveOptions options);

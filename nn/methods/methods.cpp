@@ -79,6 +79,7 @@ void one_pass(const char* method, int passes) {
 class Plain final : public Method {
  public:
   using Method::Method;
+  bool tells_kl() const override { return false; }
 
  protected:
   LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
@@ -97,6 +98,7 @@ class Mixup final : public Method {
   }
 
   bool recordable() const override { return false; }
+  bool tells_kl() const override { return false; }
 
  protected:
   Tensor run(const data::Batch& batch) override {
@@ -124,6 +126,7 @@ class CutMix final : public Method {
   }
 
   bool recordable() const override { return false; }
+  bool tells_kl() const override { return false; }
 
  protected:
   Tensor run(const data::Batch& batch) override {
@@ -156,6 +159,7 @@ class Fgm final : public Method {
   }
 
   bool recordable() const override { return false; }
+  bool tells_kl() const override { return false; }
 
  protected:
   // Both logits, [2B, classes]. The second forward has the noise of the first: it is the same function at a

@@ -13,9 +13,10 @@ namespace tandem::nn {
 
 // What an epoch that has begun has come to.
 struct EpochPart {
-  int64_t batches = 0;  // that are done
-  double units = 0;     // that were counted in them
-  Metrics means = {};   // over these units; seconds: since the epoch began
+  int64_t batches = 0;   // that are done
+  double units = 0;      // that were counted in them
+  int64_t kl_steps = 0;  // steps of plain training whose KL was measured
+  Metrics means = {};    // over these units; seconds: since the epoch began
 };
 
 // What a run has come to, beside the model's weights and the optimizer's state.

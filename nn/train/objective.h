@@ -43,6 +43,9 @@ class Objective {
   // Whether steps can be recorded (TrainerOptions::cuda_graph): forward and loss decide and compute nothing
   // on the host, and the loss leaves LossParts::device_sums.
   virtual bool recordable() const { return true; }
+
+  // Whether plain training can tell the KL between two passes of a batch (TrainerOptions::measure_kl).
+  virtual bool tells_kl() const { return true; }
 };
 
 // Of a model with several heads: outputs() and loss_of() in place of forward() and loss(). Losses add up:

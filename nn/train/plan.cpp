@@ -78,6 +78,8 @@ class MicroBatch {
     }
   }
 
+  double kl() { return loss(run(0, options_.passes, false, false)).kl; }
+
  private:
   // The primitive under every plan: passes [first, first + count) of the forward, with a tape or without.
   Tensors run(int first, int count, bool tape, bool first_time = true) {
@@ -199,6 +201,20 @@ bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptio
   const bool differ = std::any_of(batch.inputs.begin(), batch.inputs.end(),
                                   [](const Tensor& x) { return x.defined() && x.passes() > 1; });
   return context.drew_noise() || differ;
+}
+
+double kl_between_passes(Objective& objective, const StepBatches& batches, StepOptions options) {
+  options.passes = 2;
+  if (!options.rates.empty()) options.rates.resize(2, options.rates[0]);
+  const NoGradGuard no_grad;
+  double kl = 0;
+  uint64_t sample_offset = options.sample_offset;
+  for (const data::Batch& micro_batch : batches.micro_batches) {
+    const data::Batch batch = micro_batch.to(objective.module().device());
+    kl += MicroBatch(objective, batch, options, sample_offset, batches, false).kl();
+    sample_offset += batch.size;
+  }
+  return kl;
 }
 
 StepBatches upload(const Objective& objective, Device device, const std::vector<data::Batch>& micro_batches) {

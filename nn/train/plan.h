@@ -57,6 +57,11 @@ void check_finite_norm(double norm, uint64_t step);
 // forward's own.
 bool draws_noise(Objective& objective, const data::Batch& batch, const StepOptions& options);
 
+struct StepBatches;
+// The KL of two passes of a step's batches, per unit, in the model's present mode: what plain training would
+// see if it made another pass. Two forwards without a tape; nothing changes.
+double kl_between_passes(Objective& objective, const StepBatches& batches, StepOptions options);
+
 // The micro-batches of one step, how many of their units count, and what these weigh.
 struct StepBatches {
   std::vector<data::Batch> micro_batches;  // on the device

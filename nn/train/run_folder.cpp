@@ -162,13 +162,18 @@ FitResult metrics_from_json(const std::string& file, const std::string& text) {
 }
 
 std::string part_to_json(const EpochPart& part) {
-  return Json{{"batches", part.batches}, {"units", part.units}, {"means", to_json(part.means)}}.dump();
+  return Json{{"batches", part.batches},
+              {"units", part.units},
+              {"kl_steps", part.kl_steps},
+              {"means", to_json(part.means)}}
+      .dump();
 }
 
 EpochPart part_from_json(const std::string& file, const std::string& text) {
   try {
     const Json json = Json::parse(text);
-    return {count_of(file, json.at("batches")), json.at("units"), from_json(file, json.at("means"))};
+    return {count_of(file, json.at("batches")), json.at("units"), count_of(file, json.at("kl_steps")),
+            from_json(file, json.at("means"))};
   } catch (const Json::exception&) {
     raise<IoError>("{}: its record of the epoch that has begun is damaged", file);
   }

@@ -73,6 +73,7 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   at_least("patience", options_.patience, 0);
   at_least("average", options_.average, 0);
   at_least("save_steps", options_.save_steps, 0);
+  at_least("measure_kl", options_.measure_kl, 0);
   check<ConfigError>(options_.save_seconds >= 0, "save_seconds: expected a number >= 0, got {}",
                      options_.save_seconds);
   check<ConfigError>(options_.ema >= 0 && options_.ema < 1,
@@ -144,6 +145,17 @@ void Trainer::check_data(const data::Dataset& train, const data::Dataset& valid)
   }
 }
 
+// Whether plain training measures the KL between passes that it does not make.
+bool Trainer::tells_kl() const {
+  return options_.passes == 1 && options_.measure_kl > 0 && objective_.tells_kl();
+}
+
+// Whether the next step is one of plain training whose passes are held against each other: the first of an
+// epoch, and every measure_kl-th.
+bool Trainer::measures_kl() const {
+  return tells_kl() && (state_->part.batches == 0 || state_->step % options_.measure_kl == 0);
+}
+
 // From where the epoch has come to, its beginning or the place that a checkpoint was made at.
 Metrics Trainer::train_epoch(const data::Dataset& train) {
   const auto batches = batches_of_epoch(train);
@@ -169,6 +181,8 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const double began = progress.seconds(), waited = wait.seconds();
     backend(device).await_uploads();
     const double alpha = alpha_now();
+    const double measured =
+        measures_kl() && next.units > 0 ? kl_between_passes(objective_, next, step_options()) : NAN;
     const Update update = begin(next);
     // While a device works on this step, the host makes the next batch.
     StepBatches following;
@@ -184,7 +198,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
         .step = state_->step,
         .loss = result.loss,
         .ce = result.ce,
-        .kl = result.kl,
+        .kl = tells_kl() ? measured : result.kl,
         .accuracy = result.accuracy,
         .lr = optimizer_.lr() * options_.schedule(state_->step),
         .alpha = alpha,
@@ -196,7 +210,10 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     state_->trained += std::ssize(batches[i]);
     ++part.batches;
     part.units += result.units;
+    const double kl = part.means.kl;
     if (result.units > 0) add_step(part.means, now, result.units / part.units);
+    if (tells_kl()) part.means.kl = kl;
+    if (!std::isnan(measured)) part.means.kl += (measured - kl) / static_cast<double>(++part.kl_steps);
     part.means.epoch = now.epoch, part.means.step = now.step;
     part.means.seconds = seconds_before + progress.seconds();
     const bool last = i + 1 == batches.size();  // saved with its validation

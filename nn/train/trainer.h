@@ -49,8 +49,10 @@ struct TrainerOptions {
   std::vector<double> rates = {};  // a dropout rate per pass, or empty: every layer's own
   double rate_scale = 1;           // multiplies every dropout's own rate; not beside `rates`
   DType precision = DType::f32;    // bf16: mixed precision (StepOptions::precision)
-  bool cuda_graph = false;     // steps of equal shapes are recorded and replayed (RecordedSteps); on a device
-  int64_t rdrop_every = 1;     // m passes at every k-th step, one plain pass at the others
+  bool cuda_graph = false;  // steps of equal shapes are recorded and replayed (RecordedSteps); on a device
+  int64_t rdrop_every = 1;  // m passes at every k-th step, one plain pass at the others
+  int64_t measure_kl =
+      0;  // plain training: two passes of every k-th batch are held against each other; 0: none
   Plan plan = Plan::stacked;   // how passes are run: a choice of time and memory
   double label_smoothing = 0;  // as of RDropOptions
 
@@ -152,6 +154,8 @@ class Trainer {
   void save_epoch(bool best);
   void save_part();
   bool saves_now() const;
+  bool tells_kl() const;
+  bool measures_kl() const;
   LastFile last(bool copied) const;
   void complete_folder();
   void report(const Metrics& trained, const Metrics& validated, bool best) const;

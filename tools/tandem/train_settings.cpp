@@ -82,6 +82,8 @@ void declare_run(Command& to, TrainSettings& s) {
             "a checkpoint every so many steps (500), or after so much time (10m), not only after an epoch");
   to.option("--log-every", s.log_every, integer(0),
             "a line in steps.jsonl, and a point for TensorBoard, every so many steps; 0: none");
+  to.option("--measure-kl", s.trainer.measure_kl, integer(0),
+            "plain training: the KL between two passes of every k-th batch, without a gradient; 0: none");
   to.option("--max-time", s.max_time, duration(),
             "stop after so much time (3h) between two steps, saved, with status 130; --resume goes on");
   to.flag("--profile", s.profile, "print time and bytes of every op");
@@ -97,7 +99,7 @@ int64_t resume_settings(Command& command, const TrainSettings& s) {
     // Data are compared by their contents, which may have moved.
     command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
                               "plan", "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
-                              "log-every", "max-time", "beam", "length-penalty"});
+                              "measure-kl", "log-every", "max-time", "beam", "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);

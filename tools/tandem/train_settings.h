@@ -17,7 +17,7 @@ namespace tandem::command {
 struct TrainSettings {
   std::string run;
   bool overwrite = false, resume = false, compare = false, profile = false, quiet = false, tf32 = false;
-  nn::TrainerOptions trainer{.epochs = 20, .clip_norm = 1};
+  nn::TrainerOptions trainer{.measure_kl = 50, .epochs = 20, .clip_norm = 1};
   std::string plan = "stacked", precision = "f32", alpha_schedule = "constant", schedule = "cosine",
               optimizer = "adamw";
   double lr = 1e-3, weight_decay = 0.05, momentum = 0.9, beta2 = 0.999;

@@ -127,6 +127,35 @@ TEST_CASE("R-Drop every k-th step: plain steps between, with no KL") {
   CHECK(has_kl == std::vector<bool>{true, false, false, true, false, false, true, false});
 }
 
+TEST_CASE("plain training tells the KL between passes that it does not make, and is not changed by it") {
+  const Blobs train(64), test(16);
+  const auto train_with = [&](int64_t measure_kl, std::vector<double>* each = nullptr) {
+    Setup s({.passes = 1, .measure_kl = measure_kl, .epochs = 2, .batch_size = 8});
+    if (each) s.trainer.on_step = [each](const nn::Metrics& now) { each->push_back(now.kl); };
+    const nn::FitResult result = s.trainer.fit(train, test);
+    return std::pair(flat_parameters(s.model), result.train);
+  };
+  std::vector<double> each;
+  const auto [weights, epochs] = train_with(3, &each);
+  CHECK(weights == train_with(0).first);
+  CHECK(train_with(0).second[0].kl == 0);
+  double sum = 0;
+  for (int step = 0; step < 8; ++step) {
+    CAPTURE(step);
+    CHECK(std::isnan(each[step]) == (step % 3 != 0));
+    if (step % 3 == 0) sum += each[step];
+  }
+  CHECK(!std::isnan(each[8]));  // the first of the second epoch, though not a multiple of three
+  CHECK(epochs[0].kl == doctest::Approx(sum / 3));
+  // The first step's is that of R-Drop, whose passes 0 and 1 are the same.
+  Setup two({.passes = 2, .epochs = 1, .batch_size = 8});
+  double first = NAN;
+  two.trainer.on_step = [&](const nn::Metrics& now) { first = std::isnan(first) ? now.kl : first; };
+  two.trainer.fit(train, test);
+  CHECK(each[0] == doctest::Approx(first).epsilon(1e-6));
+  CHECK(first > 1e-3);
+}
+
 TEST_CASE("alpha's schedules") {
   const Blobs train(64), test(16);
   auto alphas = [&](nn::TrainerOptions options) {
