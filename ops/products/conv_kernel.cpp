@@ -101,25 +101,23 @@ void choose(Primitive& made, const Request& r, Pass pass, bool with_bias) {
   const auto direct = dnnl::algorithm::convolution_direct;
   const auto kind = dnnl::prop_kind::forward_training;
   const auto attributes = onednn_attributes();
-  const auto& engine = onednn_engine();
-  const Forward::primitive_desc forward(
-      with_bias && pass == Pass::forward
-          ? Forward::desc(kind, direct, r.x, r.weight, r.bias, r.y, r.strides, r.dilations, r.before, r.after)
-          : Forward::desc(kind, direct, r.x, r.weight, r.y, r.strides, r.dilations, r.before, r.after),
-      attributes, engine);
+  const auto forward = with_bias && pass == Pass::forward
+                           ? primitive_of<Forward>(attributes, kind, direct, r.x, r.weight, r.bias, r.y,
+                                                   r.strides, r.dilations, r.before, r.after)
+                           : primitive_of<Forward>(attributes, kind, direct, r.x, r.weight, r.y, r.strides,
+                                                   r.dilations, r.before, r.after);
   if (pass == Pass::forward) {
     adopt<Forward>(made, pass, forward, forward.src_desc(), forward.weights_desc(), forward.dst_desc());
   } else if (pass == Pass::data) {
-    const Data::primitive_desc found(
-        Data::desc(direct, r.x, r.weight, r.y, r.strides, r.dilations, r.before, r.after), attributes, engine,
-        forward);
+    const auto found = gradient_of<Data>(forward, attributes, direct, r.x, r.weight, r.y, r.strides,
+                                         r.dilations, r.before, r.after);
     adopt<Data>(made, pass, found, found.diff_src_desc(), found.weights_desc(), found.diff_dst_desc());
   } else {
-    const Weights::primitive_desc found(
-        with_bias ? Weights::desc(direct, r.x, r.weight_grad, r.bias, r.y, r.strides, r.dilations, r.before,
-                                  r.after)
-                  : Weights::desc(direct, r.x, r.weight_grad, r.y, r.strides, r.dilations, r.before, r.after),
-        attributes, engine, forward);
+    const auto found = with_bias
+                           ? gradient_of<Weights>(forward, attributes, direct, r.x, r.weight_grad, r.bias,
+                                                  r.y, r.strides, r.dilations, r.before, r.after)
+                           : gradient_of<Weights>(forward, attributes, direct, r.x, r.weight_grad, r.y,
+                                                  r.strides, r.dilations, r.before, r.after);
     adopt<Weights>(made, pass, found, found.src_desc(), found.diff_weights_desc(), found.diff_dst_desc());
   }
 }
