@@ -27,7 +27,6 @@ class PoolPlanes {
         rows_((h_.map + 2 * h_.padding + stride_h_ - 1) / stride_h_),
         columns_((w_.map + 2 * w_.padding + stride_w_ - 1) / stride_w_) {}
 
-  int64_t columns() const { return columns_; }
   int64_t elements() const { return stride_h_ * stride_w_ * rows_ * columns_; }  // of all planes
   // Windows in the layout of a plane: what lies behind the last of a row is not one.
   int64_t windows() const { return (h_.windows - 1) * columns_ + w_.windows; }
@@ -43,27 +42,25 @@ class PoolPlanes {
     return all;
   }
 
-  // Calls copy(element of the map, its element of the planes) for all of them.
-  template <class E, class P, class Copy> void each_element(E* map, P* planes, Copy copy) const {
+  // A map into its planes.
+  template <class T, class C> void split(const T* map, C* planes) const {
     const int64_t s = stride_w_, plane = rows_ * columns_;
-    for (int64_t y = 0; y < h_.map; ++y) {
+    for (int64_t y = 0; y < h_.map; ++y, map += w_.map) {
       const int64_t row = y + h_.padding;
-      E* const from = map + y * w_.map;
-      P* const line = planes + row % stride_h_ * s * plane + row / stride_h_ * columns_;
-      const auto of_rest = [&](int64_t rest) {
+      C* const line = planes + row % stride_h_ * s * plane + row / stride_h_ * columns_;
+      const auto of_rest = [&](int64_t rest) {  // where elements rest, rest + s, ... of the row go
         return line + (w_.padding + rest) % s * plane + (w_.padding + rest) / s;
       };
-      if (s == 2) {
-        P *const even = of_rest(0), *const odd = of_rest(1);
+      if (s == 2) {  // vectors for the most usual one
+        C *const even = of_rest(0), *const odd = of_rest(1);
 #pragma omp simd
-        for (int64_t k = 0; k < w_.map / 2; ++k) copy(from[2 * k], even[k]), copy(from[2 * k + 1], odd[k]);
-        if (w_.map % 2) copy(from[w_.map - 1], even[w_.map / 2]);
+        for (int64_t k = 0; k < w_.map / 2; ++k) even[k] = map[2 * k], odd[k] = map[2 * k + 1];
+        if (w_.map % 2) even[w_.map / 2] = map[w_.map - 1];
         continue;
       }
       for (int64_t rest = 0; rest < std::min(s, w_.map); ++rest) {
-        P* const to = of_rest(rest);
-#pragma omp simd
-        for (int64_t k = 0; k < (w_.map - rest + s - 1) / s; ++k) copy(from[k * s + rest], to[k]);
+        C* const to = of_rest(rest);
+        for (int64_t k = 0; rest + k * s < w_.map; ++k) to[k] = map[rest + k * s];
       }
     }
   }
@@ -113,7 +110,7 @@ template <class T, class Place> void max_pool_cpu(const MaxPoolArgs<T, Place>& a
     std::vector<C> x(planes.elements(), kLowest), best(windows);
     std::vector<int32_t> winners(windows);
     for (int64_t map = begin; map < end; ++map) {
-      planes.each_element(a.x + map * elements, x.data(), [](const T& v, C& to) { to = v; });
+      planes.split(a.x + map * elements, x.data());
       std::copy_n(x.begin(), windows, best.begin());  // the first place
       std::copy(first.begin(), first.end(), winners.begin());
       for (int32_t place = 1; place < places; ++place) {

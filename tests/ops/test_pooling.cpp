@@ -1,5 +1,6 @@
 // Max pooling beside its definition, window by window.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <cmath>
 #include <cstring>
@@ -64,7 +65,8 @@ TEST_CASE("max_pool2d: values and gradients of every kernel, stride and padding;
       const Tensor g = SampleMaker(seed, DType::f32, kCpu).integers(y.shape(), -9, 9).to(DType::f32);
       y.backward(g);
       const Pooled expected = by_definition(values, g.to_vector<float>(), h, w, o);
-      INFO("kernel ", o.kernel[0], "x", o.kernel[1], ", map ", h, "x", w);
+      const std::string about = fmt::format("kernel {}, stride {}, map {}", o.kernel, o.stride, x.shape());
+      INFO(about);
       const std::vector<float> pooled = y.to_vector<float>();
       REQUIRE(pooled.size() == expected.y.size());
       CHECK(std::memcmp(pooled.data(), expected.y.data(), pooled.size() * sizeof(float)) == 0);
