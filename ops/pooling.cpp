@@ -6,7 +6,7 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/loops/rows.h"
-#include "ops/pooling_kernel.h"
+#include "ops/pooling_cpu.h"
 
 namespace tandem {
 namespace {
@@ -147,7 +147,12 @@ struct AvgPoolGrad final : PoolOp {
 
 Tensor spread_mean(const Tensor& g, const PoolWindows& windows) { return apply<AvgPoolGrad>({g}, windows); }
 
-// The elements of c at the winners' places in their maps: the derivative of max pool's gradient.
+// Calls f with the winners' places on the CPU, which are bytes where a window has so few.
+template <class F> void with_places(const Tensor& winners, F&& f) {
+  winners.dtype() == DType::u8 ? f(winners.data<uint8_t>()) : f(winners.data<int32_t>());
+}
+
+// The elements of c at the winners' places: the derivative of max pool's gradient.
 struct GatherWinners final : PoolOp {
   using PoolOp::PoolOp;
   const char* name() const override { return "max_pool2d_gather"; }
@@ -155,15 +160,13 @@ struct GatherWinners final : PoolOp {
     const Tensor c = dense(in[0]), winners = save(in[1]), out = of_windows(c);
     const PoolMaps all = maps_of(c, windows);
     dispatch_floating(name(), c.dtype(), [&]<class T>() {
-      if (run_on_device(c,
-                        detail::GatherWinnersArgs<T>{all, c.device_data<T>(), winners.device_data<int32_t>(),
-                                                     out.device_data<T>()}))
-        return;
-      for_each_map(all,
-                   [&, from = c.data<T>(), at = winners.data<int32_t>(), to = out.data<T>()](int64_t map) {
-                     for (int64_t i = map * results(); i < (map + 1) * results(); ++i)
-                       to[i] = from[map * elements() + at[i]];
-                   });
+      if (c.device() != kCpu)
+        return (void)run_on_device(
+            c, detail::GatherWinnersArgs<T>{all, c.device_data<T>(), winners.device_data<int32_t>(),
+                                            out.device_data<T>()});
+      with_places(winners, [&]<class Place>(Place* places) {
+        detail::gather_winners_cpu<T, Place>({all, c.data<T>(), places, out.data<T>()});
+      });
     });
     return out;
   }
@@ -177,18 +180,13 @@ struct ScatterWinners final : PoolOp {
     const Tensor g = dense(in[0]), winners = save(in[1]), out = of_elements(g);
     const PoolMaps all = maps_of(out, windows);
     dispatch_floating(name(), g.dtype(), [&]<class T>() {
-      using A = accumulate_t<T>;
-      if (run_on_device(g,
-                        detail::ScatterWinnersArgs<T>{all, g.device_data<T>(), winners.device_data<int32_t>(),
-                                                      out.device_data<T>()}))
-        return;
-      for_each_map(all,
-                   [&, from = g.data<T>(), at = winners.data<int32_t>(), to = out.data<T>()](int64_t map) {
-                     std::vector<A> sums(elements(), A(0));  // an element may win in several windows
-                     for (int64_t i = map * results(); i < (map + 1) * results(); ++i)
-                       sums[at[i]] += static_cast<A>(from[i]);
-                     std::copy(sums.begin(), sums.end(), to + map * elements());
-                   });
+      if (g.device() != kCpu)
+        return (void)run_on_device(
+            g, detail::ScatterWinnersArgs<T>{all, g.device_data<T>(), winners.device_data<int32_t>(),
+                                             out.device_data<T>()});
+      with_places(winners, [&]<class Place>(Place* places) {
+        detail::scatter_winners_cpu<T, Place>({all, g.data<T>(), places, out.data<T>()});
+      });
     });
     return out;
   }
@@ -204,29 +202,17 @@ struct MaxPool final : PoolOp {
   const char* name() const override { return "max_pool2d"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0]), out = of_windows(x);
-    const Tensor winners = output(out.shape(), DType::i32, x.device());
+    const bool bytes = x.device() == kCpu && windows.h.size * windows.w.size <= 256;
+    const Tensor winners = output(out.shape(), bytes ? DType::u8 : DType::i32, x.device());
     save(winners);
     const PoolMaps all = maps_of(x, windows);
     dispatch_floating(name(), x.dtype(), [&]<class T>() {
-      using C = compute_t<T>;
-      if (run_on_device(x, detail::MaxPoolArgs<T>{all, x.device_data<T>(), out.device_data<T>(),
-                                                  winners.device_data<int32_t>()}))
-        return;
-      for_each_map(all,
-                   [&, from = x.data<T>(), to = out.data<T>(), at = winners.data<int32_t>()](int64_t map) {
-                     const T* source = from + map * elements();
-                     for_each_window([&](int64_t window, int64_t, auto each) {
-                       int64_t winner = -1;
-                       C best = 0;
-                       each([&](int64_t place) {
-                         const C value = source[place];
-                         if (winner < 0 || value > best || (value != value && best == best))
-                           best = value, winner = place;
-                       });
-                       to[map * results() + window] = best;
-                       at[map * results() + window] = static_cast<int32_t>(winner);
-                     });
-                   });
+      if (x.device() != kCpu)
+        return (void)run_on_device(x, detail::MaxPoolArgs<T>{all, x.device_data<T>(), out.device_data<T>(),
+                                                             winners.device_data<int32_t>()});
+      with_places(winners, [&]<class Place>(Place* places) {
+        detail::max_pool_cpu<T, Place>({all, x.data<T>(), out.data<T>(), places});
+      });
     });
     return out;
   }

@@ -58,20 +58,22 @@ struct AvgPoolGradArgs : PoolMaps {  // every element gets its share of each win
   const T* g;
   T* dx;
 };
-template <class T> struct MaxPoolArgs : PoolMaps {
+// A device's kernels count a winner's place in its map, in 32 bits (Place); the CPU's in its window, in few.
+template <class T, class Place = int32_t> struct MaxPoolArgs : PoolMaps {
   const T* x;
   T* y;
-  int32_t* winners;  // places in their maps; the first of equal ones, and NaN wins
+  Place* winners;  // the first of equal ones, and NaN wins
 };
-template <class T> struct GatherWinnersArgs : PoolMaps {  // y = c at the winners' places
+template <class T, class Place = int32_t>
+struct GatherWinnersArgs : PoolMaps {  // y = c at the winners' places
   const T* c;
-  const int32_t* winners;
+  const Place* winners;
   T* y;
 };
-template <class T>
+template <class T, class Place = int32_t>
 struct ScatterWinnersArgs : PoolMaps {  // dx = the sum of g over the windows that an element wins
   const T* g;
-  const int32_t* winners;
+  const Place* winners;
   T* dx;
 };
 

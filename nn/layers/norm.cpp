@@ -42,8 +42,9 @@ Tensor BatchNorm2d::forward(const Tensor& x) {
       is_training() || pending_count_ == 0,
       "BatchNorm2d: the running statistics lack those of the forwards in training mode: nn::Step "
       "folds them in when the optimizer updates; by hand, call model.commit_statistics() then");
-  if (!is_training()) return batch_norm(x, {running_mean, running_var}, weight, bias, false, options.eps);
-  const auto [y, batch] = batch_norm_training(x, weight, bias, options.eps);
+  if (!is_training())
+    return batch_norm(x, {running_mean, running_var}, weight, bias, false, options.eps, options.relu);
+  const auto [y, batch] = batch_norm_training(x, weight, bias, options.eps, options.relu);
   const PassContext* context = PassContext::current();
   if (context && !context->options().updates_statistics) return y;
   if (pending_count_ == 0) pending_ = {zeros_like(running_mean), zeros_like(running_var)};

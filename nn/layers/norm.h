@@ -42,6 +42,7 @@ struct RMSNorm : Layer<RMSNorm> {
 struct BatchNormOptions {
   double eps = 1e-5;      // added to the variance
   double momentum = 0.1;  // of the running statistics: (1 - momentum) * running + momentum * batch
+  bool relu = false;      // of the result: sooner than relu(norm(x))
 };
 // x [N, C, H, W], over all but the channels; parameters weight and bias, buffers running_mean and
 // running_var, all [C] (Ioffe, Szegedy 2015, arXiv 1502.03167). In training each pass is normalised by its

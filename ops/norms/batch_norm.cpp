@@ -2,7 +2,9 @@
 
 #include "autograd/grad_mode.h"
 #include "autograd/registry.h"
+#include "ops/activations.h"
 #include "ops/arithmetic.h"
+#include "ops/comparison.h"
 #include "ops/norms/channel_norm.h"
 #include "ops/norms/norms.h"
 #include "ops/pointwise.h"
@@ -12,18 +14,25 @@ namespace {
 
 struct BatchNorm final : detail::ChannelNorm {
   Tensor statistics;  // of the forward, until its caller takes them
-  explicit BatchNorm(double eps) : ChannelNorm(0, eps) {}
+  BatchNorm(double eps, bool relu) : ChannelNorm(0, eps, relu) {}
   const char* name() const override { return "batch_norm"; }
   Tensor forward(const Tensors& in) override {
     Result result = normalise(in);
     statistics = result.statistics;
     return result.y;
   }
+  Tensors vjp(const Tensor& g) override {
+    return ChannelNorm::vjp(relu && grad_enabled() ? g * positive().to(g.dtype()) : g);
+  }
+  Tensor positive() {  // where y was
+    const NoGradGuard guard;
+    return batch_norm_training(saved(0), saved(2), saved(3), eps).y > 0;
+  }
 };
 
 // Applied to x [N, C, positions...] of `values` values per channel.
-NormalisedBatch normalise_batch(const Tensors& in, double eps, int64_t values) {
-  const auto op = std::make_shared<BatchNorm>(eps);
+NormalisedBatch normalise_batch(const Tensors& in, double eps, bool relu, int64_t values) {
+  const auto op = std::make_shared<BatchNorm>(eps, relu);
   const Tensor y = record(op, in), statistics = std::exchange(op->statistics, {});
   const int64_t channels = in[0].shape()[1];
   const int m = y.passes();
@@ -61,27 +70,34 @@ void check_inputs(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }  // namespace
 
 Tensor batch_norm(const Tensor& x, const BatchStatistics& running, const Tensor& weight, const Tensor& bias,
-                  bool training, double eps) {
-  if (training) return batch_norm_training(x, weight, bias, eps).y;
+                  bool training, double eps, bool relu) {
+  if (training) return batch_norm_training(x, weight, bias, eps, relu).y;
   check_inputs(x, weight, bias);
   check<ValueError>(running.mean.defined() && running.var.defined(),
                     "batch_norm: evaluation needs the running mean and variance");
   detail::check_affine("batch_norm", "running mean", running.mean, {x.shape()[1]}, x);
   detail::check_affine("batch_norm", "running var", running.var, {x.shape()[1]}, x);
-  return by_running(x, running, weight, bias, eps);
+  const Tensor y = by_running(x, running, weight, bias, eps);
+  return relu ? tandem::relu(y) : y;
 }
 
-NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                                    bool relu) {
+  if (relu && x.device() != kCpu) {  // its kernels have no activation
+    NormalisedBatch result = batch_norm_training(x, weight, bias, eps);
+    result.y = tandem::relu(result.y);
+    return result;
+  }
   check_inputs(x, weight, bias);
   int64_t values = x.shape()[0];
   for (int d = 2; d < x.dim(); ++d) values *= x.shape()[d];
   check<ValueError>(values > 1, "batch_norm: expected more than 1 value per channel in training, got {}",
                     describe(x));
-  if (x.dim() > 2) return normalise_batch({x, weight, bias}, eps, values);
+  if (x.dim() > 2) return normalise_batch({x, weight, bias}, eps, relu, values);
   // The kernel wants a channel's values dense: the batch takes the place of the positions.
   const int64_t channels = x.shape()[1];
   const Tensor rows = reshape(transpose(x, 0, 1), {1, channels, values});
-  NormalisedBatch result = normalise_batch({rows, weight, bias}, eps, values);
+  NormalisedBatch result = normalise_batch({rows, weight, bias}, eps, relu, values);
   result.y = transpose(reshape(result.y, {channels, values}), 0, 1);
   return result;
 }
@@ -100,8 +116,8 @@ void update_running(const BatchStatistics& running, const BatchStatistics& batch
 
 namespace {
 
-Function training(double eps = 1e-5) {
-  return [=](const Tensors& in) { return batch_norm(in[0], {}, in[1], in[2], true, eps); };
+Function training(double eps = 1e-5, bool relu = false) {
+  return [=](const Tensors& in) { return batch_norm(in[0], {}, in[1], in[2], true, eps, relu); };
 }
 Function evaluation() {
   return [](const Tensors& in) { return batch_norm(in[0], {in[3], in[4]}, in[1], in[2], false); };
@@ -114,6 +130,9 @@ const RegisterOp batch_norm_op("batch_norm", [](OpCases& c) {
   c.sample("one sample", {c.normal({1, 2, 4}), c.normal({2}), c.normal({2})}, training());
   c.sample("x alone", {c.normal({4, 2}), {}, {}}, training());
   c.sample("weight alone", {c.normal({2, 2, 3}), c.normal({2}), {}}, training());
+  c.sample("relu", {c.distinct({3, 2, 2, 2}), c.uniform({2}, 1, 2), c.uniform({2}, -0.2, 0.2)},
+           training(1e-5, true));
+  c.sample("relu of vectors", {c.distinct({5, 2}), {}, {}}, training(1e-5, true));
   c.sample("evaluation",
            {c.normal({2, 3, 2}), c.normal({3}), c.normal({3}), c.normal({3}), c.uniform({3}, 0.5, 2)},
            evaluation());

@@ -1,42 +1,66 @@
 #include "ops/norms/channel_norm.h"
 
 #include "autograd/kernel.h"
+#include "ops/activations_kernel.h"
 
 namespace tandem::detail {
 namespace {
 
-template <class T> void normalise_on_cpu(const ChannelNormArgs<T>& a) {
+// The result for a value of a segment, before the activation.
+template <class A> struct Normalised {
+  A mean, scale, shift;
+  A operator()(A x) const { return (x - mean) * scale + shift; }
+};
+template <class A>
+Normalised<A> normalised(const ChannelGroups& shape, int64_t segment, const A* mean, const A* var, A eps,
+                         const A* weight, const A* bias) {
+  const int64_t q = shape.group_of(segment), c = shape.weight_of(segment);
+  return {mean[q], weight[c] / math::sqrt(var[q] + eps), bias[c]};
+}
+
+template <bool relu, class T> void normalise_on_cpu(const ChannelNormArgs<T>& a) {
   using A = accumulate_t<T>;
   channel_statistics(a.shape, a.x, a.mean, a.var);
   const int64_t s = a.shape.positions;
   for_each_row(a.shape.segments(), s, [&a, s, e = static_cast<A>(a.eps)](int64_t i) {
-    const int64_t q = a.shape.group_of(i), c = a.shape.weight_of(i);
-    const A scale = a.weight[c] / math::sqrt(a.var[q] + e), m = a.mean[q], shift = a.bias[c];
+    const auto f = normalised<A>(a.shape, i, a.mean, a.var, e, a.weight, a.bias);
     const T* x = a.x + i * s;
     T* y = a.y + i * s;
 #pragma omp simd
-    for (int64_t k = 0; k < s; ++k) y[k] = (static_cast<A>(x[k]) - m) * scale + shift;
+    for (int64_t k = 0; k < s; ++k) {
+      const A value = f(static_cast<A>(x[k]));
+      y[k] = relu ? Relu::value(value) : value;
+    }
   });
 }
 
 // Of g and of g xhat: sums over a segment, or means over a group, weighted.
 template <class A> struct Sums { A g, g_xhat; };
 
-template <class T, class A> std::vector<Sums<A>> segment_sums(const ChannelNormGradArgs<T>& a, A eps) {
+// The gradient before relu, of that behind it.
+template <bool relu, class A> A before_relu(A g, A x, const Normalised<A>& f) {
+  return relu ? g * Relu::derivative(f(x)) : g;
+}
+
+template <bool relu, class T, class A>
+std::vector<Sums<A>> segment_sums(const ChannelNormGradArgs<T>& a, A eps, const A* bias) {
   const int64_t s = a.shape.positions;
   std::vector<Sums<A>> sums(a.shape.segments());
   for_each_row(a.shape.segments(), s, [&](int64_t i) {
-    const int64_t q = a.shape.group_of(i);
-    const A m = a.mean[q], rstd = 1 / math::sqrt(a.var[q] + eps);
+    const A rstd = 1 / math::sqrt(a.var[a.shape.group_of(i)] + eps);
+    const auto f = normalised<A>(a.shape, i, a.mean, a.var, eps, a.weight, bias);
+    const T *g = a.g + i * s, *x = a.x + i * s;
+    const A sum = sum_terms<A>(
+        s, [f](A gk, A xk) { return before_relu<relu>(gk, xk, f); }, g, x);
     const A dot = sum_terms<A>(
-        s, [m](A gk, A xk) { return gk * (xk - m); }, a.g + i * s, a.x + i * s);
-    sums[i] = {row_sum(a.g + i * s, s), dot * rstd};
+        s, [f](A gk, A xk) { return before_relu<relu>(gk, xk, f) * (xk - f.mean); }, g, x);
+    sums[i] = {sum, dot * rstd};
   });
   return sums;
 }
 
-template <class T, class A>
-void input_gradient(const ChannelNormGradArgs<T>& a, A eps, const std::vector<Sums<A>>& sums) {
+template <bool relu, class T, class A>
+void input_gradient(const ChannelNormGradArgs<T>& a, A eps, const A* bias, const std::vector<Sums<A>>& sums) {
   const ChannelGroups& shape = a.shape;
   const int64_t s = shape.positions;
   std::vector<Sums<A>> means(shape.count());
@@ -54,21 +78,25 @@ void input_gradient(const ChannelNormGradArgs<T>& a, A eps, const std::vector<Su
     const int64_t q = shape.group_of(i);
     const A m = a.mean[q], rstd = 1 / math::sqrt(a.var[q] + eps), weight = a.weight[shape.weight_of(i)];
     const A shift = means[q].g, scale = means[q].g_xhat * rstd;
+    const auto f = normalised<A>(a.shape, i, a.mean, a.var, eps, a.weight, bias);
     const T *g = a.g + i * s, *x = a.x + i * s;
     T* dx = a.dx + i * s;
 #pragma omp simd
-    for (int64_t k = 0; k < s; ++k)
-      dx[k] = rstd * (static_cast<A>(g[k]) * weight - shift - (static_cast<A>(x[k]) - m) * scale);
+    for (int64_t k = 0; k < s; ++k) {
+      const A xk = x[k], gk = before_relu<relu, A>(g[k], xk, f);
+      dx[k] = rstd * (gk * weight - shift - (xk - m) * scale);
+    }
   });
 }
 
 // Two sums per segment give everything: those of g and of g xhat. Weighted, they add up to what dx needs per
 // group and, as they are, to the gradients of weight and bias per channel.
-template <class T> void gradient_on_cpu(const ChannelNormGradArgs<T>& a) {
+template <bool relu, class T>
+void gradient_on_cpu(const ChannelNormGradArgs<T>& a, const accumulate_t<T>* bias) {
   using A = accumulate_t<T>;
   const auto eps = static_cast<A>(a.eps);
-  const std::vector<Sums<A>> sums = segment_sums(a, eps);
-  if (a.dx) input_gradient(a, eps, sums);
+  const std::vector<Sums<A>> sums = segment_sums<relu>(a, eps, bias);
+  if (a.dx) input_gradient<relu>(a, eps, bias, sums);
   if (!a.dweight) return;
   const int64_t weights = a.shape.passes * a.shape.channels;
   std::vector<Sums<double>> total(weights);
@@ -107,9 +135,10 @@ ChannelNorm::Result ChannelNorm::normalise(const Tensors& in) {
                                   y.device_data<T>(),
                                   mean,
                                   mean + shape.count()};
-    if (!run_on_device(y, args)) normalise_on_cpu(args);
+    if (!run_on_device(y, args)) relu ? normalise_on_cpu<true>(args) : normalise_on_cpu<false>(args);
   });
   save(in[0]), save(statistics), save(in[1]);
+  if (relu) save(in[2]);
   return {y, statistics};
 }
 
@@ -153,7 +182,10 @@ template <class T> Tensors ChannelNorm::fused(const Tensor& cotangent) {
                                     needs(0) ? dx.device_data<T>() : nullptr,
                                     weights ? dw.device_data<A>() : nullptr,
                                     weights ? db.device_data<A>() : nullptr};
-  if (!run_on_device(x, args)) gradient_on_cpu(args);
+  if (run_on_device(x, args)) return {dx, dw, db};
+  const Tensor bias =
+      affine_values(relu ? saved(3) : Tensor(), {shape.channels}, dtype_of<A>, passes(), 0, device);
+  relu ? gradient_on_cpu<true>(args, bias.data<A>()) : gradient_on_cpu<false>(args, bias.data<A>());
   return {dx, dw, db};
 }
 

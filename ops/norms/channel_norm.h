@@ -34,7 +34,8 @@ template <class T, class A> void channel_statistics(const ChannelGroups& shape, 
 struct ChannelNorm : Op {
   int64_t groups;  // of channels; 0: batch norm's
   double eps;
-  ChannelNorm(int64_t groups, double eps) : groups(groups), eps(eps) {}
+  bool relu;  // of the result; on the CPU only
+  ChannelNorm(int64_t groups, double eps, bool relu = false) : groups(groups), eps(eps), relu(relu) {}
 
   struct Result {
     Tensor y;

@@ -36,8 +36,9 @@ struct BatchStatistics {
 // In training by the statistics of the batch, each pass by its own: ValueError when there is but one value
 // per channel. In evaluation by `running`, value by value: ValueError when it is undefined. Ioffe & Szegedy
 // 2015, arXiv 1502.03167.
+// `relu`: of the result, in the same sweep on the CPU.
 Tensor batch_norm(const Tensor& x, const BatchStatistics& running, const Tensor& weight, const Tensor& bias,
-                  bool training, double eps = 1e-5);
+                  bool training, double eps = 1e-5, bool relu = false);
 
 // Batch norm in training, and the statistics it normalised by.
 struct NormalisedBatch {
@@ -45,7 +46,7 @@ struct NormalisedBatch {
   BatchStatistics batch;  // of x
 };
 NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight = {}, const Tensor& bias = {},
-                                    double eps = 1e-5);
+                                    double eps = 1e-5, bool relu = false);
 
 // running = (1 - momentum) * running + momentum * batch, where the passes of a batch count as one: by their
 // average. In place; not recorded.

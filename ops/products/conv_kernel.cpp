@@ -1,5 +1,7 @@
-// oneDNN chooses the layouts, mostly blocked ones; operands are reordered into them around the call. Where it
-// has nothing optimised, bf16 is converted to f32, and f32 takes our own loops.
+// oneDNN chooses the layouts, mostly blocked ones; operands are reordered into them around the call. (Held
+// from layer to layer they would save an eighth of a small network's step; channels last would save nothing:
+// its convolutions are slower by what the reorders take.) Where it has nothing optimised, bf16 is converted
+// to f32, and f32 takes our own loops.
 #include "ops/products/conv_kernel.h"
 
 #include <fmt/format.h>
@@ -52,7 +54,7 @@ void plan_reorder(Side& side, const memory::desc& wanted, bool is_output) {
   side.reorder = dnnl::reorder(desc);
 }
 
-// What oneDNN is asked for: a convolution of operands in layouts of its own choice.
+// What oneDNN is asked for: a convolution of operands in this layout, or (any) in ones of its own choice.
 struct Request {
   memory::desc x, weight, weight_grad, y, bias;
   memory::dims strides, dilations, before, after;  // before and after: padding
@@ -63,13 +65,13 @@ memory::dims weight_dims(const ConvShape& s) {
                        : memory::dims{s.groups, s.o / s.groups, s.c / s.groups, s.kh, s.kw};
 }
 
-Request request_of(const ConvShape& s, DType dtype) {
+Request request_of(const ConvShape& s, DType dtype, memory::format_tag layout) {
   using tag = memory::format_tag;
   const auto type = onednn_dtype(dtype), wide = memory::data_type::f32;
-  return {.x = {{s.n, s.c, s.h, s.w}, type, tag::any},
+  return {.x = {{s.n, s.c, s.h, s.w}, type, layout},
           .weight = {weight_dims(s), type, tag::any},
           .weight_grad = {weight_dims(s), wide, tag::any},
-          .y = {{s.n, s.o, s.out_h(), s.out_w()}, type, tag::any},
+          .y = {{s.n, s.o, s.out_h(), s.out_w()}, type, layout},
           .bias = {{s.o}, wide, tag::x},
           .strides = {s.stride_h, s.stride_w},
           .dilations = {s.dilation_h - 1, s.dilation_w - 1},
@@ -99,32 +101,30 @@ void choose(Primitive& made, const Request& r, Pass pass, bool with_bias) {
   const auto direct = dnnl::algorithm::convolution_direct;
   const auto kind = dnnl::prop_kind::forward_training;
   const auto attributes = onednn_attributes();
-  const auto& engine = onednn_engine();
-  const Forward::primitive_desc forward(
-      with_bias && pass == Pass::forward
-          ? Forward::desc(kind, direct, r.x, r.weight, r.bias, r.y, r.strides, r.dilations, r.before, r.after)
-          : Forward::desc(kind, direct, r.x, r.weight, r.y, r.strides, r.dilations, r.before, r.after),
-      attributes, engine);
+  const auto forward = with_bias && pass == Pass::forward
+                           ? primitive_of<Forward>(attributes, kind, direct, r.x, r.weight, r.bias, r.y,
+                                                   r.strides, r.dilations, r.before, r.after)
+                           : primitive_of<Forward>(attributes, kind, direct, r.x, r.weight, r.y, r.strides,
+                                                   r.dilations, r.before, r.after);
   if (pass == Pass::forward) {
     adopt<Forward>(made, pass, forward, forward.src_desc(), forward.weights_desc(), forward.dst_desc());
   } else if (pass == Pass::data) {
-    const Data::primitive_desc found(
-        Data::desc(direct, r.x, r.weight, r.y, r.strides, r.dilations, r.before, r.after), attributes, engine,
-        forward);
+    const auto found = gradient_of<Data>(forward, attributes, direct, r.x, r.weight, r.y, r.strides,
+                                         r.dilations, r.before, r.after);
     adopt<Data>(made, pass, found, found.diff_src_desc(), found.weights_desc(), found.diff_dst_desc());
   } else {
-    const Weights::primitive_desc found(
-        with_bias ? Weights::desc(direct, r.x, r.weight_grad, r.bias, r.y, r.strides, r.dilations, r.before,
-                                  r.after)
-                  : Weights::desc(direct, r.x, r.weight_grad, r.y, r.strides, r.dilations, r.before, r.after),
-        attributes, engine, forward);
+    const auto found = with_bias
+                           ? gradient_of<Weights>(forward, attributes, direct, r.x, r.weight_grad, r.bias,
+                                                  r.y, r.strides, r.dilations, r.before, r.after)
+                           : gradient_of<Weights>(forward, attributes, direct, r.x, r.weight_grad, r.y,
+                                                  r.strides, r.dilations, r.before, r.after);
     adopt<Weights>(made, pass, found, found.src_desc(), found.diff_weights_desc(), found.diff_dst_desc());
   }
 }
 
-Primitive make_primitive(const ConvShape& s, Pass pass, DType dtype, bool with_bias) {
+Primitive choose(const ConvShape& s, Pass pass, DType dtype, bool with_bias, memory::format_tag layout) {
   using tag = memory::format_tag;
-  const Request request = request_of(s, dtype);
+  const Request request = request_of(s, dtype, layout);
   const auto type = onednn_dtype(dtype);
   Primitive made;
   made.x.plain = {{s.n, s.c, s.h, s.w}, type, tag::nchw};
@@ -139,6 +139,15 @@ Primitive make_primitive(const ConvShape& s, Pass pass, DType dtype, bool with_b
     made.usable = false;
   }
   return made;
+}
+
+// Blocks of 8 or 16 channels around one or a few are zeros for the most part: the plain layout is quicker.
+Primitive make_primitive(const ConvShape& s, Pass pass, DType dtype, bool with_bias) {
+  using tag = memory::format_tag;
+  Primitive best = choose(s, pass, dtype, with_bias, tag::any);
+  if (!best.usable || best.x.wanted.get_size() <= 2 * best.x.plain.get_size()) return best;
+  Primitive plain = choose(s, pass, dtype, with_bias, tag::nchw);
+  return plain.usable ? plain : best;
 }
 
 // The memory the primitive reads or writes for a side: the caller's own, or scratch in the wanted layout.

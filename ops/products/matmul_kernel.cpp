@@ -47,10 +47,9 @@ Primitive make_primitive(const Problem& p) {
   const auto attributes = [&] {
     dnnl::primitive_attr attr = onednn_attributes();
     dnnl::post_ops ops;
-    if (p.epilogue == Activation::relu) ops.append_eltwise(1.0f, algorithm::eltwise_relu, 0.0f, 0.0f);
-    if (p.epilogue == Activation::gelu) ops.append_eltwise(1.0f, algorithm::eltwise_gelu_erf, 0.0f, 0.0f);
-    if (p.epilogue == Activation::gelu_tanh)
-      ops.append_eltwise(1.0f, algorithm::eltwise_gelu_tanh, 0.0f, 0.0f);
+    if (p.epilogue == Activation::relu) append_function(ops, algorithm::eltwise_relu);
+    if (p.epilogue == Activation::gelu) append_function(ops, algorithm::eltwise_gelu_erf);
+    if (p.epilogue == Activation::gelu_tanh) append_function(ops, algorithm::eltwise_gelu_tanh);
     if (p.accumulate) ops.append_sum(1.0f);
     attr.set_post_ops(ops);
     return attr;
@@ -61,9 +60,8 @@ Primitive make_primitive(const Problem& p) {
     made.bias = {bias_dims, onednn_dtype(p.bias_dtype),
                  p.batch == 1 ? dnnl::memory::format_tag::ab : dnnl::memory::format_tag::abc};
   try {
-    const dnnl::matmul::desc desc = p.bias ? dnnl::matmul::desc(made.a, made.b, made.bias, made.c)
-                                           : dnnl::matmul::desc(made.a, made.b, made.c);
-    const dnnl::matmul::primitive_desc found(desc, attributes, onednn_engine());
+    const auto found = p.bias ? primitive_of<dnnl::matmul>(attributes, made.a, made.b, made.bias, made.c)
+                              : primitive_of<dnnl::matmul>(attributes, made.a, made.b, made.c);
     if (!is_optimised(found.impl_info_str())) return made;
     made.scratch = found.scratchpad_desc();
     made.primitive = dnnl::matmul(found);

@@ -36,6 +36,31 @@ int onednn_threads(int64_t multiply_adds);
 // any thread, on several at once too.
 dnnl::primitive_attr onednn_attributes();
 
+// The description of a primitive P of these operands, with the forward's where P is a gradient: oneDNN 2
+// takes the operands as a P::desc, oneDNN 3 as they are.
+template <class P, class... Operands>
+typename P::primitive_desc primitive_of(const dnnl::primitive_attr& attributes, const Operands&... operands) {
+  if constexpr (requires { typename P::desc; })
+    return {typename P::desc(operands...), attributes, onednn_engine()};
+  else
+    return {onednn_engine(), operands..., attributes};
+}
+template <class P, class Forward, class... Operands>
+typename P::primitive_desc gradient_of(const Forward& forward, const dnnl::primitive_attr& attributes,
+                                       const Operands&... operands) {
+  if constexpr (requires { typename P::desc; })
+    return {typename P::desc(operands...), attributes, onednn_engine(), forward};
+  else
+    return {onednn_engine(), operands..., forward, attributes};
+}
+// Appends a function of the result; oneDNN 2 scales it, too.
+template <class PostOps> void append_function(PostOps& ops, dnnl::algorithm function) {
+  if constexpr (requires { ops.append_eltwise(1.0f, function, 0.0f, 0.0f); })
+    ops.append_eltwise(1.0f, function, 0.0f, 0.0f);
+  else
+    ops.append_eltwise(function, 0.0f, 0.0f);
+}
+
 // An operand of an execution: DNNL_ARG_..., its layout, its memory.
 struct Operand {
   int arg;

@@ -6,6 +6,7 @@
 
 #include "autograd/engine.h"
 #include "autograd/parallel.h"
+#include "ops/activations.h"
 #include "ops/arithmetic.h"
 #include "ops/norms/norms.h"
 #include "ops/softmax.h"
@@ -30,6 +31,10 @@ const std::vector<Case> cases{
      {40, 12, 13, 15},
      {12},
      [](auto& in) { return batch_norm(in[0], {}, in[1], in[2], true); }},
+    {"batch_norm with relu",
+     {40, 12, 13, 15},
+     {12},
+     [](auto& in) { return batch_norm(in[0], {}, in[1], in[2], true, 1e-5, true); }},
     {"batch_norm of vectors", {900, 70}, {70}, [](auto& in) {
        return batch_norm(in[0], {}, in[1], in[2], true);
      }}};
@@ -91,6 +96,17 @@ TEST_CASE("layer_norm of single values is the bias, and moves nothing") {
   y.backward(tensor({1, -3, 0.7}, {3, 1}));
   // The true gradient is 0; rounding of g w is multiplied by rstd = 1 / sqrt(eps) = 316.
   for (float value : x.grad().to_vector<float>()) CHECK(std::abs(value) < 6 * 316 * 1.2e-7);
+}
+
+TEST_CASE("batch_norm with relu is relu of batch_norm, in training and evaluation") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensors in = leaves(cases[3], dtype, 2);
+    const BatchStatistics running{zeros({12}, {dtype}), ones({12}, {dtype})};
+    for (const bool training : {true, false}) {
+      const Tensor fused = batch_norm(in[0], running, in[1], in[2], training, 1e-5, true);
+      CHECK(same_bits(fused, relu(batch_norm(in[0], running, in[1], in[2], training))));
+    }
+  }
 }
 
 TEST_CASE("batch_norm hands out the statistics of each pass, and running ones take their average") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "autograd/registry.h"
+#include "models/cnn/cnn.h"
 #include "models/transformer/transformer.h"
 #include "models/vit/vit.h"
 #include "nn/init.h"
@@ -68,6 +69,22 @@ struct VitStep : TrainingStep<models::Vit, nn::Classification<models::Vit>> {
                               integers({batch}, 5, 0, config.classes),
                               {},
                               batch}) {}
+};
+
+struct CnnStep : TrainingStep<models::Cnn, nn::Classification<models::Cnn>> {
+  CnnStep(const models::CnnConfig& config, int64_t batch)
+      : TrainingStep(config, {{normal({batch, config.channels, config.image_size, config.image_size}, 4)},
+                              integers({batch}, 5, 0, config.classes),
+                              {},
+                              batch}) {}
+
+  // Of the convolutions, forward and backward, where the first needs no gradient of the images.
+  double flops() const {
+    const models::CnnConfig& c = model.config();
+    const double pixels = c.image_size * c.image_size, first = pixels * c.channels * c.width,
+                 second = pixels / 4 * 2 * c.width * c.width;
+    return 2 * 9 * data.size * (2 * first + 3 * second);
+  }
 };
 
 struct TransformerStep : TrainingStep<models::Transformer, models::SequenceToSequence> {

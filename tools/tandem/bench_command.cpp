@@ -167,6 +167,17 @@ void ops(Bench& bench) {
   const Tensor gain = ones({64}, {.device = device()}), bias = zeros_like(gain);
   both("batch_norm [32,64,56,56]", {5.0 * 32 * 64 * 56 * 56 * sizeof(float)}, normal({32, 64, 56, 56}, 1),
        [&](const Tensor& x) { return batch_norm(x, {}, gain, bias, true); });
+  const double image_bytes = 32 * 64 * 56 * 56 * sizeof(float);
+  both("relu [32,64,56,56]", {5 * image_bytes}, normal({32, 64, 56, 56}, 1),
+       [](const Tensor& x) { return relu(x); });
+  // x read and dx written; a quarter as many values of y and g, and a byte beside each of them.
+  both("max_pool2d 2x2 [32,64,56,56]", {2.625 * image_bytes}, normal({32, 64, 56, 56}, 1),
+       [](const Tensor& x) { return max_pool2d(x, 2); });
+  const Tensor filters = normal({64, 64, 3, 3}, 2).requires_grad_();
+  both("conv2d 3x3 [32,64,28,28] -> 64", {0, 3 * 2.0 * 9 * 64 * 32 * 64 * 28 * 28},
+       normal({32, 64, 28, 28}, 1), [&](const Tensor& x) {
+         return conv2d(x, filters, {}, {.padding = {1, 1}});
+       });
   const Tensor w = normal({768, 192}, 2).requires_grad_();
   both("linear [8192,192] -> 768, both gradients", {0, 3 * 2.0 * 8192 * 192 * 768}, normal({8192, 192}, 1),
        [&](const Tensor& x) { return linear(x, w); });
@@ -185,6 +196,17 @@ void ops(Bench& bench) {
       (tiny * tiny).backward(v);
     }
   });
+}
+
+void cnn_steps(Bench& bench) {
+  Bench::header("training steps: CNN of two 3x3 convolutions, 32 and 64 channels, batch 128, dropout 0.3");
+  for (const models::CnnConfig& config :
+       {models::CnnConfig{}, models::CnnConfig{.image_size = 32, .channels = 3}}) {
+    bench::CnnStep step(config, 128);
+    bench.measure(
+        fmt::format("plain, images {} x {} x {}", config.channels, config.image_size, config.image_size),
+        {0, step.flops()}, [&] { step.run(1); });
+  }
 }
 
 void transformer_steps(Bench& bench) {
@@ -293,7 +315,7 @@ void add_bench(Command& root) {
     ceilings(bench);
     if (wanted("loss")) loss(bench);
     if (wanted("ops")) ops(bench);
-    if (wanted("steps")) steps(bench), transformer_steps(bench);
+    if (wanted("steps")) steps(bench), cnn_steps(bench), transformer_steps(bench);
     if (wanted("growth")) growth(bench);
     if (!o->json.empty()) data::write_file(o->json, bench.json().dump(2) + "\n");
   });
