@@ -582,6 +582,21 @@ def test_resume():
     fails("train", "vit", "--resume", "--run", "nothing/at/all", status=USAGE, says=["'nothing/at/all'", "holds no run"])
 
 
+def test_dry_run():
+    before = snapshot(".")
+    shown = run("train", "vit", "--data", "data", *TINY, "--epochs", "7", "--run", "never", "--dry-run", "--accumulate", "2").stdout
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    expect({"stacked", "sequential", "replay", "all", "head", "blocks.0"} <= rows.keys(), shown)
+    counts = [int(row[0]) for name, row in rows.items() if len(row) == 2 and row[0].isdigit() and name != "all"]
+    expect(sum(counts) == int(rows["all"][0]) > 1000, shown)
+    expect(all(float(rows[plan][1]) > 0 and ":" in rows[plan][2] for plan in ("stacked", "replay")), shown)
+    expect(re.search(r"(\d+) images, (\d+) steps an epoch, (\d+) in 7 epochs", shown), shown)
+    expect(snapshot(".") == before and not os.path.exists("never"), "a dry run wrote something")
+    frozen = run("train", "vit", "--data", "data", *TINY, "--run", "never", "--dry-run", "--freeze", "1", "--passes", "1").stdout
+    expect("stacked" in frozen and "replay" not in frozen, frozen)
+    expect(re.search(r"blocks\.0 +\d+ +0$", frozen, re.MULTILINE), frozen)
+
+
 def test_a_run_in_pieces():
     """--max-time ends a run within an epoch, saved; so does every number of resumes that it takes."""
     options = ["--epochs", "3", "--batch-size", "2"]

@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
   } catch (const std::system_error& error) {  // fmt says "cannot write to file"
     tell("tandem: {}", std::ferror(stdout) ? output_failure(error.code().value()) : error.what());
   } catch (const std::bad_alloc&) {
-    tell("tandem: out of memory; a smaller --batch-size or --plan replay needs less");
+    tell("tandem: out of memory; a smaller --batch-size or --plan replay needs less (train --dry-run tells how much)");
   } catch (const std::exception& error) {
     tell("tandem: {}", error.what());
   }

@@ -16,6 +16,7 @@
 #include "ops/matmul.h"
 #include "tools/tandem/checks.h"
 #include "tools/tandem/commands.h"
+#include "tools/tandem/dry_run.h"
 #include "tools/tandem/hints.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/step_log.h"
@@ -225,7 +226,7 @@ void train(Recipe& recipe, Command& command) {
   const TrainSettings& s = recipe.settings;
   check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
   std::optional<nn::RunLock> lock;
-  if (fs::is_directory(s.run)) lock.emplace(s.run);
+  if (fs::is_directory(s.run) && !s.dry_run) lock.emplace(s.run);
   const int64_t epochs_before = s.resume ? resume_settings(command, s) : s.trainer.epochs;
   check_settings(s, recipe.largest_rate());
   if (s.threads > 0) set_num_threads(s.threads);
@@ -251,9 +252,13 @@ void train(Recipe& recipe, Command& command) {
             "--dropout above 0 tells them apart, --passes 1 is quicker",
             passes);
     }
+    if (s.dry_run) {
+      const nn::InitScope init({.seed = s.trainer.seed, .device = device});
+      return print_dry_run(recipe, trainer_options(s, recipe.train()));
+    }
     if (s.resume) warn_unchecked(s.run);
     if (!lock) lock.emplace(s.run);
-    claim_run_folder(s, command.to_toml({"config", "resume", "overwrite", "profile", "quiet"}));
+    claim_run_folder(s, command.to_toml({"config", "resume", "overwrite", "dry-run", "profile", "quiet"}));
     if (!s.quiet)
       tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), parameters, num_threads(),
            about_data);

@@ -86,6 +86,8 @@ void declare_run(Command& to, TrainSettings& s) {
             "plain training: the KL between two passes of every k-th batch, without a gradient; 0: none");
   to.option("--max-time", s.max_time, duration(),
             "stop after so much time (3h) between two steps, saved, with status 130; --resume goes on");
+  to.flag("--dry-run", s.dry_run,
+          "tell parameters, steps, and each plan's time and memory from three steps; write nothing");
   to.flag("--profile", s.profile, "print time and bytes of every op");
   to.flag("--quiet", s.quiet, "no progress");
 }

@@ -16,7 +16,8 @@ namespace tandem::command {
 // Every option with its default; a recipe replaces some of the defaults.
 struct TrainSettings {
   std::string run;
-  bool overwrite = false, resume = false, compare = false, profile = false, quiet = false, tf32 = false;
+  bool overwrite = false, dry_run = false, resume = false, compare = false, profile = false, quiet = false,
+       tf32 = false;
   nn::TrainerOptions trainer{.measure_kl = 50, .epochs = 20, .clip_norm = 1};
   std::string plan = "stacked", precision = "f32", alpha_schedule = "constant", schedule = "cosine",
               optimizer = "adamw";
