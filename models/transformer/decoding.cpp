@@ -9,6 +9,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
+#include "ops/loops/row_reduce.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -24,20 +25,26 @@ struct Candidate {
 // The `count` likeliest continuations of one row; with `only`, an id, that one alone.
 std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t row, double so_far,
                                    int64_t count, int64_t only) {
-  const float largest = *std::max_element(logits, logits + vocab);
-  double sum = 0;
-  for (int64_t v = 0; v < vocab; ++v) sum += std::exp(static_cast<double>(logits[v] - largest));
-  const double offset = so_far - largest - std::log(sum);
+  const float largest = row_max(logits, vocab);
+  const double offset =
+      so_far - largest - std::log(static_cast<double>(row_sum_exp(logits, vocab, largest)));
   if (only >= 0) return {{offset + logits[only], row, only}};
   std::vector<Candidate> best;  // sorted
-  for (int64_t v = 0; v < vocab; ++v) {
-    const double value = offset + logits[v];
-    const bool full = std::ssize(best) == count;
-    if (full && value <= best.back().log_probability) continue;
-    if (full) best.pop_back();
-    const auto at = std::upper_bound(best.begin(), best.end(), value,
-                                     [](double a, const Candidate& b) { return a > b.log_probability; });
-    best.insert(at, {value, row, v});
+  const auto is_full = [&] { return std::ssize(best) == count; };
+  constexpr int64_t kBlock = 128;
+  for (int64_t begin = 0; begin < vocab; begin += kBlock) {
+    const int64_t end = std::min(vocab, begin + kBlock);
+    // Most blocks have nothing to add.
+    if (is_full() && offset + row_max(logits + begin, end - begin) <= best.back().log_probability) continue;
+    for (int64_t v = begin; v < end; ++v) {
+      const double value = offset + logits[v];
+      if (is_full() && value <= best.back().log_probability) continue;
+      if (is_full()) best.pop_back();
+      const auto at = std::upper_bound(best.begin(), best.end(), value, [](double a, const Candidate& b) {
+        return a > b.log_probability;
+      });
+      best.insert(at, {value, row, v});
+    }
   }
   return best;
 }
