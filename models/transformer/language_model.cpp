@@ -90,8 +90,7 @@ Tensor LanguageModel::step(State& state, const Tensor& ids) {
 }
 
 void LanguageModel::select(State& state, const Tensor& rows) {
-  for (nn::KeyValues& part : state.past)
-    if (part.keys.defined()) part = nn::select(part, rows);
+  for (nn::KeyValueCache& past : state.past) past.select(rows);
 }
 
 Tensor LanguageModeling::forward(const data::Batch& batch) {

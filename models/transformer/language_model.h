@@ -53,10 +53,10 @@ class LanguageModel : public nn::Module {
 
   // Generation by steps, as of Transformer.
   struct State {
-    std::vector<nn::KeyValues> past;  // of each layer
-    int64_t position = 0;             // of the next token
+    std::vector<nn::KeyValueCache> past;  // of each layer
+    int64_t position = 0;                 // of the next token
   };
-  State begin() { return {std::vector<nn::KeyValues>(layers_.size())}; }
+  State begin() const { return {std::vector<nn::KeyValueCache>(layers_.size())}; }
   Tensor step(State& state, const Tensor& ids);  // [B] to logits [B, vocab]
   static void select(State& state, const Tensor& rows);
 

@@ -3,9 +3,9 @@
 #include <numbers>
 
 #include "autograd/error.h"
+#include "autograd/grad_mode.h"
 #include "nn/layers/options.h"
 #include "ops/indexing.h"
-#include "ops/join.h"
 
 namespace tandem::nn {
 namespace {
@@ -51,7 +51,7 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
 
 KeyValues MultiheadAttention::project(const Tensor& memory) {
   const Tensor y = to_compute(memory);
-  return {into_heads(k_proj(y)), into_heads(v_proj(y))};
+  return {into_heads(k_proj(y)).contiguous(), into_heads(v_proj(y)).contiguous()};
 }
 
 Tensor MultiheadAttention::attend(const Tensor& query, const KeyValues& memory,
@@ -69,9 +69,31 @@ AttentionOptions MultiheadAttention::attention_options(bool causal) const {
   return {.causal = causal, .dropout = is_training() ? config.dropout : 0};
 }
 
-KeyValues append(const KeyValues& past, const KeyValues& next) {
-  if (!past.keys.defined()) return next;
-  return {cat({past.keys, next.keys}, 2), cat({past.values, next.values}, 2)};
+void KeyValueCache::append(const KeyValues& next) {
+  check<AutogradError>(!grad_enabled(), "KeyValueCache: not recorded, expected a NoGradGuard");
+  constexpr int64_t kStretch = 32;
+  const int64_t end = length_ + next.keys.size(2);
+  const KeyValues past = all();
+  const auto add = [&](Tensor& room, const Tensor& before, const Tensor& x) {
+    if (!room.defined() || end > room.size(2)) {
+      Shape shape = x.shape();
+      shape[2] = (end + kStretch - 1) / kStretch * kStretch;
+      room = empty(shape, {x.dtype(), x.device()});
+      if (before.defined()) room.slice(2, 0, length_).copy_(before);
+    }
+    room.slice(2, length_, end).copy_(x);
+  };
+  add(room_.keys, past.keys, next.keys), add(room_.values, past.values, next.values);
+  length_ = end;
+}
+
+KeyValues KeyValueCache::all() const {
+  if (length_ == 0) return {};
+  return {room_.keys.slice(2, 0, length_), room_.values.slice(2, 0, length_)};
+}
+
+void KeyValueCache::select(const Tensor& rows) {
+  if (length_ > 0) room_ = nn::select(room_, rows);
 }
 
 KeyValues select(const KeyValues& all, const Tensor& rows) {

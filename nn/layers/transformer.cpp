@@ -56,10 +56,10 @@ Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_paddi
   return run(x, [&](const Tensor& y) { return attn(y, y, key_padding_mask); });
 }
 
-Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValues& past) {
+Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValueCache& past) {
   return run(x, [&](const Tensor& y) {
-    past = append(past, attn.project(y));
-    return attn.attend(y, past);
+    past.append(attn.project(y));
+    return attn.attend(y, past.all());
   });
 }
 
@@ -91,13 +91,13 @@ Tensor TransformerDecoderLayer::forward(const Tensor& x, const Tensor& memory,
       [&](const Tensor& z) { return cross_attn(z, memory, memory_key_padding_mask); });
 }
 
-Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValues& past, const KeyValues& memory,
+Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValueCache& past, const KeyValues& memory,
                                      const Tensor& memory_key_padding_mask) {
   return run(
       x,
       [&](const Tensor& z) {
-        past = append(past, self_attn.project(z));
-        return self_attn.attend(z, past);
+        past.append(self_attn.project(z));
+        return self_attn.attend(z, past.all());
       },
       [&](const Tensor& z) { return cross_attn.attend(z, memory, memory_key_padding_mask); });
 }

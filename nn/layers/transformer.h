@@ -48,7 +48,7 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
   // A causal layer's output [B, 1, dim] at the position after those in `past`, to which it adds its own keys
   // and values.
-  Tensor step(const Tensor& x, KeyValues& past);
+  Tensor step(const Tensor& x, KeyValueCache& past);
 
   // The parts, in the order in which they are run where norm_first.
   const bool norm_first;
@@ -85,7 +85,7 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
   Tensor forward(const Tensor& x, const Tensor& memory, const Tensor& memory_key_padding_mask = {});
   // The output [B, 1, dim] at the position after those in `past`, to which it adds its own keys and values;
   // `memory` is what cross_attn.project() made of the encoder's output.
-  Tensor step(const Tensor& x, KeyValues& past, const KeyValues& memory,
+  Tensor step(const Tensor& x, KeyValueCache& past, const KeyValues& memory,
               const Tensor& memory_key_padding_mask = {});
 
   // The parts, in the order in which they are run where norm_first.
