@@ -1,12 +1,13 @@
-// Greedy decoding, beam search and sampling: milliseconds of CPU time of one thread, and where they go.
+// Decoding: milliseconds a step of greedy and beam search and of sampling, beside the products that a step
+// of so many rows consists of. The time is the process's on the CPU: another program's does not count.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <ctime>
+#include <string_view>
 
 #include "autograd/grad_mode.h"
-#include "autograd/profiler.h"
 #include "models/transformer/decoding.h"
 #include "ops/ops.h"
 #include "tools/bench/workloads.h"
@@ -14,73 +15,92 @@
 using namespace tandem;
 
 namespace {
-double now() {
+
+constexpr int64_t kDecoded = 64, kSteps = 64;  // sentences of kTokens each, target tokens
+
+double milliseconds() {
   timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return t.tv_sec * 1e3 + t.tv_nsec * 1e-6;
+  return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_nsec) * 1e-6;
 }
-template <class F> double best_ms(F f, int runs) {
-  f();
-  double best = 1e30;
+// The least of several runs.
+template <class F> double time_of(int runs, F run) {
+  run();
+  double least = 1e30;
   for (int i = 0; i < runs; ++i) {
-    const double start = now();
-    f();
-    best = std::min(best, now() - start);
+    const double start = milliseconds();
+    run();
+    least = std::min(least, milliseconds() - start);
   }
-  return best;
+  return least;
 }
+
+double product(int runs, int64_t rows, int64_t in, int64_t out) {
+  const Tensor x = bench::normal({rows, in}, 1), weight = bench::normal({out, in}, 2),
+               bias = bench::normal({out}, 3);
+  return time_of(runs, [&] {
+           for (int i = 0; i < 20; ++i) linear(x, weight, bias);
+         }) / 20;
+}
+
+// Of one step of a decoder, or of a language model, whose layers have no attention to a source.
+double products(int runs, int64_t rows, int64_t layers, int64_t attentions_products) {
+  const auto& c = bench::kTransformer;
+  return layers * (attentions_products * product(runs, rows, c.dim, c.dim) +
+                   product(runs, rows, c.dim, c.mlp_dim) + product(runs, rows, c.mlp_dim, c.dim)) +
+         product(runs, rows, c.dim, c.vocab);
+}
+
+void row(const std::string& name, double ms, double floor) {
+  fmt::print("{:<40} {:>8.3f} {:>8.3f} {:>6.2f}\n", name, ms, floor, ms / floor);
+}
+
 }  // namespace
 
+// bench_decoding [RUNS [greedy|beam|sample]]
 int main(int argc, char** argv) {
   const int runs = argc > 1 ? std::atoi(argv[1]) : 5;
-  const bool profile = argc > 2;
-  const int64_t sentences = 64, steps = 64;
-  models::Transformer model(bench::kTransformer);
-  model.eval();
-  std::vector<models::Ids> sources;
-  SampleMaker make(1, DType::f32, kCpu);
-  const auto flat = make.integers({sentences, 31}, 4, 10000).to_vector<int64_t>();
-  for (int64_t i = 0; i < sentences; ++i) sources.emplace_back(flat.begin() + i * 31, flat.begin() + (i + 1) * 31);
-  for (int64_t beam : {1, 4}) {
-    const int64_t count = beam == 1 ? sentences : sentences / 4;
-    const std::vector<models::Ids> some(sources.begin(), sources.begin() + count);
-    size_t tokens = 0;
-    double sum = 0;
-    const auto run = [&] {
-      tokens = 0, sum = 0;
-      for (const auto& h : models::beam_search(model, some, {.beam = beam, .max_length = steps}))
-        tokens += h.ids.size() + 1, sum += h.score;
-    };
-    const double ms = best_ms(run, runs);
-    fmt::print("beam {} of {} sentences: {:.1f} ms, {:.3f} a step; {} tokens, scores {:.9g}\n", beam, count, ms,
-               ms / steps, tokens, sum);
-    if (profile && beam == 1) {
-      const Profiler p;
-      run();
-      fmt::print("{}\n", p.table());
+  const auto wanted = [&](std::string_view what) { return argc <= 2 || what == argv[2]; };
+  const NoGradGuard no_grad;
+  const auto& c = bench::kTransformer;
+  fmt::print("{:<40} {:>8} {:>8} {:>6}\n", "", "ms/step", "products", "ratio");
+  if (wanted("greedy") || wanted("beam")) {
+    models::Transformer model(c);
+    model.eval();
+    const Tensor source = bench::integers({kDecoded, bench::kTokens}, 1, 4, c.vocab);
+    const auto flat = source.slice(1, 1, bench::kTokens).to_vector<int64_t>();
+    std::vector<models::Ids> sources;
+    for (auto at = flat.begin(); at != flat.end(); at += bench::kTokens - 1)
+      sources.emplace_back(at, at + bench::kTokens - 1);
+    const double before = time_of(runs, [&] { model.begin(source); });
+    fmt::print("{:<40} {:>8.3f}\n", fmt::format("{} sources read, {} steps' share", kDecoded, kSteps),
+               before / kSteps);
+    for (const int64_t beam : {1, 4}) {
+      if (!wanted(beam == 1 ? "greedy" : "beam")) continue;
+      for (const int64_t count : {kDecoded, kDecoded / 4, int64_t{1}}) {
+        const std::vector<models::Ids> some(sources.begin(), sources.begin() + count);
+        double scores = 0;
+        const double ms = time_of(runs, [&] {
+          scores = 0;
+          for (const auto& h : models::beam_search(model, some, {.beam = beam, .max_length = kSteps}))
+            scores += h.score;
+        });
+        row(fmt::format("beam {}, {} sentences (score {:.7g})", beam, count, scores), ms / kSteps,
+            products(runs, count * beam, c.decoder_layers, 6));
+      }
     }
   }
-  {
-    const NoGradGuard no_grad;
-    models::Ids ids;
-    for (auto& s : sources) ids.insert(ids.end(), s.begin(), s.end()), ids.push_back(3);
-    const Tensor x = from_values(ids, {sentences, 32}), next = from_values(models::Ids(64, 7), {64});
-    fmt::print("begin {:.1f} ms\n", best_ms([&] { model.begin(x); }, runs));
-    fmt::print("begin and 64 steps {:.3f} ms each\n", best_ms([&] { auto s = model.begin(x); for (int i = 0; i < 64; ++i) model.step(s, next); }, runs) / 64);
-    const auto product = [&](int64_t m, int64_t n, int64_t k) {
-      const Tensor a = bench::normal({m, k}, 1), w = bench::normal({n, k}, 2), b = bench::normal({n}, 3);
-      const double ms = best_ms([&] { for (int i = 0; i < 20; ++i) linear(a, w, b); }, 2 * runs) / 20;
-      fmt::print("linear {} x {} -> {}: {:.3f} ms, {:.0f} GFLOP/s\n", m, k, n, ms, 2e-6 * m * n * k / ms);
-      return ms;
-    };
-    const double a = product(64, 256, 256), b = product(64, 1024, 256), c = product(64, 256, 1024), d = product(64, 10000, 256);
-    product(64, 768, 256);
-    fmt::print("products of a step: {:.3f} ms\n", 3 * (6 * a + b + c) + d);
-  }
-  models::LanguageModel lm({.vocab = 10000, .dim = 256, .mlp_dim = 1024, .layers = 4});
-  lm.eval();
-  for (int64_t count : {1, 16}) {
-    const double ms = best_ms([&] { models::sample(lm, {5, 6, 7}, count, {.length = 64, .top_k = 50}); }, runs);
-    fmt::print("sample {}: {:.3f} ms a step\n", count, ms / 66);
+  if (wanted("sample")) {
+    models::LanguageModel model(
+        {.vocab = c.vocab, .dim = c.dim, .heads = c.heads, .mlp_dim = c.mlp_dim, .layers = 4});
+    model.eval();
+    for (const int64_t count : {16, 1}) {
+      for (const int64_t top : {50, 0}) {
+        const double ms = time_of(runs, [&] {
+          models::sample(model, {5, 6, 7}, count, {.length = kSteps, .top_k = top});
+        });
+        row(fmt::format("sample {} texts, top {}", count, top), ms / kSteps, products(runs, count, 4, 4));
+      }
+    }
   }
 }
