@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "autograd/error.h"
-#include "autograd/grad_mode.h"
+#include "autograd/inference.h"
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "ops/loops/row_reduce.h"
@@ -26,8 +26,7 @@ struct Candidate {
 std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t row, double so_far,
                                    int64_t count, int64_t only) {
   const float largest = row_max(logits, vocab);
-  const double offset =
-      so_far - largest - std::log(static_cast<double>(row_sum_exp(logits, vocab, largest)));
+  const double offset = so_far - largest - std::log(static_cast<double>(row_sum_exp(logits, vocab, largest)));
   if (only >= 0) return {{offset + logits[only], row, only}};
   std::vector<Candidate> best;  // sorted
   const auto is_full = [&] { return std::ssize(best) == count; };
@@ -40,9 +39,8 @@ std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t r
       const double value = offset + logits[v];
       if (is_full() && value <= best.back().log_probability) continue;
       if (is_full()) best.pop_back();
-      const auto at = std::upper_bound(best.begin(), best.end(), value, [](double a, const Candidate& b) {
-        return a > b.log_probability;
-      });
+      const auto at = std::upper_bound(best.begin(), best.end(), value,
+                                       [](double a, const Candidate& b) { return a > b.log_probability; });
       best.insert(at, {value, row, v});
     }
   }
@@ -152,7 +150,7 @@ std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& 
   check<ConfigError>(options.beam >= 1, "beam: expected at least 1, got {}", options.beam);
   check<ConfigError>(std::isfinite(options.length_penalty),
                      "length_penalty: expected a finite number, got {}", options.length_penalty);
-  const NoGradGuard no_grad;
+  const InferenceGuard inference;
   const auto count = static_cast<int64_t>(sources.size());
   Ids flat(count * longest, pad);
   for (int64_t i = 0; i < count; ++i) {
@@ -266,7 +264,7 @@ class Sampler {
 
 std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& o) {
   check_options(prompt, count, o);
-  const NoGradGuard no_grad;
+  const InferenceGuard inference;
   Sampler sampler(model, prompt, count, o);
   for (int64_t n = 0; n < o.length; ++n) {
     const Ids going = sampler.draw(n);

@@ -71,11 +71,11 @@ class Transformer : public nn::Module {
 
   // Decoding by steps: what is kept of a batch of sources [B, S] and of the targets so far.
   struct State {
-    std::vector<nn::KeyValueCache> past;      // the target's, of each decoder layer
-    std::vector<nn::KeyValues> memory;        // the source's
-    Tensor source, padding;                   // i64 and bool [B, S]
-    Tensor copy_keys;                         // [B, S, dim], with config.copy
-    int64_t position = 0;                     // of the next target token
+    std::vector<nn::KeyValueCache> past;  // the target's, of each decoder layer
+    std::vector<nn::KeyValues> memory;    // the source's
+    Tensor source, padding;               // i64 and bool [B, S]
+    Tensor copy_keys;                     // [B, S, dim], with config.copy
+    int64_t position = 0;                 // of the next target token
   };
   State begin(const Tensor& source);
   // Logits [B, target vocabulary] of what follows `ids` i64 [B], the next token of each row.

@@ -38,9 +38,11 @@ template <class F> double time_of(int runs, F run) {
 double product(int runs, int64_t rows, int64_t in, int64_t out) {
   const Tensor x = bench::normal({rows, in}, 1), weight = bench::normal({out, in}, 2),
                bias = bench::normal({out}, 3);
-  return time_of(runs, [&] {
-           for (int i = 0; i < 20; ++i) linear(x, weight, bias);
-         }) / 20;
+  return time_of(runs,
+                 [&] {
+                   for (int i = 0; i < 20; ++i) linear(x, weight, bias);
+                 }) /
+         20;
 }
 
 // Of one step of a decoder, or of a language model, whose layers have no attention to a source.

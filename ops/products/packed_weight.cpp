@@ -1,0 +1,105 @@
+#include "ops/products/packed_weight.h"
+
+#include <mutex>
+
+#include "autograd/inference.h"
+#include "autograd/parallel.h"
+#include "autograd/tensor_impl.h"
+#include "ops/linear_kernel.h"
+#include "ops/loops/scratch.h"
+#include "ops/products/tile_gemm.h"
+
+namespace tandem::detail {
+namespace {
+
+constexpr int64_t kMostRows = 256;  // of more, a library's product is as fast
+constexpr int64_t kStrip = kTileVectors * kTileLanes<float>;
+constexpr int64_t kChunkProducts = int64_t{1} << 20;
+
+int64_t strips_of(int64_t rows) { return (rows + kStrip - 1) / kStrip; }
+
+// Strips of kStrip rows of the weight, each transposed: [strips, inputs, kStrip], zeros behind the last row.
+std::shared_ptr<Storage> pack(const Tensor& weight) {
+  const int64_t outputs = weight.shape()[0], inputs = weight.shape()[1], row = weight.strides()[0];
+  const int64_t strips = strips_of(outputs);
+  auto packed = std::make_shared<Storage>(strips * inputs * kStrip * int64_t{sizeof(float)}, kCpu);
+  const float* from = weight.data<float>();
+  float* to = reinterpret_cast<float*>(packed->data);
+  parallel_for(strips, std::max<int64_t>(1, kChunkProducts / 16 / (inputs * kStrip + 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t s = begin; s < end; ++s)
+                   tile_transpose(std::min(kStrip, outputs - s * kStrip), inputs, from + s * kStrip * row,
+                                  row, 1.0f, to + s * inputs * kStrip, kStrip);
+               });
+  return packed;
+}
+
+std::shared_ptr<Storage> packed(const Tensor& weight) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  const TensorImpl& view = *weight.impl();
+  Storage& storage = *view.storage;
+  for (Storage::Packed& p : storage.packed) {
+    if (p.offset != view.offset || p.shape != view.shape || p.strides != view.strides) continue;
+    if (p.version != storage.version) p.storage = pack(weight), p.version = storage.version;
+    return p.storage;
+  }
+  storage.packed.push_back({pack(weight), view.offset, view.shape, view.strides, storage.version});
+  return storage.packed.back().storage;
+}
+
+// c[rows, cols] = act(a packed + bias), rows c_row apart, where cols is a number of whole vectors, or c has
+// room for them.
+void run_strip(const MatmulArgs& args, const float* weight, const float* bias, int64_t cols, float* c,
+               int64_t c_row) {
+  const MatrixBatch& a = args.a;
+  for (int64_t i = 0; i < a.rows; ++i) {
+    bias ? std::copy_n(bias, cols, c + i * c_row) : std::fill_n(c + i * c_row, cols, 0.0f);
+  }
+  tile_gemm(a.rows, cols, a.cols, static_cast<const float*>(a.data), a.row_stride, a.col_stride, weight,
+            kStrip, c, c_row, true);
+  with_activation(args.epilogue, [&]<class F>() {
+    if constexpr (!std::is_same_v<F, NoActivation>) {
+      for (int64_t i = 0; i < a.rows; ++i) {
+#pragma omp simd
+        for (int64_t j = 0; j < cols; ++j) c[i * c_row + j] = F::value(c[i * c_row + j]);
+      }
+    }
+  });
+}
+
+bool fits(const Tensor& weight, const MatmulArgs& args) {
+  const auto all_f32 = args.a.dtype == DType::f32 && args.b.dtype == DType::f32 &&
+                       args.c.dtype == DType::f32 && (!args.bias || args.bias_dtype == DType::f32);
+  return all_f32 && weight.device() == kCpu && weight.dtype() == DType::f32 && weight.strides()[1] == 1 &&
+         args.batch == 1 && args.c.rows <= kMostRows && args.c.col_stride == 1 && args.a.cols > 0 &&
+         !args.accumulate && !args.preactivation && !args.row_sums;
+}
+
+}  // namespace
+
+bool packed_product(const Tensor& weight, const MatmulArgs& args) {
+  if (!inference_enabled() || !fits(weight, args)) return false;
+  const std::shared_ptr<Storage> held = packed(weight);
+  const auto* strips = reinterpret_cast<const float*>(held->data);
+  const auto* bias = static_cast<const float*>(args.bias);
+  auto* c = static_cast<float*>(const_cast<void*>(args.c.data));
+  const int64_t rows = args.c.rows, cols = args.c.cols, depth = args.a.cols, c_row = args.c.row_stride;
+  const int64_t grain = kChunkProducts / (rows * depth * kStrip + 1);
+  parallel_for(strips_of(cols), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      const int64_t first = s * kStrip, width = std::min(kStrip, cols - first);
+      const float *strip = strips + s * depth * kStrip, *part = bias ? bias + first : nullptr;
+      if (width % kTileLanes<float> == 0) {
+        run_strip(args, strip, part, width, c + first, c_row);
+        continue;
+      }
+      float* room = scratch_of<float>(Slot::tile, rows * kStrip);
+      run_strip(args, strip, part, width, room, kStrip);
+      for (int64_t i = 0; i < rows; ++i) std::copy_n(room + i * kStrip, width, c + i * c_row + first);
+    }
+  });
+  return true;
+}
+
+}  // namespace tandem::detail
