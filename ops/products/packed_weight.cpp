@@ -14,6 +14,8 @@ namespace {
 
 constexpr int64_t kMostRows = 256;  // of more, a library's product is as fast
 constexpr int64_t kStrip = kTileVectors * kTileLanes<float>;
+constexpr int64_t kLine = 64 / sizeof(float);
+constexpr int64_t kFetchingRows = kStrip / kLine * kTileRows;  // whose tiles fetch a whole strip
 constexpr int64_t kChunkProducts = int64_t{1} << 20;
 
 int64_t strips_of(int64_t rows) { return (rows + kStrip - 1) / kStrip; }
@@ -56,8 +58,18 @@ void run_strip(const MatmulArgs& args, const float* weight, const float* bias, i
   for (int64_t i = 0; i < a.rows; ++i) {
     bias ? std::copy_n(bias, cols, c + i * c_row) : std::fill_n(c + i * c_row, cols, 0.0f);
   }
-  tile_gemm(a.rows, cols, a.cols, static_cast<const float*>(a.data), a.row_stride, a.col_stride, weight,
-            kStrip, c, c_row, true);
+  const auto* x = static_cast<const float*>(a.data);
+  int64_t i = 0;
+  if (cols == kStrip) {  // the next strip is fetched meanwhile
+    const float* next = weight + a.cols * kStrip;
+    for (; i + kTileRows <= std::min(a.rows, kFetchingRows); i += kTileRows, next += a.cols * kLine) {
+      tile_kernel<float, kTileRows, kTileVectors, true>(a.cols, x + i * a.row_stride, a.row_stride,
+                                                        a.col_stride, weight, kStrip, c + i * c_row, c_row,
+                                                        true, next);
+    }
+  }
+  tile_gemm(a.rows - i, cols, a.cols, x + i * a.row_stride, a.row_stride, a.col_stride, weight, kStrip,
+            c + i * c_row, c_row, true);
   with_activation(args.epilogue, [&]<class F>() {
     if constexpr (!std::is_same_v<F, NoActivation>) {
       for (int64_t i = 0; i < a.rows; ++i) {
