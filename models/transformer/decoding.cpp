@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "autograd/error.h"
 #include "autograd/inference.h"
@@ -25,33 +27,43 @@ struct Candidate {
 // The `count` likeliest continuations of one row; with `only`, an id, that one alone.
 std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t row, double so_far,
                                    int64_t count, int64_t only) {
-  const float largest = row_max(logits, vocab);
-  const double offset = so_far - largest - std::log(static_cast<double>(row_sum_exp(logits, vocab, largest)));
+  constexpr int64_t kBlock = 64;
+  std::vector<float> tops;  // the largest of each block
+  for (int64_t v = 0; v < vocab; v += kBlock)
+    tops.push_back(row_max(logits + v, std::min(kBlock, vocab - v)));
+  const float largest = row_max(tops.data(), std::ssize(tops));
+  const double sum = row_sum_exp(logits, vocab, largest), offset = so_far - largest - std::log(sum);
   if (only >= 0) return {{offset + logits[only], row, only}};
+  // So many blocks have a value as large as `least`, so that no smaller one is among the best.
+  float least = -std::numeric_limits<float>::infinity();
+  if (count < std::ssize(tops) && !std::isnan(largest)) {
+    std::vector<float> order = tops;
+    std::nth_element(order.begin(), order.begin() + count - 1, order.end(), std::greater<>());
+    least = order[count - 1];
+  }
   std::vector<Candidate> best;  // sorted
-  const auto is_full = [&] { return std::ssize(best) == count; };
-  constexpr int64_t kBlock = 128;
-  for (int64_t begin = 0; begin < vocab; begin += kBlock) {
-    const int64_t end = std::min(vocab, begin + kBlock);
-    // Most blocks have nothing to add.
-    if (is_full() && offset + row_max(logits + begin, end - begin) <= best.back().log_probability) continue;
-    for (int64_t v = begin; v < end; ++v) {
-      const double value = offset + logits[v];
-      if (is_full() && value <= best.back().log_probability) continue;
-      if (is_full()) best.pop_back();
-      const auto at = std::upper_bound(best.begin(), best.end(), value,
-                                       [](double a, const Candidate& b) { return a > b.log_probability; });
-      best.insert(at, {value, row, v});
+  for (int64_t v = 0; v < vocab; ++v) {
+    if (tops[v / kBlock] < least) {
+      v += kBlock - 1;
+      continue;
     }
+    const double value = offset + logits[v];
+    const bool full = std::ssize(best) == count;
+    if (full && value <= best.back().log_probability) continue;
+    if (full) best.pop_back();
+    const auto at = std::upper_bound(best.begin(), best.end(), value,
+                                     [](double a, const Candidate& b) { return a > b.log_probability; });
+    best.insert(at, {value, row, v});
   }
   return best;
 }
 
-// One text in a search: its live hypotheses are consecutive rows of the model's batch.
+// One text in a search: its live hypotheses have consecutive rows of the model's batch.
 struct Search {
   struct Live {
     Ids ids;
     double log_probability = 0;
+    int64_t row = 0;  // counted from the text's first
   };
   std::vector<Live> live{{}};
   Hypothesis best{{}, kNone};
@@ -59,14 +71,15 @@ struct Search {
 
   double penalty(int64_t length, double power) const { return std::pow((5.0 + length) / 6.0, power); }
 
-  // Adds a token to every live hypothesis; parents[i] becomes the row that hypothesis i continues.
-  void advance(const float* logits, int64_t vocab, const BeamOptions& o, std::vector<int64_t>& parents) {
+  // Adds a token to every live hypothesis, from the logits of the text's rows. Of each row that the text has
+  // from now on, the row that it continues.
+  Ids advance(const float* logits, int64_t vocab, const BeamOptions& o) {
     const auto length = static_cast<int64_t>(live[0].ids.size()) + 1;
     const bool last = length >= most;
     const int64_t wanted = o.beam == 1 ? 1 : 2 * o.beam;
     std::vector<Candidate> all;
     for (size_t i = 0; i < live.size(); ++i) {
-      const auto row = best_of_row(logits + i * vocab, vocab, static_cast<int64_t>(i),
+      const auto row = best_of_row(logits + live[i].row * vocab, vocab, static_cast<int64_t>(i),
                                    live[i].log_probability, wanted, last ? o.eos : -1);
       all.insert(all.end(), row.begin(), row.end());
     }
@@ -82,52 +95,74 @@ struct Search {
         continue;
       }
       if (static_cast<int64_t>(next.size()) == o.beam) continue;
-      next.push_back({live[c.row].ids, c.log_probability});
+      next.push_back({live[c.row].ids, c.log_probability, live[c.row].row});
       next.back().ids.push_back(c.id);
-      parents.push_back(c.row);
     }
-    live = std::move(next);
     // Log-probabilities only decrease: a live one reaches at most its present one over the largest penalty.
     const bool beaten =
         best.score > kNone &&
-        (o.beam == 1 || live.empty() ||
-         live[0].log_probability / penalty(most, std::max(0.0, o.length_penalty)) <= best.score);
-    if (beaten || last) {
-      live.clear();
-      parents.clear();
+        (o.beam == 1 || next.empty() ||
+         next[0].log_probability / penalty(most, std::max(0.0, o.length_penalty)) <= best.score);
+    if (beaten || last) next.clear();
+    live = std::move(next);
+    return arrange();
+  }
+
+  // Gives each hypothesis a row of its own, in place of its parent's, which the first child keeps.
+  Ids arrange() {
+    Ids parents(live.size(), -1);
+    std::vector<Live*> others;
+    for (Live& l : live) {
+      const bool stays = l.row < std::ssize(parents) && parents[l.row] < 0;
+      stays ? void(parents[l.row] = l.row) : others.push_back(&l);
     }
+    auto free = parents.begin();
+    for (Live* l : others) {
+      free = std::find(free, parents.end(), -1);
+      *free = std::exchange(l->row, free - parents.begin());
+    }
+    return parents;
   }
 };
+
+// Brings the rows of the model to what the hypotheses continue.
+void follow(Transformer::State& state, const Ids& parents, bool same_sources, Device device) {
+  const auto on_device = [&](const Ids& rows) { return from_values(rows, {std::ssize(rows)}).to(device); };
+  if (!same_sources) return Transformer::select(state, on_device(parents));
+  Ids from, to;
+  for (int64_t row = 0; row < std::ssize(parents); ++row)
+    if (parents[row] != row) from.push_back(parents[row]), to.push_back(row);
+  if (!to.empty()) Transformer::copy_targets(state, on_device(from), on_device(to));
+}
 
 // Searches among the texts that may follow the sources of `state`.
 void search_all(Transformer& model, Transformer::State state, const BeamOptions& o,
                 std::vector<Search>& searches) {
   const Device device = model.device();
   const int64_t texts = std::ssize(searches);
-  std::vector<int64_t> next(texts, o.bos);
+  Ids next(texts, o.bos), first(texts + 1);  // the token of each row; the first row of each text
+  std::iota(first.begin(), first.end(), 0);
   while (!next.empty()) {
     const Tensor ids = from_values(next, {std::ssize(next)}).to(device);
     const Tensor logits = model.step(state, ids).to(DType::f32).to(kCpu).contiguous();
     const int64_t vocab = logits.size(1);
-    std::vector<int64_t> first(texts + 1);  // row of each text
-    for (int64_t i = 0; i < texts; ++i) first[i + 1] = first[i] + std::ssize(searches[i].live);
-    std::vector<std::vector<int64_t>> parents(texts);
+    std::vector<Ids> parents(texts);
     parallel_for(texts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         if (searches[i].live.empty()) continue;
-        searches[i].advance(logits.data<float>() + first[i] * vocab, vocab, o, parents[i]);
+        parents[i] = searches[i].advance(logits.data<float>() + first[i] * vocab, vocab, o);
       }
     });
-    std::vector<int64_t> rows;
-    next.clear();
+    Ids rows;
+    const Ids before = first;
     for (int64_t i = 0; i < texts; ++i) {
-      for (int64_t parent : parents[i]) rows.push_back(first[i] + parent);
-      for (const Search::Live& live : searches[i].live) next.push_back(live.ids.back());
+      for (int64_t parent : parents[i]) rows.push_back(before[i] + parent);
+      first[i + 1] = std::ssize(rows);
     }
-    std::vector<int64_t> same(logits.size(0));
-    std::iota(same.begin(), same.end(), 0);
-    if (!rows.empty() && rows != same)
-      Transformer::select(state, from_values(rows, {std::ssize(rows)}).to(device));
+    next.resize(rows.size());
+    for (int64_t i = 0; i < texts; ++i)
+      for (const Search::Live& live : searches[i].live) next[first[i] + live.row] = live.ids.back();
+    if (!rows.empty()) follow(state, rows, first == before, device);
   }
 }
 

@@ -157,6 +157,10 @@ void Transformer::select(State& state, const Tensor& rows) {
     if (part->defined()) *part = index_select(*part, 0, rows);
 }
 
+void Transformer::copy_targets(State& state, const Tensor& from, const Tensor& to) {
+  for (nn::KeyValueCache& past : state.past) past.copy_rows(from, to);
+}
+
 Tensor Transformer::output_weight() const {
   if (output_) return output_->weight;
   return (target_embedding_ ? *target_embedding_ : source_embedding_).tokens.weight;

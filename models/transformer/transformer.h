@@ -81,6 +81,8 @@ class Transformer : public nn::Module {
   // Logits [B, target vocabulary] of what follows `ids` i64 [B], the next token of each row.
   Tensor step(State& state, const Tensor& ids);
   static void select(State& state, const Tensor& rows);  // keeps these rows, i64 [N], in this order
+  // Rows `to` go on from the targets of the rows `from` of the same sources, i64 [N] each; no row is in both.
+  static void copy_targets(State& state, const Tensor& from, const Tensor& to);
 
   Tensor output_weight() const;  // [target vocabulary, dim]
   Tensor output_bias() const;    // [target vocabulary], or undefined

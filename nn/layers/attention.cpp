@@ -96,6 +96,11 @@ void KeyValueCache::select(const Tensor& rows) {
   if (length_ > 0) room_ = nn::select(room_, rows);
 }
 
+void KeyValueCache::copy_rows(const Tensor& from, const Tensor& to) {
+  if (length_ == 0) return;
+  for (const Tensor& x : {all().keys, all().values}) x.index_put_({to}, index_select(x, 0, from));
+}
+
 KeyValues select(const KeyValues& all, const Tensor& rows) {
   return {index_select(all.keys, 0, rows), index_select(all.values, 0, rows)};
 }

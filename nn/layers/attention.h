@@ -31,6 +31,7 @@ class KeyValueCache {
   void append(const KeyValues& next);  // one position or more
   KeyValues all() const;               // views of what was appended; undefined before
   void select(const Tensor& rows);     // keeps those rows of the batch, i64 [N], in that order
+  void copy_rows(const Tensor& from, const Tensor& to);  // i64 [N] each; no row is in both
 
  private:
   KeyValues room_;  // [B, heads, positions that there is memory for, dim / heads]
