@@ -24,37 +24,44 @@ struct Candidate {
   int64_t row, id;
 };
 
-// The `count` likeliest continuations of one row; with `only`, an id, that one alone.
-std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t row, double so_far,
-                                   int64_t count, int64_t only) {
-  constexpr int64_t kBlock = 64;
+// The ids of the `count` largest logits, or of all, the largest first; of equal ones the smaller id.
+Ids largest_ids(std::span<const float> logits, int64_t count) {
+  constexpr int64_t kBlock = 128;
+  const int64_t n = std::ssize(logits);
   std::vector<float> tops;  // the largest of each block
-  for (int64_t v = 0; v < vocab; v += kBlock)
-    tops.push_back(row_max(logits + v, std::min(kBlock, vocab - v)));
-  const float largest = row_max(tops.data(), std::ssize(tops));
-  const double sum = row_sum_exp(logits, vocab, largest), offset = so_far - largest - std::log(sum);
-  if (only >= 0) return {{offset + logits[only], row, only}};
-  // So many blocks have a value as large as `least`, so that no smaller one is among the best.
+  for (int64_t i = 0; i < n; i += kBlock) tops.push_back(row_max(&logits[i], std::min(kBlock, n - i)));
+  // So many blocks have a number as large as `least` that no smaller one is wanted.
   float least = -std::numeric_limits<float>::infinity();
-  if (count < std::ssize(tops) && !std::isnan(largest)) {
+  if (count < std::ssize(tops) && !std::isnan(row_max(tops.data(), std::ssize(tops)))) {
     std::vector<float> order = tops;
     std::nth_element(order.begin(), order.begin() + count - 1, order.end(), std::greater<>());
     least = order[count - 1];
   }
-  std::vector<Candidate> best;  // sorted
-  for (int64_t v = 0; v < vocab; ++v) {
-    if (tops[v / kBlock] < least) {
-      v += kBlock - 1;
-      continue;
+  Ids ids;
+  for (int64_t i = 0; i < n; ++i) {
+    if (tops[i / kBlock] < least) {
+      i += kBlock - 1;
+    } else if (!(logits[i] < least)) {
+      ids.push_back(i);
     }
-    const double value = offset + logits[v];
-    const bool full = std::ssize(best) == count;
-    if (full && value <= best.back().log_probability) continue;
-    if (full) best.pop_back();
-    const auto at = std::upper_bound(best.begin(), best.end(), value,
-                                     [](double a, const Candidate& b) { return a > b.log_probability; });
-    best.insert(at, {value, row, v});
   }
+  count = std::min(count, std::ssize(ids));
+  std::partial_sort(ids.begin(), ids.begin() + count, ids.end(), [&](int64_t a, int64_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+  });
+  ids.resize(count);
+  return ids;
+}
+
+// The `count` likeliest continuations of one row; with `only`, an id, that one alone.
+std::vector<Candidate> best_of_row(std::span<const float> logits, int64_t row, double so_far, int64_t count,
+                                   int64_t only) {
+  const Ids ids = only >= 0 ? Ids{only} : largest_ids(logits, count);
+  const float largest = only >= 0 ? row_max(logits.data(), std::ssize(logits)) : logits[ids[0]];
+  const double sum = row_sum_exp(logits.data(), std::ssize(logits), largest);
+  const double offset = so_far - largest - std::log(sum);
+  std::vector<Candidate> best;
+  for (const int64_t id : ids) best.push_back({offset + logits[id], row, id});
   return best;
 }
 
@@ -79,8 +86,9 @@ struct Search {
     const int64_t wanted = o.beam == 1 ? 1 : 2 * o.beam;
     std::vector<Candidate> all;
     for (size_t i = 0; i < live.size(); ++i) {
-      const auto row = best_of_row(logits + live[i].row * vocab, vocab, static_cast<int64_t>(i),
-                                   live[i].log_probability, wanted, last ? o.eos : -1);
+      const auto row =
+          best_of_row({logits + live[i].row * vocab, static_cast<size_t>(vocab)}, static_cast<int64_t>(i),
+                      live[i].log_probability, wanted, last ? o.eos : -1);
       all.insert(all.end(), row.begin(), row.end());
     }
     std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
@@ -198,23 +206,31 @@ std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& 
   return best;
 }
 
-int64_t choose(const std::vector<float>& logits, double u, const SampleOptions& o) {
-  std::vector<int64_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
-  if (o.temperature == 0) return order[0];
-  if (o.top_k > 0 && o.top_k < std::ssize(order)) order.resize(o.top_k);
-  std::vector<double> p(order.size());
-  double sum = 0;
-  for (size_t i = 0; i < order.size(); ++i)
-    sum += p[i] = std::exp((static_cast<double>(logits[order[i]]) - logits[order[0]]) / o.temperature);
-  double kept = 0;
-  size_t count = 0;
-  while (count < p.size() && (count == 0 || kept < o.top_p * sum)) kept += p[count++];
-  double at = u * kept;
-  for (size_t i = 0; i < count; ++i)
-    if ((at -= p[i]) < 0) return order[i];
-  return order[count - 1];
+int64_t choose(std::span<const float> logits, double u, const SampleOptions& o) {
+  const int64_t n = std::ssize(logits);
+  if (o.temperature == 0) return largest_ids(logits, 1)[0];
+  const float largest = row_max(logits.data(), n);
+  const auto sharper = static_cast<float>(std::min(1 / o.temperature, 1e30));
+  const auto weight = [=](float x) { return math::exp((x - largest) * sharper); };
+  const bool cut = o.top_k > 0 && o.top_k < n;
+  double sum = cut ? 0 : detail::sum_terms<float>(n, weight, logits.data());
+  // Most often few of the likeliest are enough to tell.
+  for (int64_t count = cut ? o.top_k : std::min<int64_t>(n, 64);; count = std::min(n, 8 * count)) {
+    const Ids order = largest_ids(logits, count);
+    std::vector<double> p;
+    for (const int64_t id : order)
+      p.push_back(std::exp((static_cast<double>(logits[id]) - largest) / o.temperature));
+    if (cut) sum = std::accumulate(p.begin(), p.end(), 0.0);
+    double kept = 0;
+    size_t end = 0;  // of what top_p leaves
+    while (end < p.size() && (end == 0 || kept < o.top_p * sum)) kept += p[end++];
+    const bool known = end < p.size() || cut || count == n;
+    if (!known && o.top_p < 1) continue;
+    double at = u * (known ? kept : sum);
+    for (size_t i = 0; i < end; ++i)
+      if ((at -= p[i]) < 0) return order[i];
+    if (known) return order[end - 1];
+  }
 }
 
 namespace {
@@ -240,15 +256,18 @@ class Sampler {
 
   // Adds token number n to every text that goes on; returns the rows of those that still do.
   Ids draw(int64_t n) {
-    const auto logits = logits_.to(DType::f32).to_vector<float>();
-    const int64_t vocab = logits_.size(1);
-    Ids kept, going;
+    const Tensor logits = logits_.to(DType::f32).to(kCpu).contiguous();
+    const int64_t vocab = logits.size(1);
+    Ids drawn(rows_.size()), kept, going;
+    parallel_for(std::ssize(rows_), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const double u = uniform(key_, static_cast<uint64_t>(rows_[i]), static_cast<uint64_t>(n));
+        drawn[i] = choose({logits.data<float>() + i * vocab, static_cast<size_t>(vocab)}, u, options_);
+      }
+    });
     for (size_t i = 0; i < rows_.size(); ++i) {
-      const std::vector<float> row(logits.begin() + i * vocab, logits.begin() + (i + 1) * vocab);
-      const double u = uniform(key_, static_cast<uint64_t>(rows_[i]), static_cast<uint64_t>(n));
-      const int64_t id = choose(row, u, options_);
-      texts_[rows_[i]].push_back(id);
-      if (options_.stop_at_eos && id == options_.eos) continue;
+      texts_[rows_[i]].push_back(drawn[i]);
+      if (options_.stop_at_eos && drawn[i] == options_.eos) continue;
       kept.push_back(static_cast<int64_t>(i));
       going.push_back(rows_[i]);
     }
@@ -277,13 +296,19 @@ class Sampler {
 
   // Reads the ends of the texts anew, at most half of the positions, so that the others are free.
   void read() {
+    const int64_t have = std::ssize(texts_[rows_[0]]),
+                  length = std::min(have, model_.config().max_positions / 2);
+    // A prompt is read once.
+    const bool one = std::all_of(texts_.begin(), texts_.end(), [&](const Ids& t) { return t == texts_[0]; });
+    Ids ids;
+    for (const int64_t row : one ? Ids{rows_[0]} : rows_)
+      ids.insert(ids.end(), texts_[row].end() - length, texts_[row].end());
     state_ = model_.begin();
-    const int64_t have = std::ssize(texts_[rows_[0]]), half = model_.config().max_positions / 2;
-    for (int64_t at = std::max<int64_t>(0, have - half); at < have; ++at) {
-      Ids ids;
-      for (const int64_t row : rows_) ids.push_back(texts_[row][at]);
-      logits_ = model_.step(state_, on_device(ids));
-    }
+    logits_ = model_.step(state_, on_device(ids).view({std::ssize(ids) / length, length}));
+    if (!one) return;
+    const Tensor copies = on_device(Ids(rows_.size(), 0));
+    LanguageModel::select(state_, copies);
+    logits_ = index_select(logits_, 0, copies);
   }
 
   LanguageModel& model_;

@@ -57,7 +57,8 @@ class LanguageModel : public nn::Module {
     int64_t position = 0;                 // of the next token
   };
   State begin() const { return {std::vector<nn::KeyValueCache>(layers_.size())}; }
-  Tensor step(State& state, const Tensor& ids);  // [B] to logits [B, vocab]
+  // Ids [B], or the first of a text [B, T], to the logits [B, vocab] of what follows.
+  Tensor step(State& state, const Tensor& ids);
   static void select(State& state, const Tensor& rows);
 
   Tensor output_weight() const {

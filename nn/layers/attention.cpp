@@ -55,9 +55,9 @@ KeyValues MultiheadAttention::project(const Tensor& memory) {
 }
 
 Tensor MultiheadAttention::attend(const Tensor& query, const KeyValues& memory,
-                                  const Tensor& key_padding_mask) {
+                                  const Tensor& key_padding_mask, bool causal) {
   const Tensor q = into_heads(q_proj(to_compute(query)));
-  const Tensor z = attention(q, memory.keys, memory.values, attention_options(false), key_padding_mask);
+  const Tensor z = attention(q, memory.keys, memory.values, attention_options(causal), key_padding_mask);
   return out_proj(from_heads(z));
 }
 

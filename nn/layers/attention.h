@@ -29,8 +29,9 @@ class KeyValueCache {
   KeyValueCache& operator=(KeyValueCache&&) = default;
 
   void append(const KeyValues& next);  // one position or more
-  KeyValues all() const;               // views of what was appended; undefined before
-  void select(const Tensor& rows);     // keeps those rows of the batch, i64 [N], in that order
+  int64_t length() const { return length_; }
+  KeyValues all() const;            // views of what was appended; undefined before
+  void select(const Tensor& rows);  // keeps those rows of the batch, i64 [N], in that order
   void copy_rows(const Tensor& from, const Tensor& to);  // i64 [N] each; no row is in both
 
  private:
@@ -56,7 +57,8 @@ struct MultiheadAttention : Layer<MultiheadAttention> {
   // For decoding by steps: the keys and values of a memory, each dense, and the attention of a query
   // [B, T, dim] to all of them.
   KeyValues project(const Tensor& memory);
-  Tensor attend(const Tensor& query, const KeyValues& memory, const Tensor& key_padding_mask = {});
+  Tensor attend(const Tensor& query, const KeyValues& memory, const Tensor& key_padding_mask = {},
+                bool causal = false);
 
   const int64_t heads;
   const AttentionConfig config;  // as it was made

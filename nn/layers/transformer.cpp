@@ -1,5 +1,6 @@
 #include "nn/layers/transformer.h"
 
+#include "autograd/error.h"
 #include "ops/arithmetic.h"
 #include "ops/feed_forward.h"
 
@@ -57,9 +58,12 @@ Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_paddi
 }
 
 Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValueCache& past) {
+  const bool several = x.dim() == 3 && x.size(1) > 1;
+  check<ShapeError>(!several || past.length() == 0, "step: expected one position after the first {}, got {}",
+                    past.length(), describe(x));
   return run(x, [&](const Tensor& y) {
     past.append(attn.project(y));
-    return attn.attend(y, past.all());
+    return attn.attend(y, past.all(), {}, several);
   });
 }
 

@@ -47,7 +47,7 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
                           TransformerEncoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
   // A causal layer's output [B, 1, dim] at the position after those in `past`, to which it adds its own keys
-  // and values.
+  // and values; or that of the first T positions. Not recorded.
   Tensor step(const Tensor& x, KeyValueCache& past);
 
   // The parts, in the order in which they are run where norm_first.
@@ -84,7 +84,7 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
                           TransformerDecoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& memory, const Tensor& memory_key_padding_mask = {});
   // The output [B, 1, dim] at the position after those in `past`, to which it adds its own keys and values;
-  // `memory` is what cross_attn.project() made of the encoder's output.
+  // `memory` is what cross_attn.project() made of the encoder's output. Not recorded.
   Tensor step(const Tensor& x, KeyValueCache& past, const KeyValues& memory,
               const Tensor& memory_key_padding_mask = {});
 
