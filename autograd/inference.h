@@ -7,8 +7,8 @@ namespace tandem {
 
 bool inference_enabled();  // true while an InferenceGuard lives
 
-// Nothing is recorded while it lives, and weights are expected to serve many times: the CPU's products of few
-// rows keep copies of them, in the layout of their kernel, until the weights are written to or freed. Results
+// Nothing is recorded while it lives, and weights are expected to serve many times: products on the CPU keep
+// copies of them, in the layout of their kernel, until the weights are written to or freed. Results
 // are equal to rounding. torch.inference_mode(), but for the restrictions. Example:
 //
 //   Tensor x = randn({1, 64}, {.seed = 1}), weight = randn({256, 64}, {.seed = 2});

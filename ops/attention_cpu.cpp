@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t kTileElements = 16384;  // scores of a tile of queries: half of a core's L2 cache
 constexpr int64_t kCausalRows = 24;       // short tiles skip more of the keys that no row can see
 constexpr int64_t kChunkProducts = int64_t{1} << 22;
-constexpr int64_t kFewQueries = 4;    // for which copying the keys into tiles does not pay
 constexpr int64_t kReadingCosts = 8;  // reading keys and values, in queries
 
 // Hands out parts of one thread's scratch memory, each 64-byte aligned.
@@ -82,7 +81,7 @@ template <class T> class Head {
   }
 
   void forward(const AttentionForward<T>& a) {
-    if (p_.queries <= kFewQueries && a.k.col == 1 && a.v.col == 1) return forward_in_place(a);
+    if (p_.queries == 1 && a.k.col == 1 && a.v.col == 1) return forward_in_place(a);
     const ScoreSums<C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
     const int64_t value_width = tile_width<C>(p_.value_dim);
     Pool<C> pool(forward_scratch(p_));
@@ -104,35 +103,34 @@ template <class T> class Head {
     }
   }
 
-  // Few queries, such as a step's of decoding: keys and values are read where they are, once for each query.
+  // One query, as in a step of decoding: keys and values are read where they are, each while the next are
+  // fetched, the keys of the next head beside the values of this one.
   void forward_in_place(const AttentionForward<T>& a) {
-    const ScoreSums<C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
+    const ScoreSums<C> sums{a.sums.shifts + index_, a.sums.sums + index_};
     Pool<C> pool(forward_scratch(p_));
-    C *query = pool.take(p_.dim), *scores = pool.take(width_), *result = pool.take(p_.value_dim);
+    const C* query = packed(a.q, 0, 1, p_.dim, pool.take(tile_width<C>(p_.dim)));
+    C *scores = pool.take(width_), *result = pool.take(p_.value_dim);
     uint32_t* words = cleared_words(pool);
-    for (int64_t i = 0; i < p_.queries; ++i) {
-      const int64_t n = visible(i);
-      packed(a.q, i, 1, p_.dim, query);
-      for (int64_t j = 0; j < n; ++j) {
-        const T* key = at(a.k) + j * a.k.row;
-        prefetch(at(a.v) + j * a.v.row, p_.value_dim);
-        C sum = 0;
+    const int64_t n = visible(0);
+    for (int64_t j = 0; j < n; ++j) {
+      const T* key = at(a.k) + j * a.k.row;
+      prefetch(at(a.v) + j * a.v.row, p_.value_dim);
+      C sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t d = 0; d < p_.dim; ++d) sum += query[d] * static_cast<C>(key[d]);
-        scores[j] = C(p_.scale) * sum;
-      }
-      softmax_row(i, tile_width<C>(n), scores, words, sums);
-      std::fill(result, result + p_.value_dim, C(0));
-      for (int64_t j = 0; j < n; ++j) {
-        const T* value = at(a.v) + j * a.v.row;
-        prefetch(at(a.k) + a.k.head + j * a.k.row, p_.dim);
-        if (ignored_ && ignored_[j * p_.ignored.col]) continue;
-        const C factor = scores[j];
-#pragma omp simd
-        for (int64_t d = 0; d < p_.value_dim; ++d) result[d] += factor * static_cast<C>(value[d]);
-      }
-      unpack(result, 0, C(1), 1, p_.value_dim, at(a.out) + i * a.out.row, a.out.row);
+      for (int64_t d = 0; d < p_.dim; ++d) sum += query[d] * static_cast<C>(key[d]);
+      scores[j] = C(p_.scale) * sum;
     }
+    softmax_row(0, tile_width<C>(n), scores, words, sums);
+    std::fill(result, result + p_.value_dim, C(0));
+    for (int64_t j = 0; j < n; ++j) {
+      const T* value = at(a.v) + j * a.v.row;
+      prefetch(at(a.k) + a.k.head + j * a.k.row, p_.dim);
+      if (ignored_ && ignored_[j * p_.ignored.col]) continue;
+      const C factor = scores[j];
+#pragma omp simd
+      for (int64_t d = 0; d < p_.value_dim; ++d) result[d] += factor * static_cast<C>(value[d]);
+    }
+    unpack(result, 0, C(1), 1, p_.value_dim, at(a.out), 0);
   }
   static void prefetch(const T* x, int64_t count) {
     for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(x + i);
@@ -182,8 +180,8 @@ template <class T> class Head {
 
   static int64_t forward_scratch(const AttentionProblem& p) {
     const int64_t step = tile_rows(p), width = tile_width<C>(p.keys), value_dim = tile_width<C>(p.value_dim);
-    return 16 * 6 + std::max(p.keys, step) * tile_width<C>(p.dim) + p.dim * width + (p.keys + 1) * value_dim +
-           step * (width + value_dim) + width + p.dim;
+    return 16 * 6 + std::max(p.keys, step) * tile_width<C>(p.dim) + p.dim * width + p.keys * value_dim +
+           step * (width + value_dim) + width;
   }
   static int64_t backward_scratch(const AttentionProblem& p) {
     const int64_t step = tile_rows(p), width = tile_width<C>(p.keys), dim = tile_width<C>(p.dim),

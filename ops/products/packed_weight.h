@@ -1,5 +1,5 @@
-// Products of few rows with weights that stay as they are: the weight is copied once into the layout that the
-// tile kernel reads, so that a product is as fast as the machine multiplies, or reads the weight.
+// Products with weights that stay as they are: the weight is copied once into the layout that the tile kernel
+// reads, so that a product is as fast as the machine multiplies, or reads the weight.
 #pragma once
 
 #include "autograd/tensor.h"
