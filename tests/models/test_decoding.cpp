@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "autograd/grad_mode.h"
+#include "autograd/registry.h"
 #include "ops/ops.h"
 #include "tests/testing.h"
 

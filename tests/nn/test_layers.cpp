@@ -1,9 +1,13 @@
 #include <cmath>
 #include <memory>
 
+#include "autograd/grad_mode.h"
 #include "autograd/pass_context.h"
+#include "autograd/random.h"
 #include "nn/layers.h"
 #include "ops/arithmetic.h"
+#include "ops/indexing.h"
+#include "ops/join.h"
 #include "tests/golden.h"
 #include "tests/testing.h"
 
