@@ -211,7 +211,7 @@ int64_t choose(std::span<const float> logits, double u, const SampleOptions& o) 
   if (o.temperature == 0) return largest_ids(logits, 1)[0];
   const float largest = row_max(logits.data(), n);
   const auto sharper = static_cast<float>(std::min(1 / o.temperature, 1e30));
-  const auto weight = [=](float x) { return math::exp((x - largest) * sharper); };
+  const auto weight = [=](float x) { return math::exp_nonpositive((x - largest) * sharper); };
   const bool cut = o.top_k > 0 && o.top_k < n;
   double sum = cut ? 0 : detail::sum_terms<float>(n, weight, logits.data());
   // Most often few of the likeliest are enough to tell.

@@ -12,7 +12,8 @@
 namespace tandem::detail {
 namespace {
 
-constexpr int64_t kBlockRows = 192;  // of x, that stay in cache beside a strip
+constexpr int64_t kBlockRows = 192;   // of x, that stay in cache beside a strip
+constexpr int64_t kReadingCosts = 8;  // of a strip, in rows
 constexpr int64_t kStrip = kTileVectors * kTileLanes<float>;
 constexpr int64_t kLine = 64 / sizeof(float);
 constexpr int64_t kFetchingRows = kStrip / kLine * kTileRows;  // whose tiles fetch a whole strip
@@ -27,12 +28,12 @@ std::shared_ptr<Storage> pack(const Tensor& weight) {
   auto packed = std::make_shared<Storage>(strips * inputs * kStrip * int64_t{sizeof(float)}, kCpu);
   const float* from = weight.data<float>();
   float* to = reinterpret_cast<float*>(packed->data);
-  parallel_for(strips, std::max<int64_t>(1, kChunkProducts / 16 / (inputs * kStrip + 1)),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t s = begin; s < end; ++s)
-                   tile_transpose(std::min(kStrip, outputs - s * kStrip), inputs, from + s * kStrip * row,
-                                  row, 1.0f, to + s * inputs * kStrip, kStrip);
-               });
+  const int64_t grain = kChunkProducts / (kReadingCosts * inputs * kStrip);
+  parallel_for(strips, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s)
+      tile_transpose(std::min(kStrip, outputs - s * kStrip), inputs, from + s * kStrip * row, row, 1.0f,
+                     to + s * inputs * kStrip, kStrip);
+  });
   return packed;
 }
 
@@ -97,7 +98,8 @@ bool packed_product(const Tensor& weight, const MatmulArgs& args) {
   auto* c = static_cast<float*>(const_cast<void*>(args.c.data));
   const int64_t cols = args.c.cols, depth = args.a.cols, c_row = args.c.row_stride;
   const int64_t all_strips = strips_of(cols), blocks = (args.c.rows + kBlockRows - 1) / kBlockRows;
-  const int64_t grain = kChunkProducts / (std::min(kBlockRows, args.c.rows) * depth * kStrip + 1);
+  const int64_t block = std::clamp(args.c.rows, kReadingCosts, kBlockRows);
+  const int64_t grain = kChunkProducts / (block * depth * kStrip);
   parallel_for(blocks * all_strips, grain, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       const int64_t row = part / all_strips * kBlockRows, s = part % all_strips, col = s * kStrip;
