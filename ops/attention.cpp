@@ -76,8 +76,8 @@ struct Attention final : Op {
       const Tensor shifts = save(per_query()), totals = save(per_query());
       const detail::ScoreSums<C> sums{shifts.template device_data<C>(), totals.template device_data<C>()};
       const auto rows = head_rows<const T>;
-      const detail::AttentionForward<T> args{p,    rows(q),      rows(k), rows(v), head_rows<T>(out),
-                                             sums, &keeps_output};
+      const detail::AttentionForward<T> args{p,    rows(q),       rows(k),    rows(v), head_rows<T>(out),
+                                             sums, &keeps_output, recording()};
       if (!run_on_device(q, args)) detail::attention_on_cpu(args);
     });
     return keeps_output ? save_output(out) : out;

@@ -81,7 +81,7 @@ template <class T> class Head {
   }
 
   void forward(const AttentionForward<T>& a) {
-    if (p_.queries == 1 && a.k.col == 1 && a.v.col == 1) return forward_in_place(a);
+    if (!a.recorded && p_.queries == 1 && a.k.col == 1 && a.v.col == 1) return forward_in_place(a);
     const ScoreSums<C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
     const int64_t value_width = tile_width<C>(p_.value_dim);
     Pool<C> pool(forward_scratch(p_));
