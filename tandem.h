@@ -9,6 +9,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/gradcheck.h"
 #include "autograd/graph.h"
+#include "autograd/inference.h"
 #include "autograd/noise.h"
 #include "autograd/op.h"
 #include "autograd/op_checks.h"

@@ -1,6 +1,6 @@
 #include "autograd/op.h"
 
-#include "autograd/grad_mode.h"
+#include "autograd/inference.h"
 #include "autograd/profiler.h"
 #include "autograd/scope.h"
 #include "autograd/tensor_impl.h"
@@ -10,6 +10,7 @@ namespace tandem {
 namespace {
 
 thread_local GradMode* grad_mode = nullptr;
+thread_local bool inference = false;
 std::atomic<uint64_t> next_sequence{1};
 
 // Dropping the last owner of an op drops its edges, and so on along the chain: done with a list, so that a
@@ -35,6 +36,10 @@ void release(std::shared_ptr<Op>&& op) {
 bool grad_enabled() { return !grad_mode || grad_mode->enabled_; }
 GradMode::GradMode(bool enabled) : enabled_(enabled), outer_(grad_mode) { grad_mode = this; }
 GradMode::~GradMode() { close_scope(grad_mode, this, &GradMode::outer_, "NoGradGuard"); }
+
+bool inference_enabled() { return inference; }
+InferenceGuard::InferenceGuard() : outer_(std::exchange(inference, true)) {}
+InferenceGuard::~InferenceGuard() { inference = outer_; }
 
 Op::~Op() {
   for (Edge& edge : edges_) release(std::move(edge.op));

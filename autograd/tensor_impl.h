@@ -25,6 +25,15 @@ struct Storage {
     int64_t version;
   };
   std::optional<Cast> cast;
+
+  // Copies of weights in this memory in the layout of a product's kernel (ops/products/packed_weight.h).
+  struct Packed {
+    std::shared_ptr<Storage> storage;
+    int64_t offset;  // of the weight, as shape and strides
+    Shape shape, strides;
+    int64_t version;
+  };
+  std::vector<Packed> packed;
 };
 
 struct TensorImpl {

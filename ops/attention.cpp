@@ -76,8 +76,8 @@ struct Attention final : Op {
       const Tensor shifts = save(per_query()), totals = save(per_query());
       const detail::ScoreSums<C> sums{shifts.template device_data<C>(), totals.template device_data<C>()};
       const auto rows = head_rows<const T>;
-      const detail::AttentionForward<T> args{p,    rows(q),      rows(k), rows(v), head_rows<T>(out),
-                                             sums, &keeps_output};
+      const detail::AttentionForward<T> args{p,    rows(q),       rows(k),    rows(v), head_rows<T>(out),
+                                             sums, &keeps_output, recording()};
       if (!run_on_device(q, args)) detail::attention_on_cpu(args);
     });
     return keeps_output ? save_output(out) : out;
@@ -179,6 +179,7 @@ void attention_cases(OpCases& c) {
   c.sample("no key for some queries", masked(qkv(3, 3, 2, 2), {1, 1, 0, 0, 1, 0}), with({.causal = true}));
   c.sample("wider than a vector", {c.normal({1, 1, 2, 1}), c.normal({1, 1, 19, 1}), c.normal({1, 1, 19, 1})},
            with({}));
+  c.sample("one query", masked(qkv(1, 4, 2, 3), {0, 1, 0, 0, 0, 0, 0, 1}), with({}));
   c.sample("no queries", qkv(0, 2, 2, 2), with({}));
   c.sample("no keys", qkv(2, 0, 2, 2), with({}));
 

@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kTileElements = 16384;  // scores of a tile of queries: half of a core's L2 cache
 constexpr int64_t kCausalRows = 24;       // short tiles skip more of the keys that no row can see
 constexpr int64_t kChunkProducts = int64_t{1} << 22;
+constexpr int64_t kReadingCosts = 8;  // reading keys and values, in queries
 
 // Hands out parts of one thread's scratch memory, each 64-byte aligned.
 template <class C> class Pool {
@@ -80,6 +81,7 @@ template <class T> class Head {
   }
 
   void forward(const AttentionForward<T>& a) {
+    if (!a.recorded && p_.queries == 1 && a.k.col == 1 && a.v.col == 1) return forward_in_place(a);
     const ScoreSums<C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
     const int64_t value_width = tile_width<C>(p_.value_dim);
     Pool<C> pool(forward_scratch(p_));
@@ -99,6 +101,39 @@ template <class T> class Head {
       tile_gemm(n, p_.value_dim, seen, scores, width_, 1, values, value_width, result, value_width);
       unpack(result, value_width, C(1), n, p_.value_dim, at(a.out) + begin * a.out.row, a.out.row);
     }
+  }
+
+  // One query, as in a step of decoding: keys and values are read where they are, each while the next are
+  // fetched, the keys of the next head beside the values of this one.
+  void forward_in_place(const AttentionForward<T>& a) {
+    const ScoreSums<C> sums{a.sums.shifts + index_, a.sums.sums + index_};
+    Pool<C> pool(forward_scratch(p_));
+    const C* query = packed(a.q, 0, 1, p_.dim, pool.take(tile_width<C>(p_.dim)));
+    C *scores = pool.take(width_), *result = pool.take(p_.value_dim);
+    uint32_t* words = cleared_words(pool);
+    const int64_t n = visible(0);
+    for (int64_t j = 0; j < n; ++j) {
+      const T* key = at(a.k) + j * a.k.row;
+      prefetch(at(a.v) + j * a.v.row, p_.value_dim);
+      C sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t d = 0; d < p_.dim; ++d) sum += query[d] * static_cast<C>(key[d]);
+      scores[j] = C(p_.scale) * sum;
+    }
+    softmax_row(0, tile_width<C>(n), scores, words, sums);
+    std::fill(result, result + p_.value_dim, C(0));
+    for (int64_t j = 0; j < n; ++j) {
+      const T* value = at(a.v) + j * a.v.row;
+      prefetch(at(a.k) + a.k.head + j * a.k.row, p_.dim);
+      if (ignored_ && ignored_[j * p_.ignored.col]) continue;
+      const C factor = scores[j];
+#pragma omp simd
+      for (int64_t d = 0; d < p_.value_dim; ++d) result[d] += factor * static_cast<C>(value[d]);
+    }
+    unpack(result, 0, C(1), 1, p_.value_dim, at(a.out), 0);
+  }
+  static void prefetch(const T* x, int64_t count) {
+    for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(x + i);
   }
 
   void backward(const AttentionBackward<T>& a) {
@@ -307,7 +342,7 @@ template <class T> class Head {
 
 // Calls body(head) for all of them.
 template <class T, class Body> void for_each_head(const AttentionProblem& p, Body body) {
-  const int64_t products = 2 * p.queries * p.keys * (p.dim + p.value_dim);
+  const int64_t products = 2 * (p.queries + kReadingCosts) * p.keys * (p.dim + p.value_dim);
   const int64_t grain = std::max<int64_t>(1, kChunkProducts / std::max<int64_t>(1, products));
   parallel_for(p.passes * p.batch * p.heads, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(Head<T>(p, i));

@@ -41,6 +41,7 @@ template <class T> struct AttentionForward {
   ScoreSums<compute_t<T>> sums;
   bool* keeps_output;  // false at first; set where the backward will want `out`: then the shifts are max +
                        // log(sum), and the sums were not filled
+  bool recorded;       // a backward may follow, which wants the sums of scores made as it makes them
 };
 // The cotangents of q, k, v (null data: not needed) for the cotangent g of the output. They have all passes.
 template <class T> struct AttentionBackward {

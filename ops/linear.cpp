@@ -13,6 +13,7 @@
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
+#include "ops/products/packed_weight.h"
 
 namespace tandem {
 namespace {
@@ -35,7 +36,7 @@ struct Linear final : Op {
     detail::LinearProduct product = detail::linear_product(x, weight, in[2], y);
     if (!keeps_z || writes_both) product.args.epilogue = activation;
     if (writes_both) product.args.preactivation = z.device_raw();
-    detail::matmul_on(y, product.args);
+    if (!detail::packed_product(product.weight, product.args)) detail::matmul_on(y, product.args);
     save(x), save(weight), save(in[2]);
     if (writes_both) return save(z), y;
     if (keeps_z) return detail::activate(save(z), activation);

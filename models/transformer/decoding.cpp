@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "autograd/error.h"
-#include "autograd/grad_mode.h"
+#include "autograd/inference.h"
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
+#include "ops/loops/row_reduce.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -21,32 +24,53 @@ struct Candidate {
   int64_t row, id;
 };
 
-// The `count` likeliest continuations of one row; with `only`, an id, that one alone.
-std::vector<Candidate> best_of_row(const float* logits, int64_t vocab, int64_t row, double so_far,
-                                   int64_t count, int64_t only) {
-  const float largest = *std::max_element(logits, logits + vocab);
-  double sum = 0;
-  for (int64_t v = 0; v < vocab; ++v) sum += std::exp(static_cast<double>(logits[v] - largest));
-  const double offset = so_far - largest - std::log(sum);
-  if (only >= 0) return {{offset + logits[only], row, only}};
-  std::vector<Candidate> best;  // sorted
-  for (int64_t v = 0; v < vocab; ++v) {
-    const double value = offset + logits[v];
-    const bool full = std::ssize(best) == count;
-    if (full && value <= best.back().log_probability) continue;
-    if (full) best.pop_back();
-    const auto at = std::upper_bound(best.begin(), best.end(), value,
-                                     [](double a, const Candidate& b) { return a > b.log_probability; });
-    best.insert(at, {value, row, v});
+// The ids of the `count` largest logits, or of all, the largest first; of equal ones the smaller id.
+Ids largest_ids(std::span<const float> logits, int64_t count) {
+  constexpr int64_t kBlock = 128;
+  const int64_t n = std::ssize(logits);
+  std::vector<float> tops;  // the largest of each block
+  for (int64_t i = 0; i < n; i += kBlock) tops.push_back(row_max(&logits[i], std::min(kBlock, n - i)));
+  // So many blocks have a number as large as `least` that no smaller one is wanted.
+  float least = -std::numeric_limits<float>::infinity();
+  if (count < std::ssize(tops) && !std::isnan(row_max(tops.data(), std::ssize(tops)))) {
+    std::vector<float> order = tops;
+    std::nth_element(order.begin(), order.begin() + count - 1, order.end(), std::greater<>());
+    least = order[count - 1];
   }
+  Ids ids;
+  for (int64_t i = 0; i < n; ++i) {
+    if (tops[i / kBlock] < least) {
+      i += kBlock - 1;
+    } else if (!(logits[i] < least)) {
+      ids.push_back(i);
+    }
+  }
+  count = std::min(count, std::ssize(ids));
+  std::partial_sort(ids.begin(), ids.begin() + count, ids.end(), [&](int64_t a, int64_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+  });
+  ids.resize(count);
+  return ids;
+}
+
+// The `count` likeliest continuations of one row; with `only`, an id, that one alone.
+std::vector<Candidate> best_of_row(std::span<const float> logits, int64_t row, double so_far, int64_t count,
+                                   int64_t only) {
+  const Ids ids = only >= 0 ? Ids{only} : largest_ids(logits, count);
+  const float largest = only >= 0 ? row_max(logits.data(), std::ssize(logits)) : logits[ids[0]];
+  const double sum = row_sum_exp(logits.data(), std::ssize(logits), largest);
+  const double offset = so_far - largest - std::log(sum);
+  std::vector<Candidate> best;
+  for (const int64_t id : ids) best.push_back({offset + logits[id], row, id});
   return best;
 }
 
-// One text in a search: its live hypotheses are consecutive rows of the model's batch.
+// One text in a search: its live hypotheses have consecutive rows of the model's batch.
 struct Search {
   struct Live {
     Ids ids;
     double log_probability = 0;
+    int64_t row = 0;  // counted from the text's first
   };
   std::vector<Live> live{{}};
   Hypothesis best{{}, kNone};
@@ -54,15 +78,17 @@ struct Search {
 
   double penalty(int64_t length, double power) const { return std::pow((5.0 + length) / 6.0, power); }
 
-  // Adds a token to every live hypothesis; parents[i] becomes the row that hypothesis i continues.
-  void advance(const float* logits, int64_t vocab, const BeamOptions& o, std::vector<int64_t>& parents) {
+  // Adds a token to every live hypothesis, from the logits of the text's rows. Of each row that the text has
+  // from now on, the row that it continues.
+  Ids advance(const float* logits, int64_t vocab, const BeamOptions& o) {
     const auto length = static_cast<int64_t>(live[0].ids.size()) + 1;
     const bool last = length >= most;
     const int64_t wanted = o.beam == 1 ? 1 : 2 * o.beam;
     std::vector<Candidate> all;
     for (size_t i = 0; i < live.size(); ++i) {
-      const auto row = best_of_row(logits + i * vocab, vocab, static_cast<int64_t>(i),
-                                   live[i].log_probability, wanted, last ? o.eos : -1);
+      const auto row =
+          best_of_row({logits + live[i].row * vocab, static_cast<size_t>(vocab)}, static_cast<int64_t>(i),
+                      live[i].log_probability, wanted, last ? o.eos : -1);
       all.insert(all.end(), row.begin(), row.end());
     }
     std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
@@ -77,52 +103,74 @@ struct Search {
         continue;
       }
       if (static_cast<int64_t>(next.size()) == o.beam) continue;
-      next.push_back({live[c.row].ids, c.log_probability});
+      next.push_back({live[c.row].ids, c.log_probability, live[c.row].row});
       next.back().ids.push_back(c.id);
-      parents.push_back(c.row);
     }
-    live = std::move(next);
     // Log-probabilities only decrease: a live one reaches at most its present one over the largest penalty.
     const bool beaten =
         best.score > kNone &&
-        (o.beam == 1 || live.empty() ||
-         live[0].log_probability / penalty(most, std::max(0.0, o.length_penalty)) <= best.score);
-    if (beaten || last) {
-      live.clear();
-      parents.clear();
+        (o.beam == 1 || next.empty() ||
+         next[0].log_probability / penalty(most, std::max(0.0, o.length_penalty)) <= best.score);
+    if (beaten || last) next.clear();
+    live = std::move(next);
+    return arrange();
+  }
+
+  // Gives each hypothesis a row of its own, in place of its parent's, which the first child keeps.
+  Ids arrange() {
+    Ids parents(live.size(), -1);
+    std::vector<Live*> others;
+    for (Live& l : live) {
+      const bool stays = l.row < std::ssize(parents) && parents[l.row] < 0;
+      stays ? void(parents[l.row] = l.row) : others.push_back(&l);
     }
+    auto free = parents.begin();
+    for (Live* l : others) {
+      free = std::find(free, parents.end(), -1);
+      *free = std::exchange(l->row, free - parents.begin());
+    }
+    return parents;
   }
 };
+
+// Brings the rows of the model to what the hypotheses continue.
+void follow(Transformer::State& state, const Ids& parents, bool same_sources, Device device) {
+  const auto on_device = [&](const Ids& rows) { return from_values(rows, {std::ssize(rows)}).to(device); };
+  if (!same_sources) return Transformer::select(state, on_device(parents));
+  Ids from, to;
+  for (int64_t row = 0; row < std::ssize(parents); ++row)
+    if (parents[row] != row) from.push_back(parents[row]), to.push_back(row);
+  if (!to.empty()) Transformer::copy_targets(state, on_device(from), on_device(to));
+}
 
 // Searches among the texts that may follow the sources of `state`.
 void search_all(Transformer& model, Transformer::State state, const BeamOptions& o,
                 std::vector<Search>& searches) {
   const Device device = model.device();
   const int64_t texts = std::ssize(searches);
-  std::vector<int64_t> next(texts, o.bos);
+  Ids next(texts, o.bos), first(texts + 1);  // the token of each row; the first row of each text
+  std::iota(first.begin(), first.end(), 0);
   while (!next.empty()) {
     const Tensor ids = from_values(next, {std::ssize(next)}).to(device);
     const Tensor logits = model.step(state, ids).to(DType::f32).to(kCpu).contiguous();
     const int64_t vocab = logits.size(1);
-    std::vector<int64_t> first(texts + 1);  // row of each text
-    for (int64_t i = 0; i < texts; ++i) first[i + 1] = first[i] + std::ssize(searches[i].live);
-    std::vector<std::vector<int64_t>> parents(texts);
+    std::vector<Ids> parents(texts);
     parallel_for(texts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         if (searches[i].live.empty()) continue;
-        searches[i].advance(logits.data<float>() + first[i] * vocab, vocab, o, parents[i]);
+        parents[i] = searches[i].advance(logits.data<float>() + first[i] * vocab, vocab, o);
       }
     });
-    std::vector<int64_t> rows;
-    next.clear();
+    Ids rows;
+    const Ids before = first;
     for (int64_t i = 0; i < texts; ++i) {
-      for (int64_t parent : parents[i]) rows.push_back(first[i] + parent);
-      for (const Search::Live& live : searches[i].live) next.push_back(live.ids.back());
+      for (int64_t parent : parents[i]) rows.push_back(before[i] + parent);
+      first[i + 1] = std::ssize(rows);
     }
-    std::vector<int64_t> same(logits.size(0));
-    std::iota(same.begin(), same.end(), 0);
-    if (!rows.empty() && rows != same)
-      Transformer::select(state, from_values(rows, {std::ssize(rows)}).to(device));
+    next.resize(rows.size());
+    for (int64_t i = 0; i < texts; ++i)
+      for (const Search::Live& live : searches[i].live) next[first[i] + live.row] = live.ids.back();
+    if (!rows.empty()) follow(state, rows, first == before, device);
   }
 }
 
@@ -145,7 +193,7 @@ std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& 
   check<ConfigError>(options.beam >= 1, "beam: expected at least 1, got {}", options.beam);
   check<ConfigError>(std::isfinite(options.length_penalty),
                      "length_penalty: expected a finite number, got {}", options.length_penalty);
-  const NoGradGuard no_grad;
+  const InferenceGuard inference;
   const auto count = static_cast<int64_t>(sources.size());
   Ids flat(count * longest, pad);
   for (int64_t i = 0; i < count; ++i) {
@@ -158,23 +206,31 @@ std::vector<Hypothesis> beam_search(Transformer& model, const std::vector<Ids>& 
   return best;
 }
 
-int64_t choose(const std::vector<float>& logits, double u, const SampleOptions& o) {
-  std::vector<int64_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
-  if (o.temperature == 0) return order[0];
-  if (o.top_k > 0 && o.top_k < std::ssize(order)) order.resize(o.top_k);
-  std::vector<double> p(order.size());
-  double sum = 0;
-  for (size_t i = 0; i < order.size(); ++i)
-    sum += p[i] = std::exp((static_cast<double>(logits[order[i]]) - logits[order[0]]) / o.temperature);
-  double kept = 0;
-  size_t count = 0;
-  while (count < p.size() && (count == 0 || kept < o.top_p * sum)) kept += p[count++];
-  double at = u * kept;
-  for (size_t i = 0; i < count; ++i)
-    if ((at -= p[i]) < 0) return order[i];
-  return order[count - 1];
+int64_t choose(std::span<const float> logits, double u, const SampleOptions& o) {
+  const int64_t n = std::ssize(logits);
+  if (o.temperature == 0) return largest_ids(logits, 1)[0];
+  const float largest = row_max(logits.data(), n);
+  const auto sharper = static_cast<float>(std::min(1 / o.temperature, 1e30));
+  const auto weight = [=](float x) { return math::exp_nonpositive((x - largest) * sharper); };
+  const bool cut = o.top_k > 0 && o.top_k < n;
+  double sum = cut ? 0 : detail::sum_terms<float>(n, weight, logits.data());
+  // Most often few of the likeliest are enough to tell.
+  for (int64_t count = cut ? o.top_k : std::min<int64_t>(n, 64);; count = std::min(n, 8 * count)) {
+    const Ids order = largest_ids(logits, count);
+    std::vector<double> p;
+    for (const int64_t id : order)
+      p.push_back(std::exp((static_cast<double>(logits[id]) - largest) / o.temperature));
+    if (cut) sum = std::accumulate(p.begin(), p.end(), 0.0);
+    double kept = 0;
+    size_t end = 0;  // of what top_p leaves
+    while (end < p.size() && (end == 0 || kept < o.top_p * sum)) kept += p[end++];
+    const bool known = end < p.size() || cut || count == n;
+    if (!known && o.top_p < 1) continue;
+    double at = u * (known ? kept : sum);
+    for (size_t i = 0; i < end; ++i)
+      if ((at -= p[i]) < 0) return order[i];
+    if (known) return order[end - 1];
+  }
 }
 
 namespace {
@@ -200,15 +256,18 @@ class Sampler {
 
   // Adds token number n to every text that goes on; returns the rows of those that still do.
   Ids draw(int64_t n) {
-    const auto logits = logits_.to(DType::f32).to_vector<float>();
-    const int64_t vocab = logits_.size(1);
-    Ids kept, going;
+    const Tensor logits = logits_.to(DType::f32).to(kCpu).contiguous();
+    const int64_t vocab = logits.size(1);
+    Ids drawn(rows_.size()), kept, going;
+    parallel_for(std::ssize(rows_), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const double u = uniform(key_, static_cast<uint64_t>(rows_[i]), static_cast<uint64_t>(n));
+        drawn[i] = choose({logits.data<float>() + i * vocab, static_cast<size_t>(vocab)}, u, options_);
+      }
+    });
     for (size_t i = 0; i < rows_.size(); ++i) {
-      const std::vector<float> row(logits.begin() + i * vocab, logits.begin() + (i + 1) * vocab);
-      const double u = uniform(key_, static_cast<uint64_t>(rows_[i]), static_cast<uint64_t>(n));
-      const int64_t id = choose(row, u, options_);
-      texts_[rows_[i]].push_back(id);
-      if (options_.stop_at_eos && id == options_.eos) continue;
+      texts_[rows_[i]].push_back(drawn[i]);
+      if (options_.stop_at_eos && drawn[i] == options_.eos) continue;
       kept.push_back(static_cast<int64_t>(i));
       going.push_back(rows_[i]);
     }
@@ -237,13 +296,19 @@ class Sampler {
 
   // Reads the ends of the texts anew, at most half of the positions, so that the others are free.
   void read() {
+    const int64_t have = std::ssize(texts_[rows_[0]]),
+                  length = std::min(have, model_.config().max_positions / 2);
+    // A prompt is read once.
+    const bool one = std::all_of(texts_.begin(), texts_.end(), [&](const Ids& t) { return t == texts_[0]; });
+    Ids ids;
+    for (const int64_t row : one ? Ids{rows_[0]} : rows_)
+      ids.insert(ids.end(), texts_[row].end() - length, texts_[row].end());
     state_ = model_.begin();
-    const int64_t have = std::ssize(texts_[rows_[0]]), half = model_.config().max_positions / 2;
-    for (int64_t at = std::max<int64_t>(0, have - half); at < have; ++at) {
-      Ids ids;
-      for (const int64_t row : rows_) ids.push_back(texts_[row][at]);
-      logits_ = model_.step(state_, on_device(ids));
-    }
+    logits_ = model_.step(state_, on_device(ids).view({std::ssize(ids) / length, length}));
+    if (!one) return;
+    const Tensor copies = on_device(Ids(rows_.size(), 0));
+    LanguageModel::select(state_, copies);
+    logits_ = index_select(logits_, 0, copies);
   }
 
   LanguageModel& model_;
@@ -259,7 +324,7 @@ class Sampler {
 
 std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& o) {
   check_options(prompt, count, o);
-  const NoGradGuard no_grad;
+  const InferenceGuard inference;
   Sampler sampler(model, prompt, count, o);
   for (int64_t n = 0; n < o.length; ++n) {
     const Ids going = sampler.draw(n);

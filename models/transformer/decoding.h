@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "models/transformer/language_model.h"
@@ -53,6 +54,6 @@ struct SampleOptions {
 std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& options);
 
 // The token at `u` in [0, 1) of the cumulative distribution that temperature, top_k and top_p make of logits.
-int64_t choose(const std::vector<float>& logits, double u, const SampleOptions& options);
+int64_t choose(std::span<const float> logits, double u, const SampleOptions& options);
 
 }  // namespace tandem::models

@@ -84,14 +84,15 @@ Tensor LanguageModel::logits(const Tensor& hidden) {
 }
 
 Tensor LanguageModel::step(State& state, const Tensor& ids) {
-  Tensor x = embedding_(ids.unsqueeze(1), state.position++);
+  Tensor x = embedding_(ids.dim() == 1 ? ids.unsqueeze(1) : ids, state.position);
+  state.position += x.size(1);
   for (size_t i = 0; i < layers_.size(); ++i) x = layers_[i].step(x, state.past[i]);
-  return logits(norm_ ? (*norm_)(x) : x).squeeze(1);
+  x = x.select(1, -1);
+  return logits(norm_ ? (*norm_)(x) : x);
 }
 
 void LanguageModel::select(State& state, const Tensor& rows) {
-  for (nn::KeyValues& part : state.past)
-    if (part.keys.defined()) part = nn::select(part, rows);
+  for (nn::KeyValueCache& past : state.past) past.select(rows);
 }
 
 Tensor LanguageModeling::forward(const data::Batch& batch) {

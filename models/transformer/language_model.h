@@ -53,11 +53,12 @@ class LanguageModel : public nn::Module {
 
   // Generation by steps, as of Transformer.
   struct State {
-    std::vector<nn::KeyValues> past;  // of each layer
-    int64_t position = 0;             // of the next token
+    std::vector<nn::KeyValueCache> past;  // of each layer
+    int64_t position = 0;                 // of the next token
   };
-  State begin() { return {std::vector<nn::KeyValues>(layers_.size())}; }
-  Tensor step(State& state, const Tensor& ids);  // [B] to logits [B, vocab]
+  State begin() const { return {std::vector<nn::KeyValueCache>(layers_.size())}; }
+  // Ids [B], or the first of a text [B, T], to the logits [B, vocab] of what follows.
+  Tensor step(State& state, const Tensor& ids);
   static void select(State& state, const Tensor& rows);
 
   Tensor output_weight() const {

@@ -133,7 +133,7 @@ Tensor Transformer::forward(const Tensor& source, const Tensor& target) {
 
 Transformer::State Transformer::begin(const Tensor& source) {
   const Tensor memory = encode(source);
-  State state{.past = std::vector<nn::KeyValues>(decoder_.size()),
+  State state{.past = std::vector<nn::KeyValueCache>(decoder_.size()),
               .memory = {},
               .source = source,
               .padding = padding(source),
@@ -151,11 +151,14 @@ Tensor Transformer::step(State& state, const Tensor& ids) {
 }
 
 void Transformer::select(State& state, const Tensor& rows) {
-  for (auto* parts : {&state.past, &state.memory})
-    for (nn::KeyValues& part : *parts)
-      if (part.keys.defined()) part = nn::select(part, rows);
+  for (nn::KeyValueCache& past : state.past) past.select(rows);
+  for (nn::KeyValues& memory : state.memory) memory = nn::select(memory, rows);
   for (Tensor* part : {&state.source, &state.padding, &state.copy_keys})
     if (part->defined()) *part = index_select(*part, 0, rows);
+}
+
+void Transformer::copy_targets(State& state, const Tensor& from, const Tensor& to) {
+  for (nn::KeyValueCache& past : state.past) past.copy_rows(from, to);
 }
 
 Tensor Transformer::output_weight() const {

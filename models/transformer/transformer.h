@@ -71,15 +71,18 @@ class Transformer : public nn::Module {
 
   // Decoding by steps: what is kept of a batch of sources [B, S] and of the targets so far.
   struct State {
-    std::vector<nn::KeyValues> past, memory;  // of each decoder layer: the target's, the source's
-    Tensor source, padding;                   // i64 and bool [B, S]
-    Tensor copy_keys;                         // [B, S, dim], with config.copy
-    int64_t position = 0;                     // of the next target token
+    std::vector<nn::KeyValueCache> past;  // the target's, of each decoder layer
+    std::vector<nn::KeyValues> memory;    // the source's
+    Tensor source, padding;               // i64 and bool [B, S]
+    Tensor copy_keys;                     // [B, S, dim], with config.copy
+    int64_t position = 0;                 // of the next target token
   };
   State begin(const Tensor& source);
   // Logits [B, target vocabulary] of what follows `ids` i64 [B], the next token of each row.
   Tensor step(State& state, const Tensor& ids);
   static void select(State& state, const Tensor& rows);  // keeps these rows, i64 [N], in this order
+  // Rows `to` go on from the targets of the rows `from` of the same sources, i64 [N] each; no row is in both.
+  static void copy_targets(State& state, const Tensor& from, const Tensor& to);
 
   Tensor output_weight() const;  // [target vocabulary, dim]
   Tensor output_bias() const;    // [target vocabulary], or undefined

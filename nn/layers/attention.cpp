@@ -3,9 +3,9 @@
 #include <numbers>
 
 #include "autograd/error.h"
+#include "autograd/grad_mode.h"
 #include "nn/layers/options.h"
 #include "ops/indexing.h"
-#include "ops/join.h"
 
 namespace tandem::nn {
 namespace {
@@ -51,13 +51,13 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
 
 KeyValues MultiheadAttention::project(const Tensor& memory) {
   const Tensor y = to_compute(memory);
-  return {into_heads(k_proj(y)), into_heads(v_proj(y))};
+  return {into_heads(k_proj(y)).contiguous(), into_heads(v_proj(y)).contiguous()};
 }
 
 Tensor MultiheadAttention::attend(const Tensor& query, const KeyValues& memory,
-                                  const Tensor& key_padding_mask) {
+                                  const Tensor& key_padding_mask, bool causal) {
   const Tensor q = into_heads(q_proj(to_compute(query)));
-  const Tensor z = attention(q, memory.keys, memory.values, attention_options(false), key_padding_mask);
+  const Tensor z = attention(q, memory.keys, memory.values, attention_options(causal), key_padding_mask);
   return out_proj(from_heads(z));
 }
 
@@ -69,9 +69,36 @@ AttentionOptions MultiheadAttention::attention_options(bool causal) const {
   return {.causal = causal, .dropout = is_training() ? config.dropout : 0};
 }
 
-KeyValues append(const KeyValues& past, const KeyValues& next) {
-  if (!past.keys.defined()) return next;
-  return {cat({past.keys, next.keys}, 2), cat({past.values, next.values}, 2)};
+void KeyValueCache::append(const KeyValues& next) {
+  check<AutogradError>(!grad_enabled(), "KeyValueCache: not recorded, expected a NoGradGuard");
+  constexpr int64_t kStretch = 32;
+  const int64_t end = length_ + next.keys.size(2);
+  const KeyValues past = all();
+  const auto add = [&](Tensor& room, const Tensor& before, const Tensor& x) {
+    if (!room.defined() || end > room.size(2)) {
+      Shape shape = x.shape();
+      shape[2] = (end + kStretch - 1) / kStretch * kStretch;
+      room = empty(shape, {x.dtype(), x.device()});
+      if (before.defined()) room.slice(2, 0, length_).copy_(before);
+    }
+    room.slice(2, length_, end).copy_(x);
+  };
+  add(room_.keys, past.keys, next.keys), add(room_.values, past.values, next.values);
+  length_ = end;
+}
+
+KeyValues KeyValueCache::all() const {
+  if (length_ == 0) return {};
+  return {room_.keys.slice(2, 0, length_), room_.values.slice(2, 0, length_)};
+}
+
+void KeyValueCache::select(const Tensor& rows) {
+  if (length_ > 0) room_ = nn::select(room_, rows);
+}
+
+void KeyValueCache::copy_rows(const Tensor& from, const Tensor& to) {
+  if (length_ == 0) return;
+  for (const Tensor& x : {all().keys, all().values}) x.index_put_({to}, index_select(x, 0, from));
 }
 
 KeyValues select(const KeyValues& all, const Tensor& rows) {

@@ -15,10 +15,28 @@ struct AttentionConfig {
   int64_t memory_dim = 0;  // size of keys and values before their projections; 0: dim
 };
 
-// Keys and values of all heads, [B, heads, S, dim / heads] each: what a step of decoding keeps of the memory,
-// and of the positions before it. Both are undefined before the first.
+// Keys and values of all heads, [B, heads, S, dim / heads] each.
 struct KeyValues {
   Tensor keys, values;
+};
+
+// Those of the positions so far, for decoding by steps: written one behind the other into memory of its own,
+// which grows by stretches. Not recorded: AutogradError for an append() that would be.
+class KeyValueCache {
+ public:
+  KeyValueCache() = default;
+  KeyValueCache(KeyValueCache&&) = default;
+  KeyValueCache& operator=(KeyValueCache&&) = default;
+
+  void append(const KeyValues& next);  // one position or more
+  int64_t length() const { return length_; }
+  KeyValues all() const;            // views of what was appended; undefined before
+  void select(const Tensor& rows);  // keeps those rows of the batch, i64 [N], in that order
+  void copy_rows(const Tensor& from, const Tensor& to);  // i64 [N] each; no row is in both
+
+ private:
+  KeyValues room_;  // [B, heads, positions that there is memory for, dim / heads]
+  int64_t length_ = 0;
 };
 
 // out_proj(heads(q_proj(query), k_proj(memory), v_proj(memory))): query [B, T, dim], memory [B, S,
@@ -36,10 +54,11 @@ struct MultiheadAttention : Layer<MultiheadAttention> {
   Tensor forward(const Tensor& x) { return forward(x, x); }
   Tensor forward(const Tensor& query, const Tensor& memory, const Tensor& key_padding_mask = {});
 
-  // For decoding by steps: the keys and values of a memory, and the attention of a query [B, T, dim] to all
-  // of them.
+  // For decoding by steps: the keys and values of a memory, each dense, and the attention of a query
+  // [B, T, dim] to all of them.
   KeyValues project(const Tensor& memory);
-  Tensor attend(const Tensor& query, const KeyValues& memory, const Tensor& key_padding_mask = {});
+  Tensor attend(const Tensor& query, const KeyValues& memory, const Tensor& key_padding_mask = {},
+                bool causal = false);
 
   const int64_t heads;
   const AttentionConfig config;  // as it was made
@@ -50,8 +69,6 @@ struct MultiheadAttention : Layer<MultiheadAttention> {
   AttentionOptions attention_options(bool causal) const;
 };
 
-// `past` with the positions of `next` behind its own.
-KeyValues append(const KeyValues& past, const KeyValues& next);
 // Of those rows of the batch, i64 [N], in that order.
 KeyValues select(const KeyValues& all, const Tensor& rows);
 

@@ -1,5 +1,6 @@
 #include "nn/layers/transformer.h"
 
+#include "autograd/error.h"
 #include "ops/arithmetic.h"
 #include "ops/feed_forward.h"
 
@@ -56,10 +57,13 @@ Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_paddi
   return run(x, [&](const Tensor& y) { return attn(y, y, key_padding_mask); });
 }
 
-Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValues& past) {
+Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValueCache& past) {
+  const bool several = x.dim() == 3 && x.size(1) > 1;
+  check<ShapeError>(!several || past.length() == 0, "step: expected one position after the first {}, got {}",
+                    past.length(), describe(x));
   return run(x, [&](const Tensor& y) {
-    past = append(past, attn.project(y));
-    return attn.attend(y, past);
+    past.append(attn.project(y));
+    return attn.attend(y, past.all(), {}, several);
   });
 }
 
@@ -91,13 +95,13 @@ Tensor TransformerDecoderLayer::forward(const Tensor& x, const Tensor& memory,
       [&](const Tensor& z) { return cross_attn(z, memory, memory_key_padding_mask); });
 }
 
-Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValues& past, const KeyValues& memory,
+Tensor TransformerDecoderLayer::step(const Tensor& x, KeyValueCache& past, const KeyValues& memory,
                                      const Tensor& memory_key_padding_mask) {
   return run(
       x,
       [&](const Tensor& z) {
-        past = append(past, self_attn.project(z));
-        return self_attn.attend(z, past);
+        past.append(self_attn.project(z));
+        return self_attn.attend(z, past.all());
       },
       [&](const Tensor& z) { return cross_attn.attend(z, memory, memory_key_padding_mask); });
 }

@@ -47,8 +47,8 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
                           TransformerEncoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
   // A causal layer's output [B, 1, dim] at the position after those in `past`, to which it adds its own keys
-  // and values.
-  Tensor step(const Tensor& x, KeyValues& past);
+  // and values; or that of the first T positions. Not recorded.
+  Tensor step(const Tensor& x, KeyValueCache& past);
 
   // The parts, in the order in which they are run where norm_first.
   const bool norm_first;
@@ -84,8 +84,8 @@ struct TransformerDecoderLayer : Layer<TransformerDecoderLayer> {
                           TransformerDecoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& memory, const Tensor& memory_key_padding_mask = {});
   // The output [B, 1, dim] at the position after those in `past`, to which it adds its own keys and values;
-  // `memory` is what cross_attn.project() made of the encoder's output.
-  Tensor step(const Tensor& x, KeyValues& past, const KeyValues& memory,
+  // `memory` is what cross_attn.project() made of the encoder's output. Not recorded.
+  Tensor step(const Tensor& x, KeyValueCache& past, const KeyValues& memory,
               const Tensor& memory_key_padding_mask = {});
 
   // The parts, in the order in which they are run where norm_first.

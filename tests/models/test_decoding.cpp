@@ -8,8 +8,10 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <numeric>
 
 #include "autograd/grad_mode.h"
+#include "autograd/registry.h"
 #include "ops/ops.h"
 #include "tests/testing.h"
 
@@ -73,6 +75,13 @@ TEST_CASE("decoding: a step with a cache is the whole decoder's") {
       CHECK(difference(next.select(0, 0), whole.select(1, 1).select(0, 1)) < 1e-10);
       CHECK(difference(next.select(0, 1), whole.select(1, 1).select(0, 0)) < 1e-10);
       CHECK(difference(next.select(0, 2), whole.select(1, 1).select(0, 1)) < 1e-10);
+      // As do the targets of one row in another row of the same source.
+      Transformer::State two = model->begin(source.slice(0, 0, 1).expand({2, 4}));
+      model->step(two, from_values(Ids{2, 9}, {2}));
+      Transformer::copy_targets(two, from_values(Ids{0}, {1}), from_values(Ids{1}, {1}));
+      const Tensor both = model->step(two, from_values(Ids{5, 5}, {2}));
+      CHECK(difference(both.select(0, 0), whole.select(1, 1).select(0, 0)) < 1e-10);
+      CHECK(difference(both.select(0, 1), both.select(0, 0)) < 1e-10);
     }
     const auto lm = make<LanguageModel>(
         LanguageModelConfig{
@@ -83,6 +92,11 @@ TEST_CASE("decoding: a step with a cache is the whole decoder's") {
     LanguageModel::State state = lm->begin();
     for (int64_t t = 0; t < 3; ++t)
       CHECK(difference(lm->step(state, ids.select(1, t).contiguous()), whole.select(1, t)) < 1e-10);
+    // The first of a text at once.
+    LanguageModel::State at_once = lm->begin();
+    CHECK(difference(lm->step(at_once, ids.slice(1, 0, 2)), whole.select(1, 1)) < 1e-10);
+    CHECK(difference(lm->step(at_once, ids.select(1, 2).contiguous()), whole.select(1, 2)) < 1e-10);
+    check_throws<ShapeError>("one position after the first 3", [&] { lm->step(at_once, ids); });
   }
 }
 
@@ -182,6 +196,34 @@ TEST_CASE("sampling: what temperature, top-k and top-p leave") {
   CHECK(frequencies({.temperature = 0}).size() == 1);
   f = frequencies({.temperature = 0.5});
   CHECK(f[1] == near(0.16 / 0.30));
+}
+
+TEST_CASE("sampling: the token is the one that a sorted cumulative distribution has at u") {
+  SampleMaker make(11, DType::f32, kCpu);
+  int far = 0;
+  for (int n = 0; n < 400; ++n) {
+    const int64_t vocab = n % 3 == 0 ? 9 : 700;
+    std::vector<float> logits = (make.normal({vocab}) * (n % 5)).to_vector<float>();
+    if (n % 4 == 0) std::fill(logits.begin(), logits.begin() + 5, logits[6]);  // ties
+    const SampleOptions o{.temperature = n % 7 == 0 ? 0.3 : 1.2,
+                          .top_k = n % 2 ? 0 : 1 + n % 13,
+                          .top_p = n % 3 == 1 ? 0.8 : 1};
+    const double u = (n + 0.5) / 400;
+    Ids order(vocab);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
+    if (o.top_k > 0 && o.top_k < vocab) order.resize(o.top_k);
+    std::vector<double> p;
+    double sum = 0, kept = 0;
+    for (int64_t id : order)
+      sum += p.emplace_back(std::exp((double{logits[id]} - logits[order[0]]) / o.temperature));
+    size_t count = 0, at = 0;
+    while (count < p.size() && (count == 0 || kept < o.top_p * sum)) kept += p[count++];
+    for (double rest = u * kept - p[0]; at + 1 < count && rest >= 0; rest -= p[at]) ++at;
+    CHECK(choose(logits, u, o) == order[at]);
+    far += at > 64;
+  }
+  CHECK(far > 20);  // of those that need more than the likeliest
 }
 
 TEST_CASE("sampling: a pure function of the seed, for any number of texts") {

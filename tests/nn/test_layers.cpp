@@ -1,9 +1,13 @@
 #include <cmath>
 #include <memory>
 
+#include "autograd/grad_mode.h"
 #include "autograd/pass_context.h"
+#include "autograd/random.h"
 #include "nn/layers.h"
 #include "ops/arithmetic.h"
+#include "ops/indexing.h"
+#include "ops/join.h"
 #include "tests/golden.h"
 #include "tests/testing.h"
 
@@ -218,6 +222,30 @@ TEST_CASE("layers: options out of range name layer and path") {
   MultiheadAttention attn(root, "attn", 8, 2);
   check_throws<ShapeError>("; in attn.q_proj", [&] { attn(zeros({2, 3, 7})); });
   check_throws<ShapeError>("expected query [B, T, dim]", [&] { attn(zeros({3, 8})); });
+}
+
+TEST_CASE("layers: a cache of keys and values is what was appended, in the rows that were kept") {
+  const NoGradGuard no_grad;
+  nn::KeyValueCache cache;
+  CHECK(!cache.all().keys.defined());
+  cache.select(from_values(std::vector<int64_t>{0}, {1}));  // of nothing
+  Tensors keys, values;
+  for (uint64_t n = 0; n < 40; ++n) {  // more than there is room for at first
+    const int64_t length = n == 7 ? 3 : 1;
+    keys.push_back(randn({3, 2, length, 4}, {.seed = 2 * n}));
+    values.push_back(randn({3, 2, length, 5}, {.seed = 2 * n + 1}));
+    cache.append({keys.back(), values.back()});
+    CHECK(difference(cache.all().keys, cat(keys, 2)) == 0);
+    CHECK(difference(cache.all().values, cat(values, 2)) == 0);
+  }
+  CHECK(cache.length() == 42);
+  const auto index = [](const std::vector<int64_t>& rows) { return from_values(rows, {std::ssize(rows)}); };
+  cache.copy_rows(index({2}), index({0}));
+  CHECK(difference(cache.all().values, index_select(cat(values, 2), 0, index({2, 1, 2}))) == 0);
+  cache.select(index({1, 0, 0, 2}));
+  CHECK(difference(cache.all().keys, index_select(cat(keys, 2), 0, index({1, 2, 2, 2}))) == 0);
+  const GradMode recorded(true);
+  check_throws<AutogradError>("expected a NoGradGuard", [&] { cache.append({keys[0], values[0]}); });
 }
 
 TEST_CASE("layers: convolution and embedding") {

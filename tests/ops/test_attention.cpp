@@ -110,6 +110,32 @@ TEST_CASE("attention equals its composed twin: sizes around tiles and vectors, m
   }
 }
 
+TEST_CASE("attention of one query, not recorded, equals its composed twin") {
+  for (const int64_t keys : {1, 7, 33, 65, 300}) {
+    for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
+      SampleMaker make(keys, DType::f64, kCpu);
+      const auto narrow = [&](const Tensor& x) { return x.to(dtype); };
+      const Tensor q = narrow(make.normal({2, 3, 1, 19})), k = narrow(make.normal({2, 3, keys, 19})),
+                   v = narrow(transpose(make.normal({2, keys, 3, 18}), 1, 2));
+      std::vector<uint8_t> hidden(2 * keys);
+      for (int64_t i = 0; i < keys; ++i) hidden[i] = i % 3 == 1, hidden[keys + i] = i > 0 && i >= keys - 5;
+      const Tensor mask = from_values(hidden, {2, keys}).to(DType::boolean);
+      PassContext context({.seed = 4, .count = 2, .rates = {0.3, 0.6}});
+      const auto wide = [](const Tensor& x) { return x.to(DType::f64); };
+      for (const double rate : {0.0, 0.5}) {
+        const Noise noise = rate > 0 ? context.noise(Purpose::dropout, rate) : Noise{};
+        const Closeness c =
+            close(wide(attention(q, k, v, {}, mask, noise)),
+                  attention_reference(wide(q), wide(k), wide(v), {.scale = 1 / std::sqrt(19.0)}, mask, noise),
+                  dtype == DType::f64   ? 1e-12
+                  : dtype == DType::f32 ? 1e-5
+                                        : 1e-2);
+        CHECK_MESSAGE(c.close, keys, " keys, ", name_of(dtype), ": ", c.message);
+      }
+    }
+  }
+}
+
 TEST_CASE("padding a batch changes neither attention's results nor its noise") {
   const Problem x = strided_problem(2, 2, 9, 4, 1, 6);
   const PassOptions passes{.seed = 1, .count = 2};

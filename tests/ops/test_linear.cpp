@@ -1,9 +1,14 @@
-// What the samples of linear and embedding do not show: mixed precision, the cached copy of a weight, the two
-// ways of a forward, padding, indices that differ between passes.
+// What the samples of linear and embedding do not show: mixed precision, the copies of a weight, the two ways
+// of a forward, padding, indices that differ between passes.
 #include <doctest/doctest.h>
 
-#include "autograd/grad_mode.h"
+#include <array>
+
+#include "autograd/inference.h"
+#include "autograd/parallel.h"
+#include "autograd/tensor_impl.h"
 #include "ops/embedding.h"
+#include "ops/join.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
@@ -54,6 +59,55 @@ TEST_CASE("cached_cast: one copy for all views of a weight, made again after a w
   CHECK(same_bits(detail::cached_cast(w, DType::bf16), w.to(DType::bf16)));
   CHECK(detail::cached_cast(w, DType::f32).raw() == w.raw());
   CHECK(same_bits(detail::cached_cast(w, DType::f64), w.to(DType::f64)));
+}
+
+TEST_CASE("linear: for inference with packed weights, as without them, after a write to the weight, too") {
+  SampleMaker make(6, DType::f32, kCpu);
+  for (const auto& [rows, in, out] :
+       {std::array<int64_t, 3>{1, 7, 5}, {6, 64, 64}, {13, 33, 130}, {400, 20, 70}}) {
+    const Tensor x = make.normal({rows, in}), w = make.normal({out, in}), b = make.normal({out});
+    for (const Activation activation : kActivations) {
+      for (const bool biased : {false, true}) {
+        for (int write = 0; write < 2; ++write) {
+          const Tensor bias = biased ? b : Tensor(), plain = linear(x, w, bias, activation);
+          const InferenceGuard inference;
+          const Tensor y = linear(x, w, bias, activation);
+          const Closeness c = close(y, plain, 2e-6);
+          CHECK_MESSAGE(c.close, c.message);
+          CHECK(
+              same_bits(linear(x.slice(0, rows - 1, rows), w, bias, activation), y.slice(0, rows - 1, rows)));
+          CHECK(same_bits(linear(x.t().contiguous().t(), w, bias, activation), y));
+          w.mul_(-0.5);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("linear: packed weights of views are apart, and none are made where it is not asked for") {
+  SampleMaker make(7, DType::f32, kCpu);
+  const Tensor x = make.normal({3, 16}), both = make.normal({20, 16}), square = make.normal({16, 16});
+  linear(x, both);
+  CHECK(both.impl()->storage->packed.empty());
+  const Tensor upper = both.slice(0, 0, 10), lower = both.slice(0, 10, 20);
+  const Tensor expected = linear(x, both), turned = linear(x, square.t());
+  const InferenceGuard inference;
+  CHECK(close(cat({linear(x, upper), linear(x, lower)}, 1), expected, 1e-6).close);
+  CHECK(both.impl()->storage->packed.size() == 2);
+  CHECK(close(linear(x, square.t()), turned, 1e-6).close);
+  CHECK(!grad_enabled());
+}
+
+TEST_CASE("linear: packed weights give the same bits for any number of threads") {
+  SampleMaker make(8, DType::f32, kCpu);
+  const Tensor x = make.normal({500, 96}), w = make.normal({300, 96});
+  const InferenceGuard inference;
+  const int threads = num_threads();
+  set_num_threads(1);
+  const Tensor one = linear(x, w, {}, Activation::gelu);
+  set_num_threads(3);
+  CHECK(same_bits(linear(x, w, {}, Activation::gelu), one));
+  set_num_threads(threads);
 }
 
 TEST_CASE("embedding: the padding row gets no gradient, and its second derivative reads nothing there") {
