@@ -1,4 +1,5 @@
-// `tandem bench ops`: every op with its rate beside what this machine can do, the farthest from it first.
+// `tandem bench ops`: every op with its rate beside what this machine can do, the farthest from it first. By
+// the fastest of the runs: what others do on the machine only adds.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,7 +26,7 @@ Ceilings ceilings_of(Bench& bench, int64_t rows) {
   const Tensor from = bench::normal({rows, 1024}, 1), to = empty_like(from);
   const Tensor a = bench::normal({rows, 256}, 1), b = bench::normal({256, 1024}, 2),
                square = bench::normal({1024, 1024}, 3);
-  const auto rate = [](double amount, const Measurement& m) { return amount / m.median; };
+  const auto rate = [](double amount, const Measurement& m) { return amount / m.low; };
   const double bytes = 2.0 * from.numel() * sizeof(float), wide = 2.0 * rows * 256 * 1024,
                cube = 2.0 * (1 << 30);
   const Measurement copied =
@@ -95,7 +96,7 @@ struct Row {
   std::string op;
   Measurement measured;
   double floor;  // seconds that its bytes or products take at the ceilings
-  double distance() const { return measured.median / floor; }
+  double distance() const { return measured.low / floor; }
 };
 
 // Forward, and backward where it has one. The bytes are those of all inputs, outputs and gradients once.
@@ -140,8 +141,8 @@ void measure(const Bench& bench, const OpCall& call, const Ceilings& ceilings, s
 void print(const Row& row, const Ceilings& ceilings) {
   const Measurement& m = row.measured;
   const bool products = m.work.flops / ceilings.flops > m.work.bytes / ceilings.bytes;
-  const double rate = (products ? m.work.flops : m.work.bytes) / m.median / 1e9;
-  fmt::print("{:<58} {:>10.3f} {:>10.3f} {:>9.1f} {:<7} {:>8.2f}\n", m.name, m.median * 1e3, row.floor * 1e3,
+  const double rate = (products ? m.work.flops : m.work.bytes) / m.low / 1e9;
+  fmt::print("{:<58} {:>10.3f} {:>10.3f} {:>9.1f} {:<7} {:>8.2f}\n", m.name, m.low * 1e3, row.floor * 1e3,
              rate, products ? "GFLOP/s" : "GB/s", row.distance());
 }
 
@@ -173,7 +174,7 @@ void bench_ops(Bench& bench, int64_t rows) {
   fmt::print(
       "\nops, f32, the farthest from the ceilings first; floor: each input, output and gradient once\n"
       "{:<58} {:>10} {:>10} {:>9} {:<7} {:>8}\n",
-      "", "median ms", "floor ms", "rate", "", "/ floor");
+      "", "least ms", "floor ms", "rate", "", "/ floor");
   for (const Row& row : table) {
     print(row, ceilings);
     bench.add({{"op", row.op},

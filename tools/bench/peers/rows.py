@@ -87,10 +87,10 @@ ROWS = [
     Row("ViT-S/16 prediction, batch 16", vit_s("vit_inference", 16), bar=1.3),
     Row("greedy decoding, 64 x 64", f"decode {TRANSFORMER} batch=64 tokens=32 steps=64 dropout=0.3 attention_dropout=0",
         bar=3),
-    *[Row(f"op {name}, {way}", f"op name={name} {BLOCK} backward={backward}", bar=bar,
+    *[Row(f"op: {name}, {way}", f"op name={name} {BLOCK} backward={backward}", bar=bar,
           floor=(copies(count),) if count else (), floor_bar=1.1 if count else 0)
       for name, bar, *counts in OPS for backward, (way, count) in enumerate(zip(("forward", "both"), counts))],
-    Row("op AdamW", f"adamw {BLOCK}", bar=1.2, floor=(copies(3.5),), floor_bar=1.1),
+    Row("op: AdamW", f"adamw {BLOCK}", bar=1.2, floor=(copies(3.5),), floor_bar=1.1),
     Row("tiny op (8 floats), 1000 times", "tiny_op", best="eager"),
     *[Row(f"480 photos, {by}", f"photos folder={PHOTOS} image=224 batch=64 resize={by}", best="eager")
       for by in ("bilinear", "bicubic")],
