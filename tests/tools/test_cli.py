@@ -194,6 +194,23 @@ def test_wrong_command_lines():
     fails("bench", "--device", "tpu", status=USAGE, says="--device: expected auto, cpu")
 
 
+def test_bench_of_ops():
+    run("bench", "ops", "--rows", "8", "--repeat", "1", "--json", "ops.json")
+    rows = json.load(open("ops.json"))
+    measured = [r for r in rows if "over_floor" in r]
+    left_out = {r["op"] for r in rows if r.get("left_out")}
+    names = {r["op"] for r in measured}
+    registered = {line.split()[0] for line in run("ops").stdout.splitlines()[1:] if " order " in line or " none " in line}
+    expect(len(registered) > 100 and names | left_out == registered and not names & left_out,
+           f"of {registered}: {names} measured, {left_out} left out")
+    expect(len(left_out) < 20, f"left out: {left_out}")
+    expect(all(r["median_s"] > 0 and r["floor_s"] > 0 for r in measured), f"a row without times: {measured}")
+    ways = {r["name"].rpartition(", ")[2] for r in measured}
+    expect(ways >= {"backward", "both"}, f"no backward: {ways}")
+    far = [r["over_floor"] for r in measured]
+    expect(far == sorted(far, reverse=True), f"not sorted: {far}")
+
+
 def test_values_out_of_range():
     for option, value, says in (
             ("passes", "0", "at least 1, got 0"), ("passes", "-1", "at least 1"), ("passes", "2.5", "an integer"),

@@ -3,17 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <functional>
-#include <nlohmann/json.hpp>
 
 #include "autograd/engine.h"
-#include "autograd/grad_mode.h"
 #include "autograd/parallel.h"
-#include "autograd/registry.h"
 #include "nn/io/files.h"
 #include "ops/ops.h"
 #include "tools/bench/workloads.h"
+#include "tools/tandem/bench.h"
 #include "tools/tandem/commands.h"
 
 namespace tandem::command {
@@ -27,99 +23,15 @@ Device device() { return nn::InitScope::current().device; }
 struct Options {
   std::vector<std::string> what;
   int repeat = 7;
+  int64_t rows = 8192;
   std::string json, device = "auto";
 };
-
-// What one run moves and computes, where that is known.
-struct Work {
-  double bytes = 0, flops = 0;
-};
-
-struct Measurement {
-  std::string name;
-  double median = 0, low = 0, high = 0;  // seconds
-  Work work;
-  double peak_bytes = 0;     // of the device's allocator, above what was there before
-  int64_t system_calls = 0;  // for memory, in all of the timed runs
-};
-
-class Bench {
- public:
-  explicit Bench(int repeat) : repeat_(repeat) {}
-
-  // Times run() after two warm-up runs and prints its row.
-  const Measurement& measure(const std::string& name, Work work, const std::function<void()>& run) {
-    run(), run();
-    Backend& b = backend(device());
-    b.synchronize();
-    const int64_t before = b.stats().in_use, calls = b.stats().system_calls;
-    b.reset_peak();
-    std::vector<double> seconds;
-    for (int i = 0; i < repeat_; ++i) {
-      const auto start = b.mark();
-      run();
-      seconds.push_back(b.mark()->seconds_since(*start));
-    }
-    std::sort(seconds.begin(), seconds.end());
-    rows_.push_back({name, seconds[seconds.size() / 2], seconds.front(), seconds.back(), work,
-                     static_cast<double>(b.stats().peak - before), b.stats().system_calls - calls});
-    print(rows_.back());
-    return rows_.back();
-  }
-
-  static void header(const std::string& title) {
-    fmt::print("\n{}\n{:<46} {:>10} {:>17} {:>8} {:>9} {:>9} {:>7}\n", title, "", "median ms", "range",
-               "GB/s", "GFLOP/s", "peak MB", "allocs");
-  }
-
-  nlohmann::json json() const {
-    nlohmann::json all = nlohmann::json::array();
-    for (const Measurement& m : rows_) {
-      all.push_back({{"name", m.name},
-                     {"median_s", m.median},
-                     {"min_s", m.low},
-                     {"max_s", m.high},
-                     {"bytes", m.work.bytes},
-                     {"flops", m.work.flops},
-                     {"peak_bytes", m.peak_bytes},
-                     {"system_allocations", m.system_calls}});
-    }
-    return all;
-  }
-
- private:
-  static void print(const Measurement& m) {
-    auto rate = [&](double amount) {
-      return amount > 0 ? fmt::format("{:.1f}", amount / m.median / 1e9) : "-";
-    };
-    fmt::print("{:<46} {:>10.3f} {:>17} {:>8} {:>9} {:>9.1f} {:>7}\n", m.name, m.median * 1e3,
-               fmt::format("{:.3f}-{:.3f}", m.low * 1e3, m.high * 1e3), rate(m.work.bytes),
-               rate(m.work.flops), m.peak_bytes / 1e6, m.system_calls);
-    std::fflush(stdout);
-  }
-
-  int repeat_;
-  std::vector<Measurement> rows_;
-};
-
-// A plain copy of f32: what any pass over memory takes.
-void copy(const Tensor& from, const Tensor& to) {
-  const NoGradGuard no_grad;
-  if (device() != kCpu) {
-    to.copy_(from);
-    return;
-  }
-  const int64_t n = from.passes() * from.numel();
-  parallel_for(n, 1 << 18, [&](int64_t b, int64_t e) {
-    std::memcpy(to.data<float>() + b, from.data<float>() + b, (e - b) * sizeof(float));
-  });
-}
 
 void ceilings(Bench& bench) {
   Bench::header("what this machine can do");
   const int64_t n = int64_t{64} << 20;
   const Tensor from = ones({n}, {.device = device()}), to = zeros_like(from);
-  bench.measure("copy, 256 MB read and written", {8.0 * n}, [&] { copy(from, to); });
+  bench.measure("copy, 256 MB read and written", {8.0 * n}, [&] { plain_copy(from, to); });
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const Tensor a = normal({4096, 192}, 1, dtype), b = normal({192, 768}, 2, dtype);
     bench.measure(fmt::format("matmul {} 4096x192 @ 192x768", name_of(dtype)), {0, 2.0 * 4096 * 192 * 768},
@@ -136,7 +48,7 @@ void loss(Bench& bench) {
     const Tensor target = bench::integers({units}, 3, 0, classes), copied = empty_like(logits);
     const double bytes = 2.0 * 2 * units * classes * sizeof(float);
     const Measurement plain = bench.measure(fmt::format("copy, {} units x {} classes", units, classes),
-                                            {bytes}, [&] { copy(logits, copied); });
+                                            {bytes}, [&] { plain_copy(logits, copied); });
     const Measurement fused =
         bench.measure(fmt::format("R-Drop loss, {} units x {} classes", units, classes), {bytes}, [&] {
           logits.grad() = Tensor();
@@ -144,58 +56,6 @@ void loss(Bench& bench) {
         });
     fmt::print("{:<46} {:>10.2f}x the copy\n", "", fused.median / plain.median);
   }
-}
-
-void ops(Bench& bench) {
-  Bench::header("ops, forward and backward, f32");
-  auto both = [&](const std::string& name, Work work, const Tensor& x,
-                  const std::function<Tensor(const Tensor&)>& f) {
-    x.requires_grad_();
-    const Tensor v = normal(f(x).shape(), 5);
-    bench.measure(name, work, [&] {
-      x.grad() = Tensor();
-      f(x).backward(v);
-    });
-  };
-  const double row_bytes = 5.0 * 8192 * 768 * sizeof(float);  // x read twice, g read, y and dx written
-  both("gelu [8192,768]", {row_bytes}, normal({8192, 768}, 1), [](const Tensor& x) { return gelu(x); });
-  both("softmax [8192,768]", {row_bytes}, normal({8192, 768}, 1),
-       [](const Tensor& x) { return softmax(x, -1); });
-  const Tensor scale = ones({768}, {.device = device()}), shift = zeros_like(scale);
-  both("layer_norm [8192,768]", {row_bytes}, normal({8192, 768}, 1),
-       [&](const Tensor& x) { return layer_norm(x, {768}, scale, shift); });
-  const Tensor gain = ones({64}, {.device = device()}), bias = zeros_like(gain);
-  both("batch_norm [32,64,56,56]", {5.0 * 32 * 64 * 56 * 56 * sizeof(float)}, normal({32, 64, 56, 56}, 1),
-       [&](const Tensor& x) { return batch_norm(x, {}, gain, bias, true); });
-  const double image_bytes = 32 * 64 * 56 * 56 * sizeof(float);
-  both("relu [32,64,56,56]", {5 * image_bytes}, normal({32, 64, 56, 56}, 1),
-       [](const Tensor& x) { return relu(x); });
-  // x read and dx written; a quarter as many values of y and g, and a byte beside each of them.
-  both("max_pool2d 2x2 [32,64,56,56]", {2.625 * image_bytes}, normal({32, 64, 56, 56}, 1),
-       [](const Tensor& x) { return max_pool2d(x, 2); });
-  const Tensor filters = normal({64, 64, 3, 3}, 2).requires_grad_();
-  both("conv2d 3x3 [32,64,28,28] -> 64", {0, 3 * 2.0 * 9 * 64 * 32 * 64 * 28 * 28},
-       normal({32, 64, 28, 28}, 1), [&](const Tensor& x) {
-         return conv2d(x, filters, {}, {.padding = {1, 1}});
-       });
-  const Tensor w = normal({768, 192}, 2).requires_grad_();
-  both("linear [8192,192] -> 768, both gradients", {0, 3 * 2.0 * 8192 * 192 * 768}, normal({8192, 192}, 1),
-       [&](const Tensor& x) { return linear(x, w); });
-  const Tensor k = normal({128, 3, 65, 64}, 2).requires_grad_(),
-               value = normal({128, 3, 65, 64}, 3).requires_grad_();
-  both("attention [128,3,65,64], dropout 0.1", {0, 14.0 * 128 * 3 * 65 * 65 * 64},
-       normal({128, 3, 65, 64}, 1), [&](const Tensor& q) {
-         PassContext context({.seed = 1});
-         return attention(q, k, value, {.dropout = 0.1});
-       });
-  const Tensor tiny = normal({8}, 1).requires_grad_();
-  bench.measure("x * x of 8 floats, 1000 times", {}, [&] {
-    const Tensor v = ones_like(tiny);
-    for (int i = 0; i < 1000; ++i) {
-      tiny.grad() = Tensor();
-      (tiny * tiny).backward(v);
-    }
-  });
 }
 
 void cnn_steps(Bench& bench) {
@@ -300,6 +160,7 @@ void add_bench(Command& root) {
   command.argument("what", o->what, "any of: loss, ops, steps, growth (default: the first three)")
       .check(one_of({"loss", "ops", "steps", "growth"}));
   command.option("--repeat", o->repeat, integer(1, 100'000), "runs of each");
+  command.option("--rows", o->rows, integer(1, 1 << 20), "of the tensors of ops, which have 1024 columns");
   command.device(o->device);
   command.option("--json", o->json, anything(), "also write the measurements to this file");
   command.examples({"tandem bench loss", "tandem bench --json bench.json"});
@@ -314,7 +175,7 @@ void add_bench(Command& root) {
     };
     ceilings(bench);
     if (wanted("loss")) loss(bench);
-    if (wanted("ops")) ops(bench);
+    if (wanted("ops")) bench_ops(bench, o->rows);
     if (wanted("steps")) steps(bench), cnn_steps(bench), transformer_steps(bench);
     if (wanted("growth")) growth(bench);
     if (!o->json.empty()) data::write_file(o->json, bench.json().dump(2) + "\n");
