@@ -599,6 +599,38 @@ def test_resume():
     fails("train", "vit", "--resume", "--run", "nothing/at/all", status=USAGE, says=["'nothing/at/all'", "holds no run"])
 
 
+def test_sweep():
+    grid = ["sweep", "vit", "--passes", "1,2", "--alpha", "0.5,2", "--seeds", "2", "--run", "grid"]
+    options = ["--", "--data", "data", *TINY, "--epochs", "2"]
+    shown = run(*grid, *options).stdout
+    names = ["plain", "m2-a0.5", "m2-a2"]
+    expect({f"{name}-s{seed}" for name in names for seed in (0, 1)} <= set(os.listdir("grid")), os.listdir("grid"))
+    rows = [line.split() for line in shown.splitlines() if line.startswith(("plain", "R-Drop"))]
+    expect([row[:3] for row in rows] == [["plain", "1", "-"], ["R-Drop", "2", "0.5"], ["R-Drop", "2", "2"]], shown)
+    for name, row in zip(names, rows):
+        scores = [json.load(open(f"grid/{name}-s{seed}/scores.json")) for seed in (0, 1)]
+        tests = [next(iter(each["scores"].values())) for each in scores]
+        expect(abs(float(row[4]) - sum(tests) / 2) < 0.01 * sum(tests), f"{name}: {tests}, shown {row}")
+        expect(all(each["validation"]["name"] == "accuracy" and each["validation"]["higher_is_better"] for each in scores), scores)
+    best = max(names, key=lambda name: sum(json.load(open(f"grid/{name}-s{seed}/scores.json"))["validation"]["value"] for seed in (0, 1)))
+    marked = [name for name, row in zip(names, rows) if row[-1] == "validation"]
+    expect(len(marked) == 1 and open("grid/best.toml").read() == open(f"grid/{marked[0]}-s0/settings.toml").read(), shown)
+    validated = {name: sum(json.load(open(f"grid/{name}-s{seed}/scores.json"))["validation"]["value"] for seed in (0, 1)) for name in names}
+    expect(validated[marked[0]] == validated[best], f"{validated}, marked {marked}")
+    # What is done stays; what is missing is made again, and is the same.
+    before = os.stat("grid/plain-s0/scores.json").st_mtime_ns
+    shutil.rmtree("grid/m2-a2-s1")
+    os.remove("grid/m2-a0.5-s0/scores.json")
+    expect(run(*grid, "--jobs", "2", *options).stdout == shown, "gone on with, a sweep comes to something else")
+    expect(os.stat("grid/plain-s0/scores.json").st_mtime_ns == before, "a training that was done was made again")
+    fails(*grid, *options, "--lr", "0.1", status=USAGE, says=["grid", "was begun with", "0.1"])
+    fails("sweep", "vit", "--run", "other", "--", "--seed", "3", status=USAGE, says=["--seed", "sweep's own"])
+    fails("sweep", "cats", "--run", "other", status=USAGE, says=["'cats'", "tandem train --help"])
+    wrong = run("sweep", "vit", "--passes", "1", "--seeds", "1", "--run", "wrong", "--", "--data", "nowhere", status=USAGE)
+    expect("no training came to its end" in wrong.stderr and "nowhere" in wrong.stderr, wrong.stderr)
+    run("train", "vit", "--config", "grid/best.toml", "--run", "again", "--quiet")
+
+
 def test_dry_run():
     before = snapshot(".")
     shown = run("train", "vit", "--data", "data", *TINY, "--epochs", "7", "--run", "never", "--dry-run", "--accumulate", "2").stdout

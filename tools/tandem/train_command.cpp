@@ -132,7 +132,7 @@ class Training {
     const NoGradGuard no_grad;
     Outcome outcome{recipe_.training_name(passes_), run_, passes_, std::move(fit),
                     recipe_.scores(model_, run_)};
-    save_scores(outcome, recipe_.task);
+    save_scores(outcome, recipe_.task, metric_);
     return outcome;
   }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "autograd/tell.h"
 #include "nn/io/files.h"
 #include "nn/train/run_folder.h"
@@ -9,9 +11,18 @@
 
 namespace tandem::command {
 
-void save_scores(const Outcome& outcome, const std::string& task) {
-  data::write_file(outcome.run + "/" + kScoresFile,
-                   scores_to_json({{"task", task}, {"training", outcome.name}}, outcome.scores) + "\n");
+void save_scores(const Outcome& outcome, const std::string& task, const nn::ValidationMetric& metric) {
+  using Json = nlohmann::ordered_json;
+  const nn::Metrics& best = outcome.fit.best();
+  const bool accuracy = metric.name.empty() && best.accuracy >= 0, loss = metric.name.empty() && !accuracy;
+  const double value = accuracy ? best.accuracy : loss ? best.loss : best.metric;
+  Json json = Json::parse(scores_to_json({{"task", task}, {"training", outcome.name}}, outcome.scores));
+  json["validation"] = {{"name", accuracy ? "accuracy"
+                                 : loss   ? "loss"
+                                          : metric.name},
+                        {"value", value},
+                        {"higher_is_better", !loss && metric.higher_is_better}};
+  data::write_file(outcome.run + "/" + kScoresFile, json.dump() + "\n");
 }
 
 void print_report(const std::vector<Outcome>& outcomes, double alpha, const std::string& metric) {

@@ -17,7 +17,9 @@ struct Outcome {
 };
 
 inline constexpr const char* kScoresFile = "scores.json";  // in a run folder: the scores on the test data
-void save_scores(const Outcome& outcome, const std::string& task);
+// With what the best epoch had in validation. `metric`: what that is judged by, or nothing (accuracy or
+// loss).
+void save_scores(const Outcome& outcome, const std::string& task, const nn::ValidationMetric& metric);
 
 // The table of the outcomes' scores, and of two the difference. `metric` names the validation's, "" for
 // accuracy or loss.
