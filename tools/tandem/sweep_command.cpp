@@ -1,6 +1,6 @@
 // `tandem sweep TASK`: trainings over a grid of passes, alphas and seeds, each by `tandem train` in a folder
 // of its own, and what they come to: a table, a picture, and the settings that validated best.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <atomic>
@@ -125,9 +125,12 @@ double deviation(const std::vector<double>& x) {
   for (const double value : x) squares += (value - mean(x)) * (value - mean(x));
   return x.size() < 2 ? 0 : std::sqrt(squares / static_cast<double>(x.size() - 1));
 }
+// Four digits of the mean, and as many decimals of the deviation.
 std::string summary(const std::vector<double>& x) {
-  return x.size() < 2 ? fmt::format("{:.4g}", mean(x))
-                      : fmt::format("{:.4g} ± {:.2g}", mean(x), deviation(x));
+  const double middle = mean(x), size = std::abs(middle);
+  const int decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 3 : 4;
+  const std::string text = fmt::format("{:.{}f}", middle, decimals);
+  return x.size() < 2 ? text : fmt::format("{} ± {:.{}f}", text, deviation(x), decimals);
 }
 
 // Test scores by alpha, a line for each number of passes above 1, plain training's across.
@@ -141,7 +144,9 @@ void draw(const SweepOptions& o, const std::vector<Setting>& settings,
     if (outcomes[i].scores.empty()) continue;
     const auto [m, alpha] = settings[i];
     if (m > 1) low = std::min(low, alpha), high = std::max(high, alpha);
-    lines[m] += fmt::format("{} {} {}\n", alpha, mean(outcomes[i].scores), deviation(outcomes[i].scores));
+    const double beside = std::pow(1.02, static_cast<double>(m - 2));  // so that no bar hides another
+    lines[m] +=
+        fmt::format("{} {} {}\n", alpha * beside, mean(outcomes[i].scores), deviation(outcomes[i].scores));
   }
   if (high == 0) return;
   std::string data, plots;
@@ -176,8 +181,9 @@ void draw(const SweepOptions& o, const std::vector<Setting>& settings,
                   "set encoding utf8\nset grid lc '#d0d0d0'\nset border 3 lc '#555555'\nset tics nomirror\n"
                   "set key outside top center horizontal\nset xlabel 'alpha'\nset ylabel \"{}, mean and "
                   "deviation of {} seeds\"\n"
-                  "{}set xrange [{}:{}]\nplot {}\n",
-                  data, score, o.seeds, high > 10 * low && low > 0 ? "set logscale x\n" : "", low / margin,
+                  "set xtics ({})\n{}set xrange [{}:{}]\nplot {}\n",
+                  data, score, o.seeds, fmt::join(o.alphas, ", "),
+                  high > 10 * low && low > 0 ? "set logscale x\n" : "", low / margin,
                   low == high ? low * 1.1 : high * margin, plots.substr(0, plots.size() - 2)));
   const data::ProcessResult result = data::run_process({"gnuplot", "sweep.gp"}, o.run);
   check<IoError>(result.status == 0, "gnuplot: {}", result.output);

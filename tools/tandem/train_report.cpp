@@ -15,7 +15,7 @@ void save_scores(const Outcome& outcome, const std::string& task, const nn::Vali
   using Json = nlohmann::ordered_json;
   const nn::Metrics& best = outcome.fit.best();
   const bool accuracy = metric.name.empty() && best.accuracy >= 0, loss = metric.name.empty() && !accuracy;
-  const double value = accuracy ? best.accuracy : loss ? best.loss : best.metric;
+  const double value = accuracy ? 100 * best.accuracy : loss ? best.loss : best.metric;
   Json json = Json::parse(scores_to_json({{"task", task}, {"training", outcome.name}}, outcome.scores));
   json["validation"] = {{"name", accuracy ? "accuracy"
                                  : loss   ? "loss"
