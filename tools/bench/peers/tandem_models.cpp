@@ -1,4 +1,5 @@
 // Training steps, predictions and decoding on our side.
+#include "autograd/inference.h"
 #include "models/cnn/cnn.h"
 #include "models/transformer/decoding.h"
 #include "models/transformer/language_model.h"
@@ -87,7 +88,7 @@ Case cnn(const Sizes& sizes) {
       sizes);
 }
 
-// Predictions of images, in eval mode and without a tape.
+// Predictions of images, in eval mode, without a tape and with packed weights.
 Case vit_inference(const Sizes& sizes) {
   const models::VitConfig config = vit_config(sizes);
   const auto model = std::make_shared<models::Vit>(config);
@@ -95,7 +96,7 @@ Case vit_inference(const Sizes& sizes) {
   const Tensor images =
       bench::normal({sizes["batch"], config.channels, config.image_size, config.image_size}, 4);
   return [=] {
-    const NoGradGuard no_grad;
+    const InferenceGuard inference;
     model->forward(images);
   };
 }
