@@ -28,10 +28,10 @@ class KeyValueCache {
   KeyValueCache(KeyValueCache&&) = default;
   KeyValueCache& operator=(KeyValueCache&&) = default;
 
-  void append(const KeyValues& next);  // one position or more
-  int64_t length() const { return length_; }
-  KeyValues all() const;            // views of what was appended; undefined before
-  void select(const Tensor& rows);  // keeps those rows of the batch, i64 [N], in that order
+  void append(const KeyValues& next);         // one position or more
+  int64_t length() const { return length_; }  // positions that it has
+  KeyValues all() const;                      // views of what was appended; undefined before
+  void select(const Tensor& rows);            // keeps those rows of the batch, i64 [N], in that order
   void copy_rows(const Tensor& from, const Tensor& to);  // i64 [N] each; no row is in both
 
  private:

@@ -79,12 +79,11 @@ void one_pass(const char* method, int passes) {
 class Plain final : public Method {
  public:
   using Method::Method;
-  bool tells_kl() const override { return false; }
 
  protected:
   LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                        int passes) override {
-    one_pass("plain", passes);
+    if (grad_enabled()) one_pass("plain", passes);  // two are held against each other without a tape
     return cross_entropy_of(logits, batch, options, passes);
   }
 };

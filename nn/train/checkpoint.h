@@ -45,8 +45,8 @@ StateDict host_copy(const StateDict& tensors);
 // recent weights "recent0.NAME" and on; counters and the record of epochs are metadata. `copied`: on the
 // host, where no step changes them.
 struct LastFile {
-  StateDict tensors;
-  Metadata metadata;
+  StateDict tensors;  // by these names
+  Metadata metadata;  // strings by theirs
 };
 LastFile last_file(const RunState& state, const Module& module, const Optimizer& optimizer, const Ema* ema,
                    Metadata metadata, bool copied);

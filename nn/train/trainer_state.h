@@ -9,19 +9,22 @@
 
 namespace tandem::nn {
 
+// Beside what is saved: times, and what is being written.
 struct Trainer::State : RunState {
-  using Clock = std::chrono::steady_clock;
+  using Clock = std::chrono::steady_clock;  // of all times here
 
   int64_t trained = 0;  // samples since `start`, from which the time that is left is estimated
-  Clock::time_point start = Clock::now();
-  double later = 0;  // samples of the trainings that follow
+  Clock::time_point start = Clock::now();  // of this process's part of the training
+  double later = 0;                        // samples of the trainings that follow
 
-  std::future<void> writing = {};  // last.safetensors, beside the training
-  Clock::time_point saved = Clock::now();
+  std::future<void> writing = {};          // last.safetensors, beside the training
+  Clock::time_point saved = Clock::now();  // last
 
+  // Until now.
   static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }
+  // That so many samples, and the trainings that follow, will take at the rate so far.
   double seconds_left(int64_t samples) const {
     return seconds_since(start) / static_cast<double>(trained) * (static_cast<double>(samples) + later);
   }

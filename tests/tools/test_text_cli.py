@@ -115,7 +115,7 @@ def test_every_task_trains_compares_and_reports():
                 expect(os.path.exists(f"{task}/{part}/{file}"), f"no {task}/{part}/{file}")
         plain, rdrop = metrics(f"{task}/plain"), metrics(f"{task}/rdrop")
         expect(len(plain) == len(rdrop) == 4, "expected two epochs of each")
-        expect(float(plain[0]["kl"]) == 0 and float(rdrop[0]["kl"]) > 0, f"{task}: kl")
+        expect(float(plain[0]["kl"]) > 0 and plain[0]["loss"] == plain[0]["ce"] and float(rdrop[0]["kl"]) > 0, f"{task}: kl")
         evaluated = run("eval", f"{task}/rdrop").out.splitlines()
         expect(COLUMNS[task][0] in evaluated[0], evaluated)
         value = rows[2].split()[3]
