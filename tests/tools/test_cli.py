@@ -650,7 +650,7 @@ def test_a_run_in_pieces():
     """--max-time ends a run within an epoch, saved; so does every number of resumes that it takes."""
     options = ["--epochs", "3", "--batch-size", "2"]
     run("train", "vit", "--data", "data", *TINY, *options, "--run", "whole", "--quiet")
-    first = ["train", "vit", "--data", "data", *TINY, *options, "--run", "pieces", "--quiet", "--save-every", "2", "--max-time", "0.05s"]
+    first = ["train", "vit", "--data", "data", *TINY, *options, "--run", "pieces", "--quiet", "--save-every", "2", "--max-time", "0.001s"]
     pieces = 0
     for pieces in range(1, 200):
         arguments = first if pieces == 1 else ["train", "vit", "--run", "pieces", "--resume", "--quiet", "--max-time", "0.05s"]
