@@ -78,7 +78,7 @@ void KeyValueCache::append(const KeyValues& next) {
     if (!room.defined() || end > room.size(2)) {
       Shape shape = x.shape();
       shape[2] = (end + kStretch - 1) / kStretch * kStretch;
-      room = empty(shape, {x.dtype(), x.device()});
+      room = zeros(shape, {x.dtype(), x.device()});  // select() reads all of it
       if (before.defined()) room.slice(2, 0, length_).copy_(before);
     }
     room.slice(2, length_, end).copy_(x);
