@@ -216,9 +216,9 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     if (!std::isnan(measured)) part.means.kl += (measured - kl) / static_cast<double>(++part.kl_steps);
     part.means.epoch = now.epoch, part.means.step = now.step;
     part.means.seconds = seconds_before + progress.seconds();
+    if (on_step) on_step(now);  // first: what is told of a step is there when its checkpoint is
     const bool last = i + 1 == batches.size();  // saved with its validation
     if (!last && saves_now()) save_part();
-    if (on_step) on_step(now);
     const int64_t left = (options_.epochs - state_->epoch) * samples - done;
     progress.update(done, progress_text(part.means) + wait.text(progress.seconds()),
                     state_->seconds_left(left));

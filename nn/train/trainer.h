@@ -133,8 +133,8 @@ class Trainer {
   // IoError as of fit(). Nothing without options.run_dir.
   void save();
 
-  // Called after every step and validation, for a caller's own report, and before every epoch, from 0, for
-  // what changes with it: which parameters learn. What they throw ends the run.
+  // Called after every step and validation, and before they are saved, for a caller's own report, and before
+  // every epoch, from 0, for what changes with it: which parameters learn. What they throw ends the run.
   std::function<void(const Metrics&)> on_step;
   std::function<void(const Metrics& validated)> on_validation;  // after every epoch, before it is saved
   std::function<void(int64_t epoch)> on_epoch;

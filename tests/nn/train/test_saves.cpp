@@ -103,12 +103,12 @@ TEST_CASE("saves: every so many steps, beside the training, which they do not ch
       run.stop_after(step, false);
       CHECK_THROWS_AS(run.fit(), Stop);
     }
-    if (step < every) {
+    if (step <= every) {
       CHECK_FALSE(fs::exists(folder.file(kLastFile)));
       continue;
     }
     // Saved last after the third step before it, or after the epoch.
-    const int64_t saved = std::max(step / every * every, step / 4 * 4);
+    const int64_t saved = std::max((step - 1) / every * every, (step - 1) / 4 * 4);
     CHECK(load_safetensors(folder.file(kLastFile)).metadata.at("steps_done") == std::to_string(saved));
     Run run(folder.path());
     check_same_run(run, run.resume(), whole, expected);
