@@ -16,8 +16,8 @@ namespace tandem::rdrop {
 template <class C> constexpr C probability_difference(C p, C q, C t) {
   const C x = t * C(0.5), y = x * x, difference = p - q;
   const C tanh = x * (1 - y * (C(1) / 3 - y * (C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835)))));
-  const bool near = (std::abs(x) < C(1) / 16) & (std::abs(difference) < (p + q) * (C(1) / 8));
-  return near ? (p + q) * tanh : difference;
+  const bool close = std::abs(x) < C(1) / 16, alike = std::abs(difference) < (p + q) * (C(1) / 8);
+  return (close & alike) ? (p + q) * tanh : difference;
 }
 
 // The memory of a tensor [passes, units, classes] whose classes are dense; strides in elements.
