@@ -150,12 +150,6 @@ bool Trainer::tells_kl() const {
   return options_.passes == 1 && options_.measure_kl > 0 && objective_.tells_kl();
 }
 
-// Whether the next step is one of plain training whose passes are held against each other: the first of an
-// epoch, and every measure_kl-th.
-bool Trainer::measures_kl() const {
-  return tells_kl() && (state_->part.batches == 0 || state_->step % options_.measure_kl == 0);
-}
-
 // From where the epoch has come to, its beginning or the place that a checkpoint was made at.
 Metrics Trainer::train_epoch(const data::Dataset& train) {
   const auto batches = batches_of_epoch(train);
@@ -181,8 +175,9 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const double began = progress.seconds(), waited = wait.seconds();
     backend(device).await_uploads();
     const double alpha = alpha_now();
-    const double measured =
-        measures_kl() && next.units > 0 ? kl_between_passes(objective_, next, step_options()) : NAN;
+    const double measured = tells_kl() && state_->step % options_.measure_kl == 0 && next.units > 0
+                                ? kl_between_passes(objective_, next, step_options())
+                                : NAN;
     const Update update = begin(next);
     // While a device works on this step, the host makes the next batch.
     StepBatches following;
@@ -224,6 +219,9 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
                     state_->seconds_left(left));
   }
   Metrics epoch = part.means;
+  const std::vector<Metrics>& before =
+      state_->result.train;  // in an epoch without a measurement: the last one's
+  if (tells_kl() && part.kl_steps == 0 && !before.empty()) epoch.kl = before.back().kl;
   epoch.samples_per_second = samples / epoch.seconds;
   return epoch;
 }

@@ -155,7 +155,6 @@ class Trainer {
   void save_part();
   bool saves_now() const;
   bool tells_kl() const;
-  bool measures_kl() const;
   LastFile last(bool copied) const;
   void complete_folder();
   void report(const Metrics& trained, const Metrics& validated, bool best) const;

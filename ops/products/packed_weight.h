@@ -8,7 +8,7 @@
 namespace tandem::detail {
 
 // c = act(a weight^T + bias) of `args`, whose b is weight^T, where that is for this kernel: f32 on the CPU,
-// not more than some hundred rows, under an InferenceGuard. False: nothing was done. The copy belongs to the
+// under an InferenceGuard. False: nothing was done. The copy belongs to the
 // weight's storage, is made again after an in-place write and freed with it. Any number of threads may ask.
 // The same bits for any number of threads, and for a row beside any others.
 bool packed_product(const Tensor& weight, const MatmulArgs& args);

@@ -660,6 +660,8 @@ def test_a_run_in_pieces():
         expect(done.returncode == STOPPED and "which is saved" in done.stderr, f"{done.returncode} {done.stderr}")
         if pieces == 1:
             fails("eval", "pieces", status=FAILED, says=["pieces", "no epoch has ended"])
+            with open("pieces/steps.jsonl", "a") as f:
+                f.write('{"step":"x"}\n{"step":9,"split')  # damage, and what a killed run leaves
     expect(pieces > 2 and metrics("pieces") == metrics("whole"), f"{pieces} pieces differ from a whole run")
     expect(steps("pieces") == steps("whole"), "the lines of the steps differ from those of a whole run")
     seen = {}

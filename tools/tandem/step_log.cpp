@@ -34,7 +34,9 @@ void cut(const std::string& file, int64_t done) {
   std::string kept;
   for (std::string line; std::getline(in, line);) {
     const Json row = Json::parse(line, nullptr, false);
-    if (row.is_discarded() || !row.contains("step") || row["step"].get<int64_t>() > done) break;
+    if (row.is_discarded() || !row.contains("step") || !row["step"].is_number_integer() ||
+        row["step"].get<int64_t>() > done)
+      break;
     kept += line + "\n";
   }
   data::write_file(file, kept);

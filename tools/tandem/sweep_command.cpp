@@ -103,8 +103,9 @@ void read_scores(const std::string& folder, Outcomes& into) {
   const std::string file = folder + "/" + kScoresFile;
   try {
     const Json json = Json::parse(data::read_file("sweep", file, 1 << 20));
-    const auto& first = json.at("scores").items().begin();
     const Json& valid = json.at("validation");
+    check<IoError>(!json.at("scores").empty(), "{}: expected the scores of a training", file);
+    const auto first = json.at("scores").items().begin();
     into.score = first.key(), into.measure = valid.at("name"),
     into.higher_is_better = valid.at("higher_is_better");
     into.scores.push_back(first.value());

@@ -145,8 +145,12 @@ TEST_CASE("plain training tells the KL between passes that it does not make, and
     CHECK(std::isnan(each[step]) == (step % 3 != 0));
     if (step % 3 == 0) sum += each[step];
   }
-  CHECK(!std::isnan(each[8]));  // the first of the second epoch, though not a multiple of three
+  CHECK(std::isnan(each[8]));
+  CHECK(!std::isnan(each[9]));
   CHECK(epochs[0].kl == doctest::Approx(sum / 3));
+  const auto seldom = train_with(100).second;  // an epoch without a measurement has the last one's
+  CHECK(seldom[0].kl == each[0]);
+  CHECK(seldom[1].kl == each[0]);
   // The first step's is that of R-Drop, whose passes 0 and 1 are the same.
   Setup two({.passes = 2, .epochs = 1, .batch_size = 8});
   double first = NAN;
