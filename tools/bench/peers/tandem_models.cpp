@@ -60,10 +60,10 @@ models::VitConfig vit_config(const Sizes& sizes) {
           .attention_dropout = sizes.number("attention_dropout")};
 }
 
-Case vit(const Sizes& sizes) {
-  const models::VitConfig config = vit_config(sizes);
+// Steps of a classifier of images.
+template <class Model, class Config> Case image_training(const Config& config, const Sizes& sizes) {
   const int64_t batch = sizes["batch"];
-  return training<models::Vit, nn::Classification<models::Vit>>(
+  return training<Model, nn::Classification<Model>>(
       config,
       {{bench::normal({batch, config.channels, config.image_size, config.image_size}, 4)},
        host_integers({batch}, 5, 0, config.classes),
@@ -72,20 +72,15 @@ Case vit(const Sizes& sizes) {
       sizes);
 }
 
+Case vit(const Sizes& sizes) { return image_training<models::Vit>(vit_config(sizes), sizes); }
+
 Case cnn(const Sizes& sizes) {
-  const models::CnnConfig config{.image_size = sizes["image"],
-                                 .channels = sizes["channels"],
-                                 .classes = sizes["classes"],
-                                 .width = sizes["width"],
-                                 .dropout = sizes.number("dropout")};
-  const int64_t batch = sizes["batch"];
-  return training<models::Cnn, nn::Classification<models::Cnn>>(
-      config,
-      {{bench::normal({batch, config.channels, config.image_size, config.image_size}, 4)},
-       host_integers({batch}, 5, 0, config.classes),
-       {},
-       batch},
-      sizes);
+  return image_training<models::Cnn>(models::CnnConfig{.image_size = sizes["image"],
+                                                       .channels = sizes["channels"],
+                                                       .classes = sizes["classes"],
+                                                       .width = sizes["width"],
+                                                       .dropout = sizes.number("dropout")},
+                                     sizes);
 }
 
 // Predictions of images, in eval mode, without a tape and with packed weights.
