@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "autograd/grad_mode.h"
@@ -104,12 +105,16 @@ class Engine {
                       describe(root));
     cotangent = conform("backward", 0, cotangent, root.shape(), root.passes(), root.dtype(), root.device());
     if (!root.grad_fn()) return give(root.impl(), std::move(cotangent)), finish();
+    if (options_.leaf_done) order_leaves(*root.grad_fn());
     give(root.grad_fn(), std::move(cotangent));
     while (!pending_.empty()) {
       auto next = pending_.extract(pending_.begin());
       if (wanted_ && next.key() < last_) break;
       Op& op = *next.mapped().op;
       step(op, next.mapped().gradient.total(op.dtype_));
+      const uint64_t to_come = pending_.empty() ? 0 : pending_.begin()->first;
+      for (; last_uses_.size() > handed_ && last_uses_[handed_].first > to_come; ++handed_)
+        finish(last_uses_[handed_].second);
     }
     finish();
   }
@@ -229,19 +234,43 @@ class Engine {
 
   // Every leaf's whole gradient: through its hooks, then into .grad or the results.
   void finish() {
-    for (const auto& leaf : leaf_order_) {
-      Tensor gradient = leaves_[leaf.get()].total(leaf->dtype);
-      if (!wanted_) {
-        keep(*leaf, run_hooks("a leaf", leaf->hooks, std::move(gradient)));
-        continue;
-      }
-      const auto is_leaf = [&](const Tensor& x) { return x.impl() == leaf; };
-      if (std::none_of(wanted_->begin(), wanted_->end(), is_leaf)) continue;
-      gradient = run_hooks("a leaf", leaf->hooks, std::move(gradient));
-      for (size_t i = 0; i < wanted_->size(); ++i) {
-        if (is_leaf((*wanted_)[i])) results_[i] = gradient;
+    for (const auto& leaf : leaf_order_) finish(leaf);
+  }
+  void finish(const std::shared_ptr<TensorImpl>& leaf) {
+    auto arrived = leaves_.extract(leaf.get());
+    if (arrived.empty()) return;  // finished already, or no gradient came
+    Tensor gradient = arrived.mapped().total(leaf->dtype);
+    if (!wanted_) {
+      keep(*leaf, run_hooks("a leaf", leaf->hooks, std::move(gradient)));
+      if (options_.leaf_done) options_.leaf_done(leaf);
+      return;
+    }
+    const auto is_leaf = [&](const Tensor& x) { return x.impl() == leaf; };
+    if (std::none_of(wanted_->begin(), wanted_->end(), is_leaf)) return;
+    gradient = run_hooks("a leaf", leaf->hooks, std::move(gradient));
+    for (size_t i = 0; i < wanted_->size(); ++i) {
+      if (is_leaf((*wanted_)[i])) results_[i] = gradient;
+    }
+  }
+
+  // Each leaf by the first op that uses it, whose backward is the last that gives to it: the latest first.
+  void order_leaves(Op& root) {
+    std::unordered_map<std::shared_ptr<TensorImpl>, uint64_t> first_use;
+    std::unordered_set<const Op*> seen{&root};
+    for (std::vector<const Op*> left{&root}; !left.empty();) {
+      const Op& op = *left.back();
+      left.pop_back();
+      for (const Op::Edge& edge : op.edges_) {
+        if (!edge.needed) continue;
+        if (edge.op && seen.insert(edge.op.get()).second) left.push_back(edge.op.get());
+        if (!edge.leaf) continue;
+        uint64_t& first = first_use.try_emplace(edge.leaf, op.sequence_).first->second;
+        first = std::min(first, op.sequence_);
       }
     }
+    for (const auto& [leaf, sequence] : first_use) last_uses_.emplace_back(sequence, leaf);
+    std::sort(last_uses_.begin(), last_uses_.end(),
+              [](const auto& a, const auto& b) { return a.first > b.first; });
   }
 
   struct Pending {
@@ -256,6 +285,8 @@ class Engine {
   std::map<uint64_t, Pending, std::greater<>> pending_;  // by sequence number, the latest first
   std::unordered_map<TensorImpl*, Arrived> leaves_;
   std::vector<std::shared_ptr<TensorImpl>> leaf_order_;
+  std::vector<std::pair<uint64_t, std::shared_ptr<TensorImpl>>> last_uses_;  // for leaf_done
+  size_t handed_ = 0;                                                        // of them
 };
 
 void backward(const Tensor& root, const Tensor& cotangent, BackwardOptions options) {

@@ -15,36 +15,10 @@
 namespace tandem {
 namespace {
 
-// The folders in which modules are looked for: those of TANDEM_DEVICE_PATH, then beside the library, then
-// where a build leaves the CUDA module.
-std::vector<std::filesystem::path> module_folders() {
-  std::vector<std::filesystem::path> folders;
-  const char* path = std::getenv("TANDEM_DEVICE_PATH");
-  std::istringstream given(path ? path : "");
-  for (std::string folder; std::getline(given, folder, ':');) {
-    if (!folder.empty()) folders.push_back(std::filesystem::absolute(folder));
-  }
-  Dl_info info;
-  if (dladdr(reinterpret_cast<const void*>(&module_folders), &info) && info.dli_fname) {
-    const std::filesystem::path beside = std::filesystem::absolute(info.dli_fname).parent_path();
-    folders.insert(folders.end(), {beside, beside / "cuda"});
-  }
-  return folders;
-}
-
-// The first of them that is there, or "".
-std::filesystem::path find_module(const std::string& file) {
-  for (const auto& folder : module_folders()) {
-    std::error_code ignored;
-    if (std::filesystem::exists(folder / file, ignored)) return folder / file;
-  }
-  return {};
-}
-
 // Starts the module of a device, once; "" or what is wrong.
 std::string start_module(const std::string& name) {
   const std::string file = "libtandem_" + name + ".so";
-  const std::filesystem::path found = find_module(file);
+  const std::filesystem::path found = detail::find_module(file);
   if (found.empty()) return "this build has no " + file;
   std::string problem;
   void* library = detail::open_library(found, problem);

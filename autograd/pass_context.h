@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "autograd/noise.h"
+#include "autograd/ranks.h"
 
 namespace tandem {
 
@@ -56,6 +57,7 @@ struct PassOptions {
   int64_t batch = 0;               // samples of this micro-batch; 0: each tensor's first dimension
   bool updates_statistics = true;  // false while a plan runs a forward a second time
   DType compute = DType::f32;      // of the layers' products, from f32 inputs: f32 or bf16 (mixed precision)
+  RankGroup ranks = {};            // that compute this micro-batch together: batch_norm's batch is of all
 };
 
 class PassContext {

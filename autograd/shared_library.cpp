@@ -42,6 +42,19 @@ std::string missing_library(const std::string& problem) {
   return end == std::string::npos ? "" : problem.substr(0, end);
 }
 
+std::vector<fs::path> module_folders() {
+  std::vector<fs::path> folders;
+  std::istringstream given(variable("TANDEM_DEVICE_PATH"));
+  for (std::string folder; std::getline(given, folder, ':');)
+    if (!folder.empty()) folders.push_back(fs::absolute(folder));
+  Dl_info info;
+  if (dladdr(reinterpret_cast<const void*>(&module_folders), &info) && info.dli_fname) {
+    const fs::path beside = fs::absolute(info.dli_fname).parent_path();
+    folders.insert(folders.end(), {beside, beside / "cuda", beside / "nn/ranks"});
+  }
+  return folders;
+}
+
 void* open(const fs::path& file, std::string& problem) {
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library) problem = dlerror();
@@ -49,6 +62,12 @@ void* open(const fs::path& file, std::string& problem) {
 }
 
 }  // namespace
+
+fs::path find_module(const std::string& file) {
+  for (const fs::path& folder : module_folders())
+    if (std::error_code ignored; fs::exists(folder / file, ignored)) return folder / file;
+  return {};
+}
 
 std::vector<fs::path> cuda_library_folders() {
   std::vector<fs::path> folders;

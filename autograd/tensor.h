@@ -42,6 +42,9 @@ struct BackwardOptions {
   // Record the backward itself, for second derivatives; keeps the graph, too. Use grad(), not backward(): a
   // .grad whose history contains its own leaf is a reference cycle.
   bool create_graph = false;
+  // Of backward(): called with each leaf as soon as its whole gradient is in its .grad, while the rest of the
+  // graph is still to come. It must not run a backward of its own.
+  std::function<void(const std::shared_ptr<TensorImpl>&)> leaf_done = {};
 };
 
 class Tensor {

@@ -24,6 +24,7 @@
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"
+#include "ops/rank_sum.h"
 #include "ops/rdrop/rdrop.h"
 #include "ops/reduce.h"
 #include "ops/scan.h"

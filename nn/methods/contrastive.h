@@ -32,6 +32,7 @@ class SimCse : public Objective {
   int64_t valid_units(const data::Batch& batch) const override { return batch.size; }
   bool recordable() const override { return false; }
   bool tells_kl() const override { return false; }
+  bool splits() const override { return false; }
 
  protected:
   SimCse(Module& module, Embed embed, ContrastiveOptions options);

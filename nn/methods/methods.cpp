@@ -98,6 +98,7 @@ class Mixup final : public Method {
 
   bool recordable() const override { return false; }
   bool tells_kl() const override { return false; }
+  bool splits() const override { return false; }
 
  protected:
   Tensor run(const data::Batch& batch) override {
@@ -126,6 +127,7 @@ class CutMix final : public Method {
 
   bool recordable() const override { return false; }
   bool tells_kl() const override { return false; }
+  bool splits() const override { return false; }
 
  protected:
   Tensor run(const data::Batch& batch) override {

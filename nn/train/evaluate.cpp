@@ -26,7 +26,7 @@ EvalMode::~EvalMode() {
     if (module->is_training() != on) module->train(on);
 }
 
-Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size) {
+Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size, Ranks* ranks) {
   check<ConfigError>(dataset.size() > 0, "evaluate: the data set is empty");
   const EvalMode mode(objective.module());
   const auto start = std::chrono::steady_clock::now();
@@ -40,7 +40,9 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
     const LossParts parts = deferred ? read(*before) : *before;
     result.ce += parts.ce, correct += parts.correct;
   };
+  int64_t next = 0;
   for (const data::Indices& indices : dataset.ordered_batches(batch_size)) {
+    if (ranks && next++ % ranks->size() != ranks->rank()) continue;
     const data::Batch host = dataset.batch(indices, {.for_device = device != kCpu});
     host.check_size();
     const data::Batch batch = host.to(device);
@@ -52,6 +54,11 @@ Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t bat
     before = parts;
   }
   add();
+  if (ranks) {
+    double sums[] = {result.ce, static_cast<double>(correct), static_cast<double>(units)};
+    ranks->sum(sums);
+    result.ce = sums[0], correct = static_cast<int64_t>(sums[1]), units = static_cast<int64_t>(sums[2]);
+  }
   check<ValueError>(units > 0, "evaluate: no unit of the data set counts towards the loss");
   result.ce /= units;
   result.loss = result.ce;

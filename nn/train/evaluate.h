@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/grad_mode.h"
+#include "autograd/ranks.h"
 #include "nn/train/objective.h"
 
 namespace tandem::nn {
@@ -32,7 +33,10 @@ struct Metrics {
 //   nn::Classification objective(model);
 //   nn::Metrics test = nn::evaluate(objective, points);
 //   fmt::print("loss {:.4f}, accuracy {:.1f} %\n", test.loss, 100 * test.accuracy);
-Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256);
+//
+// With ranks, each computes its share of the batches, and all have the same result.
+Metrics evaluate(Objective& objective, const data::Dataset& dataset, int64_t batch_size = 256,
+                 Ranks* ranks = nullptr);
 
 // ValueError naming `which` unless some unit of the data set counts. Reads no more of it than it takes to
 // find one: what evaluate() would refuse at the end of a training, told before.

@@ -44,6 +44,10 @@ class Objective {
   // on the host, and the loss leaves LossParts::device_sums.
   virtual bool recordable() const { return true; }
 
+  // Whether the loss of a batch is the sum of its samples' losses, so that ranks can have some of them each:
+  // not where samples are mixed with, or held against, others.
+  virtual bool splits() const { return true; }
+
   // Whether plain training can tell the KL between two passes of a batch (TrainerOptions::measure_kl).
   virtual bool tells_kl() const { return true; }
 };

@@ -58,11 +58,13 @@ namespace {
 class MicroBatch {
  public:
   MicroBatch(Objective& objective, const data::Batch& batch, const StepOptions& options,
-             uint64_t sample_offset, const StepBatches& step, bool deferred)
+             const StepBatches::Place& place, const StepBatches& step, bool deferred,
+             BackwardOptions last = {})
       : objective_(objective),
         batch_(batch),
         options_(options),
-        sample_offset_(sample_offset),
+        place_(place),
+        last_(std::move(last)),
         divisor_(static_cast<double>(step.units)),
         weight_divisor_(step.weight),
         deferred_(deferred) {}
@@ -89,10 +91,11 @@ class MicroBatch {
                          .count = count,
                          .rates = options_.rates,
                          .rate_scale = options_.rate_scale,
-                         .sample_offset = sample_offset_,
+                         .sample_offset = place_.sample_offset,
                          .batch = batch_.size,
                          .updates_statistics = first_time,
-                         .compute = options_.precision});
+                         .compute = options_.precision,
+                         .ranks = place_.ranks});
     GradMode mode(tape);
     return objective_.outputs(of_passes(first, count));
   }
@@ -119,7 +122,7 @@ class MicroBatch {
 
   LossParts stacked() {
     LossParts parts = loss(run(0, options_.passes, true));
-    parts.loss.backward();
+    parts.loss.backward({}, last_);
     return parts;
   }
 
@@ -127,7 +130,7 @@ class MicroBatch {
     std::vector<Tensors> passes;
     for (int i = 0; i < options_.passes; ++i) passes.push_back(run(i, 1, true));
     LossParts parts = loss(stacked_outputs(passes));
-    parts.loss.backward();
+    parts.loss.backward({}, last_);
     return parts;
   }
 
@@ -145,7 +148,8 @@ class MicroBatch {
     LossParts parts = loss(outputs);
     parts.loss.backward();
     backward_from(kept, outputs, last);
-    for (int i = 0; i < last; ++i) backward_from(run(i, 1, true, false), outputs, i);
+    for (int i = 0; i < last; ++i)
+      backward_from(run(i, 1, true, false), outputs, i, i + 1 == last ? last_ : BackwardOptions{});
     return parts;
   }
 
@@ -162,28 +166,35 @@ class MicroBatch {
 
   // The backward of one pass from the gradients of the outputs that have one. Not of a frozen trunk: all that
   // learns is in the loss.
-  static void backward_from(const Tensors& pass, const Tensors& outputs, int i) {
+  static void backward_from(const Tensors& pass, const Tensors& outputs, int i,
+                            const BackwardOptions& options = {}) {
     Tensors roots, cotangents;
     for (size_t k = 0; k < pass.size(); ++k) {
       if (!pass[k].requires_grad() || !outputs[k].grad().defined()) continue;
       roots.push_back(pass[k]), cotangents.push_back(outputs[k].grad().pass(i));
     }
-    if (roots.size() == 1) return roots[0].backward(cotangents[0]);
+    if (roots.size() == 1) return roots[0].backward(cotangents[0], options);
     Tensor total;
     for (size_t k = 0; k < roots.size(); ++k) {
       const Tensor part = sum(roots[k] * cotangents[k]);
       total = total.defined() ? total + part : part;
     }
-    if (total.defined()) total.backward();
+    if (total.defined()) total.backward({}, options);
   }
 
   Objective& objective_;
   const data::Batch& batch_;
   const StepOptions& options_;
-  uint64_t sample_offset_;
+  StepBatches::Place place_;
+  BackwardOptions last_;
   double divisor_, weight_divisor_;
   bool deferred_;
 };
+
+// Where micro-batch i is: said, or behind the one before.
+StepBatches::Place place_of(const StepBatches& batches, size_t i, uint64_t sample_offset) {
+  return batches.places.empty() ? StepBatches::Place{sample_offset} : batches.places[i];
+}
 
 }  // namespace
 
@@ -209,9 +220,9 @@ double kl_between_passes(Objective& objective, const StepBatches& batches, StepO
   const NoGradGuard no_grad;
   double kl = 0;
   uint64_t sample_offset = options.sample_offset;
-  for (const data::Batch& micro_batch : batches.micro_batches) {
-    const data::Batch batch = micro_batch.to(objective.module().device());
-    kl += MicroBatch(objective, batch, options, sample_offset, batches, false).kl();
+  for (size_t i = 0; i < batches.micro_batches.size(); ++i) {
+    const data::Batch batch = batches.micro_batches[i].to(objective.module().device());
+    kl += MicroBatch(objective, batch, options, place_of(batches, i, sample_offset), batches, false).kl();
     sample_offset += batch.size;
   }
   return kl;
@@ -229,16 +240,19 @@ StepBatches upload(const Objective& objective, Device device, const std::vector<
 }
 
 std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options,
-                                bool deferred) {
+                                bool deferred, const BackwardOptions& last) {
   check_step_options(options);
   check<ValueError>(batches.units > 0, "step {}: no unit of the batch counts towards the loss", options.step);
   std::vector<LossParts> parts;
   uint64_t sample_offset = options.sample_offset;
   const Device device = objective.module().device();
-  for (const data::Batch& micro_batch : batches.micro_batches) {
-    micro_batch.check_size();
-    const data::Batch batch = micro_batch.to(device);
-    parts.push_back(MicroBatch(objective, batch, options, sample_offset, batches, deferred).backward());
+  for (size_t i = 0; i < batches.micro_batches.size(); ++i) {
+    batches.micro_batches[i].check_size();
+    const data::Batch batch = batches.micro_batches[i].to(device);
+    const bool is_last = i + 1 == batches.micro_batches.size();
+    MicroBatch part(objective, batch, options, place_of(batches, i, sample_offset), batches, deferred,
+                    is_last ? last : BackwardOptions{});
+    parts.push_back(part.backward());
     sample_offset += batch.size;
   }
   return parts;

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/ranks.h"
 #include "nn/optim/schedule.h"
 #include "nn/train/objective.h"
 
@@ -67,6 +68,15 @@ struct StepBatches {
   std::vector<data::Batch> micro_batches;  // on the device
   int64_t units = 0;
   double weight = 0;  // of these units: Objective::weight_of
+  // Where each micro-batch is in the global batch, and which ranks compute it together. Empty: they follow
+  // one another from StepOptions::sample_offset on, all this process's own. With ranks, `units` and `weight`
+  // are those of all of them, of whose micro-batches these are the parts that are this one's.
+  struct Place {
+    uint64_t sample_offset = 0;  // of its first sample
+    RankGroup ranks = {};        // with whom
+  };
+  std::vector<Place> places = {};
+  bool on_all_ranks = true;  // each of the step's micro-batches has samples on every rank
 };
 // Counts the units on the host and begins the copies to the device: to be read after
 // backend(device).await_uploads() only.
@@ -81,8 +91,9 @@ StepResult accumulate_gradients(Objective& objective, const std::vector<data::Ba
 
 // Its two halves: the loss of each micro-batch after its backward (RDropOptions::deferred), and the means
 // over the step.
+// `last`: the options of the last backward, after which all gradients are whole.
 std::vector<LossParts> backward(Objective& objective, const StepBatches& batches, const StepOptions& options,
-                                bool deferred = false);
+                                bool deferred = false, const BackwardOptions& last = {});
 // Whether the numbers are those of device_sums, so that another batch's can be deferred: not so where an
 // objective adds losses up.
 bool can_be_deferred(const LossParts& parts);

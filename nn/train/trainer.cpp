@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "autograd/tell.h"
+#include "nn/ranks/agreement.h"
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"
 #include "nn/train/report.h"
@@ -31,6 +32,13 @@ std::vector<std::span<const int64_t>> micro_batches(const data::Indices& indices
   for (int64_t begin = 0; begin < std::ssize(indices); begin += each)
     parts.push_back(std::span(indices).subspan(begin, std::min(each, std::ssize(indices) - begin)));
   return parts;
+}
+
+// A rank's samples of a micro-batch: as many as the others', or one more on the first ranks.
+std::span<const int64_t> share_of(std::span<const int64_t> samples, const Ranks& ranks) {
+  const int64_t n = std::ssize(samples), each = n / ranks.size(), more = n % ranks.size();
+  const int64_t begin = ranks.rank() * each + std::min<int64_t>(ranks.rank(), more);
+  return samples.subspan(begin, each + (ranks.rank() < more));
 }
 
 void at_least(const char* name, int64_t value, int64_t low) {
@@ -94,6 +102,12 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
     check<ConfigError>(own.contains(learned[i].impl().get()),
                        "optimizer: its parameter {}, {}, is not one of the model's", i, describe(learned[i]));
   if (options_.ema > 0) ema_.emplace(objective_.module(), options_.ema);
+  check<ConfigError>(!options_.ranks || !options_.cuda_graph,
+                     "cuda_graph: not with several ranks, whose sums wait for each other on the host");
+  check<ConfigError>(!options_.ranks || objective.splits(),
+                     "ranks: this method's loss joins samples of a batch, whose parts are on several ranks");
+  if (options_.ranks) gradient_sum_.emplace(*options_.ranks);
+  options_.progress = options_.progress && first_rank();
   if (options_.cuda_graph)
     recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
 }
@@ -102,6 +116,7 @@ Trainer::~Trainer() = default;
 
 FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   check_data(train, valid);
+  agree("at the start", identity_);
   state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
     if (on_epoch) on_epoch(state_->epoch);
@@ -120,6 +135,14 @@ std::vector<data::Indices> Trainer::batches_of_epoch(const data::Dataset& train)
   std::erase_if(batches, [&](const data::Indices& b) { return std::ssize(b) < options_.batch_size; });
   check<ConfigError>(!batches.empty(), "drop_last: no batch has {} samples", options_.batch_size);
   return batches;
+}
+
+// That the ranks have the same weights, and the same `entries`.
+void Trainer::agree(const char* when, const std::map<std::string, std::string>& entries) const {
+  if (!options_.ranks) return;
+  std::map<std::string, std::string> all = entries;
+  all[fmt::format("weights {}", when)] = weights_digest(objective_.module().state_dict());
+  check_agreement(*options_.ranks, all);
 }
 
 // What would end a run after hours, where it can be told before.
@@ -175,9 +198,12 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const double began = progress.seconds(), waited = wait.seconds();
     backend(device).await_uploads();
     const double alpha = alpha_now();
-    const double measured = tells_kl() && state_->step % options_.measure_kl == 0 && next.units > 0
-                                ? kl_between_passes(objective_, next, step_options())
-                                : NAN;
+    if (options_.ranks) options_.ranks->is_at(Ranks::Work::step, state_->step);
+    double measured = NAN;
+    if (tells_kl() && state_->step % options_.measure_kl == 0 && next.units > 0) {
+      measured = kl_between_passes(objective_, next, step_options());
+      if (options_.ranks) options_.ranks->sum({&measured, 1});
+    }
     const Update update = begin(next);
     // While a device works on this step, the host makes the next batch.
     StepBatches following;
@@ -218,6 +244,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     progress.update(done, progress_text(part.means) + wait.text(progress.seconds()),
                     state_->seconds_left(left));
   }
+  if (options_.ranks) options_.ranks->is_at(Ranks::Work::other, state_->step);
   Metrics epoch = part.means;
   const std::vector<Metrics>& before =
       state_->result.train;  // in an epoch without a measurement: the last one's
@@ -227,7 +254,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
 }
 
 Metrics Trainer::validate(const data::Dataset& valid) const {
-  Metrics validated = evaluate(objective_, valid, options_.eval_batch_size);
+  Metrics validated = evaluate(objective_, valid, options_.eval_batch_size, options_.ranks);
   validated.epoch = state_->epoch, validated.step = state_->step;
   check<ValueError>(std::isfinite(validated.loss),
                     "validation loss: {} after epoch {}; nothing was saved of it", validated.loss,
@@ -235,7 +262,8 @@ Metrics Trainer::validate(const data::Dataset& valid) const {
   if (options_.metric.name.empty()) return validated;
   const EvalMode mode(objective_.module());
   const auto start = State::Clock::now();
-  validated.metric = options_.metric.measure(validated);
+  validated.metric = first_rank() ? options_.metric.measure(validated) : 0;
+  if (options_.ranks) options_.ranks->sum({&validated.metric, 1});
   validated.seconds += State::seconds_since(start);
   return validated;
 }
@@ -245,6 +273,7 @@ bool Trainer::judge(const Metrics& trained, const data::Dataset& valid) {
   std::optional<Ema::Weights> averages;
   if (ema_) averages.emplace(*ema_);
   const Metrics validated = validate(valid);
+  agree("after an epoch");
   const bool best = keep(trained, validated);
   report(trained, validated, best);
   if (on_validation) on_validation(validated);
@@ -291,37 +320,52 @@ void Trainer::report(const Metrics& trained, const Metrics& validated, bool best
   if (options_.progress) tell("{}", epoch_line(options_, trained, validated, best));
 }
 
-void Trainer::for_each_part(
-    const data::Indices& indices, int64_t step,
-    const std::function<void(std::span<const int64_t>, const data::BatchContext&)>& use) const {
-  for (const std::span<const int64_t> part : micro_batches(indices, options_.accumulate))
-    use(part, {.training = true,
-               .seed = options_.seed,
-               .step = static_cast<uint64_t>(step),
-               .sample_offset = static_cast<uint64_t>(part.data() - indices.data()),
-               .passes = passes_of(step),
-               .for_device = objective_.module().device() != kCpu});
+void Trainer::for_each_part(const data::Indices& indices, int64_t step, const Part& use) const {
+  for (const std::span<const int64_t> whole : micro_batches(indices, options_.accumulate)) {
+    const auto part = options_.ranks ? share_of(whole, *options_.ranks) : whole;
+    if (part.empty()) continue;  // there are more ranks than samples
+    const int sharing = options_.ranks ? std::min<int64_t>(options_.ranks->size(), std::ssize(whole)) : 1;
+    use(part,
+        {.training = true,
+         .seed = options_.seed,
+         .step = static_cast<uint64_t>(step),
+         .sample_offset = static_cast<uint64_t>(part.data() - indices.data()),
+         .passes = passes_of(step),
+         .for_device = objective_.module().device() != kCpu},
+        {options_.ranks, sharing});
+  }
 }
 
 // The micro-batches of a step of these samples, on their way to the device.
 StepBatches Trainer::load(const data::Dataset& train, const data::Indices& indices, int64_t step) const {
   std::vector<data::Batch> parts;
-  for_each_part(indices, step, [&](std::span<const int64_t> part, const data::BatchContext& context) {
+  std::vector<StepBatches::Place> places;
+  for_each_part(indices, step, [&](auto part, const auto& context, const RankGroup& group) {
     parts.push_back(train.batch(part, context));
+    places.push_back({context.sample_offset, group});
   });
-  return upload(objective_, objective_.module().device(), parts);
+  StepBatches batches = upload(objective_, objective_.module().device(), parts);
+  batches.places = std::move(places);
+  if (options_.ranks) {
+    for (const auto whole : micro_batches(indices, options_.accumulate))
+      batches.on_all_ranks = batches.on_all_ranks && std::ssize(whole) >= options_.ranks->size();
+    double sums[] = {static_cast<double>(batches.units), batches.weight};
+    options_.ranks->sum(sums);
+    batches.units = static_cast<int64_t>(sums[0]), batches.weight = sums[1];
+  }
+  return batches;
 }
 
 // While a device computes, threads of the data set's own make the batches that follow. On the CPU they would
 // only take the step's cores: there, load() makes a batch with all of them.
 void Trainer::prefetch(const data::Dataset& train, const data::Indices& indices, int64_t step) const {
   if (objective_.module().device() == kCpu) return;
-  for_each_part(indices, step, [&](std::span<const int64_t> part, const data::BatchContext& context) {
-    train.prefetch(part, context);
-  });
+  for_each_part(indices, step,
+                [&](auto part, const auto& context, const RankGroup&) { train.prefetch(part, context); });
 }
 
 StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
+  check<ConfigError>(!options_.ranks, "step: with ranks, fit() makes the steps, of which each has its share");
   const Device device = objective_.module().device();
   const StepBatches batches = upload(objective_, device, micro_batches);
   backend(device).await_uploads();
@@ -336,14 +380,14 @@ Update Trainer::begin(const StepBatches& batches) {
     if (std::optional<Update> update = recorded_->begin(batches, options)) return *update;
   }
   return begin_update(objective_, optimizer_, ema(), gradient_norm_, options_.clip_norm, batches, options,
-                      defers_.value_or(false));
+                      defers_.value_or(false), gradient_sum_ ? &*gradient_sum_ : nullptr);
 }
 
 StepResult Trainer::finish(const Update& update) {
   if (update.units == 0) return ++state_->step, StepResult{};
   const StepResult result = finish_update(objective_, optimizer_, ema(), update);
   if (!defers_ && !update.deferred)
-    defers_ = std::all_of(update.parts.begin(), update.parts.end(), can_be_deferred);
+    defers_ = !options_.ranks && std::all_of(update.parts.begin(), update.parts.end(), can_be_deferred);
   ++state_->step;
   return result;
 }

@@ -73,7 +73,10 @@ struct TrainerOptions {
   int64_t save_steps = 0;   // a checkpoint after every so many steps, too, not only after epochs; 0: none
   double save_seconds = 0;  // and after the first step after so many seconds; 0: none
   bool progress = true;     // a live bar on standard error
-  std::string name = {};    // in front of the bar
+  // Processes that train together: every rank computes its share of each micro-batch, and all have the
+  // weights that one would have. The first shows and writes; all read run_dir. Must outlive the trainer.
+  Ranks* ranks = nullptr;
+  std::string name = {};         // in front of the bar
   std::string unit = "samples";  // of the rate
   double trainings_after = 0;    // that follow, of the cost of this one: for the time left
   std::map<std::string, std::string> metadata = {};  // kept in the checkpoints; a run goes on with the same
@@ -110,6 +113,7 @@ class Trainer {
   // Before the first epoch: ConfigError for empty data, and where drop_last leaves nothing; ValueError where
   // no unit of either data set counts, and where the model cannot take a batch of one sample that an epoch
   // has, as batch norm of single pixels.
+  // With ranks: ConfigError where they differ in data, options or weights.
   // IoError when a file cannot be written. ValueError when a loss or a gradient's norm is not finite: the
   // weights are then those of the step before, the files on disk those of the last checkpoint.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
@@ -124,7 +128,7 @@ class Trainer {
   // Loads the run in options.run_dir and checks all of it, as resume() does, without going on.
   void restore(const data::Dataset& train, const data::Dataset& valid);
 
-  // One optimizer step on the given micro-batches. ValueError as of fit().
+  // One optimizer step on the given micro-batches. ValueError as of fit(); ConfigError with ranks.
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
   int64_t steps_done() const;  // by this run, those before it was resumed included
@@ -160,9 +164,10 @@ class Trainer {
   void report(const Metrics& trained, const Metrics& validated, bool best) const;
   void try_average(const data::Dataset& valid);
 
-  void for_each_part(
-      const data::Indices& indices, int64_t step,
-      const std::function<void(std::span<const int64_t>, const data::BatchContext&)>& use) const;
+  bool first_rank() const { return !options_.ranks || options_.ranks->first(); }
+  void agree(const char* when, const std::map<std::string, std::string>& entries = {}) const;
+  using Part = std::function<void(std::span<const int64_t>, const data::BatchContext&, const RankGroup&)>;
+  void for_each_part(const data::Indices& indices, int64_t step, const Part& use) const;
   void prefetch(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   StepBatches load(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   Update begin(const StepBatches& batches);
@@ -183,6 +188,7 @@ class Trainer {
   std::optional<Ema> ema_;
   GradientNorm gradient_norm_;
   std::unique_ptr<RecordedSteps> recorded_;
+  std::optional<GradientSum> gradient_sum_;  // with ranks
   std::optional<bool> defers_;  // whether steps are read after they were given to a device; told by the first
 };
 

@@ -14,18 +14,20 @@ std::optional<RunLock> lock_folder(const std::string& dir) {
 }  // namespace
 
 FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
-  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
+  const std::optional<RunLock> lock = lock_folder(first_rank() ? options_.run_dir : "");
   *state_ = {};
   if (ema_) ema_->restart();
-  if (!options_.run_dir.empty()) identity_ = run_identity(options_, optimizer_.lr(), train, valid);
+  if (!options_.run_dir.empty() || options_.ranks)
+    identity_ = run_identity(options_, optimizer_.lr(), train, valid);
   return run(train, valid);
 }
 
 FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid) {
   check<IoError>(options_.run_dir.empty() || std::filesystem::is_directory(options_.run_dir),
                  "resume: there is no folder '{}'", options_.run_dir);
-  const std::optional<RunLock> lock = lock_folder(options_.run_dir);
+  const std::optional<RunLock> lock = lock_folder(first_rank() ? options_.run_dir : "");
   restore(train, valid);
+  agree("of the checkpoint", identity_);  // before the first rank writes there
   complete_folder();
   return run(train, valid);
 }
@@ -64,7 +66,7 @@ LastFile Trainer::last(bool copied) const {
 
 // After an epoch.
 void Trainer::save_epoch(bool best) {
-  if (options_.run_dir.empty()) return;
+  if (options_.run_dir.empty() || !first_rank()) return;
   if (state_->writing.valid()) state_->writing.get();
   const auto [tensors, metadata] = last(false);
   Commit commit(options_.run_dir);
@@ -77,7 +79,7 @@ void Trainer::save_epoch(bool best) {
 
 // Within an epoch: a copy is made at once, and written while training goes on.
 void Trainer::save_part() {
-  if (options_.run_dir.empty()) return;
+  if (options_.run_dir.empty() || !first_rank()) return;
   if (state_->writing.valid()) state_->writing.get();
   state_->writing = std::async(std::launch::async, [dir = options_.run_dir, file = last(true)] {
     Commit commit(dir);
@@ -110,7 +112,7 @@ void Trainer::try_average(const data::Dataset& valid) {
   state_->result.averaged = validated;
   state_->best = host_copy(objective_.module().state_dict());
   report(state_->result.train.back(), validated, true);
-  if (options_.run_dir.empty()) return;
+  if (options_.run_dir.empty() || !first_rank()) return;
   Commit commit(options_.run_dir);  // going on goes on from the last weights, not from their mean
   save_best(commit.add(kBestFile), *state_, kept_metadata());
   commit.finish();

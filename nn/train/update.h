@@ -7,6 +7,7 @@
 #include "nn/optim/clip.h"
 #include "nn/optim/ema.h"
 #include "nn/optim/optimizer.h"
+#include "nn/ranks/gradient_sum.h"
 #include "nn/train/plan.h"
 
 namespace tandem::nn {
@@ -22,9 +23,11 @@ struct Update {
 
 // Forward and backward of all passes, clipping (clip_norm 0: none), the optimizer, averaged weights (ema, or
 // null) and running statistics. They change only where loss and gradients are finite. Where `deferred`,
-// nothing waits for a device, unless the objective does.
+// nothing waits for a device, unless the objective does. With `all_ranks`, gradients and parts are those of
+// all.
 Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, GradientNorm& gradient_norm,
-                    double clip_norm, const StepBatches& batches, const StepOptions& options, bool deferred);
+                    double clip_norm, const StepBatches& batches, const StepOptions& options, bool deferred,
+                    GradientSum* all_ranks = nullptr);
 
 // Waits for it. ValueError naming the step when its loss or gradient is not finite; optimizer and averages
 // then count no step.

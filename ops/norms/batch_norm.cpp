@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "autograd/grad_mode.h"
+#include "autograd/pass_context.h"
 #include "autograd/registry.h"
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
@@ -8,6 +9,8 @@
 #include "ops/norms/channel_norm.h"
 #include "ops/norms/norms.h"
 #include "ops/pointwise.h"
+#include "ops/rank_sum.h"
+#include "ops/reduce.h"
 
 namespace tandem {
 namespace {
@@ -60,6 +63,21 @@ Tensor by_running(const Tensor& x, const BatchStatistics& running, const Tensor&
   return (x * along_channels(scale, x) + along_channels(shift, x)).to(x.dtype());
 }
 
+// By the statistics of all ranks' samples, in recorded ops: the mean, then the squares around it.
+NormalisedBatch normalise_over_ranks(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
+                                     double values, const RankGroup& group) {
+  std::vector<int64_t> dims{0};
+  for (int d = 2; d < x.dim(); ++d) dims.push_back(d);
+  const Tensor wide = x.dtype() == DType::bf16 ? x.to(DType::f32) : x;
+  const auto total = [&](const Tensor& each) { return sum_over_ranks(sum(each, dims), group); };
+  const Tensor mean = total(wide) / values, centred = wide - along_channels(mean, wide);
+  const Tensor var = total(centred * centred) / values;
+  Tensor y = centred * along_channels(rsqrt(var + eps), wide);
+  if (weight.defined()) y = y * along_channels(weight, y);
+  if (bias.defined()) y = y + along_channels(bias, y);
+  return {y.to(x.dtype()), {mean.detach(), var.detach() * (values / (values - 1))}};
+}
+
 void check_inputs(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check<DTypeError>(is_floating(x.dtype()), "batch_norm: expected a floating dtype, got {}", describe(x));
   check<ShapeError>(x.dim() >= 2, "batch_norm: expected [N, C] or [N, C, ...], got {}", describe(x));
@@ -83,7 +101,9 @@ Tensor batch_norm(const Tensor& x, const BatchStatistics& running, const Tensor&
 
 NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps,
                                     bool relu) {
-  if (relu && x.device() != kCpu) {  // its kernels have no activation
+  const PassContext* context = PassContext::current();
+  const RankGroup group = context ? context->options().ranks : RankGroup{};
+  if (relu && (x.device() != kCpu || group.count > 1)) {  // what has no activation
     NormalisedBatch result = batch_norm_training(x, weight, bias, eps);
     result.y = tandem::relu(result.y);
     return result;
@@ -91,6 +111,11 @@ NormalisedBatch batch_norm_training(const Tensor& x, const Tensor& weight, const
   check_inputs(x, weight, bias);
   int64_t values = x.shape()[0];
   for (int d = 2; d < x.dim(); ++d) values *= x.shape()[d];
+  double of_all = static_cast<double>(values);
+  if (group.count > 1) {
+    group.ranks->sum({&of_all, 1}, group.count);
+    return normalise_over_ranks(x, weight, bias, eps, of_all, group);
+  }
   check<ValueError>(values > 1, "batch_norm: expected more than 1 value per channel in training, got {}",
                     describe(x));
   if (x.dim() > 2) return normalise_batch({x, weight, bias}, eps, relu, values);

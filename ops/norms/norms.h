@@ -36,6 +36,7 @@ struct BatchStatistics {
 // In training by the statistics of the batch, each pass by its own: ValueError when there is but one value
 // per channel. In evaluation by `running`, value by value: ValueError when it is undefined. Ioffe & Szegedy
 // 2015, arXiv 1502.03167.
+// The batch is that of all ranks which compute it together (PassOptions::ranks).
 // `relu`: of the result, in the same sweep on the CPU.
 Tensor batch_norm(const Tensor& x, const BatchStatistics& running, const Tensor& weight, const Tensor& bias,
                   bool training, double eps = 1e-5, bool relu = false);

@@ -1,0 +1,28 @@
+// How the processes of a training find each other: started by `mpirun -n 4` or `srun`, each learns from its
+// environment that it is one of several, and joins the others by MPI. MPI comes as a module,
+// libtandem_mpi.so, that is opened then: the library itself needs none.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "autograd/ranks.h"
+
+namespace tandem::nn {
+
+// What a launcher of several processes told this one.
+struct Launch {
+  std::string launcher;                // "mpirun", "srun"
+  int rank = 0, size = 1;              // of all
+  int local_rank = 0, local_size = 1;  // of those on this machine
+};
+// Empty for a process that was started by itself, or is the only one.
+std::optional<Launch> find_launch();
+
+// Joins the other ranks of find_launch(), once in a process; null where there are none. Whoever holds it
+// calls Ranks::fail for an exception that ends this rank alone. DeviceError where the MPI module, or what it
+// needs, is not there, and for a launcher of another MPI.
+std::unique_ptr<Ranks> join_ranks();
+
+}  // namespace tandem::nn
