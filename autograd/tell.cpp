@@ -1,8 +1,15 @@
 #include "autograd/tell.h"
 
 #include <cstdio>
+#include <utility>
 
 namespace tandem {
+namespace {
+thread_local bool quiet = false;
+}
+
+QuietScope::QuietScope() : before_(std::exchange(quiet, true)) {}
+QuietScope::~QuietScope() { quiet = before_; }
 
 std::string printable(std::string_view text) {
   std::string shown;
@@ -23,6 +30,7 @@ std::string printable(std::string_view text) {
 }
 
 void tell_line(std::string_view line) {
+  if (quiet) return;
   const std::string text = printable(line) + "\n";
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);

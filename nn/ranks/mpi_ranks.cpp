@@ -129,6 +129,8 @@ class MpiRanks final : public Ranks {
     if (provided == MPI_THREAD_MULTIPLE) watch_.emplace(MPI_COMM_WORLD);
   }
   ~MpiRanks() override {
+    double done = 1;
+    MpiRanks::sum({&done, 1}, size_);  // the others may have work to end
     if (watch_) watch_->stop();
     for (int count = 1; count < size_; ++count)
       if (groups_[count] != MPI_COMM_NULL) MPI_Comm_free(&groups_[count]);
@@ -190,12 +192,13 @@ class MpiRanks final : public Ranks {
   }
 
   void fail(std::string_view message) override {
-    if (rank_ == 0) {
-      tell("tandem: {}", message);
-    } else {  // the first rank may have the same to say
+    std::string line = fmt::format("tandem: {}\n", printable(message));
+    if (rank_ != 0) {  // the first rank may have the same to say
       std::this_thread::sleep_for(std::chrono::seconds(2));
-      tell("tandem: rank {} of {}: {}", rank_, size_, message);
+      line = fmt::format("tandem: rank {} of {}: {}\n", rank_, size_, printable(message));
     }
+    std::fputs(line.c_str(), stderr);  // also of a rank that tells nothing else
+    std::fflush(nullptr);
     MPI_Abort(MPI_COMM_WORLD, 1);
     std::_Exit(1);
   }

@@ -1,28 +1,17 @@
 // tandem: the command line. Exit status: 0 done, 1 a run that failed, 2 a command line that is wrong,
 // 130 stopped by Ctrl-C.
-#include <fmt/format.h>
-
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <new>
-#include <system_error>
+#include <thread>
 
+#include "autograd/error.h"
 #include "autograd/tell.h"
+#include "nn/ranks/join.h"
 #include "tools/tandem/command_line.h"
 #include "tools/tandem/commands.h"
-
-namespace {
-
-// `reason`: errno, which is of an earlier write where the buffer was lost then.
-std::string output_failure(int reason) {
-  return fmt::format("standard output: {}",
-                     reason ? std::strerror(reason) : "what was written before is lost");
-}
-
-}  // namespace
+#include "tools/tandem/failure.h"
 
 int main(int argc, char** argv) {
   using namespace tandem;
@@ -42,22 +31,14 @@ int main(int argc, char** argv) {
     const int status = line.run(argc, argv);
     check<IoError>(std::fflush(stdout) == 0 && !std::ferror(stdout), "{}", output_failure(errno));
     return status;
-  } catch (const ConfigError& error) {  // an option of the right form with an impossible value
-    tell("tandem: {}", error.what());
-    return 2;
-  } catch (const Interrupted& stop) {
-    tell("tandem: {}", stop.what());
-    return 130;
-  } catch (const std::filesystem::filesystem_error& error) {
-    tell("tandem: {}: {}", error.path1().string(), error.code().message());
-  } catch (const std::system_error& error) {  // fmt says "cannot write to file"
-    tell("tandem: {}", std::ferror(stdout) ? output_failure(error.code().value()) : error.what());
-  } catch (const std::bad_alloc&) {
-    tell(
-        "tandem: out of memory; a smaller --batch-size or --plan replay needs less (train --dry-run tells "
-        "how much)");
-  } catch (const std::exception& error) {
-    tell("tandem: {}", error.what());
+  } catch (...) {
+    const Failure failure = failure_of(std::current_exception());
+    // Of the same failure of several processes, the first one's is shown; their launcher then ends the
+    // others.
+    const auto launch = nn::find_launch();
+    const bool first = !launch || launch->rank == 0;
+    if (!first) std::this_thread::sleep_for(std::chrono::seconds(2));
+    if (first || failure.status != 130) tell("tandem: {}", failure.message);
+    return failure.status;
   }
-  return 1;
 }

@@ -18,6 +18,7 @@
 #include "autograd/tell.h"
 #include "nn/io/files.h"
 #include "nn/io/text.h"
+#include "nn/ranks/join.h"
 #include "nn/train/progress.h"
 #include "nn/train/run_folder.h"
 #include "tools/corpora/process.h"
@@ -191,6 +192,9 @@ void draw(const SweepOptions& o, const std::vector<Setting>& settings,
 }
 
 void sweep(const SweepOptions& o) {
+  const std::optional<nn::Launch> launch = nn::find_launch();
+  check<ConfigError>(!launch, "sweep: {} started {} of it, expected one, which starts trainings (--jobs)",
+                     launch ? launch->launcher : "", launch ? launch->size : 1);
   check<ConfigError>(
       std::any_of(tasks().begin(), tasks().end(), [&](const Task& t) { return t.name == o.task; }),
       "sweep: there is no task '{}'; `tandem train --help` lists them", o.task);

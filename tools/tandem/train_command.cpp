@@ -17,7 +17,9 @@
 #include "tools/tandem/checks.h"
 #include "tools/tandem/commands.h"
 #include "tools/tandem/dry_run.h"
+#include "tools/tandem/failure.h"
 #include "tools/tandem/hints.h"
+#include "tools/tandem/rank_start.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/step_log.h"
 #include "tools/tandem/train_report.h"
@@ -29,8 +31,8 @@ namespace fs = std::filesystem;
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Ctrl-C, and the signals of a scheduler and of a terminal that is closed, end a run between two steps, with
-// a checkpoint; a second one ends it at once.
+// Ctrl-C, and the signals of a scheduler (mpirun hands on SIGUSR1) and of a terminal that is closed, end a
+// run between two steps, with a checkpoint; a second one ends it at once.
 class InterruptGuard {
  public:
   InterruptGuard() {
@@ -44,7 +46,7 @@ class InterruptGuard {
   }
 
  private:
-  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
   struct sigaction old_[std::size(kSignals)];
 };
 
@@ -58,10 +60,12 @@ using Clock = std::chrono::steady_clock;
 // A model of the recipe, ready to be trained into the folder `run`.
 class Training {
  public:
-  // `start`: of what --max-time limits.
-  Training(const Recipe& recipe, const std::string& run, int passes, Device device, Clock::time_point start)
+  // `start`: of what --max-time limits. `ranks`: or null.
+  Training(const Recipe& recipe, const std::string& run, int passes, Device device, Clock::time_point start,
+           Ranks* ranks)
       : recipe_(recipe),
         start_(start),
+        ranks_(ranks),
         run_(run),
         passes_(passes),
         init_({.seed = recipe.settings.trainer.seed, .device = device}),
@@ -90,22 +94,28 @@ class Training {
   }
 
   Outcome fit() {
-    const nn::RunLock lock(run_);
-    fs::remove(fs::path(run_) / kScoresFile);  // of the weights so far
-    nn::Commit parts(run_);
-    recipe_.save_parts(parts);
-    parts.finish();
+    const bool first = !ranks_ || ranks_->first();
+    std::optional<nn::RunLock> lock;
+    if (first) {
+      lock.emplace(run_);
+      fs::remove(fs::path(run_) / kScoresFile);  // of the weights so far
+      nn::Commit parts(run_);
+      recipe_.save_parts(parts);
+      parts.finish();
+    }
     int64_t steps = 0;
     LossWatch watch(recipe_.settings);
     std::optional<StepLog> log;
-    const int64_t log_every = recipe_.settings.log_every;
+    const int64_t log_every = first ? recipe_.settings.log_every : 0;
     trainer_.on_step = [&](const nn::Metrics& now) {
       if (log) log->step(now);
       steps = now.step;
       watch.see(now.ce);
       const double limit = seconds_of(recipe_.settings.max_time);
       const bool late = limit > 0 && Clock::now() - start_ > std::chrono::duration<double>(limit);
-      if (interrupted == 0 && !late) return;
+      double stop = interrupted != 0 || late;  // on any rank
+      if (ranks_) ranks_->sum({&stop, 1});
+      if (stop == 0) return;
       trainer_.save();
       raise<Interrupted>("stopped after step {}, which is saved; `tandem train {} --run {} --resume` goes on",
                          steps, recipe_.task, recipe_.settings.run);
@@ -128,6 +138,7 @@ class Training {
                         finite ? "" : "; " + knobs(recipe_.settings));
     }
     watch.end(fit);
+    if (!first) return {recipe_.training_name(passes_), run_, passes_, std::move(fit), {}};
     model_.module->eval();
     const NoGradGuard no_grad;
     Outcome outcome{recipe_.training_name(passes_), run_, passes_, std::move(fit),
@@ -147,6 +158,7 @@ class Training {
       options.trainings_after = s.trainer.passes;  // R-Drop's m passes
     }
     options.run_dir = run_;
+    options.ranks = ranks_;
     options.unit = recipe_.unit();
     options.name = s.compare ? fmt::format("{:<6}", recipe_.training_name(passes_)) : "";
     options.metadata = recipe_.metadata();
@@ -158,6 +170,7 @@ class Training {
 
   const Recipe& recipe_;
   const Clock::time_point start_;
+  Ranks* const ranks_;
   const std::string run_;
   const int passes_;
   nn::InitScope init_;
@@ -221,18 +234,22 @@ std::string device_line(const std::string& asked, Device found) {
   return asked == "auto" && found == kCpu ? fmt::format("{} ({})", line, why_no_cuda()) : line;
 }
 
-void train(Recipe& recipe, Command& command) {
+void train(Recipe& recipe, Command& command, Ranks* ranks) {
   const Clock::time_point start = Clock::now();
   const TrainSettings& s = recipe.settings;
+  const bool first = !ranks || ranks->first();
+  const std::optional<nn::Launch> launch = nn::find_launch();
   check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
   std::optional<nn::RunLock> lock;
-  if (fs::is_directory(s.run) && !s.dry_run) lock.emplace(s.run);
+  if (fs::is_directory(s.run) && !s.dry_run && first) lock.emplace(s.run);
   const int64_t epochs_before = s.resume ? resume_settings(command, s) : s.trainer.epochs;
   check_settings(s, recipe.largest_rate());
   if (s.threads > 0) set_num_threads(s.threads);
-  const Device device = load_device(s.device);
+  if (launch) share_threads(s, *launch);
+  const Device device = load_device(device_of_rank(s.device, launch));
+  if (ranks) check_same_command(*ranks, command, device);
   set_allow_tf32(s.tf32);
-  const std::string about_data = recipe.load();
+  const std::string about_data = first_then_others(ranks, [&] { return recipe.load(); });
   for (const char* path : {"--data", "--vocab", "--init", "--class-weights"}) command.make_absolute(path);
   settle_schedule(command, s, recipe.train());
   std::vector<std::pair<std::string, int>> parts{{s.run, s.trainer.passes}};  // folders, and their passes
@@ -242,7 +259,7 @@ void train(Recipe& recipe, Command& command) {
     int64_t parameters = 0;
     bool accuracy = false;  // is what it is judged by
     for (const auto& [folder, passes] : parts) {
-      Training part(recipe, folder, passes, device, start);
+      Training part(recipe, folder, passes, device, start, ranks);
       part.check_checkpoint();
       metric = part.metric(), parameters = part.parameters();
       accuracy = metric.empty() && part.counts_correct();
@@ -253,15 +270,20 @@ void train(Recipe& recipe, Command& command) {
             passes);
     }
     if (s.dry_run) {
+      if (!first) return;
       const nn::InitScope init({.seed = s.trainer.seed, .device = device});
       return print_dry_run(recipe, trainer_options(s, recipe.train()));
     }
     if (s.resume) warn_unchecked(s.run);
-    if (!lock) lock.emplace(s.run);
-    claim_run_folder(s, command.to_toml({"config", "resume", "overwrite", "dry-run", "profile", "quiet"}));
+    const std::string settings =
+        command.to_toml({"config", "resume", "overwrite", "dry-run", "profile", "quiet"});
+    if (first) {
+      if (!lock) lock.emplace(s.run);
+      claim_run_folder(s, settings);
+    }
     if (!s.quiet)
-      tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), parameters, num_threads(),
-           about_data);
+      tell("{}\n{} parameters, {} threads{}\n{}", device_line(s.device, device), parameters, num_threads(),
+           ranks ? fmt::format(" on each of {} ranks", ranks->size()) : "", about_data);
     if (!s.quiet && computes_in_f32(s, device))
       tell(
           "This processor has no bf16 instructions: products are computed in f32, which takes less time "
@@ -274,12 +296,28 @@ void train(Recipe& recipe, Command& command) {
   const std::unique_ptr<Profiler> profiler = s.profile ? std::make_unique<Profiler>(device) : nullptr;
   std::vector<Outcome> outcomes;
   for (const auto& [folder, passes] : parts)
-    outcomes.push_back(Training(recipe, folder, passes, device, start).fit());
+    outcomes.push_back(Training(recipe, folder, passes, device, start, ranks).fit());
+  if (!first) return;
   print_report(outcomes, s.trainer.alpha, metric);
   if (!recipe.footnote().empty()) fmt::print("{}\n", recipe.footnote());
   draw_curves(outcomes, s.run, metric);  // last: what fails here costs no result
   fmt::print("Run folder: {}\n", s.run);
   if (profiler) fmt::print("\n{}", profiler->table());
+}
+
+// As one of several processes, where a launcher started them: the first shows and writes.
+void train_with_ranks(Recipe& recipe, Command& command) {
+  const std::unique_ptr<Ranks> ranks = nn::join_ranks();
+  if (!ranks) return train(recipe, command, nullptr);
+  std::optional<QuietScope> quiet;
+  if (!ranks->first()) quiet.emplace();
+  try {
+    train(recipe, command, ranks.get());
+  } catch (const Interrupted&) {  // all of them stop
+    throw;
+  } catch (...) {
+    ranks->fail(failure_of(std::current_exception()).message);
+  }
 }
 
 }  // namespace
@@ -293,7 +331,7 @@ void add_train(Command& root) {
     command.examples({fmt::format("tandem train {} --compare", task.name),
                       fmt::format("tandem train {} --passes 2 --alpha 1 --run runs/first", task.name),
                       fmt::format("tandem train {} --run runs/first --resume --epochs 50", task.name)});
-    command.run([recipe](Command command) { train(*recipe, command); });
+    command.run([recipe](Command command) { train_with_ranks(*recipe, command); });
   }
 }
 
