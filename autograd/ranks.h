@@ -2,7 +2,8 @@
 // joins them, MPI, is a module that is loaded at run time (nn/ranks/join.h); the rest of the library knows
 // this interface alone.
 //
-// All ranks make the same calls in the same order: a sum waits for the others' part of it.
+// All ranks make the same calls in the same order: a sum waits for the others' part of it. Where an exception
+// destroys this object, the other ranks end when this process does, with its exit status.
 #pragma once
 
 #include <cstdint>
@@ -39,10 +40,6 @@ class Ranks {
   // come, that one hangs; other work (reading, validating, saving) may take its time.
   enum class Work { step, other };
   virtual void is_at(Work work, int64_t step) = 0;
-
-  // Ends all ranks with one message, which names this one, and exit status 1. Of an error that all of them
-  // have, the first rank's is shown.
-  [[noreturn]] virtual void fail(std::string_view message) = 0;
 };
 
 // The ranks that compute a micro-batch together, each its own samples: statistics of a batch are of all.

@@ -2,7 +2,10 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "autograd/error.h"
 #include "autograd/shared_library.h"
@@ -36,6 +39,13 @@ std::optional<Launch> find_launch() {
                   std::max(1, number_of(names.local_size))};
   }
   return {};
+}
+
+std::string after_first_rank() {
+  const std::optional<Launch> launch = find_launch();
+  if (!launch || launch->rank == 0) return "";
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  return fmt::format("rank {} of {}: ", launch->rank, launch->size);
 }
 
 std::unique_ptr<Ranks> join_ranks() {

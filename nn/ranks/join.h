@@ -25,4 +25,8 @@ std::optional<Launch> find_launch();
 // needs, is not there, and for a launcher of another MPI.
 std::unique_ptr<Ranks> join_ranks();
 
+// Before a process says what it failed of: the others may have failed of the same, so all but the first rank
+// wait a little, for their launcher to end them. What names this rank in a message, "" where none need be.
+std::string after_first_rank();
+
 }  // namespace tandem::nn

@@ -5,6 +5,8 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
+#include <exception>
 #include <optional>
 #include <thread>
 
@@ -33,10 +35,15 @@ class WatchThread {
   std::atomic<int64_t> work{LifeSign::other}, at_step{0}, calls{0};
   std::atomic<bool> waits{false};
 
-  // All signs that were sent are received: MPI ends with nothing under way.
-  void stop() {
+  // Without a word to the others.
+  void leave() {
     ended_ = true;
     thread_.join();
+  }
+
+  // All signs that were sent are received: MPI ends with nothing under way.
+  void stop() {
+    leave();
     std::vector<int64_t> sent(size_);
     MPI_Allgather(&sent_, 1, MPI_INT64_T, sent.data(), 1, MPI_INT64_T, comm_);
     for (int other : others())
@@ -129,6 +136,11 @@ class MpiRanks final : public Ranks {
     if (provided == MPI_THREAD_MULTIPLE) watch_.emplace(MPI_COMM_WORLD);
   }
   ~MpiRanks() override {
+    if (std::uncaught_exceptions() > exceptions_) {  // the others would wait for ever
+      if (watch_) watch_->leave();
+      on_exit([](int status, void*) { MPI_Abort(MPI_COMM_WORLD, status == 0 ? 1 : status); }, nullptr);
+      return;
+    }
     double done = 1;
     MpiRanks::sum({&done, 1}, size_);  // the others may have work to end
     if (watch_) watch_->stop();
@@ -191,18 +203,6 @@ class MpiRanks final : public Ranks {
     watch_->work = work == Work::step ? LifeSign::step : LifeSign::other;
   }
 
-  void fail(std::string_view message) override {
-    std::string line = fmt::format("tandem: {}\n", printable(message));
-    if (rank_ != 0) {  // the first rank may have the same to say
-      std::this_thread::sleep_for(std::chrono::seconds(2));
-      line = fmt::format("tandem: rank {} of {}: {}\n", rank_, size_, printable(message));
-    }
-    std::fputs(line.c_str(), stderr);  // also of a rank that tells nothing else
-    std::fflush(nullptr);
-    MPI_Abort(MPI_COMM_WORLD, 1);
-    std::_Exit(1);
-  }
-
  private:
   static int length(size_t n) {
     check<ValueError>(n <= INT32_MAX, "MPI: {} elements in one message, expected at most {}", n, INT32_MAX);
@@ -235,6 +235,7 @@ class MpiRanks final : public Ranks {
     if (watch_) watch_->waits = false, ++watch_->calls;
   }
 
+  const int exceptions_ = std::uncaught_exceptions();
   int rank_ = 0, size_ = 1;
   MPI_Comm sums_ = MPI_COMM_NULL;
   std::vector<MPI_Comm> groups_;  // the first so many ranks

@@ -1,6 +1,6 @@
 """Trainings that are killed at any moment, or whose disk fails: what is resumed ends as if nothing had been.
 
-  test_kill.py PATH_TO_TANDEM PATH_TO_BREAK_AT [KILLS [RANDOM_SEED]]
+  test_kill.py PATH_TO_TANDEM PATH_TO_BREAK_AT MPIRUN [KILLS [RANDOM_SEED]]
 
 break_at (break_at.cpp) is preloaded, and kills the process in place of one of the calls that change files, or fails
 that call. So every step of writing a checkpoint can be the last one. Other kills come after a random time.
@@ -20,11 +20,12 @@ import sys
 import time
 import zlib
 
-from cases import expect, run_cases
+from cases import Skip, expect, run_cases
 
 TANDEM, BREAK_AT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-KILLS = int(sys.argv[3]) if len(sys.argv) > 3 else 18
-DRAW = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 1)
+MPIRUN = sys.argv[3] if sys.argv[3] != "none" else None  # none: there is no MPI
+KILLS = int(sys.argv[4]) if len(sys.argv) > 4 else 18
+DRAW = random.Random(int(sys.argv[5]) if len(sys.argv) > 5 else 1)
 EPOCHS = 4
 
 
@@ -57,13 +58,45 @@ STEPS = ["4" if word == "16" and before == "--batch-size" else word for before, 
 TEXTS = ["classify", "--data", "texts", "--preset", "tiny", "--dim", "16", "--heads", "2", "--mlp-dim", "32",
          "--vocab-size", "20", "--batch-size", "16", "--average", "2"]
 # What is trained, and the folders that have weights then.
-TASKS = {"images": (IMAGES, [""]), "steps": ([*STEPS, "--save-every", "1"], [""]), "halves": ([*IMAGES, "--compare"], ["/plain", "/rdrop"]), "texts": (TEXTS, [""])}
+TASKS = {"images": (IMAGES, [""]), "steps": ([*STEPS, "--save-every", "1"], [""]), "halves": ([*IMAGES, "--compare"], ["/plain", "/rdrop"]), "texts": (TEXTS, [""]),
+         "ranks": ([*STEPS, "--save-every", "1"], [""])}
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+       "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_plm": "isolated", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 
 
-def start(args, **environment):
-    # Without gnuplot, whose picture takes longer than the training.
-    return subprocess.Popen([TANDEM, "train", *args, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            text=True, env={**os.environ, "PATH": "/nowhere", **environment})
+def ranks_of(task):
+    return 2 if task == "ranks" else 1
+
+
+def start(args, ranks=1, **environment):
+    launch = [MPIRUN, "-n", str(ranks)] if ranks > 1 else []
+    # Without gnuplot, whose picture takes longer than the training; in a session of its own, which can be killed.
+    return subprocess.Popen([*launch, TANDEM, "train", *args, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            text=True, env={**os.environ, "PATH": "/nowhere", **MPI, **environment}, start_new_session=True)
+
+
+def of_session(process):
+    """The processes that `process` has started, and itself."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                state, _, _, session = f.read().rsplit(")", 1)[1].split()[:4]
+        except OSError:
+            continue
+        if int(session) == process.pid and state != "Z":
+            found.append(int(pid))
+    return found
+
+
+def kill_all(process):
+    """In any order; what is started meanwhile, too."""
+    while pids := of_session(process):
+        for pid in DRAW.sample(pids, len(pids)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 def broken(at, by):
@@ -116,7 +149,7 @@ def outcome(task, run):
 
 
 def whole(task):
-    status, message = finish(start(command(task, f"{task}-whole")))
+    status, message = finish(start(command(task, f"{task}-whole"), ranks_of(task)))
     expect(status == 0, message)
     return outcome(task, f"{task}-whole")
 
@@ -140,7 +173,7 @@ def check_state(run):
 def goes_on(task, run, expected, what):
     for part in TASKS[task][1]:
         check_state(run + part)
-    status, message = finish(start(command(task, run)))
+    status, message = finish(start(command(task, run), ranks_of(task)))
     expect(status == 0, f"{what}: it does not go on: {message}")
     expect(outcome(task, run) == expected, f"{what}: resumed, it differs from the uninterrupted run")
     shutil.rmtree(run)
@@ -164,14 +197,14 @@ def killed_at_calls(task, expected, count):
 
 def killed_at_times(task, expected, count):
     begin = time.time()
-    finish(start(command(task, "run")))
+    finish(start(command(task, "run"), ranks_of(task)))
     seconds = time.time() - begin
     shutil.rmtree("run")
     interrupted = 0
     for _ in range(count):
-        process = start(command(task, "run"))
+        process = start(command(task, "run"), ranks_of(task))
         time.sleep(DRAW.uniform(0, seconds))
-        process.kill()
+        kill_all(process)
         interrupted += finish(process)[0] == -signal.SIGKILL
         goes_on(task, "run", expected, f"{task}: killed after some time")
     return interrupted
@@ -201,6 +234,15 @@ def test_kills():
         killed_at_calls(task, expected, at_calls)
         interrupted += killed_at_times(task, expected, round(KILLS * share) - at_calls)
     expect(interrupted > 0, "no process was still running")
+
+
+def test_kills_of_all_ranks():
+    if not MPIRUN:
+        raise Skip("no MPI")
+    count = max(3, KILLS // 3)
+    interrupted = killed_at_times("ranks", whole("ranks"), count)
+    expect(interrupted > 0, "no process was still running")
+    print(f"  {interrupted} of {count} runs of two ranks", flush=True)
 
 
 def test_failing_disk():

@@ -12,6 +12,7 @@
 #include "autograd/registry.h"
 #include "autograd/tell.h"
 #include "nn/io/text.h"
+#include "nn/ranks/join.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/suggest.h"
 #include "tools/tandem/toml.h"
@@ -323,7 +324,7 @@ int CommandLine::run(int argc, char** argv) const {
   } catch (const CLI::ParseError& error) {
     const std::string path = command_path(active_command(*app)), message = error.what(),
                       origin = config->origin(message.substr(0, message.find(':')));
-    tell("tandem: {}\nTry `tandem {}--help`.",
+    tell("tandem: {}{}\nTry `tandem {}--help`.", nn::after_first_rank(),
          origin.empty() ? describe(*app, error) : origin + describe_value(active_command(*app), error),
          path.empty() ? "" : path + " ");
     return 2;

@@ -1,10 +1,9 @@
 // tandem: the command line. Exit status: 0 done, 1 a run that failed, 2 a command line that is wrong,
 // 130 stopped by Ctrl-C.
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <thread>
+#include <string>
 
 #include "autograd/error.h"
 #include "autograd/tell.h"
@@ -33,12 +32,8 @@ int main(int argc, char** argv) {
     return status;
   } catch (...) {
     const Failure failure = failure_of(std::current_exception());
-    // Of the same failure of several processes, the first one's is shown; their launcher then ends the
-    // others.
-    const auto launch = nn::find_launch();
-    const bool first = !launch || launch->rank == 0;
-    if (!first) std::this_thread::sleep_for(std::chrono::seconds(2));
-    if (first || failure.status != 130) tell("tandem: {}", failure.message);
+    const std::string rank = nn::after_first_rank();
+    if (rank.empty() || failure.status != 130) tell("tandem: {}{}", rank, failure.message);
     return failure.status;
   }
 }

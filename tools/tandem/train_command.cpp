@@ -17,7 +17,6 @@
 #include "tools/tandem/checks.h"
 #include "tools/tandem/commands.h"
 #include "tools/tandem/dry_run.h"
-#include "tools/tandem/failure.h"
 #include "tools/tandem/hints.h"
 #include "tools/tandem/rank_start.h"
 #include "tools/tandem/recipe.h"
@@ -307,17 +306,17 @@ void train(Recipe& recipe, Command& command, Ranks* ranks) {
 
 // As one of several processes, where a launcher started them: the first shows and writes.
 void train_with_ranks(Recipe& recipe, Command& command) {
-  const std::unique_ptr<Ranks> ranks = nn::join_ranks();
-  if (!ranks) return train(recipe, command, nullptr);
-  std::optional<QuietScope> quiet;
-  if (!ranks->first()) quiet.emplace();
+  std::unique_ptr<Ranks> ranks = nn::join_ranks();
+  std::exception_ptr interruption;  // which all of them have
   try {
+    std::optional<QuietScope> quiet;
+    if (ranks && !ranks->first()) quiet.emplace();
     train(recipe, command, ranks.get());
-  } catch (const Interrupted&) {  // all of them stop
-    throw;
-  } catch (...) {
-    ranks->fail(failure_of(std::current_exception()).message);
+  } catch (const Interrupted&) {
+    interruption = std::current_exception();
   }
+  ranks.reset();
+  if (interruption) std::rethrow_exception(interruption);
 }
 
 }  // namespace
