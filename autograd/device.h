@@ -56,6 +56,19 @@ class Mark {
   virtual double seconds_since(const Mark& earlier) const = 0;
 };
 
+class Ranks;
+
+// Sums of what is in the memory of the devices of several ranks (autograd/ranks.h), one device each.
+class RankSums {
+ public:
+  virtual ~RankSums() = default;
+  // Begins to replace `count` numbers, f64 or f32, by their sums over all ranks, after the work that was
+  // given until now and beside what is given later. In the same order on all ranks.
+  virtual void begin(void* data, int64_t count, bool f64) = 0;
+  // What is given later comes after all sums that were begun.
+  virtual void end() = 0;
+};
+
 // What a kind of device can do: memory, copies, recordings. Sizes are in bytes.
 class Backend {
  public:
@@ -83,6 +96,10 @@ class Backend {
   // reads it is given after await_uploads(). The host's memory may be changed when it returns.
   virtual void upload(void* data, const void* host, int64_t bytes) { copy_from_host(data, host, bytes); }
   virtual void await_uploads() {}
+
+  // Joins this device with those of the other ranks, all of which call this; null where a device has nothing
+  // to join them by (NCCL). DeviceError for devices that cannot be joined.
+  virtual std::unique_ptr<RankSums> join(Ranks& ranks);
 
   // The work of this thread from begin_recording to end_recording is kept instead of done. Memory that it
   // uses stays its own; what it needs only while it runs it may share with `like`, another recording, whose

@@ -10,6 +10,7 @@
 #include "cuda/allocator.h"
 #include "cuda/context.h"
 #include "cuda/pending_error.h"
+#include "cuda/rank_sums.h"
 #include "cuda/recording.h"
 #include "cuda/staging.h"
 
@@ -77,6 +78,10 @@ class CudaBackend final : public Backend {
 
   void upload(void* data, const void* host, int64_t bytes) override { staging().upload(data, host, bytes); }
   void await_uploads() override { staging().await_uploads(); }
+
+#if TANDEM_NCCL
+  std::unique_ptr<RankSums> join(Ranks& ranks) override { return join_devices(ranks); }
+#endif
 
   void begin_recording(const Recording* like) override {
     pending_error();  // memory of its own, which a recording could not get

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "autograd/grad_mode.h"
 
@@ -27,6 +28,8 @@ void GradientSum::begin(const Tensors& parameters) {
 
 void GradientSum::lay_out() {
   buckets_.clear(), bucket_of_.clear();
+  const Device before = std::exchange(device_, parameters_.empty() ? kCpu : parameters_[0].device());
+  if (device_ != before) device_sums_ = device_ == kCpu ? nullptr : backend(device_).join(ranks_);
   std::vector<int64_t> sizes;  // of the buckets, in elements
   for (size_t i = parameters_.size(); i-- > 0;) {
     const Tensor& parameter = parameters_[i];
@@ -41,7 +44,7 @@ void GradientSum::lay_out() {
   }
   for (size_t k = 0; k < buckets_.size(); ++k) {
     const DType dtype = parameters_[buckets_[k].members[0]].dtype();
-    buckets_[k].flat = empty({sizes[k] + std::ssize(buckets_[k].members)}, {dtype});
+    buckets_[k].flat = empty({sizes[k]}, {dtype, device_sums_ ? device_ : kCpu});
   }
 }
 
@@ -56,32 +59,32 @@ BackwardOptions GradientSum::last_backward() {
 }
 
 void GradientSum::begin_full() {
-  for (; begun_ < buckets_.size() && buckets_[begun_].missing == 0; ++begun_) {
-    fill(buckets_[begun_]);
-    ranks_.begin_sum(buckets_[begun_].flat);
+  for (; begun_ < buckets_.size() && buckets_[begun_].missing == 0; ++begun_) begin(buckets_[begun_]);
+}
+
+void GradientSum::begin(const Bucket& bucket) {
+  const NoGradGuard no_grad;
+  for (size_t j = 0; j < bucket.members.size(); ++j) {
+    const Tensor& parameter = parameters_[bucket.members[j]];
+    const Tensor into = piece(bucket.flat, bucket.offsets[j], parameter.numel());
+    if (parameter.grad().defined()) {
+      into.copy_(parameter.grad().reshape({parameter.numel()}).to(into.device()));
+    } else {
+      into.zero_();
+    }
+  }
+  if (device_sums_) {
+    device_sums_->begin(bucket.flat.device_raw(), bucket.flat.numel(), bucket.flat.dtype() == DType::f64);
+  } else {
+    ranks_.begin_sum(bucket.flat);
   }
 }
 
-void GradientSum::fill(Bucket& bucket) {
+void GradientSum::hand_back(const Bucket& bucket, const std::vector<double>& having) {
   const NoGradGuard no_grad;
-  bucket.flat.zero_();
-  const int64_t counts = bucket.flat.numel() - std::ssize(bucket.members);
   for (size_t j = 0; j < bucket.members.size(); ++j) {
     const Tensor& parameter = parameters_[bucket.members[j]];
-    if (!parameter.grad().defined()) continue;
-    piece(bucket.flat, bucket.offsets[j], parameter.numel())
-        .copy_(parameter.grad().to(kCpu).reshape({parameter.numel()}));
-    piece(bucket.flat, counts + static_cast<int64_t>(j), 1).fill_(1);
-  }
-}
-
-void GradientSum::hand_back(const Bucket& bucket) {
-  const NoGradGuard no_grad;
-  const int64_t counts = bucket.flat.numel() - std::ssize(bucket.members);
-  const auto having = piece(bucket.flat, counts, std::ssize(bucket.members)).to_vector<double>();
-  for (size_t j = 0; j < bucket.members.size(); ++j) {
-    const Tensor& parameter = parameters_[bucket.members[j]];
-    if (having[j] == 0) continue;
+    if (having[bucket.members[j]] == 0) continue;
     const Tensor sum = piece(bucket.flat, bucket.offsets[j], parameter.numel()).view(parameter.shape());
     if (parameter.grad().defined()) {
       parameter.grad().copy_(sum.to(parameter.device()));
@@ -95,9 +98,13 @@ void GradientSum::finish() {
   for (Bucket& bucket : buckets_) bucket.missing = 0;
   begin_full();
   const auto start = std::chrono::steady_clock::now();
+  std::vector<double> having;  // how many ranks have a gradient of each parameter
+  for (const Tensor& parameter : parameters_) having.push_back(parameter.grad().defined());
+  ranks_.sum(having);
   ranks_.end_sums();
+  if (device_sums_) device_sums_->end();
   seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  for (const Bucket& bucket : buckets_) hand_back(bucket);
+  for (const Bucket& bucket : buckets_) hand_back(bucket, having);
 }
 
 }  // namespace tandem::nn

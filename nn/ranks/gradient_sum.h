@@ -1,6 +1,7 @@
 // The gradients of all ranks, added up while the backward still runs: parameters share buckets, in the
 // reverse order of their registration, which is about the order in which backwards reach them; a bucket goes
-// out when the gradients in it are whole (Li et al. 2020, "PyTorch Distributed", arXiv 2006.15704).
+// out when the gradients in it are whole (Li et al. 2020, "PyTorch Distributed", arXiv 2006.15704). Those of
+// a device are added up by NCCL, where all ranks have it, else through the host's memory.
 #pragma once
 
 #include <unordered_map>
@@ -31,20 +32,22 @@ class GradientSum {
   struct Bucket {
     std::vector<size_t> members;  // of parameters_
     std::vector<int64_t> offsets;
-    Tensor flat;  // their gradients, and then, for each, how many ranks have one
+    Tensor flat;  // their gradients
     int64_t missing = 0;
   };
   void lay_out();
   void begin_full();
-  void fill(Bucket& bucket);
-  void hand_back(const Bucket& bucket);
+  void begin(const Bucket& bucket);
+  void hand_back(const Bucket& bucket, const std::vector<double>& having);
 
   Ranks& ranks_;
   const int64_t bucket_bytes_;
   Tensors parameters_;
   std::vector<Bucket> buckets_;
   std::unordered_map<const TensorImpl*, size_t> bucket_of_;
-  size_t begun_ = 0;  // of the buckets, in order
+  size_t begun_ = 0;                         // of the buckets, in order
+  Device device_;                            // of the parameters
+  std::unique_ptr<RankSums> device_sums_;  // null: the host adds up
   double seconds_ = 0;
 };
 

@@ -195,7 +195,8 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
   if (first < batches.size()) next = load(train, batches[first], state_->step);
   wait.loaded();
   for (size_t i = first; i < batches.size(); ++i) {
-    const double began = progress.seconds(), waited = wait.seconds();
+    const double began = progress.seconds(), waited = wait.seconds(),
+                 summed = gradient_sum_ ? gradient_sum_->seconds() : NAN;
     backend(device).await_uploads();
     const double alpha = alpha_now();
     if (options_.ranks) options_.ranks->is_at(Ranks::Work::step, state_->step);
@@ -226,7 +227,8 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
         .samples_per_second = static_cast<double>(batches[i].size()) / (progress.seconds() - began),
         .seconds = progress.seconds() - began,
         .gradient_norm = result.gradient_norm,
-        .data_wait = wait.seconds() - waited};
+        .data_wait = wait.seconds() - waited,
+        .rank_wait = gradient_sum_ ? gradient_sum_->seconds() - summed : NAN};
     done += std::ssize(batches[i]);
     state_->trained += std::ssize(batches[i]);
     ++part.batches;

@@ -10,7 +10,7 @@ namespace tandem::nn {
 namespace {
 
 // The parts of this rank's micro-batches, perhaps none, as one that is of all ranks.
-LossParts sum_of_parts(const std::vector<LossParts>& parts, Ranks& ranks) {
+LossParts sum_of_parts(const std::vector<LossParts>& parts, Device device, Ranks& ranks) {
   double sums[5] = {};
   for (const LossParts& part : parts) {
     const double values[] = {part.loss.item<double>(), part.ce, part.kl, static_cast<double>(part.valid),
@@ -18,7 +18,7 @@ LossParts sum_of_parts(const std::vector<LossParts>& parts, Ranks& ranks) {
     for (size_t i = 0; i < std::size(sums); ++i) sums[i] += values[i];
   }
   ranks.sum(sums);
-  return {.loss = full({}, sums[0], {DType::f64}),
+  return {.loss = full({}, sums[0], {DType::f64, device}),
           .ce = sums[1],
           .kl = sums[2],
           .valid = static_cast<int64_t>(sums[3]),
@@ -58,7 +58,7 @@ Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, Gradie
                 .deferred = deferred};
   if (all_ranks) {
     all_ranks->finish();
-    update.parts = {sum_of_parts(update.parts, all_ranks->ranks())};
+    update.parts = {sum_of_parts(update.parts, objective.module().device(), all_ranks->ranks())};
   }
   update.norm = clip_norm > 0 ? gradient_norm.clip_tensor(parameters, clip_norm)
                               : gradient_norm.norm_tensor(parameters);

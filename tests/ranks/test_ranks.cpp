@@ -11,9 +11,13 @@
 #include "nn/ranks/join.h"
 #include "tests/files.h"
 #include "tests/nn/train/toy.h"
+#include "tests/program_folder.h"
 
 namespace tandem::testing {
-Device device() { return kCpu; }
+namespace {
+Device chosen = kCpu;
+}
+Device device() { return chosen; }
 
 namespace {
 
@@ -28,7 +32,7 @@ struct Trained {
 template <class Model, class Optimizer = nn::SGD, class Objective = nn::Classification<Model>, class Config>
 Trained train(Ranks* who, nn::TrainerOptions options, const data::Dataset& data, const Config& config,
               DType dtype = DType::f64, const std::function<void(nn::Trainer&)>& prepare = {}) {
-  const nn::InitScope init({.seed = 7, .dtype = dtype});
+  const nn::InitScope init({.seed = 7, .dtype = dtype, .device = device()});
   Model model(config);
   Objective objective(model);
   std::unique_ptr<nn::Optimizer> optimizer;
@@ -114,6 +118,20 @@ TEST_CASE("an MLP: accumulation, clipping, averaged weights, an uneven last batc
 TEST_CASE("an MLP in f32") {
   const Blobs data(30);
   check_ranks([&](Ranks* who) { return train<SmallMlp>(who, options(), data, 0, DType::f32); }, 1e-4);
+}
+
+TEST_CASE("an MLP in f32: a device's sums are made there") {
+  if (device() == kCpu) return;
+  const std::unique_ptr<RankSums> sums = backend(device()).join(*ranks);
+  REQUIRE(sums != nullptr);
+  const Tensor a = full({1000}, 1 + ranks->rank(), {DType::f32, device()}),
+               b = full({3}, 2, {DType::f64, device()});
+  sums->begin(a.device_raw(), 1000, false);
+  sums->begin(b.device_raw(), 3, true);
+  sums->end();
+  const int n = ranks->size();
+  CHECK(a.to_vector<double>() == std::vector<double>(1000, n * (n + 1) / 2));
+  CHECK(b.to_vector<double>() == std::vector<double>(3, 2 * n));
 }
 
 TEST_CASE("three passes of unequal rates under every plan, R-Drop at every second step") {
@@ -243,6 +261,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   testing::ranks = ranks.get();
+  testing::find_test_devices();
+  for (int i = 1; i < argc; ++i)
+    if (const std::string argument = argv[i]; argument.starts_with("--device="))
+      testing::chosen = load_device(argument.substr(9));
   const int status = doctest::Context(argc, argv).run();
   if (status != 0) std::abort();  // the others may wait for this one
   return status;

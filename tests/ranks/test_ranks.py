@@ -1,6 +1,8 @@
 """`mpirun -n N tandem train`: N ranks are the training of one, and end together.
 
-  test_ranks.py PATH_TO_TANDEM PATH_TO_TEST_RANKS [full]
+  test_ranks.py PATH_TO_TANDEM PATH_TO_TEST_RANKS no|simulated [full]
+
+simulated: there is a simulated device, whose sums are NCCL's.
 
 full: also what takes most of a minute of waiting.
 """
@@ -17,7 +19,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from cases import Skip, expect, run_cases
 
 TANDEM, TEST_RANKS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
-FULL = len(sys.argv) > 3
+SIMULATED = sys.argv[3] == "simulated"
+FULL = len(sys.argv) > 4
 # More ranks than cores, also as root and in a container that forbids one process to read another's memory.
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
@@ -43,8 +46,9 @@ def mpirun(n, *command):
 
 def start(command):
     # A session of its own: what a case kills is all of it.
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-                            start_new_session=True)
+    scratch = {"OMPI_MCA_btl_vader_backing_directory": os.getcwd(), "OMPI_MCA_orte_tmpdir_base": os.getcwd()}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**ENVIRONMENT, **scratch}, start_new_session=True)
 
 
 def finish(process, timeout=100):
@@ -109,6 +113,16 @@ def test_library_with_2_ranks():
 
 def test_library_with_3_ranks():
     run(mpirun(3, TEST_RANKS))
+
+
+def test_a_simulated_device_each():
+    if not SIMULATED:
+        raise Skip("no CUDA part")
+    for n, order in (2, ""), (3, "order=random,deferred=1,seed=random"):
+        ENVIRONMENT["CUDASIM"] = order
+        out, err = run(mpirun(n, TEST_RANKS, "--device=cudasim", "-tc=an MLP in f32*,batch norm*"))
+        expect("2 skipped" not in out and err == "", f"{out}{err}")
+    del ENVIRONMENT["CUDASIM"]
 
 
 def test_ranks_are_one_run():

@@ -72,7 +72,9 @@ def start(args, ranks=1, **environment):
     launch = [MPIRUN, "-n", str(ranks)] if ranks > 1 else []
     # Without gnuplot, whose picture takes longer than the training; in a session of its own, which can be killed.
     return subprocess.Popen([*launch, TANDEM, "train", *args, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            text=True, env={**os.environ, "PATH": "/nowhere", **MPI, **environment}, start_new_session=True)
+                            text=True, env={**os.environ, "PATH": "/nowhere", **MPI, **environment,
+                                            "OMPI_MCA_btl_vader_backing_directory": os.getcwd(), "OMPI_MCA_orte_tmpdir_base": os.getcwd()},
+                            start_new_session=True)
 
 
 def of_session(process):

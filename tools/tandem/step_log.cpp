@@ -64,6 +64,7 @@ void StepLog::step(const nn::Metrics& now) {
          {"samples_per_s", now.samples_per_second},
          {"seconds", now.seconds},
          {"data_wait", now.data_wait},
+         {"rank_wait", now.rank_wait},
          {"memory_mb", resident_megabytes()}});
 }
 
