@@ -19,9 +19,9 @@ class Tensor;
 class Ranks {
  public:
   virtual ~Ranks() = default;
-  virtual int rank() const = 0;  // this process, from 0
-  virtual int size() const = 0;  // how many there are
-  bool first() const { return rank() == 0; }
+  virtual int rank() const = 0;               // this process, from 0
+  virtual int size() const = 0;               // how many there are
+  bool first() const { return rank() == 0; }  // whether it is the one that shows and writes
 
   // Each number becomes its sum over the first `count` ranks, which alone call this: the same bits on all of
   // them, and every time.

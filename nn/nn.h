@@ -36,6 +36,7 @@
 #include "nn/optim/ema.h"
 #include "nn/optim/schedule.h"
 #include "nn/optim/sgd.h"
+#include "nn/ranks/join.h"
 #include "nn/train/checkpoint.h"
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"

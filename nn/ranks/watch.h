@@ -20,7 +20,7 @@ struct LifeSign {
 
 class Watch {
  public:
-  using Clock = std::chrono::steady_clock;
+  using Clock = std::chrono::steady_clock;              // of all times here
   static constexpr std::chrono::seconds kSilence{20};   // of a process that is stopped, or its machine
   static constexpr std::chrono::seconds kPatience{40};  // of those that wait in a step
 

@@ -20,10 +20,10 @@ struct Metrics {
   double lr = 0, alpha = 0;                    // of the last step
   double samples_per_second = 0, seconds = 0;  // of all that the row is about
   double metric = std::numeric_limits<double>::quiet_NaN();  // TrainerOptions::metric, of validation rows
-  // Of one step, as Trainer::on_step has it: the norm of its whole gradient before it is clipped, and the
-  // seconds that it waited for its batch, and after its backward for the other ranks' gradients.
-  double gradient_norm = std::numeric_limits<double>::quiet_NaN(), data_wait = 0,
-         rank_wait = std::numeric_limits<double>::quiet_NaN();
+  // Of one step, as Trainer::on_step has it:
+  double gradient_norm = std::numeric_limits<double>::quiet_NaN();  // of all parameters, before it is clipped
+  double data_wait = 0;                                             // seconds that it waited for its batch
+  double rank_wait = std::numeric_limits<double>::quiet_NaN();  // and, after its backward, for other ranks
 };
 
 // One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the
