@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "autograd/anomaly.h"
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/profiler.h"
@@ -151,7 +152,9 @@ class Engine {
     {
       const OpScope scope(op.name());
       ProfileScope profile(op.name(), true);
+      AnomalyCheck anomaly;
       cotangents = op.vjp(gradient);
+      anomaly.backward(op, op.sequence_, gradient, cotangents);
       profile.count(cotangents, gradient);
     }
     size_t least = op.edges_.size();  // up to the last that is needed

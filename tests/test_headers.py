@@ -13,7 +13,7 @@ PRIVATE = {
     r"nn/data/photos/(color|formats|list_file|photo_loader)\.h": "parts of photo_dataset.h and photo_list.h",
     r"nn/data/tokenizers/\w+\.h": "behind data::Vocabulary",
     r"models/pretrained/(config|names)\.h": "behind models/pretrained/pretrained.h",
-    r"nn/train/(report|trainer_state)\.h": "of the trainer alone",
+    r"nn/train/(report|trainer_safety|trainer_state)\.h": "of the trainer alone",
     r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
 }
 

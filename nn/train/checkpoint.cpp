@@ -117,6 +117,10 @@ LastFile last_file(const RunState& state, const Module& module, const Optimizer&
   metadata["epochs_done"] = std::to_string(state.epoch);
   metadata["steps_done"] = std::to_string(state.step);
   metadata["record"] = metrics_to_json(state.result);
+  if (state.result.skipped > 0) {
+    metadata["steps_skipped"] = std::to_string(state.result.skipped);
+    metadata["steps_skipped_in_row"] = std::to_string(state.skipped_in_row);
+  }
   if (state.part.batches > 0) metadata["epoch_part"] = part_to_json(state.part);
   return {std::move(all), std::move(metadata)};
 }
@@ -140,6 +144,10 @@ RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimi
                  .best = extract(tensors, kBest)};
   if (const auto part = metadata.find("epoch_part"); part != metadata.end())
     state.part = part_from_json(file, part->second);
+  if (metadata.contains("steps_skipped")) {
+    state.result.skipped = number_of(file, metadata, "steps_skipped");
+    state.skipped_in_row = number_of(file, metadata, "steps_skipped_in_row");
+  }
   const bool begins = state.result.valid.empty();
   const int64_t recorded = (begins ? 0 : state.result.valid.back().step) + state.part.batches;
   check<IoError>(state.epoch == std::ssize(state.result.valid) && state.step == recorded,

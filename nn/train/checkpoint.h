@@ -24,6 +24,7 @@ struct RunState {
   int64_t epoch = 0, step = 0;         // the next ones
   EpochPart part = {};                 // of that epoch
   FitResult result = {};               // so far
+  int64_t skipped_in_row = 0;          // of the last steps, by TrainerOptions::on_nan
   StateDict best = {};                 // the weights that were best in validation
   std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
 };

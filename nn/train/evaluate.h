@@ -22,6 +22,7 @@ struct Metrics {
   // Of one step, as Trainer::on_step has it: the norm of its whole gradient before it is clipped, and the
   // seconds that it waited for its batch.
   double gradient_norm = std::numeric_limits<double>::quiet_NaN(), data_wait = 0;
+  bool skipped = false;  // that step: it was not finite, and changed nothing (TrainerOptions::on_nan)
 };
 
 // One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the

@@ -7,6 +7,7 @@
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"
 #include "nn/train/report.h"
+#include "nn/train/trainer_safety.h"
 #include "nn/train/trainer_state.h"
 
 namespace tandem::nn {
@@ -80,6 +81,8 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
                      "ema: expected a decay in (0, 1), or 0 for none, got {}", options_.ema);
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
                      options_.clip_norm);
+  check<ConfigError>(options_.on_nan != OnNan::back || !options_.run_dir.empty(),
+                     "on_nan: back needs a run_dir, whose last checkpoint it goes back to");
   check<ConfigError>(!options_.cuda_graph || objective.module().device() != kCpu,
                      "cuda_graph: the model is on the CPU, expected a device that can record its work");
   check<ConfigError>(!options_.cuda_graph || objective.recordable(),
@@ -175,17 +178,14 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const double began = progress.seconds(), waited = wait.seconds();
     backend(device).await_uploads();
     const double alpha = alpha_now();
-    const double measured = tells_kl() && state_->step % options_.measure_kl == 0 && next.units > 0
-                                ? kl_between_passes(objective_, next, step_options())
-                                : NAN;
-    const Update update = begin(next);
+    const Attempt begun = attempt(next);
     // While a device works on this step, the host makes the next batch.
     StepBatches following;
     if (i + kAhead < batches.size()) prefetch(train, batches[i + kAhead], state_->step + kAhead);
     wait.loads();
     if (i + 1 < batches.size()) following = load(train, batches[i + 1], state_->step + 1);
     wait.loaded();
-    const StepResult result = finish(update);
+    const StepResult result = settle(begun, next, batches[i]);
     wait.finished();
     next = std::move(following);
     const Metrics now{
@@ -193,14 +193,15 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
         .step = state_->step,
         .loss = result.loss,
         .ce = result.ce,
-        .kl = tells_kl() ? measured : result.kl,
+        .kl = tells_kl() ? begun.kl : result.kl,
         .accuracy = result.accuracy,
         .lr = optimizer_.lr() * options_.schedule(state_->step),
         .alpha = alpha,
         .samples_per_second = static_cast<double>(batches[i].size()) / (progress.seconds() - began),
         .seconds = progress.seconds() - began,
         .gradient_norm = result.gradient_norm,
-        .data_wait = wait.seconds() - waited};
+        .data_wait = wait.seconds() - waited,
+        .skipped = std::isnan(result.loss)};
     done += std::ssize(batches[i]);
     state_->trained += std::ssize(batches[i]);
     ++part.batches;
@@ -208,7 +209,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const double kl = part.means.kl;
     if (result.units > 0) add_step(part.means, now, result.units / part.units);
     if (tells_kl()) part.means.kl = kl;
-    if (!std::isnan(measured)) part.means.kl += (measured - kl) / static_cast<double>(++part.kl_steps);
+    if (!std::isnan(begun.kl)) part.means.kl += (begun.kl - kl) / static_cast<double>(++part.kl_steps);
     part.means.epoch = now.epoch, part.means.step = now.step;
     part.means.seconds = seconds_before + progress.seconds();
     if (on_step) on_step(now);  // first: what is told of a step is there when its checkpoint is
@@ -218,6 +219,9 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     progress.update(done, progress_text(part.means) + wait.text(progress.seconds()),
                     state_->seconds_left(left));
   }
+  check<NonFiniteError>(part.units > 0 || state_->skipped_in_row == 0,
+                        "epoch {}: no step of it was finite; expected at least one that learns",
+                        state_->epoch + 1);
   Metrics epoch = part.means;
   const std::vector<Metrics>& before =
       state_->result.train;  // in an epoch without a measurement: the last one's
@@ -226,12 +230,21 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
   return epoch;
 }
 
+Metrics Trainer::evaluate_finite(const data::Dataset& valid) const {
+  try {
+    Metrics validated = evaluate(objective_, valid, options_.eval_batch_size);
+    validated.epoch = state_->epoch, validated.step = state_->step;
+    check<NonFiniteError>(std::isfinite(validated.loss), "its loss is {}", validated.loss);
+    return validated;
+  } catch (const NonFiniteError& error) {
+    raise<NonFiniteError>(
+        "the validation after step {}, in epoch {}, is not finite: {}; nothing was saved of it", state_->step,
+        state_->epoch + 1, error.what());
+  }
+}
+
 Metrics Trainer::validate(const data::Dataset& valid) const {
-  Metrics validated = evaluate(objective_, valid, options_.eval_batch_size);
-  validated.epoch = state_->epoch, validated.step = state_->step;
-  check<ValueError>(std::isfinite(validated.loss),
-                    "validation loss: {} after epoch {}; nothing was saved of it", validated.loss,
-                    state_->epoch + 1);
+  Metrics validated = evaluate_finite(valid);
   if (options_.metric.name.empty()) return validated;
   const EvalMode mode(objective_.module());
   const auto start = State::Clock::now();
@@ -319,13 +332,6 @@ void Trainer::prefetch(const data::Dataset& train, const data::Indices& indices,
   for_each_part(indices, step, [&](std::span<const int64_t> part, const data::BatchContext& context) {
     train.prefetch(part, context);
   });
-}
-
-StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
-  const Device device = objective_.module().device();
-  const StepBatches batches = upload(objective_, device, micro_batches);
-  backend(device).await_uploads();
-  return finish(begin(batches));
 }
 
 Update Trainer::begin(const StepBatches& batches) {

@@ -18,6 +18,7 @@
 
 #include "nn/optim/schedule.h"
 #include "nn/train/evaluate.h"
+#include "nn/train/non_finite.h"
 #include "nn/train/update.h"
 
 namespace tandem::nn {
@@ -64,6 +65,7 @@ struct TrainerOptions {
   double clip_norm = 0;     // of the whole gradient; 0: no clipping
   double ema = 0;           // decay of averaged weights, which are validated and kept as best (Ema); 0: none
   uint64_t seed = 0;        // of noise, order and augmentation
+  OnNan on_nan = OnNan::stop;  // at a step whose loss or gradient is not finite; `back` needs a run_dir
 
   int64_t eval_batch_size = 256;  // of validation
   int64_t patience = 0;           // epochs without a better metric before stopping; 0: never
@@ -85,6 +87,7 @@ struct FitResult {
   std::vector<Metrics> train = {}, valid = {};  // one for each epoch
   int64_t best_epoch = 0;                       // from 0: of `valid`
   bool stopped_early = false;                   // by patience
+  int64_t skipped = 0;                          // steps that TrainerOptions::on_nan left out
   std::optional<Metrics> averaged = {};  // of the last epochs' mean weights, where better than any epoch's
   // What the weights at the end had in validation.
   const Metrics& best() const { return averaged ? *averaged : valid[best_epoch]; }
@@ -110,8 +113,10 @@ class Trainer {
   // Before the first epoch: ConfigError for empty data, and where drop_last leaves nothing; ValueError where
   // no unit of either data set counts, and where the model cannot take a batch of one sample that an epoch
   // has, as batch norm of single pixels.
-  // IoError when a file cannot be written. ValueError when a loss or a gradient's norm is not finite: the
-  // weights are then those of the step before, the files on disk those of the last checkpoint.
+  // IoError when a file cannot be written. NonFiniteError when a loss or a gradient is not finite and
+  // options.on_nan does not go on: it names the step, the op that made the first such number, the samples of
+  // the batch and the last checkpoint. The weights are then those of the step before, the files on disk those
+  // of that checkpoint.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
 
   // Goes on where the run in options.run_dir was saved last, bit for bit as if it had not stopped. More
@@ -124,7 +129,8 @@ class Trainer {
   // Loads the run in options.run_dir and checks all of it, as resume() does, without going on.
   void restore(const data::Dataset& train, const data::Dataset& valid);
 
-  // One optimizer step on the given micro-batches. ValueError as of fit().
+  // One optimizer step on the given micro-batches. NonFiniteError naming the op that made the first number
+  // that is not finite: nothing has changed then.
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
   int64_t steps_done() const;  // by this run, those before it was resumed included
@@ -147,6 +153,7 @@ class Trainer {
   std::vector<data::Indices> batches_of_epoch(const data::Dataset& train) const;
   void check_data(const data::Dataset& train, const data::Dataset& valid);
   Metrics train_epoch(const data::Dataset& train);
+  Metrics evaluate_finite(const data::Dataset& valid) const;
   Metrics validate(const data::Dataset& valid) const;
   bool judge(const Metrics& trained, const data::Dataset& valid);
   bool keep(const Metrics& trained, const Metrics& validated);
@@ -166,6 +173,11 @@ class Trainer {
   void prefetch(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   StepBatches load(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   Update begin(const StepBatches& batches);
+  struct Attempt;
+  Attempt attempt(const StepBatches& batches);
+  StepResult settle(const Attempt& attempt, const StepBatches& batches, const data::Indices& indices);
+  StepResult leave_out(const std::string& failure, const StepBatches& batches, const data::Indices& indices);
+  void go_back();
   StepResult finish(const Update& update);
   StepOptions step_options() const;
   int passes_of(int64_t step) const;

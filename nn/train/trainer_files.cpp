@@ -36,6 +36,7 @@ void Trainer::restore(const data::Dataset& train, const data::Dataset& valid) {
   identity_ = run_identity(options_, lr, train, valid);
   *state_ = State{load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_)};
   optimizer_.set_lr(lr);  // older checkpoints have the last step's
+  state_->has_checkpoint();
   check<ConfigError>(state_->epoch <= options_.epochs,
                      "epochs: the run in '{}' has done {}, expected at least as many, got {}",
                      options_.run_dir, state_->epoch, options_.epochs);
@@ -72,7 +73,7 @@ void Trainer::save_epoch(bool best) {
   write_metrics(commit.add(kMetricsFile), state_->result);
   save_safetensors(commit.add(kLastFile), tensors, metadata);
   commit.finish();
-  state_->saved = State::Clock::now();
+  state_->has_checkpoint();
 }
 
 // Within an epoch: a copy is made at once, and written while training goes on.
@@ -84,7 +85,7 @@ void Trainer::save_part() {
     save_safetensors(commit.add(kLastFile), file.tensors, file.metadata);
     commit.finish();
   });
-  state_->saved = State::Clock::now();
+  state_->has_checkpoint();
 }
 
 void Trainer::save() {

@@ -26,8 +26,8 @@ struct Update {
 Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, GradientNorm& gradient_norm,
                     double clip_norm, const StepBatches& batches, const StepOptions& options, bool deferred);
 
-// Waits for it. ValueError naming the step when its loss or gradient is not finite; optimizer and averages
-// then count no step.
+// Waits for it. NonFiniteError naming the step when its loss or gradient is not finite; optimizer and
+// averages then count no step.
 StepResult finish_update(const Objective& objective, Optimizer& optimizer, Ema* ema, const Update& update);
 
 }  // namespace tandem::nn

@@ -84,7 +84,7 @@ void print_dry_run(const Recipe& recipe, const nn::TrainerOptions& options) {
       first = false;
     }
     nn::TrainerOptions o = options;
-    o.plan = plan, o.run_dir = "", o.progress = false, o.average = 0;
+    o.plan = plan, o.run_dir = "", o.progress = false, o.average = 0, o.on_nan = nn::OnNan::stop;
     nn::Trainer trainer(*model.objective, *optimizer, o);
     device.reset_peak();
     auto start = device.mark();

@@ -102,7 +102,7 @@ class Training {
     trainer_.on_step = [&](const nn::Metrics& now) {
       if (log) log->step(now);
       steps = now.step;
-      watch.see(now.ce);
+      if (!now.skipped) watch.see(now.ce);
       const double limit = seconds_of(recipe_.settings.max_time);
       const bool late = limit > 0 && Clock::now() - start_ > std::chrono::duration<double>(limit);
       if (interrupted == 0 && !late) return;
@@ -121,11 +121,11 @@ class Training {
     try {
       fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid())
                       : trainer_.fit(recipe_.train(), recipe_.valid());
+    } catch (const NonFiniteError& error) {
+      raise<NonFiniteError>("training failed after step {}: {}; {}", steps, error.what(),
+                            knobs(recipe_.settings));
     } catch (const ValueError& error) {
-      const std::string message = error.what();
-      const bool finite = message.find("nan ") == message.npos && message.find("inf ") == message.npos;
-      raise<ValueError>("training failed after step {}: {}{}", steps, message,
-                        finite ? "" : "; " + knobs(recipe_.settings));
+      raise<ValueError>("training failed after step {}: {}", steps, error.what());
     }
     watch.end(fit);
     model_.module->eval();

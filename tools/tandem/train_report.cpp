@@ -46,6 +46,9 @@ void print_report(const std::vector<Outcome>& outcomes, double alpha, const std:
   }
   fmt::print("\n");
   print_table(rows);
+  for (const Outcome& outcome : outcomes)
+    if (outcome.fit.skipped > 0)
+      fmt::print("{}: {} steps were left out (--on-nan)\n", outcome.name, outcome.fit.skipped);
   if (outcomes.size() < 2) return;
   if (const auto gap = difference(outcomes[0].scores, outcomes[1].scores)) fmt::print("{}\n", describe(*gap));
 }

@@ -80,6 +80,9 @@ void declare_run(Command& to, TrainSettings& s) {
           "that a run of so many has there");
   to.option("--save-every", s.save_every, steps_or_duration(),
             "a checkpoint every so many steps (500), or after so much time (10m), not only after an epoch");
+  to.option("--on-nan", s.on_nan, one_of({"stop", "skip", "back"}),
+            "at a step that is not finite: stop, skip its batch (10 in a row at most), or back to the last "
+            "checkpoint, without the batches since then");
   to.option("--log-every", s.log_every, integer(0),
             "a line in steps.jsonl, and a point for TensorBoard, every so many steps; 0: none");
   to.option("--measure-kl", s.trainer.measure_kl, integer(0),
@@ -99,9 +102,10 @@ int64_t resume_settings(Command& command, const TrainSettings& s) {
                        nn::kSettingsFile);
     const std::string file = manifest.checked(nn::kSettingsFile);
     // Data are compared by their contents, which may have moved.
-    command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
-                              "plan", "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
-                              "measure-kl", "log-every", "max-time", "beam", "length-penalty"});
+    command.check_same(file, {"epochs",       "patience",   "data",     "vocab",      "init",
+                              "run",          "device",     "threads",  "plan",       "accumulate",
+                              "on-bad-image", "cuda-graph", "tf32",     "save-every", "on-nan",
+                              "measure-kl",   "log-every",  "max-time", "beam",       "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
@@ -136,6 +140,7 @@ nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& 
   options.plan = nn::parse_plan(s.plan);
   options.precision = s.precision == "bf16" ? DType::bf16 : DType::f32;
   options.alpha_schedule = nn::parse_alpha_schedule(s.alpha_schedule);
+  options.on_nan = nn::parse_on_nan(s.on_nan);
   options.progress = !s.quiet;
   if (s.save_every.find_first_of("smhd") == std::string::npos) {
     options.save_steps = std::atoll(s.save_every.c_str());
