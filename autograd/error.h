@@ -37,8 +37,7 @@ struct OutOfMemoryError : DeviceError {
 struct ValueError : Error {
   using Error::Error;
 };
-// A loss, a logit or a gradient that is not finite, of a training that diverges or data that has such
-// numbers.
+// A loss, a logit or a gradient that is not finite.
 struct NonFiniteError : ValueError {
   using ValueError::ValueError;
 };

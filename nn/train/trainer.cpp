@@ -71,9 +71,11 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   check_step_options(step_options());
   at_least("alpha_warmup", options_.alpha_warmup, options_.alpha_schedule == AlphaSchedule::warmup ? 1 : 0);
   at_least("eval_batch_size", options_.eval_batch_size, 1);
+  at_least("eval_steps", options_.eval_steps, 0);
   at_least("patience", options_.patience, 0);
   at_least("average", options_.average, 0);
   at_least("save_steps", options_.save_steps, 0);
+  at_least("keep", options_.keep, 1);
   at_least("measure_kl", options_.measure_kl, 0);
   check<ConfigError>(options_.save_seconds >= 0, "save_seconds: expected a number >= 0, got {}",
                      options_.save_seconds);
@@ -108,12 +110,14 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
     if (on_epoch) on_epoch(state_->epoch);
-    const Metrics trained = train_epoch(train);
-    save_epoch(judge(trained, valid));
+    const Metrics trained = train_epoch(train, valid);
+    if (!state_->result.stopped_early) save_validated(judge(trained, valid, true));
   }
   if (options_.average > 0) try_average(valid);
   objective_.module().load_state_dict(state_->best);
-  return state_->result;
+  FitResult result = state_->result;
+  if (state_->part.batches > 0) result.train.push_back(epoch_so_far());
+  return result;
 }
 
 std::vector<data::Indices> Trainer::batches_of_epoch(const data::Dataset& train) const {
@@ -154,17 +158,21 @@ bool Trainer::tells_kl() const {
 }
 
 // From where the epoch has come to, its beginning or the place that a checkpoint was made at.
-Metrics Trainer::train_epoch(const data::Dataset& train) {
+// It ends early where a validation within it ends the run.
+Metrics Trainer::train_epoch(const data::Dataset& train, const data::Dataset& valid) {
   const auto batches = batches_of_epoch(train);
   EpochPart& part = state_->part;
   check<IoError>(part.batches <= std::ssize(batches), "resume: {} batches of an epoch of {} are done",
                  part.batches, batches.size());
+  // Between a step that was saved and the validation that it is due for, too, a run may have been ended.
+  if (part.batches < std::ssize(batches) && evaluation_is_due()) evaluate_within(valid);
+  if (state_->result.stopped_early) return epoch_so_far();
   int64_t samples = 0, done = 0;
   for (size_t i = 0; i < batches.size(); ++i)
     (static_cast<int64_t>(i) < part.batches ? done : samples) += std::ssize(batches[i]);
   samples += done;
   const size_t first = part.batches;
-  const double seconds_before = part.means.seconds;
+  double seconds_before = part.means.seconds;
   Progress progress(epoch_label(options_, state_->epoch), samples, options_.unit, options_.progress, done);
   const Device device = objective_.module().device();
   DataWait wait(device == kCpu);
@@ -178,7 +186,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     const double began = progress.seconds(), waited = wait.seconds();
     backend(device).await_uploads();
     const double alpha = alpha_now();
-    const Attempt begun = attempt(next);
+    const Attempt begun = attempt(next, train, batches[i]);
     // While a device works on this step, the host makes the next batch.
     StepBatches following;
     if (i + kAhead < batches.size()) prefetch(train, batches[i + kAhead], state_->step + kAhead);
@@ -204,7 +212,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
         .skipped = std::isnan(result.loss)};
     done += std::ssize(batches[i]);
     state_->trained += std::ssize(batches[i]);
-    ++part.batches;
+    ++part.batches, part.samples += std::ssize(batches[i]);
     part.units += result.units;
     const double kl = part.means.kl;
     if (result.units > 0) add_step(part.means, now, result.units / part.units);
@@ -214,7 +222,15 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     part.means.seconds = seconds_before + progress.seconds();
     if (on_step) on_step(now);  // first: what is told of a step is there when its checkpoint is
     const bool last = i + 1 == batches.size();  // saved with its validation
-    if (!last && saves_now()) save_part();
+    if (!last && evaluation_is_due()) {
+      progress.clear();
+      const double start = progress.seconds();
+      evaluate_within(valid);
+      if (state_->result.stopped_early) break;
+      seconds_before -= progress.seconds() - start;  // are no part of the training's
+    } else if (!last && saves_now()) {
+      save_part();
+    }
     const int64_t left = (options_.epochs - state_->epoch) * samples - done;
     progress.update(done, progress_text(part.means) + wait.text(progress.seconds()),
                     state_->seconds_left(left));
@@ -222,12 +238,29 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
   check<NonFiniteError>(part.units > 0 || state_->skipped_in_row == 0,
                         "epoch {}: no step of it was finite; expected at least one that learns",
                         state_->epoch + 1);
+  return epoch_so_far();
+}
+
+// The means over the steps of the epoch that has begun.
+Metrics Trainer::epoch_so_far() const {
+  const EpochPart& part = state_->part;
   Metrics epoch = part.means;
   const std::vector<Metrics>& before =
       state_->result.train;  // in an epoch without a measurement: the last one's
   if (tells_kl() && part.kl_steps == 0 && !before.empty()) epoch.kl = before.back().kl;
-  epoch.samples_per_second = samples / epoch.seconds;
+  epoch.samples_per_second = static_cast<double>(part.samples) / epoch.seconds;
   return epoch;
+}
+
+// Within an epoch.
+bool Trainer::evaluation_is_due() const {
+  const std::vector<Metrics>& done = state_->result.valid;
+  return options_.eval_steps > 0 && state_->part.batches > 0 && state_->step % options_.eval_steps == 0 &&
+         (done.empty() || done.back().step != state_->step);
+}
+
+void Trainer::evaluate_within(const data::Dataset& valid) {
+  save_validated(judge(epoch_so_far(), valid, false));
 }
 
 Metrics Trainer::evaluate_finite(const data::Dataset& valid) const {
@@ -253,29 +286,30 @@ Metrics Trainer::validate(const data::Dataset& valid) const {
   return validated;
 }
 
-// Validates after an epoch and tells of it; returns whether its weights are the best so far.
-bool Trainer::judge(const Metrics& trained, const data::Dataset& valid) {
+// Validates after an epoch, or within it, and tells of it; returns whether its weights are the best so far.
+bool Trainer::judge(const Metrics& trained, const data::Dataset& valid, bool ends_epoch) {
   std::optional<Ema::Weights> averages;
   if (ema_) averages.emplace(*ema_);
   const Metrics validated = validate(valid);
-  const bool best = keep(trained, validated);
+  if (ends_epoch) {
+    ++state_->epoch;
+    state_->part = {};
+    state_->result.train.push_back(trained);
+  }
+  const bool best = keep(validated);
   report(trained, validated, best);
   if (on_validation) on_validation(validated);
   return best;
 }
 
-// Records an epoch that has ended, and keeps its weights if they are the best so far; returns whether they
-// are.
-bool Trainer::keep(const Metrics& trained, const Metrics& validated) {
+// Records a validation, and keeps the weights if they are the best so far; returns whether they are.
+bool Trainer::keep(const Metrics& validated) {
   FitResult& result = state_->result;
-  ++state_->epoch;
-  state_->part = {};
-  result.train.push_back(trained);
   result.valid.push_back(validated);
   const int64_t last = std::ssize(result.valid) - 1;
   const bool best = last == 0 || better(validated, result.best());
   if (best) {
-    result.best_epoch = last;
+    result.best_epoch = validated.epoch, result.best_evaluation = last;
     state_->best = host_copy(objective_.module().state_dict());
   }
   if (options_.average > 0) {
@@ -297,7 +331,7 @@ bool Trainer::better(const Metrics& a, const Metrics& b) const {
 bool Trainer::out_of_patience() const {
   const FitResult& result = state_->result;
   const int64_t last = std::ssize(result.valid) - 1;
-  return options_.patience > 0 && last - result.best_epoch >= options_.patience;
+  return options_.patience > 0 && last - result.best_evaluation >= options_.patience;
 }
 
 void Trainer::report(const Metrics& trained, const Metrics& validated, bool best) const {

@@ -1,9 +1,12 @@
-// What a trainer does when a step is not finite.
+// What a trainer does when a step is not finite, or has no memory.
 #include "nn/train/trainer_safety.h"
+
+#include <new>
 
 #include "autograd/tell.h"
 #include "nn/train/recorded_steps.h"
 #include "nn/train/run_folder.h"
+#include "nn/train/step.h"
 #include "nn/train/trainer_state.h"
 
 namespace tandem::nn {
@@ -21,16 +24,24 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
   }
 }
 
-Trainer::Attempt Trainer::attempt(const StepBatches& batches) {
+Trainer::Attempt Trainer::attempt(const StepBatches& batches, const data::Dataset& train,
+                                  const data::Indices& indices) {
   Attempt attempt{.options = step_options()};
+  std::string no_memory;
   try {
     if (tells_kl() && state_->step % options_.measure_kl == 0 && batches.units > 0)
       attempt.kl = kl_between_passes(objective_, batches, attempt.options);
     attempt.update = begin(batches);
   } catch (const NonFiniteError& error) {
     attempt.failure = error.what();
+  } catch (const OutOfMemoryError& error) {
+    no_memory = error.what();
+  } catch (const std::bad_alloc&) {
+    no_memory = "out of memory on the host";
   }
-  return attempt;
+  if (no_memory.empty()) return attempt;
+  raise<OutOfMemoryError>("step {}: {}; its plan: {}, accumulate: {}; {}", state_->step + 1, no_memory,
+                          name_of(options_.plan), options_.accumulate, what_fits(train, indices));
 }
 
 // The step's numbers, or those of one that changed nothing, which are NaN.
@@ -102,6 +113,57 @@ void Trainer::go_back() {
   state_->part.batches += left_out;
   state_->gone_back_to = state_->step;
   state_->step = step;
+}
+
+// Of each plan the fewest micro-batches that do, as the step itself shows.
+std::string Trainer::what_fits(const data::Dataset& train, const data::Indices& indices) {
+  const Plan plan = options_.plan;
+  const int64_t accumulate = options_.accumulate;
+  std::string fits;
+  for (const Plan other : {Plan::stacked, Plan::sequential, Plan::replay}) {
+    if (options_.passes == 1 && other != plan) continue;  // it would be the same
+    for (int64_t parts = other == plan ? 2 * accumulate : accumulate; parts <= std::ssize(indices);
+         parts *= 2) {
+      options_.plan = other, options_.accumulate = parts;
+      const std::optional<int64_t> bytes = memory_of_step(train, indices);
+      if (!bytes) continue;
+      fits += fmt::format("{}plan {}, accumulate {} ({:.1f} MB)", fits.empty() ? "" : "; ", name_of(other),
+                          parts, static_cast<double>(*bytes) / 1e6);
+      break;
+    }
+  }
+  options_.plan = plan, options_.accumulate = accumulate;
+  return fits.empty() ? "nothing fits: not a sample at a time, whatever the plan" : "what fits: " + fits;
+}
+
+// The peak of its device, in bytes; none where it does not fit, either. Nothing changes.
+std::optional<int64_t> Trainer::memory_of_step(const data::Dataset& train, const data::Indices& indices) {
+  Backend& device = backend(objective_.module().device());
+  try {
+    optimizer_.zero_grad();
+    device.release_cached();
+    device.reset_peak();
+    const StepBatches batches = load(train, indices, state_->step);
+    device.await_uploads();
+    const StepOptions options = step_options();
+    const Step step(objective_.module(), optimizer_,
+                    {.passes = options.passes,
+                     .seed = options.seed,
+                     .rates = options.rates,
+                     .rate_scale = options.rate_scale,
+                     .precision = options.precision,
+                     .number = options.step,
+                     .schedule = options.schedule});
+    backward(objective_, batches, options);
+    optimizer_.step(full({2}, NAN, {DType::f64, objective_.module().device()}));  // its state, and no update
+    optimizer_.take_back();
+  } catch (const OutOfMemoryError&) {
+    return {};
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
+  optimizer_.zero_grad();
+  return device.stats().peak;
 }
 
 }  // namespace tandem::nn

@@ -18,6 +18,7 @@
 #include "tools/tandem/commands.h"
 #include "tools/tandem/dry_run.h"
 #include "tools/tandem/hints.h"
+#include "tools/tandem/live_curves.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/step_log.h"
 #include "tools/tandem/train_report.h"
@@ -59,9 +60,12 @@ using Clock = std::chrono::steady_clock;
 class Training {
  public:
   // `start`: of what --max-time limits.
-  Training(const Recipe& recipe, const std::string& run, int passes, Device device, Clock::time_point start)
+  // `from`: the checkpoint that it goes on from, where it is not the last.
+  Training(const Recipe& recipe, const std::string& run, int passes, Device device, Clock::time_point start,
+           std::optional<int64_t> from)
       : recipe_(recipe),
         start_(start),
+        from_(from),
         run_(run),
         passes_(passes),
         init_({.seed = recipe.settings.trainer.seed, .device = device}),
@@ -86,10 +90,10 @@ class Training {
   bool counts_correct() const { return model_.objective->counts_correct(); }
   bool goes_on() const { return recipe_.settings.resume && nn::Manifest(run_).lists(nn::kLastFile); }
   void check_checkpoint() {
-    if (goes_on()) trainer_.restore(recipe_.train(), recipe_.valid());
+    if (goes_on()) trainer_.restore(recipe_.train(), recipe_.valid(), from_);
   }
 
-  Outcome fit() {
+  Outcome fit(LiveCurves& curves) {
     const nn::RunLock lock(run_);
     fs::remove(fs::path(run_) / kScoresFile);  // of the weights so far
     nn::Commit parts(run_);
@@ -99,8 +103,11 @@ class Training {
     LossWatch watch(recipe_.settings);
     std::optional<StepLog> log;
     const int64_t log_every = recipe_.settings.log_every;
+    curves.begin(recipe_.training_name(passes_), run_);
+    bool begun = false;
     trainer_.on_step = [&](const nn::Metrics& now) {
       if (log) log->step(now);
+      curves.step(now);
       steps = now.step;
       if (!now.skipped) watch.see(now.ce);
       const double limit = seconds_of(recipe_.settings.max_time);
@@ -112,14 +119,16 @@ class Training {
     };
     trainer_.on_validation = [&](const nn::Metrics& validated) {
       if (log) log->validation(validated, metric_.name);
+      curves.validated(trainer_.so_far());
     };
     trainer_.on_epoch = [&](int64_t epoch) {
       if (log_every > 0 && !log) log.emplace(run_, trainer_.steps_done(), log_every);
+      if (!std::exchange(begun, true)) curves.went_on_after(trainer_.steps_done());
       tuned_.begin_epoch(epoch);
     };
     nn::FitResult fit;
     try {
-      fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid())
+      fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid(), from_)
                       : trainer_.fit(recipe_.train(), recipe_.valid());
     } catch (const NonFiniteError& error) {
       raise<NonFiniteError>("training failed after step {}: {}; {}", steps, error.what(),
@@ -127,6 +136,8 @@ class Training {
     } catch (const ValueError& error) {
       raise<ValueError>("training failed after step {}: {}", steps, error.what());
     }
+    if (!begun) curves.went_on_after(trainer_.steps_done());
+    curves.validated(fit);
     watch.end(fit);
     model_.module->eval();
     const NoGradGuard no_grad;
@@ -158,6 +169,7 @@ class Training {
 
   const Recipe& recipe_;
   const Clock::time_point start_;
+  const std::optional<int64_t> from_;
   const std::string run_;
   const int passes_;
   nn::InitScope init_;
@@ -221,9 +233,17 @@ std::string device_line(const std::string& asked, Device found) {
   return asked == "auto" && found == kCpu ? fmt::format("{} ({})", line, why_no_cuda()) : line;
 }
 
+// Of --compare's halves the one that --resume-from is about; "" where none has a checkpoint.
+std::string last_begun_of(const std::vector<std::pair<std::string, int>>& parts) {
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part)
+    if (nn::Manifest(part->first).lists(nn::kLastFile)) return part->first;
+  return "";
+}
+
 void train(Recipe& recipe, Command& command) {
   const Clock::time_point start = Clock::now();
   const TrainSettings& s = recipe.settings;
+  if (s.resume_from > 0) recipe.settings.resume = true;
   check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
   std::optional<nn::RunLock> lock;
   if (fs::is_directory(s.run) && !s.dry_run) lock.emplace(s.run);
@@ -237,12 +257,18 @@ void train(Recipe& recipe, Command& command) {
   settle_schedule(command, s, recipe.train());
   std::vector<std::pair<std::string, int>> parts{{s.run, s.trainer.passes}};  // folders, and their passes
   if (s.compare) parts = {{s.run + "/plain", 1}, {s.run + "/rdrop", s.trainer.passes}};
+  const std::string last_begun = last_begun_of(parts);
+  check<ConfigError>(s.resume_from == 0 || !last_begun.empty(), "--resume-from: '{}' has no checkpoint yet",
+                     s.run);
+  const auto from = [&](const std::string& folder) {
+    return s.resume_from > 0 && folder == last_begun ? std::optional(s.resume_from) : std::nullopt;
+  };
   std::string metric;
   {  // whatever is wrong shows before the folder is touched
     int64_t parameters = 0;
     bool accuracy = false;  // is what it is judged by
     for (const auto& [folder, passes] : parts) {
-      Training part(recipe, folder, passes, device, start);
+      Training part(recipe, folder, passes, device, start, from(folder));
       part.check_checkpoint();
       metric = part.metric(), parameters = part.parameters();
       accuracy = metric.empty() && part.counts_correct();
@@ -258,7 +284,8 @@ void train(Recipe& recipe, Command& command) {
     }
     if (s.resume) warn_unchecked(s.run);
     if (!lock) lock.emplace(s.run);
-    claim_run_folder(s, command.to_toml({"config", "resume", "overwrite", "dry-run", "profile", "quiet"}));
+    claim_run_folder(
+        s, command.to_toml({"config", "resume", "resume-from", "overwrite", "dry-run", "profile", "quiet"}));
     if (!s.quiet)
       tell("{}\n{} parameters, {} threads\n{}", device_line(s.device, device), parameters, num_threads(),
            about_data);
@@ -273,11 +300,17 @@ void train(Recipe& recipe, Command& command) {
   const InterruptGuard guard;
   const std::unique_ptr<Profiler> profiler = s.profile ? std::make_unique<Profiler>(device) : nullptr;
   std::vector<Outcome> outcomes;
-  for (const auto& [folder, passes] : parts)
-    outcomes.push_back(Training(recipe, folder, passes, device, start).fit());
+  LiveCurves curves(s.run, metric);
+  try {
+    for (const auto& [folder, passes] : parts)
+      outcomes.push_back(Training(recipe, folder, passes, device, start, from(folder)).fit(curves));
+  } catch (const Interrupted&) {
+    curves.draw_interrupted();
+    throw;
+  }
   print_report(outcomes, s.trainer.alpha, metric);
   if (!recipe.footnote().empty()) fmt::print("{}\n", recipe.footnote());
-  draw_curves(outcomes, s.run, metric);  // last: what fails here costs no result
+  curves.draw();  // last: what fails here costs no result
   fmt::print("Run folder: {}\n", s.run);
   if (profiler) fmt::print("\n{}", profiler->table());
 }

@@ -27,7 +27,7 @@ struct TrainSettings {
   FineTuning tuning;
   int threads = 0;
   std::string device = "auto";
-  int64_t log_every = 1;
+  int64_t log_every = 1, resume_from = 0;
   std::string save_every, max_time;  // steps_or_duration(), duration()
 };
 

@@ -1,0 +1,89 @@
+#include "tools/tandem/live_curves.h"
+
+#include <cmath>
+#include <filesystem>
+
+#include "autograd/tell.h"
+#include "nn/train/manifest.h"
+#include "tools/corpora/process.h"
+#include "tools/tandem/step_log.h"
+
+namespace tandem::command {
+LiveCurves::~LiveCurves() { wait(); }
+
+void LiveCurves::begin(const std::string& name, const std::string& folder) {
+  parts_.push_back({.name = name, .folder = folder});
+  drawn_ = Clock::now();
+}
+
+void LiveCurves::went_on_after(int64_t steps) {
+  Part& part = parts_.back();
+  part.steps = {};
+  part.steps.read((std::filesystem::path(part.folder) / kStepsFile).string(), steps);
+}
+
+void LiveCurves::step(const nn::Metrics& now) {
+  const double accuracy = now.accuracy >= 0 ? now.accuracy : NAN;
+  if (!now.skipped)
+    parts_.back().steps.add(now.step, {now.loss, now.ce, now.kl, accuracy, now.lr, now.samples_per_second});
+  if (Clock::now() - drawn_ >= (is_validated_ ? pace_.after_validation : pace_.at_most)) draw_meanwhile();
+}
+
+void LiveCurves::validated(const nn::FitResult& so_far) {
+  parts_.back().best_step = so_far.best().step;
+  is_validated_ = true;
+}
+
+std::vector<data::CurveRun> LiveCurves::runs() const {
+  std::vector<data::CurveRun> runs;
+  for (const Part& part : parts_) {
+    const std::string metrics = part.folder + "/" + nn::kMetricsFile;
+    const bool there = std::filesystem::exists(metrics);
+    if (there || !part.steps.points().empty())
+      runs.push_back({part.name, there ? metrics : "", part.steps, part.best_step});
+  }
+  return runs;
+}
+
+void LiveCurves::draw_meanwhile() {
+  const bool busy =
+      drawing_.valid() && drawing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+  if (failed_ || busy) return;
+  wait();
+  drawn_ = Clock::now(), is_validated_ = false;
+  if (failed_ || !data::has_program("gnuplot")) return;
+  drawing_ = std::async(std::launch::async, [runs = runs(), run = run_, metric = metric_] {
+    if (!runs.empty()) data::draw_curves(runs, run + "/curves.png", "Tandem: " + run + " (going on)", metric);
+  });
+}
+
+void LiveCurves::wait() {
+  if (!drawing_.valid()) return;
+  try {
+    drawing_.get();
+  } catch (const std::exception& error) {
+    if (!failed_) tell("No curves are drawn while training goes on: {}", error.what());
+    failed_ = true;
+  }
+}
+
+void LiveCurves::draw() {
+  wait();
+  const std::vector<data::CurveRun> all = runs();
+  if (!all.empty() && !data::draw_curves(all, run_ + "/curves.png", "Tandem: " + run_, metric_))
+    tell("No curves were drawn: gnuplot is not installed (Debian: gnuplot-nox).");
+}
+
+void LiveCurves::draw_interrupted() {
+  try {
+    failed_ = true;  // what an interrupted gnuplot says
+    wait();
+    const std::vector<data::CurveRun> all = runs();
+    if (!all.empty() && data::has_program("gnuplot"))
+      data::draw_curves(all, run_ + "/curves.png", "Tandem: " + run_ + " (interrupted)", metric_);
+  } catch (const std::exception& error) {
+    tell("No curves were drawn: {}", error.what());
+  }
+}
+
+}  // namespace tandem::command
