@@ -157,6 +157,10 @@ TEST_CASE("curves: no step yet, no KL") {
   write_file(scratch.file("metrics.csv"), kHeader + "0,0,valid,0,0,,0,,,,0,\n");
   CHECK(draw_curves({CurveRun{"run", scratch.file("metrics.csv")}}, scratch.file("a.png"),
                     "one point, all zero"));
+  write_file(
+      scratch.file("metrics.csv"),
+      kHeader + "1,9,valid,1.0986121,1.0986121,,0.5,,,,0,\n2,18,valid,1.0986122,1.0986122,,0.5,,,,0,\n");
+  CHECK(draw_curves({CurveRun{"run", scratch.file("metrics.csv")}}, scratch.file("a.png"), "nearly equal"));
 }
 
 TEST_CASE("curves: without gnuplot it says so") {

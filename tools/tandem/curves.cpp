@@ -159,7 +159,8 @@ struct Range {
     if (values.size() > kFew && high - low > 4 * (most - low) && most > low)
       high = std::max({low + 1.5 * (most - low), last, most});
     if (from_zero && low >= 0) low = 0;
-    const double margin = high > low ? 0.06 * (high - low) : std::max(std::abs(high) * 0.1, 1e-6);
+    // At least what the six digits of a number tell apart.
+    const double margin = std::max({0.06 * (high - low), (high > low ? 1e-3 : 0.1) * std::abs(high), 1e-6});
     high += margin;
     if (!from_zero || low != 0) low -= margin;
   }
