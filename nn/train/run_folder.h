@@ -1,5 +1,6 @@
-// A run folder: metrics.csv, best.safetensors and last.safetensors (nn/train/checkpoint.h), which change as
-// one (nn/train/manifest.h); the command adds settings.toml, vocab.model and curves.png.
+// A run folder: metrics.csv, best.safetensors, last.safetensors (nn/train/checkpoint.h) and earlier ones of
+// its kind, step-000500.safetensors, which change as one (nn/train/manifest.h); the command adds
+// settings.toml, vocab.model and curves.png.
 #pragma once
 
 #include <memory>

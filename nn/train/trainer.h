@@ -142,7 +142,7 @@ class Trainer {
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
   int64_t steps_done() const;       // by this run, those before it was resumed included
-  const FitResult& so_far() const;  // what it has come to, of epochs that have ended
+  const FitResult& so_far() const;  // what it has come to, up to the last validation
 
   // Writes last.safetensors of this very moment, between two steps: for on_step, before it ends a run.
   // IoError as of fit(). Nothing without options.run_dir.

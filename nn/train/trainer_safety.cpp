@@ -88,6 +88,8 @@ StepResult Trainer::leave_out(const std::string& failure, const StepBatches& bat
                            state_->step + 2));
     state_->told_of_skipping = true;
   }
+  if (recorded_)  // the step may have been the first of its shape, and the optimizer's state may be another
+    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
   if (options_.on_nan == OnNan::back) {
     go_back();
   } else {
@@ -106,8 +108,6 @@ void Trainer::go_back() {
   static_cast<RunState&>(*state_) =
       load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_);
   optimizer_.set_lr(lr);
-  if (recorded_)  // on the optimizer's state of before
-    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
   const int64_t left_out = step - state_->step;  // and the one that is not finite
   state_->result.skipped += left_out + 1, state_->skipped_in_row = 1;
   state_->part.batches += left_out;
