@@ -729,7 +729,7 @@ def test_keep_and_resume_from():
     run("train", "vit", "--run", "both", "--resume-from", str(last - 1), "--quiet")
     expect(metrics("both/rdrop") == metrics("whole"), "R-Drop's half differs")
     changed = {name for name, content in snapshot("both/plain").items() if plain.get(name) != content}
-    expect(changed <= {"both/plain/scores.json", "both/plain/manifest.sha256"}, f"changed: {changed}")
+    expect(changed <= {f"both/plain/{name}" for name in ("scores.json", "manifest.sha256", "curves.gp", "curves.png")}, f"changed: {changed}")
     run("train", "vit", "--run", "whole", "--resume", "--keep", "1", "--epochs", "3", "--quiet")
     expect(not [n for n in os.listdir("whole") if n.startswith("step-")], "--keep 1 leaves others")
     train_fails("--keep", "0", says="--keep: expected an integer")
@@ -770,6 +770,9 @@ def test_curves():
     expect("KL between the passes" in script and "no values" not in script and "best validation" in script, script[:2000])
     expect("KL between the passes" not in train("--epochs", "1", "--passes", "1", "--measure-kl", "0", run_dir="flat").stdout +
            open("flat/curves.gp").read(), "a panel of zeros")
+    train("--epochs", "2", "--compare", run_dir="halves")
+    for folder, title in ("halves", "R-Drop"), ("halves/plain", "Tandem: halves/plain"), ("halves/rdrop", "Tandem: halves/rdrop"):
+        expect(title in open(f"{folder}/curves.gp").read() and os.path.getsize(f"{folder}/curves.png") > 1000, f"no picture in {folder}")
     status, _ = start_and_stop("stopped", signal.SIGTERM)
     expect(status == STOPPED and "(interrupted)" in open("stopped/curves.gp").read() and os.path.exists("stopped/curves.png"),
            "no picture of an interrupted run")

@@ -12,6 +12,7 @@ namespace tandem::command {
 LiveCurves::~LiveCurves() { wait(); }
 
 void LiveCurves::begin(const std::string& name, const std::string& folder) {
+  if (!parts_.empty()) wait(), draw_meanwhile("");  // as it ended
   parts_.push_back({.name = name, .folder = folder});
   drawn_ = Clock::now();
 }
@@ -26,7 +27,8 @@ void LiveCurves::step(const nn::Metrics& now) {
   const double accuracy = now.accuracy >= 0 ? now.accuracy : NAN;
   if (!now.skipped)
     parts_.back().steps.add(now.step, {now.loss, now.ce, now.kl, accuracy, now.lr, now.samples_per_second});
-  if (Clock::now() - drawn_ >= (is_validated_ ? pace_.after_validation : pace_.at_most)) draw_meanwhile();
+  if (Clock::now() - drawn_ >= (is_validated_ ? pace_.after_validation : pace_.at_most))
+    draw_meanwhile(" (going on)");
 }
 
 void LiveCurves::validated(const nn::FitResult& so_far) {
@@ -34,26 +36,38 @@ void LiveCurves::validated(const nn::FitResult& so_far) {
   is_validated_ = true;
 }
 
-std::vector<data::CurveRun> LiveCurves::runs() const {
-  std::vector<data::CurveRun> runs;
-  for (const Part& part : parts_) {
-    const std::string metrics = part.folder + "/" + nn::kMetricsFile;
-    const bool there = std::filesystem::exists(metrics);
-    if (there || !part.steps.points().empty())
-      runs.push_back({part.name, there ? metrics : "", part.steps, part.best_step});
-  }
-  return runs;
+std::optional<data::CurveRun> LiveCurves::curve_of(const Part& part) {
+  const std::string metrics = part.folder + "/" + nn::kMetricsFile;
+  const bool there = std::filesystem::exists(metrics);
+  if (!there && part.steps.points().empty()) return {};
+  return data::CurveRun{part.name, there ? metrics : "", part.steps, part.best_step};
 }
 
-void LiveCurves::draw_meanwhile() {
+// All trainings over each other, and the present one by itself.
+std::vector<LiveCurves::Picture> LiveCurves::pictures() const {
+  if (parts_.empty()) return {};
+  Picture all{.folder = run_, .runs = {}}, own{.folder = parts_.back().folder, .runs = {}};
+  for (const Part& part : parts_) {
+    const std::optional<data::CurveRun> curve = curve_of(part);
+    if (curve) all.runs.push_back(*curve);
+    if (curve && &part == &parts_.back()) own.runs.push_back(*curve);
+  }
+  std::vector<Picture> pictures;
+  if (own.folder != run_ && !own.runs.empty()) pictures.push_back(std::move(own));
+  if (!all.runs.empty()) pictures.push_back(std::move(all));
+  return pictures;
+}
+
+void LiveCurves::draw_meanwhile(const std::string& state) {
   const bool busy =
       drawing_.valid() && drawing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
   if (failed_ || busy) return;
   wait();
   drawn_ = Clock::now(), is_validated_ = false;
   if (failed_ || !data::has_program("gnuplot")) return;
-  drawing_ = std::async(std::launch::async, [runs = runs(), run = run_, metric = metric_] {
-    if (!runs.empty()) data::draw_curves(runs, run + "/curves.png", "Tandem: " + run + " (going on)", metric);
+  drawing_ = std::async(std::launch::async, [pictures = pictures(), metric = metric_, state] {
+    for (const auto& [folder, runs] : pictures)
+      data::draw_curves(runs, folder + "/curves.png", "Tandem: " + folder + state, metric);
   });
 }
 
@@ -69,18 +83,19 @@ void LiveCurves::wait() {
 
 void LiveCurves::draw() {
   wait();
-  const std::vector<data::CurveRun> all = runs();
-  if (!all.empty() && !data::draw_curves(all, run_ + "/curves.png", "Tandem: " + run_, metric_))
-    tell("No curves were drawn: gnuplot is not installed (Debian: gnuplot-nox).");
+  bool drawn = true;
+  for (const auto& [folder, runs] : pictures())
+    drawn = data::draw_curves(runs, folder + "/curves.png", "Tandem: " + folder, metric_);
+  if (!drawn) tell("No curves were drawn: gnuplot is not installed (Debian: gnuplot-nox).");
 }
 
 void LiveCurves::draw_interrupted() {
   try {
     failed_ = true;  // what an interrupted gnuplot says
     wait();
-    const std::vector<data::CurveRun> all = runs();
-    if (!all.empty() && data::has_program("gnuplot"))
-      data::draw_curves(all, run_ + "/curves.png", "Tandem: " + run_ + " (interrupted)", metric_);
+    if (!data::has_program("gnuplot")) return;
+    for (const auto& [folder, runs] : pictures())
+      data::draw_curves(runs, folder + "/curves.png", "Tandem: " + folder + " (interrupted)", metric_);
   } catch (const std::exception& error) {
     tell("No curves were drawn: {}", error.what());
   }

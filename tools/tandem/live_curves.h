@@ -19,7 +19,8 @@ class LiveCurves {
   struct Pace {
     std::chrono::milliseconds at_most{30'000}, after_validation{10'000};
   };
-  // In the folder `run`; `metric` names what validation is judged by, "" for accuracy or loss.
+  // In the folder `run`, and of a training in a folder below it there, too; `metric` names what validation is
+  // judged by, "" for accuracy or loss.
   LiveCurves(std::string run, std::string metric) : LiveCurves(std::move(run), std::move(metric), Pace()) {}
   LiveCurves(std::string run, std::string metric, Pace pace)
       : run_(std::move(run)), metric_(std::move(metric)), pace_(pace) {}
@@ -40,17 +41,22 @@ class LiveCurves {
 
  private:
   using Clock = std::chrono::steady_clock;
-  std::vector<data::CurveRun> runs() const;
-  void draw_meanwhile();
-  void wait();
-
-  std::string run_, metric_;
-  Pace pace_;
   struct Part {
     std::string name, folder;
     data::StepCurve steps = {};
     std::optional<int64_t> best_step = {};
   };
+  struct Picture {
+    std::string folder;
+    std::vector<data::CurveRun> runs;
+  };
+  static std::optional<data::CurveRun> curve_of(const Part& part);
+  std::vector<Picture> pictures() const;
+  void draw_meanwhile(const std::string& state);
+  void wait();
+
+  std::string run_, metric_;
+  Pace pace_;
   std::vector<Part> parts_;
   Clock::time_point drawn_ = Clock::now();
   bool is_validated_ = false, failed_ = false;

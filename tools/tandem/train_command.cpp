@@ -201,7 +201,8 @@ void claim_run_folder(const TrainSettings& s, const std::string& settings) {
     if (!fs::is_directory(folder)) continue;
     const nn::RunLock lock(folder.string());
     nn::Commit(folder.string(), nn::Commit::Others::go).finish();
-    for (const char* name : {nn::kManifestFile, kScoresFile}) fs::remove(folder / name);
+    for (const char* name : {nn::kManifestFile, kScoresFile, "curves.png", "curves.gp"})
+      fs::remove(folder / name);
     remove_step_log(folder.string());
   }
   for (const char* name : {kScoresFile, "curves.png", "curves.gp"}) fs::remove(fs::path(s.run) / name);
