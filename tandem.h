@@ -3,6 +3,7 @@
 // tests/test_headers.py has the rule.
 #pragma once
 
+#include "autograd/anomaly.h"
 #include "autograd/device.h"
 #include "autograd/engine.h"
 #include "autograd/error.h"

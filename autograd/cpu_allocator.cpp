@@ -128,7 +128,7 @@ class CpuBackend final : public Backend {
   }
 
   [[noreturn]] void out_of_memory(int64_t bytes) const {
-    raise<DeviceError>("cpu: out of memory: asked for {} bytes with {} in use", bytes, stats_.in_use);
+    raise<OutOfMemoryError>("cpu: out of memory: asked for {} bytes with {} in use", bytes, stats_.in_use);
   }
 
   void free_all() {

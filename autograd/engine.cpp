@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "autograd/anomaly.h"
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/profiler.h"
@@ -156,7 +157,9 @@ class Engine {
     {
       const OpScope scope(op.name());
       ProfileScope profile(op.name(), true);
+      AnomalyCheck anomaly;
       cotangents = op.vjp(gradient);
+      anomaly.backward(op, op.sequence_, gradient, cotangents);
       profile.count(cotangents, gradient);
     }
     size_t least = op.edges_.size();  // up to the last that is needed

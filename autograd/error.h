@@ -37,6 +37,10 @@ struct OutOfMemoryError : DeviceError {
 struct ValueError : Error {
   using Error::Error;
 };
+// A loss, a logit or a gradient that is not finite.
+struct NonFiniteError : ValueError {
+  using ValueError::ValueError;
+};
 // Misuse of the tape (no grad_fn, stale saved tensor).
 struct AutogradError : Error {
   using Error::Error;

@@ -1,5 +1,6 @@
 #include "autograd/op.h"
 
+#include "autograd/anomaly.h"
 #include "autograd/inference.h"
 #include "autograd/profiler.h"
 #include "autograd/scope.h"
@@ -109,11 +110,13 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
   node.recording_ = needed && grad_enabled();
 
   Tensor output;
+  AnomalyCheck anomaly;
   {
     NoGradGuard guard;
     const OpScope scope(node.name());
     ProfileScope profile(node.name(), false);
     output = node.forward(inputs);
+    anomaly.forward(node.name(), inputs, output);
     profile.count(inputs, output);
   }
   // What is not recorded, or has no derivative, stays off the tape also when the forward returned its input.
@@ -124,6 +127,7 @@ Tensor record(std::shared_ptr<Op> op, const Tensors& inputs) {
   // A forward that returned its input unchanged still needs a tensor of its own on the tape.
   if (output.impl().use_count() > 1) output = output.detach();
   node.sequence_ = next_sequence.fetch_add(1, std::memory_order_relaxed);
+  anomaly.recorded(node.sequence_);
   node.shape_ = output.shape();
   node.dtype_ = output.dtype();
   node.device_ = output.device();

@@ -138,6 +138,18 @@ void write_file(const std::string& file, std::span<const std::string_view> parts
   sync_folder(fs::path(file).parent_path().string());
 }
 
+void copy_file(const std::string& from, const std::string& to) {
+  std::ifstream in(from, std::ios::binary);
+  check<IoError>(in.is_open(), "{}: cannot be read: {}", from, std::strerror(errno));
+  PartialFile partial(to);
+  std::vector<char> part(1 << 20);
+  while (in.read(part.data(), std::ssize(part)), in.gcount() > 0)
+    partial.write({part.data(), static_cast<size_t>(in.gcount())});
+  check<IoError>(in.eof(), "{}: cannot be read: {}", from, std::strerror(errno));
+  partial.take_name();
+  sync_folder(fs::path(to).parent_path().string());
+}
+
 namespace {
 
 constexpr std::string_view kTemporary = ".tandem-XXXXXX", kNew = ".new-to-XXXXXX";

@@ -26,6 +26,9 @@ void write_file(const std::string& file, std::string_view bytes);
 // The same with the parts one after another.
 void write_file(const std::string& file, std::span<const std::string_view> parts);
 
+// Replaces `to` by the bytes of `from` in one step. IoError when that fails.
+void copy_file(const std::string& from, const std::string& to);
+
 // Waits until the names in a folder are on its disk. IoError when that fails.
 void sync_folder(const std::string& folder);
 

@@ -1,6 +1,7 @@
 #include "nn/train/checkpoint.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "autograd/error.h"
 #include "nn/train/manifest.h"
@@ -56,6 +57,22 @@ int64_t number_of(const std::string& file, const Metadata& metadata, const char*
   return std::stoll(digits);
 }
 
+// Of the checkpoint after so many steps, or of the last one: its name.
+std::string name_of_checkpoint(const Manifest& manifest, const std::string& run_dir,
+                               std::optional<int64_t> step) {
+  if (!step) return kLastFile;
+  const std::string name = checkpoint_file(*step);
+  if (manifest.lists(name)) return name;
+  const std::string last = manifest.checked(kLastFile);
+  const int64_t newest = number_of(last, load_safetensors(last, Alignment::any).metadata, "steps_done");
+  std::vector<int64_t> steps = manifest.checkpoints();
+  steps.push_back(newest);
+  check<ConfigError>(newest == *step,
+                     "resume: the run in '{}' has no checkpoint of step {}, expected one of {}", run_dir,
+                     *step, fmt::join(steps, ", "));
+  return kLastFile;
+}
+
 }  // namespace
 
 Metadata run_identity(const TrainerOptions& o, double lr, const data::Dataset& train,
@@ -85,6 +102,7 @@ Metadata run_identity(const TrainerOptions& o, double lr, const data::Dataset& t
       {"step_size", std::to_string(o.schedule.name() == "step" ? step_size : 0)},
       {"gamma", fmt::format("{}", gamma)},
       {"clip_norm", fmt::format("{}", o.clip_norm)},
+      {"eval_steps", std::to_string(o.eval_steps)},
       {"average", std::to_string(o.average)},
       {"ema", fmt::format("{}", o.ema)},
       {"metric", o.metric.name},
@@ -117,16 +135,20 @@ LastFile last_file(const RunState& state, const Module& module, const Optimizer&
   metadata["epochs_done"] = std::to_string(state.epoch);
   metadata["steps_done"] = std::to_string(state.step);
   metadata["record"] = metrics_to_json(state.result);
+  if (state.result.skipped > 0) {
+    metadata["steps_skipped"] = std::to_string(state.result.skipped);
+    metadata["steps_skipped_in_row"] = std::to_string(state.skipped_in_row);
+  }
   if (state.part.batches > 0) metadata["epoch_part"] = part_to_json(state.part);
   return {std::move(all), std::move(metadata)};
 }
 
 RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer, Ema* ema,
-                   const Metadata& expected) {
+                   const Metadata& expected, std::optional<int64_t> step) {
   const Manifest manifest(run_dir);
   check<IoError>(manifest.lists(kLastFile), "{}: no run to go on with: it has no {}", run_dir, kLastFile);
   manifest.check_all();
-  const std::string file = manifest.checked(kLastFile);
+  const std::string file = manifest.checked(name_of_checkpoint(manifest, run_dir, step));
   const auto [tensors, metadata] = load_safetensors(file, Alignment::any);
   for (const auto& [key, value] : expected) {
     const auto found = metadata.find(key);  // older checkpoints have fewer
@@ -140,11 +162,16 @@ RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimi
                  .best = extract(tensors, kBest)};
   if (const auto part = metadata.find("epoch_part"); part != metadata.end())
     state.part = part_from_json(file, part->second);
+  if (metadata.contains("steps_skipped")) {
+    state.result.skipped = number_of(file, metadata, "steps_skipped");
+    state.skipped_in_row = number_of(file, metadata, "steps_skipped_in_row");
+  }
   const bool begins = state.result.valid.empty();
-  const int64_t recorded = (begins ? 0 : state.result.valid.back().step) + state.part.batches;
-  check<IoError>(state.epoch == std::ssize(state.result.valid) && state.step == recorded,
+  const int64_t recorded =
+      (state.result.train.empty() ? 0 : state.result.train.back().step) + state.part.batches;
+  check<IoError>(state.epoch == std::ssize(state.result.train) && state.step == recorded,
                  "{}: {} epochs and {} steps are done, but its record ends at epoch {}, step {}", file,
-                 state.epoch, state.step, state.result.valid.size(), recorded);
+                 state.epoch, state.step, state.result.train.size(), recorded);
   for (StateDict part; !(part = extract(tensors, recent_prefix(state.recent.size()))).empty();)
     state.recent.push_back(std::move(part));
   const StateDict model = extract(tensors, kModel);

@@ -3,6 +3,7 @@
 // batch.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace tandem::nn {
 // What an epoch that has begun has come to.
 struct EpochPart {
   int64_t batches = 0;   // that are done
+  int64_t samples = 0;   // of them
   double units = 0;      // that were counted in them
   int64_t kl_steps = 0;  // steps of plain training whose KL was measured
   Metrics means = {};    // over these units; seconds: since the epoch began
@@ -24,6 +26,7 @@ struct RunState {
   int64_t epoch = 0, step = 0;         // the next ones
   EpochPart part = {};                 // of that epoch
   FitResult result = {};               // so far
+  int64_t skipped_in_row = 0;          // of the last steps, by TrainerOptions::on_nan
   StateDict best = {};                 // the weights that were best in validation
   std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
 };
@@ -51,11 +54,12 @@ struct LastFile {
 LastFile last_file(const RunState& state, const Module& module, const Optimizer& optimizer, const Ema* ema,
                    Metadata metadata, bool copied);
 
-// Loads last.safetensors of a run folder into the module, the optimizer and the averages and returns the
-// rest, with stopped_early false. IoError for a file that is missing, damaged, no checkpoint, or one of
-// another model or optimizer; ConfigError naming both values where its metadata has another one than
-// `expected`. The module, the optimizer and the averages are then as before.
+// Loads last.safetensors of a run folder, or the checkpoint after so many steps, into the module, the
+// optimizer and the averages and returns the rest, with stopped_early false. IoError for a file that is
+// missing, damaged, no checkpoint, or one of another model or optimizer; ConfigError naming both values where
+// its metadata has another one than `expected`, and naming those that there are for a step of which there is
+// none. The module, the optimizer and the averages are then as before.
 RunState load_last(const std::string& run_dir, Module& module, Optimizer& optimizer, Ema* ema,
-                   const Metadata& expected);
+                   const Metadata& expected, std::optional<int64_t> step = {});
 
 }  // namespace tandem::nn

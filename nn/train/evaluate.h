@@ -24,6 +24,7 @@ struct Metrics {
   double gradient_norm = std::numeric_limits<double>::quiet_NaN();  // of all parameters, before it is clipped
   double data_wait = 0;                                             // seconds that it waited for its batch
   double rank_wait = std::numeric_limits<double>::quiet_NaN();  // and, after its backward, for other ranks
+  bool skipped = false;  // it was not finite, and changed nothing (TrainerOptions::on_nan)
 };
 
 // One pass of every batch without noise, in eval mode and without a tape: loss is ce (nats a unit, or the

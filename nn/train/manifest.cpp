@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxManifest = 1 << 16;
+constexpr int64_t kMaxManifest = 1 << 20;
 constexpr size_t kDigits = 64;
 
 std::string in(const std::string& folder, const std::string& name) {
@@ -26,7 +26,8 @@ std::string in(const std::string& folder, const std::string& name) {
 std::string next_of(const std::string& file) { return file + ".next"; }
 
 bool is_run_file(const std::string& name) {
-  return std::find(std::begin(kRunFiles), std::end(kRunFiles), name) != std::end(kRunFiles);
+  return std::find(std::begin(kRunFiles), std::end(kRunFiles), name) != std::end(kRunFiles) ||
+         step_of_checkpoint(name);
 }
 
 std::string run_files() { return data::join({std::begin(kRunFiles), std::end(kRunFiles)}, ", "); }
@@ -53,8 +54,11 @@ std::map<std::string, std::string> parse(const std::string& file, const std::str
 
 std::map<std::string, std::string> files_of(const std::string& folder) {
   std::map<std::string, std::string> found;
-  for (const char* name : kRunFiles)
-    if (fs::is_regular_file(in(folder, name))) found[name] = "";
+  if (!fs::is_directory(folder)) return found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (is_run_file(name) && entry.is_regular_file()) found[name] = "";
+  }
   return found;
 }
 
@@ -62,9 +66,33 @@ void rename_file(const std::string& from, const std::string& to) {
   std::error_code failure;
   fs::rename(from, to, failure);
   check<IoError>(!failure, "{}: cannot be replaced: {}", to, failure.message());
+  if (fs::exists(from)) fs::remove(from);  // both are names of the same file, which rename() leaves
+}
+
+// A copy where there are no hard links, on its disk.
+void link_or_copy(const std::string& from, const std::string& to) {
+  std::error_code failure;
+  fs::remove(to, failure);
+  fs::create_hard_link(from, to, failure);
+  const bool no_links = failure == std::errc::operation_not_permitted ||
+                        failure == std::errc::not_supported || failure == std::errc::too_many_links ||
+                        failure == std::errc::function_not_supported;
+  if (no_links) data::copy_file(from, to);
+  check<IoError>(!failure || no_links, "{}: cannot be linked to {}: {}", to, from, failure.message());
 }
 
 }  // namespace
+
+std::string checkpoint_file(int64_t step) { return fmt::format("step-{:06}.safetensors", step); }
+
+std::optional<int64_t> step_of_checkpoint(const std::string& name) {
+  constexpr size_t kBegin = 5, kFewest = 6, kMost = 18;  // digits
+  const size_t end = name.find(".safetensors"), digits = end - kBegin;
+  if (!name.starts_with("step-") || end == std::string::npos || digits < kFewest || digits > kMost) return {};
+  if (name.find_first_not_of("0123456789", kBegin) != end) return {};
+  const int64_t step = std::stoll(name.substr(kBegin, digits));
+  return name == checkpoint_file(step) ? std::optional(step) : std::nullopt;
+}
 
 Manifest::Manifest(std::string folder) : folder_(std::move(folder)) {
   const std::string file = in(folder_, kManifestFile);
@@ -93,9 +121,18 @@ std::string Manifest::checked(const std::string& name) const {
 
 void Manifest::check_all() const {
   for (const auto& [name, hash] : hashes_) {
+    if (step_of_checkpoint(name)) continue;
     const std::string file = in(folder_, name);
     if (name == kLastFile || fs::exists(file) || fs::exists(next_of(file))) checked(name);
   }
+}
+
+std::vector<int64_t> Manifest::checkpoints() const {
+  std::vector<int64_t> steps;
+  for (const auto& [name, hash] : hashes_)
+    if (const auto step = step_of_checkpoint(name)) steps.push_back(*step);
+  std::sort(steps.begin(), steps.end());
+  return steps;
 }
 
 Commit::Commit(std::string folder, Others others) : folder_(std::move(folder)) {
@@ -121,10 +158,30 @@ std::string Commit::add(const std::string& name) {
   return next_of(in(folder_, name));
 }
 
+void Commit::link(const std::string& name, const std::string& other) {
+  std::string& hash = hashes_.at(name);
+  if (hash.empty()) hash = data::sha256_of_file(in(folder_, name));
+  link_or_copy(in(folder_, name), add(other));
+  linked_[other] = hash;
+}
+
+void Commit::drop(const std::string& name) {
+  const auto listed = hashes_.find(name);
+  if (listed == hashes_.end()) return;
+  (listed->second.empty() ? dropped_ : aside_).insert(name);
+  hashes_.erase(listed);
+}
+
 void Commit::finish() {
-  finished_ = added_.empty() && dropped_.empty();
+  finished_ = added_.empty() && dropped_.empty() && aside_.empty();
   if (finished_) return;
-  for (const std::string& name : added_) hashes_[name] = data::sha256_of_file(next_of(in(folder_, name)));
+  for (const std::string& name : added_) {
+    const auto linked = linked_.find(name);
+    hashes_[name] =
+        linked != linked_.end() ? linked->second : data::sha256_of_file(next_of(in(folder_, name)));
+  }
+  for (const std::string& name : aside_)
+    if (fs::exists(in(folder_, name))) rename_file(in(folder_, name), next_of(in(folder_, name)));
   std::string text;
   for (auto& [name, hash] : hashes_) {
     if (hash.empty()) hash = data::sha256_of_file(in(folder_, name));  // of a folder that had no manifest
@@ -134,6 +191,7 @@ void Commit::finish() {
   for (const std::string& name : added_) rename_file(next_of(in(folder_, name)), in(folder_, name));
   for (const std::string& name : dropped_)
     if (!added_.contains(name)) fs::remove(in(folder_, name));
+  for (const std::string& name : aside_) fs::remove(next_of(in(folder_, name)));
   finished_ = true;
 }
 
@@ -146,9 +204,14 @@ void recover_run_folder(const std::string& folder) {
   } catch (const IoError&) {
     return;  // whoever reads the run says so
   }
-  for (const char* name : kRunFiles) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path path = entry.path();
+    if (path.extension() == ".next" && is_run_file(path.stem().string()))
+      names.push_back(path.stem().string());
+  }
+  for (const std::string& name : names) {
     const std::string file = in(folder, name), next = next_of(file);
-    if (!fs::exists(next)) continue;
     const auto found = listed.find(name);
     if (found != listed.end() && data::sha256_of_file(next) == found->second) {
       rename_file(next, file);

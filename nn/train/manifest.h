@@ -5,8 +5,10 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "autograd/error.h"
 
@@ -23,6 +25,11 @@ inline constexpr const char* kLastFile = "last.safetensors";
 inline constexpr const char* kRunFiles[] = {kSettingsFile, kVocabularyFile, kMetricsFile, kBestFile,
                                             kLastFile};
 
+// Earlier checkpoints, as last.safetensors was after so many steps: "step-000500.safetensors".
+std::string checkpoint_file(int64_t step);
+// The step of a file of such a name; none for another.
+std::optional<int64_t> step_of_checkpoint(const std::string& name);
+
 class Manifest {
  public:
   // IoError for a manifest that is damaged. A folder without one, made before there were any, lists the files
@@ -36,8 +43,10 @@ class Manifest {
   // others.
   std::string checked(const std::string& name) const;
   // All that are listed and there; those that can be made again from last.safetensors and the settings may be
-  // missing. IoError as above.
+  // missing. Earlier checkpoints are checked by who uses one. IoError as above.
   void check_all() const;
+  // The steps of the earlier checkpoints that are listed, in order.
+  std::vector<int64_t> checkpoints() const;
   const std::map<std::string, std::string>& hashes() const { return hashes_; }  // "": not known
 
  private:
@@ -76,8 +85,14 @@ class Commit {
   Commit(const Commit&) = delete;
   Commit& operator=(const Commit&) = delete;
 
-  // Where to write the new contents of `name`, one of kRunFiles.
+  // Where to write the new contents of `name`, one of kRunFiles or a checkpoint_file().
   std::string add(const std::string& name);
+  // The present contents of `name` get another name, too, without being written again where the file system
+  // has hard links.
+  void link(const std::string& name, const std::string& other);
+  void drop(const std::string& name);  // it is no more; nothing where it is not listed
+  // What the folder lists then.
+  const std::map<std::string, std::string>& hashes() const { return hashes_; }
   // Whether it does.
   bool adds(const std::string& name) const { return added_.contains(name); }
   // IoError when a file cannot be written: the folder then has the old state or the new one, whole.
@@ -86,7 +101,10 @@ class Commit {
  private:
   std::string folder_;
   std::map<std::string, std::string> hashes_;
-  std::set<std::string> added_, dropped_;
+  std::set<std::string> added_;
+  std::set<std::string> dropped_;  // removed after the commit
+  std::set<std::string> aside_;    // renamed to NAME.next before it, so that who is killed there can go back
+  std::map<std::string, std::string> linked_;  // their hashes
   bool finished_ = false;
 };
 

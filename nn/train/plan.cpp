@@ -42,14 +42,14 @@ void check_step_options(const StepOptions& o) {
 }
 
 void check_finite_loss(const StepResult& result, uint64_t step) {
-  check<ValueError>(std::isfinite(result.loss),
-                    "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss, step,
-                    result.ce, result.kl);
+  check<NonFiniteError>(std::isfinite(result.loss),
+                        "loss: {} at step {} (ce {}, kl {}); the weights were not changed", result.loss,
+                        step + 1, result.ce, result.kl);
 }
 
 void check_finite_norm(double norm, uint64_t step) {
-  check<ValueError>(std::isfinite(norm), "gradient: its norm is {} at step {}; the weights were not changed",
-                    norm, step);
+  check<NonFiniteError>(std::isfinite(norm),
+                        "gradient: its norm is {} at step {}; the weights were not changed", norm, step + 1);
 }
 
 namespace {

@@ -49,7 +49,7 @@ struct StepResult {
   double gradient_norm = 0;         // of all parameters, before it is clipped
 };
 
-// ValueError naming the step for a loss, or a norm of its gradients, that is not finite.
+// NonFiniteError naming the step for a loss, or a norm of its gradients, that is not finite.
 void check_finite_loss(const StepResult& result, uint64_t step);
 void check_finite_norm(double norm, uint64_t step);
 

@@ -59,8 +59,11 @@ Progress::Progress(std::string label, int64_t total, std::string unit, bool show
       start_(Clock::now()),
       last_(start_) {}
 
-Progress::~Progress() {
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
   if (drawn_) std::fputs("\r\x1b[2K", stderr);  // what cannot be written is lost (autograd/tell.h)
+  drawn_ = false;
 }
 
 double Progress::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }

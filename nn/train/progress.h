@@ -20,6 +20,8 @@ class Progress {
   // times a second, cut to the width of the window.
   void update(int64_t done, const std::string& text, double run_seconds_left);
 
+  void clear();  // until the next update: for a line of text
+
   double seconds() const;           // since it began
   double units_per_second() const;  // since then
 

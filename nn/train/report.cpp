@@ -18,7 +18,8 @@ std::string progress_text(const Metrics& epoch) {
 }
 
 std::string epoch_line(const TrainerOptions& options, const Metrics& train, const Metrics& valid, bool best) {
-  const std::string label = epoch_label(options, valid.epoch);
+  const std::string label =
+      epoch_label(options, valid.epoch) + (options.eval_steps > 0 ? fmt::format(" step {}", valid.step) : "");
   const auto accuracy = [&](const char* space) {
     if (!options.metric.name.empty())
       return fmt::format("{}{} {:.4g}", space, options.metric.name, valid.metric);

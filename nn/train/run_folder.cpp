@@ -131,8 +131,11 @@ RunLock::RunLock(const std::string& dir) {
 
 void write_metrics(const std::string& file, const FitResult& result) {
   std::string text = "epoch,step,split,loss,ce,kl,accuracy,lr,alpha,samples_per_s,seconds,metric\n";
-  for (size_t i = 0; i < result.valid.size(); ++i) {
-    text += csv_row(result.train[i], "train", true) + csv_row(result.valid[i], "valid", false);
+  size_t epoch = 0;
+  for (const Metrics& valid : result.valid) {
+    for (; epoch < result.train.size() && result.train[epoch].step <= valid.step; ++epoch)
+      text += csv_row(result.train[epoch], "train", true);
+    text += csv_row(valid, "valid", false);
   }
   data::write_file(file, text);
 }
@@ -141,7 +144,11 @@ std::string metrics_to_json(const FitResult& result) {
   Json train = Json::array(), valid = Json::array();
   for (const Metrics& m : result.train) train.push_back(to_json(m));
   for (const Metrics& m : result.valid) valid.push_back(to_json(m));
-  return Json{{"train", train}, {"valid", valid}, {"best_epoch", result.best_epoch}}.dump();
+  return Json{{"train", train},
+              {"valid", valid},
+              {"best_epoch", result.best_epoch},
+              {"best_evaluation", result.best_evaluation}}
+      .dump();
 }
 
 FitResult metrics_from_json(const std::string& file, const std::string& text) {
@@ -151,9 +158,11 @@ FitResult metrics_from_json(const std::string& file, const std::string& text) {
     for (const Json& row : json.at("train")) result.train.push_back(from_json(file, row));
     for (const Json& row : json.at("valid")) result.valid.push_back(from_json(file, row));
     result.best_epoch = count_of(file, json.at("best_epoch"));
-    const int64_t epochs = std::ssize(result.valid);
-    const bool fits = std::ssize(result.train) == epochs && result.best_epoch >= 0 &&
-                      result.best_epoch < std::max<int64_t>(1, epochs);
+    result.best_evaluation =
+        count_of(file, json.contains("best_evaluation") ? json.at("best_evaluation") : json.at("best_epoch"));
+    const int64_t epochs = std::ssize(result.train), evaluations = std::ssize(result.valid);
+    const bool fits = evaluations >= epochs && result.best_epoch <= epochs &&
+                      result.best_evaluation < std::max<int64_t>(1, evaluations);
     check<IoError>(fits, "{}: its record of epochs is inconsistent", file);
     return result;
   } catch (const Json::exception&) {
@@ -163,6 +172,7 @@ FitResult metrics_from_json(const std::string& file, const std::string& text) {
 
 std::string part_to_json(const EpochPart& part) {
   return Json{{"batches", part.batches},
+              {"samples", part.samples},
               {"units", part.units},
               {"kl_steps", part.kl_steps},
               {"means", to_json(part.means)}}
@@ -172,8 +182,9 @@ std::string part_to_json(const EpochPart& part) {
 EpochPart part_from_json(const std::string& file, const std::string& text) {
   try {
     const Json json = Json::parse(text);
-    return {count_of(file, json.at("batches")), json.at("units"), count_of(file, json.at("kl_steps")),
-            from_json(file, json.at("means"))};
+    const int64_t samples = json.contains("samples") ? count_of(file, json.at("samples")) : 0;
+    return {count_of(file, json.at("batches")), samples, json.at("units"),
+            count_of(file, json.at("kl_steps")), from_json(file, json.at("means"))};
   } catch (const Json::exception&) {
     raise<IoError>("{}: its record of the epoch that has begun is damaged", file);
   }

@@ -1,5 +1,6 @@
-// A run folder: metrics.csv, best.safetensors and last.safetensors (nn/train/checkpoint.h), which change as
-// one (nn/train/manifest.h); the command adds settings.toml, vocab.model and curves.png.
+// A run folder: metrics.csv, best.safetensors, last.safetensors (nn/train/checkpoint.h) and earlier ones of
+// its kind, step-000500.safetensors, which change as one (nn/train/manifest.h); the command adds
+// settings.toml, vocab.model and curves.png.
 #pragma once
 
 #include <memory>
@@ -28,8 +29,8 @@ class RunLock {
   std::shared_ptr<File> file_;
 };
 
-// The rows of `result` as metrics.csv: one for the training and one for the validation of each epoch. IoError
-// when the file cannot be written.
+// The rows of `result` as metrics.csv, by their steps: one for the training of each epoch, when it has ended,
+// and one for each validation, those within an epoch included. IoError when the file cannot be written.
 void write_metrics(const std::string& file, const FitResult& result);
 // The rows as JSON and back, bit for bit. IoError naming `file` for text that is not such a record.
 std::string metrics_to_json(const FitResult& result);

@@ -74,8 +74,8 @@ double Step::update(double max_norm) {
   GradientNorm norms;
   const Tensor norm = max_norm > 0 ? norms.clip_tensor(parameters, max_norm) : norms.norm_tensor(parameters);
   const double value = norm.to_vector<double>()[0];
-  check<ValueError>(std::isfinite(value), "step {}: the norm of the gradients is {}; nothing was changed",
-                    number(), value);
+  check<NonFiniteError>(std::isfinite(value), "step {}: the norm of the gradients is {}; nothing was changed",
+                        number(), value);
   optimizer_.step();
   return value;
 }

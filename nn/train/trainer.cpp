@@ -8,6 +8,7 @@
 #include "nn/train/progress.h"
 #include "nn/train/recorded_steps.h"
 #include "nn/train/report.h"
+#include "nn/train/trainer_safety.h"
 #include "nn/train/trainer_state.h"
 
 namespace tandem::nn {
@@ -78,9 +79,11 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
   check_step_options(step_options());
   at_least("alpha_warmup", options_.alpha_warmup, options_.alpha_schedule == AlphaSchedule::warmup ? 1 : 0);
   at_least("eval_batch_size", options_.eval_batch_size, 1);
+  at_least("eval_steps", options_.eval_steps, 0);
   at_least("patience", options_.patience, 0);
   at_least("average", options_.average, 0);
   at_least("save_steps", options_.save_steps, 0);
+  at_least("keep", options_.keep, 1);
   at_least("measure_kl", options_.measure_kl, 0);
   check<ConfigError>(options_.save_seconds >= 0, "save_seconds: expected a number >= 0, got {}",
                      options_.save_seconds);
@@ -88,6 +91,8 @@ Trainer::Trainer(Objective& objective, Optimizer& optimizer, TrainerOptions opti
                      "ema: expected a decay in (0, 1), or 0 for none, got {}", options_.ema);
   check<ConfigError>(options_.clip_norm >= 0, "clip_norm: expected a number >= 0, got {}",
                      options_.clip_norm);
+  check<ConfigError>(options_.on_nan != OnNan::back || !options_.run_dir.empty(),
+                     "on_nan: back needs a run_dir, whose last checkpoint it goes back to");
   check<ConfigError>(!options_.cuda_graph || objective.module().device() != kCpu,
                      "cuda_graph: the model is on the CPU, expected a device that can record its work");
   check<ConfigError>(!options_.cuda_graph || objective.recordable(),
@@ -120,12 +125,14 @@ FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
     if (on_epoch) on_epoch(state_->epoch);
-    const Metrics trained = train_epoch(train);
-    save_epoch(judge(trained, valid));
+    const Metrics trained = train_epoch(train, valid);
+    if (!state_->result.stopped_early) save_validated(judge(trained, valid, true));
   }
   if (options_.average > 0) try_average(valid);
   objective_.module().load_state_dict(state_->best);
-  return state_->result;
+  FitResult result = state_->result;
+  if (state_->part.batches > 0) result.train.push_back(epoch_so_far());
+  return result;
 }
 
 std::vector<data::Indices> Trainer::batches_of_epoch(const data::Dataset& train) const {
@@ -174,17 +181,21 @@ bool Trainer::tells_kl() const {
 }
 
 // From where the epoch has come to, its beginning or the place that a checkpoint was made at.
-Metrics Trainer::train_epoch(const data::Dataset& train) {
+// It ends early where a validation within it ends the run.
+Metrics Trainer::train_epoch(const data::Dataset& train, const data::Dataset& valid) {
   const auto batches = batches_of_epoch(train);
   EpochPart& part = state_->part;
   check<IoError>(part.batches <= std::ssize(batches), "resume: {} batches of an epoch of {} are done",
                  part.batches, batches.size());
+  // Between a step that was saved and the validation that it is due for, too, a run may have been ended.
+  if (part.batches < std::ssize(batches) && evaluation_is_due()) evaluate_within(valid);
+  if (state_->result.stopped_early) return epoch_so_far();
   int64_t samples = 0, done = 0;
   for (size_t i = 0; i < batches.size(); ++i)
     (static_cast<int64_t>(i) < part.batches ? done : samples) += std::ssize(batches[i]);
   samples += done;
   const size_t first = part.batches;
-  const double seconds_before = part.means.seconds;
+  double seconds_before = part.means.seconds;
   Progress progress(epoch_label(options_, state_->epoch), samples, options_.unit, options_.progress, done);
   const Device device = objective_.module().device();
   DataWait wait(device == kCpu);
@@ -200,19 +211,14 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
     backend(device).await_uploads();
     const double alpha = alpha_now();
     if (options_.ranks) options_.ranks->is_at(Ranks::Work::step, state_->step);
-    double measured = NAN;
-    if (tells_kl() && state_->step % options_.measure_kl == 0 && next.units > 0) {
-      measured = kl_between_passes(objective_, next, step_options());
-      if (options_.ranks) options_.ranks->sum({&measured, 1});
-    }
-    const Update update = begin(next);
+    const Attempt begun = attempt(next, train, batches[i]);
     // While a device works on this step, the host makes the next batch.
     StepBatches following;
     if (i + kAhead < batches.size()) prefetch(train, batches[i + kAhead], state_->step + kAhead);
     wait.loads();
     if (i + 1 < batches.size()) following = load(train, batches[i + 1], state_->step + 1);
     wait.loaded();
-    const StepResult result = finish(update);
+    const StepResult result = settle(begun, next, batches[i]);
     wait.finished();
     next = std::move(following);
     const Metrics now{
@@ -220,7 +226,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
         .step = state_->step,
         .loss = result.loss,
         .ce = result.ce,
-        .kl = tells_kl() ? measured : result.kl,
+        .kl = tells_kl() ? begun.kl : result.kl,
         .accuracy = result.accuracy,
         .lr = optimizer_.lr() * options_.schedule(state_->step),
         .alpha = alpha,
@@ -228,39 +234,43 @@ Metrics Trainer::train_epoch(const data::Dataset& train) {
         .seconds = progress.seconds() - began,
         .gradient_norm = result.gradient_norm,
         .data_wait = wait.seconds() - waited,
-        .rank_wait = gradient_sum_ ? gradient_sum_->seconds() - summed : NAN};
+        .rank_wait = gradient_sum_ ? gradient_sum_->seconds() - summed : NAN,
+        .skipped = std::isnan(result.loss)};
     done += std::ssize(batches[i]);
     state_->trained += std::ssize(batches[i]);
-    ++part.batches;
+    ++part.batches, part.samples += std::ssize(batches[i]);
     part.units += result.units;
     const double kl = part.means.kl;
     if (result.units > 0) add_step(part.means, now, result.units / part.units);
     if (tells_kl()) part.means.kl = kl;
-    if (!std::isnan(measured)) part.means.kl += (measured - kl) / static_cast<double>(++part.kl_steps);
+    if (!std::isnan(begun.kl)) part.means.kl += (begun.kl - kl) / static_cast<double>(++part.kl_steps);
     part.means.epoch = now.epoch, part.means.step = now.step;
     part.means.seconds = seconds_before + progress.seconds();
     if (on_step) on_step(now);  // first: what is told of a step is there when its checkpoint is
     const bool last = i + 1 == batches.size();  // saved with its validation
-    if (!last && saves_now()) save_part();
+    if (!last && evaluation_is_due()) {
+      progress.clear();
+      const double start = progress.seconds();
+      evaluate_within(valid);
+      if (state_->result.stopped_early) break;
+      seconds_before -= progress.seconds() - start;  // are no part of the training's
+    } else if (!last && saves_now()) {
+      save_part();
+    }
     const int64_t left = (options_.epochs - state_->epoch) * samples - done;
     progress.update(done, progress_text(part.means) + wait.text(progress.seconds()),
                     state_->seconds_left(left));
   }
   if (options_.ranks) options_.ranks->is_at(Ranks::Work::other, state_->step);
-  Metrics epoch = part.means;
-  const std::vector<Metrics>& before =
-      state_->result.train;  // in an epoch without a measurement: the last one's
-  if (tells_kl() && part.kl_steps == 0 && !before.empty()) epoch.kl = before.back().kl;
-  epoch.samples_per_second = samples / epoch.seconds;
-  return epoch;
+  check<NonFiniteError>(part.units > 0 || state_->skipped_in_row == 0,
+                        "epoch {}: no step of it was finite; expected at least one that learns",
+                        state_->epoch + 1);
+  return epoch_so_far();
 }
 
 Metrics Trainer::validate(const data::Dataset& valid) const {
-  Metrics validated = evaluate(objective_, valid, options_.eval_batch_size, options_.ranks);
-  validated.epoch = state_->epoch, validated.step = state_->step;
-  check<ValueError>(std::isfinite(validated.loss),
-                    "validation loss: {} after epoch {}; nothing was saved of it", validated.loss,
-                    state_->epoch + 1);
+  if (options_.ranks) options_.ranks->is_at(Ranks::Work::other, state_->step);
+  Metrics validated = evaluate_finite(valid);
   if (options_.metric.name.empty()) return validated;
   const EvalMode mode(objective_.module());
   const auto start = State::Clock::now();
@@ -270,30 +280,31 @@ Metrics Trainer::validate(const data::Dataset& valid) const {
   return validated;
 }
 
-// Validates after an epoch and tells of it; returns whether its weights are the best so far.
-bool Trainer::judge(const Metrics& trained, const data::Dataset& valid) {
+// Validates after an epoch, or within it, and tells of it; returns whether its weights are the best so far.
+bool Trainer::judge(const Metrics& trained, const data::Dataset& valid, bool ends_epoch) {
   std::optional<Ema::Weights> averages;
   if (ema_) averages.emplace(*ema_);
   const Metrics validated = validate(valid);
-  agree("after an epoch");
-  const bool best = keep(trained, validated);
+  agree("at a validation");
+  if (ends_epoch) {
+    ++state_->epoch;
+    state_->part = {};
+    state_->result.train.push_back(trained);
+  }
+  const bool best = keep(validated);
   report(trained, validated, best);
   if (on_validation) on_validation(validated);
   return best;
 }
 
-// Records an epoch that has ended, and keeps its weights if they are the best so far; returns whether they
-// are.
-bool Trainer::keep(const Metrics& trained, const Metrics& validated) {
+// Records a validation, and keeps the weights if they are the best so far; returns whether they are.
+bool Trainer::keep(const Metrics& validated) {
   FitResult& result = state_->result;
-  ++state_->epoch;
-  state_->part = {};
-  result.train.push_back(trained);
   result.valid.push_back(validated);
   const int64_t last = std::ssize(result.valid) - 1;
   const bool best = last == 0 || better(validated, result.best());
   if (best) {
-    result.best_epoch = last;
+    result.best_epoch = validated.epoch, result.best_evaluation = last;
     state_->best = host_copy(objective_.module().state_dict());
   }
   if (options_.average > 0) {
@@ -315,7 +326,7 @@ bool Trainer::better(const Metrics& a, const Metrics& b) const {
 bool Trainer::out_of_patience() const {
   const FitResult& result = state_->result;
   const int64_t last = std::ssize(result.valid) - 1;
-  return options_.patience > 0 && last - result.best_epoch >= options_.patience;
+  return options_.patience > 0 && last - result.best_evaluation >= options_.patience;
 }
 
 void Trainer::report(const Metrics& trained, const Metrics& validated, bool best) const {
@@ -364,14 +375,6 @@ void Trainer::prefetch(const data::Dataset& train, const data::Indices& indices,
   if (objective_.module().device() == kCpu) return;
   for_each_part(indices, step,
                 [&](auto part, const auto& context, const RankGroup&) { train.prefetch(part, context); });
-}
-
-StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
-  check<ConfigError>(!options_.ranks, "step: with ranks, fit() makes the steps, of which each has its share");
-  const Device device = objective_.module().device();
-  const StepBatches batches = upload(objective_, device, micro_batches);
-  backend(device).await_uploads();
-  return finish(begin(batches));
 }
 
 Update Trainer::begin(const StepBatches& batches) {

@@ -18,6 +18,7 @@
 
 #include "nn/optim/schedule.h"
 #include "nn/train/evaluate.h"
+#include "nn/train/non_finite.h"
 #include "nn/train/update.h"
 
 namespace tandem::nn {
@@ -64,13 +65,17 @@ struct TrainerOptions {
   double clip_norm = 0;     // of the whole gradient; 0: no clipping
   double ema = 0;           // decay of averaged weights, which are validated and kept as best (Ema); 0: none
   uint64_t seed = 0;        // of noise, order and augmentation
+  OnNan on_nan = OnNan::stop;  // at a step whose loss or gradient is not finite; `back` needs a run_dir
 
   int64_t eval_batch_size = 256;  // of validation
-  int64_t patience = 0;           // epochs without a better metric before stopping; 0: never
-  int64_t average = 0;            // the mean of the last N epochs' weights is tried as best too; 0: it is not
-  ValidationMetric metric = {};   // without a name: accuracy, or loss where nothing is counted
-  std::string run_dir = {};       // metrics.csv and checkpoints go there; empty: nothing is written
+  int64_t eval_steps = 0;         // validation after every so many steps, too, not only after epochs; 0: none
+  int64_t patience = 0;           // validations without a better metric before stopping; 0: never
+  int64_t average =
+      0;  // the mean of the weights at the last N validations is tried as best too; 0: it is not
+  ValidationMetric metric = {};  // without a name: accuracy, or loss where nothing is counted
+  std::string run_dir = {};      // metrics.csv and checkpoints go there; empty: nothing is written
   int64_t save_steps = 0;   // a checkpoint after every so many steps, too, not only after epochs; 0: none
+  int64_t keep = 1;         // checkpoints that stay: the last one, and those before it (checkpoint_file)
   double save_seconds = 0;  // and after the first step after so many seconds; 0: none
   bool progress = true;     // a live bar on standard error
   // Processes that train together: every rank computes its share of each micro-batch, and all have the
@@ -85,12 +90,15 @@ struct TrainerOptions {
 
 // What fit() has seen: rows of metrics.csv.
 struct FitResult {
-  std::vector<Metrics> train = {}, valid = {};  // one for each epoch
-  int64_t best_epoch = 0;                       // from 0: of `valid`
-  bool stopped_early = false;                   // by patience
+  std::vector<Metrics> train = {};  // one for each epoch; the last, of part of one where patience ended it
+  std::vector<Metrics> valid = {};  // one for each epoch, or with eval_steps for each evaluation
+  int64_t best_epoch = 0;           // from 0: the one that the best evaluation was in, or after
+  int64_t best_evaluation = 0;      // of `valid`: the same without eval_steps
+  bool stopped_early = false;       // by patience
+  int64_t skipped = 0;              // steps that TrainerOptions::on_nan left out
   std::optional<Metrics> averaged = {};  // of the last epochs' mean weights, where better than any epoch's
   // What the weights at the end had in validation.
-  const Metrics& best() const { return averaged ? *averaged : valid[best_epoch]; }
+  const Metrics& best() const { return averaged ? *averaged : valid[best_evaluation]; }
 };
 
 class RecordedSteps;
@@ -108,14 +116,16 @@ class Trainer {
       : Trainer(std::make_unique<Classification<Model>>(model), optimizer, std::move(options)) {}
   ~Trainer();
 
-  // Trains for options.epochs and evaluates after each; at the end the model has the weights that were best
-  // by options.metric. A step none of whose units counts changes nothing but the number of steps.
-  // Before the first epoch: ConfigError for empty data, and where drop_last leaves nothing; ValueError where
-  // no unit of either data set counts, and where the model cannot take a batch of one sample that an epoch
-  // has, as batch norm of single pixels.
-  // With ranks: ConfigError where they differ in data, options or weights.
-  // IoError when a file cannot be written. ValueError when a loss or a gradient's norm is not finite: the
-  // weights are then those of the step before, the files on disk those of the last checkpoint.
+  // Trains for options.epochs and evaluates after each, and after every options.eval_steps; at the end the
+  // model has the weights that were best by options.metric. A step none of whose units counts changes nothing
+  // but the number of steps. Before the first epoch: ConfigError for empty data, where drop_last leaves
+  // nothing, and where ranks differ in data, options or weights; ValueError where no unit of either data set
+  // counts, and where the model cannot take a batch of one sample that an epoch has, as batch norm of single
+  // pixels. IoError when a file cannot be written.
+  // OutOfMemoryError naming plans and micro-batches that fit, which were tried.
+  // NonFiniteError when a loss or a gradient is not finite and options.on_nan does not go on: it names the
+  // step, the op that made the first such number, the samples of the batch and the last checkpoint. The
+  // weights are then those of the step before, the files on disk those of that checkpoint.
   FitResult fit(const data::Dataset& train, const data::Dataset& valid);
 
   // Goes on where the run in options.run_dir was saved last, bit for bit as if it had not stopped. More
@@ -123,15 +133,20 @@ class Trainer {
   // when it cannot go on: a file is missing or damaged, or another process trains there; ConfigError naming
   // both values for other data, metadata or options than the run's. Files that last.safetensors has in it are
   // written again if they are gone.
-  FitResult resume(const data::Dataset& train, const data::Dataset& valid);
+  // With `step`, from the checkpoint after so many steps, one of those that options.keep left, as if the run
+  // had been stopped there: later checkpoints, best weights and rows of metrics.csv are gone with the first
+  // commit, which comes before the first step. ConfigError naming those that there are.
+  FitResult resume(const data::Dataset& train, const data::Dataset& valid, std::optional<int64_t> step = {});
 
   // Loads the run in options.run_dir and checks all of it, as resume() does, without going on.
-  void restore(const data::Dataset& train, const data::Dataset& valid);
+  void restore(const data::Dataset& train, const data::Dataset& valid, std::optional<int64_t> step = {});
 
-  // One optimizer step on the given micro-batches. ValueError as of fit(); ConfigError with ranks.
+  // One optimizer step on the given micro-batches. NonFiniteError naming the op that made the first number
+  // that is not finite: nothing has changed then. ConfigError with ranks.
   StepResult step(const std::vector<data::Batch>& micro_batches);
 
-  int64_t steps_done() const;  // by this run, those before it was resumed included
+  int64_t steps_done() const;       // by this run, those before it was resumed included
+  const FitResult& so_far() const;  // what it has come to, up to the last validation
 
   // Writes last.safetensors of this very moment, between two steps: for on_step, before it ends a run.
   // IoError as of fit(). Nothing without options.run_dir.
@@ -140,7 +155,7 @@ class Trainer {
   // Called after every step and validation, and before they are saved, for a caller's own report, and before
   // every epoch, from 0, for what changes with it: which parameters learn. What they throw ends the run.
   std::function<void(const Metrics&)> on_step;
-  std::function<void(const Metrics& validated)> on_validation;  // after every epoch, before it is saved
+  std::function<void(const Metrics& validated)> on_validation;  // before it is saved
   std::function<void(int64_t epoch)> on_epoch;
 
  private:
@@ -150,17 +165,22 @@ class Trainer {
   FitResult run(const data::Dataset& train, const data::Dataset& valid);
   std::vector<data::Indices> batches_of_epoch(const data::Dataset& train) const;
   void check_data(const data::Dataset& train, const data::Dataset& valid);
-  Metrics train_epoch(const data::Dataset& train);
+  Metrics train_epoch(const data::Dataset& train, const data::Dataset& valid);
+  Metrics epoch_so_far() const;
+  bool evaluation_is_due() const;
+  void evaluate_within(const data::Dataset& valid);
+  Metrics evaluate_finite(const data::Dataset& valid) const;
   Metrics validate(const data::Dataset& valid) const;
-  bool judge(const Metrics& trained, const data::Dataset& valid);
-  bool keep(const Metrics& trained, const Metrics& validated);
+  bool judge(const Metrics& trained, const data::Dataset& valid, bool ends_epoch);
+  bool keep(const Metrics& validated);
   std::map<std::string, std::string> kept_metadata() const;
-  void save_epoch(bool best);
+  void save_validated(bool best);
   void save_part();
   bool saves_now() const;
   bool tells_kl() const;
   LastFile last(bool copied) const;
   void complete_folder();
+  void go_back_to_step();
   void report(const Metrics& trained, const Metrics& validated, bool best) const;
   void try_average(const data::Dataset& valid);
 
@@ -171,6 +191,14 @@ class Trainer {
   void prefetch(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   StepBatches load(const data::Dataset& train, const data::Indices& indices, int64_t step) const;
   Update begin(const StepBatches& batches);
+  struct Attempt;
+  Attempt attempt(const StepBatches& batches, const data::Dataset& train, const data::Indices& indices);
+  StepResult settle(const Attempt& attempt, const StepBatches& batches, const data::Indices& indices);
+  std::string origin(const StepBatches& batches, const data::Indices& indices) const;
+  StepResult leave_out(const std::string& failure, const StepBatches& batches, const data::Indices& indices);
+  void go_back();
+  std::string what_fits(const data::Dataset& train, const data::Indices& indices);
+  std::optional<int64_t> memory_of_step(const data::Dataset& train, const data::Indices& indices);
   StepResult finish(const Update& update);
   StepOptions step_options() const;
   int passes_of(int64_t step) const;

@@ -20,6 +20,17 @@ struct Trainer::State : RunState {
   std::future<void> writing = {};          // last.safetensors, beside the training
   Clock::time_point saved = Clock::now();  // last
 
+  std::optional<int64_t> checkpoint = {};    // the step that last.safetensors, of this run, is of
+  std::optional<int64_t> gone_back_to = {};  // by TrainerOptions::on_nan
+  bool told_of_skipping = false;
+
+  // last.safetensors is of this moment, or will be. Where nothing was learned since it was gone back to
+  // another, it is that one.
+  void has_checkpoint() {
+    saved = Clock::now(), checkpoint = step;
+    if (skipped_in_row > 0) gone_back_to = step;
+  }
+
   // Until now.
   static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();

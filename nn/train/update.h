@@ -29,8 +29,8 @@ Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, Gradie
                     double clip_norm, const StepBatches& batches, const StepOptions& options, bool deferred,
                     GradientSum* all_ranks = nullptr);
 
-// Waits for it. ValueError naming the step when its loss or gradient is not finite; optimizer and averages
-// then count no step.
+// Waits for it. NonFiniteError naming the step when its loss or gradient is not finite; optimizer and
+// averages then count no step.
 StepResult finish_update(const Objective& objective, Optimizer& optimizer, Ema* ema, const Update& update);
 
 }  // namespace tandem::nn

@@ -133,23 +133,26 @@ void raise_error(const UnitError& error, const char* op, int64_t classes, int64_
                         static_cast<int64_t>(value), std::string_view(op).ends_with(kernel) ? "unit " : "",
                         unit, classes, ignore_index);
     case ErrorKind::logit:
-      raise<ValueError>("{}: logit is {} at unit {}, class {}, pass {}, expected a finite value or -inf",
-                        kernel, value, unit, index, pass);
+      raise<NonFiniteError>("{}: logit is {} at unit {}, class {}, pass {}, expected a finite value or -inf",
+                            kernel, value, unit, index, pass);
     case ErrorKind::some_passes:
       raise<ValueError>(
           "{}: logit is {} at unit {}, class {}, pass {} but not in all passes, expected a class to be "
           "excluded in all passes or in none",
           kernel, value, unit, index, pass);
     case ErrorKind::target_excluded:
-      raise<ValueError>("{}: the target's logit is {} at unit {}, class {}, pass {}, expected a finite value",
-                        kernel, value, unit, index, pass);
+      raise<NonFiniteError>(
+          "{}: the target's logit is {} at unit {}, class {}, pass {}, expected a finite value", kernel,
+          value, unit, index, pass);
     case ErrorKind::target_number:
-      raise<ValueError>("rdrop_mse: target is {} at unit {}, expected a finite value", value, unit);
+      raise<NonFiniteError>("rdrop_mse: target is {} at unit {}, expected a finite value", value, unit);
     case ErrorKind::prediction:
-      raise<ValueError>("rdrop_mse: y is {} at unit {}, pass {}, expected a finite value", value, unit, pass);
+      raise<NonFiniteError>("rdrop_mse: y is {} at unit {}, pass {}, expected a finite value", value, unit,
+                            pass);
     default:
-      raise<ValueError>("{}: all logits are {} at unit {}, pass {} (class 0 to {}), expected a finite one",
-                        kernel, value, unit, pass, index);
+      raise<NonFiniteError>(
+          "{}: all logits are {} at unit {}, pass {} (class 0 to {}), expected a finite one", kernel, value,
+          unit, pass, index);
   }
 }
 

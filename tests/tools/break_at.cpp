@@ -1,7 +1,7 @@
 // Preloaded into a program (LD_PRELOAD), ends it or fails a call at a chosen moment: BREAK_AT=N is the N-th
 // of the calls below that change files, counted from 1; BREAK_BY=kill sends SIGKILL in its place (half of a
 // write is written first), a number is the errno it fails with. BREAK_LOG names a file that gets a line for
-// each call.
+// each call. BREAK_ALLOC=BYTES: no block of memory of more bytes is to be had.
 #undef _FILE_OFFSET_BITS  // open and open64 under their own names
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -82,10 +82,20 @@ ssize_t write(int fd, const void* bytes, size_t count) {
   return fate == Fate::fails ? -1 : real(fd, bytes, count);
 }
 
+int posix_memalign(void** block, size_t alignment, size_t size) {
+  static auto* const real = next<int(void**, size_t, size_t)>("posix_memalign");
+  static const char* const most = std::getenv("BREAK_ALLOC");
+  return most != nullptr && size > std::strtoul(most, nullptr, 10) ? ENOMEM : real(block, alignment, size);
+}
+
 int fsync(int fd) { return breaks("fsync") ? -1 : next<int(int)>("fsync")(fd); }
 
 int rename(const char* from, const char* to) {
   return breaks("rename") ? -1 : next<int(const char*, const char*)>("rename")(from, to);
+}
+
+int link(const char* from, const char* to) {
+  return breaks("link") ? -1 : next<int(const char*, const char*)>("link")(from, to);
 }
 
 int unlink(const char* file) { return breaks("unlink") ? -1 : next<int(const char*)>("unlink")(file); }

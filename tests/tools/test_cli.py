@@ -654,7 +654,8 @@ def test_a_run_in_pieces():
     pieces = 0
     for pieces in range(1, 200):
         arguments = first if pieces == 1 else ["train", "vit", "--run", "pieces", "--resume", "--quiet", "--max-time", "0.05s"]
-        done = subprocess.run([TANDEM, *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([TANDEM, *arguments], capture_output=True, text=True, timeout=60,
+                              env={**os.environ, "PATH": "/nowhere"})  # no picture of each piece
         if done.returncode == 0:
             break
         expect(done.returncode == STOPPED and "which is saved" in done.stderr, f"{done.returncode} {done.stderr}")
@@ -681,6 +682,104 @@ def test_a_run_in_pieces():
     for value in ("0", "1.5", "10x", "m", "-3s", "1h 30m", "500q"):
         fails(*first, "--save-every", value, status=USAGE, says=["--save-every", f"got '{value}'"])
     fails(*first, "--max-time", "500", status=USAGE, says=["--max-time", "expected a time as 90s"])
+
+
+def test_steps_that_are_not_finite():
+    """--on-nan: what is told, what the run comes to, and that it goes on from anywhere."""
+    huge = ["--lr", "1e30", "--schedule", "constant", "--clip-norm", "0", "--save-every", "1"]
+    done = train(*huge, run_dir="stop", status=FAILED)
+    for says in ("training failed after step 1: step 2 is not finite: ", "; its origin: ", "; in blocks.0.",
+                 "; its batch: samples ", "; the last checkpoint: stop/last.safetensors, after step 1; try a smaller --lr than 1e+30"):
+        expect(says in done.stderr, f"expected '{says}' in: {done.stderr}")
+    expect(len(done.stderr.splitlines()) == 1, done.stderr)
+    # All that follow are not finite, either: told once, then the end of the epoch.
+    done = train(*huge, "--on-nan", "skip", run_dir="skip", status=FAILED)
+    expect(done.stderr.count("it is skipped, as further ones will be (on_nan: skip)") == 1, done.stderr)
+    expect(["skipped" in row for row in steps("skip")] == [False, True, True, True] and "loss" not in steps("skip")[1], steps("skip"))
+    done = train(*huge, "--on-nan", "back", run_dir="back", status=FAILED)
+    expect("going back there, and on with step 3: the batches since then are left out" in done.stderr, done.stderr)
+    expect("it has gone back to that checkpoint before" in done.stderr, done.stderr)
+    # A run that stopped goes on with another answer.
+    done = run("train", "vit", "--resume", "--run", "stop", "--quiet", "--on-nan", "skip", status=FAILED)
+    expect("step 2 is not finite" in done.stderr and "on_nan: skip" in done.stderr, done.stderr)
+    train_fails("--on-nan", "ignore", says="--on-nan: expected one of stop, skip, back, got 'ignore'")
+
+
+def test_keep_and_resume_from():
+    options = ["--epochs", "2", "--save-every", "1", "--keep", "3"]
+    train(*options, run_dir="whole")
+    last = len([row for row in steps("whole") if row["split"] == "train"])
+    names = [f"step-{step:06}.safetensors" for step in (last - 2, last - 1)]
+    expect(sorted(n for n in os.listdir("whole") if n.startswith("step-")) == names, os.listdir("whole"))
+    expect(all(name in open("whole/manifest.sha256").read() for name in names), "not listed")
+    for step in last - 2, last - 1, last:
+        copy_of("whole")
+        run("train", "vit", "--run", "copy", "--resume-from", str(step), "--quiet")
+        expect(metrics("copy") == metrics("whole") and steps("copy") == steps("whole"), f"from step {step} it comes to something else")
+        expect(kept("whole") - {"events"} <= set(os.listdir("copy")), (os.listdir("copy"), os.listdir("whole")))
+        for name in "best.safetensors", names[1]:
+            same = [tensors(f"{d}/{name}") for d in ("copy", "whole")]
+            expect(same[0] == same[1], f"from step {step}: {name} differs")
+    resume = ["train", "vit", "--run", "whole", "--quiet"]
+    fails(*resume, "--resume-from", "1", status=USAGE, says=f"has no checkpoint of step 1, expected one of {last - 2}, {last - 1}, {last}")
+    expect("resume-from" not in open("copy/settings.toml").read(), "--resume-from is no setting")
+    # Of --compare's halves, the one that came last.
+    train(*options, "--compare", run_dir="both")
+    plain = snapshot("both/plain")
+    run("train", "vit", "--run", "both", "--resume-from", str(last - 1), "--quiet")
+    expect(metrics("both/rdrop") == metrics("whole"), "R-Drop's half differs")
+    changed = {name for name, content in snapshot("both/plain").items() if plain.get(name) != content}
+    expect(changed <= {f"both/plain/{name}" for name in ("scores.json", "manifest.sha256", "curves.gp", "curves.png")}, f"changed: {changed}")
+    run("train", "vit", "--run", "whole", "--resume", "--keep", "1", "--epochs", "3", "--quiet")
+    expect(not [n for n in os.listdir("whole") if n.startswith("step-")], "--keep 1 leaves others")
+    train_fails("--keep", "0", says="--keep: expected an integer")
+
+
+def test_eval_every():
+    options = ["--epochs", "2", "--batch-size", "6"]
+    train(*options, run_dir="plain")
+    shown = train(*options, "--eval-every", "4", run_dir="often").stdout
+    rows = [(int(row["epoch"]), int(row["step"]), row["split"]) for row in metrics("often")]
+    an_epoch = int(metrics("plain")[0]["step"])
+    expected = []
+    for epoch in 1, 2:
+        first, last = (epoch - 1) * an_epoch, epoch * an_epoch
+        expected += [(epoch, step, "valid") for step in range(first + 1, last) if step % 4 == 0]
+        expected += [(epoch, last, "train"), (epoch, last, "valid")]
+    expect(rows == expected, f"{rows}, expected {expected}")
+    expect([r for r in metrics("often") if r["split"] == "train"] == [r for r in metrics("plain") if r["split"] == "train"],
+           "evaluations change the training")
+    expect("(step " in shown, shown)
+    expect([r["step"] for r in steps("often") if r["split"] == "valid"] == [step for _, step, split in rows if split == "valid"],
+           "steps.jsonl has other validations")
+    # Patience counts validations; it ends a run within an epoch, whose picture and report there are.
+    done = train(*options, "--eval-every", "1", "--patience", "2", "--lr", "0", run_dir="ended")
+    expect([row["step"] for row in metrics("ended")] == ["1", "2", "3"], metrics("ended"))
+    expect("plain" in done.stdout or "R-Drop" in done.stdout, done.stdout)
+    fails("train", "vit", "--resume", "--run", "often", "--eval-every", "5", "--quiet", status=USAGE, says="--eval-every: the run has 4")
+
+
+def test_curves():
+    """A picture of a run that was interrupted, of one epoch, and of two halves; no panel without numbers."""
+    if not shutil.which("gnuplot"):
+        raise Skip("gnuplot is not installed")
+    for log in "1", "0":
+        train("--epochs", "1", "--log-every", log, run_dir="one" + log)
+        expect(os.path.getsize(f"one{log}/curves.png") > 1000, "no picture")
+    script = open("one1/curves.gp").read()
+    expect("KL between the passes" in script and "no values" not in script and "best validation" in script, script[:2000])
+    expect("KL between the passes" not in train("--epochs", "1", "--passes", "1", "--measure-kl", "0", run_dir="flat").stdout +
+           open("flat/curves.gp").read(), "a panel of zeros")
+    train("--epochs", "2", "--compare", run_dir="halves")
+    for folder, title in ("halves", "R-Drop"), ("halves/plain", "Tandem: halves/plain"), ("halves/rdrop", "Tandem: halves/rdrop"):
+        expect(title in open(f"{folder}/curves.gp").read() and os.path.getsize(f"{folder}/curves.png") > 1000, f"no picture in {folder}")
+    status, _ = start_and_stop("stopped", signal.SIGTERM)
+    expect(status == STOPPED and "(interrupted)" in open("stopped/curves.gp").read() and os.path.exists("stopped/curves.png"),
+           "no picture of an interrupted run")
+    done = run("train", "vit", "--data", "data", *TINY, "--epochs", "5", "--run", "at once", "--quiet", "--max-time", "0.001s", status=STOPPED)
+    expect(os.path.exists("at once/curves.png") and "which is saved" in done.stderr, done.stderr)
+    drawn = subprocess.run(["gnuplot", "curves.gp"], cwd="stopped", capture_output=True, text=True, timeout=60)
+    expect(drawn.returncode == 0 and drawn.stdout + drawn.stderr == "", drawn)
 
 
 def copy_of(run_dir, name="copy"):

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -58,8 +59,9 @@ STEPS = ["4" if word == "16" and before == "--batch-size" else word for before, 
 TEXTS = ["classify", "--data", "texts", "--preset", "tiny", "--dim", "16", "--heads", "2", "--mlp-dim", "32",
          "--vocab-size", "20", "--batch-size", "16", "--average", "2"]
 # What is trained, and the folders that have weights then.
-TASKS = {"images": (IMAGES, [""]), "steps": ([*STEPS, "--save-every", "1"], [""]), "halves": ([*IMAGES, "--compare"], ["/plain", "/rdrop"]), "texts": (TEXTS, [""]),
-         "ranks": ([*STEPS, "--save-every", "1"], [""])}
+SAVING = ["--save-every", "1", "--keep", "3", "--eval-every", "2"]
+TASKS = {"images": (IMAGES, [""]), "steps": ([*STEPS, *SAVING], [""]), "halves": ([*IMAGES, "--compare"], ["/plain", "/rdrop"]), "texts": (TEXTS, [""]),
+         "ranks": ([*STEPS, *SAVING], [""])}
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
        "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_plm": "isolated", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 
@@ -129,6 +131,10 @@ def checkpoint(file):
         for split in "train", "valid":
             record[split] = [row[:8] + row[10:] for row in record[split]]
         metadata["record"] = record
+    if "epoch_part" in metadata:
+        part = json.loads(metadata.pop("epoch_part"))
+        part["means"] = part["means"][:8] + part["means"][10:]
+        metadata["epoch_part"] = part
     return header, metadata, content[8 + size:]
 
 
@@ -146,7 +152,7 @@ def outcome(task, run):
         with open(f"{folder}/steps.jsonl") as f:
             rows += [{k: v for k, v in json.loads(line).items() if k in ("step", "split", "loss", "ce")} for line in f]
         names = [n for n in names if n != "curves.gp" and not n.startswith("events.")]
-        result[part] = names, rows, *(checkpoint(f"{folder}/{name}.safetensors") for name in ("best", "last"))
+        result[part] = names, rows, *(checkpoint(f"{folder}/{name}") for name in names if name.endswith(".safetensors"))
     return result
 
 
@@ -272,6 +278,23 @@ def test_no_room_for_a_file():
     expect(sorted(changed) == ["manifest.sha256", "scores.json", "settings.toml"], f"changed: {changed}")
     status, message = finish(start(["vit", "--resume", "--run", "room", "--quiet"]))
     expect(status == 0, message)
+
+
+def test_out_of_memory():
+    """A step for which there is no memory says what would fit, which then does; so does a dry run."""
+    options = [*IMAGES, "--batch-size", "30", "--passes", "64", "--mlp-dim", "64", "--epochs", "1", "--device", "cpu"]
+    room = {"LD_PRELOAD": BREAK_AT, "BREAK_ALLOC": "2000000"}
+    status, message = finish(start([*options, "--quiet", "--run", "crowded"], **room))
+    found = re.search(r"^tandem: step 1: cpu: out of memory: .*; in blocks\.0\..*; its plan: stacked, accumulate: 1; what fits: "
+                      r"plan stacked, accumulate (\d+) \([\d.]+ MB\); plan sequential, accumulate 1 \(.*; plan replay, accumulate 1 \([\d.]+ MB\)$", message)
+    expect(status == 1 and found, f"{status} {message}")
+    for fits in ["--accumulate", found.group(1)], ["--plan", "replay"], ["--plan", "sequential"]:
+        status, message = finish(start([*options, "--quiet", "--overwrite", "--run", "crowded", *fits], **room))
+        expect(status == 0, f"{fits}: {message}")
+    shown = subprocess.run([TANDEM, "train", *options, "--run", "none", "--dry-run"], capture_output=True, text=True,
+                           env={**os.environ, **room}).stdout.splitlines()
+    expect(any(line.startswith("stacked ") and "does not fit: cpu: out of memory" in line for line in shown)
+           and any(re.match(r"replay +[\d.]+ +[\d.]+ ", line) for line in shown), shown)
 
 
 run_cases(globals(), make_data)

@@ -226,7 +226,8 @@ std::string with_flag(CLI::App& app, const std::string& message) {
 // What says which options of the library need less memory, with the command's flags for them.
 std::string with_memory_flags(CLI::App& app, const std::string& message) {
   const bool trains = active_command(app).get_option_no_throw("--accumulate") != nullptr;
-  return trains ? message + " (--accumulate, --plan replay)" : message;
+  const bool told = message.find("what fits: ") != std::string::npos;
+  return trains && !told ? message + " (--accumulate, --plan replay)" : message;
 }
 
 // What is wrong with the command line, in one line.

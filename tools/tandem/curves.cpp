@@ -35,10 +35,51 @@ std::vector<std::string> split_row(const std::string& line) {
   return fields;
 }
 
-// Which curves a CSV can draw: gnuplot stops at a curve without a single point.
-class Metrics {
+// Points of one curve.
+struct Points {
+  std::vector<std::pair<double, double>> all;  // by their steps
+
+  void add(double step, double value) {
+    if (std::isfinite(value)) all.emplace_back(step, value);
+  }
+  bool empty() const { return all.empty(); }
+};
+
+// What the files of a run hold, by split and column: "train ce".
+class Run {
  public:
-  explicit Metrics(const std::string& file) {
+  Run(const CurveRun& run) : name_(run.name), best_step_(run.best_step) {
+    if (!run.metrics.empty()) read_metrics(run.metrics);
+    if (run.steps.points().empty()) return;
+    for (size_t i = 0; i < StepCurve::kNames.size(); ++i) {
+      Points& curve = curves_[std::string("train ") + StepCurve::kNames[i]] = {};
+      for (const StepCurve::Point& point : run.steps.points()) curve.add(point.step, point.means[i]);
+    }
+  }
+
+  const std::string& name() const { return name_; }
+  const Points& curve(const std::string& split, const std::string& column) const {
+    static const Points none;
+    const auto found = curves_.find(split + " " + column);
+    return found == curves_.end() ? none : found->second;
+  }
+  // There is more in the training loss than the cross-entropy.
+  bool loss_differs() const { return curve("train", "loss").all != curve("train", "ce").all; }
+  bool has_kl() const {
+    const Points& kl = curve("train", "kl");
+    return std::any_of(kl.all.begin(), kl.all.end(), [](const auto& point) { return point.second != 0; });
+  }
+  std::optional<int64_t> best_step() const { return best_step_; }
+  double last_step() const {
+    double last = 0;
+    for (const auto& [name, curve] : curves_)
+      for (const auto& [step, value] : curve.all) last = std::max(last, step);
+    return last;
+  }
+  double epoch_steps() const { return epoch_steps_; }  // 0: not known
+
+ private:
+  void read_metrics(const std::string& file) {
     std::istringstream lines(read_file("draw_curves", file, kMaxBytes));
     std::string line;
     std::getline(lines, line);
@@ -60,12 +101,6 @@ class Metrics {
     }
   }
 
-  bool has(const std::string& split, const std::string& column) const {
-    return present_.contains(split + " " + column);
-  }
-  bool loss_differs() const { return loss_differs_; }
-
- private:
   void add(const std::string& file, int64_t line, const std::map<std::string, std::string>& row) {
     std::map<std::string, double> values;
     for (const auto& [column, text] : row) {
@@ -77,13 +112,16 @@ class Metrics {
       if (std::isfinite(value)) values[column] = value;
     }
     if (!values.contains("step")) return;
-    for (const auto& [column, value] : values) present_.insert(row.at("split") + " " + column);
-    loss_differs_ = loss_differs_ || (row.at("split") == "train" && values.contains("loss") &&
-                                      values.contains("ce") && values["loss"] != values["ce"]);
+    for (const auto& [column, value] : values)
+      curves_[row.at("split") + " " + column].add(values["step"], value);
+    if (row.at("split") == "train" && epoch_steps_ == 0 && values["epoch"] == 1)
+      epoch_steps_ = values["step"];
   }
 
-  std::set<std::string> present_;  // "split column" with at least one number
-  bool loss_differs_ = false;      // there is more in the training loss than the cross-entropy
+  std::string name_;
+  std::optional<int64_t> best_step_;
+  std::map<std::string, Points> curves_;
+  double epoch_steps_ = 0;
 };
 
 std::string gnuplot_string(std::string_view text) {
@@ -97,32 +135,50 @@ struct Style {
   const char* split;
   const char* column;
   const char* look;  // without its colour
-  const char* scale = "";
-  const char* axes = "";
+  double scale = 1;
+  bool right = false;  // its axis
 };
 
-constexpr const char* kTrain = "lines lw 1.5 dt solid";
-constexpr const char* kValid = "linespoints lw 2.5 dt solid pt 7 ps 0.9";
-constexpr const char* kTotal = "lines lw 1.5 dt (4,4)";
-constexpr const char* kSpeed = "lines lw 1.5 dt (2,5)";
+constexpr const char* kTrain = "lw 1.5 dt solid";
+constexpr const char* kValid = "lw 2.5 dt solid";
+constexpr const char* kTotal = "lw 1.5 dt (4,4)";
+constexpr const char* kSpeed = "lw 1.5 dt (2,5)";
+constexpr size_t kFew = 40;  // points that are drawn as such
+
+// What an axis shows: all of the points, but for a beginning so high that the rest would be a line at the
+// bottom.
+struct Range {
+  double low = 0, high = 1;
+
+  explicit Range(std::vector<double> values, bool from_zero) {
+    if (values.empty()) return;
+    const double last = values.back();
+    std::sort(values.begin(), values.end());
+    const double most = values[static_cast<size_t>(0.97 * static_cast<double>(values.size() - 1))];
+    low = values.front(), high = values.back();
+    if (values.size() > kFew && high - low > 4 * (most - low) && most > low)
+      high = std::max({low + 1.5 * (most - low), last, most});
+    if (from_zero && low >= 0) low = 0;
+    // At least what the six digits of a number tell apart.
+    const double margin = std::max({0.06 * (high - low), (high > low ? 1e-3 : 0.1) * std::abs(high), 1e-6});
+    high += margin;
+    if (!from_zero || low != 0) low -= margin;
+  }
+};
 
 class Script {
  public:
-  Script(const std::vector<CurveRun>& runs, const fs::path& folder) {
-    for (const CurveRun& run : runs) {
-      runs_.push_back({Metrics(run.metrics), fs::relative(run.metrics, folder).string(), run.name});
-    }
+  Script(const std::vector<CurveRun>& runs, std::string metric) : metric_(std::move(metric)) {
+    for (const CurveRun& run : runs) runs_.emplace_back(run);
+    for (const Run& run : runs_) last_step_ = std::max(last_step_, run.last_step());
   }
 
-  std::string text(const std::string& png_name, const std::string& title, const std::string& metric) {
+  std::string text(const std::string& png_name, const std::string& title) {
     text_ = fmt::format(R"(# Draws the picture again:  gnuplot {}
 if (!exists("picture")) picture = {}
 set terminal pngcairo noenhanced size 1400,1050 font 'Sans,13' background '#ffffff'
 set output picture
 set encoding utf8
-set datafile separator comma
-set datafile columnheaders
-set datafile missing NaN
 set grid lt 1 lc '#d0d0d0' lw 0.8
 set border 3 lc '#555555'
 set tics textcolor '#333333'
@@ -131,27 +187,47 @@ set multiplot
                         gnuplot_string(fs::path(png_name).replace_extension(".gp").string()),
                         gnuplot_string(png_name));
     legend(title);
-    panel(0, "Cross-entropy and loss", "[0:*]",
-          {{"train", "ce", kTrain}, {"valid", "ce", kValid}, {"train", "loss", kTotal}});
-    panel(1, "KL between the passes (training)", "[0:*]", {{"train", "kl", kTrain}});
-    if (metric.empty()) {
-      panel(2, "Accuracy (%)", "[*:*]",
-            {{"train", "accuracy", kTrain, "100*"}, {"valid", "accuracy", kValid, "100*"}});
-    } else {
-      panel(2, metric, "[*:*]", {{"valid", "metric", kValid}});
-    }
-    panel(3, "Learning rate (solid), samples per second (dotted, right)", "[0:*]",
-          {{"train", "lr", kTrain}, {"train", "samples_per_s", kSpeed, "", "axes x1y2 "}});
+    const Style accuracy{"valid", "accuracy", kValid, 100};
+    std::vector<Panel> panels{
+        {"Cross-entropy and loss",
+         true,
+         {{"train", "loss", kTotal}, {"train", "ce", kTrain}, {"valid", "ce", kValid}}},
+        {"KL between the passes (training)", true, {{"train", "kl", kTrain}}},
+        metric_.empty() ? Panel{"Accuracy (%)", false, {{"train", "accuracy", kTrain, 100}, accuracy}}
+                        : Panel{metric_, false, {{"valid", "metric", kValid}}},
+        {"Learning rate (solid), samples per second (dotted, right)",
+         true,
+         {{"train", "lr", kTrain}, {"train", "samples_per_s", kSpeed, 1, true}}}};
+    std::erase_if(panels, [&](const Panel& panel) {
+      return std::none_of(panel.styles.begin(), panel.styles.end(),
+                          [&](const Style& style) { return !runs_with(style).empty(); });
+    });
+    for (size_t i = 0; i < panels.size(); ++i) draw(panels[i], i, panels.size());
+    if (panels.empty())
+      text_ += "set label 2 'nothing yet' at screen 0.5,0.5 center\nplot [0:1] [0:1] NaN notitle\n";
     return text_ + "unset multiplot\nset output\n";
   }
 
  private:
-  struct Run {
-    Metrics metrics;
-    std::string file, name;
+  struct Panel {
+    std::string title;
+    bool from_zero;
+    std::vector<Style> styles;
   };
 
   static std::string color(size_t run) { return kColors[run % kColors.size()]; }
+
+  // By their numbers: those that have such a curve to show.
+  std::vector<size_t> runs_with(const Style& style) const {
+    std::vector<size_t> found;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      const Run& run = runs_[i];
+      const std::string column = style.column;
+      const bool shown = column == "kl" ? run.has_kl() : column != "loss" || run.loss_differs();
+      if (shown && !run.curve(style.split, column).empty()) found.push_back(i);
+    }
+    return found;
+  }
 
   // Rows above the panels: runs by colour (when several), kinds of curves by line. Drawn as empty plots, so
   // that no legend lies on a curve.
@@ -160,19 +236,24 @@ set multiplot
     std::vector<std::string> entries;
     for (size_t i = 0; i < runs_.size(); i++) {
       entries.push_back(
-          fmt::format("NaN with lines lw 5 lc '{}' title {}", color(i), gnuplot_string(runs_[i].name)));
+          fmt::format("NaN with lines lw 5 lc '{}' title {}", color(i), gnuplot_string(runs_[i].name())));
     }
     if (runs_.size() > 1) legend_row(0.935, entries);
     entries.clear();
-    const auto add = [&](const char* look, const char* name) {
+    const auto add = [&](const std::string& look, const char* name) {
       entries.push_back(fmt::format("NaN with {} lc '#555555' title '{}'", look, name));
     };
-    add(kTrain, "train");
-    add(kValid, "valid");
-    if (std::any_of(runs_.begin(), runs_.end(), [](const Run& run) { return run.metrics.loss_differs(); }))
-      add(kTotal, "train loss with KL term");
+    add(std::string("lines ") + kTrain, "train");
+    if (any([](const Run& run) { return !run.curve("valid", "ce").empty(); }))
+      add(std::string("linespoints pt 7 ps 0.9 ") + kValid, "valid");
+    if (any([](const Run& run) { return run.loss_differs(); }))
+      add(std::string("lines ") + kTotal, "train loss with KL term");
+    if (any([](const Run& run) { return run.best_step().has_value(); }))
+      add("points pt 6 ps 2.6 lw 2", "best validation");
     legend_row(0.905, entries);
   }
+
+  template <class F> bool any(F holds) const { return std::any_of(runs_.begin(), runs_.end(), holds); }
 
   void legend_row(double height, const std::vector<std::string>& entries) {
     text_ += fmt::format(
@@ -187,40 +268,73 @@ set multiplot
         height, join(entries, ", "));
   }
 
-  void panel(int place, const std::string& title, const char* range, std::initializer_list<Style> styles) {
-    const double left = place % 2 == 0 ? 0.06 : 0.55, bottom = place < 2 ? 0.52 : 0.07;
+  std::string block(const std::vector<std::pair<double, double>>& points, double scale) {
+    const std::string name = fmt::format("$points{}", blocks_++);
+    text_ += name + " << EOD\n";
+    for (const auto& [step, value] : points) text_ += fmt::format("{:.12g} {:.6g}\n", step, scale * value);
+    text_ += "EOD\n";
+    return name;
+  }
+
+  // Two beside each other; what is left over is as wide as two.
+  void draw(const Panel& panel, size_t place, size_t count) {
+    const size_t rows = (count + 1) / 2, row = place / 2;
+    const bool wide = place + 1 == count && count % 2 == 1;
+    const double left = place % 2 == 0 ? 0.06 : 0.55, width = wide ? 0.88 : 0.39;
+    const double height = rows == 1 ? 0.74 : 0.32, bottom = row + 1 == rows ? 0.09 : 0.53;
+    const bool last_row = row + 1 == rows || (place + 2 >= count && !wide && count % 2 == 0);
+    std::vector<std::string> curves;
+    std::vector<double> values, right_values;
+    std::string marks;
+    for (const Style& style : panel.styles) {
+      for (const size_t i : runs_with(style)) {
+        const Points& points = runs_[i].curve(style.split, style.column);
+        for (const auto& [step, value] : points.all)
+          (style.right ? right_values : values).push_back(style.scale * value);
+        const bool valid = std::string_view(style.split) == "valid";
+        const char* with = valid                       ? "linespoints pt 7 ps 0.9"
+                           : points.all.size() <= kFew ? "linespoints pt 7 ps 0.5"
+                                                       : "lines";
+        curves.push_back(fmt::format("{} using 1:2 {}with {} {} lc '{}' notitle",
+                                     block(points.all, style.scale), style.right ? "axes x1y2 " : "", with,
+                                     style.look, color(i)));
+        if (!valid || !runs_[i].best_step()) continue;
+        const auto best = static_cast<double>(*runs_[i].best_step());
+        marks += fmt::format(
+            "set arrow from first {0},graph 0 to first {0},graph 1 nohead lc '{1}' lw 1 dt (3,5)\n", best,
+            color(i));
+        const auto at = std::find_if(points.all.begin(), points.all.end(),
+                                     [&](const auto& p) { return p.first == best; });
+        if (at != points.all.end())
+          curves.push_back(fmt::format("{} using 1:2 with points pt 6 ps 2.6 lw 2 lc '{}' notitle",
+                                       block({*at}, style.scale), color(i)));
+      }
+    }
+    const Range y(values, panel.from_zero), y2(right_values, true);
+    const double steps = std::max(1.0, last_step_);
     text_ += fmt::format(
         "\nset lmargin at screen {}; set rmargin at screen {}; set bmargin at screen {}; set tmargin at "
         "screen {}\n"
-        "unset key; set title {} offset 0,-0.4; set xlabel {}\n",
-        left, left + 0.39, bottom, bottom + 0.32, gnuplot_string(title),
-        gnuplot_string(place < 2 ? "" : "optimizer step"));
-    std::vector<std::string> curves;
-    bool right_axis = false;
-    for (const Style& style : styles) {
-      for (size_t i = 0; i < runs_.size(); i++) {
-        const Run& run = runs_[i];
-        if (!run.metrics.has(style.split, style.column)) continue;
-        if (std::string_view(style.column) == "loss" && !run.metrics.loss_differs()) continue;
-        right_axis = right_axis || *style.axes != '\0';
-        curves.push_back(fmt::format(
-            "{} using (column('step')):(strcol('split') eq '{}' ? {}column('{}') : NaN) {}with {} lc '{}' "
-            "notitle",
-            gnuplot_string(run.file), style.split, style.scale, style.column, style.axes, style.look,
-            color(i)));
-      }
-    }
-    if (curves.empty()) {
-      text_ += "set label 2 'no values' at graph 0.5,0.5 center textcolor '#777777'\n";
-      text_ += "plot [0:1] [0:1] NaN notitle\nunset label 2\n";
-      return;
-    }
-    if (right_axis) text_ += "set border 11; set y2tics; set y2range [0:*]\n";
-    text_ += fmt::format("set xrange [0:*] noextend; plot [] {} \\\n  {}\n", range, join(curves, ", \\\n  "));
+        "unset key; set title {} offset 0,-0.4; set xlabel {}\n{}",
+        left, left + width, bottom, bottom + height, gnuplot_string(panel.title),
+        gnuplot_string(last_row ? step_label() : ""), marks);
+    text_ += last_step_ < 10 ? "set xtics 1\n" : "set xtics autofreq\n";
+    if (!right_values.empty())
+      text_ += fmt::format("set border 11; set y2tics; set y2range [{:g}:{:g}]\n", y2.low, y2.high);
+    text_ += fmt::format("set xrange [0:{:g}] noextend; plot [] [{:g}:{:g}] \\\n  {}\n", 1.02 * steps, y.low,
+                         y.high, join(curves, ", \\\n  "));
+    text_ += "unset arrow; unset y2tics; set border 3\n";
+  }
+
+  std::string step_label() const {
+    const double steps = runs_.front().epoch_steps();
+    return steps > 0 ? fmt::format("optimizer step ({:g} an epoch)", steps) : "optimizer step";
   }
 
   std::vector<Run> runs_;
-  std::string text_;
+  std::string metric_, text_;
+  double last_step_ = 0;
+  int blocks_ = 0;
 };
 
 }  // namespace
@@ -231,7 +345,7 @@ bool draw_curves(const std::vector<CurveRun>& runs, const std::string& png_file,
   const fs::path png = fs::absolute(png_file), folder = png.parent_path();
   const std::string name = png.filename().string();
   const std::string script_name = png.filename().replace_extension(".gp").string();
-  write_file((folder / script_name).string(), Script(runs, folder).text(name, title, metric));
+  write_file((folder / script_name).string(), Script(runs, metric).text(name, title));
   if (!has_program("gnuplot")) return false;
 
   // Drawn elsewhere, and read as a whole before it takes the old one's place: gnuplot does not say when a

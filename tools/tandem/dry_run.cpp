@@ -84,13 +84,18 @@ void print_dry_run(const Recipe& recipe, const nn::TrainerOptions& options) {
       first = false;
     }
     nn::TrainerOptions o = options;
-    o.plan = plan, o.run_dir = "", o.progress = false, o.average = 0;
+    o.plan = plan, o.run_dir = "", o.progress = false, o.average = 0, o.on_nan = nn::OnNan::stop;
     nn::Trainer trainer(*model.objective, *optimizer, o);
     device.reset_peak();
     auto start = device.mark();
-    for (int64_t i = 0; i <= kSteps; ++i) {
-      trainer.step(load(recipe.train(), batches[i % batches.size()], o, i));
-      if (i == 0) start = device.mark();
+    try {
+      for (int64_t i = 0; i <= kSteps; ++i) {
+        trainer.step(load(recipe.train(), batches[i % batches.size()], o, i));
+        if (i == 0) start = device.mark();
+      }
+    } catch (const OutOfMemoryError& error) {
+      fmt::print("{:<10}  does not fit: {}\n", nn::name_of(plan), error.what());
+      continue;
     }
     const double seconds = device.mark()->seconds_since(*start) / kSteps;
     fmt::print("{:<10}  {:>8.3f}  {:>14.1f}  {:>14}\n", nn::name_of(plan), seconds,

@@ -52,7 +52,7 @@ StepLog::StepLog(const std::string& run, int64_t done, int64_t every)
 }
 
 void StepLog::step(const nn::Metrics& now) {
-  if (now.step % every_ != 0) return;
+  if (now.step % every_ != 0 && !now.skipped) return;
   write(now, "train",
         {{"loss", now.loss},
          {"ce", now.ce},
@@ -65,6 +65,7 @@ void StepLog::step(const nn::Metrics& now) {
          {"seconds", now.seconds},
          {"data_wait", now.data_wait},
          {"rank_wait", now.rank_wait},
+         {"skipped", now.skipped ? 1 : NAN},
          {"memory_mb", resident_megabytes()}});
 }
 

@@ -18,6 +18,7 @@
 #include "tools/tandem/commands.h"
 #include "tools/tandem/dry_run.h"
 #include "tools/tandem/hints.h"
+#include "tools/tandem/live_curves.h"
 #include "tools/tandem/rank_start.h"
 #include "tools/tandem/recipe.h"
 #include "tools/tandem/step_log.h"
@@ -60,11 +61,13 @@ using Clock = std::chrono::steady_clock;
 class Training {
  public:
   // `start`: of what --max-time limits. `ranks`: or null.
+  // `from`: the checkpoint that it goes on from, where it is not the last.
   Training(const Recipe& recipe, const std::string& run, int passes, Device device, Clock::time_point start,
-           Ranks* ranks)
+           Ranks* ranks, std::optional<int64_t> from)
       : recipe_(recipe),
         start_(start),
         ranks_(ranks),
+        from_(from),
         run_(run),
         passes_(passes),
         init_({.seed = recipe.settings.trainer.seed, .device = device}),
@@ -89,10 +92,11 @@ class Training {
   bool counts_correct() const { return model_.objective->counts_correct(); }
   bool goes_on() const { return recipe_.settings.resume && nn::Manifest(run_).lists(nn::kLastFile); }
   void check_checkpoint() {
-    if (goes_on()) trainer_.restore(recipe_.train(), recipe_.valid());
+    if (goes_on()) trainer_.restore(recipe_.train(), recipe_.valid(), from_);
   }
 
-  Outcome fit() {
+  // `curves`: or null.
+  Outcome fit(LiveCurves* curves) {
     const bool first = !ranks_ || ranks_->first();
     std::optional<nn::RunLock> lock;
     if (first) {
@@ -106,10 +110,13 @@ class Training {
     LossWatch watch(recipe_.settings);
     std::optional<StepLog> log;
     const int64_t log_every = first ? recipe_.settings.log_every : 0;
+    if (curves) curves->begin(recipe_.training_name(passes_), run_);
+    bool begun = false;
     trainer_.on_step = [&](const nn::Metrics& now) {
       if (log) log->step(now);
+      if (curves) curves->step(now);
       steps = now.step;
-      watch.see(now.ce);
+      if (!now.skipped) watch.see(now.ce);
       const double limit = seconds_of(recipe_.settings.max_time);
       const bool late = limit > 0 && Clock::now() - start_ > std::chrono::duration<double>(limit);
       double stop = interrupted != 0 || late;  // on any rank
@@ -121,21 +128,25 @@ class Training {
     };
     trainer_.on_validation = [&](const nn::Metrics& validated) {
       if (log) log->validation(validated, metric_.name);
+      if (curves) curves->validated(trainer_.so_far());
     };
     trainer_.on_epoch = [&](int64_t epoch) {
       if (log_every > 0 && !log) log.emplace(run_, trainer_.steps_done(), log_every);
+      if (!std::exchange(begun, true) && curves) curves->went_on_after(trainer_.steps_done());
       tuned_.begin_epoch(epoch);
     };
     nn::FitResult fit;
     try {
-      fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid())
+      fit = goes_on() ? trainer_.resume(recipe_.train(), recipe_.valid(), from_)
                       : trainer_.fit(recipe_.train(), recipe_.valid());
+    } catch (const NonFiniteError& error) {
+      raise<NonFiniteError>("training failed after step {}: {}; {}", steps, error.what(),
+                            knobs(recipe_.settings));
     } catch (const ValueError& error) {
-      const std::string message = error.what();
-      const bool finite = message.find("nan ") == message.npos && message.find("inf ") == message.npos;
-      raise<ValueError>("training failed after step {}: {}{}", steps, message,
-                        finite ? "" : "; " + knobs(recipe_.settings));
+      raise<ValueError>("training failed after step {}: {}", steps, error.what());
     }
+    if (!begun && curves) curves->went_on_after(trainer_.steps_done());
+    if (curves) curves->validated(fit);
     watch.end(fit);
     if (!first) return {recipe_.training_name(passes_), run_, passes_, std::move(fit), {}};
     model_.module->eval();
@@ -170,6 +181,7 @@ class Training {
   const Recipe& recipe_;
   const Clock::time_point start_;
   Ranks* const ranks_;
+  const std::optional<int64_t> from_;
   const std::string run_;
   const int passes_;
   nn::InitScope init_;
@@ -201,7 +213,8 @@ void claim_run_folder(const TrainSettings& s, const std::string& settings) {
     if (!fs::is_directory(folder)) continue;
     const nn::RunLock lock(folder.string());
     nn::Commit(folder.string(), nn::Commit::Others::go).finish();
-    for (const char* name : {nn::kManifestFile, kScoresFile}) fs::remove(folder / name);
+    for (const char* name : {nn::kManifestFile, kScoresFile, "curves.png", "curves.gp"})
+      fs::remove(folder / name);
     remove_step_log(folder.string());
   }
   for (const char* name : {kScoresFile, "curves.png", "curves.gp"}) fs::remove(fs::path(s.run) / name);
@@ -233,11 +246,19 @@ std::string device_line(const std::string& asked, Device found) {
   return asked == "auto" && found == kCpu ? fmt::format("{} ({})", line, why_no_cuda()) : line;
 }
 
+// Of --compare's halves the one that --resume-from is about; "" where none has a checkpoint.
+std::string last_begun_of(const std::vector<std::pair<std::string, int>>& parts) {
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part)
+    if (nn::Manifest(part->first).lists(nn::kLastFile)) return part->first;
+  return "";
+}
+
 void train(Recipe& recipe, Command& command, Ranks* ranks) {
   const Clock::time_point start = Clock::now();
   const TrainSettings& s = recipe.settings;
   const bool first = !ranks || ranks->first();
   const std::optional<nn::Launch> launch = nn::find_launch();
+  if (s.resume_from > 0) recipe.settings.resume = true;
   check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
   std::optional<nn::RunLock> lock;
   if (fs::is_directory(s.run) && !s.dry_run && first) lock.emplace(s.run);
@@ -253,12 +274,18 @@ void train(Recipe& recipe, Command& command, Ranks* ranks) {
   settle_schedule(command, s, recipe.train());
   std::vector<std::pair<std::string, int>> parts{{s.run, s.trainer.passes}};  // folders, and their passes
   if (s.compare) parts = {{s.run + "/plain", 1}, {s.run + "/rdrop", s.trainer.passes}};
+  const std::string last_begun = last_begun_of(parts);
+  check<ConfigError>(s.resume_from == 0 || !last_begun.empty(), "--resume-from: '{}' has no checkpoint yet",
+                     s.run);
+  const auto from = [&](const std::string& folder) {
+    return s.resume_from > 0 && folder == last_begun ? std::optional(s.resume_from) : std::nullopt;
+  };
   std::string metric;
   {  // whatever is wrong shows before the folder is touched
     int64_t parameters = 0;
     bool accuracy = false;  // is what it is judged by
     for (const auto& [folder, passes] : parts) {
-      Training part(recipe, folder, passes, device, start, ranks);
+      Training part(recipe, folder, passes, device, start, ranks, from(folder));
       part.check_checkpoint();
       metric = part.metric(), parameters = part.parameters();
       accuracy = metric.empty() && part.counts_correct();
@@ -275,7 +302,7 @@ void train(Recipe& recipe, Command& command, Ranks* ranks) {
     }
     if (s.resume) warn_unchecked(s.run);
     const std::string settings =
-        command.to_toml({"config", "resume", "overwrite", "dry-run", "profile", "quiet"});
+        command.to_toml({"config", "resume", "resume-from", "overwrite", "dry-run", "profile", "quiet"});
     if (first) {
       if (!lock) lock.emplace(s.run);
       claim_run_folder(s, settings);
@@ -294,12 +321,20 @@ void train(Recipe& recipe, Command& command, Ranks* ranks) {
   const InterruptGuard guard;
   const std::unique_ptr<Profiler> profiler = s.profile ? std::make_unique<Profiler>(device) : nullptr;
   std::vector<Outcome> outcomes;
-  for (const auto& [folder, passes] : parts)
-    outcomes.push_back(Training(recipe, folder, passes, device, start, ranks).fit());
+  std::optional<LiveCurves> curves;
+  if (first) curves.emplace(s.run, metric);
+  try {
+    for (const auto& [folder, passes] : parts)
+      outcomes.push_back(Training(recipe, folder, passes, device, start, ranks, from(folder))
+                             .fit(curves ? &*curves : nullptr));
+  } catch (const Interrupted&) {
+    if (curves) curves->draw_interrupted();
+    throw;
+  }
   if (!first) return;
   print_report(outcomes, s.trainer.alpha, metric);
   if (!recipe.footnote().empty()) fmt::print("{}\n", recipe.footnote());
-  draw_curves(outcomes, s.run, metric);  // last: what fails here costs no result
+  curves->draw();  // last: what fails here costs no result
   fmt::print("Run folder: {}\n", s.run);
   if (profiler) fmt::print("\n{}", profiler->table());
 }

@@ -4,10 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "autograd/tell.h"
 #include "nn/io/files.h"
 #include "nn/train/run_folder.h"
-#include "tools/tandem/curves.h"
 
 namespace tandem::command {
 
@@ -33,7 +31,8 @@ void print_report(const std::vector<Outcome>& outcomes, double alpha, const std:
   rows[0].insert(rows[0].end(), {"epoch", "time"});
   for (const auto& [name, run, passes, fit, scores] : outcomes) {
     double seconds = 0;
-    for (size_t i = 0; i < fit.valid.size(); ++i) seconds += fit.train[i].seconds + fit.valid[i].seconds;
+    for (const auto* rows_of : {&fit.train, &fit.valid})
+      for (const nn::Metrics& row : *rows_of) seconds += row.seconds;
     std::vector<std::string>& row = rows.emplace_back();
     row = {name, std::to_string(passes), passes == 1 ? "-" : fmt::format("{}", alpha)};
     for (const Score& score : scores) row.push_back(score.value);
@@ -41,21 +40,19 @@ void print_report(const std::vector<Outcome>& outcomes, double alpha, const std:
     row.push_back(accuracy         ? fmt::format("{:.2f}%", 100 * best.accuracy)
                   : metric.empty() ? fmt::format("{:.4f}", best.loss)
                                    : fmt::format("{:.4g}", best.metric));
-    row.push_back(fit.averaged ? "mean" : std::to_string(fit.best_epoch + 1));
+    const bool within = fit.valid.size() > fit.train.size();  // evaluations
+    row.push_back(fit.averaged ? "mean"
+                               : std::to_string(fit.best_epoch + 1) +
+                                     (within ? fmt::format(" (step {})", best.step) : ""));
     row.push_back(fmt::format("{:.1f}s", seconds));
   }
   fmt::print("\n");
   print_table(rows);
+  for (const Outcome& outcome : outcomes)
+    if (outcome.fit.skipped > 0)
+      fmt::print("{}: {} steps were left out (--on-nan)\n", outcome.name, outcome.fit.skipped);
   if (outcomes.size() < 2) return;
   if (const auto gap = difference(outcomes[0].scores, outcomes[1].scores)) fmt::print("{}\n", describe(*gap));
-}
-
-void draw_curves(const std::vector<Outcome>& outcomes, const std::string& run, const std::string& metric) {
-  std::vector<data::CurveRun> runs;
-  for (const Outcome& outcome : outcomes)
-    runs.push_back({outcome.name, outcome.run + "/" + nn::kMetricsFile});
-  if (!data::draw_curves(runs, run + "/curves.png", "Tandem: " + run, metric))
-    tell("No curves were drawn: gnuplot is not installed (Debian: gnuplot-nox).");
 }
 
 }  // namespace tandem::command

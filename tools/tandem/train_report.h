@@ -1,4 +1,4 @@
-// What `tandem train` says and draws at the end.
+// What `tandem train` says at the end.
 #pragma once
 
 #include <string>
@@ -24,7 +24,5 @@ void save_scores(const Outcome& outcome, const std::string& task, const nn::Vali
 // The table of the outcomes' scores, and of two the difference. `metric` names the validation's, "" for
 // accuracy or loss.
 void print_report(const std::vector<Outcome>& outcomes, double alpha, const std::string& metric);
-// Their curves over each other, in curves.png of the folder `run`; a notice where there is no gnuplot.
-void draw_curves(const std::vector<Outcome>& outcomes, const std::string& run, const std::string& metric);
 
 }  // namespace tandem::command

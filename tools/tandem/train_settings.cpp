@@ -56,10 +56,13 @@ void declare_training(Command& to, TrainSettings& s, const std::string& unit) {
   to.option("--beta2", s.beta2, fraction(), "decay of the mean squared gradient, of adam and adamw");
   to.option("--clip-norm", s.trainer.clip_norm, non_negative(), "largest norm of the whole gradient; 0: any");
   to.option("--label-smoothing", s.trainer.label_smoothing, fraction(), "label smoothing");
+  to.option("--eval-every", s.trainer.eval_steps, integer(0),
+            "validate after every so many steps, too, not only after an epoch; 0: not");
   to.option("--patience", s.trainer.patience, integer(0),
-            "stop after N epochs without a better validation; 0: never");
+            "stop after N validations without a better one; 0: never");
   to.option("--average", s.trainer.average, integer(0),
-            "try the mean of the last N epochs' weights at the end, and keep it if it validates better");
+            "try the mean of the weights at the last N validations at the end, and keep it if it validates "
+            "better");
   to.option("--ema", s.trainer.ema, fraction(),
             "decay of the weights' exponential moving average, which is validated and kept; 0: none");
   to.option("--seed", s.trainer.seed, integer(0, INT64_MAX),
@@ -80,6 +83,13 @@ void declare_run(Command& to, TrainSettings& s) {
           "that a run of so many has there");
   to.option("--save-every", s.save_every, steps_or_duration(),
             "a checkpoint every so many steps (500), or after so much time (10m), not only after an epoch");
+  to.option("--keep", s.trainer.keep, integer(1, 1000),
+            "checkpoints that stay: last.safetensors, and those before it as step-NNNNNN.safetensors");
+  to.option("--resume-from", s.resume_from, integer(0),
+            "--resume, from the checkpoint after so many steps that --keep left; later ones go; 0: the last");
+  to.option("--on-nan", s.on_nan, one_of({"stop", "skip", "back"}),
+            "at a step that is not finite: stop, skip its batch (10 in a row at most), or back to the last "
+            "checkpoint, without the batches since then");
   to.option("--log-every", s.log_every, integer(0),
             "a line in steps.jsonl, and a point for TensorBoard, every so many steps; 0: none");
   to.option("--measure-kl", s.trainer.measure_kl, integer(0),
@@ -99,9 +109,10 @@ int64_t resume_settings(Command& command, const TrainSettings& s) {
                        nn::kSettingsFile);
     const std::string file = manifest.checked(nn::kSettingsFile);
     // Data are compared by their contents, which may have moved.
-    command.check_same(file, {"epochs", "patience", "data", "vocab", "init", "run", "device", "threads",
-                              "plan", "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
-                              "measure-kl", "log-every", "max-time", "beam", "length-penalty"});
+    command.check_same(
+        file, {"epochs",  "patience", "data",       "vocab",        "init",       "run",  "device",
+               "threads", "plan",     "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
+               "keep",    "on-nan",   "measure-kl", "log-every",    "max-time",   "beam", "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
@@ -136,6 +147,7 @@ nn::TrainerOptions trainer_options(const TrainSettings& s, const data::Dataset& 
   options.plan = nn::parse_plan(s.plan);
   options.precision = s.precision == "bf16" ? DType::bf16 : DType::f32;
   options.alpha_schedule = nn::parse_alpha_schedule(s.alpha_schedule);
+  options.on_nan = nn::parse_on_nan(s.on_nan);
   options.progress = !s.quiet;
   if (s.save_every.find_first_of("smhd") == std::string::npos) {
     options.save_steps = std::atoll(s.save_every.c_str());

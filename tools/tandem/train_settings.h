@@ -20,14 +20,14 @@ struct TrainSettings {
        tf32 = false;
   nn::TrainerOptions trainer{.measure_kl = 50, .epochs = 20, .clip_norm = 1};
   std::string plan = "stacked", precision = "f32", alpha_schedule = "constant", schedule = "cosine",
-              optimizer = "adamw";
+              optimizer = "adamw", on_nan = "stop";
   double lr = 1e-3, weight_decay = 0.05, momentum = 0.9, beta2 = 0.999;
   int64_t warmup = 0, decay_steps = 0;
   int64_t usual_warmup = 0;  // what a warmup of -1 means, as far as the run is long enough
   FineTuning tuning;
   int threads = 0;
   std::string device = "auto";
-  int64_t log_every = 1;
+  int64_t log_every = 1, resume_from = 0;
   std::string save_every, max_time;  // steps_or_duration(), duration()
 };
 

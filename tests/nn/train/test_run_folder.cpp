@@ -181,6 +181,7 @@ TEST_CASE("run folder: other options than the run's are refused with both values
                          {{.schedule = Schedule::constant(5)}, "warmup", "0", "5"},
                          {{.clip_norm = 1}, "clip_norm", "0", "1"},
                          {{.seed = 7}, "seed", "0", "7"},
+                         {{.eval_steps = 3}, "eval_steps", "0", "3"},
                          {{.average = 2}, "average", "0", "2"},
                          {{.metric = metric}, "metric", "", "m"}}) {
     Run run(in_folder(folder.path(), options));
