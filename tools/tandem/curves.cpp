@@ -2,12 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cmath>
 #include <filesystem>
-#include <map>
 #include <set>
-#include <sstream>
 #include <string_view>
 
 #include "autograd/error.h"
@@ -15,6 +11,7 @@
 #include "nn/io/files.h"
 #include "nn/io/text.h"
 #include "tools/corpora/process.h"
+#include "tools/tandem/metrics_file.h"
 
 namespace tandem::data {
 namespace {
@@ -22,41 +19,19 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxBytes = int64_t{1} << 28;
-constexpr std::array kColumns{"epoch",    "step", "split", "loss",          "ce",      "kl",
-                              "accuracy", "lr",   "alpha", "samples_per_s", "seconds", "metric"};
 // Okabe and Ito's palette, which the colour-blind can tell apart.
 constexpr std::array kColors{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
-
-std::vector<std::string> split_row(const std::string& line) {
-  std::vector<std::string> fields;
-  std::istringstream in(line);
-  for (std::string field; std::getline(in, field, ',');) fields.push_back(field);
-  if (line.ends_with(',')) fields.emplace_back();
-  return fields;
-}
 
 // Which curves a CSV can draw: gnuplot stops at a curve without a single point.
 class Metrics {
  public:
   explicit Metrics(const std::string& file) {
-    std::istringstream lines(read_file("draw_curves", file, kMaxBytes));
-    std::string line;
-    std::getline(lines, line);
-    const std::vector<std::string> names = split_row(line);
-    for (const char* column : kColumns) {
-      check<IoError>(std::count(names.begin(), names.end(), column) == 1,
-                     "draw_curves: {}: line 1: expected one column {}", file, column);
-    }
-    for (int64_t number = 2; std::getline(lines, line); number++) {
-      const std::vector<std::string> fields = split_row(line);
-      check<IoError>(fields.size() == names.size(), "draw_curves: {}: line {}: {} fields, expected {}", file,
-                     number, fields.size(), names.size());
-      std::map<std::string, std::string> row;
-      for (size_t i = 0; i < names.size(); i++) row[names[i]] = fields[i];
-      check<IoError>(row["split"] == "train" || row["split"] == "valid",
-                     "draw_curves: {}: line {}: split is {}, expected train or valid", file, number,
-                     row["split"]);
-      add(file, number, row);
+    for (const MetricsRow& row : read_metrics("draw_curves", file)) {
+      if (!row.values.contains("step")) continue;
+      for (const auto& [column, value] : row.values) present_.insert(row.split + " " + column);
+      const bool both = row.values.contains("loss") && row.values.contains("ce");
+      loss_differs_ =
+          loss_differs_ || (row.split == "train" && both && row.values.at("loss") != row.values.at("ce"));
     }
   }
 
@@ -66,22 +41,6 @@ class Metrics {
   bool loss_differs() const { return loss_differs_; }
 
  private:
-  void add(const std::string& file, int64_t line, const std::map<std::string, std::string>& row) {
-    std::map<std::string, double> values;
-    for (const auto& [column, text] : row) {
-      if (column == "split" || text.empty()) continue;
-      double value = 0;
-      const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-      check<IoError>(failure == std::errc() && end == text.data() + text.size(),
-                     "draw_curves: {}: line {}: {} is {}, expected a number", file, line, column, text);
-      if (std::isfinite(value)) values[column] = value;
-    }
-    if (!values.contains("step")) return;
-    for (const auto& [column, value] : values) present_.insert(row.at("split") + " " + column);
-    loss_differs_ = loss_differs_ || (row.at("split") == "train" && values.contains("loss") &&
-                                      values.contains("ce") && values["loss"] != values["ce"]);
-  }
-
   std::set<std::string> present_;  // "split column" with at least one number
   bool loss_differs_ = false;      // there is more in the training loss than the cross-entropy
 };

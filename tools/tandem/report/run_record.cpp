@@ -1,0 +1,190 @@
+#include "tools/tandem/report/run_record.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "autograd/error.h"
+#include "nn/io/files.h"
+#include "nn/io/text.h"
+#include "nn/train/manifest.h"
+#include "tools/tandem/metrics_file.h"
+#include "tools/tandem/step_log.h"
+#include "tools/tandem/toml.h"
+#include "tools/tandem/train_report.h"
+
+namespace tandem::report {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kMaxBytes = int64_t{1} << 32;
+
+bool is_run(const fs::path& folder) {
+  for (const char* file : {nn::kBestFile, nn::kMetricsFile, command::kStepsFile})
+    if (fs::exists(folder / file)) return true;
+  return false;
+}
+
+// Runs in folders of a folder, by name, but numbers in names by their size: s2 before s10.
+std::vector<std::string> runs_in(const fs::path& folder) {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.is_directory() && is_run(entry.path())) found.push_back(entry.path().string());
+  const auto key = [](const std::string& name) {
+    std::string text, digits;
+    for (const char c : name + "/") {
+      if (c >= '0' && c <= '9') {
+        digits += c;
+        continue;
+      }
+      if (!digits.empty()) text += std::string(std::max<size_t>(20, digits.size()) - digits.size(), '0');
+      text += digits + c, digits.clear();
+    }
+    return text;
+  };
+  std::sort(found.begin(), found.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  return found;
+}
+
+// The settings of a run; one half of a comparison has them in the folder above.
+void read_settings(RunRecord& run) {
+  const fs::path folder = run.folder, above = folder / "..";
+  const bool own = nn::Manifest(folder.string()).lists(nn::kSettingsFile);
+  const std::string half = fs::absolute(folder).lexically_normal().filename().string();
+  const bool is_half =
+      !own && (half == "plain" || half == "rdrop") && nn::Manifest(above.string()).lists(nn::kSettingsFile);
+  if (!own && !is_half) {
+    run.lacks.push_back(fmt::format("{} is missing: the settings are not known.", nn::kSettingsFile));
+    return;
+  }
+  nn::read_run(is_half ? above.string() : folder.string(), [&](const nn::Manifest& manifest) {
+    std::ifstream text(manifest.checked(nn::kSettingsFile));
+    run.settings.clear();
+    for (const command::TomlEntry& entry : command::parse_toml((folder / nn::kSettingsFile).string(), text))
+      run.settings[entry.name] = data::join(entry.values, ", ");
+  });
+  if (is_half && half == "plain") run.settings["passes"] = "1";
+  run.settings.erase("compare");
+  if (run.setting("passes") != "1") return;
+  for (const char* of_passes : {"alpha", "alpha-schedule", "alpha-warmup", "rates", "rdrop-every"})
+    run.settings.erase(of_passes);
+}
+
+void read_metrics(RunRecord& run) {
+  std::vector<data::MetricsRow> rows;
+  const bool there = nn::read_run(run.folder, [&](const nn::Manifest& manifest) {
+    if (!manifest.lists(nn::kMetricsFile)) return false;
+    rows = data::read_metrics("report", manifest.checked(nn::kMetricsFile));
+    return true;
+  });
+  if (!there) run.lacks.push_back(fmt::format("{} is missing: no epoch has ended.", nn::kMetricsFile));
+  double samples = 0, seconds = 0;
+  for (const data::MetricsRow& row : rows) {
+    const auto number = [&](const char* column) {
+      const auto found = row.values.find(column);
+      return found == row.values.end() ? NAN : found->second;
+    };
+    const double step = number("step"), took = number("seconds"), rate = number("samples_per_s");
+    if (std::isnan(step)) continue;
+    const bool train = row.split == "train";
+    for (const char* column : {"loss", "ce", "kl", "accuracy", "metric"})
+      if (const double value = number(column); !std::isnan(value))
+        (train ? run.train : run.valid)[column].push_back({step, value});
+    run.updates = std::max(run.updates, static_cast<int64_t>(step));
+    if (!std::isnan(took)) run.seconds += took;
+    if (!train) continue;
+    ++run.epochs;
+    if (!std::isnan(took) && !std::isnan(rate)) samples += took * rate, seconds += took;
+  }
+  if (seconds > 0) run.samples_per_s = samples / seconds;
+}
+
+// Of every step; the last line may be half of one.
+void read_steps(RunRecord& run) {
+  const std::string file = run.folder + "/" + command::kStepsFile;
+  if (!fs::exists(file)) {
+    run.lacks.push_back(fmt::format(
+        "{} is missing: training is drawn by epochs, and its memory is not known.", command::kStepsFile));
+    return;
+  }
+  const std::string text = data::read_file("report", file, kMaxBytes);
+  Curves steps;
+  int64_t line = 0;
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    ++line;
+    const Json row = Json::parse(text.begin() + static_cast<ptrdiff_t>(begin),
+                                 text.begin() + static_cast<ptrdiff_t>(end), nullptr, false);
+    const bool fits = row.is_object() && row.contains("step") && row["step"].is_number() &&
+                      row.contains("split") && row["split"].is_string();
+    check<IoError>(fits, "{}: line {}: expected a step as JSON, got '{}'", file, line,
+                   text.substr(begin, std::min<size_t>(end - begin, 80)));
+    if (row["split"] != "train") continue;
+    const double step = row["step"];
+    for (const char* column : {"loss", "ce", "kl", "accuracy"}) {
+      const auto found = row.find(column);
+      if (found != row.end() && found->is_number()) steps[column].push_back({step, *found});
+    }
+    run.updates = std::max(run.updates, static_cast<int64_t>(step));
+    if (const auto found = row.find("memory_mb"); found != row.end() && found->is_number())
+      run.memory_mb = std::fmax(run.memory_mb, *found);
+  }
+  for (auto& [column, points] : steps) run.train[column] = std::move(points);
+}
+
+void read_scores(RunRecord& run) {
+  const std::string file = run.folder + "/" + command::kScoresFile;
+  if (!fs::exists(file)) {
+    run.lacks.push_back(
+        fmt::format("{} is missing: the training has not come to its end.", command::kScoresFile));
+    return;
+  }
+  try {
+    const Json json = Json::parse(data::read_file("report", file, 1 << 24));
+    run.task = json.at("task"), run.training = json.at("training");
+    for (const auto& [name, value] : json.at("scores").items())
+      run.scores.emplace_back(name, value.is_null() ? NAN : value.get<double>());
+    const Json& validation = json.at("validation");
+    run.measure = validation.at("name");
+    if (validation.at("value").is_number()) run.validated = validation.at("value");
+  } catch (const Json::exception&) {
+    raise<IoError>("{}: expected the scores of a training", file);
+  }
+}
+
+}  // namespace
+
+std::string RunRecord::setting(const std::string& name) const {
+  const auto found = settings.find(name);
+  return found == settings.end() ? "" : found->second;
+}
+
+std::vector<std::string> folders_of(const std::string& path) {
+  check<IoError>(fs::is_directory(path), "{}: there is no such run folder", path);
+  const fs::path folder = path;
+  if (is_run(folder)) return {path};
+  std::vector<std::string> runs;
+  for (const char* half : {"plain", "rdrop"})
+    if (is_run(folder / half)) runs.push_back((folder / half).string());
+  if (runs.empty() && fs::exists(folder / command::kSweepFile)) runs = runs_in(folder);
+  check<IoError>(!runs.empty(),
+                 "{}: not a run: expected the folder of a training, of a --compare, or of a sweep, with {}",
+                 path, nn::kMetricsFile);
+  return runs;
+}
+
+RunRecord read_record(const std::string& folder) {
+  RunRecord run;
+  run.folder = folder;
+  read_settings(run);
+  read_metrics(run);
+  read_steps(run);
+  read_scores(run);
+  return run;
+}
+
+}  // namespace tandem::report
