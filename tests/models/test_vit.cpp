@@ -5,10 +5,12 @@
 
 #include "autograd/pass_context.h"
 #include "autograd/profiler.h"
+#include "autograd/random.h"
 #include "models/cnn/cnn.h"
 #include "nn/data/image_dataset.h"
 #include "nn/nn.h"
 #include "nn/train/trainer.h"
+#include "ops/ops.h"
 #include "tests/testing.h"
 
 using namespace tandem;
@@ -244,7 +246,7 @@ TEST_CASE("attention rollout: of uniform attention, what its formula says") {
       for (const auto& [name, parameter] : model.named_parameters())
         if (name.find("q_proj") != std::string::npos) Tensor(parameter).zero_();
     }
-    const Tensor images = rand({2, 1, 8, 8}, {.seed = 5});
+    const Tensor images = tandem::rand({2, 1, 8, 8}, {.seed = 5});
     // Half of each token stays, half is spread over all 5: after 3 blocks 1/8 has not moved.
     const Tensor seen = attention_rollout(model, images);
     CHECK(seen.shape() == Shape{2, 2, 2});
@@ -266,7 +268,7 @@ TEST_CASE("attention rollout: the blocks' own attention, multiplied in their ord
   const NoGradGuard no_grad;
   for (const Tensor& parameter : model.parameters()) Tensor(parameter).mul_(4);  // far from uniform
   model.eval();
-  const Tensor images = rand({2, 1, 8, 8}, {.seed = 5});
+  const Tensor images = tandem::rand({2, 1, 8, 8}, {.seed = 5});
   const Tensors blocks = model.attention(images);
   REQUIRE(blocks.size() == 2);
   for (const Tensor& block : blocks) {

@@ -17,7 +17,7 @@ import time
 
 from cases import Skip, expect, run_cases
 from image_data import make_data
-from webdriver import HOME, LEFT, Browser
+from webdriver import ELEMENT, HOME, LEFT, RIGHT, Browser
 
 TANDEM = os.path.abspath(sys.argv[1])
 TINY = ["--dim", "16", "--depth", "2", "--heads", "2", "--mlp-dim", "32", "--patch-size", "4", "--batch-size", "16", "--threads", "1"]
@@ -181,7 +181,7 @@ def test_one_run():
         png = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
         size = [int.from_bytes(png[at:at + 4], "big") for at in (16, 20)]
         expect(png[:8] == b"\x89PNG\r\n\x1a\n" and size == [int(image["width"]), int(image["height"])] and size[0] in (8, 112), size)
-    kl = [float(x) for x in re.findall(r"in the other KL ([\d.]+)", page.text)]
+    kl = [float(x) for x in re.findall(r"(?:in the other|in both passes) KL ([\d.]+)", page.text)]
     expect(len(kl) == 8 and kl == sorted(kl, reverse=True) and kl[0] > 0, kl)
     # Without examples there are none, and without noise no passes that disagree.
     expect("Test examples" not in report("run", "--examples", "0")[0].text, "--examples 0 shows some")
@@ -189,6 +189,9 @@ def test_one_run():
     expect("7 of the 18 test images, drawn at random" in some.text, some.text)
     train("calm", "--dropout", "0")
     expect("passes disagree" not in report("calm")[0].text, "passes disagree without noise")
+    train("cnn", "--model", "cnn", "--passes", "2")
+    page, _ = report("cnn")
+    expect("passes disagree" in page.text and "Attention" not in page.text, "a CNN has passes and no attention")
 
 
 def test_seeds_and_settings():
@@ -384,10 +387,10 @@ def test_in_a_browser():
         make_data("strange", classes=HOSTILE[:2] + ["ring"])
         train("hostile <img src=x onerror=alert(4)>", "--passes", "2", data="strange")
         report("hostile <img src=x onerror=alert(4)>", "pair", "--examples", "18", page="all.html")
-        for file in "pair.html", "all.html":
-            for width in 375, 1280:
-                for dark in False, True:
-                    check_in_browser(browser, file, width, dark)
+        for width in 375, 1280:
+            for dark in False, True:
+                check_in_browser(browser, "pair.html", width, dark)
+        check_in_browser(browser, "all.html", 375, dark=True)
 
 
 def check_in_browser(browser, file, width, dark):
@@ -415,7 +418,7 @@ def check_in_browser(browser, file, width, dark):
     before = curves()
     expect(len(before) == 4 and all(n >= 2 for n in before), f"{what}: curves {before}")
     for button in browser.elements("button[aria-pressed]"):
-        pressed = lambda: browser.script("return arguments[0].getAttribute('aria-pressed')", {"element-6066-11e4-a52e-4f735466cecf": button})
+        pressed = lambda: browser.script("return arguments[0].getAttribute('aria-pressed')", {ELEMENT: button})
         browser.click(button)
         expect(pressed() == "false" and sum(curves()) < sum(before), f"{what}: a click on the legend hides nothing: {curves()}")
         browser.click(button)
@@ -433,7 +436,7 @@ def check_in_browser(browser, file, width, dark):
     expect(first.startswith("step 1;") and "training" in first, f"{what}: {first}")
     browser.keys(plot, LEFT)
     expect(value() == first, f"{what}: before the first step there is another")
-    browser.keys(plot, "\ue014")
+    browser.keys(plot, RIGHT)
     expect(value() != first and browser.script("return document.querySelectorAll('.tip').length") == 1, f"{what}: {value()}")
     # So does the pointer, and the values stay on the page.
     for share in 0.2, 0.98:
@@ -446,7 +449,8 @@ def check_in_browser(browser, file, width, dark):
         no_overflow("pointed at")
     asked = browser.script("return performance.getEntriesByType('resource').map((e) => e.name).filter((n) => !n.startsWith('data:'))")
     expect(asked == [], f"{what}: the page asks for {asked}")
-    expect(browser.errors() == [] and browser.script("return failures") == [], f"{what}: script errors")
+    said = browser.errors() + browser.script("return failures")
+    expect(said == [], f"{what}: script errors: {said}")
 
 
 run_cases(globals(), lambda: make_data("data"))

@@ -11,7 +11,7 @@ import urllib.request
 from cases import Failure, Skip
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-TAB, HOME, LEFT = "\ue004", "\ue011", "\ue012"  # keys
+HOME, LEFT, RIGHT = "\ue011", "\ue012", "\ue014"  # keys
 
 
 class Browser:

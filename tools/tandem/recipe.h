@@ -75,7 +75,8 @@ class Recipe {
   virtual TaskModel open(const Run& run, const std::string& data);
   // The scores() of what open() makes.
   virtual std::vector<Score> evaluate(const Run& run, const std::string& data);
-  // After open(): test samples that a report can show.
+  // Whether a report can show test samples, and after open() which.
+  virtual bool has_examples() const { return false; }
   virtual Examples examples(const Run&) const { return {}; }
 
   const data::Dataset& train() const { return made(train_.get(), "train_"); }

@@ -122,6 +122,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
             score("Matthews", metrics::matthews_correlation(predicted, test_labels_), 4)};
   }
 
+  bool has_examples() const override { return true; }
   Examples examples(const Run&) const override {
     if (multi_label_) return {};
     return {.samples = test_.get(),

@@ -125,6 +125,7 @@ class SequenceRecipe final : public TextRecipe {
     return {bleu(texts), score("chrF", metrics::corpus_chrf(texts, test_targets_).score, 2)};
   }
 
+  bool has_examples() const override { return true; }
   // What was made of the test texts when the training ended.
   Examples examples(const Run& run) const override {
     const std::string file = run.folder + kTestFile;

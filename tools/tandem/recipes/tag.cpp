@@ -92,6 +92,7 @@ class TagRecipe final : public TextEncoderRecipe {
             accuracy};
   }
 
+  bool has_examples() const override { return true; }
   Examples examples(const Run&) const override {
     // The sentence, with the word that the token begins between brackets.
     const auto text = [this](int64_t sentence, int64_t token) {

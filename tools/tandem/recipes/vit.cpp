@@ -191,6 +191,7 @@ class VitRecipe final : public Recipe {
             score("images/s", metrics.samples_per_second, 0)};
   }
 
+  bool has_examples() const override { return true; }
   Examples examples(const Run&) const override {
     if (has_sets()) return {};
     return {.samples = test_.get(), .classes = spec_.classes, .unit = unit(), .pixels = spec_.normalization};

@@ -156,8 +156,12 @@ std::string classified(const RunRecord& run, const command::Examples& examples, 
     add("Where the passes disagree most",
         "The KL divergence between two passes with dropout, as R-Drop’s loss has it.",
         gallery.html(noisy, [&](const Prediction& p) {
-          return fmt::format("<b>{}</b>: {} in one pass, {} in the other <span>KL {:.3f}</span>",
-                             gallery.name(p.target), gallery.name(p.passes[0]), gallery.name(p.passes[1]),
+          const auto [first, second] = p.passes;
+          const std::string found =
+              gallery.name(first) + (first == second
+                                         ? " in both passes"
+                                         : " in one pass, " + gallery.name(second) + " in the other");
+          return fmt::format("<b>{}</b>: {} <span>KL {:.3f}</span>", gallery.name(p.target), found,
                              p.disagreement);
         }));
   if (gallery.has_attention()) {
@@ -165,7 +169,7 @@ std::string classified(const RunRecord& run, const command::Examples& examples, 
     const size_t shown = std::min(kShown, predictions.all.size());
     for (size_t i = 0; i < shown; ++i) some.push_back(predictions.all[i * predictions.all.size() / shown]);
     add("Attention",
-        "Which patches reach the prediction, by attention rollout over all blocks: dark blue little, yellow "
+        "Which patches reach the prediction, by attention rollout over all blocks: dark is little, yellow\n"
         "most.",
         gallery.attention(some));
   }
@@ -199,10 +203,11 @@ ExamplesSection examples_of(const RunRecord& run, int64_t most, const std::strin
   const auto task = std::find_if(command::tasks().begin(), command::tasks().end(),
                                  [&](const command::Task& t) { return t.in_metadata == opened.task; });
   const std::unique_ptr<command::Recipe> recipe = command::make_recipe(*task);
+  ExamplesSection section{id, "Test examples: " + run.name, ""};
+  if (!recipe->has_examples()) return section;
   const command::TaskModel model = recipe->open(opened, "");
   const NoGradGuard no_grad;
   const command::Examples examples = recipe->examples(opened);
-  ExamplesSection section{id, "Test examples: " + run.name, ""};
   if (examples.samples != nullptr) section.body = classified(run, examples, *model.objective, most);
   if (!examples.made.empty()) section.body += made(examples);
   return section;

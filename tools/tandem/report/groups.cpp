@@ -21,7 +21,7 @@ const std::set<std::string>& without_effect() {
 
 // Options that are not there are as if at their default: other versions may have had fewer.
 std::string learned_from(const RunRecord& run) {
-  std::string key = run.task + "\n";
+  std::string key;
   for (const auto& [name, value] : run.settings)
     if (!without_effect().contains(name)) key += name + "=" + value + "\n";
   // Nothing is known of it: not the same as another.
@@ -66,7 +66,7 @@ std::vector<const RunRecord*> Group::seeds() const {
   std::vector<const RunRecord*> different;
   std::set<std::string> seen;
   for (const RunRecord* run : runs)
-    if (seen.insert(run->setting("seed")).second) different.push_back(run);
+    if (!run->scores.empty() && seen.insert(run->setting("seed")).second) different.push_back(run);
   return different;
 }
 
@@ -93,8 +93,12 @@ Groups group(std::vector<RunRecord>& runs) {
   std::vector<std::string> keys;
   for (const RunRecord& run : runs) {
     const std::string key = learned_from(run);
-    const auto at = std::find(keys.begin(), keys.end(), key) - keys.begin();
-    if (at == std::ssize(keys)) keys.push_back(key), groups.all.emplace_back();
+    size_t at = 0;
+    const auto is_same = [&](const RunRecord& other) {  // a run that has not ended tells no task
+      return keys[at] == key && (run.task == other.task || run.task.empty() || other.task.empty());
+    };
+    while (at < keys.size() && !is_same(groups.all[at].first())) ++at;
+    if (at == keys.size()) keys.push_back(key), groups.all.emplace_back();
     groups.all[at].runs.push_back(&run);
   }
   std::set<std::string> names, seen;

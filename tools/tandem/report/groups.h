@@ -13,7 +13,7 @@ struct Group {
   std::vector<const RunRecord*> runs;
 
   const RunRecord& first() const { return *runs.front(); }
-  // One run of each seed: the same training twice is one measurement.
+  // One run of each seed that came to its end: the same training twice is one measurement.
   std::vector<const RunRecord*> seeds() const;
   // Theirs, of those that have it: a score on test data, by name.
   std::vector<double> scores(const std::string& name) const;

@@ -88,27 +88,32 @@ std::string every_run(const std::vector<RunRecord>& runs, const Groups& groups) 
   return "<details><summary>Every run</summary>\n" + html(table) + "</details>\n";
 }
 
-std::string scores_section(const std::vector<RunRecord>& runs, const Groups& groups) {
-  const std::vector<std::string> names = groups.scores();
-  Table table{.caption = "Scores of the best weights on the test data"};
-  table.head = {"setting", "seeds"};
-  for (const std::string& name : names) table.head.push_back(escape(name));
-  double low = INFINITY, high = -INFINITY;  // of the first score
-  bool seeds = false;
+// From the least to the most of what whisker() draws; low > high where there is nothing.
+std::pair<double, double> range_of(const Groups& groups, const std::string& score) {
+  double low = INFINITY, high = -INFINITY;
   for (const Group& group : groups.all) {
-    seeds = seeds || group.seeds().size() > 1;
-    if (names.empty()) continue;
-    for (const double value : group.scores(names[0]))
-      low = std::min(low, value), high = std::max(high, value);
-    const std::vector<double> values = group.scores(names[0]);
+    const std::vector<double> values = group.scores(score);
+    for (const double value : values) low = std::min(low, value), high = std::max(high, value);
     if (values.size() < 2) continue;
     const double middle = command::mean(values), half = command::half_interval(values);
     low = std::min(low, middle - half), high = std::max(high, middle + half);
   }
+  return {low, high};
+}
+
+std::string scores_section(const std::vector<RunRecord>& runs, const Groups& groups) {
+  const std::vector<std::string> names = groups.scores();
+  const bool seeds = std::any_of(groups.all.begin(), groups.all.end(),
+                                 [](const Group& group) { return group.seeds().size() > 1; });
+  const auto [low, high] = range_of(groups, names.empty() ? "" : names[0]);
   const bool drawn = seeds && groups.all.size() > 1 && high > low;  // of single numbers it would say nothing
-  if (drawn)
-    table.head.insert(table.head.begin() + 3,
-                      "<span class=\"hidden\">picture of " + escape(names[0]) + "</span>");
+  Table table{.caption = "Scores of the best weights on the test data"};
+  table.head = {"setting", "seeds"};
+  for (const std::string& name : names) {
+    table.head.push_back(escape(name));
+    if (drawn && &name == &names[0])
+      table.head.push_back("<span class=\"hidden\">picture of " + escape(name) + "</span>");
+  }
   std::set<std::string> measures;
   for (const Group& group : groups.all)
     for (const RunRecord* run : group.runs)
@@ -116,7 +121,9 @@ std::string scores_section(const std::vector<RunRecord>& runs, const Groups& gro
   for (const std::string& measure : measures) table.head.push_back("validation " + escape(measure));
   for (size_t i = 0; i < groups.all.size(); ++i) {
     const Group& group = groups.all[i];
-    std::vector<std::string> row{swatch(i) + " " + escape(group.name), std::to_string(group.seeds().size())};
+    const size_t measurements = group.seeds().size();
+    std::vector<std::string> row{swatch(i) + " " + escape(group.name),
+                                 measurements > 0 ? std::to_string(measurements) : "–"};
     for (const std::string& name : names) {
       row.push_back(measured(group.scores(name)));
       if (drawn && &name == &names[0]) row.push_back(whisker(i, group.scores(name), low, high));
@@ -132,9 +139,8 @@ std::string scores_section(const std::vector<RunRecord>& runs, const Groups& gro
   std::string body;
   if (seeds)
     body +=
-        "<p>Of several seeds: the mean, ± the standard deviation over the seeds, and below them the 95 % "
-        "interval of "
-        "the mean (Student’s t).</p>\n";
+        "<p>Of several seeds: the mean, ± the standard deviation over the seeds, and below them the\n"
+        "95 % interval of the mean (Student’s t).</p>\n";
   return section("scores", "Scores", body + html(table) + every_run(runs, groups));
 }
 
@@ -144,17 +150,16 @@ std::string curves_section(const Groups& groups, const nlohmann::json& charts) {
   for (size_t i = 0; i < groups.all.size(); ++i)
     body += fmt::format("<button type=\"button\" aria-pressed=\"true\" data-group=\"{}\">{}{}</button>\n", i,
                         swatch(i), escape(groups.all[i].name));
+  if (groups.all.size() > 3)
+    body +=
+        "<button type=\"button\" data-all=\"true\">all</button>\n"
+        "<button type=\"button\" data-all=\"false\">none</button>\n";
   body +=
       "</div>\n<div class=\"legend\" role=\"group\" aria-label=\"Parts of the curves\">\n"
       "<button type=\"button\" aria-pressed=\"true\" data-split=\"train\">training (thin)</button>\n"
-      "<button type=\"button\" aria-pressed=\"true\" data-split=\"valid\">validation (thick)</button>\n";
-  if (groups.all.size() > 3)
-    body +=
-        "<button type=\"button\" data-all=\"true\">all</button>\n<button type=\"button\" "
-        "data-all=\"false\">none</button>\n";
-  body +=
-      "</div>\n</div>\n<noscript><p class=\"lacks\">The curves need JavaScript; everything else is "
-      "here.</p></noscript>\n"
+      "<button type=\"button\" aria-pressed=\"true\" data-split=\"valid\">validation (thick)</button>\n"
+      "</div>\n</div>\n"
+      "<noscript><p class=\"lacks\">The curves need JavaScript; everything else is here.</p></noscript>\n"
       "<div class=\"charts\">\n";
   for (const auto& chart : charts) {
     const std::string title = escape(chart.at("title").get<std::string>()), unit = chart.at("unit");
@@ -166,10 +171,9 @@ std::string curves_section(const Groups& groups, const nlohmann::json& charts) {
   }
   body +=
       "</div>\n<p class=\"note\">By optimizer steps. A band is from the least to the most of a setting’s "
-      "runs, its line their "
-      "mean; long trainings are drawn as means of neighbouring steps. Point at a chart, or reach it by Tab "
-      "and go along it "
-      "by the arrow keys, for its values.</p>\n";
+      "runs,\n"
+      "its line their mean; long trainings are drawn as means of neighbouring steps. Point at a chart,\n"
+      "or reach it by Tab and go along it by the arrow keys, for its values.</p>\n";
   return section("curves", "Curves", body);
 }
 

@@ -8,7 +8,7 @@
 
   const style = (group) => `c${group % kColors} d${Math.floor(group / kColors) % kDashes}`;
   const number = (value, percent) =>
-    percent ? `${(100 * value).toFixed(2)} %` : Number(value.toPrecision(4)).toLocaleString("en-GB", { maximumSignificantDigits: 4 });
+    percent ? `${(100 * value).toFixed(2)} %` : value.toLocaleString("en-GB", { minimumSignificantDigits: 4, maximumSignificantDigits: 4 });
   const whole = (value) => value.toLocaleString("en-GB");
 
   const svg = (parent, name, attributes) => {
@@ -209,10 +209,13 @@
     });
 
   // At first, and whenever the width changes: on a phone the height does all the time.
+  const room = document.querySelector(".charts");
   let width = 0;
-  new ResizeObserver(([{ contentRect }]) => {
-    if (contentRect.width === width || contentRect.width === 0) return;
-    width = contentRect.width;
+  const fit = () => {
+    if (room.clientWidth === width || room.clientWidth === 0) return;
+    width = room.clientWidth;
     draw();
-  }).observe(document.querySelector(".charts"));
+  };
+  new ResizeObserver(() => requestAnimationFrame(fit)).observe(room);
+  fit();
 })();
