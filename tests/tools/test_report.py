@@ -161,7 +161,7 @@ def test_one_run():
     classes = ["bar", "dot", "ring"]
     pairs = [(label, line[2]) for (label, _), line in zip(files, told, strict=True)]
     expect([[str(pairs.count((a, b))) for b in classes] for a in classes] == [r[1:] for r in page.table("Rows: the right class")[1:]], pairs)
-    for label, scored in zip(classes, page.table("Precision, recall and F1")[1:]):
+    for label, scored in zip(classes, page.table("Precision, recall and F1")[2:], strict=True):
         both, predicted, right = pairs.count((label, label)), [p for _, p in pairs].count(label), [t for t, _ in pairs].count(label)
         f1 = 2 * both / (predicted + right)
         expect(scored[3] == f"{100 * f1:.1f} %" and scored[4:] == [str(right), str(predicted)], (scored, both))

@@ -45,7 +45,7 @@ void make_report(const ReportOptions& o) {
     }
   }
   const std::string output = o.output.empty() ? (fs::path(o.runs.front()) / kReportFile).string() : o.output;
-  data::write_file(output, report::make_page(runs, groups, sections));
+  data::write_file(output, report::make_page(runs, groups, sections, "tandem " TANDEM_VERSION));
   fmt::print("Report: {}\n", output);
 }
 

@@ -29,10 +29,11 @@ std::string confused_pairs(const metrics::Confusion& confusion, const std::vecto
   std::stable_sort(pairs.begin(), pairs.end(),
                    [](const Pair& a, const Pair& b) { return a.count > b.count; });
   pairs.resize(std::min(pairs.size(), kPairs));
-  Table table{.caption = fmt::format("The classes that are confused most, of {}", classes.size())};
+  Table table{.caption = fmt::format("The classes that are confused most, of {}", classes.size()),
+              .style = "words"};
   table.head = {"right class", "taken for", "times", "of the class"};
   for (const Pair& p : pairs)
-    table.rows.push_back({escape(classes[p.target]), escape(classes[p.predicted]), whole(p.count),
+    table.rows.push_back({escape(classes[p.target]), escape(classes[p.predicted]), count(p.count),
                           percent(static_cast<double>(p.count) / static_cast<double>(p.of))});
   return pairs.empty() ? "<p>No class is taken for another.</p>\n" : html(table);
 }
@@ -74,13 +75,13 @@ std::string class_scores_html(const metrics::Confusion& confusion, const std::ve
   for (size_t i = 0; i < classes.size(); ++i) {
     const metrics::ClassScores& s = scores[i];
     table.rows.push_back({escape(classes[i]), percent(s.precision()), percent(s.recall()), percent(s.f1()),
-                          whole(s.target), whole(s.predicted)});
+                          count(s.target), count(s.predicted)});
     if (s.target + s.predicted == 0) continue;
     precision += s.precision(), recall += s.recall(), f1 += s.f1(), ++present;
   }
   if (present > 0)
-    table.rows.push_back({"<strong>mean</strong>", percent(precision / present), percent(recall / present),
-                          percent(f1 / present), "", ""});
+    table.rows.insert(table.rows.begin(), {"<strong>mean</strong>", percent(precision / present),
+                                           percent(recall / present), percent(f1 / present), "", ""});
   return html(table);
 }
 
@@ -143,7 +144,7 @@ std::string reliability_html(const std::vector<metrics::ReliabilityBin>& bins) {
     table.rows.push_back({fmt::format("{:.0f} to {:.0f} %", 100 * static_cast<double>(i) / size,
                                       100 * static_cast<double>(i + 1) / size),
                           any ? percent(bins[i].confidence) : "–", any ? percent(bins[i].accuracy) : "–",
-                          whole(bins[i].samples)});
+                          count(bins[i].samples)});
   }
   return out + "<details><summary>The bins as a table</summary>\n" + html(table) + "</details>\n";
 }

@@ -117,11 +117,11 @@ NoiseOptions noise_of(const RunRecord& run) {
 // "All 10,000 test images", or which part of them.
 std::string counted(const Predictions& predictions, int64_t size, const std::string& unit) {
   const int64_t units = std::ssize(predictions.all);
-  if (predictions.samples == size) return fmt::format("All {} test {}", whole(units), unit);
+  if (predictions.samples == size) return fmt::format("All {} test {}", count(units), unit);
   if (units == predictions.samples)
-    return fmt::format("{} of the {} test {}, drawn at random", whole(units), whole(size), unit);
-  return fmt::format("{} {} of {} test samples, drawn at random from {}", whole(units), unit,
-                     whole(predictions.samples), whole(size));
+    return fmt::format("{} of the {} test {}, drawn at random", count(units), count(size), unit);
+  return fmt::format("{} {} of {} test samples, drawn at random from {}", count(units), unit,
+                     count(predictions.samples), count(size));
 }
 
 std::string classified(const RunRecord& run, const command::Examples& examples, nn::Objective& objective,
@@ -182,7 +182,7 @@ std::string made(command::Examples examples) {
   std::string out = fmt::format(
       "<h3>Worst of {} {}</h3>\n<p class=\"note\">By the {} of each, as they were made when the "
       "training ended.</p>\n<ol class=\"texts\">\n",
-      examples.made.size(), escape(examples.unit), escape(examples.score));
+      count(std::ssize(examples.made)), escape(examples.unit), escape(examples.score));
   for (size_t i = 0; i < std::min(kShown, examples.made.size()); ++i) {
     const command::MadeText& text = examples.made[i];
     out += fmt::format(

@@ -52,9 +52,10 @@ std::string escape(std::string_view text) {
   return out;
 }
 
-std::string whole(int64_t count) {
-  std::string digits = std::to_string(count);
-  for (auto at = std::ssize(digits) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
+std::string whole(double number) {
+  std::string digits = fmt::format("{:.0f}", number);
+  const int64_t first = digits.starts_with('-') ? 1 : 0;
+  for (auto at = std::ssize(digits) - 3; at > first; at -= 3) digits.insert(static_cast<size_t>(at), ",");
   return digits;
 }
 

@@ -11,8 +11,9 @@ namespace tandem::report {
 // Text as HTML, inside of elements and of quoted attributes: bytes that are not UTF-8, and control characters
 // but for line breaks, become U+FFFD.
 std::string escape(std::string_view text);
-// A count with a comma before every three digits: "12,345".
-std::string whole(int64_t count);
+// Rounded, with a comma before every three digits: "12,345".
+std::string whole(double number);
+inline std::string count(int64_t number) { return whole(static_cast<double>(number)); }
 // JSON as the contents of a <script>: no tag can end it.
 std::string script_json(std::string_view json);
 

@@ -28,8 +28,8 @@ std::string swatch(size_t group) {
       style(group));
 }
 
-std::string count(size_t n, const std::string& one, const std::string& several) {
-  return fmt::format("{} {}", n, n == 1 ? one : several);
+std::string several(size_t n, const std::string& what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
 }
 
 std::string section(const std::string& id, const std::string& title, const std::string& body) {
@@ -215,11 +215,10 @@ std::string cost_section(const Groups& groups) {
     }
     const double time = command::mean(seconds);
     table.rows.push_back({swatch(i) + " " + escape(group.name),
-                          time < 60 ? fmt::format("{:.1f} s", time) : nn::clock_text(time),
-                          whole(std::lround(command::mean(updates))),
-                          fmt::format("{:.4g}", command::mean(epochs)),
-                          rates.empty() ? "–" : whole(std::lround(command::mean(rates))),
-                          std::isnan(memory) ? "–" : whole(std::lround(memory)) + " MB"});
+                          time < 60 || time > 1e9 ? fmt::format("{:.1f} s", time) : nn::clock_text(time),
+                          whole(command::mean(updates)), fmt::format("{:.4g}", command::mean(epochs)),
+                          rates.empty() ? "–" : whole(command::mean(rates)),
+                          std::isnan(memory) ? "–" : whole(memory) + " MB"});
   }
   return section(
       "cost", "Training cost",
@@ -242,7 +241,7 @@ void fill(std::string& page, const std::string& place, std::string_view with) {
 }  // namespace
 
 std::string make_page(const std::vector<RunRecord>& runs, const Groups& groups,
-                      const std::vector<ExamplesSection>& examples) {
+                      const std::vector<ExamplesSection>& examples, const std::string& maker) {
   const std::string curves = curves_to_json(groups);
   const auto charts = nlohmann::json::parse(curves).at("charts");
   std::set<std::string> tasks;
@@ -266,15 +265,14 @@ std::string make_page(const std::vector<RunRecord>& runs, const Groups& groups,
     nav += fmt::format("<a href=\"#{}\">{}</a>\n", each.id, escape(each.title));
     sections += section(each.id, each.title, each.body);
   }
-  const std::string about =
-      fmt::format("{}{}{}", task_names.empty() ? "" : "tandem train " + task_names + " · ",
-                  count(groups.all.size(), "setting", "settings"),
-                  runs.size() == 1 ? "" : ", " + count(runs.size(), "run", "runs"));
+  const std::string about = fmt::format(
+      "{}{}{}", task_names.empty() ? "" : "tandem train " + task_names + " · ",
+      several(groups.all.size(), "setting"), runs.size() == 1 ? "" : ", " + several(runs.size(), "run"));
   const std::string body = fmt::format(
       "<header>\n<h1>{}</h1>\n<p class=\"about\">{}</p>\n<nav "
       "aria-label=\"Sections\">\n{}</nav>\n</header>\n<main>\n{}</main>\n"
-      "<footer>Made by tandem report {}</footer>",
-      escape(title), escape(about), nav, sections, TANDEM_VERSION);
+      "<footer>Made by {}</footer>",
+      escape(title), escape(about), nav, sections, escape(maker));
   // From the end on: what comes from files may hold the name of a place, too, but behind it.
   std::string page{kPageHtml};
   fill(page, "@SCRIPT@", kPageJs);
@@ -282,7 +280,7 @@ std::string make_page(const std::vector<RunRecord>& runs, const Groups& groups,
   fill(page, "@BODY@", body);
   fill(page, "@STYLE@", kPageCss);
   fill(page, "@TITLE@", escape(title));
-  fill(page, "@GENERATOR@", "tandem " TANDEM_VERSION);
+  fill(page, "@GENERATOR@", escape(maker));
   return page;
 }
 

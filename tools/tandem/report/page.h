@@ -13,8 +13,8 @@ struct ExamplesSection {
   std::string id, title, body;  // an anchor, text, and HTML
 };
 
-// One HTML file without any other. `runs` as of group(), which has named them.
+// One HTML file without any other. `runs` as of group(), which has named them; `maker`: "tandem 0.1.0".
 std::string make_page(const std::vector<RunRecord>& runs, const Groups& groups,
-                      const std::vector<ExamplesSection>& examples);
+                      const std::vector<ExamplesSection>& examples, const std::string& maker);
 
 }  // namespace tandem::report

@@ -107,6 +107,7 @@
 
     line(parent, { group, split, x, y, low, high }) {
       const at = (values) => x.map((step, i) => `${this.x(step).toFixed(1)},${this.y(values[i]).toFixed(1)}`);
+    parent = svg(parent, "g", { "data-group": group });
       if (low) svg(parent, "path", { class: `band ${style(group)}`, d: `M${[...at(low), ...at(high).reverse()].join("L")}Z` });
       const behind = split === "train" && shown.valid && this.curves.some((curve) => curve.split === "valid");
       svg(parent, "path", { class: `curve ${split} ${behind ? "behind" : ""} ${style(group)}`, d: `M${at(y).join("L")}` });
@@ -202,6 +203,15 @@
       press(button, button.getAttribute("aria-pressed") !== "true");
       draw();
     });
+  // Pointing at a group brings it out of the others.
+  const bring = (group) => {
+    for (const part of document.querySelectorAll(".plot [data-group]"))
+      part.classList.toggle("dim", group !== undefined && shown.groups[Number(group)] && part.dataset.group !== group);
+  };
+  for (const button of groups) {
+    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => bring(button.dataset.group));
+    for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => bring());
+  }
   for (const button of document.querySelectorAll("button[data-all]"))
     button.addEventListener("click", () => {
       groups.forEach((each) => press(each, button.dataset.all === "true"));

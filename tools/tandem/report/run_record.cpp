@@ -24,6 +24,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kMaxBytes = int64_t{1} << 32;
 
+// What is larger is no measurement, and sums of it would be no numbers.
+bool is_sane(double value) { return std::abs(value) < 1e30; }
+bool is_step(double value) { return value >= 0 && value < 0x1p53; }
+
 bool is_run(const fs::path& folder) {
   for (const char* file : {nn::kBestFile, nn::kMetricsFile, command::kStepsFile})
     if (fs::exists(folder / file)) return true;
@@ -87,10 +91,10 @@ void read_metrics(RunRecord& run) {
   for (const data::MetricsRow& row : rows) {
     const auto number = [&](const char* column) {
       const auto found = row.values.find(column);
-      return found == row.values.end() ? NAN : found->second;
+      return found != row.values.end() && is_sane(found->second) ? found->second : NAN;
     };
     const double step = number("step"), took = number("seconds"), rate = number("samples_per_s");
-    if (std::isnan(step)) continue;
+    if (!is_step(step)) continue;
     const bool train = row.split == "train";
     for (const char* column : {"loss", "ce", "kl", "accuracy", "metric"})
       if (const double value = number(column); !std::isnan(value))
@@ -120,17 +124,19 @@ void read_steps(RunRecord& run) {
     const Json row = Json::parse(text.begin() + static_cast<ptrdiff_t>(begin),
                                  text.begin() + static_cast<ptrdiff_t>(end), nullptr, false);
     const bool fits = row.is_object() && row.contains("step") && row["step"].is_number() &&
-                      row.contains("split") && row["split"].is_string();
+                      is_step(row["step"]) && row.contains("split") && row["split"].is_string();
     check<IoError>(fits, "{}: line {}: expected a step as JSON, got '{}'", file, line,
                    text.substr(begin, std::min<size_t>(end - begin, 80)));
     if (row["split"] != "train") continue;
     const double step = row["step"];
     for (const char* column : {"loss", "ce", "kl", "accuracy"}) {
       const auto found = row.find(column);
-      if (found != row.end() && found->is_number()) steps[column].push_back({step, *found});
+      if (found != row.end() && found->is_number() && is_sane(*found))
+        steps[column].push_back({step, *found});
     }
     run.updates = std::max(run.updates, static_cast<int64_t>(step));
-    if (const auto found = row.find("memory_mb"); found != row.end() && found->is_number())
+    const auto found = row.find("memory_mb");
+    if (found != row.end() && found->is_number() && is_sane(*found))
       run.memory_mb = std::fmax(run.memory_mb, *found);
   }
   for (auto& [column, points] : steps) run.train[column] = std::move(points);
@@ -146,11 +152,14 @@ void read_scores(RunRecord& run) {
   try {
     const Json json = Json::parse(data::read_file("report", file, 1 << 24));
     run.task = json.at("task"), run.training = json.at("training");
-    for (const auto& [name, value] : json.at("scores").items())
-      run.scores.emplace_back(name, value.is_null() ? NAN : value.get<double>());
+    for (const auto& [name, value] : json.at("scores").items()) {
+      const double number = value.is_null() ? NAN : value.get<double>();
+      run.scores.emplace_back(name, is_sane(number) ? number : NAN);
+    }
     const Json& validation = json.at("validation");
     run.measure = validation.at("name");
-    if (validation.at("value").is_number()) run.validated = validation.at("value");
+    if (const Json& value = validation.at("value"); value.is_number() && is_sane(value))
+      run.validated = value;
   } catch (const Json::exception&) {
     raise<IoError>("{}: expected the scores of a training", file);
   }
