@@ -1,8 +1,10 @@
 #include "tools/tandem/report/curve_data.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
-#include <limits>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "tools/tandem/report/html.h"
