@@ -297,6 +297,7 @@ def test_texts():
     letters = lambda: " ".join(draw.choice("abcdefgh") * draw.randint(1, 2) for _ in range(draw.randint(1, 5)))
     for split, count in ("train", 60), ("valid", 10), ("test", 14):
         write(f"labels/{split}.tsv", "".join(f"{'first' if i % 2 else 'second'}\t{letters()}\n" for i in range(count)))
+        write(f"scores/{split}.tsv", "".join(f"{i % 5}.5\t{letters()}\t{letters()}\n" for i in range(count)))
         write(f"pairs/{split}.tsv", "".join(f"{letters()}\t{letters()}\n" for _ in range(count)))
         write(f"tags/{split}.conll", "".join("".join(f"{word} {'B-x' if 'a' in word else 'O'}\n" for word in letters().split()) + "\n"
                                              for _ in range(count)))
@@ -309,6 +310,11 @@ def test_texts():
     expect(f"All {words} test words" in page.text and re.search(r"\[[a-h]+\]", page.text), page.text)
     scores = json.load(open("tagged/scores.json"))["scores"]
     expect(f"{scores['word accuracy']:.2f} % right" in page.text, (scores, page.text))
+    expect([chart["title"] for chart in page.data["charts"]][1] == "Cross-entropy", page.data["charts"])
+    run("train", "similarity", "--data", "scores", *TEXT, "--epochs", "1", "--passes", "2", "--run", "alike")
+    page, _ = report("alike")
+    expect([chart["title"] for chart in page.data["charts"]] == ["Training loss", "Squared error", "Squared difference of the passes", "Spearman"]
+           and "Test examples" not in page.text, page.data["charts"])
     run("train", "translate", "--data", "pairs", *TEXT, "--epochs", "1", "--run", "translated")
     page, _ = report("translated")
     listed = [float(x) for x in re.findall(r"chrF([\d.]+)", re.sub(r"\s+", "", page.text.partition("Worst of 14 pairs")[2]))]
@@ -386,7 +392,8 @@ def test_in_a_browser():
         report("pair", page="pair.html")
         make_data("strange", classes=HOSTILE[:2] + ["ring"])
         train("hostile <img src=x onerror=alert(4)>", "--passes", "2", data="strange")
-        report("hostile <img src=x onerror=alert(4)>", "pair", "--examples", "18", page="all.html")
+        train("plain", "--lr", "0.01")
+        report("hostile <img src=x onerror=alert(4)>", "pair", "plain", "--examples", "18", page="all.html")
         for width in 375, 1280:
             for dark in False, True:
                 check_in_browser(browser, "pair.html", width, dark)
@@ -428,6 +435,13 @@ def check_in_browser(browser, file, width, dark):
     expect(sum(curves()) == 0 and "nothing is chosen" in browser.script("return document.querySelector('.plot').textContent"), f"{what}: {curves()}")
     for button in browser.elements("button[aria-pressed]"):
         browser.click(button)
+    for all_of, left in zip(browser.elements("button[data-all=false], button[data-all=true]"), (before, [0] * 4)):
+        browser.click(all_of)
+        expect(curves() == left, f"{what}: all and none leave {curves()}")
+        browser.click(browser.elements("button[data-all=true]")[0])
+    dimmed = "return document.querySelectorAll('.plot .dim').length"
+    faded = browser.script("const b = document.querySelector('button[data-group]'); b.blur(), b.focus(); " + dimmed)
+    expect(faded > 0 and browser.script("document.activeElement.blur(); " + dimmed) == 0, f"{what}: {faded} curves fade")
     # The keyboard reaches the values.
     value = lambda: browser.script("return document.querySelector('.plot').getAttribute('aria-valuetext')")
     plot = browser.elements(".plot")[0]

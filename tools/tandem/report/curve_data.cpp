@@ -92,14 +92,23 @@ bool loss_differs(const Groups& groups) {
   return false;
 }
 
+// Whether the loss is of numbers: squared errors, and between the passes squared differences.
+bool is_regression(const Groups& groups) {
+  return std::all_of(groups.all.begin(), groups.all.end(),
+                     [](const Group& group) { return group.first().task == "similarity"; });
+}
+
 }  // namespace
 
 std::string curves_to_json(const Groups& groups) {
   const std::string metric = metric_of(groups);
+  const bool squares = is_regression(groups);
+  const char* unit = squares ? "" : "nats";
   const std::array charts{
-      Chart{"loss", "Training loss with its KL term", "", false}, Chart{"ce", "Cross-entropy", "nats", false},
-      Chart{"kl", "KL between the passes", "nats", false}, Chart{"accuracy", "Accuracy", "", true},
-      Chart{"metric", metric.c_str(), "", false}};
+      Chart{"loss", squares ? "Training loss" : "Training loss with its KL term", "", false},
+      Chart{"ce", squares ? "Squared error" : "Cross-entropy", unit, false},
+      Chart{"kl", squares ? "Squared difference of the passes" : "KL between the passes", unit, false},
+      Chart{"accuracy", "Accuracy", "", true}, Chart{"metric", metric.c_str(), "", false}};
   const bool with_loss = loss_differs(groups);
   Json json{{"charts", Json::array()}, {"groups", Json::array()}};
   for (const Group& group : groups.all)
