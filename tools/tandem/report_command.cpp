@@ -33,6 +33,7 @@ void make_report(const ReportOptions& o) {
   const report::Groups groups = report::group(runs);
   const int64_t examples = o.examples >= 0 ? o.examples : runs.size() <= kFewRuns ? kUsualExamples : 0;
   std::vector<report::ExamplesSection> sections;
+  const nn::InitScope scope({.device = examples > 0 ? load_device(o.device) : kCpu});
   for (report::RunRecord& run : runs) {
     if (examples == 0) break;
     try {
@@ -65,10 +66,7 @@ void add_report(Command& root) {
   command.device(o->device);
   command.examples({"tandem report runs/vit", "tandem report sweep -o sweep.html",
                     "tandem report runs/first runs/second --examples 2000"});
-  command.run([o] {
-    const nn::InitScope scope({.device = load_device(o->device)});
-    make_report(*o);
-  });
+  command.run([o] { make_report(*o); });
 }
 
 }  // namespace tandem::command
