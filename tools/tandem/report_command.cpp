@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <future>
 #include <set>
 
 #include "autograd/tell.h"
@@ -25,11 +26,14 @@ constexpr int64_t kUsualExamples = 10'000;
 constexpr size_t kFewRuns = 2;  // whose examples are shown unless asked otherwise
 
 void make_report(const ReportOptions& o) {
-  std::vector<report::RunRecord> runs;
+  std::vector<std::future<report::RunRecord>> read;  // long trainings have large files
   std::set<fs::path> seen;
   for (const std::string& path : o.runs)
     for (const std::string& folder : report::folders_of(path))
-      if (seen.insert(fs::canonical(folder)).second) runs.push_back(report::read_record(folder));
+      if (seen.insert(fs::canonical(folder)).second)
+        read.push_back(std::async(std::launch::async, report::read_record, folder));
+  std::vector<report::RunRecord> runs;
+  for (auto& run : read) runs.push_back(run.get());
   const report::Groups groups = report::group(runs);
   const int64_t examples = o.examples >= 0 ? o.examples : runs.size() <= kFewRuns ? kUsualExamples : 0;
   std::vector<report::ExamplesSection> sections;

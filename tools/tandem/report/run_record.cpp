@@ -22,8 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kMaxBytes = int64_t{1} << 32;
-
 // What is larger is no measurement, and sums of it would be no numbers.
 bool is_sane(double value) { return std::abs(value) < 1e30; }
 bool is_step(double value) { return value >= 0 && value < 0x1p53; }
@@ -108,6 +106,60 @@ void read_metrics(RunRecord& run) {
   if (seconds > 0) run.samples_per_s = samples / seconds;
 }
 
+// A line of steps.jsonl: the numbers that are wanted of it, without a tree of all.
+class StepLine {
+ public:
+  static constexpr const char* kCurves[] = {"loss", "ce", "kl", "accuracy"};
+
+  // False where the line is not such an object.
+  bool read(const std::string& line) {
+    depth_ = 0, wanted_ = nullptr, step = memory_mb = NAN, split.clear();
+    for (double& value : values) value = NAN;
+    return line.starts_with('{') && nlohmann::json::sax_parse(line, this) && is_step(step) && !split.empty();
+  }
+
+  double step = NAN, memory_mb = NAN;
+  double values[std::size(kCurves)] = {};  // of kCurves; NaN: not there
+  std::string split;
+
+  // What the parser calls.
+  using Text = std::string;
+  bool key(Text& name) {
+    wanted_ = nullptr, is_split_ = depth_ == 1 && name == "split";
+    if (depth_ != 1) return true;
+    if (name == "step") wanted_ = &step;
+    if (name == "memory_mb") wanted_ = &memory_mb;
+    for (size_t i = 0; i < std::size(kCurves); ++i)
+      if (name == kCurves[i]) wanted_ = &values[i];
+    return true;
+  }
+  bool number_integer(int64_t value) { return number(static_cast<double>(value)); }
+  bool number_unsigned(uint64_t value) { return number(static_cast<double>(value)); }
+  bool number_float(double value, const Text&) { return number(value); }
+  bool string(Text& value) {
+    if (is_split_ && depth_ == 1) split = value;
+    return true;
+  }
+  bool null() { return true; }
+  bool boolean(bool) { return true; }
+  bool binary(nlohmann::json::binary_t&) { return true; }
+  bool start_object(size_t) { return ++depth_; }
+  bool end_object() { return depth_-- > 0; }
+  bool start_array(size_t) { return ++depth_; }
+  bool end_array() { return depth_-- > 0; }
+  bool parse_error(size_t, const Text&, const nlohmann::detail::exception&) { return false; }
+
+ private:
+  bool number(double value) {
+    if (wanted_ != nullptr && depth_ == 1 && is_sane(value)) *wanted_ = value;
+    return true;
+  }
+
+  int depth_ = 0;
+  double* wanted_ = nullptr;
+  bool is_split_ = false;
+};
+
 // Of every step; the last line may be half of one.
 void read_steps(RunRecord& run) {
   const std::string file = run.folder + "/" + command::kStepsFile;
@@ -116,28 +168,19 @@ void read_steps(RunRecord& run) {
         "{} is missing: training is drawn by epochs, and its memory is not known.", command::kStepsFile));
     return;
   }
-  const std::string text = data::read_file("report", file, kMaxBytes);
+  std::ifstream in(file);
+  check<IoError>(in.is_open(), "report: {}: cannot be read", file);
   Curves steps;
-  int64_t line = 0;
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    ++line;
-    const Json row = Json::parse(text.begin() + static_cast<ptrdiff_t>(begin),
-                                 text.begin() + static_cast<ptrdiff_t>(end), nullptr, false);
-    const bool fits = row.is_object() && row.contains("step") && row["step"].is_number() &&
-                      is_step(row["step"]) && row.contains("split") && row["split"].is_string();
-    check<IoError>(fits, "{}: line {}: expected a step as JSON, got '{}'", file, line,
-                   text.substr(begin, std::min<size_t>(end - begin, 80)));
-    if (row["split"] != "train") continue;
-    const double step = row["step"];
-    for (const char* column : {"loss", "ce", "kl", "accuracy"}) {
-      const auto found = row.find(column);
-      if (found != row.end() && found->is_number() && is_sane(*found))
-        steps[column].push_back({step, *found});
-    }
-    run.updates = std::max(run.updates, static_cast<int64_t>(step));
-    const auto found = row.find("memory_mb");
-    if (found != row.end() && found->is_number() && is_sane(*found))
-      run.memory_mb = std::fmax(run.memory_mb, *found);
+  StepLine row;
+  int64_t number = 1;
+  for (std::string line; std::getline(in, line) && !in.eof(); ++number) {
+    check<IoError>(row.read(line), "{}: line {}: expected a step as JSON, got '{}'", file, number,
+                   line.substr(0, 80));
+    if (row.split != "train") continue;
+    for (size_t i = 0; i < std::size(StepLine::kCurves); ++i)
+      if (!std::isnan(row.values[i])) steps[StepLine::kCurves[i]].push_back({row.step, row.values[i]});
+    run.updates = std::max(run.updates, static_cast<int64_t>(row.step));
+    run.memory_mb = std::fmax(run.memory_mb, row.memory_mb);
   }
   for (auto& [column, points] : steps) run.train[column] = std::move(points);
 }
