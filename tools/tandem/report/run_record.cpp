@@ -182,6 +182,7 @@ void read_steps(RunRecord& run) {
     run.updates = std::max(run.updates, static_cast<int64_t>(row.step));
     run.memory_mb = std::fmax(run.memory_mb, row.memory_mb);
   }
+  check<IoError>(!in.bad(), "report: {}: cannot be read to its end", file);
   for (auto& [column, points] : steps) run.train[column] = std::move(points);
 }
 
