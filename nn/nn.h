@@ -24,6 +24,7 @@
 #include "nn/methods/methods.h"
 #include "nn/metrics/bleu.h"
 #include "nn/metrics/chrf.h"
+#include "nn/metrics/classes.h"
 #include "nn/metrics/entities.h"
 #include "nn/metrics/labels.h"
 #include "nn/metrics/overlap.h"

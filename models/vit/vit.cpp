@@ -1,7 +1,9 @@
 #include "models/vit/vit.h"
 
 #include "autograd/grad_mode.h"
+#include "autograd/makers.h"
 #include "models/presets.h"
+#include "nn/train/evaluate.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -143,6 +145,31 @@ Tensor Vit::classify(const Tensor& features) {
   const Tensor both = head_drop(features);
   return 0.5 * (head(both.slice(-1, 0, config_.dim)) +
                 (*distillation_head)(both.slice(-1, config_.dim, 2 * config_.dim)));
+}
+
+Tensors Vit::attention(const Tensor& images) {
+  Tensors of_blocks;
+  features(images, [&](int64_t level, const Tensor& x) {
+    // Level 0 comes before that norm; without noise there is nothing else between a level and its block.
+    if (level < config_.depth)
+      of_blocks.push_back(blocks[level].attention(level == 0 && pre_norm ? (*pre_norm)(x) : x));
+    return x;
+  });
+  return of_blocks;
+}
+
+Tensor attention_rollout(Vit& model, const Tensor& images) {
+  const nn::EvalMode mode(model);
+  const VitConfig& c = model.config();
+  Tensor seen;  // [B, T, T]: what of each token is in each
+  for (const Tensor& block : model.attention(images)) {
+    const Tensor residual = 0.5 * (block.mean({1}) + eye(block.size(-1), {block.dtype(), block.device()}));
+    seen = seen.defined() ? matmul(residual, seen) : residual;
+  }
+  const int64_t tokens = seen.size(-1), prefix = c.prefix();
+  const Tensor row = c.pooling == Pooling::mean ? seen.slice(1, prefix, tokens).mean({1}) : seen.select(1, 0);
+  return row.slice(1, prefix, tokens)
+      .reshape({images.size(0), c.height() / c.patch_size, c.width() / c.patch_size});
 }
 
 nn::Hookable hookable(Vit& model) {

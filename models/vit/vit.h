@@ -74,6 +74,10 @@ class Vit : public nn::Module {
   Tensor features(const Tensor& images, const nn::HiddenHook& hook = {});
   Tensor classify(const Tensor& features);
 
+  // The probabilities of each block's attention, [B, heads, T, T], where T counts VitConfig::prefix() tokens
+  // and then the patches by rows: of the model in eval mode.
+  Tensors attention(const Tensor& images);
+
   const VitConfig& config() const { return config_; }  // as it was made
 
  private:
@@ -89,6 +93,13 @@ class Vit : public nn::Module {
   nn::Linear head;
   std::optional<nn::Linear> distillation_head;
 };
+
+// How much each patch of an image contributes to what the head reads, by attention rollout (Abnar and Zuidema
+// 2020, arXiv 2005.00928): the heads' mean of each block's attention with the identity added for the residual
+// branch, rows normalised, multiplied over the blocks; of that the class token's row, or of a mean over the
+// patches the mean of their rows. Images [B, C, H, W] give [B, H / patch_size, W / patch_size] >= 0. The
+// model is run in eval mode, without a tape.
+Tensor attention_rollout(Vit& model, const Tensor& images);
 
 // Batches of images; the model must outlive it.
 nn::Hookable hookable(Vit& model);

@@ -147,12 +147,12 @@ Photo decode_png(const std::string& file, std::string_view bytes, const Region& 
   return cut_over_white(decode(file, bytes, header, 4), header.info.width, region);
 }
 
-void write_png(const std::string& file, const Image& image) {
+std::string encode_png(const Image& image) {
   const int64_t area = image.height * image.width;
   check<ValueError>((image.channels == 1 || image.channels == 3) && image.height >= 1 && image.width >= 1 &&
                         image.height <= kMaxPngSide && image.width <= kMaxPngSide &&
                         static_cast<int64_t>(image.pixels.size()) == image.channels * area,
-                    "write_png: {}: {} bytes as [{}, {}, {}], expected [1 or 3, height, width]", file,
+                    "encode_png: {} bytes as [{}, {}, {}], expected [1 or 3, height, width]",
                     image.pixels.size(), image.channels, image.height, image.width);
   std::vector<uint8_t> interleaved(image.pixels.size());
   for (int64_t c = 0; c < image.channels; c++) {
@@ -166,8 +166,11 @@ void write_png(const std::string& file, const Image& image) {
   png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
   std::string bytes(size, '\0');
   check<IoError>(png_image_write_to_memory(&png, bytes.data(), &size, 0, interleaved.data(), 0, nullptr),
-                 "write_png: {}: {}", file, png.message);
-  write_file(file, std::string_view(bytes).substr(0, size));
+                 "encode_png: {}", png.message);
+  bytes.resize(size);
+  return bytes;
 }
+
+void write_png(const std::string& file, const Image& image) { write_file(file, encode_png(image)); }
 
 }  // namespace tandem::data

@@ -37,6 +37,10 @@ PngInfo read_png_info(const std::string& file);
 // corrupt, larger than kMaxPngSide on a side, a size its data cannot fill.
 Image read_png(const std::string& file, PngColor color = PngColor::kAsStored);
 
+// A grey (1 channel) or RGB (3 channels) image as the bytes of a PNG file. ValueError for pixels that do not
+// fit the sizes.
+std::string encode_png(const Image& image);
+
 // Replaces `file` by a grey (1 channel) or RGB (3 channels) image, in one step. ValueError for pixels that do
 // not fit the sizes, IoError when it cannot be written.
 void write_png(const std::string& file, const Image& image);

@@ -4,6 +4,7 @@
 
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
+#include "autograd/makers.h"
 #include "nn/layers/options.h"
 #include "ops/indexing.h"
 
@@ -47,6 +48,15 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
   const Tensor q = into_heads(q_proj(x)), k = into_heads(k_proj(y)), v = into_heads(v_proj(y));
   const Tensor z = attention(q, k, v, attention_options(config.causal), key_padding_mask);
   return out_proj(from_heads(z));
+}
+
+// The op stores no probabilities; of values that are the identity it makes them.
+Tensor MultiheadAttention::probabilities(const Tensor& query, const Tensor& memory,
+                                         const Tensor& key_padding_mask) {
+  const Tensor q = into_heads(q_proj(query)), k = into_heads(k_proj(memory));
+  const int64_t keys = memory.size(1);
+  const Tensor identity = eye(keys, {q.dtype(), q.device()}).expand({query.size(0), heads, keys, keys});
+  return attention(q, k, identity, {.causal = config.causal}, key_padding_mask);
 }
 
 KeyValues MultiheadAttention::project(const Tensor& memory) {

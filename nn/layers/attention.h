@@ -54,6 +54,10 @@ struct MultiheadAttention : Layer<MultiheadAttention> {
   Tensor forward(const Tensor& x) { return forward(x, x); }
   Tensor forward(const Tensor& query, const Tensor& memory, const Tensor& key_padding_mask = {});
 
+  // What each query sees of each key of a memory, for pictures of it: the attention's probabilities
+  // [B, heads, T, S], without dropout. Rows sum to 1; that of a query which sees no key is 0.
+  Tensor probabilities(const Tensor& query, const Tensor& memory, const Tensor& key_padding_mask = {});
+
   // For decoding by steps: the keys and values of a memory, each dense, and the attention of a query
   // [B, T, dim] to all of them.
   KeyValues project(const Tensor& memory);

@@ -46,6 +46,8 @@ struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
                           TransformerEncoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
+  // The probabilities of its attention to x, [B, heads, T, T], as of MultiheadAttention.
+  Tensor attention(const Tensor& x, const Tensor& key_padding_mask = {});
   // A causal layer's output [B, 1, dim] at the position after those in `past`, to which it adds its own keys
   // and values; or that of the first T positions. Not recorded.
   Tensor step(const Tensor& x, KeyValueCache& past);

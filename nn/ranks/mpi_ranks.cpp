@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <exception>
+#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -20,6 +21,12 @@ namespace tandem::nn {
 namespace {
 
 using Clock = Watch::Clock;
+
+// Held for every call of MPI: of two threads, one at a time calls it, none for long.
+std::mutex& mpi() {
+  static std::mutex mutex;
+  return mutex;
+}
 
 // Sends this process's signs of life to rank 0, and rank 0's to all; whoever finds that one is missing ends
 // all. A thread of its own: the others learn of a process that is stopped within a step, or outside of one.
@@ -71,17 +78,20 @@ class WatchThread {
     received_.assign(size_, 0);
     signs_.resize(others().size());
     for (int beat = 0; !ended_; ++beat) {
-      if (beat % 10 == 0) send();
-      for (int other : others()) {
-        for (int here = 1; MPI_Iprobe(other, 0, comm_, &here, MPI_STATUS_IGNORE), here;)
-          watch.heard(other, receive(other), Clock::now());
+      {
+        const std::lock_guard lock(mpi());
+        if (beat % 10 == 0) send();
+        for (int other : others())
+          for (int here = 1; MPI_Iprobe(other, 0, comm_, &here, MPI_STATUS_IGNORE), here;)
+            watch.heard(other, receive(other), Clock::now());
       }
       // Of several that have not heard of rank 0, the first speaks. Of the others, rank 0 alone knows.
-      watch.heard(rank_, now(), Clock::now());
+      for (int i = 0; i < size_; ++i)
+        if (rank_ != 0 ? i != 0 : i == 0) watch.heard(i, i == rank_ ? now() : LifeSign(), Clock::now());
       const Clock::time_point patient = Clock::now() - std::chrono::seconds(2) * rank_;
-      for (int i = 1; rank_ != 0 && i < size_; ++i) watch.heard(i, {}, Clock::now());
       if (const auto trouble = watch.trouble(patient)) {
         tell("tandem: {}", *trouble);
+        const std::lock_guard lock(mpi());
         MPI_Abort(MPI_COMM_WORLD, 1);
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -127,13 +137,12 @@ class MpiRanks final : public Ranks {
  public:
   MpiRanks() {
     int provided = 0;
-    MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided);
+    MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
     MPI_Comm_size(MPI_COMM_WORLD, &size_);
     MPI_Comm_dup(MPI_COMM_WORLD, &sums_);
-    groups_.resize(size_ + 1, MPI_COMM_NULL);
-    groups_[size_] = MPI_COMM_WORLD;
-    if (provided == MPI_THREAD_MULTIPLE) watch_.emplace(MPI_COMM_WORLD);
+    MPI_Comm_dup(MPI_COMM_WORLD, &parts_);
+    if (provided >= MPI_THREAD_SERIALIZED) watch_.emplace(MPI_COMM_WORLD);
   }
   ~MpiRanks() override {
     if (std::uncaught_exceptions() > exceptions_) {  // the others would wait for ever
@@ -144,8 +153,7 @@ class MpiRanks final : public Ranks {
     double done = 1;
     MpiRanks::sum({&done, 1}, size_);  // the others may have work to end
     if (watch_) watch_->stop();
-    for (int count = 1; count < size_; ++count)
-      if (groups_[count] != MPI_COMM_NULL) MPI_Comm_free(&groups_[count]);
+    MPI_Comm_free(&parts_);
     MPI_Comm_free(&sums_);
     MPI_Finalize();
   }
@@ -154,11 +162,12 @@ class MpiRanks final : public Ranks {
   int size() const override { return size_; }
 
   void sum(std::span<double> numbers, int count) override {
-    MPI_Comm& group = groups_.at(count);
-    if (group == MPI_COMM_NULL) group = first(count);
+    if (count < size_) return sum_of_first(numbers, count);
     MPI_Request request;
-    MPI_Iallreduce(MPI_IN_PLACE, numbers.data(), length(numbers.size()), MPI_DOUBLE, MPI_SUM, group,
-                   &request);
+    call([&] {
+      MPI_Iallreduce(MPI_IN_PLACE, numbers.data(), length(numbers.size()), MPI_DOUBLE, MPI_SUM,
+                     MPI_COMM_WORLD, &request);
+    });
     wait({&request, 1});
   }
 
@@ -166,12 +175,14 @@ class MpiRanks final : public Ranks {
     std::vector<int> lengths(size_), begins(size_ + 1);
     const int own = length(mine.size());
     MPI_Request request;
-    MPI_Iallgather(&own, 1, MPI_INT, lengths.data(), 1, MPI_INT, MPI_COMM_WORLD, &request);
+    call([&] { MPI_Iallgather(&own, 1, MPI_INT, lengths.data(), 1, MPI_INT, MPI_COMM_WORLD, &request); });
     wait({&request, 1});
     for (int i = 0; i < size_; ++i) begins[i + 1] = begins[i] + lengths[i];
     std::string all(begins[size_], '\0');
-    MPI_Iallgatherv(mine.data(), own, MPI_CHAR, all.data(), lengths.data(), begins.data(), MPI_CHAR,
-                    MPI_COMM_WORLD, &request);
+    call([&] {
+      MPI_Iallgatherv(mine.data(), own, MPI_CHAR, all.data(), lengths.data(), begins.data(), MPI_CHAR,
+                      MPI_COMM_WORLD, &request);
+    });
     wait({&request, 1});
     std::vector<std::string> each;
     for (int i = 0; i < size_; ++i) each.push_back(all.substr(begins[i], lengths[i]));
@@ -184,13 +195,14 @@ class MpiRanks final : public Ranks {
     check<DTypeError>(x.dtype() == DType::f32 || x.dtype() == DType::f64,
                       "begin_sum: expected f32 or f64, got {}", describe(x));
     begun_.push_back(x);
-    MPI_Iallreduce(MPI_IN_PLACE, x.raw(), length(x.numel()), x.dtype() == DType::f32 ? MPI_FLOAT : MPI_DOUBLE,
-                   MPI_SUM, sums_, &requests_.emplace_back());
+    MPI_Request& request = requests_.emplace_back();
+    call([&] {
+      MPI_Iallreduce(MPI_IN_PLACE, x.raw(), length(x.numel()),
+                     x.dtype() == DType::f32 ? MPI_FLOAT : MPI_DOUBLE, MPI_SUM, sums_, &request);
+    });
   }
   void progress() override {
-    int done;
-    if (!requests_.empty())
-      MPI_Testall(length(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE);
+    if (!requests_.empty()) are_done(requests_);
   }
   void end_sums() override {
     wait(requests_);
@@ -209,23 +221,39 @@ class MpiRanks final : public Ranks {
     return static_cast<int>(n);
   }
 
-  MPI_Comm first(int count) const {
-    MPI_Group world, group;
-    MPI_Comm_group(MPI_COMM_WORLD, &world);
-    int range[1][3] = {{0, count - 1, 1}};
-    MPI_Group_range_incl(world, 1, range, &group);
-    MPI_Comm made;
-    MPI_Comm_create_group(MPI_COMM_WORLD, group, count, &made);
-    MPI_Group_free(&group), MPI_Group_free(&world);
-    return made;
+  template <class F> static void call(F&& f) {
+    const std::lock_guard lock(mpi());
+    f();
+  }
+  static bool are_done(std::span<MPI_Request> requests) {
+    int done = 0;
+    call([&] { MPI_Testall(length(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE); });
+    return done;
+  }
+
+  // Of few numbers on few ranks: each sends its own to all the others.
+  void sum_of_first(std::span<double> numbers, int count) {
+    const int n = length(numbers.size());
+    std::vector<double> all(count * numbers.size());
+    std::vector<MPI_Request> requests(2 * count, MPI_REQUEST_NULL);
+    call([&] {
+      for (int other = 0; other < count; ++other) {
+        MPI_Irecv(all.data() + other * n, n, MPI_DOUBLE, other, 0, parts_, &requests[other]);
+        MPI_Isend(numbers.data(), n, MPI_DOUBLE, other, 0, parts_, &requests[count + other]);
+      }
+    });
+    wait(requests);
+    for (int i = 0; i < n; ++i) {
+      double sum = 0;
+      for (int other = 0; other < count; ++other) sum += all[other * n + i];
+      numbers[i] = sum;
+    }
   }
 
   // Not MPI_Wait, which takes a whole core: more ranks than cores must be slow, not stuck.
   void wait(std::span<MPI_Request> requests) {
     if (watch_) watch_->waits = true;
-    const int count = length(requests.size());
-    int done = 0;
-    for (int tries = 0; MPI_Testall(count, requests.data(), &done, MPI_STATUSES_IGNORE), !done; ++tries) {
+    for (int tries = 0; !are_done(requests); ++tries) {
       if (tries > 2000) {
         std::this_thread::sleep_for(std::chrono::microseconds(50));
       } else if (tries > 100) {
@@ -237,8 +265,7 @@ class MpiRanks final : public Ranks {
 
   const int exceptions_ = std::uncaught_exceptions();
   int rank_ = 0, size_ = 1;
-  MPI_Comm sums_ = MPI_COMM_NULL;
-  std::vector<MPI_Comm> groups_;  // the first so many ranks
+  MPI_Comm sums_ = MPI_COMM_NULL, parts_ = MPI_COMM_NULL;  // of gradients; of some ranks
   std::vector<MPI_Request> requests_;
   std::vector<Tensor> begun_;  // kept alive
   std::optional<WatchThread> watch_;

@@ -101,6 +101,19 @@ def curves():
     yield "wide", head[:-1] + b"".join(b",x%d" % i for i in range(100_000)) + b"\n" + b"," * 100_000
 
 
+def report():
+    head = b"epoch,step,split,loss,ce,kl,accuracy,lr,alpha,samples_per_s,seconds,metric\n"
+    metrics = head + b"1,2,train,2.3,2.2,0.1,0.1,0.001,1,100.0,1.0,\n1,2,valid,2.2,2.2,,0.2,,,100.0,0.1,3.5\n"
+    steps = b"".join(b'{"step":%d,"epoch":1,"split":"train","loss":2.5,"ce":2.25,"kl":0.5,"accuracy":0.25,"memory_mb":80.5}\n' % i for i in (1, 2))
+    scores = b'{"task":"vit","training":"R-Drop","scores":{"test accuracy":81.5,"<b>":null},"validation":{"name":"F1","value":3,"higher_is_better":true}}'
+    settings = b'passes = 2\nrates = [0.1, 0.2]\nseed = 3\ndata = "</script><script>"\n'
+    yield "whole", b"\x1e".join((metrics, steps, scores, settings))
+    yield "plain", b"\x1e".join((metrics, b"", scores, b"passes = 1\nalpha = 1\n"))
+    yield "half", b"\x1e".join((head, steps + b'{"step":3,"spl', b'{"task":3}', settings))
+    yield "large", b"\x1e".join((metrics.replace(b"2.3", b"1e300"), steps.replace(b"2.25", b"1e308").replace(b":2,", b":1e300,"), scores.replace(b"81.5", b"1e308"), b""))
+    yield "bytes", b"\x1e".join((metrics, steps, scores.replace(b"vit", b"\xff\xe2\x80"), b"x = '\xff\x01&'\n"))
+
+
 def text():
     yield "lines", "\ufeffone\r\n\n two \tthree\u00a0\U0001f600\n".encode()
     yield "pairs", "the cat\tdie Katze\na dog\tein Hund\n\t\nx\t\n".encode()
@@ -258,7 +271,7 @@ def rdata():
     yield "other", struct.pack(">i", len(other)) + zlib.compress(other)
 
 
-TARGETS = (safetensors, photo, photo_list, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata, pretrained)
+TARGETS = (safetensors, photo, photo_list, png, idx, gz, toml, curves, text, tokenizers, tokens, vocabulary, checkpoint, ptx, rdata, report, pretrained)
 
 
 def write(folder):

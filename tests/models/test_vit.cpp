@@ -5,10 +5,12 @@
 
 #include "autograd/pass_context.h"
 #include "autograd/profiler.h"
+#include "autograd/random.h"
 #include "models/cnn/cnn.h"
 #include "nn/data/image_dataset.h"
 #include "nn/nn.h"
 #include "nn/train/trainer.h"
+#include "ops/ops.h"
 #include "tests/testing.h"
 
 using namespace tandem;
@@ -232,4 +234,51 @@ TEST_CASE("vit and cnn: images of another shape are ShapeErrors that tell both s
   }
   CHECK(vit.forward(zeros({2, 1, 8, 8})).shape() == Shape{2, 4});
   CHECK(cnn.forward(zeros({2, 1, 8, 8})).shape() == Shape{2, 4});
+}
+
+TEST_CASE("attention rollout: of uniform attention, what its formula says") {
+  for (const bool pre_norm : {false, true}) {
+    VitConfig config = kTiny;
+    config.depth = 3, config.pre_norm = pre_norm;
+    Vit model(config);
+    {
+      const NoGradGuard no_grad;  // queries of zero see all keys alike
+      for (const auto& [name, parameter] : model.named_parameters())
+        if (name.find("q_proj") != std::string::npos) Tensor(parameter).zero_();
+    }
+    const Tensor images = tandem::rand({2, 1, 8, 8}, {.seed = 5});
+    // Half of each token stays, half is spread over all 5: after 3 blocks 1/8 has not moved.
+    const Tensor seen = attention_rollout(model, images);
+    CHECK(seen.shape() == Shape{2, 2, 2});
+    CHECK(difference(seen, full({2, 2, 2}, (1 - 1.0 / 8) / 5)) < 1e-6);
+    CHECK(model.is_training());
+    config.pooling =
+        models::Pooling::mean;  // a patch keeps 1/8 of itself, which is 1/32 of the patches' mean
+    Vit mean(config);
+    mean.load_state_dict(model.state_dict());
+    CHECK(difference(attention_rollout(mean, images), full({2, 2, 2}, (1 - 1.0 / 8) / 5 + 1.0 / 32)) < 1e-6);
+  }
+}
+
+TEST_CASE("attention rollout: the blocks' own attention, multiplied in their order") {
+  VitConfig config = kTiny;
+  config.registers = 2, config.pre_norm = true;
+  const InitScope scope{{.seed = 11}};
+  Vit model(config);
+  const NoGradGuard no_grad;
+  for (const Tensor& parameter : model.parameters()) Tensor(parameter).mul_(4);  // far from uniform
+  model.eval();
+  const Tensor images = tandem::rand({2, 1, 8, 8}, {.seed = 5});
+  const Tensors blocks = model.attention(images);
+  REQUIRE(blocks.size() == 2);
+  for (const Tensor& block : blocks) {
+    CHECK(block.shape() == Shape{2, 2, 7, 7});  // 1 class token, 2 registers, 4 patches
+    CHECK(difference(block.sum({3}), ones({2, 2, 7})) < 1e-5);
+  }
+  CHECK(difference(blocks[0], full({2, 2, 7, 7}, 1.0 / 7)) > 0.05);
+  // Its output is what the probabilities make of the values.
+  const Tensor first = (blocks[0].mean({1}) + eye(7)) / 2, second = (blocks[1].mean({1}) + eye(7)) / 2;
+  const Tensor expected = matmul(second, first).select(1, 0).slice(1, 3, 7).reshape({2, 2, 2});
+  CHECK(difference(attention_rollout(model, images), expected) < 1e-6);
+  CHECK(difference(matmul(first, second).select(1, 0).slice(1, 3, 7).reshape({2, 2, 2}), expected) > 1e-4);
 }

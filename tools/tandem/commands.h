@@ -15,6 +15,7 @@ void add_data(Command& root);    // data NAME, data vocab
 void add_train(Command& root);   // train TASK
 void add_sweep(Command& root);   // sweep
 void add_run(Command& root);     // eval, predict
+void add_report(Command& root);  // report
 void add_export(Command& root);  // export
 void add_text(Command& root);    // translate, summarize, generate, classify, similarity
 void add_tag(Command& root);     // tag

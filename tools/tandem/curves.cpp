@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <cmath>
 #include <filesystem>
+#include <cmath>
 #include <map>
-#include <set>
-#include <sstream>
+#include <optional>
 #include <string_view>
 
 #include "autograd/error.h"
@@ -15,6 +13,7 @@
 #include "nn/io/files.h"
 #include "nn/io/text.h"
 #include "tools/corpora/process.h"
+#include "tools/tandem/metrics_file.h"
 
 namespace tandem::data {
 namespace {
@@ -22,18 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxBytes = int64_t{1} << 28;
-constexpr std::array kColumns{"epoch",    "step", "split", "loss",          "ce",      "kl",
-                              "accuracy", "lr",   "alpha", "samples_per_s", "seconds", "metric"};
 // Okabe and Ito's palette, which the colour-blind can tell apart.
 constexpr std::array kColors{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
-
-std::vector<std::string> split_row(const std::string& line) {
-  std::vector<std::string> fields;
-  std::istringstream in(line);
-  for (std::string field; std::getline(in, field, ',');) fields.push_back(field);
-  if (line.ends_with(',')) fields.emplace_back();
-  return fields;
-}
 
 // Points of one curve.
 struct Points {
@@ -49,7 +38,7 @@ struct Points {
 class Run {
  public:
   Run(const CurveRun& run) : name_(run.name), best_step_(run.best_step) {
-    if (!run.metrics.empty()) read_metrics(run.metrics);
+    if (!run.metrics.empty()) add_metrics(run.metrics);
     if (run.steps.points().empty()) return;
     for (size_t i = 0; i < StepCurve::kNames.size(); ++i) {
       Points& curve = curves_[std::string("train ") + StepCurve::kNames[i]] = {};
@@ -79,43 +68,15 @@ class Run {
   double epoch_steps() const { return epoch_steps_; }  // 0: not known
 
  private:
-  void read_metrics(const std::string& file) {
-    std::istringstream lines(read_file("draw_curves", file, kMaxBytes));
-    std::string line;
-    std::getline(lines, line);
-    const std::vector<std::string> names = split_row(line);
-    for (const char* column : kColumns) {
-      check<IoError>(std::count(names.begin(), names.end(), column) == 1,
-                     "draw_curves: {}: line 1: expected one column {}", file, column);
+  void add_metrics(const std::string& file) {
+    for (const MetricsRow& row : read_metrics("draw_curves", file)) {
+      const auto step = row.values.find("step"), epoch = row.values.find("epoch");
+      if (step == row.values.end()) continue;
+      for (const auto& [column, value] : row.values)
+        curves_[row.split + " " + column].add(step->second, value);
+      const bool first = epoch != row.values.end() && epoch->second == 1;
+      if (row.split == "train" && epoch_steps_ == 0 && first) epoch_steps_ = step->second;
     }
-    for (int64_t number = 2; std::getline(lines, line); number++) {
-      const std::vector<std::string> fields = split_row(line);
-      check<IoError>(fields.size() == names.size(), "draw_curves: {}: line {}: {} fields, expected {}", file,
-                     number, fields.size(), names.size());
-      std::map<std::string, std::string> row;
-      for (size_t i = 0; i < names.size(); i++) row[names[i]] = fields[i];
-      check<IoError>(row["split"] == "train" || row["split"] == "valid",
-                     "draw_curves: {}: line {}: split is {}, expected train or valid", file, number,
-                     row["split"]);
-      add(file, number, row);
-    }
-  }
-
-  void add(const std::string& file, int64_t line, const std::map<std::string, std::string>& row) {
-    std::map<std::string, double> values;
-    for (const auto& [column, text] : row) {
-      if (column == "split" || text.empty()) continue;
-      double value = 0;
-      const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-      check<IoError>(failure == std::errc() && end == text.data() + text.size(),
-                     "draw_curves: {}: line {}: {} is {}, expected a number", file, line, column, text);
-      if (std::isfinite(value)) values[column] = value;
-    }
-    if (!values.contains("step")) return;
-    for (const auto& [column, value] : values)
-      curves_[row.at("split") + " " + column].add(values["step"], value);
-    if (row.at("split") == "train" && epoch_steps_ == 0 && values["epoch"] == 1)
-      epoch_steps_ = values["step"];
   }
 
   std::string name_;

@@ -22,8 +22,8 @@ int main(int argc, char** argv) {
           "  tandem train vit --data fashion-mnist --limit 2000 --passes 2 --run runs/first\n"
           "\nEnvironment:\n"
           "  TANDEM_DEVICE_PATH          folders of further device modules, colons between",
-      .families = {add_data, add_train, add_sweep, add_run, add_export, add_text, add_tag, add_score, add_ops,
-                   add_bench, add_doctor}};
+      .families = {add_data, add_train, add_sweep, add_run, add_report, add_export, add_text, add_tag,
+                   add_score, add_ops, add_bench, add_doctor}};
   // A file that may not grow any more is an error of its writer, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
   try {

@@ -77,7 +77,7 @@ const data::Dataset& Recipe::made(const data::Dataset* dataset, const char* name
   return *dataset;
 }
 
-std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
+TaskModel Recipe::open(const Run& run, const std::string& data) {
   namespace fs = std::filesystem;
   check<ConfigError>(fs::is_directory(run.folder), "eval: expected a run folder for the task {}, got '{}'",
                      task, run.folder);
@@ -105,6 +105,11 @@ std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
   TaskModel model = make_model();
   model.module->load_state_dict(run.tensors);
   model.module->eval();
+  return model;
+}
+
+std::vector<Score> Recipe::evaluate(const Run& run, const std::string& data) {
+  TaskModel model = open(run, data);
   const NoGradGuard no_grad;
   return scores(model, "");
 }

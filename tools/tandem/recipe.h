@@ -14,6 +14,7 @@
 
 #include "nn/train/manifest.h"
 #include "tools/tandem/checkpoint.h"
+#include "tools/tandem/examples.h"
 #include "tools/tandem/scores.h"
 #include "tools/tandem/train_settings.h"
 
@@ -68,10 +69,15 @@ class Recipe {
   // In the report.
   virtual std::string training_name(int passes) const { return passes > 1 ? "R-Drop" : "plain"; }
   virtual std::string footnote() const { return {}; }  // under the report: what makes its scores comparable
-  // The scores of a run's weights on the test data of its settings, or of `data` where that is not "": the
-  // scores() of what load() and make_model() make of these. So what a model has learned of its training data
-  // (means, the order of classes) belongs into its buffers, or into the metadata.
+  // A run's weights, in eval mode, with the data of its settings, or `data` where that is not "": what load()
+  // and make_model() make of these. So what a model has learned of its training data (means, the order of
+  // classes) belongs into its buffers, or into the metadata.
+  virtual TaskModel open(const Run& run, const std::string& data);
+  // The scores() of what open() makes.
   virtual std::vector<Score> evaluate(const Run& run, const std::string& data);
+  // Whether a report can show test samples, and after open() which.
+  virtual bool has_examples() const { return false; }
+  virtual Examples examples(const Run&) const { return {}; }
 
   const data::Dataset& train() const { return made(train_.get(), "train_"); }
   const data::Dataset& valid() const { return made(valid_.get(), "valid_"); }

@@ -24,6 +24,7 @@
 #include "tools/corpora/process.h"
 #include "tools/tandem/commands.h"
 #include "tools/tandem/recipe.h"
+#include "tools/tandem/statistics.h"
 #include "tools/tandem/train_report.h"
 
 namespace tandem::command {
@@ -32,8 +33,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
-
-constexpr const char* kSweepFile = "sweep.json";  // what a folder's sweep is of
 
 struct SweepOptions {
   std::string task, run;
@@ -114,25 +113,6 @@ void read_scores(const std::string& folder, Outcomes& into) {
   } catch (const Json::exception&) {
     raise<IoError>("{}: expected the scores of a training", file);
   }
-}
-
-double mean(const std::vector<double>& x) {
-  double sum = 0;
-  for (const double value : x) sum += value;
-  return sum / static_cast<double>(x.size());
-}
-// Of a sample: divided by n - 1.
-double deviation(const std::vector<double>& x) {
-  double squares = 0;
-  for (const double value : x) squares += (value - mean(x)) * (value - mean(x));
-  return x.size() < 2 ? 0 : std::sqrt(squares / static_cast<double>(x.size() - 1));
-}
-// Four digits of the mean, and as many decimals of the deviation.
-std::string summary(const std::vector<double>& x) {
-  const double middle = mean(x), size = std::abs(middle);
-  const int decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 3 : 4;
-  const std::string text = fmt::format("{:.{}f}", middle, decimals);
-  return x.size() < 2 ? text : fmt::format("{} ± {:.{}f}", text, deviation(x), decimals);
 }
 
 // Test scores by alpha, a line for each number of passes above 1, plain training's across.

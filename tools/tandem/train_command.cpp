@@ -217,7 +217,8 @@ void claim_run_folder(const TrainSettings& s, const std::string& settings) {
       fs::remove(folder / name);
     remove_step_log(folder.string());
   }
-  for (const char* name : {kScoresFile, "curves.png", "curves.gp"}) fs::remove(fs::path(s.run) / name);
+  for (const char* name : {kScoresFile, kReportFile, "curves.png", "curves.gp"})
+    fs::remove(fs::path(s.run) / name);
 }
 
 // What an option leaves to the length of the run is settled by its first part: with more epochs the rate goes

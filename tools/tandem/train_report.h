@@ -17,6 +17,8 @@ struct Outcome {
 };
 
 inline constexpr const char* kScoresFile = "scores.json";  // in a run folder: the scores on the test data
+inline constexpr const char* kReportFile = "report.html";  // of `tandem report`
+inline constexpr const char* kSweepFile = "sweep.json";    // in the folder of a sweep: what it is of
 // With what the best epoch had in validation. `metric`: what that is judged by, or nothing (accuracy or
 // loss).
 void save_scores(const Outcome& outcome, const std::string& task, const nn::ValidationMetric& metric);

@@ -74,6 +74,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
     valid_ = dataset(valid.text, valid.second, valid.labels);
     test_ = dataset(test.text, test.second, test.labels);
     test_labels_ = test.labels, train_labels_ = train.labels;
+    test_texts_ = test.text, test_second_ = test.second;
     if (multi_label_) {
       train_ = with_sets(std::move(train_), train, folder, "train");
       valid_ = with_sets(std::move(valid_), valid, folder, "valid");
@@ -121,6 +122,18 @@ class ClassifyRecipe final : public TextEncoderRecipe {
             score("Matthews", metrics::matthews_correlation(predicted, test_labels_), 4)};
   }
 
+  bool has_examples() const override { return true; }
+  Examples examples(const Run&) const override {
+    if (multi_label_) return {};
+    return {.samples = test_.get(),
+            .classes = classes_,
+            .unit = unit(),
+            .has_passes = method_.name == "rdrop",
+            .text = [this](int64_t sample, int64_t) {
+              return test_texts_[sample] + (pairs_ ? "\n" + test_second_[sample] : "");
+            }};
+  }
+
  private:
   std::unique_ptr<data::Dataset> with_sets(std::unique_ptr<data::Dataset> samples,
                                            const data::LabelledTexts& texts, const std::string& folder,
@@ -147,7 +160,7 @@ class ClassifyRecipe final : public TextEncoderRecipe {
   ClassifierMethod method_;
   int64_t per_class_ = 0;
   bool pairs_ = false, multi_label_ = false;
-  std::vector<std::string> classes_;
+  std::vector<std::string> classes_, test_texts_, test_second_;
   std::vector<int64_t> test_labels_, train_labels_;
   std::string class_weights_;
 };

@@ -18,6 +18,8 @@
 namespace tandem::command {
 namespace {
 
+constexpr const char* kTestFile = "/test.txt";  // in a run folder: what was made of the test texts
+
 class SequenceRecipe final : public TextRecipe {
  public:
   explicit SequenceRecipe(bool summarize) : summarize_(summarize) {
@@ -89,7 +91,7 @@ class SequenceRecipe final : public TextRecipe {
       valid_sources_.push_back(encode({valid.source[i]}).front());
       valid_targets_.push_back(valid.target[i]);
     }
-    test_sources_ = encode(test.source), test_targets_ = test.target;
+    test_texts_ = test.source, test_sources_ = encode(test.source), test_targets_ = test.target;
     const std::string summary = describe(*train, all.skipped + valid.skipped + test.skipped) +
                                 header_hint(folder + "/train", {all.source[0], all.target[0]}) +
                                 init_.table<models::Transformer>(config_, false);
@@ -112,7 +114,7 @@ class SequenceRecipe final : public TextRecipe {
 
   std::vector<Score> scores(TaskModel& model, const std::string& run) const override {
     const auto texts = decode(model, test_sources_, beam_, settings.quiet ? "" : "test");
-    if (!run.empty()) data::write_file(run + "/test.txt", data::join(texts, "\n") + "\n");
+    if (!run.empty()) data::write_file(run + kTestFile, data::join(texts, "\n") + "\n");
     if (summarize_) {
       std::vector<double> each[3];
       for (const metrics::Rouge& r : metrics::rouge_of_pairs(texts, test_targets_))
@@ -121,6 +123,23 @@ class SequenceRecipe final : public TextRecipe {
               mean_score("ROUGE-2", each[1], 2, "", unit()), mean_score("ROUGE-L", each[2], 2, "", unit())};
     }
     return {bleu(texts), score("chrF", metrics::corpus_chrf(texts, test_targets_).score, 2)};
+  }
+
+  bool has_examples() const override { return true; }
+  // What was made of the test texts when the training ended.
+  Examples examples(const Run& run) const override {
+    const std::string file = run.folder + kTestFile;
+    if (!std::filesystem::exists(file)) return {};
+    const std::vector<std::string> made = data::read_lines(file);
+    if (made.size() != test_targets_.size()) return {};
+    Examples all{.unit = unit(), .score = summarize_ ? "ROUGE-1" : "chrF"};
+    const auto rouge =
+        summarize_ ? metrics::rouge_of_pairs(made, test_targets_) : std::vector<metrics::Rouge>();
+    for (size_t i = 0; i < made.size(); ++i)
+      all.made.push_back(
+          {test_texts_[i], test_targets_[i], made[i],
+           summarize_ ? rouge[i].rouge1 : metrics::corpus_chrf({made[i]}, {test_targets_[i]}).score});
+    return all;
   }
 
   std::string footnote() const override {
@@ -197,7 +216,7 @@ class SequenceRecipe final : public TextRecipe {
 
   models::TransformerConfig config_;
   std::vector<data::Ids> valid_sources_, test_sources_;
-  std::vector<std::string> valid_targets_, test_targets_;
+  std::vector<std::string> valid_targets_, test_texts_, test_targets_;
 };
 
 const RegisterTask translate({"translate", "translation: an encoder-decoder Transformer",

@@ -92,6 +92,19 @@ class TagRecipe final : public TextEncoderRecipe {
             accuracy};
   }
 
+  bool has_examples() const override { return true; }
+  Examples examples(const Run&) const override {
+    // The sentence, with the word that the token begins between brackets.
+    const auto text = [this](int64_t sentence, int64_t token) {
+      const std::vector<int64_t> places = dynamic_cast<const data::TaggedDataset&>(*test_).places(sentence);
+      std::vector<std::string> words = test_texts_.words[sentence];
+      const auto at = std::find(places.begin(), places.end(), token) - places.begin();
+      if (at < std::ssize(words)) words[at] = "[" + words[at] + "]";
+      return data::join(words, " ");
+    };
+    return {.samples = test_.get(), .classes = names_, .unit = "words", .text = text};
+  }
+
  private:
   std::unique_ptr<data::TaggedDataset> tagged(const data::TaggedTexts& texts) const {
     return std::make_unique<data::TaggedDataset>(texts, names_, *vocabulary_, longest());

@@ -151,47 +151,56 @@ class VitRecipe final : public Recipe {
                               *valid_);
   }
 
-  // On the test images of the data it was trained on, or of `given`: the checkpoint alone is enough.
-  std::vector<Score> evaluate(const Run& run, const std::string& given) override {
-    const ImageModelSpec spec = image_spec(run);
-    const TaskModel model = load_image_model(run, spec);
-    const std::string data = given.empty() ? find_data(spec.data, run.folder) : given;
-    if (spec.photos) {
-      data::PhotoList photos = test_photos(spec, data, !given.empty());
+  // With the test images of the data it was trained on, or of `given`: the checkpoint alone is enough.
+  TaskModel open(const Run& run, const std::string& given) override {
+    spec_ = image_spec(run);
+    TaskModel model = load_image_model(run, spec_);
+    const std::string data = given.empty() ? find_data(spec_.data, run.folder) : given;
+    if (spec_.photos) {
+      data::PhotoList photos = test_photos(spec_, data, !given.empty());
       const std::vector<std::string> classes = photos.classes;
-      const auto dataset = with_sets(
+      test_ = with_sets(
           std::make_unique<data::PhotoDataset>(
-              std::move(photos), data::PhotoDatasetOptions{.view = spec.photos->view(spec.image_size()),
-                                                           .normalization = spec.normalization,
+              std::move(photos), data::PhotoDatasetOptions{.view = spec_.photos->view(spec_.image_size()),
+                                                           .normalization = spec_.normalization,
                                                            .skip_bad = true}),
-          classes, spec);
-      if (spec.photos->label_sets)
-        return multi_label_scores(logits_of(*model.objective, *dataset), target_labels(*dataset), unit(),
-                                  true);
-      return evaluate(model, *dataset);
+          classes, spec_);
+      return model;
     }
     data::ImageSet test = read_images(data).test;
-    if (spec.resized) test = resized(std::move(test), spec.image_size(), spec.channels());
-    check<ConfigError>(test.classes == spec.classes,
+    if (spec_.resized) test = resized(std::move(test), spec_.image_size(), spec_.channels());
+    check<ConfigError>(test.classes == spec_.classes,
                        "--data: the classes of '{}' ({}) are not those of the run ({})", data,
-                       data::join(test.classes, ", "), data::join(spec.classes, ", "));
-    check<ConfigError>(test.height == spec.image_size() && test.width == spec.image_size() &&
-                           test.channels == spec.channels(),
+                       data::join(test.classes, ", "), data::join(spec_.classes, ", "));
+    check<ConfigError>(test.height == spec_.image_size() && test.width == spec_.image_size() &&
+                           test.channels == spec_.channels(),
                        "--data: the images of '{}' are {}x{}x{}, the run's {}x{}x{}", data, test.channels,
-                       test.height, test.width, spec.channels(), spec.image_size(), spec.image_size());
-    return evaluate(model, data::ImageDataset(std::move(test), spec.normalization));
+                       test.height, test.width, spec_.channels(), spec_.image_size(), spec_.image_size());
+    test_ = std::make_unique<data::ImageDataset>(std::move(test), spec_.normalization);
+    return model;
+  }
+
+  std::vector<Score> evaluate(const Run& run, const std::string& data) override {
+    const TaskModel model = open(run, data);
+    if (has_sets())
+      return multi_label_scores(logits_of(*model.objective, *test_), target_labels(*test_), unit(), true);
+    const nn::Metrics metrics = nn::evaluate(*model.objective, *test_);
+    const std::vector<double> found = found_classes(model, *test_);
+    return {score("images", static_cast<double>(found.size()), 0),
+            mean_score("accuracy", found, 2, "%", unit()), score("CE", metrics.ce, 4),
+            score("images/s", metrics.samples_per_second, 0)};
+  }
+
+  bool has_examples() const override { return true; }
+  Examples examples(const Run&) const override {
+    if (has_sets()) return {};
+    return {.samples = test_.get(), .classes = spec_.classes, .unit = unit(), .pixels = spec_.normalization};
   }
 
  private:
   Tensor weights() const { return make_class_weights(class_weights_, spec_.classes, train_labels_); }
 
-  std::vector<Score> evaluate(const TaskModel& model, const data::Dataset& dataset) const {
-    const nn::Metrics metrics = nn::evaluate(*model.objective, dataset);
-    const std::vector<double> found = found_classes(model, dataset);
-    return {score("images", static_cast<double>(found.size()), 0),
-            mean_score("accuracy", found, 2, "%", unit()), score("CE", metrics.ce, 4),
-            score("images/s", metrics.samples_per_second, 0)};
-  }
+  bool has_sets() const { return spec_.photos && spec_.photos->label_sets; }
 
   // Those that the model was not trained on, or those that were given.
   static data::PhotoList test_photos(const ImageModelSpec& spec, const std::string& data, bool given) {
