@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "autograd/registry.h"
+#include "ops/indexing.h"
 #include "ops/linear_kernel.h"
 #include "ops/loops/column_sums.h"
 #include "ops/loops/loop.h"
@@ -63,6 +64,18 @@ template <class L> void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
                  sums.write(total.data());
                  for (int64_t j = begin; j < end; ++j) sum[j] += total[j - begin];
                });
+}
+
+// Which units count, where enough others can be left out: of those neither logits nor gradients are made.
+// Undefined otherwise, and on a device, where this is not known in time.
+Tensor counted_units(const rdrop::Inputs& inputs, int64_t units) {
+  if (inputs.target.device() != kCpu ||
+      static_cast<double>(inputs.counted) > 0.95 * static_cast<double>(units))
+    return {};
+  std::vector<int64_t> index;
+  for (int64_t u = 0; u < units; ++u)
+    if (inputs.counts(u)) index.push_back(u);
+  return from_values(index, {std::ssize(index)});
 }
 
 struct Operands {
@@ -159,7 +172,12 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
   rdrop::check_labels(inputs, classes);  // here, as a chunk does not know its units' numbers
   inputs.copies = rdrop::copies_of(kName, hidden.passes(), passes);
   // As in linear(): bf16 activations beside f32 parameters are multiplied as bf16.
-  const Tensor h = hidden.to(detail::linear_dtype(hidden.dtype(), weight, bias));
+  Tensor h = hidden.to(detail::linear_dtype(hidden.dtype(), weight, bias));
+  if (const Tensor index = counted_units(inputs, inputs.target.numel()); index.defined()) {
+    h = index_select(h.reshape({inputs.target.numel(), h.size(-1)}), 0, index);
+    inputs.target = index_select(inputs.target.flatten(), 0, index);
+    inputs.mask = {};
+  }
   return rdrop::apply_loss<LinearRDrop>({h, weight, bias}, inputs);
 }
 
@@ -181,6 +199,9 @@ const RegisterOp registered{
       c.sample("2 passes", {two, c.normal({4, 2}), c.normal({4})}, with({0, 3, 1}, {.alpha = 3}));
       c.sample("smoothed, one ignored", {two, c.normal({3, 2}), c.normal({3})},
                with({0, -100, 1}, {.label_smoothing = 0.2, .divisor = 4}));
+      c.sample("most are ignored", {two, c.normal({3, 2}), c.normal({3})},
+               with({-100, -100, 1}, {.alpha = 2}));
+      c.sample("none counts", {two, c.normal({3, 2})}, with({-100, -100, -100}, {}));
       c.sample("no unit", {c.normal({0, 2}), c.normal({3, 2}), c.normal({3})}, with({}, {}));
 
       const Tensor target = from_values(std::vector<int64_t>{5}, {1});
