@@ -14,7 +14,7 @@ PRIVATE = {
     r"nn/data/tokenizers/\w+\.h": "behind data::Vocabulary",
     r"models/pretrained/(config|names)\.h": "behind models/pretrained/pretrained.h",
     r"nn/train/(report|trainer_state)\.h": "of the trainer alone",
-    r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
+    r"(nn/layers/options|nn/metrics/characters|models/presets|models/transformer/padding)\.h": "what one folder shares",
 }
 
 

@@ -7,7 +7,7 @@
 namespace tandem::models {
 namespace {
 
-constexpr double kLeastPadding = 0.05;  // of all positions: below, packing costs as much as it saves
+constexpr int64_t kLeastPadding = 20;  // one position of so many: with less, packing costs what it saves
 
 PackedRows rows_of(const Wanted& wanted) {
   const Tensor& mask = wanted.positions;
@@ -38,8 +38,8 @@ std::vector<PackedRows> without_padding(const std::vector<Wanted>& batches) {
     all[i] = rows_of(batches[i]);
     positions += all[i].samples() * all[i].positions(), rows += all[i].rows();
   }
-  const auto padding = static_cast<double>(positions - rows);
-  if (padding < kLeastPadding * static_cast<double>(positions) || padding == 0) all.assign(all.size(), {});
+  const int64_t padding = positions - rows;
+  if (padding == 0 || padding * kLeastPadding < positions) all.assign(all.size(), {});
   return all;
 }
 
