@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "autograd/registry.h"
-#include "ops/indexing.h"
 #include "ops/linear_kernel.h"
 #include "ops/loops/column_sums.h"
 #include "ops/loops/loop.h"
+#include "ops/packing.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
 #include "ops/products/matrix.h"
@@ -66,16 +66,15 @@ template <class L> void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
                });
 }
 
-// Which units count, where enough others can be left out: of those neither logits nor gradients are made.
-// Undefined otherwise, and on a device, where this is not known in time.
-Tensor counted_units(const rdrop::Inputs& inputs, int64_t units) {
-  if (inputs.target.device() != kCpu ||
-      static_cast<double>(inputs.counted) > 0.95 * static_cast<double>(units))
-    return {};
-  std::vector<int64_t> index;
-  for (int64_t u = 0; u < units; ++u)
-    if (inputs.counts(u)) index.push_back(u);
-  return from_values(index, {std::ssize(index)});
+// The units that count, each a row of a sample of one position, where enough others can be left out: of those
+// neither logits nor gradients are made. Undefined otherwise, and on a device, where it is not known in time.
+PackedRows counted_units(const rdrop::Inputs& inputs, int64_t units) {
+  constexpr int64_t kFewest = 20;  // one of so many units; with fewer, copying the others costs what it saves
+  const int64_t left_out = units - inputs.counted;
+  if (inputs.target.device() != kCpu || left_out == 0 || left_out * kFewest < units) return {};
+  std::vector<PackedRows::Range> each(units);
+  for (int64_t u = 0; u < units; ++u) each[u] = {0, inputs.counts(u)};
+  return {each, 1};
 }
 
 struct Operands {
@@ -173,9 +172,10 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
   inputs.copies = rdrop::copies_of(kName, hidden.passes(), passes);
   // As in linear(): bf16 activations beside f32 parameters are multiplied as bf16.
   Tensor h = hidden.to(detail::linear_dtype(hidden.dtype(), weight, bias));
-  if (const Tensor index = counted_units(inputs, inputs.target.numel()); index.defined()) {
-    h = index_select(h.reshape({inputs.target.numel(), h.size(-1)}), 0, index);
-    inputs.target = index_select(inputs.target.flatten(), 0, index);
+  const int64_t units = inputs.target.numel();
+  if (const PackedRows counted = counted_units(inputs, units); counted.defined()) {
+    h = pack_padded(h.reshape({units, 1, h.size(-1)}), counted);
+    inputs.target = pack_padded(inputs.target.reshape({units, 1}), counted);
     inputs.mask = {};
   }
   return rdrop::apply_loss<LinearRDrop>({h, weight, bias}, inputs);
