@@ -42,10 +42,17 @@ Tensor first_position(const Tensor& ids) {
   return arange(0, static_cast<double>(ids.size(1)), 1, {DType::i64, ids.device()}) == 0;
 }
 
-Tensor first_rows(const PackedRows& rows) {
+// Of x [B, T, dim] the vectors of the first positions, [B, 1, dim]; of packed ones, which have them, [B,
+// dim].
+Tensor at_first(const Tensor& x, const PackedRows& rows) {
+  if (!rows.defined()) return x.slice(1, 0, 1);
   std::vector<int64_t> first;
   for (int64_t i = 0; i < rows.samples(); ++i) first.push_back(rows[i].first_row);
-  return from_values(first, {rows.samples()});
+  return index_select(x, 0, from_values(first, {rows.samples()}));
+}
+PackedRows first_of(const PackedRows& rows) {
+  if (!rows.defined()) return {};
+  return {std::vector<PackedRows::Range>(rows.samples(), {0, 1}), rows.positions()};
 }
 
 }  // namespace
@@ -115,7 +122,7 @@ Tensor TextEncoder::hidden_where(const Tensor& wanted, const Tensor& ids, const 
 }
 
 Tensor TextEncoder::run(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
-                        const Tensor& padding, const PackedRows& rows) {
+                        const Tensor& padding, const PackedRows& rows, bool first_alone) {
   const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
   const PackedScope scope(rows);
   Tensor positions;
@@ -133,11 +140,17 @@ Tensor TextEncoder::run(const Tensor& ids, const Tensor& segments, const HiddenH
   Tensor x = drop_(at(0, norm_(words + positions + kind)));
   int64_t level = 0;
   for (auto& layer : layers_) {
-    const auto run = [&](const Tensor& y) { return layer(y, ignored); };
+    // The last layer computes what is read.
+    const bool first = first_alone && level + 1 == std::ssize(layers_);
+    const PackedScope of_layer(first ? first_of(rows) : rows, first ? rows : PackedRows());
+    const Tensor all = x;
+    if (first) x = at_first(x, rows);
+    const auto run = [&](const Tensor& y) { return first ? layer(y, all, ignored) : layer(y, ignored); };
     x = at(level + 1, level < config_.dropout_from ? run(x) : layer_drop_(x, run));
     ++level;
   }
-  return last_norm_ ? (*last_norm_)(x) : x;
+  if (last_norm_) x = (*last_norm_)(x);
+  return first_alone ? x.reshape({ids.size(0), config_.dim}) : x;
 }
 
 Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
@@ -147,10 +160,9 @@ Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const Hidd
   const bool first = config_.pooling == Pooling::cls;
   PackedRows rows;  // hooks want the vectors of all positions
   if (!hook) rows = without_padding({{first ? logical_or(counted, first_position(ids)) : counted}})[0];
-  Tensor x = run(ids, segments, hook, !counted, rows);
-  if (first) {
-    x = rows.defined() ? index_select(x, 0, first_rows(rows)) : x.select(1, 0);
-  } else {
+  Tensor x = run(ids, segments, hook, !counted, rows, first && !hook);
+  if (first && hook) x = x.select(1, 0);
+  if (!first) {
     const Tensor tokens = padded(x, rows);
     const Tensor words = counted.to(tokens.dtype()).unsqueeze(2);
     x = (tokens * words).sum({1}) / words.sum({1});

@@ -88,9 +88,10 @@ class TextEncoder : public nn::Module {
 
  private:
   void check_ids(const Tensor& ids) const;
-  // Hidden vectors [B, T, dim]; with rows they are packed.
+  // Hidden vectors [B, T, dim]; with rows they are packed. first_alone: those of the first position, [B,
+  // dim].
   Tensor run(const Tensor& ids, const Tensor& segments, const HiddenHook& hook, const Tensor& padding,
-             const PackedRows& rows);
+             const PackedRows& rows, bool first_alone = false);
 
   TextEncoderConfig config_;
   nn::Embedding words_;
