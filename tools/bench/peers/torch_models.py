@@ -1,8 +1,9 @@
 """Models on PyTorch's side: training steps, predictions, decoding.
 
 Eager ones are written as people write them. At its best (kind "best"): compiled; q, k and v by one product;
-convolutions in channels_last; what comes before the first noise computed once for all passes; the lean loss. Kind
-"packed" leaves padding out of everything but the attention's scores."""
+convolutions in channels_last; what comes before the first noise computed once for all passes; of a classifier of the
+first token the last layer for that one alone; the lean loss. Kind "packed" leaves padding out of everything but the
+attention's scores."""
 import math
 
 import torch
@@ -115,6 +116,12 @@ class PostNormLayer(nn.Module):
             x = self.add(1, x, self.cross(x, memory, False, padding, memory_padding))
         return self.add(-1, x, self.fc2(self.activation(self.fc1(x))))
 
+    def at(self, x, memory, memory_padding):
+        """Self-attention and the rest for some of its positions, x [B, t, d]."""
+        q, k, v = self.attention.project(x, memory, NONE, memory_padding)
+        x = self.add(0, x, self.attention.out(self.attention.attend(q, k, v, mask=memory_padding.mask)))
+        return self.add(-1, x, self.fc2(self.activation(self.fc1(x))))
+
     def step(self, x, keys, values, memory, at, mask):
         """x [B, 1, d] at position `at` of the cache [B, heads, T, d]; memory: the source's keys and values."""
         q, k, v = self.attention.project(x, x)
@@ -189,7 +196,7 @@ class Encoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(s.tokens, s.dim) * 0.02)
         self.norm, self.p, self.packed = nn.LayerNorm(s.dim), s.dropout, s.kind == "packed"
         self.layers = nn.ModuleList(PostNormLayer(s, activation=F.gelu) for _ in range(s.layers))
-        self.pooler, self.head = nn.Linear(s.dim, s.dim), nn.Linear(s.dim, s.classes)
+        self.pooler, self.head, self.first_alone = nn.Linear(s.dim, s.dim), nn.Linear(s.dim, s.classes), s.best
         lengths = mask.sum(1).repeat(s.passes)  # of all passes
         self.padding = Padding(mask.repeat(s.passes, 1), self.packed)
         self.register_buffer("first", lengths.cumsum(0) - lengths)
@@ -198,9 +205,12 @@ class Encoder(nn.Module):
         x = self.norm(self.words(ids) + self.positions + self.kind).repeat(passes, 1, 1)
         padding = self.padding if passes > 1 else Padding(mask)  # eager: the batch is repeated before
         x = F.dropout(padding.unpad(x), self.p, self.training)
-        for layer in self.layers:
+        for layer in self.layers[:-1] if self.first_alone else self.layers:
             x = layer(x, padding=padding)
-        x = torch.tanh(self.pooler(x.index_select(0, self.first) if self.packed else x[:, 0]))
+        first = x.index_select(0, self.first)[:, None] if self.packed else x[:, :1]
+        if self.first_alone:
+            first = self.layers[-1].at(first, x, padding)
+        x = torch.tanh(self.pooler(first[:, 0]))
         return self.head(F.dropout(x, self.p, self.training))
 
 
