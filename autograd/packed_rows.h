@@ -26,13 +26,13 @@ class PackedRows {
   // Of a batch [ranges, positions]. ValueError for a range that is not in [0, positions].
   PackedRows(const std::vector<Range>& ranges, int64_t positions);
 
-  bool defined() const { return table_ != nullptr; }
-  // The rest is for defined ones.
+  bool defined() const { return table_ != nullptr; }  // whether tensors are packed
+  // Of defined ones: how many samples, positions of each with its padding, rows of all, rows of the longest.
   int64_t samples() const { return static_cast<int64_t>(table_->samples.size()); }
-  int64_t positions() const { return table_->positions; }  // of each sample with its padding
+  int64_t positions() const { return table_->positions; }
   int64_t rows() const { return table_->rows; }
-  int64_t longest() const { return table_->longest; }  // rows of the longest sample
-  const Sample& operator[](int64_t sample) const { return table_->samples[sample]; }
+  int64_t longest() const { return table_->longest; }
+  const Sample& operator[](int64_t sample) const { return table_->samples[sample]; }  // unchecked
 
  private:
   struct Table {

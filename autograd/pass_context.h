@@ -58,8 +58,9 @@ struct Noise {
 // Spans of a tensor's elements, in order: one for each sample.
 class Noise::Spans {
  public:
-  int64_t size() const { return size_; }
+  int64_t size() const { return size_; }        // how many
   int64_t longest() const { return longest_; }  // elements of the longest
+  // The i-th, unchecked.
   NoiseSpan operator[](int64_t i) const {
     const uint64_t sample = offset_ + static_cast<uint64_t>(i / together_);
     if (!packed_.defined()) return {i * width_, width_, sample, 0};
