@@ -158,8 +158,9 @@ Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const Hidd
   check_ids(ids);
   const Tensor counted = key_padding_mask.defined() ? !key_padding_mask : ids != config_.pad_id;
   const bool first = config_.pooling == Pooling::cls;
-  PackedRows rows;  // hooks want the vectors of all positions
-  if (!hook) rows = without_padding({{first ? logical_or(counted, first_position(ids)) : counted}})[0];
+  PackedRows rows;  // hooks want the vectors of all positions; a device has all
+  if (!hook && ids.device() == kCpu)
+    rows = without_padding({{first ? logical_or(counted, first_position(ids)) : counted}})[0];
   Tensor x = run(ids, segments, hook, !counted, rows, first && !hook);
   if (first && hook) x = x.select(1, 0);
   if (!first) {
