@@ -14,6 +14,7 @@
 #include "autograd/noise.h"
 #include "autograd/op.h"
 #include "autograd/op_checks.h"
+#include "autograd/packed_rows.h"
 #include "autograd/parallel.h"
 #include "autograd/pass_context.h"
 #include "autograd/profiler.h"

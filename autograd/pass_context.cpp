@@ -31,6 +31,27 @@ int64_t Noise::per_sample(const char* op, int64_t numel, int64_t size0) const {
   return numel / samples;
 }
 
+Noise::Spans Noise::spans(const char* op, const Shape& shape) const {
+  const int64_t numel = shape.numel(), size0 = shape.empty() ? 1 : shape[0];
+  Spans spans;
+  spans.offset_ = sample_offset;
+  if (!packed.defined()) {
+    spans.width_ = spans.longest_ = per_sample(op, numel, size0);
+    spans.size_ = numel == 0 ? 0 : numel / spans.width_;
+    return spans;
+  }
+  check<ShapeError>(!shape.empty() && size0 == packed.rows(),
+                    "{}: {} within a PackedScope, expected {} rows, those of the words of {} samples", op,
+                    shape, packed.rows(), packed.samples());
+  if (numel == 0) return spans;
+  spans.packed_ = packed;
+  spans.size_ = packed.samples();
+  spans.width_ = numel / size0;
+  spans.longest_ = packed.longest() * spans.width_;
+  spans.together_ = per_sample(op, packed.samples(), packed.samples());
+  return spans;
+}
+
 std::optional<int> Noise::passes_kept() const {
   if (recorded_scalars()) return {};
   int kept = 0;
@@ -78,6 +99,7 @@ Noise PassContext::noise(Purpose purpose, double p) {
   noise.first_pass = static_cast<uint32_t>(options_.first);
   noise.sample_offset = options_.sample_offset;
   noise.batch = options_.batch;
+  noise.packed = PackedScope::rows();
   check_rate("dropout", p);
   for (int i = options_.first; i < options_.first + options_.count; ++i) {
     // The lists of R-Drop are dropout rates: stochastic depth and other noise keep their own.

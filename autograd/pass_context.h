@@ -15,9 +15,18 @@
 #include <vector>
 
 #include "autograd/noise.h"
+#include "autograd/packed_rows.h"
 #include "autograd/ranks.h"
+#include "autograd/shape.h"
 
 namespace tandem {
+
+// Elements [begin, begin + count) of one pass of a tensor, and what draws them: positions from `position` on
+// of a sample of the global batch.
+struct NoiseSpan {
+  int64_t begin, count;
+  uint64_t sample, position;
+};
 
 // The noise of one call at one site: what an op captures at forward to draw the same again in its backward.
 struct Noise {
@@ -30,6 +39,7 @@ struct Noise {
   uint64_t sample_offset = 0;          // index in the global batch of this tensor's first sample
   int64_t batch = 0;                   // samples in this tensor; 0: its first dimension
   bool of_batch = false;               // one draw for the whole global batch: sample_offset stays what it is
+  PackedRows packed = {};              // of the tensor, where its padding was left out
 
   bool active() const;  // some rate is above 0
   // That are run.
@@ -37,9 +47,36 @@ struct Noise {
   // Elements of one sample in a tensor of `numel` elements with leading dimension `size0`; ShapeError naming
   // `op` when the batch does not divide it.
   int64_t per_sample(const char* op, int64_t numel, int64_t size0) const;
+  // How the elements of a tensor of this shape fall to samples. ShapeError as of per_sample, and where packed
+  // rows are not its first dimension.
+  class Spans;
+  Spans spans(const char* op, const Shape& shape) const;
   // How many passes keep what is dropped or kept as a whole (of_batch). Empty while a step is being recorded:
   // each of its replays draws anew, on the device.
   std::optional<int> passes_kept() const;
+};
+
+// Spans of a tensor's elements, in order: one for each sample.
+class Noise::Spans {
+ public:
+  int64_t size() const { return size_; }        // how many
+  int64_t longest() const { return longest_; }  // elements of the longest
+  // The i-th, unchecked.
+  NoiseSpan operator[](int64_t i) const {
+    const uint64_t sample = offset_ + static_cast<uint64_t>(i / together_);
+    if (!packed_.defined()) return {i * width_, width_, sample, 0};
+    const auto& [first_row, rows, position] = packed_[i];
+    const int64_t before = i % together_ * packed_.positions() + position;
+    return {first_row * width_, rows * width_, sample, static_cast<uint64_t>(before * width_)};
+  }
+
+ private:
+  friend struct Noise;
+  PackedRows packed_;
+  int64_t size_ = 0, longest_ = 0;
+  int64_t width_ = 0;     // elements of one span, or of one packed row
+  int64_t together_ = 1;  // spans that are one sample
+  uint64_t offset_ = 0;
 };
 
 // The passes of a step that are run, and what their noise is keyed by.

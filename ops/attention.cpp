@@ -11,6 +11,8 @@
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
 #include "ops/attention_kernel.h"
+#include "ops/comparison.h"
+#include "ops/packing.h"
 #include "ops/views.h"
 
 namespace tandem {
@@ -28,9 +30,15 @@ template <class T> HeadRows<T> head_rows(const Tensor& x) {
 struct Attention final : Op {
   double scale;
   bool causal;
-  Noise noise;  // no rates: no dropout
+  Noise noise;                      // no rates: no dropout
+  PackedRows query_rows, key_rows;  // defined: of inputs [1, H, rows, D]
   bool keeps_output = false;
-  Attention(double scale, bool causal, const Noise& noise) : scale(scale), causal(causal), noise(noise) {}
+  Attention(double scale, bool causal, const Noise& noise, PackedRows query_rows, PackedRows key_rows)
+      : scale(scale),
+        causal(causal),
+        noise(noise),
+        query_rows(std::move(query_rows)),
+        key_rows(std::move(key_rows)) {}
   const char* name() const override { return "attention"; }
   bool first_order_only() const override { return true; }
 
@@ -53,9 +61,14 @@ struct Attention final : Op {
                        .causal = causal,
                        .ignored = {},
                        .noise = noise.active() ? &noise : nullptr,
-                       .samples_per_item = 1};
+                       .samples_per_item = 1,
+                       .query_rows = query_rows,
+                       .key_rows = key_rows};
+    if (query_rows.defined())
+      p.batch = query_rows.samples(), p.queries = query_rows.longest(), p.keys = key_rows.longest();
     if (mask.defined()) {
-      p.ignored = {mask.device_data<bool>(), mask.pass_stride(), mask.strides()[0], 0, 0, mask.strides()[1]};
+      const int64_t of_batch = query_rows.defined() ? 0 : mask.strides()[0];
+      p.ignored = {mask.device_data<bool>(), mask.pass_stride(), of_batch, 0, 0, mask.strides()[1]};
     }
     if (p.noise) p.samples_per_item = std::max<int64_t>(1, noise.per_sample(name(), p.batch, p.batch));
     return p;
@@ -69,10 +82,10 @@ struct Attention final : Op {
       set_passes(noise.passes());
     }
     const AttentionProblem p = problem(q, k, v, mask);
-    const Tensor out = heads_inside(q, p.queries, p.value_dim);
+    const Tensor out = heads_inside(q, q.size(2), p.value_dim);
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       using C = compute_t<T>;
-      const auto per_query = [&] { return output({p.batch, p.heads, p.queries}, dtype_of<C>, q.device()); };
+      const auto per_query = [&] { return output({q.size(0), p.heads, q.size(2)}, dtype_of<C>, q.device()); };
       const Tensor shifts = save(per_query()), totals = save(per_query());
       const detail::ScoreSums<C> sums{shifts.template device_data<C>(), totals.template device_data<C>()};
       const auto rows = head_rows<const T>;
@@ -123,30 +136,79 @@ void check_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tenso
                     q.size(0), k.size(2));
 }
 
-}  // namespace
-
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
-                 const Tensor& key_padding_mask, const Noise& noise) {
+// Of inputs [B, H, T, D], or [1, H, rows, D] with rows.
+Tensor checked_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                         const Tensor& key_padding_mask, const Noise& noise, const PackedRows& queries = {},
+                         const PackedRows& keys = {}) {
   check_inputs(q, k, v, key_padding_mask);
   check<ConfigError>(options.scale >= 0 && std::isfinite(options.scale),
                      "attention: scale is {}, expected a finite number > 0, or 0 for 1/sqrt(dim)",
                      options.scale);
   const double dim = static_cast<double>(std::max<int64_t>(1, q.size(3)));
   if (noise.active()) {
-    const int64_t heads = q.size(1) * noise.per_sample("attention", q.size(0), q.size(0));
+    const int64_t batch = queries.defined() ? queries.samples() : q.size(0);
+    const int64_t heads = q.size(1) * noise.per_sample("attention", batch, batch);
     check<ShapeError>(heads < int64_t{1} << 24, "attention: {} heads of one sample, expected less than 2^24",
                       heads);
   }
   return apply<Attention>({q, k, v, key_padding_mask}, options.scale > 0 ? options.scale : 1 / std::sqrt(dim),
-                          options.causal, noise);
+                          options.causal, noise, queries, keys);
+}
+
+Noise noise_of(const AttentionOptions& options) {
+  return options.dropout == 0 ? Noise{}
+                              : PassContext::require("attention").noise(Purpose::dropout, options.dropout);
+}
+
+// Packed rows on a device, whose kernels see them padded.
+Tensor padded_attention(const Tensor& q, const Tensor& k, const Tensor& v, const PackedRows& queries,
+                        const PackedRows& keys, const AttentionOptions& options, const Tensor& ignored,
+                        const Noise& noise) {
+  const auto heads = [](const Tensor& x, const PackedRows& rows) {
+    return pad_packed(x, rows).transpose(1, 2);
+  };
+  const Tensor seen =
+      ignored.defined() ? logical_not(ignored) : full({keys.rows()}, 1, {DType::boolean, k.device()});
+  const Tensor y = attention(heads(q, queries), heads(k, keys), heads(v, keys), options,
+                             logical_not(pad_packed(seen, keys)), noise);
+  return pack_padded(y.transpose(1, 2), queries);
+}
+
+}  // namespace
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
+                 const Tensor& key_padding_mask, const Noise& noise) {
+  return checked_attention(q, k, v, options, key_padding_mask, noise);
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                  const Tensor& key_padding_mask) {
-  const Noise noise = options.dropout == 0
-                          ? Noise{}
-                          : PassContext::require("attention").noise(Purpose::dropout, options.dropout);
-  return attention(q, k, v, options, key_padding_mask, noise);
+  return attention(q, k, v, options, key_padding_mask, noise_of(options));
+}
+
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const PackedRows& queries,
+                        const PackedRows& keys, const AttentionOptions& options,
+                        const Tensor& key_padding_mask) {
+  check<ValueError>(queries.defined() && keys.defined(), "packed_attention: rows are undefined");
+  check<ShapeError>(queries.samples() == keys.samples(),
+                    "packed_attention: queries of {} samples beside keys of {}", queries.samples(),
+                    keys.samples());
+  check<ShapeError>(std::max(queries.positions(), keys.positions()) <= int64_t{1} << 20,
+                    "packed_attention: expected at most 2^20 positions, got {} and {}", queries.positions(),
+                    keys.positions());
+  for (const auto& [x, rows] : {std::pair(&q, &queries), std::pair(&k, &keys), std::pair(&v, &keys)})
+    check<ShapeError>(x->dim() == 3 && x->size(0) == rows->rows(),
+                      "packed_attention: expected [{}, heads, dim], got {}", rows->rows(), describe(*x));
+  check<ShapeError>(!key_padding_mask.defined() || key_padding_mask.shape() == Shape{keys.rows()},
+                    "packed_attention: key_padding_mask is {}, expected [{}]",
+                    key_padding_mask.defined() ? std::string(describe(key_padding_mask)) : "", keys.rows());
+  const Noise noise = noise_of(options);
+  if (q.device() != kCpu) return padded_attention(q, k, v, queries, keys, options, key_padding_mask, noise);
+  const auto heads = [](const Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
+  const Tensor mask = key_padding_mask.defined() ? key_padding_mask.unsqueeze(0) : Tensor();
+  return checked_attention(heads(q), heads(k), heads(v), options, mask, noise, queries, keys)
+      .squeeze(0)
+      .transpose(0, 1);
 }
 
 namespace {
@@ -220,6 +282,45 @@ void attention_dropout_cases(OpCases& c) {
   c.fails<ShapeError>("batch", "attention: 3 elements are not divisible among the 2 samples",
                       {three, three, three}, with({.dropout = 0.5}, {.batch = 2}));
 }
+// In sample 0 two queries see three keys, in the next nothing is left, in the last three queries see two keys
+// of other positions.
+void packed_attention_cases(OpCases& c) {
+  const PackedRows queries({{0, 2}, {1, 1}, {1, 4}}, 4), keys({{1, 4}, {0, 1}, {2, 4}}, 4);
+  const auto f = [](PackedRows queries, PackedRows keys, AttentionOptions options, PassOptions passes = {}) {
+    return [=](const Tensors& in) {
+      const PassContext context(passes);
+      return packed_attention(in[0], in[1], in[2], queries, keys, options, in.size() > 3 ? in[3] : Tensor());
+    };
+  };
+  const Tensors qkv = {c.normal({5, 2, 3}), c.normal({6, 2, 3}), c.normal({6, 2, 2})};
+  const auto masked = [&](const std::vector<uint8_t>& mask) {
+    return Tensors{qkv[0], qkv[1], qkv[2], ignored(mask, {std::ssize(mask)}, c.device())};
+  };
+  const PassOptions two{.seed = 5, .count = 2};
+  c.sample("plain", qkv, f(queries, keys, {}));
+  c.sample("masked", masked({0, 1, 0, 1, 0, 1}), f(queries, keys, {.scale = 1.3}));
+  c.sample("causal, keys after some queries", qkv, f(queries, keys, {.causal = true}));
+  c.sample("dropout", qkv, f(queries, keys, {.dropout = 0.4}, two));
+  c.sample("dropout, causal, masked", masked({1, 0, 0, 0, 0, 1}),
+           f(queries, keys, {.causal = true, .dropout = 0.4}, two));
+  c.sample("the samples are one", qkv, f(queries, keys, {.dropout = 0.4}, {.seed = 5, .batch = 1}));
+  c.sample("one query each", {c.normal({2, 1, 3}), c.normal({5, 1, 3}), c.normal({5, 1, 2})},
+           f(PackedRows({{3, 4}, {0, 1}}, 4), PackedRows({{0, 4}, {1, 2}}, 4), {.causal = true}));
+  c.sample("nothing", {c.normal({0, 2, 3}), c.normal({0, 2, 3}), c.normal({0, 2, 2})},
+           f(PackedRows({{0, 0}, {2, 2}}, 2), PackedRows({{0, 0}, {2, 2}}, 2), {}));
+
+  const Tensor x = zeros({5, 2, 3});
+  c.fails<ShapeError>("rows", "packed_attention: expected [6, heads, dim], got f32[5,2,3]", {x, x, x},
+                      f(queries, keys, {}));
+  c.fails<ShapeError>("samples", "packed_attention: queries of 3 samples beside keys of 1", {x, x, x},
+                      f(queries, PackedRows({{0, 5}}, 5), {}));
+  c.fails<ShapeError>("mask", "packed_attention: key_padding_mask is bool[5,1], expected [5]",
+                      {x, x, x, zeros({5, 1}, {DType::boolean})}, f(queries, queries, {}));
+  c.fails<ValueError>("undefined", "packed_attention: rows are undefined", {x, x, x}, f(queries, {}, {}));
+}
+const RegisterOp packed_attention_op("packed_attention", packed_attention_cases,
+                                     {.second_order = false, .draws_noise = true});
+
 const RegisterOp attention_dropout_op("attention_dropout", attention_dropout_cases,
                                       {.second_order = false, .draws_noise = true});
 

@@ -34,4 +34,12 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
                  const Tensor& key_padding_mask, const Noise& noise);
 
+// The same of packed rows (autograd/packed_rows.h): each query sees the keys of its own sample, by their
+// positions. q [query rows, H, D], k [key rows, H, D], v [key rows, H, Dv] to [query rows, H, Dv], dense;
+// key_padding_mask: bool [key rows]. Noise is that of the padded tensors. Errors as above; ValueError for
+// undefined rows, ShapeError for those of another batch.
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const PackedRows& queries,
+                        const PackedRows& keys, const AttentionOptions& options = {},
+                        const Tensor& key_padding_mask = {});
+
 }  // namespace tandem

@@ -58,12 +58,19 @@ template <class T> class Head {
   static constexpr C kInf = std::numeric_limits<C>::infinity();
 
  public:
-  Head(const AttentionProblem& problem, int64_t index) : p_(problem), index_(index) {
+  Head(const AttentionProblem& problem, int64_t index) : p_(problem) {
     head_ = index % p_.heads;
     batch_ = index / p_.heads % p_.batch;
     pass_ = index / p_.heads / p_.batch;
+    sums_at_ = index * p_.queries;
+    if (p_.query_rows.defined()) {
+      queries_ = p_.query_rows[batch_], keys_of_ = p_.key_rows[batch_];
+      sums_at_ = (pass_ * p_.heads + head_) * p_.query_rows.rows() + queries_.first_row;
+      keys_ = keys_of_.rows;
+    }
     if (p_.ignored.data) {
-      ignored_ = p_.ignored.data + pass_ * p_.ignored.pass + batch_ * p_.ignored.batch;
+      ignored_ = p_.ignored.data + pass_ * p_.ignored.pass + batch_ * p_.ignored.batch +
+                 keys_of_.first_row * p_.ignored.col;
       // Keys after the last one that counts are padding: not even multiplied.
       while (keys_ > 0 && ignored_[(keys_ - 1) * p_.ignored.col]) --keys_;
     }
@@ -82,7 +89,7 @@ template <class T> class Head {
 
   void forward(const AttentionForward<T>& a) {
     if (!a.recorded && p_.queries == 1 && a.k.col == 1 && a.v.col == 1) return forward_in_place(a);
-    const ScoreSums<C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
+    const ScoreSums<C> sums{a.sums.shifts + sums_at_, a.sums.sums + sums_at_};
     const int64_t value_width = tile_width<C>(p_.value_dim);
     Pool<C> pool(forward_scratch(p_));
     C* rows = pool.take(std::max(keys_, tile_rows(p_)) * tile_width<C>(p_.dim));
@@ -91,53 +98,54 @@ template <class T> class Head {
     const int64_t step = step_for(values, value_width, nullptr, 0);
     C *scores = pool.take(step * width_), *result = pool.take(step * value_width);
     uint32_t* words = cleared_words(pool);
-    for (int64_t begin = 0; begin < p_.queries; begin += step) {
-      const int64_t n = std::min(step, p_.queries - begin), seen = visible(begin + n - 1);
-      const C* queries = packed(a.q, begin, n, p_.dim, rows);
+    for (int64_t begin = 0; begin < queries_.rows; begin += step) {
+      const int64_t n = std::min(step, queries_.rows - begin), seen = visible(begin + n - 1);
+      const C* queries = packed(query(a.q, begin), a.q, n, p_.dim, rows);
       tile_gemm(n, seen, p_.dim, queries, tile_width<C>(p_.dim), 1, keys, width_, scores, width_);
       for (int64_t i = 0; i < n; ++i) {
         softmax_row(begin + i, tile_width<C>(seen), scores + i * width_, words, sums);
       }
       tile_gemm(n, p_.value_dim, seen, scores, width_, 1, values, value_width, result, value_width);
-      unpack(result, value_width, C(1), n, p_.value_dim, at(a.out) + begin * a.out.row, a.out.row);
+      unpack(result, value_width, C(1), n, p_.value_dim, query(a.out, begin), a.out.row);
     }
   }
 
   // One query, as in a step of decoding: keys and values are read where they are, each while the next are
   // fetched, the keys of the next head beside the values of this one.
   void forward_in_place(const AttentionForward<T>& a) {
-    const ScoreSums<C> sums{a.sums.shifts + index_, a.sums.sums + index_};
+    if (queries_.rows == 0) return;
+    const ScoreSums<C> sums{a.sums.shifts + sums_at_, a.sums.sums + sums_at_};
     Pool<C> pool(forward_scratch(p_));
-    const C* query = packed(a.q, 0, 1, p_.dim, pool.take(tile_width<C>(p_.dim)));
+    const C* query_row = packed(query(a.q, 0), a.q, 1, p_.dim, pool.take(tile_width<C>(p_.dim)));
     C *scores = pool.take(width_), *result = pool.take(p_.value_dim);
     uint32_t* words = cleared_words(pool);
     const int64_t n = visible(0);
     for (int64_t j = 0; j < n; ++j) {
-      const T* key = at(a.k) + j * a.k.row;
-      prefetch(at(a.v) + j * a.v.row, p_.value_dim);
+      const T* key_row = key(a.k, j);
+      prefetch(key(a.v, j), p_.value_dim);
       C sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (int64_t d = 0; d < p_.dim; ++d) sum += query[d] * static_cast<C>(key[d]);
+      for (int64_t d = 0; d < p_.dim; ++d) sum += query_row[d] * static_cast<C>(key_row[d]);
       scores[j] = C(p_.scale) * sum;
     }
     softmax_row(0, tile_width<C>(n), scores, words, sums);
     std::fill(result, result + p_.value_dim, C(0));
     for (int64_t j = 0; j < n; ++j) {
-      const T* value = at(a.v) + j * a.v.row;
-      prefetch(at(a.k) + a.k.head + j * a.k.row, p_.dim);
+      const T* value = key(a.v, j);
+      prefetch(key(a.k, j) + a.k.head, p_.dim);
       if (ignored_ && ignored_[j * p_.ignored.col]) continue;
       const C factor = scores[j];
 #pragma omp simd
       for (int64_t d = 0; d < p_.value_dim; ++d) result[d] += factor * static_cast<C>(value[d]);
     }
-    unpack(result, 0, C(1), 1, p_.value_dim, at(a.out), 0);
+    unpack(result, 0, C(1), 1, p_.value_dim, query(a.out, 0), 0);
   }
   static void prefetch(const T* x, int64_t count) {
     for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(x + i);
   }
 
   void backward(const AttentionBackward<T>& a) {
-    const ScoreSums<const C> sums{a.sums.shifts + index_ * p_.queries, a.sums.sums + index_ * p_.queries};
+    const ScoreSums<const C> sums{a.sums.shifts + sums_at_, a.sums.sums + sums_at_};
     const int64_t dim = tile_width<C>(p_.dim), value_dim = tile_width<C>(p_.value_dim);
     Pool<C> pool(backward_scratch(p_));
     const C* keys = packed_keys(a.k, p_.dim, pool.take(keys_ * dim));
@@ -154,10 +162,10 @@ template <class T> class Head {
     tile_transpose(keys_, p_.value_dim, values, value_dim, C(1), values_t, width_);
     std::fill(dkeys, dkeys + keys_ * dim, C(0));
     std::fill(dvalues, dvalues + keys_ * value_dim, C(0));
-    for (int64_t begin = 0; begin < p_.queries; begin += step) {
-      const int64_t n = std::min(step, p_.queries - begin), seen = visible(begin + n - 1);
-      const C* queries = packed(a.q, begin, n, p_.dim, rows);
-      const C* cotangents = packed(a.g, begin, n, p_.value_dim, out_rows);
+    for (int64_t begin = 0; begin < queries_.rows; begin += step) {
+      const int64_t n = std::min(step, queries_.rows - begin), seen = visible(begin + n - 1);
+      const C* queries = packed(query(a.q, begin), a.q, n, p_.dim, rows);
+      const C* cotangents = packed(query(a.g, begin), a.g, n, p_.value_dim, out_rows);
       tile_gemm(n, seen, p_.dim, queries, dim, 1, keys_t, width_, probabilities, width_);
       tile_gemm(n, seen, p_.value_dim, cotangents, value_dim, 1, values_t, width_, dscores, width_);
       for (int64_t i = 0; i < n; ++i) {
@@ -171,7 +179,7 @@ template <class T> class Head {
       if (a.dk.data) tile_gemm(seen, p_.dim, n, dscores, 1, width_, queries, dim, dkeys, dim, true);
       if (a.dq.data) {
         tile_gemm(n, p_.dim, seen, dscores, width_, 1, keys, dim, dqueries, dim);
-        unpack(dqueries, dim, C(p_.scale), n, p_.dim, at(a.dq) + begin * a.dq.row, a.dq.row);
+        unpack(dqueries, dim, C(p_.scale), n, p_.dim, query(a.dq, begin), a.dq.row);
       }
     }
     write(a.dk, dkeys, dim, C(p_.scale), p_.dim);
@@ -196,15 +204,19 @@ template <class T> class Head {
     std::fill(words, words + width_, 0);
     return words;
   }
-  template <class U> U* at(const HeadRows<U>& x) const {
-    return x.data + pass_ * x.pass + batch_ * x.batch + head_ * x.head;
+  // Row i of this head's queries, and of what has their rows; of its keys.
+  template <class U> U* query(const HeadRows<U>& x, int64_t i) const { return at(x, queries_, i); }
+  template <class U> U* key(const HeadRows<U>& x, int64_t i) const { return at(x, keys_of_, i); }
+  template <class U> U* at(const HeadRows<U>& x, const PackedRows::Sample& of, int64_t i) const {
+    const int64_t batch = p_.query_rows.defined() ? 0 : batch_;
+    return x.data + pass_ * x.pass + batch * x.batch + head_ * x.head + (of.first_row + i) * x.row;
   }
-  const C* packed(const HeadRows<const T>& x, int64_t begin, int64_t rows, int64_t cols, C* room) const {
-    return pack<T>(at(x) + begin * x.row, x.row, x.col, rows, cols, room);
+  const C* packed(const T* from, const HeadRows<const T>& x, int64_t rows, int64_t cols, C* room) const {
+    return pack<T>(from, x.row, x.col, rows, cols, room);
   }
   // Keys or values; those that are ignored are 0, since a probability of 0 does not hide a NaN.
   const C* packed_keys(const HeadRows<const T>& x, int64_t cols, C* room) const {
-    packed(x, 0, keys_, cols, room);
+    packed(key(x, 0), x, keys_, cols, room);
     const int64_t width = tile_width<C>(cols);
     for (int64_t j = 0; ignored_ && j < keys_; ++j)
       if (ignored_[j * p_.ignored.col]) std::fill_n(room + j * width, width, C(0));
@@ -229,10 +241,15 @@ template <class T> class Head {
     return alone ? 1 : tile_rows(p_);
   }
   // Keys that the query sees, not counting the ignored ones before the last.
-  int64_t visible(int64_t query) const { return p_.causal ? std::min(keys_, query + 1) : keys_; }
+  int64_t visible(int64_t query) const {
+    const int64_t before = queries_.position + query + 1 - keys_of_.position;
+    return p_.causal ? std::clamp<int64_t>(before, 0, keys_) : keys_;
+  }
+  // Of the noise of a query and the first key.
   uint64_t position(int64_t query) const {
     const int64_t head = batch_ % p_.samples_per_item * p_.heads + head_;
-    return (static_cast<uint64_t>(head) << 20 | static_cast<uint64_t>(query)) << 20;
+    const auto row = static_cast<uint64_t>(head) << 20 | static_cast<uint64_t>(queries_.position + query);
+    return row << 20 | static_cast<uint64_t>(keys_of_.position);
   }
   uint64_t sample() const { return p_.noise->sample_offset + batch_ / p_.samples_per_item; }
 
@@ -329,12 +346,15 @@ template <class T> class Head {
   // A gradient of the keys' rows; those of trailing ignored keys are 0.
   void write(const HeadRows<T>& to, const C* x, int64_t width, C factor, int64_t cols) const {
     if (!to.data) return;
-    unpack(x, width, factor, keys_, cols, at(to), to.row);
-    for (int64_t i = keys_; i < p_.keys; ++i) std::fill_n(at(to) + i * to.row, cols, T(0));
+    unpack(x, width, factor, keys_, cols, key(to, 0), to.row);
+    for (int64_t i = keys_; i < keys_of_.rows; ++i) std::fill_n(key(to, i), cols, T(0));
   }
 
   const AttentionProblem& p_;
-  int64_t index_, pass_, batch_, head_, keys_ = p_.keys, width_;
+  int64_t pass_, batch_, head_, sums_at_;
+  // Those of this sample: where they stand in memory and in the sample.
+  PackedRows::Sample queries_{0, p_.queries, 0}, keys_of_{0, p_.keys, 0};
+  int64_t keys_ = p_.keys, width_;  // keys but for those at the end that are ignored
   const bool* ignored_ = nullptr;
   double kept_ = 1;
   uint32_t threshold_ = 0;

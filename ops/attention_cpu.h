@@ -23,10 +23,14 @@ struct AttentionProblem {
   HeadRows<const bool> ignored;  // [passes, batch, 1, 1, keys], stride col; null data: none
   const Noise* noise;            // of the dropout; null: none
   int64_t samples_per_item;      // consecutive rows of `batch` that are one sample of the noise
+  // Where padding was left out (on the CPU alone): [passes, heads, rows, columns], the rows of `batch`
+  // samples one behind the other; `queries` and `keys` are those of the longest.
+  PackedRows query_rows = {}, key_rows = {};
 };
 
-// Of each query's scores, [passes, batch, heads, queries], dense: with them P = exp(s - shift) / sum comes
-// again as exact as it was, which it would not from their logarithm max + log(sum), for large scores.
+// Of each query's scores, [passes, batch, heads, queries] (packed: [passes, heads, rows]), dense: with them P
+// = exp(s - shift) / sum comes again as exact as it was, which it would not from their logarithm max +
+// log(sum), for large scores.
 template <class C> struct ScoreSums {
   C *shifts = nullptr, *sums = nullptr;  // the largest score, and the sum of exp(s - shift); no key: +inf, 1
 };

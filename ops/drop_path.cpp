@@ -12,23 +12,24 @@ struct DropSamples {  // one draw for each sample, at position 0
   static constexpr const char* name = "drop_path";
   template <class T> using Args = detail::DropPathPasses<T>;
 
-  template <class T> static void run(const Noise& noise, const detail::DropRows<T>& a) {
+  template <class T>
+  static void run(const Noise& noise, const Noise::Spans& spans, const detail::DropRows<T>& a) {
     using C = compute_t<T>;
-    detail::for_each_row(a.samples * noise.passes(), a.row, [&](int64_t task) {
-      const auto pass = static_cast<int>(task / a.samples);
-      const int64_t sample = task % a.samples;
+    detail::for_each_row(spans.size() * noise.passes(), spans.longest(), [&](int64_t task) {
+      const auto pass = static_cast<int>(task / spans.size());
+      const NoiseSpan span = spans[task % spans.size()];
       const double rate = noise.rates[pass];
-      const bool keep = rate == 0 || single_draw(noise.key, noise.first_pass + pass,
-                                                 noise.sample_offset + sample, 0) >= drop_threshold(rate);
-      const T* from = a.x + pass * a.x_pass + sample * a.row;
-      T* to = a.y + pass * a.y_pass + sample * a.row;
+      const bool keep = rate == 0 || single_draw(noise.key, noise.first_pass + pass, span.sample, 0) >=
+                                         drop_threshold(rate);
+      const T* from = a.x + pass * a.x_pass + span.begin;
+      T* to = a.y + pass * a.y_pass + span.begin;
       if (!keep) {
-        std::fill_n(to, a.row, T{});  // whatever x was, also NaN
+        std::fill_n(to, span.count, T{});  // whatever x was, also NaN
         return;
       }
       const C scale = static_cast<C>(kept_scale(rate));
 #pragma omp simd
-      for (int64_t i = 0; i < a.row; ++i) to[i] = static_cast<C>(from[i]) * scale;
+      for (int64_t i = 0; i < span.count; ++i) to[i] = static_cast<C>(from[i]) * scale;
     });
   }
 };
@@ -53,6 +54,10 @@ void drop_path_cases(OpCases& c) {
   c.sample("makes 3 passes", {c.normal({8, 2, 2})}, f({.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}}));
   c.sample("two rows of a sample", {c.normal({12, 3})}, f({.seed = 5, .batch = 6}));
   c.sample("no samples", {c.normal({0, 3})}, f({.seed = 5}));
+  c.sample("packed rows", {c.normal({8, 3})}, [f](const Tensors& in) {
+    const PackedScope scope(PackedRows({{0, 3}, {2, 4}, {1, 1}, {0, 3}}, 4));
+    return f({.seed = 5, .count = 2})(in);
+  });
   c.sample("inactive", {c.normal({3, 5})}, f({.seed = 5, .count = 2, .rates = {0, 0}}));
   c.fails<AutogradError>("no context", "drop_path: noise outside of a PassContext",
                          [] { drop_path(zeros({2}), 0.1); });

@@ -10,16 +10,18 @@ struct DropElements {  // one draw for each element
   static constexpr const char* name = "dropout";
   template <class T> using Args = detail::DropoutPasses<T>;
 
-  template <class T> static void run(const Noise& noise, const detail::DropRows<T>& a) {
+  template <class T>
+  static void run(const Noise& noise, const Noise::Spans& spans, const detail::DropRows<T>& a) {
     const int passes = noise.passes();
     // Samples shorter than a tile are taken several at a time, long ones in parts.
-    const int64_t part = std::min<int64_t>(a.row, detail::kGrain / 2);
-    const int64_t parts = (a.row + part - 1) / part, tasks = a.samples * parts;
+    const int64_t part = std::min<int64_t>(spans.longest(), detail::kGrain / 2);
+    const int64_t parts = (spans.longest() + part - 1) / part, tasks = spans.size() * parts;
     detail::for_each_row(tasks, part * passes, [&](int64_t task) {
-      const int64_t sample = task / parts, at = task % parts * part, count = std::min(part, a.row - at);
-      const int64_t offset = sample * a.row + at;
-      for (int i = 0; i < passes; ++i) {  // x is read once from memory, m copies are written
-        dropout_row<T>(noise.key, noise.first_pass + i, noise.sample_offset + sample, at, count,
+      const NoiseSpan span = spans[task / parts];
+      const int64_t at = task % parts * part, count = std::min(part, span.count - at);
+      const int64_t offset = span.begin + at;
+      for (int i = 0; count > 0 && i < passes; ++i) {  // x is read once from memory, m copies are written
+        dropout_row<T>(noise.key, noise.first_pass + i, span.sample, span.position + at, count,
                        drop_threshold(noise.rates[i]), static_cast<compute_t<T>>(kept_scale(noise.rates[i])),
                        a.x + i * a.x_pass + offset, a.y + i * a.y_pass + offset);
       }
@@ -46,6 +48,18 @@ void dropout_cases(OpCases& c) {
   c.sample("one pass", {c.normal({3, 50})}, f({.seed = 5}));
   c.sample("makes 3 passes", {c.normal({3, 50})}, f({.seed = 5, .count = 3, .rates = {0.1, 0, 0.7}}));
   c.sample("inactive", {c.normal({3, 5})}, f({.seed = 5, .count = 2, .rates = {0, 0}}));
+  const PackedRows rows({{0, 3}, {2, 4}, {1, 1}}, 4);
+  const auto packed = [=](const Tensors& in) {
+    const PackedScope scope(rows);
+    return f({.seed = 5, .count = 2})(in);
+  };
+  c.sample("packed rows", {c.normal({5, 10})}, packed);
+  c.sample("no packed row", {c.normal({0, 10})}, [=](const Tensors& in) {
+    const PackedScope scope(PackedRows({{1, 1}}, 4));
+    return f({.seed = 5})(in);
+  });
+  c.fails<ShapeError>("rows", "dropout: [4,10] within a PackedScope, expected 5 rows", {zeros({4, 10})},
+                      packed);
   c.fails<AutogradError>("no context", "dropout: noise outside of a PassContext",
                          [] { dropout(zeros({2}), 0.1); });
   c.fails<ConfigError>("rate 1", "dropout: expected a rate in [0, 1), got 1", [] {

@@ -21,6 +21,7 @@
 #include "ops/losses.h"
 #include "ops/matmul.h"
 #include "ops/norms/norms.h"
+#include "ops/packing.h"
 #include "ops/pad.h"
 #include "ops/pointwise.h"
 #include "ops/pooling.h"

@@ -15,7 +15,7 @@ PRIVATE = {
     r"models/pretrained/(config|names)\.h": "behind models/pretrained/pretrained.h",
     r"nn/ranks/(agreement|watch)\.h": "of the ranks' own",
     r"nn/train/(report|trainer_safety|trainer_state)\.h": "of the trainer alone",
-    r"(nn/layers/options|nn/metrics/characters|models/presets)\.h": "what one folder shares",
+    r"(nn/layers/options|nn/metrics/characters|models/presets|models/transformer/padding)\.h": "what one folder shares",
 }
 
 

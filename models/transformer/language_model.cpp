@@ -1,6 +1,7 @@
 #include "models/transformer/language_model.h"
 
 #include "models/presets.h"
+#include "models/transformer/padding.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -73,8 +74,16 @@ LanguageModel::LanguageModel(const LanguageModelConfig& config)
   if (!c.tie_output) output_.emplace(*this, "output", c.dim, c.vocab, false);
 }
 
-Tensor LanguageModel::hidden(const Tensor& ids) {
-  Tensor x = drop_(embedding_(ids));
+Tensor LanguageModel::hidden(const Tensor& ids) { return run(ids, {}); }
+
+Tensor LanguageModel::hidden_where(const Tensor& wanted, const Tensor& ids) {
+  const PackedRows rows = without_padding({{wanted, true}})[0];
+  return padded(run(ids, rows), rows);
+}
+
+Tensor LanguageModel::run(const Tensor& ids, const PackedRows& rows) {
+  const PackedScope scope(rows);
+  Tensor x = drop_(embedding_(packed(ids, rows)));
   for (auto& layer : layers_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y); });
   return norm_ ? (*norm_)(x) : x;
 }
@@ -96,7 +105,7 @@ void LanguageModel::select(State& state, const Tensor& rows) {
 }
 
 Tensor LanguageModeling::forward(const data::Batch& batch) {
-  const Tensor hidden = model_.hidden(batch.inputs[0]);
+  const Tensor hidden = model_.hidden_where(counted(batch), batch.inputs[0]);
   // Log-probabilities stay in f32.
   return model_.config().cutoffs.empty() ? nn::to_compute(hidden) : hidden;
 }

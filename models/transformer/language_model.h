@@ -47,7 +47,10 @@ class LanguageModel : public nn::Module {
  public:
   explicit LanguageModel(const LanguageModelConfig& config);  // ConfigError naming the option
 
-  Tensor hidden(const Tensor& ids);     // ids i64 [B, T] to [B, T, dim]
+  Tensor hidden(const Tensor& ids);  // ids i64 [B, T] to [B, T, dim]
+  // The same where `wanted`, bool [B, T], is true: what comes after the last of them in a text may be left
+  // out, and is 0 then.
+  Tensor hidden_where(const Tensor& wanted, const Tensor& ids);
   Tensor logits(const Tensor& hidden);  // with cutoffs they are log-probabilities
   Tensor forward(const Tensor& ids) { return logits(hidden(ids)); }
 
@@ -68,6 +71,8 @@ class LanguageModel : public nn::Module {
   const LanguageModelConfig& config() const { return config_; }
 
  private:
+  Tensor run(const Tensor& ids, const PackedRows& rows);  // with rows, of them alone: [rows, dim]
+
   LanguageModelConfig config_;
   TokenEmbedding embedding_;
   nn::Dropout drop_;

@@ -15,7 +15,8 @@ class MaskedLanguageModeling final : public TokenObjective {
       : TokenObjective(model.config().pad_id), model_(model) {}
   nn::Module& module() override { return model_; }
   Tensor forward(const data::Batch& batch) override {
-    return nn::to_compute(model_.masked_lm_hidden(model_.hidden(batch.inputs[0], batch.inputs[1])));
+    const Tensor hidden = model_.hidden_where(counted(batch), batch.inputs[0], batch.inputs[1]);
+    return nn::to_compute(model_.masked_lm_hidden(hidden));
   }
   LossParts loss(const Tensor& hidden, const data::Batch& batch, const RDropOptions& options,
                  int passes) override;

@@ -2,6 +2,7 @@
 
 #include "autograd/grad_mode.h"
 #include "models/presets.h"
+#include "models/transformer/padding.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -34,6 +35,24 @@ const TextEncoderConfig& checked(const TextEncoderConfig& c) {
   check<ConfigError>(!c.bi_encoder || c.outputs == 1, "text encoder: a bi-encoder has outputs 1, got {}",
                      c.outputs);
   return c;
+}
+
+// Bool [T]: true at 0.
+Tensor first_position(const Tensor& ids) {
+  return arange(0, static_cast<double>(ids.size(1)), 1, {DType::i64, ids.device()}) == 0;
+}
+
+// Of x [B, T, dim] the vectors of the first positions, [B, 1, dim]; of packed ones, which have them, [B,
+// dim].
+Tensor at_first(const Tensor& x, const PackedRows& rows) {
+  if (!rows.defined()) return x.slice(1, 0, 1);
+  std::vector<int64_t> first;
+  for (int64_t i = 0; i < rows.samples(); ++i) first.push_back(rows[i].first_row);
+  return index_select(x, 0, from_values(first, {rows.samples()}));
+}
+PackedRows first_of(const PackedRows& rows) {
+  if (!rows.defined()) return {};
+  return {std::vector<PackedRows::Range>(rows.samples(), {0, 1}), rows.positions()};
 }
 
 }  // namespace
@@ -81,39 +100,71 @@ TextEncoder::TextEncoder(const TextEncoderConfig& config)
   words_.weight.select(0, c.pad_id).zero_();
 }
 
-Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
-                           const Tensor& key_padding_mask) {
+void TextEncoder::check_ids(const Tensor& ids) const {
   check<ShapeError>(ids.dim() == 2 && ids.size(1) >= 1, "TextEncoder: expected ids [B, T], got {}",
                     describe(ids));
   check<ShapeError>(ids.size(1) <= config_.max_positions,
                     "TextEncoder: {} tokens, the model has {} positions", ids.size(1), config_.max_positions);
-  const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
+}
+
+Tensor TextEncoder::hidden(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
+                           const Tensor& key_padding_mask) {
+  check_ids(ids);
   const Tensor padding = key_padding_mask.defined() ? key_padding_mask : ids == config_.pad_id;
-  Tensor positions = positions_.slice(0, 0, ids.size(1));
+  return run(ids, segments, hook, padding, {});
+}
+
+Tensor TextEncoder::hidden_where(const Tensor& wanted, const Tensor& ids, const Tensor& segments) {
+  check_ids(ids);
+  const Tensor words = ids != config_.pad_id;
+  const PackedRows rows = without_padding({{logical_or(words, wanted)}})[0];
+  return padded(run(ids, segments, {}, !words, rows), rows);
+}
+
+Tensor TextEncoder::run(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
+                        const Tensor& padding, const PackedRows& rows, bool first_alone) {
+  const auto at = [&](int64_t level, const Tensor& x) { return hook ? hook(level, x) : x; };
+  const PackedScope scope(rows);
+  Tensor positions;
   if (const int64_t offset = config_.position_offset; offset > 0) {
     const Tensor words = (ids != config_.pad_id).to(DType::i64);
-    positions = embedding(positions_, cumsum(words, 1) * words + (offset - 1), offset - 1);
+    positions = embedding(positions_, packed(cumsum(words, 1) * words + (offset - 1), rows), offset - 1);
+  } else {
+    positions =
+        rows.defined() ? embedding(positions_, positions_of(rows)) : positions_.slice(0, 0, ids.size(1));
   }
-  const Tensor kind = segments.defined() ? segments_(segments) : segments_.weight.select(0, 0);
-  const Tensor words = word_drop_(words_(ids), zeros({1}, {words_.weight.dtype(), ids.device()}));
+  const Tensor kind = segments.defined() ? segments_(packed(segments, rows)) : segments_.weight.select(0, 0);
+  const Tensor words =
+      word_drop_(words_(packed(ids, rows)), zeros({1}, {words_.weight.dtype(), ids.device()}));
+  const Tensor ignored = padding_within(padding, rows);
   Tensor x = drop_(at(0, norm_(words + positions + kind)));
   int64_t level = 0;
   for (auto& layer : layers_) {
-    const auto run = [&](const Tensor& y) { return layer(y, padding); };
+    // The last layer computes what is read.
+    const bool first = first_alone && level + 1 == std::ssize(layers_);
+    const PackedScope of_layer(first ? first_of(rows) : rows, first ? rows : PackedRows());
+    const Tensor all = x;
+    if (first) x = at_first(x, rows);
+    const auto run = [&](const Tensor& y) { return first ? layer(y, all, ignored) : layer(y, ignored); };
     x = at(level + 1, level < config_.dropout_from ? run(x) : layer_drop_(x, run));
     ++level;
   }
-  return last_norm_ ? (*last_norm_)(x) : x;
+  if (last_norm_) x = (*last_norm_)(x);
+  return first_alone ? x.reshape({ids.size(0), config_.dim}) : x;
 }
 
 Tensor TextEncoder::pooled(const Tensor& ids, const Tensor& segments, const HiddenHook& hook,
                            const Tensor& key_padding_mask) {
-  const Tensor tokens = hidden(ids, segments, hook, key_padding_mask);
-  Tensor x;
-  if (config_.pooling == Pooling::cls) {
-    x = tokens.select(1, 0);
-  } else {
-    const Tensor counted = key_padding_mask.defined() ? !key_padding_mask : ids != config_.pad_id;
+  check_ids(ids);
+  const Tensor counted = key_padding_mask.defined() ? !key_padding_mask : ids != config_.pad_id;
+  const bool first = config_.pooling == Pooling::cls;
+  PackedRows rows;  // hooks want the vectors of all positions; a device has all
+  if (!hook && ids.device() == kCpu)
+    rows = without_padding({{first ? logical_or(counted, first_position(ids)) : counted}})[0];
+  Tensor x = run(ids, segments, hook, !counted, rows, first && !hook);
+  if (first && hook) x = x.select(1, 0);
+  if (!first) {
+    const Tensor tokens = padded(x, rows);
     const Tensor words = counted.to(tokens.dtype()).unsqueeze(2);
     x = (tokens * words).sum({1}) / words.sum({1});
   }

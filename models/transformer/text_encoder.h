@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/packed_rows.h"
 #include "models/pooling.h"
 #include "nn/layers.h"
 #include "nn/methods/hidden_hook.h"
@@ -63,6 +64,9 @@ class TextEncoder : public nn::Module {
   // ShapeError for more than max_positions.
   Tensor hidden(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {},
                 const Tensor& key_padding_mask = {});
+  // The same, of [B, T], for those who read some positions alone: where `wanted`, bool [B, T], is true.
+  // Padding that is not wanted may be left out, and is 0 then.
+  Tensor hidden_where(const Tensor& wanted, const Tensor& ids, const Tensor& segments = {});
   // tanh(dense(first token, or mean over the tokens that are not masked)), or as config.pooler says: [B,
   // dim].
   Tensor pooled(const Tensor& ids, const Tensor& segments = {}, const HiddenHook& hook = {},
@@ -83,6 +87,12 @@ class TextEncoder : public nn::Module {
   const Tensor& word_bias() const { return word_bias_; }       // [vocab], undefined without masked_lm_head
 
  private:
+  void check_ids(const Tensor& ids) const;
+  // Hidden vectors [B, T, dim]; with rows they are packed. first_alone: those of the first position, [B,
+  // dim].
+  Tensor run(const Tensor& ids, const Tensor& segments, const HiddenHook& hook, const Tensor& padding,
+             const PackedRows& rows, bool first_alone = false);
+
   TextEncoderConfig config_;
   nn::Embedding words_;
   nn::WordDropout word_drop_;

@@ -4,6 +4,7 @@
 
 #include "models/transformer/text_encoder.h"
 #include "nn/train/objective.h"
+#include "ops/comparison.h"
 
 namespace tandem::models {
 
@@ -13,9 +14,11 @@ class TokenClassification final : public nn::Objective {
   explicit TokenClassification(TextEncoder& model, const Tensor& class_weights = {})
       : model_(model), weights_(class_weights) {}
   nn::Module& module() override { return model_; }
-  // Logits [B, T, outputs].
+  // Logits [B, T, outputs]; those of padding mean nothing.
   Tensor forward(const data::Batch& batch) override {
-    return model_.head(model_.hidden(batch.inputs[0], batch.inputs[1]));
+    Tensor tagged = ne(batch.target, RDropOptions().ignore_index);
+    if (batch.valid.defined()) tagged = logical_and(tagged, batch.valid);
+    return model_.head(model_.hidden_where(tagged, batch.inputs[0], batch.inputs[1]));
   }
   LossParts loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                  int passes) override {

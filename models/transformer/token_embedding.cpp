@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "models/transformer/padding.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -45,15 +46,18 @@ TokenEmbedding::TokenEmbedding(Module& parent, std::string name, int64_t vocab, 
 }
 
 Tensor TokenEmbedding::forward(const Tensor& ids, int64_t start) {
-  check<ShapeError>(ids.dim() == 2, "TokenEmbedding: expected ids [B, T], got {}", describe(ids));
-  const int64_t end = start + ids.size(1);
+  const PackedRows& rows = PackedScope::rows();
+  check<ShapeError>(ids.dim() == (rows.defined() ? 1 : 2), "TokenEmbedding: expected ids {}, got {}",
+                    rows.defined() ? "[rows], packed" : "[B, T]", describe(ids));
+  const int64_t end = start + (rows.defined() ? rows.positions() : ids.size(1));
   check<ShapeError>(end <= options.max_positions, "TokenEmbedding: {} tokens, the model has {} positions",
                     end, options.max_positions);
   const int64_t row = options.positions == Positions::learned ? options.position_offset : 0;
   Tensor x = tokens(ids);
   if (options.scale) x = x * std::sqrt(static_cast<double>(tokens.weight.size(1)));
   x = word_drop(x, zeros({1}, {tokens.weight.dtype(), ids.device()}));
-  x = x + positions.slice(0, row + start, row + end);
+  const Tensor used = positions.slice(0, row + start, row + end);
+  x = x + (rows.defined() ? embedding(used, positions_of(rows)) : used);
   return norm ? (*norm)(x) : x;
 }
 

@@ -39,7 +39,8 @@ struct TokenEmbeddingOptions {
   bool norm = false;       // a LayerNorm at the end
   double norm_eps = 1e-5;  // its eps
 };
-// norm(sqrt(dim) tokens(ids) + positions[0..T)): ids i64 [B, T] to [B, T, dim].
+// norm(sqrt(dim) tokens(ids) + positions[0..T)): ids i64 [B, T] to [B, T, dim]; packed ones (PackedScope),
+// [rows], to [rows, dim].
 struct TokenEmbedding : nn::Layer<TokenEmbedding> {
   TokenEmbedding(Module& parent, std::string name, int64_t vocab, int64_t dim, TokenEmbeddingOptions options);
   // ShapeError unless ids are [B, T] with start + T <= max_positions; `start` is the first one's position.

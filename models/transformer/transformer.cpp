@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "models/presets.h"
+#include "models/transformer/padding.h"
 #include "ops/ops.h"
 
 namespace tandem::models {
@@ -102,18 +103,35 @@ Transformer::Transformer(const TransformerConfig& config)
 
 Tensor Transformer::padding(const Tensor& ids) const { return eq(ids, static_cast<double>(config_.pad_id)); }
 
-Tensor Transformer::encode(const Tensor& source) {
-  const Tensor ignored = padding(source);
-  Tensor x = encoder_drop_(source_embedding_(source));
+Tensor Transformer::encode(const Tensor& source) { return run_encoder(source, padding(source), {}); }
+
+Tensor Transformer::run_encoder(const Tensor& source, const Tensor& ignored, const PackedRows& rows) {
+  const PackedScope scope(rows);
+  Tensor x = encoder_drop_(source_embedding_(packed(source, rows)));
   for (auto& layer : encoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, ignored); });
   return encoder_norm_ ? (*encoder_norm_)(x) : x;
 }
 
 Tensor Transformer::decode(const Tensor& target, const Tensor& memory, const Tensor& source) {
-  const Tensor ignored = padding(source);
-  Tensor x = decoder_drop_(target_embedding()(target));
+  return run_decoder(target, memory, padding(source), {}, {});
+}
+
+Tensor Transformer::run_decoder(const Tensor& target, const Tensor& memory, const Tensor& ignored,
+                                const PackedRows& rows, const PackedRows& memory_rows) {
+  const PackedScope scope(rows, memory_rows);
+  Tensor x = decoder_drop_(target_embedding()(packed(target, rows)));
   for (auto& layer : decoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, memory, ignored); });
   return decoder_norm_ ? (*decoder_norm_)(x) : x;
+}
+
+Transformer::Hidden Transformer::hidden_where(const Tensor& wanted, const Tensor& source,
+                                              const Tensor& target) {
+  const Tensor empty = padding(source);
+  const auto rows = without_padding({{!empty}, {wanted, true}});
+  const Tensor ignored = padding_within(empty, rows[0]);
+  const Tensor memory = run_encoder(source, ignored, rows[0]);
+  const Tensor hidden = run_decoder(target, memory, ignored, rows[1], rows[0]);
+  return {config_.copy ? padded(memory, rows[0]) : Tensor(), padded(hidden, rows[1])};
 }
 
 Tensor Transformer::copy_logits(const Tensor& hidden, const Tensor& keys, const Tensor& source) {
@@ -174,8 +192,9 @@ Tensor SequenceToSequence::forward(const data::Batch& batch) {
   check<ValueError>(batch.inputs.size() == 2, "transformer: expected the inputs source and target, got {}",
                     batch.inputs.size());
   const Tensor &source = batch.inputs[0], &target = batch.inputs[1];
-  if (model_.config().copy) return model_.forward(source, target);
-  return nn::to_compute(model_.decode(target, model_.encode(source), source));
+  const Transformer::Hidden hidden = model_.hidden_where(counted(batch), source, target);
+  return model_.config().copy ? model_.copy_logits(hidden.target, model_.copy_keys(hidden.memory), source)
+                              : nn::to_compute(hidden.target);
 }
 
 LossParts SequenceToSequence::loss(const Tensor& hidden, const data::Batch& batch,

@@ -60,6 +60,12 @@ class Transformer : public nn::Module {
   // The target so far, beginning with the begin-of-sentence id, and encode(source): ids [B, T] to [B, T,
   // dim]. Positions of the memory where source is padding are not attended to.
   Tensor decode(const Tensor& target, const Tensor& memory, const Tensor& source);
+  // Both, for those who read some positions of the target alone: where `wanted`, bool [B, T], is true.
+  // Padding, and what comes after the last of them in a target, may be left out, and is 0 then.
+  struct Hidden {
+    Tensor memory, target;  // [B, S, dim], undefined without config.copy; [B, T, dim]
+  };
+  Hidden hidden_where(const Tensor& wanted, const Tensor& source, const Tensor& target);
   // [..., dim] to logits [..., target vocabulary].
   Tensor logits(const Tensor& hidden);
   // With config.copy: log(g softmax(logits) + (1 - g) attention to the source's words), where g is the gate.
@@ -91,6 +97,10 @@ class Transformer : public nn::Module {
 
  private:
   Tensor padding(const Tensor& ids) const;  // true where ids are pad_id
+  // encode() and decode(); with rows, of and to packed ones: [rows, dim].
+  Tensor run_encoder(const Tensor& source, const Tensor& ignored, const PackedRows& rows);
+  Tensor run_decoder(const Tensor& target, const Tensor& memory, const Tensor& ignored,
+                     const PackedRows& rows, const PackedRows& memory_rows);
   TokenEmbedding& target_embedding() { return target_embedding_ ? *target_embedding_ : source_embedding_; }
 
   TransformerConfig config_;

@@ -11,8 +11,8 @@
 namespace tandem::nn {
 namespace {
 
-// [B, heads, T, dim / heads] to [B, T, dim].
-Tensor from_heads(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
+// [B, heads, T, dim / heads] to [B, T, dim]; packed [rows, heads, dim / heads] to [rows, dim].
+Tensor from_heads(const Tensor& x) { return x.dim() == 3 ? x.flatten(1) : x.transpose(1, 2).flatten(2); }
 
 }  // namespace
 
@@ -40,13 +40,20 @@ MultiheadAttention::MultiheadAttention(Module& parent, std::string name, int64_t
 
 Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
                                    const Tensor& key_padding_mask) {
-  check<ShapeError>(query.dim() == 3 && memory.dim() == 3,
-                    "MultiheadAttention: expected query [B, T, dim] and memory [B, S, dim], got {} and {}",
-                    describe(query), describe(memory));
+  const PackedRows& rows = PackedScope::rows();
+  const int dims = rows.defined() ? 2 : 3;
+  check<ShapeError>(query.dim() == dims && memory.dim() == dims,
+                    "MultiheadAttention: expected query {0} and memory {0}, got {1} and {2}",
+                    rows.defined() ? "[rows, dim], packed," : "[B, T, dim]", describe(query),
+                    describe(memory));
   // One cast for all that read it.
-  const Tensor x = to_compute(query), y = &memory == &query ? x : to_compute(memory);
+  const bool self = &memory == &query;
+  const Tensor x = to_compute(query), y = self ? x : to_compute(memory);
   const Tensor q = into_heads(q_proj(x)), k = into_heads(k_proj(y)), v = into_heads(v_proj(y));
-  const Tensor z = attention(q, k, v, attention_options(config.causal), key_padding_mask);
+  const AttentionOptions options = attention_options(config.causal);
+  const Tensor z = rows.defined() ? packed_attention(q, k, v, rows, self ? rows : PackedScope::memory(),
+                                                     options, key_padding_mask)
+                                  : attention(q, k, v, options, key_padding_mask);
   return out_proj(from_heads(z));
 }
 
@@ -72,6 +79,7 @@ Tensor MultiheadAttention::attend(const Tensor& query, const KeyValues& memory,
 }
 
 Tensor MultiheadAttention::into_heads(const Tensor& x) const {
+  if (x.dim() == 2) return x.view({x.size(0), heads, x.size(1) / heads});
   return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }
 

@@ -41,7 +41,9 @@ class KeyValueCache {
 
 // out_proj(heads(q_proj(query), k_proj(memory), v_proj(memory))): query [B, T, dim], memory [B, S,
 // memory_dim], key_padding_mask bool [B, S] or undefined, true = this key is ignored; gives [B, T, dim].
-// Without a memory it is self-attention. Weights of the projections start Xavier-uniform, their biases at 0.
+// Without a memory it is self-attention. Within a PackedScope all of them are packed: query [rows, dim],
+// memory [memory rows, dim] (the scope's memory, unless it is the query), key_padding_mask [memory rows].
+// Weights of the projections start Xavier-uniform, their biases at 0.
 // ConfigError unless `heads` divides `dim` and the rate is in [0, 1); ShapeError for other shapes. Example:
 //
 //   nn::Module root;
@@ -69,7 +71,8 @@ struct MultiheadAttention : Layer<MultiheadAttention> {
   Linear q_proj, k_proj, v_proj, out_proj;
 
  private:
-  Tensor into_heads(const Tensor& x) const;  // [B, T, dim] to [B, heads, T, dim / heads], a view
+  // [B, T, dim] to [B, heads, T, dim / heads], a view; packed [rows, dim] to [rows, heads, dim / heads].
+  Tensor into_heads(const Tensor& x) const;
   AttentionOptions attention_options(bool causal) const;
 };
 

@@ -14,6 +14,7 @@ Tensor LayerDrop::forward(const Tensor& x, const std::function<Tensor(const Tens
   if (!acts()) return layer(x);
   Noise noise = PassContext::require("LayerDrop").noise(Purpose::layer_drop, p);
   noise.batch = 1, noise.sample_offset = 0, noise.of_batch = true;  // one draw a pass, whatever the batch
+  noise.packed = {};
   const std::optional<int> kept = noise.passes_kept();
   if (kept == 0) return x;
   if (kept == noise.passes()) return layer(x);
@@ -24,7 +25,9 @@ Tensor LayerDrop::forward(const Tensor& x, const std::function<Tensor(const Tens
 Tensor WordDropout::forward(const Tensor& x, const Tensor& other) {
   if (!acts()) return x;
   const Noise noise = PassContext::require("WordDropout").noise(Purpose::word_dropout, p);
-  return where(ne(dropout(ones({x.size(0), x.size(1), 1}, {DType::f32, x.device()}), noise), 0), x, other);
+  Shape each = x.shape();
+  each[-1] = 1;
+  return where(ne(dropout(ones(each, {DType::f32, x.device()}), noise), 0), x, other);
 }
 
 }  // namespace tandem::nn

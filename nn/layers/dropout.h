@@ -50,8 +50,8 @@ struct LayerDrop : NoiseLayer<LayerDrop> {
   Tensor forward(const Tensor& x, const std::function<Tensor(const Tensor&)>& layer);
 };
 
-// Word dropout (Iyyer et al. 2015, ACL): replaces the vectors of whole tokens, x [B, T, D], by `other` [D] or
-// [1] with probability p; each pass draws its own.
+// Word dropout (Iyyer et al. 2015, ACL): replaces the vectors of whole tokens, x [B, T, D] (packed: [rows,
+// D]), by `other` [D] or [1] with probability p; each pass draws its own.
 struct WordDropout : NoiseLayer<WordDropout> {
   static constexpr const char* kName = "WordDropout";  // what errors call it
   using NoiseLayer::NoiseLayer;

@@ -62,6 +62,11 @@ Tensor TransformerEncoderLayer::attention(const Tensor& x, const Tensor& key_pad
   return attn.probabilities(y, y, key_padding_mask);
 }
 
+Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& all, const Tensor& key_padding_mask) {
+  const Tensor memory = norm_first ? norm1(all) : all;
+  return run(x, [&](const Tensor& y) { return attn(y, memory, key_padding_mask); });
+}
+
 Tensor TransformerEncoderLayer::step(const Tensor& x, KeyValueCache& past) {
   const bool several = x.dim() == 3 && x.size(1) > 1;
   check<ShapeError>(!several || past.length() == 0, "step: expected one position after the first {}, got {}",

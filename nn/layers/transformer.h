@@ -41,11 +41,14 @@ struct TransformerEncoderLayerOptions {
   double layer_scale = 0;  // where the LayerScale at the end of each branch starts; 0: there is none
 };
 // Self-attention and feed-forward network, each a residual branch: x [B, T, dim] to [B, T, dim];
-// key_padding_mask bool [B, T] or undefined, true = ignored.
+// key_padding_mask bool [B, T] or undefined, true = ignored. Where the output is read at some positions
+// alone, x is the input there and `all` that of all positions: x [B, first positions, dim], or packed
+// (PackedScope) the rows of any, with `all` as the scope's memory.
 struct TransformerEncoderLayer : Layer<TransformerEncoderLayer> {
   TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads, int64_t hidden,
                           TransformerEncoderLayerOptions options = {});
   Tensor forward(const Tensor& x, const Tensor& key_padding_mask = {});
+  Tensor forward(const Tensor& x, const Tensor& all, const Tensor& key_padding_mask);
   // The probabilities of its attention to x, [B, heads, T, T], as of MultiheadAttention.
   Tensor attention(const Tensor& x, const Tensor& key_padding_mask = {});
   // A causal layer's output [B, 1, dim] at the position after those in `past`, to which it adds its own keys

@@ -62,8 +62,7 @@ bool counts(int64_t unit, const int64_t* target, const uint8_t* valid, int64_t i
 
 int64_t count(const Inputs& inputs, int64_t units) {
   int64_t result = 0;
-  for (int64_t u = 0; u < units; ++u)
-    result += counts(u, inputs.targets(), inputs.valid(), inputs.options.ignore_index);
+  for (int64_t u = 0; u < units; ++u) result += inputs.counts(u);
   return result;
 }
 

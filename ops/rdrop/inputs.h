@@ -21,6 +21,10 @@ struct Inputs {
   const uint8_t* valid() const {
     return mask.defined() ? static_cast<const uint8_t*>(mask.device_raw()) : nullptr;
   }
+  // Whether a unit counts, on the CPU.
+  bool counts(int64_t unit) const {
+    return (!valid() || valid()[unit] != 0) && (!targets() || targets()[unit] != options.ignore_index);
+  }
   // Of ce and kl, on the CPU.
   double divisor() const {
     return options.divisor > 0 ? options.divisor : static_cast<double>(counted > 0 ? counted : 1);

@@ -7,6 +7,7 @@
 #include "ops/linear_kernel.h"
 #include "ops/loops/column_sums.h"
 #include "ops/loops/loop.h"
+#include "ops/packing.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
 #include "ops/products/matrix.h"
@@ -63,6 +64,17 @@ template <class L> void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
                  sums.write(total.data());
                  for (int64_t j = begin; j < end; ++j) sum[j] += total[j - begin];
                });
+}
+
+// The units that count, each a row of a sample of one position, where enough others can be left out: of those
+// neither logits nor gradients are made. Undefined otherwise, and on a device, where it is not known in time.
+PackedRows counted_units(const rdrop::Inputs& inputs, int64_t units) {
+  constexpr int64_t kFewest = 20;  // one of so many units; with fewer, copying the others costs what it saves
+  const int64_t left_out = units - inputs.counted;
+  if (inputs.target.device() != kCpu || left_out == 0 || left_out * kFewest < units) return {};
+  std::vector<PackedRows::Range> each(units);
+  for (int64_t u = 0; u < units; ++u) each[u] = {0, inputs.counts(u)};
+  return {each, 1};
 }
 
 struct Operands {
@@ -159,7 +171,13 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
   rdrop::check_labels(inputs, classes);  // here, as a chunk does not know its units' numbers
   inputs.copies = rdrop::copies_of(kName, hidden.passes(), passes);
   // As in linear(): bf16 activations beside f32 parameters are multiplied as bf16.
-  const Tensor h = hidden.to(detail::linear_dtype(hidden.dtype(), weight, bias));
+  Tensor h = hidden.to(detail::linear_dtype(hidden.dtype(), weight, bias));
+  const int64_t units = inputs.target.numel();
+  if (const PackedRows counted = counted_units(inputs, units); counted.defined()) {
+    h = pack_padded(h.reshape({units, 1, h.size(-1)}), counted);
+    inputs.target = pack_padded(inputs.target.reshape({units, 1}), counted);
+    inputs.mask = {};
+  }
   return rdrop::apply_loss<LinearRDrop>({h, weight, bias}, inputs);
 }
 
@@ -181,6 +199,9 @@ const RegisterOp registered{
       c.sample("2 passes", {two, c.normal({4, 2}), c.normal({4})}, with({0, 3, 1}, {.alpha = 3}));
       c.sample("smoothed, one ignored", {two, c.normal({3, 2}), c.normal({3})},
                with({0, -100, 1}, {.label_smoothing = 0.2, .divisor = 4}));
+      c.sample("most are ignored", {two, c.normal({3, 2}), c.normal({3})},
+               with({-100, -100, 1}, {.alpha = 2}));
+      c.sample("none counts", {two, c.normal({3, 2})}, with({-100, -100, -100}, {}));
       c.sample("no unit", {c.normal({0, 2}), c.normal({3, 2}), c.normal({3})}, with({}, {}));
 
       const Tensor target = from_values(std::vector<int64_t>{5}, {1});

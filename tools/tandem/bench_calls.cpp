@@ -135,6 +135,29 @@ void add_dimensions(std::vector<OpCall>& calls, int64_t rows, int64_t columns) {
                });
 }
 
+// Of a batch that is half padding: sample i has (i + 1) / batch of the tokens.
+void add_packed(std::vector<OpCall>& calls, int64_t batch, int64_t tokens, int64_t heads, int64_t dim) {
+  std::vector<PackedRows::Range> words;
+  double scores = 0;
+  for (int64_t i = 0; i < batch; ++i) {
+    const int64_t count = tokens * (i + 1) / batch;
+    words.push_back({0, count});
+    scores += 4.0 * static_cast<double>(count * count * dim);
+  }
+  const PackedRows rows(words, tokens);
+  const Shape head{rows.rows(), heads, dim / heads};
+  calls.insert(calls.end(),
+               {
+                   {"packed_attention", "half padding", normals({head, head, head}),
+                    [=](const Tensors& in) { return packed_attention(in[0], in[1], in[2], rows, rows); },
+                    scores, 2.5 * scores},
+                   {"pack_padded", "half padding", normals({{batch, tokens, dim}}),
+                    [=](const Tensors& in) { return pack_padded(in[0], rows); }},
+                   {"pad_packed", "half padding", normals({{rows.rows(), dim}}),
+                    [=](const Tensors& in) { return pad_packed(in[0], rows); }},
+               });
+}
+
 void add_products(std::vector<OpCall>& calls, int64_t rows) {
   const int64_t d = 256, hidden = 1024, batch = std::max<int64_t>(1, rows / 128), heads = 4, tokens = 128;
   const double product = 2.0 * rows * d * hidden;
@@ -161,6 +184,7 @@ void add_products(std::vector<OpCall>& calls, int64_t rows) {
                     },
                     scores, 2.5 * scores},
                });
+  add_packed(calls, batch, tokens, heads, d);
 }
 
 void add_images(std::vector<OpCall>& calls, int64_t rows) {

@@ -43,6 +43,7 @@ VIT = ("vit image=32 patch=4 dim=192 layers=6 heads=3 mlp=768 classes=10 batch=6
 VIT_S_FLOP = 3 * 2 * 16 * (197 * 12 * (12 * 384**2 + 2 * 197 * 384) + 196 * 3 * 16**2 * 384)
 TRANSFORMER = "vocab=10000 dim=256 layers=3 heads=4 mlp=1024"
 SENTENCES = f"transformer {TRANSFORMER} batch=128 tokens=32 dropout=0.3 attention_dropout=0"
+PADDED_SENTENCES = f"padded_{SENTENCES}"
 LM = "lm vocab=16000 dim=256 layers=6 heads=4 mlp=1024 batch=4 tokens=512 dropout=0.1 attention_dropout=0.1"
 ENCODER = ("encoder vocab=30000 classes=2 dim=384 layers=6 heads=6 mlp=1536 batch=32 tokens=128 dropout=0.1 "
            "attention_dropout=0.1")
@@ -80,6 +81,8 @@ ROWS = [
     Row("encoder step, half padding", ENCODER, bar=2.5, step=True),
     Row("encoder step, peer packed", ENCODER, best="packed", as_run=None, step=True),
     Row("encoder-decoder step", SENTENCES, bar=2, step=True),
+    Row("encoder-decoder step, half padding", PADDED_SENTENCES, bar=2, as_run=None, step=True),
+    Row("encoder-decoder step, peer packed", PADDED_SENTENCES, best="packed", as_run=None, step=True),
     Row("encoder-decoder step, bf16", SENTENCES, "bf16", floor=((SENTENCES, "f32", 1),), floor_bar=1),
     Row("CNN step, plain", f"cnn {CNN} classes=10 dropout=0.3 passes=1", bar=1.15, floor_bar=1.2, step=True,
         floor=((f"convolutions {CNN}", "f32", 1),)),

@@ -143,10 +143,21 @@ models::TransformerConfig transformer_config(const Sizes& sizes, int64_t positio
           .attention_dropout = sizes.number("attention_dropout")};
 }
 
-Case transformer(const Sizes& sizes) {
+// Of text i of B the first T (i + 1) / B ids are words, the rest is made padding.
+Tensor growing(const Tensor& ids, int64_t pad_id) {
+  const int64_t batch = ids.size(0), tokens = ids.size(1);
+  for (int64_t i = 0; i < batch; ++i) {
+    const int64_t words = tokens * (i + 1) / batch;
+    std::fill_n(ids.data<int64_t>() + i * tokens + words, tokens - words, pad_id);
+  }
+  return ids;
+}
+
+template <bool padded> Case transformer(const Sizes& sizes) {
   const models::TransformerConfig config = transformer_config(sizes, sizes["tokens"]);
   const auto ids = [&](uint64_t seed) {
-    return host_integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
+    const Tensor all = host_integers({sizes["batch"], sizes["tokens"]}, seed, 1, config.vocab);
+    return padded ? growing(all, config.pad_id) : all;
   };
   return training<models::Transformer, models::SequenceToSequence>(
       config, {{ids(6), ids(7)}, ids(8), {}, sizes["batch"]}, sizes);
@@ -168,8 +179,7 @@ Case language_model(const Sizes& sizes) {
       config, {{ids(6)}, ids(7), {}, sizes["batch"]}, sizes);
 }
 
-// BERT's encoder and a classifier of its first token. Text i of B has T (i + 1) / B words, the rest is
-// padding.
+// BERT's encoder and a classifier of its first token.
 Case encoder(const Sizes& sizes) {
   const models::TextEncoderConfig config{.vocab = sizes["vocab"],
                                          .outputs = sizes["classes"],
@@ -181,10 +191,7 @@ Case encoder(const Sizes& sizes) {
                                          .dropout = sizes.number("dropout"),
                                          .attention_dropout = sizes.number("attention_dropout")};
   const int64_t batch = sizes["batch"], tokens = sizes["tokens"];
-  const Tensor ids = host_integers({batch, tokens}, 6, 1, config.vocab);
-  for (int64_t i = 0; i < batch; ++i)
-    std::fill_n(ids.data<int64_t>() + i * tokens + tokens * (i + 1) / batch,
-                tokens - tokens * (i + 1) / batch, config.pad_id);
+  const Tensor ids = growing(host_integers({batch, tokens}, 6, 1, config.vocab), config.pad_id);
   return training<models::TextEncoder, nn::Classification<models::TextEncoder>>(
       config, {{ids, zeros_like(ids)}, host_integers({batch}, 7, 0, config.outputs), {}, batch}, sizes);
 }
@@ -213,7 +220,8 @@ const Cases& model_cases() {
       {"vit", vit},
       {"cnn", cnn},
       {"lm", language_model},
-      {"transformer", transformer},
+      {"transformer", transformer<false>},
+      {"padded_transformer", transformer<true>},
       {"encoder", encoder},
       {"vit_inference", vit_inference},
       {"decode", decode},

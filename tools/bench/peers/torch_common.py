@@ -53,22 +53,24 @@ def compiled(function, **options):
 def fastest(runs):
     """The one of several ways to do the same that takes the least time here; of some, compiling may fail."""
     times = {}
+    # One thread may share its core with others, whose time does not count.
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for name, run in runs.items():
         try:
             run(), run()
-            times[name] = min(seconds_of(run, 1) for _ in range(3))
+            times[name] = min(seconds_of(run, 1, clock) for _ in range(3))
         except Exception as error:
             print(f"{name}: {type(error).__name__}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
     print(", ".join(f"{name} {1e3 * t:.3f} ms" for name, t in times.items()), file=sys.stderr, flush=True)
     return runs[min(times, key=times.get)]
 
 
-def seconds_of(run, runs):
+def seconds_of(run, runs, clock=time.perf_counter):
     if not CUDA:
-        start = time.perf_counter()
+        start = clock()
         for _ in range(runs):
             run()
-        return (time.perf_counter() - start) / runs
+        return (clock() - start) / runs
     torch.cuda.synchronize()
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()

@@ -1,8 +1,9 @@
 """Models on PyTorch's side: training steps, predictions, decoding.
 
 Eager ones are written as people write them. At its best (kind "best"): compiled; q, k and v by one product;
-convolutions in channels_last; what comes before the first noise computed once for all passes; the lean loss. Kind
-"packed" leaves padding out of everything but the attention's scores."""
+convolutions in channels_last; what comes before the first noise computed once for all passes; of a classifier of the
+first token the last layer for that one alone; the lean loss. Kind "packed" leaves padding out of everything but the
+attention's scores."""
 import math
 
 import torch
@@ -11,6 +12,28 @@ from torch import nn
 
 from torch_common import DEVICE, compiled, fastest
 from torch_loss import lean_rdrop, rdrop_loss
+
+
+class Padding:
+    """mask [B, T], true = a word, or None: there is no padding; packed: only the rows of words are computed."""
+
+    def __init__(self, mask, packed=False):
+        self.mask = None if mask is None else mask[:, None, None]
+        self.shape = None if mask is None else mask.shape
+        self.rows = mask.flatten().nonzero().flatten() if packed else None
+
+    def pad(self, y):
+        """[rows, d] to [B, T, d]."""
+        if self.rows is None:
+            return y
+        return y.new_zeros(self.shape.numel(), y.shape[-1]).index_copy(0, self.rows, y).view(*self.shape, -1)
+
+    def unpad(self, y):
+        """[B, T, d] to [rows, d]."""
+        return y if self.rows is None else y.flatten(0, 1).index_select(0, self.rows)
+
+
+NONE = Padding(None)
 
 
 class Attention(nn.Module):
@@ -26,41 +49,34 @@ class Attention(nn.Module):
     def split(self, y):
         return y.view(*y.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def queries(self, x):
+    def queries(self, x, padding=NONE):
         dim = x.shape[-1]
-        return self.split(F.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim]) if self.fused else self.q(x))
+        y = F.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim]) if self.fused else self.q(x)
+        return self.split(padding.pad(y))
 
-    def keys_values(self, memory):
+    def keys_values(self, memory, padding=NONE):
         dim = memory.shape[-1]
-        both = (F.linear(memory, self.qkv.weight[dim:], self.qkv.bias[dim:]).chunk(2, -1) if self.fused else
-                (self.k(memory), self.v(memory)))
+        if self.fused:
+            both = padding.pad(F.linear(memory, self.qkv.weight[dim:], self.qkv.bias[dim:])).chunk(2, -1)
+        else:
+            both = padding.pad(self.k(memory)), padding.pad(self.v(memory))
         return [self.split(y) for y in both]
 
-    def project(self, x, memory):
+    def project(self, x, memory, padding=NONE, memory_padding=NONE):
         """q, k and v, each [B, heads, T, d]."""
         if self.fused and memory is x:
-            return [self.split(y) for y in self.qkv(x).chunk(3, -1)]
-        return [self.queries(x), *self.keys_values(memory)]
+            return [self.split(y) for y in padding.pad(self.qkv(x)).chunk(3, -1)]
+        return [self.queries(x, padding), *self.keys_values(memory, memory_padding)]
 
     def attend(self, q, k, v, causal=False, mask=None):
         p = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal)
         return y.transpose(1, 2).flatten(2)
 
-    def forward(self, x, memory, causal=False, padding=None):
-        if padding is None or padding.rows is None:
-            return self.out(self.attend(*self.project(x, memory), causal, padding and padding.mask))
-        padded = x.new_zeros(padding.mask.shape[0] * padding.mask.shape[-1], 3 * x.shape[-1])
-        padded = padded.index_copy(0, padding.rows, self.qkv(x)).view(padding.mask.shape[0], -1, 3 * x.shape[-1])
-        y = self.attend(*map(self.split, padded.chunk(3, -1)), mask=padding.mask)
-        return self.out(y.flatten(0, 1).index_select(0, padding.rows))
-
-
-class Padding:
-    """mask [B, 1, 1, T], true = attend; rows: which of the B T tokens are words, where only those are computed."""
-
-    def __init__(self, mask, rows=None):
-        self.mask, self.rows = mask, rows
+    def forward(self, x, memory, causal=False, padding=NONE, memory_padding=NONE):
+        """Causal attention needs no mask: padding is behind."""
+        q, k, v = self.project(x, memory, padding, memory_padding)
+        return self.out(padding.unpad(self.attend(q, k, v, causal, None if causal else memory_padding.mask)))
 
 
 class PreNormLayer(nn.Module):
@@ -94,10 +110,16 @@ class PostNormLayer(nn.Module):
     def add(self, norm, x, branch):
         return self.norms[norm](x + F.dropout(branch, self.p, self.training))
 
-    def forward(self, x, memory=None, padding=None):
-        x = self.add(0, x, self.attention(x, x, memory is not None, padding))
+    def forward(self, x, memory=None, padding=NONE, memory_padding=NONE):
+        x = self.add(0, x, self.attention(x, x, memory is not None, padding, padding))
         if memory is not None:
-            x = self.add(1, x, self.cross(x, memory))
+            x = self.add(1, x, self.cross(x, memory, False, padding, memory_padding))
+        return self.add(-1, x, self.fc2(self.activation(self.fc1(x))))
+
+    def at(self, x, memory, memory_padding):
+        """Self-attention and the rest for some of its positions, x [B, t, d]."""
+        q, k, v = self.attention.project(x, memory, NONE, memory_padding)
+        x = self.add(0, x, self.attention.out(self.attention.attend(q, k, v, mask=memory_padding.mask)))
         return self.add(-1, x, self.fc2(self.activation(self.fc1(x))))
 
     def step(self, x, keys, values, memory, at, mask):
@@ -174,28 +196,31 @@ class Encoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(s.tokens, s.dim) * 0.02)
         self.norm, self.p, self.packed = nn.LayerNorm(s.dim), s.dropout, s.kind == "packed"
         self.layers = nn.ModuleList(PostNormLayer(s, activation=F.gelu) for _ in range(s.layers))
-        self.pooler, self.head = nn.Linear(s.dim, s.dim), nn.Linear(s.dim, s.classes)
+        self.pooler, self.head, self.first_alone = nn.Linear(s.dim, s.dim), nn.Linear(s.dim, s.classes), s.best
         lengths = mask.sum(1).repeat(s.passes)  # of all passes
-        self.register_buffer("rows", mask.repeat(s.passes, 1).flatten().nonzero().flatten())
+        self.padding = Padding(mask.repeat(s.passes, 1), self.packed)
         self.register_buffer("first", lengths.cumsum(0) - lengths)
 
     def forward(self, ids, mask, passes=1):
         x = self.norm(self.words(ids) + self.positions + self.kind).repeat(passes, 1, 1)
-        mask = mask.repeat(passes, 1)[:, None, None]
-        if self.packed:
-            x = x.flatten(0, 1).index_select(0, self.rows)
-        x = F.dropout(x, self.p, self.training)
-        for layer in self.layers:
-            x = layer(x, padding=Padding(mask, self.rows if self.packed else None))
-        x = torch.tanh(self.pooler(x.index_select(0, self.first) if self.packed else x[:, 0]))
+        padding = self.padding if passes > 1 else Padding(mask)  # eager: the batch is repeated before
+        x = F.dropout(padding.unpad(x), self.p, self.training)
+        for layer in self.layers[:-1] if self.first_alone else self.layers:
+            x = layer(x, padding=padding)
+        first = x.index_select(0, self.first)[:, None] if self.packed else x[:, :1]
+        if self.first_alone:
+            first = self.layers[-1].at(first, x, padding)
+        x = torch.tanh(self.pooler(first[:, 0]))
         return self.head(F.dropout(x, self.p, self.training))
 
 
 class Transformer(nn.Module):
-    """No mask of padding, which Tandem's has: its batches have no padding either."""
+    """Without a mask of words there is no padding. With one, of both sides, the logits are those of words alone."""
 
-    def __init__(self, s):
+    def __init__(self, s, mask=None):
         super().__init__()
+        self.padding = NONE if mask is None else Padding(mask.repeat(s.passes, 1), s.kind == "packed")
+        self.words = None if mask is None else Padding(mask.repeat(s.passes, 1), self.padding.rows is None)
         self.embedding = nn.Embedding(s.vocab, s.dim, padding_idx=0)
         nn.init.normal_(self.embedding.weight, 0, s.dim**-0.5)
         length = max(s.tokens, getattr(s, "steps", 0))
@@ -208,20 +233,20 @@ class Transformer(nn.Module):
 
     def embed(self, ids, positions, passes=1):
         x = self.embedding(ids) * math.sqrt(self.dim) + positions
-        return F.dropout(x.repeat(passes, 1, 1), self.p, self.training)
+        return F.dropout(self.padding.unpad(x.repeat(passes, 1, 1)), self.p, self.training)
 
     def encode(self, source, passes=1):
         x = self.embed(source, self.positions[: source.shape[1]], passes)
         for layer in self.encoder:
-            x = layer(x)
+            x = layer(x, padding=self.padding)
         return x
 
     def forward(self, source, target, passes=1):
         memory = self.encode(source, passes)
         x = self.embed(target, self.positions[: target.shape[1]], passes)
         for layer in self.decoder:
-            x = layer(x, memory)
-        return F.linear(x, self.embedding.weight)
+            x = layer(x, memory, self.padding, self.padding)
+        return F.linear(x if self.words is None else self.words.unpad(x), self.embedding.weight)
 
     def step(self, ids, caches, memories, at, mask):
         """Ids [B] at position `at` to the likeliest next ones."""
@@ -287,9 +312,21 @@ def cnn(s):
     return training(s, Cnn(s), [images], s.ids(s.classes, s.batch))
 
 
+def growing(s):
+    """Text i of B has T (i + 1) / B words, the rest is padding: where words are, bool [B, T]."""
+    lengths = torch.arange(1, s.batch + 1, device=DEVICE) * s.tokens // s.batch
+    return torch.arange(s.tokens, device=DEVICE) < lengths[:, None]
+
+
 def transformer(s):
     source, words, target = (s.ids(s.vocab, s.batch, s.tokens, low=1) for _ in range(3))
     return training(s, Transformer(s), [source, words], target)
+
+
+def padded_transformer(s):
+    mask = growing(s)
+    source, words, target = (s.ids(s.vocab, s.batch, s.tokens, low=1) for _ in range(3))
+    return training(s, Transformer(s, mask), [source * mask, words * mask], target[mask])
 
 
 def lm(s):
@@ -298,9 +335,7 @@ def lm(s):
 
 
 def encoder(s):
-    """Text i of B has T (i + 1) / B words, the rest is padding."""
-    lengths = torch.arange(1, s.batch + 1, device=DEVICE) * s.tokens // s.batch
-    mask = torch.arange(s.tokens, device=DEVICE) < lengths[:, None]
+    mask = growing(s)
     ids = s.ids(s.vocab, s.batch, s.tokens, low=1) * mask
     return training(s, Encoder(s, mask), [ids, mask], s.ids(s.classes, s.batch))
 

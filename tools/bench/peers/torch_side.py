@@ -14,7 +14,7 @@ import torch
 
 from torch_common import CUDA, Sizes, seconds_of
 from torch_loss import check, rdrop
-from torch_models import cnn, decode, encoder, lm, transformer, vit, vit_inference
+from torch_models import cnn, decode, encoder, lm, padded_transformer, transformer, vit, vit_inference
 from torch_ops import adamw, attention, copy, op, product, tiny_op
 
 
@@ -36,8 +36,8 @@ def photos(s):
     return run
 
 
-CASES = {f.__name__: f for f in (photos, vit, cnn, transformer, lm, encoder, vit_inference, decode, rdrop, op, adamw,
-                                 attention, copy, product, tiny_op)}
+CASES = {f.__name__: f for f in (photos, vit, cnn, transformer, padded_transformer, lm, encoder, vit_inference, decode, rdrop,
+                                 op, adamw, attention, copy, product, tiny_op)}
 
 
 def build(text):
