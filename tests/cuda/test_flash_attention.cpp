@@ -1,6 +1,8 @@
 // Attention of bf16 by tensor cores (ops/flash_attention) against the CPU's in f64, of the same numbers and
 // with the same masks.
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "autograd/pass_context.h"
@@ -170,6 +172,38 @@ TEST_CASE(
   Tensors in = qkv({.queries = 20});
   in[0].select(2, 1).fill_(std::nan(""));
   agree(in, with({.dropout = 0.3}, {.seed = 1}), aligned(3e-2));
+}
+
+TEST_CASE("flash attention: one launch, and three for the gradients, whatever the number of passes") {
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
+  const CudnnUse use("never");
+  const auto launches = [&](const std::function<void()>& run) {
+    sim->record_launches(1);
+    run();
+    backend(device()).synchronize();
+    sim->record_launches(0);
+    std::vector<std::string> names;
+    cudasim_launch launch;
+    for (size_t i = 0; sim->recorded_launch(i, &launch); ++i) {
+      const std::string name = launch.kernel;
+      const size_t begin = name.find("namespace)::") + 12;
+      names.push_back(name.substr(begin, name.find_first_of("<(", begin) - begin));
+    }
+    return names;
+  };
+  const Tensors in = leaves_on(device(), qkv({.batch = 2, .queries = 20, .keys = 70}));
+  Tensor y;
+  const auto forward = launches([&] { y = with({.dropout = 0.1}, {.seed = 1, .count = 3})(in); });
+  if (forward != std::vector<std::string>{"forward_kernel"}) {
+    const char* options = std::getenv("CUDASIM");  // a device without these tensor cores
+    CHECK((options && std::string(options).find("arch=75") != std::string::npos));
+    return;
+  }
+  const Tensor v = cotangent_like(y.detach(), 8);
+  const auto backward = launches([&] { y.backward(v); });
+  for (const char* name : {"inner_kernel", "queries_kernel", "keys_kernel"})
+    CHECK(std::count(backward.begin(), backward.end(), name) == 1);
 }
 
 TEST_CASE("flash attention: gradients of some of its inputs alone") {
