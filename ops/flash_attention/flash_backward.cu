@@ -209,8 +209,6 @@ __global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__ 
                                 a.value_dim, hides);
   const int begin = a.causal ? block.first_row : 0;  // queries before do not see these keys
   if (begin < queries) load(begin, 0);
-  cuda::wait_for_copies();
-  __syncthreads();
 
   LeftFactor key[kHeld ? D / 16 : 1], value[kHeld ? D / 16 : 1];
   const auto load_keys = [&](int step, int at) {
@@ -218,6 +216,8 @@ __global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__ 
     lane.left<D>(value[at], cuda::shared_address(values), lane.warp * 16, step);
   };
   if constexpr (kHeld) {
+    cuda::wait_for_copies();
+    __syncthreads();
 #pragma unroll
     for (int step = 0; step < D / 16; ++step) load_keys(step, step);
   }

@@ -82,6 +82,7 @@ TEST_CASE("flash attention: every head dimension, alone and with other dimension
     INFO("dim ", dim);
     matches(qkv({.queries = 35, .keys = 70, .dim = dim}), with({.dropout = 0.3}, {.seed = 3, .count = 2}));
     matches(qkv({.queries = 70, .keys = 67, .dim = dim}), with({.causal = true}));
+    matches(qkv({.heads = 1, .queries = 9, .keys = 70, .dim = dim}), with({}, {}, some_ignored(1, 70)));
   }
   matches(qkv({.dim = 24, .value_dim = 72}), with({}));
   matches(qkv({.dim = 104, .value_dim = 16}), with({.causal = true, .dropout = 0.2}, {.seed = 1}));
@@ -167,6 +168,13 @@ TEST_CASE(
     Tensors in = qkv({.queries = 70, .keys = 70});
     in[2].select(2, at).fill_(std::numeric_limits<double>::infinity());
     agree(in, with({.causal = true}), aligned(3e-2));
+  }
+  for (const int64_t dim : {64, 96, 128}) {
+    for (const size_t which : {1, 2}) {
+      Tensors in = qkv({.heads = 1, .queries = 70, .keys = 70, .dim = dim});
+      in[which].select(2, 65).fill_(std::nan(""));
+      agree(in, with({.causal = true}), aligned(3e-2));
+    }
   }
   // A query of NaN has it in what it gives, too.
   Tensors in = qkv({.queries = 20});

@@ -157,6 +157,14 @@ TEST_CASE("matrix: copies that go on beside the computation") {
   });
 }
 
+TEST_CASE("matrix: a device of an earlier compute capability has no such kernels") {
+  const Restore restore;
+  cudasim::options().arch = 75;
+  const DeviceArray<float> x(std::vector<float>(64, 1.0f)), y(64);
+  matrix::sum_pipelined(1, x.data(), y.data());
+  CHECK(cudaGetLastError() == cudaErrorNoKernelImageForDevice);
+}
+
 TEST_CASE("seeded bugs: asynchronous copies") {
   const DeviceArray<float> x(std::vector<float>(64 * 4, 1.0f)), few(std::vector<float>(64, 1.0f)), y(64);
   SUBCASE("not waited for") {

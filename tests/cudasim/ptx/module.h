@@ -162,6 +162,7 @@ struct GlobalVariable {
 struct Module {
   std::string_view text;
   bool scanned = false;
+  int target = 0;  // 10 * major + minor, of the least compute capability that it is for
   std::unordered_map<std::string_view, std::unique_ptr<Function>> functions;  // by names inside of text
   std::vector<Function*> in_order;
   std::map<std::string, GlobalVariable, std::less<>> globals;
