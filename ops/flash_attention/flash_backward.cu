@@ -42,9 +42,13 @@ __global__ void __launch_bounds__(cuda::kThreads) inner_kernel(const __grid_cons
 
 template <int D> constexpr int64_t kTileBytes = int64_t{kKeys} * D * 2;
 
+// Blocks that a multiprocessor shall have room for; 0: as many as the assembler sees fit. None spills so.
+template <int D> constexpr int kBlocks = D <= 64 ? 0 : 2;
+
 // dq: a block has 64 queries, and goes over the keys as the forward does.
 template <int D>
-__global__ void __launch_bounds__(kThreads) queries_kernel(const __grid_constant__ FlashBackward a) {
+__global__ void __launch_bounds__(kThreads, kBlocks<D>)
+    queries_kernel(const __grid_constant__ FlashBackward a) {
   extern __shared__ __align__(16) char room[];  // two tiles of keys, two of values
   __shared__ __align__(4) uint8_t hidden[2][kKeys];
   const Lane lane;
@@ -117,7 +121,6 @@ __global__ void __launch_bounds__(kThreads) queries_kernel(const __grid_constant
       }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const uint32_t seen = sight.all ? 15u : sight.bits(lane, group, half);
         std::array<uint32_t, 4> words{};
         if (noise.threshold != 0)
           words = noise.words(block.first_row + lane.warp * 16 + lane.g + 8 * half,
@@ -126,8 +129,13 @@ __global__ void __launch_bounds__(kThreads) queries_kernel(const __grid_constant
           if (h != half) return;
           const float p = cuda::fast_exp2(fmaf(s, by_two, -log_sum[half]));
           const float da = grads.at(key / 2).at[2 * half + key % 2];
-          const float dp = words[key] >= noise.threshold ? da * noise.kept : 0;
-          s = seen >> key & 1 ? p * (dp - inner[half]) : 0;
+          s = p * (words[key] >= noise.threshold ? fmaf(da, noise.kept, -inner[half]) : -inner[half]);
+        });
+      }
+      if (!sight.all) {
+        const uint32_t seen[2] = {sight.bits(lane, group, 0), sight.bits(lane, group, 1)};
+        each_score(scores, [&](int half, int key, float& s) {
+          if ((seen[half] >> key & 1) == 0) s = 0;
         });
       }
       ds[group] = rounded(scores.first, scores.second);
@@ -157,8 +165,8 @@ template <int D> constexpr int kQueries = D <= 64 ? 64 : 32;  // of a tile
 template <int D> constexpr int64_t kQueryBytes = int64_t{kQueries<D>} * D * 2;
 template <int D> constexpr int64_t kKeysRoom = 2 * kTileBytes<D> + 4 * kQueryBytes<D>;
 
-// What dropout keeps of 16 keys and 8 queries: bit 2 h + e for key g + 8 h and query 2 q + e. Four lanes have
-// the keys of one block of words: each draws one of the four that they need together.
+// What dropout keeps of 16 keys and 8 queries: bit 4 (2 h + e) for key g + 8 h and query 2 q + e. Four lanes
+// have the keys of one block of words: each draws one of the four that they need together.
 __device__ uint32_t kept_bits(const HeadNoise& noise, const Lane& lane, int first_key, int first_query) {
   const int mine = lane.g % 4;  // key half mine / 2, query mine % 2
   const std::array<uint32_t, 4> words =
@@ -169,16 +177,15 @@ __device__ uint32_t kept_bits(const HeadNoise& noise, const Lane& lane, int firs
     const uint32_t all = __ballot_sync(0xffffffffu, words[key] >= noise.threshold);
     if (key == mine) kept = all;
   }
-  kept >>= lane.g / 4 * 16 + lane.q;  // bit 4 i: what the i-th of the four lanes drew
-  return (kept & 1) | (kept >> 3 & 2) | (kept >> 6 & 4) | (kept >> 9 & 8);
+  return kept >> (lane.g / 4 * 16 + lane.q);  // bit 4 i: what the i-th of the four lanes drew
 }
 
 template <int D>
-__global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__ FlashBackward a) {
+__global__ void __launch_bounds__(kThreads, kBlocks<D>) keys_kernel(const __grid_constant__ FlashBackward a) {
   constexpr int kTile = kQueries<D>;
   constexpr bool kHeld = D <= 64;               // keys and values, in registers
   extern __shared__ __align__(16) char room[];  // a tile of keys, one of values; two of queries, two of g
-  __shared__ float log_sums[2][kTile], inners[2][kTile];
+  __shared__ float log_sums[2][kTile], less_inner[2][kTile];
   const Lane lane;
   const Block block(a, a.keys, false);
   const Ignored ignored(a, block);
@@ -198,7 +205,7 @@ __global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__ 
       const int query = first + static_cast<int>(threadIdx.x);
       const bool there = query < queries;
       log_sums[stage][threadIdx.x] = there ? a.log_sums[block.sums + query] * kLog2e : kInf;
-      inners[stage][threadIdx.x] = there ? a.inner[block.sums + query] : 0;
+      less_inner[stage][threadIdx.x] = there ? -a.inner[block.sums + query] : 0;
     }
   };
 
@@ -228,6 +235,7 @@ __global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__ 
     const int at = first_key + lane.g + 8 * half;
     seen[half] = at < a.keys && !ignored(at);
   }
+  const bool all_seen = __all_sync(0xffffffffu, seen[0] && seen[1]);
 
   const float by_two = a.scale * kLog2e;
   Sums dk[D / 8], dv[D / 8];
@@ -241,6 +249,8 @@ __global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__ 
       const int first_query = first + group * 16;
       if (first_query >= queries) break;
       if (a.causal && first_query + 16 <= first_key) continue;
+      // Every one of the queries sees all of the warp's keys.
+      const bool whole = all_seen && (!a.causal || first_query >= first_key + 15);
       Group scores, grads;  // of key g + 8 h and query 8 i + 2 q + e: at(i).at[2 h + e]
 #pragma unroll
       for (int step = 0; step < D / 16; ++step) {
@@ -256,16 +266,22 @@ __global__ void __launch_bounds__(kThreads) keys_kernel(const __grid_constant__ 
       for (int i = 0; i < 2; ++i) {
         const int query = group * 16 + 8 * i + 2 * lane.q;  // in the tile
         const uint32_t keeps =
-            noise.threshold == 0 ? 15u : kept_bits(noise, lane, first_key, first_query + 8 * i);
+            noise.threshold == 0 ? ~0u : kept_bits(noise, lane, first_key, first_query + 8 * i);
 #pragma unroll
         for (int at = 0; at < 4; ++at) {
-          const int half = at / 2, e = at % 2;
-          const bool sees = seen[half] && (!a.causal || first_key + lane.g + 8 * half <= first + query + e);
           float &s = scores.at(i).at[at], &d = grads.at(i).at[at];
-          const float p = cuda::fast_exp2(fmaf(s, by_two, -log_sums[stage][query + e]));
-          const bool keep = keeps >> at & 1;
-          s = !sees ? 0 : keep ? p : p * 0;  // NaN stays
-          d = sees ? p * ((keep ? d * noise.kept : 0) - inners[stage][query + e]) : 0;
+          const float p = cuda::fast_exp2(fmaf(s, by_two, -log_sums[stage][query + at % 2]));
+          const float less = less_inner[stage][query + at % 2];
+          const bool keep = keeps >> 4 * at & 1;
+          s = keep ? p : p * 0;  // NaN stays
+          d = p * (keep ? fmaf(d, noise.kept, less) : less);
+        }
+        if (whole) continue;
+#pragma unroll
+        for (int at = 0; at < 4; ++at) {
+          const int half = at / 2;
+          if (seen[half] && (!a.causal || first_key + lane.g + 8 * half <= first + query + at % 2)) continue;
+          scores.at(i).at[at] = grads.at(i).at[at] = 0;
         }
       }
       const LeftFactor probabilities = rounded(scores.first, scores.second),

@@ -21,8 +21,12 @@ __device__ float sum_of_row(float x) {
 
 template <int D> constexpr int64_t kTileBytes = int64_t{kKeys} * D * 2;
 
+// Blocks that a multiprocessor shall have room for; 0: as many as the assembler sees fit. None spills so.
+template <int D> constexpr int kBlocks = D <= 64 ? 4 : 0;
+
 template <int D>
-__global__ void __launch_bounds__(kThreads) forward_kernel(const __grid_constant__ FlashForward a) {
+__global__ void __launch_bounds__(kThreads, kBlocks<D>)
+    forward_kernel(const __grid_constant__ FlashForward a) {
   extern __shared__ __align__(16) char room[];  // two tiles of keys, two of values
   __shared__ __align__(4) uint8_t hidden[2][kKeys];
   const Lane lane;
