@@ -76,14 +76,8 @@ void scan(Module& module) {
   Lexer lexer(module.text, 1);
   while (!lexer.at_end()) {
     const std::string_view word = lexer.word();
-    if (word == ".version" || word == ".address_size") {
+    if (word == ".version" || word == ".target" || word == ".address_size") {
       lexer.rest_of_line();
-    } else if (word == ".target") {  // sm_80
-      const std::string_view line = lexer.rest_of_line();
-      for (const char c : line.substr(line.find('_') + 1)) {
-        if (c < '0' || c > '9') break;
-        module.target = module.target * 10 + (c - '0');
-      }
     } else if (word == ".file") {
       const auto id = static_cast<int>(lexer.integer());
       const std::string_view name = lexer.word();
