@@ -5,7 +5,9 @@
 #include <cstdlib>
 #include <limits>
 
+#include "autograd/device.h"
 #include "autograd/pass_context.h"
+#include "autograd/step_scalars.h"
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
 #include "tests/cuda/cudnn_use.h"
@@ -229,6 +231,47 @@ TEST_CASE("flash attention: gradients of some of its inputs alone") {
   const Tensors whole = gradients(3);
   for (size_t one = 0; one < 3; ++one)
     CHECK(same_bits(gradients(one)[one].grad().to(kCpu), whole[one].grad().to(kCpu)));
+}
+
+TEST_CASE("flash attention: a recording draws the noise of the step that its scalars say") {
+  const CudnnUse use("never");
+  Backend& there = backend(device());
+  const Tensor x = normal({3, 2, 20, 32}, 1, DType::bf16).to(device());
+  const Tensor v = normal({3, 2, 20, 32}, 2, DType::bf16, 2).to(device());
+  const auto run = [&](const PassOptions& options) {
+    const PassContext context(options);
+    const Tensor q = x.detach().requires_grad_();
+    const Tensor y = attention(q, x, x, {.dropout = 0.4});
+    y.backward(v);
+    return std::pair{y.detach(), q.grad()};
+  };
+  const auto options_of = [](const StepScalars& s) {
+    return PassOptions{.seed = s.seed, .step = s.step, .count = 2, .sample_offset = s.sample_offset + 12};
+  };
+  auto* scalars = static_cast<StepScalars*>(there.allocate(sizeof(StepScalars)));
+  StepScalars now{.seed = 4, .step = 1};
+  there.copy_from_host(scalars, &now, sizeof now);
+  auto [out, gradient] = run(options_of(now));  // once before, so that every kernel was there
+  there.begin_recording();
+  {
+    const RecordedScalars recorded(scalars, now);
+    const auto result = run({.seed = 99, .step = 99, .count = 2, .sample_offset = 12});
+    out.copy_(result.first), gradient.copy_(result.second);
+  }
+  const std::unique_ptr<Recording> recording = there.end_recording();
+  Tensor before;
+  for (uint64_t step = 1; step < 4; ++step) {
+    now.step = step, now.sample_offset = 3 * step;
+    there.copy_from_host(scalars, &now, sizeof now);
+    recording->replay();
+    const Tensor replayed = out.to(kCpu), replayed_gradient = gradient.to(kCpu);
+    const auto eager = run(options_of(now));
+    CHECK(same_bits(replayed, eager.first.to(kCpu)));
+    CHECK(same_bits(replayed_gradient, eager.second.to(kCpu)));
+    if (before.defined()) CHECK_FALSE(same_bits(replayed, before));
+    before = replayed;
+  }
+  there.release(scalars, sizeof(StepScalars));
 }
 
 TEST_CASE("flash attention: what tensor cores do not take goes another way") {
