@@ -245,6 +245,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<D>) keys_kernel(const __grid
     if (first + kTile < queries) load(first + kTile, stage ^ 1);
     const uint32_t query_tile = cuda::shared_address(queries_at(stage)),
                    cotangent_tile = cuda::shared_address(cotangents_at(stage));
+#pragma unroll 2
     for (int group = 0; group < kTile / 16; ++group) {
       const int first_query = first + group * 16;
       if (first_query >= queries) break;

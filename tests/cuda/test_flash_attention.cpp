@@ -190,6 +190,7 @@ TEST_CASE("flash attention: one launch, and three for the gradients, whatever th
   if (!sim) return;
   const CudnnUse use("never");
   const auto launches = [&](const std::function<void()>& run) {
+    backend(device()).synchronize();  // what was asked for before
     sim->record_launches(1);
     run();
     backend(device()).synchronize();
