@@ -27,6 +27,13 @@ struct bf16 {
 
  private:
   static constexpr uint16_t round(float value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800  // one instruction; NaN becomes 0x7fff
+    if (!std::is_constant_evaluated()) {
+      uint16_t rounded;
+      asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(rounded) : "f"(value));
+      return rounded;
+    }
+#endif
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u

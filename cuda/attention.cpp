@@ -1,6 +1,6 @@
-// Attention by cuDNN where it can be, or as products of cuBLAS with one kernel between them: S = q k^T, A =
-// dropout(softmax(S)), out = A v. The backward makes A again, beside dS. The scores of only some heads exist
-// at a time.
+// Attention by cuDNN where it can be, of bf16 by tensor cores (cuda/flash_attention.h), or as products of
+// cuBLAS with one kernel between them: S = q k^T, A = dropout(softmax(S)), out = A v. The backward makes A
+// again, beside dS. The scores of only some heads exist at a time.
 #include <algorithm>
 
 #include "autograd/device.h"
@@ -9,6 +9,7 @@
 #include "cuda/blas.h"
 #include "cuda/context.h"
 #include "cuda/dnn_attention.h"
+#include "cuda/flash_attention.h"
 #include "ops/attention_kernel.h"
 
 namespace tandem::cuda {
@@ -110,7 +111,7 @@ template <class T> class Attention {
       args.backward = grads.as<C>();
       args.dropped = static_cast<T*>(const_cast<void*>(dropped.matrix.data));
       args.grads = static_cast<T*>(const_cast<void*>(ds.matrix.data));
-      // With the output comes a forward by the library, whose shifts are max + log(sum).
+      // With the output come shifts that are max + log(sum).
       args.sums = {const_cast<C*>(f.sums.shifts), f.out.data ? nullptr : const_cast<C*>(f.sums.sums)};
       run(args);
       if (f.dv.data) products(chunk, transposed(dropped), g, rows(f.dv, p_.keys, p_.value_dim));
@@ -217,14 +218,15 @@ template <class T> class Attention {
 
 template <class T> void forward(const detail::AttentionForward<T>& args) {
   if constexpr (std::is_same_v<T, bf16>) {
-    *args.keeps_output = attention_by_library(args);  // which differentiates with the help of the result
+    // Which differentiate with the help of the result.
+    *args.keeps_output = attention_by_library(args) || flash_attention(args);
     if (*args.keeps_output) return;
   }
   Attention<T>(args.problem).forward(args);
 }
 template <class T> void backward(const detail::AttentionBackward<T>& args) {
   if constexpr (std::is_same_v<T, bf16>) {
-    if (attention_by_library(args)) return;
+    if (attention_by_library(args) || flash_attention(args)) return;
   }
   Attention<T>(args.problem).backward(args);
 }

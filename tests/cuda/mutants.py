@@ -40,6 +40,8 @@ FIRST_TESTS = {
     "embedding.cu": ("device: embedding*", "embedding"),
     "extrema.cu": ("device: extrema*,edges: rows of every length are s*,edges: columns*,edges: short columns*,"
                    "edges: the largest*", "max,min,arg*"),
+    "flash_backward.cu": ("flash attention*", "none"),
+    "flash_forward.cu": ("flash attention*", "none"),
     "indexing.cu": ("device: gather*,device: scatter*,device: indices*,device: embedding*",
                     "gather,scatter*,index_select"),
     "layer_norm.cu": ("rows: *norm*,edges: rows of every length are n*", "layer_norm,rms_norm"),
@@ -59,8 +61,9 @@ FIRST_TESTS = {
 SAMPLES = "device: every sample of*"
 
 # Mistakes that only a device has are tried in every family that can have them, of the others some.
-DEVICE_KINDS = {"array halved", "array one shorter", "atomic split", "barrier dropped", "lanes left out",
-                "Philox constant", "shuffle distance", "shuffle dropped", "warp barrier dropped"}
+DEVICE_KINDS = {"array halved", "array one shorter", "atomic split", "barrier dropped", "commit dropped",
+                "lanes left out", "matrix turned", "Philox constant", "quarters swapped", "shuffle distance",
+                "shuffle dropped", "wait dropped", "warp barrier dropped", "zeroes copied"}
 
 # Mutants that compute what the kernel computes, or whose path cannot be taken: name -> reason.
 EQUIVALENT = {

@@ -21,6 +21,8 @@ struct Simulator {
   decltype(&cudasim_dnn_planning_seconds) dnn_planning_seconds;
   decltype(&cudasim_dnn_fuses_bias) dnn_fuses_bias;
   decltype(&cudasim_dnn_refuses) dnn_refuses;
+  decltype(&cudasim_record_launches) record_launches;
+  decltype(&cudasim_recorded_launch) recorded_launch;
 };
 
 // Null on a real device: what counts the simulator's calls, or breaks its device, is left out there.
@@ -39,6 +41,8 @@ inline const Simulator* simulator() {
     find(s.dnn_planning_seconds, "cudasim_dnn_planning_seconds");
     find(s.dnn_fuses_bias, "cudasim_dnn_fuses_bias");
     find(s.dnn_refuses, "cudasim_dnn_refuses");
+    find(s.record_launches, "cudasim_record_launches");
+    find(s.recorded_launch, "cudasim_recorded_launch");
     return s;
   }();
   return found.break_device ? &found : nullptr;

@@ -10,31 +10,11 @@
 #include <random>
 
 #include "device_array.h"
+#include "in_orders.h"
 #include "kernels/good.h"
 #include "sim.h"
 
 namespace {
-
-struct Orders {
-  cudasim::Options before = cudasim::options();
-  ~Orders() { cudasim::options() = before; }
-};
-
-// Runs a case in forward, reverse and some random orders.
-void in_all_orders(const std::function<void()>& body) {
-  const Orders restore;
-  for (int i = 0; i < 8; ++i) {
-    cudasim::options().order = i == 0   ? cudasim::Order::forward
-                               : i == 1 ? cudasim::Order::reverse
-                                        : cudasim::Order::random;
-    cudasim::options().seed = static_cast<uint64_t>(i);
-    CAPTURE(cudasim::describe(cudasim::options()));
-    cudasim::reset_reports();
-    body();
-    CHECK(cudaDeviceSynchronize() == cudaSuccess);
-    CHECK(cudasim::reports().empty());
-  }
-}
 
 std::vector<float> random_floats(size_t count, unsigned seed = 1, float low = -2, float high = 2) {
   std::mt19937 engine(seed);

@@ -6,40 +6,12 @@
 #include <functional>
 #include <string>
 
+#include "in_orders.h"
 #include "kernels/bad.h"
 #include "memory/pool_blocks.h"
 #include "test_util.h"
 
 namespace {
-
-std::string found() {
-  std::string text;
-  for (const cudasim::Report& report : cudasim::reports()) text += report.kind + ": " + report.message + "\n";
-  return text;
-}
-
-// Runs the case in every order. Each time a report of that kind must be there, and the device must have
-// failed.
-void finds(const std::string& kind, const std::function<void()>& run, const std::string& part = "") {
-  const Restore restore;
-  cudasim::options().print = false;
-  for (int i = 0; i < 5; ++i) {
-    cudasim::options().order = i == 0   ? cudasim::Order::forward
-                               : i == 1 ? cudasim::Order::reverse
-                                        : cudasim::Order::random;
-    cudasim::options().seed = static_cast<uint64_t>(i);
-    CAPTURE(cudasim::describe(cudasim::options()));
-    cudasim::reset_reports();
-    run();
-    CHECK(cudaDeviceSynchronize() != cudaSuccess);
-    const auto& reports = cudasim::reports();
-    const bool there = std::any_of(reports.begin(), reports.end(), [&](const cudasim::Report& report) {
-      return report.kind == kind && report.message.find(part) != std::string::npos;
-    });
-    CHECK_MESSAGE(there, "found: ", found());
-    cudasim::reset_reports();
-  }
-}
 
 DeviceArray<float> ones(size_t count) { return DeviceArray<float>(std::vector<float>(count, 1.0f)); }
 

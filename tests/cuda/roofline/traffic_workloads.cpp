@@ -186,9 +186,11 @@ class Maker {
     });
   }
 
-  // The kernels between the products of cuBLAS: scores (f32) in, probabilities out, with a number a row.
-  // Heads lie inside of positions, as linear layers leave them.
+  // Of bf16 by tensor cores: operands and results, with a number a row; blocks read again what caches keep.
+  // Of f32 the kernels between the products of cuBLAS: scores in, probabilities out. Heads lie inside of
+  // positions, as linear layers leave them.
   void attentions() {
+    const bool by_tensor_cores = dtype_ == DType::bf16;
     const int64_t samples = rows(4), heads = 4, n = 128;
     const auto count = static_cast<double>(samples * heads * n * n);
     const double logs = 4.0 * static_cast<double>(samples * heads * n),
@@ -204,6 +206,8 @@ class Maker {
         const PassContext context({.seed = 1});
         attend(q, k, v);
       };
+      if (by_tensor_cores)
+        return PreparedWork{.run = run, .minimum = bytes_of(q, k, v, q) + logs, .shared = {k, v}};
       return PreparedWork{.run = run, .minimum = count * of_score + logs};
     });
     add("attention, dropout, backward", kOnce, [=, this] {
@@ -211,7 +215,10 @@ class Maker {
                    v = normal(shape, 3).requires_grad_(), dy = normal(shape, 4);
       const PassContext context({.seed = 1});
       const Tensor y = attend(q, k, v);
-      return PreparedWork{.run = [=] { y.backward(dy); }, .minimum = 2 * count * of_score + logs};
+      const auto run = [=] { y.backward(dy); };
+      if (by_tensor_cores)
+        return PreparedWork{.run = run, .minimum = 2 * bytes_of(q, k, v, y) + logs, .shared = {q, k, v, dy}};
+      return PreparedWork{.run = run, .minimum = 2 * count * of_score + logs};
     });
   }
 

@@ -18,7 +18,9 @@ const DecodeTable& decode_table() {
     add_convert(result);
     add_memory(result);
     add_atomic(result);
+    add_async(result);
     add_collective(result);
+    add_matrix(result);
     add_control(result);
     return result;
   }();

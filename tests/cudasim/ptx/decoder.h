@@ -22,7 +22,9 @@ void add_compare(DecodeTable& table);
 void add_convert(DecodeTable& table);
 void add_memory(DecodeTable& table);
 void add_atomic(DecodeTable& table);
+void add_async(DecodeTable& table);
 void add_collective(DecodeTable& table);
+void add_matrix(DecodeTable& table);
 void add_control(DecodeTable& table);
 
 // Rows that a warp or its block fills in.

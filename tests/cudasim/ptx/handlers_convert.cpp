@@ -137,7 +137,32 @@ template <class F> bool with_any(Type type, F&& f) {
   }
 }
 
+// bf16, or two of them in 32 bits, the first operand above.
+uint32_t to_bf16(float value) {
+  const auto bits = bits_as<uint32_t>(value);
+  if (std::isnan(value)) return 0x7fff;
+  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+void cvt_to_bf16(Warp& w, const Instruction& in, uint32_t lanes) {
+  auto* d = w.row<uint32_t>(in.d);
+  const auto* low = w.row<const float>(in.b);
+  const auto* high = in.a == no_row ? nullptr : w.row<const float>(in.a);
+  for_lanes(lanes, [&](int i) { d[i] = (high ? to_bf16(high[i]) << 16 : 0) | to_bf16(low[i]); });
+}
+
+void decode_cvt_to_bf16(Decoder& d, Instruction& in, bool pair) {
+  d.require("rn");
+  d.require("f32");
+  in.d = d.destination(0, pair ? Type::b32 : Type::b16);
+  if (pair) in.a = d.source(1, Type::f32);
+  in.b = d.source(pair ? 2 : 1, Type::f32);
+  in.run = &cvt_to_bf16;
+}
+
 void decode_cvt(Decoder& d, Instruction& in) {
+  const std::string_view bf16 = d.take_one_of({"bf16", "bf16x2"});
+  if (!bf16.empty()) return decode_cvt_to_bf16(d, in, bf16 == "bf16x2");
   const std::string_view integral = d.take_one_of({"rni", "rzi", "rmi", "rpi"});
   const std::string_view mode = d.take_one_of({"rn", "rz", "rm", "rp"});
   if (integral == "rni") in.flags |= static_cast<uint32_t>(Integral::nearest);

@@ -68,6 +68,14 @@ struct Place {
   bool operator==(const Place&) const = default;
 };
 
+// What a lane has asked for by cp.async, on its way to shared memory.
+struct AsyncCopy {
+  uint64_t group;   // of the thread's copies
+  uint64_t offset;  // in shared memory
+  uint32_t bytes;
+  std::byte data[16] = {};
+};
+
 class Warp {
  public:
   void prepare(Block& block, uint32_t index);  // once per launch
@@ -109,6 +117,8 @@ class Warp {
   uint16_t clock[warp_size] = {};        // counts __syncwarp since the block's last barrier
   uint32_t waiting_for[warp_size] = {};  // at a barrier: its number; at a collective: the lanes it names
   const Instruction* executing = nullptr;
+  std::vector<AsyncCopy> async_copies[warp_size];  // not waited for yet
+  uint64_t async_groups[warp_size] = {};           // that were committed
 
  private:
   std::byte* parameter_area(const Place& where, uint32_t lane) const;

@@ -73,10 +73,11 @@ struct Instruction {
   uint8_t bytes = 0;     // of one element in memory
   uint8_t elements = 1;  // of a vector access
   bool wide_address = false;
-  uint32_t flags = 0;   // a handler's own
-  uint32_t target = 0;  // branch: instruction; tables and calls: index in the function's lists
-  int64_t offset = 0;   // of an address
-  uint32_t line = 0;    // in the PTX
+  uint32_t flags = 0;         // a handler's own
+  uint32_t target = 0;        // branch: instruction; tables and calls: index in the function's lists
+  int64_t offset = 0;         // of an address
+  int64_t second_offset = 0;  // of another one
+  uint32_t line = 0;          // in the PTX
   uint16_t file = 0,
            caller_file = 0;  // of the source, by number; where code was inlined, also of what it is part of
   uint32_t source_line = 0, caller_line = 0;
@@ -161,6 +162,7 @@ struct GlobalVariable {
 struct Module {
   std::string_view text;
   bool scanned = false;
+  int target = 0;  // 10 * major + minor, of the least compute capability that it is for
   std::unordered_map<std::string_view, std::unique_ptr<Function>> functions;  // by names inside of text
   std::vector<Function*> in_order;
   std::map<std::string, GlobalVariable, std::less<>> globals;

@@ -281,6 +281,42 @@ Result choice_swapped(const Statement& s, const Constants&) {
   return with_swapped(s, 1, 2);
 }
 
+// A group of copies more is on its way, or all.
+Result wait_dropped(const Statement& s, const Constants&) {
+  if (s.opcode == "cp.async.wait_all") return Text();
+  if (s.opcode != "cp.async.wait_group") return {};
+  const auto groups = number(s.operands[0]);
+  return groups ? Result(with_operand(s, 0, std::to_string(*groups + 1))) : Result();
+}
+
+Result commit_dropped(const Statement& s, const Constants&) {
+  if (s.opcode != "cp.async.commit_group") return {};
+  return Text();
+}
+
+// Also of what should be zeroes.
+Result zeroes_copied(const Statement& s, const Constants&) {
+  if (!s.opcode.starts_with("cp.async.c") || s.operands.size() != 4) return {};
+  return write(s.guard, s.opcode, {Text(s.operands[0]), Text(s.operands[1]), Text(s.operands[2])});
+}
+
+Result matrix_turned(const Statement& s, const Constants&) {
+  if (!s.opcode.starts_with("ldmatrix.")) return {};
+  return with_word(
+      s, {{".trans.", "."}, {".x1.", ".x1.trans."}, {".x2.", ".x2.trans."}, {".x4.", ".x4.trans."}});
+}
+
+// Rows 8-15 for columns 8-15 of the left factor.
+Result quarters_swapped(const Statement& s, const Constants&) {
+  if (!s.opcode.starts_with("mma.sync") || s.operands.size() != 4) return {};
+  const View left = s.operands[1];
+  const size_t first = left.find(','), second = left.find(',', first + 1), third = left.find(',', second + 1);
+  if (third == View::npos) return {};
+  const Text swapped = Text(left.substr(0, first + 1)) + Text(left.substr(second + 1, third - second)) +
+                       Text(left.substr(first + 1, second - first - 1)) + Text(left.substr(third));
+  return with_operand(s, 1, swapped);
+}
+
 constexpr MutationKind kinds[] = {
     {"barrier dropped", barrier_dropped},
     {"warp barrier dropped", warp_barrier_dropped},
@@ -290,6 +326,11 @@ constexpr MutationKind kinds[] = {
     {"guard off by one", guard_off_by_one},
     {"comparison reversed", comparison_reversed},
     {"atomic split", atomic_split},
+    {"wait dropped", wait_dropped},
+    {"commit dropped", commit_dropped},
+    {"zeroes copied", zeroes_copied},
+    {"matrix turned", matrix_turned},
+    {"quarters swapped", quarters_swapped},
     {"neighbour loaded", neighbour_loaded},
     {"neighbour stored", neighbour_stored},
     {"vector misaligned", vector_misaligned},

@@ -54,6 +54,8 @@ void Warp::start() {
     place[lane] = begin;
     clock[lane] = 0;
     returns_[lane].clear();
+    async_copies[lane].clear();
+    async_groups[lane] = 0;
   }
 }
 

@@ -162,6 +162,7 @@ cudaError_t launch_kernel(Kernel& kernel, dim3 grid, dim3 block, void** argument
     return failed(cudaErrorInvalidConfiguration);
   }
   if (threads > static_cast<uint64_t>(function.max_threads)) return failed(cudaErrorInvalidValue);
+  if (function.module->target > options().arch) return failed(cudaErrorNoKernelImageForDevice);
   try {
     decode(function);
   } catch (const PtxError& error) {

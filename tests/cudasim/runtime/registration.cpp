@@ -1,6 +1,7 @@
 // What nvcc's host code calls when a program starts and when a kernel is launched: modules, kernels,
 // variables.
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -50,26 +51,37 @@ template <class T> T read(const unsigned char* from) {
   return result;
 }
 
-// The text of the first entry that is PTX. An entry: kind at 0, size of its header at 4, of its contents
-// at 8.
+// The compute capability that PTX is for, 10 * major + minor, from ".target sm_80".
+int target_of(std::string_view text) {
+  const size_t at = text.find(".target sm_");
+  int result = 0;
+  if (at != std::string_view::npos) std::from_chars(text.data() + at + 11, text.data() + text.size(), result);
+  return result;
+}
+
+// The text of the entry of PTX that the device would take: that for the latest compute capability that it
+// has. An entry: kind at 0, size of its header at 4, of its contents at 8.
 std::string_view ptx_of(const unsigned char* fatbin) {
   const unsigned char* entry = fatbin + read<uint16_t>(fatbin + 6);
   const unsigned char* end = entry + read<uint64_t>(fatbin + 8);
+  std::string_view best;
   while (entry < end) {
     const auto kind = read<uint16_t>(entry);
     const auto header = read<uint32_t>(entry + 4);
     const auto size = read<uint64_t>(entry + 8);
     if (kind == 1) {
       const char* text = reinterpret_cast<const char*>(entry + header);
-      const std::string_view result(text, strnlen(text, size));
-      if (result.find(".version") == std::string_view::npos) {
+      const std::string_view found(text, strnlen(text, size));
+      if (found.find(".version") == std::string_view::npos) {
         die("a module's PTX is compressed; nvcc needs --compress-mode=none");
       }
-      return result;
+      const int target = target_of(found);
+      if (best.empty() || (target <= options().arch && target > target_of(best))) best = found;
     }
     entry += header + size;
   }
-  die("a module holds no PTX; nvcc needs -gencode arch=compute_75,code=compute_75");
+  if (best.empty()) die("a module holds no PTX; nvcc needs -gencode arch=compute_75,code=compute_75");
+  return best;
 }
 
 // Finds what the module has, and puts its variables into device memory.
@@ -162,6 +174,7 @@ void** __cudaRegisterFatBinary(void* wrapper) {
   const Lock lock(device_mutex());
   auto module = std::make_unique<Module>();
   module->text = mutated(ptx_of(static_cast<FatbinWrapper*>(wrapper)->data), registry().modules.size());
+  module->target = target_of(module->text);
   registry().modules.push_back(std::move(module));
   return reinterpret_cast<void**>(registry().modules.back().get());
 }
