@@ -4,6 +4,7 @@
 #include <nccl.h>
 
 #include <cstring>
+#include <exception>
 #include <string>
 
 #include "autograd/error.h"
@@ -19,9 +20,12 @@ struct Library {
   decltype(&ncclCommInitRank) init_rank = nullptr;
   decltype(&ncclAllReduce) all_reduce = nullptr;
   decltype(&ncclCommDestroy) destroy = nullptr;
+  decltype(&ncclCommAbort) abort = nullptr;
   decltype(&ncclGetErrorString) error_string = nullptr;
 
-  bool complete() const { return get_unique_id && init_rank && all_reduce && destroy && error_string; }
+  bool complete() const {
+    return get_unique_id && init_rank && all_reduce && destroy && abort && error_string;
+  }
   void check(ncclResult_t status, const char* call) const {
     tandem::check<DeviceError>(status == ncclSuccess, "ranks: {}: {}", call, error_string(status));
   }
@@ -42,6 +46,7 @@ const Library& nccl() {
     find(library, "ncclCommInitRank", functions.init_rank);
     find(library, "ncclAllReduce", functions.all_reduce);
     find(library, "ncclCommDestroy", functions.destroy);
+    find(library, "ncclCommAbort", functions.abort);
     find(library, "ncclGetErrorString", functions.error_string);
     return functions;
   }();
@@ -58,6 +63,10 @@ class NcclSums final : public RankSums {
     nccl().check(nccl().init_rank(&comm_, ranks.size(), id, ranks.rank()), "ncclCommInitRank");
   }
   ~NcclSums() override {
+    if (std::uncaught_exceptions() > exceptions_) {  // the others may not come
+      nccl().abort(comm_);
+      return;
+    }
     cudaStreamSynchronize(stream_);
     nccl().destroy(comm_);
     for (const cudaEvent_t event : {given_, summed_}) cudaEventDestroy(event);
@@ -77,6 +86,7 @@ class NcclSums final : public RankSums {
   }
 
  private:
+  const int exceptions_ = std::uncaught_exceptions();
   cudaStream_t stream_ = nullptr;
   cudaEvent_t given_ = nullptr, summed_ = nullptr;  // by the backward; by NCCL
   ncclComm_t comm_ = nullptr;

@@ -115,14 +115,17 @@ struct Attention final : Op {
   }
 };
 
-void check_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask) {
+// `packed`: rows of all samples, whose positions are checked elsewhere.
+void check_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask,
+                  bool packed = false) {
   for (const Tensor& x : {q, k, v}) {
     check<ShapeError>(x.dim() == 4, "attention: expected [batch, heads, length, dim], got {}", describe(x));
     check<DTypeError>(x.dtype() == q.dtype(), "attention: q, k and v of one dtype expected, got {} and {}",
                       describe(q), describe(x));
-    check<ShapeError>(x.size(0) == q.size(0) && x.size(1) == q.size(1) && x.size(2) <= int64_t{1} << 20,
-                      "attention: expected batch {}, heads {} and at most 2^20 positions, got {}", q.size(0),
-                      q.size(1), describe(x));
+    check<ShapeError>(
+        x.size(0) == q.size(0) && x.size(1) == q.size(1) && (packed || x.size(2) <= int64_t{1} << 20),
+        "attention: expected batch {}, heads {} and at most 2^20 positions, got {}", q.size(0), q.size(1),
+        describe(x));
   }
   check<ShapeError>(k.size(3) == q.size(3), "attention: dimensions of q and k differ: {} vs {}", describe(q),
                     describe(k));

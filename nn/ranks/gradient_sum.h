@@ -45,8 +45,8 @@ class GradientSum {
   Tensors parameters_;
   std::vector<Bucket> buckets_;
   std::unordered_map<const TensorImpl*, size_t> bucket_of_;
-  size_t begun_ = 0;                         // of the buckets, in order
-  Device device_;                            // of the parameters
+  size_t begun_ = 0;                       // of the buckets, in order
+  Device device_;                          // of the parameters
   std::unique_ptr<RankSums> device_sums_;  // null: the host adds up
   double seconds_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <sstream>
 #include <thread>
 
 #include "autograd/error.h"
@@ -17,6 +18,20 @@ namespace {
 int number_of(const char* variable) {
   const char* value = variable ? std::getenv(variable) : nullptr;
   return value && *value ? std::atoi(value) : -1;
+}
+
+// Of "4(x2),3", for each machine how many of its tasks a step of srun has: those of this machine.
+int tasks_of_node() {
+  const char* counts = std::getenv("SLURM_STEP_TASKS_PER_NODE");
+  std::istringstream all(counts ? counts : "");
+  int node = std::max(0, number_of("SLURM_NODEID"));
+  for (std::string part; std::getline(all, part, ',');) {
+    const size_t times = part.find("(x");
+    const int machines = times == part.npos ? 1 : std::atoi(part.c_str() + times + 2);
+    if (node < machines) return std::atoi(part.c_str());
+    node -= machines;
+  }
+  return 1;
 }
 
 struct Variables {
@@ -34,9 +49,11 @@ constexpr Variables kLaunchers[] = {
 std::optional<Launch> find_launch() {
   for (const Variables& names : kLaunchers) {
     const int size = number_of(names.size), rank = number_of(names.rank);
-    if (size <= 1 || rank < 0) continue;
+    if (size < 1 || rank < 0) continue;
+    if (size == 1) return {};  // also within a step of srun, which may have more
+    const int local_size = names.local_size ? number_of(names.local_size) : tasks_of_node();
     return Launch{names.launcher, rank, size, std::max(0, number_of(names.local_rank)),
-                  std::max(1, number_of(names.local_size))};
+                  std::max(1, local_size)};
   }
   return {};
 }
@@ -44,7 +61,7 @@ std::optional<Launch> find_launch() {
 std::string after_first_rank() {
   const std::optional<Launch> launch = find_launch();
   if (!launch || launch->rank == 0) return "";
-  std::this_thread::sleep_for(std::chrono::seconds(2));
+  std::this_thread::sleep_for(std::chrono::milliseconds(2000 + 200 * std::min(launch->rank, 50)));
   return fmt::format("rank {} of {}: ", launch->rank, launch->size);
 }
 

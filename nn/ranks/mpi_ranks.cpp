@@ -75,9 +75,13 @@ class WatchThread {
 
   void run() {
     Watch watch(size_, Clock::now());
+    Clock::time_point before = Clock::now();
     received_.assign(size_, 0);
     signs_.resize(others().size());
     for (int beat = 0; !ended_; ++beat) {
+      if (Clock::now() - before > std::chrono::seconds(5))
+        watch = Watch(size_, Clock::now());  // it was stopped
+      before = Clock::now();
       {
         const std::lock_guard lock(mpi());
         if (beat % 10 == 0) send();
@@ -146,6 +150,7 @@ class MpiRanks final : public Ranks {
   }
   ~MpiRanks() override {
     if (std::uncaught_exceptions() > exceptions_) {  // the others would wait for ever
+      new auto(std::move(begun_));                   // sums may be under way until the process ends
       if (watch_) watch_->leave();
       on_exit([](int status, void*) { MPI_Abort(MPI_COMM_WORLD, status == 0 ? 1 : status); }, nullptr);
       return;
@@ -202,6 +207,7 @@ class MpiRanks final : public Ranks {
     });
   }
   void progress() override {
+    if (watch_) ++watch_->calls;
     if (!requests_.empty()) are_done(requests_);
   }
   void end_sums() override {

@@ -28,7 +28,7 @@ struct RunState {
   FitResult result = {};               // so far
   int64_t skipped_in_row = 0;          // of the last steps, by TrainerOptions::on_nan
   StateDict best = {};                 // the weights that were best in validation
-  std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average epochs
+  std::vector<StateDict> recent = {};  // those of the last TrainerOptions::average validations
 };
 
 // What a resumed run must have in common with this one: the data, and the options that what is learned

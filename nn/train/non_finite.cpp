@@ -51,14 +51,7 @@ std::string in_batches(const StepBatches& batches, const data::Indices& indices)
 
 std::string in_ops(Objective& objective, Optimizer& optimizer, const StepBatches& batches,
                    const StepOptions& options) {
-  Step step(objective.module(), optimizer,
-            {.passes = options.passes,
-             .seed = options.seed,
-             .rates = options.rates,
-             .rate_scale = options.rate_scale,
-             .precision = options.precision,
-             .number = options.step,
-             .schedule = options.schedule});
+  Step step(objective.module(), optimizer, passes_of(options));
   step.skip();
   const DetectAnomalyGuard guard;
   try {

@@ -28,7 +28,7 @@ inline constexpr int64_t kMostSkipped = 10;  // steps in a row
 std::string origin_of_non_finite(Objective& objective, Optimizer& optimizer, const StepBatches& batches,
                                  const StepOptions& options, const data::Indices& indices = {});
 
-// "3, 17, 42", cut after 64 of them with the number of all.
+// "samples 3, 17, 42", cut after 64 of them with the number of all.
 std::string list_of(const data::Indices& indices);
 
 }  // namespace tandem::nn

@@ -111,13 +111,23 @@ class MicroBatch {
   }
 
   LossParts loss(const Tensors& outputs) {
-    return objective_.loss_of(outputs, batch_,
-                              {.alpha = options_.alpha,
-                               .label_smoothing = options_.label_smoothing,
-                               .divisor = divisor_,
-                               .weight_divisor = weight_divisor_,
-                               .deferred = deferred_},
-                              options_.passes);
+    try {
+      return objective_.loss_of(outputs, batch_,
+                                {.alpha = options_.alpha,
+                                 .label_smoothing = options_.label_smoothing,
+                                 .divisor = divisor_,
+                                 .weight_divisor = weight_divisor_,
+                                 .deferred = deferred_},
+                                options_.passes);
+    } catch (const NonFiniteError&) {
+      if (!place_.ranks.ranks) throw;
+    }
+    // The other ranks go on with the step, in which they wait for this one: they learn of it by its
+    // gradients.
+    const Tensor& x = outputs.front();
+    Tensor total = sum(x.passes() > 1 ? x.pass(0) : x);
+    for (int i = 1; i < x.passes(); ++i) total = total + sum(x.pass(i));
+    return {.loss = NAN * total.to(DType::f32), .ce = NAN, .kl = NAN};
   }
 
   LossParts stacked() {
@@ -254,6 +264,7 @@ std::vector<LossParts> backward(Objective& objective, const StepBatches& batches
                     is_last ? last : BackwardOptions{});
     parts.push_back(part.backward());
     sample_offset += batch.size;
+    if (Ranks* ranks = place_of(batches, i, 0).ranks.ranks) ranks->progress();
   }
   return parts;
 }

@@ -7,6 +7,7 @@
 #include "autograd/error.h"
 #include "autograd/grad_mode.h"
 #include "nn/optim/clip.h"
+#include "nn/train/plan.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
 
@@ -27,6 +28,16 @@ void commit_statistics_if_finite(Module& module, const Tensor& norm) {
 }
 
 }  // namespace
+
+StepPasses passes_of(const StepOptions& options) {
+  return {.passes = options.passes,
+          .seed = options.seed,
+          .rates = options.rates,
+          .rate_scale = options.rate_scale,
+          .precision = options.precision,
+          .number = options.step,
+          .schedule = options.schedule};
+}
 
 Step::Step(Module& module, Optimizer& optimizer, const StepPasses& options)
     : module_(module),

@@ -39,6 +39,9 @@ struct StepPasses {
   Schedule schedule = {};               // of number() + 1: multiplies the optimizer's learning rate
 };
 
+struct StepOptions;
+StepPasses passes_of(const StepOptions& options);  // of a step as the trainer has it (nn/train/plan.h)
+
 class Step {
  public:
   // AutogradError while another step of this optimizer is open, and where its last one ended without an

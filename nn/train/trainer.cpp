@@ -121,7 +121,22 @@ Trainer::~Trainer() = default;
 
 FitResult Trainer::run(const data::Dataset& train, const data::Dataset& valid) {
   check_data(train, valid);
-  agree("at the start", identity_);
+  std::map<std::string, std::string> same = identity_;  // and what the ranks' calls of each other go by
+  const std::pair<const char*, int64_t> numbers[] = {{"epochs", options_.epochs},
+                                                     {"accumulate", options_.accumulate},
+                                                     {"patience", options_.patience},
+                                                     {"average", options_.average},
+                                                     {"eval_steps", options_.eval_steps},
+                                                     {"eval_batch_size", options_.eval_batch_size},
+                                                     {"save_steps", options_.save_steps},
+                                                     {"measure_kl", options_.measure_kl},
+                                                     {"epoch", state_->epoch},
+                                                     {"step", state_->step},
+                                                     {"batches done", state_->part.batches}};
+  for (const auto& [name, number] : numbers) same[name] = std::to_string(number);
+  same["plan"] = name_of(options_.plan), same["on_nan"] = name_of(options_.on_nan);
+  same["save_seconds"] = fmt::format("{}", options_.save_seconds);
+  agree("at the start", same);
   state_->later = options_.trainings_after * static_cast<double>(options_.epochs * train.size());
   while (state_->epoch < options_.epochs && !state_->result.stopped_early) {
     if (on_epoch) on_epoch(state_->epoch);
@@ -219,6 +234,7 @@ Metrics Trainer::train_epoch(const data::Dataset& train, const data::Dataset& va
     if (i + 1 < batches.size()) following = load(train, batches[i + 1], state_->step + 1);
     wait.loaded();
     const StepResult result = settle(begun, next, batches[i]);
+    if (options_.ranks) options_.ranks->is_at(Ranks::Work::other, state_->step);  // it may be saved
     wait.finished();
     next = std::move(following);
     const Metrics now{

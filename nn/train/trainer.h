@@ -96,7 +96,7 @@ struct FitResult {
   int64_t best_evaluation = 0;      // of `valid`: the same without eval_steps
   bool stopped_early = false;       // by patience
   int64_t skipped = 0;              // steps that TrainerOptions::on_nan left out
-  std::optional<Metrics> averaged = {};  // of the last epochs' mean weights, where better than any epoch's
+  std::optional<Metrics> averaged = {};  // of the last validations' mean weights, where better than any's
   // What the weights at the end had in validation.
   const Metrics& best() const { return averaged ? *averaged : valid[best_evaluation]; }
 };
@@ -195,6 +195,7 @@ class Trainer {
   Attempt attempt(const StepBatches& batches, const data::Dataset& train, const data::Indices& indices);
   StepResult settle(const Attempt& attempt, const StepBatches& batches, const data::Indices& indices);
   std::string origin(const StepBatches& batches, const data::Indices& indices) const;
+  double measured_kl(const StepBatches& batches);
   StepResult leave_out(const std::string& failure, const StepBatches& batches, const data::Indices& indices);
   void go_back();
   std::string what_fits(const data::Dataset& train, const data::Indices& indices);

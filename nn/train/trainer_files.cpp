@@ -28,7 +28,9 @@ void keep_checkpoints(Commit& commit, int64_t keep, std::optional<int64_t> befor
 }  // namespace
 
 FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
+  const State::Written before{*state_};
   const std::optional<RunLock> lock = lock_folder(first_rank() ? options_.run_dir : "");
+  const State::Written after{*state_};
   *state_ = {};
   if (ema_) ema_->restart();
   if (!options_.run_dir.empty() || options_.ranks)
@@ -40,7 +42,9 @@ FitResult Trainer::resume(const data::Dataset& train, const data::Dataset& valid
                           std::optional<int64_t> step) {
   check<IoError>(options_.run_dir.empty() || std::filesystem::is_directory(options_.run_dir),
                  "resume: there is no folder '{}'", options_.run_dir);
+  const State::Written before{*state_};
   const std::optional<RunLock> lock = lock_folder(first_rank() ? options_.run_dir : "");
+  const State::Written after{*state_};
   restore(train, valid, step);
   agree("of the checkpoint", identity_);  // before the first rank writes there
   if (step && first_rank()) go_back_to_step();
@@ -148,7 +152,7 @@ void Trainer::go_back_to_step() {
   commit.finish();
 }
 
-// The mean of the last epochs' weights (Vaswani et al. 2017, section 6.1).
+// The mean of the last validations' weights (Vaswani et al. 2017, section 6.1).
 void Trainer::try_average(const data::Dataset& valid) {
   objective_.module().load_state_dict(average(state_->recent));
   const Metrics validated = validate(valid);

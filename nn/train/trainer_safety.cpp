@@ -25,18 +25,28 @@ StepResult Trainer::step(const std::vector<data::Batch>& micro_batches) {
   }
 }
 
+// NaN where it is not finite: the step may be, all the same.
+double Trainer::measured_kl(const StepBatches& batches) {
+  double kl = NAN;
+  try {
+    kl = kl_between_passes(objective_, batches, step_options());
+  } catch (const NonFiniteError&) {
+    if (options_.ranks) throw;
+  }
+  if (options_.ranks) options_.ranks->sum({&kl, 1});
+  return kl;
+}
+
 Trainer::Attempt Trainer::attempt(const StepBatches& batches, const data::Dataset& train,
                                   const data::Indices& indices) {
   Attempt attempt{.options = step_options()};
   std::string no_memory;
   try {
-    if (tells_kl() && state_->step % options_.measure_kl == 0 && batches.units > 0) {
-      attempt.kl = kl_between_passes(objective_, batches, attempt.options);
-      if (options_.ranks) options_.ranks->sum({&attempt.kl, 1});
-    }
+    if (tells_kl() && state_->step % options_.measure_kl == 0 && batches.units > 0)
+      attempt.kl = measured_kl(batches);
     attempt.update = begin(batches);
   } catch (const NonFiniteError& error) {
-    if (options_.ranks) throw;  // the others are in the middle of the step, and end with this one
+    if (options_.ranks) throw;  // within a forward: the others wait for it, and end with this one
     attempt.failure = error.what();
   } catch (const OutOfMemoryError& error) {
     no_memory = error.what();
@@ -66,6 +76,7 @@ StepResult Trainer::settle(const Attempt& attempt, const StepBatches& batches, c
 
 // With ranks: what the first of them says that has found it in its part of the batch.
 std::string Trainer::origin(const StepBatches& batches, const data::Indices& indices) const {
+  if (options_.ranks) options_.ranks->is_at(Ranks::Work::other, state_->step);
   const std::string own = origin_of_non_finite(objective_, optimizer_, batches, step_options(), indices);
   if (!options_.ranks) return own;
   const std::vector<std::string> all = options_.ranks->gather(own);
@@ -91,7 +102,7 @@ StepResult Trainer::leave_out(const std::string& failure, const StepBatches& bat
     check<NonFiniteError>(!stops || options_.on_nan == OnNan::stop, "{}; {}", why,
                           options_.on_nan == OnNan::skip
                               ? fmt::format("on_nan: {} steps before it were skipped in a row", kMostSkipped)
-                          : state_->checkpoint ? "on_nan: it has gone back to that checkpoint before"
+                          : state_->checkpoint ? "on_nan: nothing was learned since that checkpoint"
                                                : "on_nan: there is no checkpoint to go back to");
     check<NonFiniteError>(!stops, "{}", why);
     tell("warning: {}; {}", why,
@@ -124,22 +135,30 @@ void Trainer::go_back() {
   static_cast<RunState&>(*state_) =
       load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_);
   optimizer_.set_lr(lr);
-  const int64_t left_out = step - state_->step;  // and the one that is not finite
+  if (options_.ranks) options_.ranks->sum({&written, 1});  // all have read it
+  const int64_t left_out = step - state_->step;            // and the one that is not finite
   state_->result.skipped += left_out + 1, state_->skipped_in_row = 1;
   state_->part.batches += left_out;
   state_->gone_back_to = state_->step;
   state_->step = step;
 }
 
-// Of each plan the fewest micro-batches that do, as the step itself shows.
+// Of each plan a number of micro-batches that does, doubled until it did, as the step itself shows.
 std::string Trainer::what_fits(const data::Dataset& train, const data::Indices& indices) {
-  const Plan plan = options_.plan;
-  const int64_t accumulate = options_.accumulate;
+  struct Restored {  // also by an exception
+    TrainerOptions& options;
+    const Plan plan = options.plan;
+    const int64_t accumulate = options.accumulate;
+    ~Restored() { options.plan = plan, options.accumulate = accumulate; }
+  } const before{options_};
+  const int64_t most = std::ssize(indices);
   std::string fits;
   for (const Plan other : {Plan::stacked, Plan::sequential, Plan::replay}) {
-    if (options_.passes == 1 && other != plan) continue;  // it would be the same
-    for (int64_t parts = other == plan ? 2 * accumulate : accumulate; parts <= std::ssize(indices);
-         parts *= 2) {
+    if (options_.passes == 1 && other != before.plan) continue;  // it would be the same
+    const bool same = other == before.plan;                      // which did not fit
+    for (int64_t parts = std::min(most, before.accumulate * (same ? 2 : 1)),
+                 last = same ? before.accumulate : 0;
+         parts > last; last = parts, parts = std::min(most, 2 * parts)) {
       options_.plan = other, options_.accumulate = parts;
       const std::optional<int64_t> bytes = memory_of_step(train, indices);
       if (!bytes) continue;
@@ -148,7 +167,6 @@ std::string Trainer::what_fits(const data::Dataset& train, const data::Indices& 
       break;
     }
   }
-  options_.plan = plan, options_.accumulate = accumulate;
   return fits.empty() ? "nothing fits: not a sample at a time, whatever the plan" : "what fits: " + fits;
 }
 
@@ -162,20 +180,15 @@ std::optional<int64_t> Trainer::memory_of_step(const data::Dataset& train, const
     const StepBatches batches = load(train, indices, state_->step);
     device.await_uploads();
     const StepOptions options = step_options();
-    const Step step(objective_.module(), optimizer_,
-                    {.passes = options.passes,
-                     .seed = options.seed,
-                     .rates = options.rates,
-                     .rate_scale = options.rate_scale,
-                     .precision = options.precision,
-                     .number = options.step,
-                     .schedule = options.schedule});
+    const Step step(objective_.module(), optimizer_, passes_of(options));
     backward(objective_, batches, options);
     optimizer_.step(full({2}, NAN, {DType::f64, objective_.module().device()}));  // its state, and no update
     optimizer_.take_back();
   } catch (const OutOfMemoryError&) {
     return {};
   } catch (const std::bad_alloc&) {
+    return {};
+  } catch (const Error&) {  // what else is wrong with it is not told here
     return {};
   }
   optimizer_.zero_grad();

@@ -24,6 +24,16 @@ struct Trainer::State : RunState {
   std::optional<int64_t> gone_back_to = {};  // by TrainerOptions::on_nan
   bool told_of_skipping = false;
 
+  // At both ends of its life nothing is being written: the folder is locked by then, or no more.
+  struct Written {
+    State& state;
+    explicit Written(State& state) : state(state) { wait(); }
+    ~Written() { wait(); }
+    void wait() const {
+      if (state.writing.valid()) state.writing.wait();
+    }
+  };
+
   // last.safetensors is of this moment, or will be. Where nothing was learned since it was gone back to
   // another, it is that one.
   void has_checkpoint() {

@@ -41,14 +41,7 @@ void take_from_first(const NamedTensors& buffers, Ranks& ranks) {
 Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, GradientNorm& gradient_norm,
                     double clip_norm, const StepBatches& batches, const StepOptions& options, bool deferred,
                     GradientSum* all_ranks) {
-  const Step step(objective.module(), optimizer,
-                  {.passes = options.passes,
-                   .seed = options.seed,
-                   .rates = options.rates,
-                   .rate_scale = options.rate_scale,
-                   .precision = options.precision,
-                   .number = options.step,
-                   .schedule = options.schedule});
+  const Step step(objective.module(), optimizer, passes_of(options));
   const Tensors parameters = objective.module().parameters();
   if (all_ranks) all_ranks->begin(parameters);
   Update update{.parts = backward(objective, batches, options, deferred,

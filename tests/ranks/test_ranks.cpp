@@ -31,7 +31,8 @@ struct Trained {
 // A training of Model(arguments...) by `who`, the ranks or (null) this process alone.
 template <class Model, class Optimizer = nn::SGD, class Objective = nn::Classification<Model>, class Config>
 Trained train(Ranks* who, nn::TrainerOptions options, const data::Dataset& data, const Config& config,
-              DType dtype = DType::f64, const std::function<void(nn::Trainer&)>& prepare = {}) {
+              DType dtype = DType::f64, const std::function<void(nn::Trainer&)>& prepare = {},
+              const data::Dataset* valid = nullptr) {
   const nn::InitScope init({.seed = 7, .dtype = dtype, .device = device()});
   Model model(config);
   Objective objective(model);
@@ -45,7 +46,7 @@ Trained train(Ranks* who, nn::TrainerOptions options, const data::Dataset& data,
   options.progress = false;
   nn::Trainer trainer(objective, *optimizer, options);
   if (prepare) prepare(trainer);
-  Trained trained{trainer.fit(data, data), flat_parameters(model), {}};
+  Trained trained{trainer.fit(data, valid ? *valid : data), flat_parameters(model), {}};
   for (const auto& [name, buffer] : model.named_buffers()) append(trained.buffers, buffer);
   return trained;
 }
@@ -163,6 +164,56 @@ TEST_CASE("batch norm's statistics are those of all ranks, also where there are 
     o.accumulate = accumulate;
     check_ranks([&](Ranks* who) { return train<models::Cnn>(who, o, data, config); });
   }
+}
+
+TEST_CASE("a step that is not finite on one rank is left out on all, or goes back with all") {
+  const data::Batch images = random_images(21, 8, DType::f64), points = whole(Blobs(30, DType::f64), 0, 30);
+  const data::TensorDataset valid_images({images.inputs[0].clone()}, images.target);
+  const data::TensorDataset valid_points({points.inputs[0].clone()}, points.target);
+  images.inputs[0].data<double>()[64 * 13] = NAN, points.inputs[0].data<double>()[6 * 13] = NAN;
+  const data::TensorDataset bad_images({images.inputs[0]}, images.target);
+  const data::TensorDataset bad_points({points.inputs[0]}, points.target);
+  const models::CnnConfig config{.image_size = 8, .classes = 3, .width = 4, .dropout = 0.2};
+  auto o = options();
+  o.on_nan = nn::OnNan::skip, o.batch_size = 6, o.accumulate = 2;
+  for (const int passes : {1, 2}) {
+    o.passes = passes;
+    check_ranks([&](Ranks* who) {
+      const Trained trained = train<SmallMlp>(who, o, bad_points, 0, DType::f64, {}, &valid_points);
+      CHECK(trained.result.skipped == 5);  // one in each epoch
+      return trained;
+    });
+    check_ranks([&](Ranks* who) {
+      return train<models::Cnn>(who, o, bad_images, config, DType::f64, {}, &valid_images);
+    });
+  }
+  const Scratch scratch;
+  o.on_nan = nn::OnNan::back, o.epochs = 1, o.save_steps = 1, o.eval_steps = 2;
+  int folders = 0;
+  check_ranks([&](Ranks* who) {
+    const std::string own = scratch.folder("run" + std::to_string(folders++));
+    o.run_dir = who ? ranks->gather(own)[0] : own;
+    return train<SmallMlp>(who, o, bad_points, 0, DType::f64, {}, &valid_points);
+  });
+  o.on_nan = nn::OnNan::stop, o.run_dir = "";
+  check_throws<NonFiniteError>("in sample 13 of the data set", [&] {
+    train<SmallMlp>(ranks, o, bad_points, 0, DType::f64, {}, &valid_points);
+  });
+}
+
+TEST_CASE(
+    "what plans, metrics and labels bring: early stopping by a metric, class weights, few to validate") {
+  const Blobs data(30, DType::f64), few(2, DType::f64, 3);
+  auto o = options();
+  o.eval_steps = 3, o.patience = 2, o.drop_last = true, o.eval_batch_size = 1;
+  int64_t measured = 0;
+  o.metric = {.name = "made up", .measure = [&](const nn::Metrics& m) { return ++measured, m.ce; }};
+  check_ranks([&](Ranks* who) {
+    measured = 0;
+    const Trained trained = train<SmallMlp>(who, o, data, 0, DType::f64, {}, &few);
+    CHECK((measured > 0) == (!who || who->first()));
+    return trained;
+  });
 }
 
 TEST_CASE("texts of unequal lengths: padding differs between ranks") {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string_view>

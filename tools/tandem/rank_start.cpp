@@ -13,6 +13,9 @@ namespace tandem::command {
 
 std::string device_of_rank(const std::string& asked, const std::optional<nn::Launch>& launch) {
   if (!launch || launch->local_size == 1 || (asked != "auto" && asked != "cuda")) return asked;
+  // Where the launcher shows each rank its own one, that is the only one.
+  const std::string visible = std::getenv("CUDA_VISIBLE_DEVICES") ? std::getenv("CUDA_VISIBLE_DEVICES") : "";
+  if (!visible.empty() && visible.find(',') == visible.npos) return asked;
   const std::string own = fmt::format("cuda:{}", launch->local_rank);
   if (asked == "cuda") return own;
   try {

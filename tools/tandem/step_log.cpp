@@ -94,6 +94,10 @@ void StepLog::write(const nn::Metrics& at, const std::string& split, const Numbe
   tell("{}: cannot be written: {}; training goes on without it", file_name_, std::strerror(errno));
 }
 
+void cut_step_log(const std::string& run, int64_t done) {
+  if (fs::exists(fs::path(run) / kStepsFile)) StepLog(run, done, 1);
+}
+
 void remove_step_log(const std::string& run) {
   fs::remove(fs::path(run) / kStepsFile);
   for (const auto& entry : fs::directory_iterator(run))

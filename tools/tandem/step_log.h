@@ -36,6 +36,9 @@ class StepLog {
   bool failed_ = false;
 };
 
+// Of a training that goes on after `done` steps and logs no more: removes what is there of later ones.
+void cut_step_log(const std::string& run, int64_t done);
+
 // Removes the log of another run from a folder.
 void remove_step_log(const std::string& run);
 

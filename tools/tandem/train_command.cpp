@@ -1,6 +1,7 @@
 // `tandem train TASK`: from options to a run folder and a report.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -132,6 +133,7 @@ class Training {
     };
     trainer_.on_epoch = [&](int64_t epoch) {
       if (log_every > 0 && !log) log.emplace(run_, trainer_.steps_done(), log_every);
+      if (first && log_every == 0 && !begun) cut_step_log(run_, trainer_.steps_done());
       if (!std::exchange(begun, true) && curves) curves->went_on_after(trainer_.steps_done());
       tuned_.begin_epoch(epoch);
     };
@@ -192,14 +194,20 @@ class Training {
   nn::Trainer trainer_;
 };
 
+// Beside what a manifest lists: what is made again.
+constexpr const char* kPictures[] = {"curves.png", "curves.gp", kReportFile};
+bool is_picture(const std::string& name) {
+  return std::find(std::begin(kPictures), std::end(kPictures), name) != std::end(kPictures);
+}
+
 // A run folder is only written to by its own run. What --overwrite replaces goes first, so that no file of
 // another run is left.
 void claim_run_folder(const TrainSettings& s, const std::string& settings) {
   for (const auto& entry : fs::directory_iterator(s.run)) {
     const std::string name = entry.path().filename().string();
     const bool begun = name == kStepsFile || EventFile::is_name(name) || name == nn::kSettingsFile ||
-                       name == nn::kVocabularyFile || name == nn::kManifestFile ||
-                       name == nn::kLockFile;  // of a run that has no epoch yet
+                       name == nn::kVocabularyFile || name == nn::kManifestFile || name == nn::kLockFile ||
+                       is_picture(name);  // of a run that has no checkpoint yet
     check<ConfigError>(s.resume || s.overwrite || begun,
                        "--run: '{}' is not empty; give another folder, or --resume or --overwrite", s.run);
   }
@@ -213,12 +221,12 @@ void claim_run_folder(const TrainSettings& s, const std::string& settings) {
     if (!fs::is_directory(folder)) continue;
     const nn::RunLock lock(folder.string());
     nn::Commit(folder.string(), nn::Commit::Others::go).finish();
-    for (const char* name : {nn::kManifestFile, kScoresFile, "curves.png", "curves.gp"})
-      fs::remove(folder / name);
+    for (const char* name : {nn::kManifestFile, kScoresFile}) fs::remove(folder / name);
+    for (const char* name : kPictures) fs::remove(folder / name);
     remove_step_log(folder.string());
   }
-  for (const char* name : {kScoresFile, kReportFile, "curves.png", "curves.gp"})
-    fs::remove(fs::path(s.run) / name);
+  fs::remove(fs::path(s.run) / kScoresFile);
+  for (const char* name : kPictures) fs::remove(fs::path(s.run) / name);
 }
 
 // What an option leaves to the length of the run is settled by its first part: with more epochs the rate goes
@@ -304,6 +312,8 @@ void train(Recipe& recipe, Command& command, Ranks* ranks) {
     if (s.resume) warn_unchecked(s.run);
     const std::string settings =
         command.to_toml({"config", "resume", "resume-from", "overwrite", "dry-run", "profile", "quiet"});
+    double checked = 1;
+    if (ranks) ranks->sum({&checked, 1});  // by all of them, which read the folder until now
     if (first) {
       if (!lock) lock.emplace(s.run);
       claim_run_folder(s, settings);
@@ -328,7 +338,7 @@ void train(Recipe& recipe, Command& command, Ranks* ranks) {
     for (const auto& [folder, passes] : parts)
       outcomes.push_back(Training(recipe, folder, passes, device, start, ranks, from(folder))
                              .fit(curves ? &*curves : nullptr));
-  } catch (const Interrupted&) {
+  } catch (...) {
     if (curves) curves->draw_interrupted();
     throw;
   }

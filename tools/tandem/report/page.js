@@ -39,13 +39,17 @@
       splits.filter((split) => shown.groups[i] && shown[split] && group.curves[chart.key]?.[split])
         .map((split) => ({ group: i, split, ...group.curves[chart.key][split] })));
 
+  // Of any number of values: as arguments of Math.max they would be too many.
+  const extent = (values) =>
+    values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+
   // The first steps of a long training are far from the others, and would make these flat.
   const range = (curves, percent) => {
     const values = curves.flatMap(({ split, y, low = y, high = y }) => {
       const from = split === "train" && y.length > 30 ? Math.ceil(y.length / 20) : 0;
       return [...low.slice(from), ...high.slice(from)];
     });
-    let bottom = Math.min(...values), top = Math.max(...values);
+    let [bottom, top] = extent(values);
     if (bottom >= 0 && bottom < 0.4 * top) bottom = 0;
     if (bottom === top) [bottom, top] = [bottom - Math.abs(bottom) / 10 - 1e-3, top + Math.abs(top) / 10 + 1e-3];
     const margin = 0.04 * (top - bottom);
@@ -76,9 +80,10 @@
       this.root = root, this.height = height, this.tip = null;
       if (this.curves.length === 0) {
         svg(root, "text", { x: width / 2, y: height / 2, "text-anchor": "middle" }).textContent = "nothing is chosen";
+        this.plot.setAttribute("aria-valuetext", "nothing is chosen");
         return;
       }
-      const last = Math.max(...this.curves.flatMap(({ x }) => x));
+      const last = extent(this.curves.flatMap(({ x }) => x))[1];
       const [bottom, top] = range(this.curves, this.chart.percent);
       const y = ticks(bottom, top, height / 55);
       const digits = Math.max(0, -Math.floor(Math.log10(this.chart.percent ? 100 * y.step : y.step) + 1e-9));

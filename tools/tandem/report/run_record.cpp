@@ -57,7 +57,7 @@ std::vector<std::string> runs_in(const fs::path& folder) {
 void read_settings(RunRecord& run) {
   const fs::path folder = run.folder, above = folder / "..";
   const bool own = nn::Manifest(folder.string()).lists(nn::kSettingsFile);
-  const std::string half = fs::absolute(folder).lexically_normal().filename().string();
+  const std::string half = fs::canonical(folder).filename().string();
   const bool is_half =
       !own && (half == "plain" || half == "rdrop") && nn::Manifest(above.string()).lists(nn::kSettingsFile);
   if (!own && !is_half) {
