@@ -1,9 +1,9 @@
 #include "nn/train/checkpoint.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "autograd/error.h"
+#include "nn/io/text.h"
 #include "nn/train/manifest.h"
 #include "nn/train/run_folder.h"
 
@@ -69,7 +69,7 @@ std::string name_of_checkpoint(const Manifest& manifest, const std::string& run_
   steps.push_back(newest);
   check<ConfigError>(newest == *step,
                      "resume: the run in '{}' has no checkpoint of step {}, expected one of {}", run_dir,
-                     *step, fmt::join(steps, ", "));
+                     *step, data::join(steps, ", "));
   return kLastFile;
 }
 

@@ -1,9 +1,9 @@
 #include "nn/train/non_finite.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "autograd/anomaly.h"
+#include "nn/io/text.h"
 #include "nn/train/step.h"
 
 namespace tandem::nn {
@@ -85,7 +85,7 @@ std::string list_of(const data::Indices& indices) {
   constexpr int64_t kMost = 64;
   const int64_t shown = std::min<int64_t>(kMost, std::ssize(indices));
   return fmt::format("{} {}{}", indices.size() == 1 ? "sample" : "samples",
-                     fmt::join(indices.begin(), indices.begin() + shown, ", "),
+                     data::join(std::span(indices).first(shown), ", "),
                      shown < std::ssize(indices) ? fmt::format(", ... ({} in all)", indices.size()) : "");
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "nn/data/text_files.h"
 
 namespace tandem::report {
@@ -53,10 +55,13 @@ std::string escape(std::string_view text) {
 }
 
 std::string whole(double number) {
-  std::string digits = fmt::format("{:.0f}", number);
-  const int64_t first = digits.starts_with('-') ? 1 : 0;
-  for (auto at = std::ssize(digits) - 3; at > first; at -= 3) digits.insert(static_cast<size_t>(at), ",");
-  return digits;
+  std::string grouped;
+  const std::string digits = fmt::format("{:.0f}", std::abs(number));
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) grouped += ',';
+    grouped += digits[i];
+  }
+  return number <= -0.5 ? '-' + grouped : grouped;
 }
 
 std::string script_json(std::string_view json) {

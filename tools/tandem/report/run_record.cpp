@@ -70,7 +70,7 @@ void read_settings(RunRecord& run) {
     for (const command::TomlEntry& entry : command::parse_toml((folder / nn::kSettingsFile).string(), text))
       run.settings[entry.name] = data::join(entry.values, ", ");
   });
-  if (is_half && half == "plain") run.settings["passes"] = "1";
+  if (is_half && half == "plain") run.settings.insert_or_assign("passes", std::string(1, '1'));
   run.settings.erase("compare");
   if (run.setting("passes") != "1") return;
   for (const char* of_passes : {"alpha", "alpha-schedule", "alpha-warmup", "rates", "rdrop-every"})
