@@ -180,7 +180,7 @@ std::optional<int64_t> Trainer::memory_of_step(const data::Dataset& train, const
     const StepBatches batches = load(train, indices, state_->step);
     device.await_uploads();
     const StepOptions options = step_options();
-    const Step step(objective_.module(), optimizer_, passes_of(options));
+    const Step step(objective_.module(), optimizer_, nn::passes_of(options));
     backward(objective_, batches, options);
     optimizer_.step(full({2}, NAN, {DType::f64, objective_.module().device()}));  // its state, and no update
     optimizer_.take_back();
