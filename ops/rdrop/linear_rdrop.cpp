@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "autograd/registry.h"
+#include "ops/comparison.h"
 #include "ops/linear_kernel.h"
 #include "ops/loops/column_sums.h"
 #include "ops/loops/loop.h"
@@ -177,6 +178,11 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
     h = pack_padded(h.reshape({units, 1, h.size(-1)}), counted);
     inputs.target = pack_padded(inputs.target.reshape({units, 1}), counted);
     inputs.mask = {};
+  } else if (h.device() != kCpu || inputs.counted < units) {
+    // What does not count must not be seen in the weight's gradient, either: 0 * NaN.
+    Tensor counts = ne(inputs.target.reshape({units}), static_cast<double>(options.ignore_index));
+    if (inputs.mask.defined()) counts = logical_and(counts, inputs.mask.reshape({units}));
+    h = where(counts.unsqueeze(1), h.reshape({units, h.size(-1)}), 0.0);
   }
   return rdrop::apply_loss<LinearRDrop>({h, weight, bias}, inputs);
 }

@@ -37,7 +37,7 @@ TEST_CASE("random graphs: 10,000 of them" * doctest::skip()) { check_graphs(10'0
 
 TEST_CASE("a fault in a random graph is found, shrunk and printed") {
   if (device() != kCpu) return;
-  Graph graph = random_graph(5);
+  Graph graph = random_graph(7);
   REQUIRE(graph.steps.size() > 5);
   CHECK(failure_of(graph) == "");
   const int last = static_cast<int>(graph.leaves.size() + graph.steps.size()) - 1;

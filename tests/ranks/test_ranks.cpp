@@ -187,8 +187,9 @@ TEST_CASE("a step that is not finite on one rank is left out on all, or goes bac
       return train<models::Cnn>(who, o, bad_images, config, DType::f64, {}, &valid_images);
     });
   }
-  const Scratch scratch;
+  const Scratch scratch;  // back: the last batch of an epoch is the first that is not finite
   o.on_nan = nn::OnNan::back, o.epochs = 1, o.save_steps = 1, o.eval_steps = 2;
+  for (o.seed = 0; bad_points.shuffled_batches(o.seed, 0, 6).back().front() != 13; ++o.seed) continue;
   int folders = 0;
   check_ranks([&](Ranks* who) {
     const std::string own = scratch.folder("run" + std::to_string(folders++));

@@ -542,7 +542,7 @@ def test_overwrite():
     expect(not os.path.exists("scored/scores.json"), "--overwrite left a run's scores")
     # A run that failed before its first epoch is no run to protect.
     done = train("--lr", "1e30", run_dir="nan", status=FAILED)
-    expect("training failed after step" in done.stderr and kept("nan") == {"manifest.sha256", "settings.toml", "steps.jsonl", "events"}, done.stderr)
+    expect("training failed after step" in done.stderr and kept("nan") - {"curves.png", "curves.gp"} == {"manifest.sha256", "settings.toml", "steps.jsonl", "events"}, done.stderr)
     expect("; try a smaller --lr than 1e+30, --warmup" in done.stderr, done.stderr)
     train("--epochs", "1", run_dir="nan")
 
@@ -677,7 +677,7 @@ def test_steps_that_are_not_finite():
     expect(["skipped" in row for row in steps("skip")] == [False, True, True, True] and "loss" not in steps("skip")[1], steps("skip"))
     done = train(*huge, "--on-nan", "back", run_dir="back", status=FAILED)
     expect("going back there, and on with step 3: the batches since then are left out" in done.stderr, done.stderr)
-    expect("it has gone back to that checkpoint before" in done.stderr, done.stderr)
+    expect("nothing was learned since that checkpoint" in done.stderr, done.stderr)
     # A run that stopped goes on with another answer.
     done = run("train", "vit", "--resume", "--run", "stop", "--quiet", "--on-nan", "skip", status=FAILED)
     expect("step 2 is not finite" in done.stderr and "on_nan: skip" in done.stderr, done.stderr)

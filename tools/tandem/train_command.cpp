@@ -107,6 +107,8 @@ class Training {
       recipe_.save_parts(parts);
       parts.finish();
     }
+    double claimed = 1;
+    if (ranks_) ranks_->sum({&claimed, 1});  // the folder, which all of them read now
     int64_t steps = 0;
     LossWatch watch(recipe_.settings);
     std::optional<StepLog> log;
