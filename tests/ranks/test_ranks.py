@@ -25,6 +25,7 @@ FULL = len(sys.argv) > 4
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
                "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMPI_MCA_mpi_yield_when_idle": "1",
+               "OMPI_MCA_plm": "isolated",  # no ssh
                "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
 TRAIN = [TANDEM, "train", "classify", "--data", "texts", "--preset", "tiny", "--dim", "16", "--heads", "2",
          "--mlp-dim", "32", "--vocab-size", "40", "--batch-size", "8", "--lr", "0.01", "--schedule", "constant", "--warmup", "0",
@@ -75,19 +76,28 @@ def expect_same(a, b):
             expect(abs(x[name] - y[name]) <= 2e-4 * max(1, abs(y[name])), f"{a}, {b}: {name}: {x[name]}, {y[name]}")
 
 
+def of_session(process):
+    """The processes that are there of those that `process`, a session of its own, has started."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                state, _, _, session = f.read().rsplit(")", 1)[1].split()[:4]
+        except OSError:
+            continue
+        if int(session) == process.pid and state != "Z":
+            found.append(int(pid))
+    return found
+
+
 def ranks_of(process):
     """The processes of the ranks of a running mpirun, by rank."""
     found = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/environ") as f:
-                variables = dict(v.split("=", 1) for v in f.read().split("\0") if "=" in v)
-            with open(f"/proc/{pid}/stat") as f:
-                session = int(f.read().rsplit(")", 1)[1].split()[3])
-        except (OSError, UnicodeDecodeError):
-            continue
-        if session == process.pid and "OMPI_COMM_WORLD_RANK" in variables:
-            found[int(variables["OMPI_COMM_WORLD_RANK"])] = int(pid)
+    for pid in of_session(process):
+        with open(f"/proc/{pid}/environ") as f:
+            variables = dict(v.split("=", 1) for v in f.read().split("\0") if "=" in v)
+        if "OMPI_COMM_WORLD_RANK" in variables:
+            found[int(variables["OMPI_COMM_WORLD_RANK"])] = pid
     return found
 
 
@@ -170,7 +180,7 @@ def test_a_rank_that_is_killed_ends_all():
     os.kill(ranks_of(process)[1], signal.SIGKILL)
     status, out, err = finish(process, 60)
     expect(status != 0 and "rank 1" in err, f"{status} {err}")
-    wait_for(lambda: not ranks_of(process), "the end of the other rank")
+    wait_for(lambda: not of_session(process), "the end of the other rank")
     out, err = run([TANDEM, "train", "classify", "--resume", "--run", "killed", "--max-time", "1s"], status=130)
     expect("is saved" in err, err)
 
@@ -195,7 +205,7 @@ def test_a_rank_that_is_stopped_ends_all():
         status, out, err = finish(process, 60)
         expect(status != 0 and f"rank {rank} has given no sign of life for 20 seconds" in err, f"{status} {err}")
         print(f"  rank {rank}: {time.time() - begin:.0f} s")
-        wait_for(lambda: not ranks_of(process), "the end of all ranks")
+        wait_for(lambda: not of_session(process), "the end of all ranks")
         run([TANDEM, "train", "classify", "--resume", "--run", f"stopped{rank}", "--max-time", "1s"], status=130)
 
 
