@@ -75,6 +75,12 @@ void libraries() {
   const auto of_dnnl = function_of<const Version*()>(dnnl, "dnnl_version");
   row("oneDNN", of_dnnl ? fmt::format("{}.{}.{}", of_dnnl()->major, of_dnnl()->minor, of_dnnl()->patch) : "?",
       dnnl);
+  const std::string ranks = tandem::detail::find_module("libtandem_mpi.so").string();
+  std::string problem;
+  const bool joins = !ranks.empty() && tandem::detail::open_library(ranks, problem) != nullptr;
+  row("MPI", joins ? "found" : ranks.empty() ? "this build has no module for it" : problem, ranks);
+  if (ranks.empty())
+    advice("several processes need it; Debian: apt-get install openmpi-bin libopenmpi-dev, build again");
   const bool plots = data::has_program("gnuplot");
   row("gnuplot", plots ? "found" : "not found");
   if (!plots) advice("a run's curves.png needs it; Debian, Ubuntu: apt-get install gnuplot-nox");
