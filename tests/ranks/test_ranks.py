@@ -209,4 +209,9 @@ def test_a_rank_that_is_stopped_ends_all():
         run([TANDEM, "train", "classify", "--resume", "--run", f"stopped{rank}", "--max-time", "1s"], status=130)
 
 
+# Where MPI's own launcher cannot start two processes, nothing is learned of ours.
+launcher = subprocess.run(mpirun(2, "true"), env=ENVIRONMENT, capture_output=True, text=True)
+if launcher.returncode != 0:
+    print(f"several processes: `mpirun -n 2 true` fails: {launcher.stdout}{launcher.stderr}")
+    sys.exit(77)
 run_cases(globals(), make_data)

@@ -247,6 +247,9 @@ def test_kills():
 def test_kills_of_all_ranks():
     if not MPIRUN:
         raise Skip("no MPI")
+    launcher = subprocess.run([MPIRUN, "-n", "2", "true"], env={**os.environ, **MPI}, capture_output=True, text=True)
+    if launcher.returncode != 0:
+        raise Skip(f"`mpirun -n 2 true` fails: {launcher.stderr}")
     count = max(3, KILLS // 3)
     interrupted = killed_at_times("ranks", whole("ranks"), count)
     expect(interrupted > 0, "no process was still running")
