@@ -3,7 +3,6 @@
   test_ranks.py PATH_TO_TANDEM PATH_TO_TEST_RANKS no|simulated [full]
 
 simulated: there is a simulated device, whose sums are NCCL's.
-
 full: also what takes most of a minute of waiting.
 """
 
@@ -16,17 +15,13 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import mpi
 from cases import Skip, expect, run_cases
 
 TANDEM, TEST_RANKS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 SIMULATED = sys.argv[3] == "simulated"
 FULL = len(sys.argv) > 4
-# More ranks than cores, also as root and in a container that forbids one process to read another's memory.
-ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-               "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
-               "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMPI_MCA_mpi_yield_when_idle": "1",
-               "OMPI_MCA_plm": "isolated",  # no ssh
-               "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TRAIN = [TANDEM, "train", "classify", "--data", "texts", "--preset", "tiny", "--dim", "16", "--heads", "2",
          "--mlp-dim", "32", "--vocab-size", "40", "--batch-size", "8", "--lr", "0.01", "--schedule", "constant", "--warmup", "0",
          "--dropout", "0.2"]
@@ -47,9 +42,8 @@ def mpirun(n, *command):
 
 def start(command):
     # A session of its own: what a case kills is all of it.
-    scratch = {"OMPI_MCA_btl_vader_backing_directory": os.getcwd(), "OMPI_MCA_orte_tmpdir_base": os.getcwd()}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**ENVIRONMENT, **scratch}, start_new_session=True)
+                            env={**ENVIRONMENT, **mpi.environment()}, start_new_session=True)
 
 
 def finish(process, timeout=100):
@@ -76,26 +70,15 @@ def expect_same(a, b):
             expect(abs(x[name] - y[name]) <= 2e-4 * max(1, abs(y[name])), f"{a}, {b}: {name}: {x[name]}, {y[name]}")
 
 
-def of_session(process):
-    """The processes that are there of those that `process`, a session of its own, has started."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                state, _, _, session = f.read().rsplit(")", 1)[1].split()[:4]
-        except OSError:
-            continue
-        if int(session) == process.pid and state != "Z":
-            found.append(int(pid))
-    return found
-
-
 def ranks_of(process):
     """The processes of the ranks of a running mpirun, by rank."""
     found = {}
-    for pid in of_session(process):
-        with open(f"/proc/{pid}/environ") as f:
-            variables = dict(v.split("=", 1) for v in f.read().split("\0") if "=" in v)
+    for pid in mpi.of_session(process):
+        try:
+            with open(f"/proc/{pid}/environ") as f:
+                variables = dict(v.split("=", 1) for v in f.read().split("\0") if "=" in v)
+        except OSError:  # it has ended
+            continue
         if "OMPI_COMM_WORLD_RANK" in variables:
             found[int(variables["OMPI_COMM_WORLD_RANK"])] = pid
     return found
@@ -180,7 +163,7 @@ def test_a_rank_that_is_killed_ends_all():
     os.kill(ranks_of(process)[1], signal.SIGKILL)
     status, out, err = finish(process, 60)
     expect(status != 0 and "rank 1" in err, f"{status} {err}")
-    wait_for(lambda: not of_session(process), "the end of the other rank")
+    wait_for(lambda: not mpi.of_session(process), "the end of the other rank")
     out, err = run([TANDEM, "train", "classify", "--resume", "--run", "killed", "--max-time", "1s"], status=130)
     expect("is saved" in err, err)
 
@@ -205,13 +188,11 @@ def test_a_rank_that_is_stopped_ends_all():
         status, out, err = finish(process, 60)
         expect(status != 0 and f"rank {rank} has given no sign of life for 20 seconds" in err, f"{status} {err}")
         print(f"  rank {rank}: {time.time() - begin:.0f} s")
-        wait_for(lambda: not of_session(process), "the end of all ranks")
+        wait_for(lambda: not mpi.of_session(process), "the end of all ranks")
         run([TANDEM, "train", "classify", "--resume", "--run", f"stopped{rank}", "--max-time", "1s"], status=130)
 
 
-# Where MPI's own launcher cannot start two processes, nothing is learned of ours.
-launcher = subprocess.run(mpirun(2, "true"), env=ENVIRONMENT, capture_output=True, text=True)
-if launcher.returncode != 0:
-    print(f"several processes: `mpirun -n 2 true` fails: {launcher.stdout}{launcher.stderr}")
+if why := mpi.why_not(shutil.which("mpirun")):
+    print(f"several processes: {why}")
     sys.exit(77)
 run_cases(globals(), make_data)

@@ -21,6 +21,7 @@ import sys
 import time
 import zlib
 
+import mpi
 from cases import Skip, expect, run_cases
 
 TANDEM, BREAK_AT = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
@@ -62,8 +63,6 @@ TEXTS = ["classify", "--data", "texts", "--preset", "tiny", "--dim", "16", "--he
 SAVING = ["--save-every", "1", "--keep", "3", "--eval-every", "2"]
 TASKS = {"images": (IMAGES, [""]), "steps": ([*STEPS, *SAVING], [""]), "halves": ([*IMAGES, "--compare"], ["/plain", "/rdrop"]), "texts": (TEXTS, [""]),
          "ranks": ([*STEPS, *SAVING], [""])}
-MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-       "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_plm": "isolated", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 
 
 def ranks_of(task):
@@ -74,28 +73,12 @@ def start(args, ranks=1, **environment):
     launch = [MPIRUN, "-n", str(ranks)] if ranks > 1 else []
     # Without gnuplot, whose picture takes longer than the training; in a session of its own, which can be killed.
     return subprocess.Popen([*launch, TANDEM, "train", *args, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            text=True, env={**os.environ, "PATH": "/nowhere", **MPI, **environment,
-                                            "OMPI_MCA_btl_vader_backing_directory": os.getcwd(), "OMPI_MCA_orte_tmpdir_base": os.getcwd()},
-                            start_new_session=True)
-
-
-def of_session(process):
-    """The processes that `process` has started, and itself."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                state, _, _, session = f.read().rsplit(")", 1)[1].split()[:4]
-        except OSError:
-            continue
-        if int(session) == process.pid and state != "Z":
-            found.append(int(pid))
-    return found
+                            text=True, env={**os.environ, "PATH": "/nowhere", **mpi.environment(), **environment}, start_new_session=True)
 
 
 def kill_all(process):
     """In any order; what is started meanwhile, too."""
-    while pids := of_session(process):
+    while pids := mpi.of_session(process):
         for pid in DRAW.sample(pids, len(pids)):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -247,9 +230,8 @@ def test_kills():
 def test_kills_of_all_ranks():
     if not MPIRUN:
         raise Skip("no MPI")
-    launcher = subprocess.run([MPIRUN, "-n", "2", "true"], env={**os.environ, **MPI}, capture_output=True, text=True)
-    if launcher.returncode != 0:
-        raise Skip(f"`mpirun -n 2 true` fails: {launcher.stderr}")
+    if why := mpi.why_not(MPIRUN):
+        raise Skip(why)
     count = max(3, KILLS // 3)
     interrupted = killed_at_times("ranks", whole("ranks"), count)
     expect(interrupted > 0, "no process was still running")
