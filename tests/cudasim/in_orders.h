@@ -13,14 +13,19 @@ struct Orders {
   ~Orders() { cudasim::options() = before; }
 };
 
+// Forward, reverse, and then random ones.
+inline void choose_order(int i) {
+  cudasim::options().order = i == 0   ? cudasim::Order::forward
+                             : i == 1 ? cudasim::Order::reverse
+                                      : cudasim::Order::random;
+  cudasim::options().seed = static_cast<uint64_t>(i);
+}
+
 // Runs a case in forward, reverse and some random orders.
 inline void in_all_orders(const std::function<void()>& body) {
   const Orders restore;
   for (int i = 0; i < 8; ++i) {
-    cudasim::options().order = i == 0   ? cudasim::Order::forward
-                               : i == 1 ? cudasim::Order::reverse
-                                        : cudasim::Order::random;
-    cudasim::options().seed = static_cast<uint64_t>(i);
+    choose_order(i);
     CAPTURE(cudasim::describe(cudasim::options()));
     cudasim::reset_reports();
     body();
@@ -41,10 +46,7 @@ inline void finds(const std::string& kind, const std::function<void()>& run, con
   const Restore restore;
   cudasim::options().print = false;
   for (int i = 0; i < 5; ++i) {
-    cudasim::options().order = i == 0   ? cudasim::Order::forward
-                               : i == 1 ? cudasim::Order::reverse
-                                        : cudasim::Order::random;
-    cudasim::options().seed = static_cast<uint64_t>(i);
+    choose_order(i);
     CAPTURE(cudasim::describe(cudasim::options()));
     cudasim::reset_reports();
     run();
