@@ -6,9 +6,10 @@ import subprocess
 
 def environment():
     """For a launcher in the present folder: more ranks than cores, also as root, without ssh, and in a container that
-    forbids one process to read another's memory; what a killed rank leaves goes with the folder."""
-    return {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
-            "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_plm": "isolated", "OMPI_MCA_mpi_yield_when_idle": "1",
+    forbids one process to read another's memory; what a killed rank leaves goes with the folder. A host whose own name
+    nobody knows (no /etc/hosts) is asked for once, not for five seconds."""
+    return {"RES_OPTIONS": "timeout:1 attempts:1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_plm": "isolated", "OMPI_MCA_mpi_yield_when_idle": "1",
             "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMPI_MCA_btl_vader_backing_directory": os.getcwd(),
             "OMPI_MCA_orte_tmpdir_base": os.getcwd()}
 
