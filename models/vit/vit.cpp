@@ -134,10 +134,14 @@ Tensor Vit::features(const Tensor& images, const nn::HiddenHook& hook) {
   x = drop(at(0, x));
   if (pre_norm) x = (*pre_norm)(x);
   int64_t level = 0;
-  for (auto& block : blocks) x = at(++level, block(x));
-  // The norm of what the head reads is enough.
+  for (auto& block : blocks) {
+    const bool last = ++level == c.depth;
+    // Of the last block, unless a hook sees it, what the head reads is enough, and so it is of the norm.
+    x = last && !hook && c.pooling == Pooling::cls ? block(x.slice(1, 0, c.class_tokens()), x, Tensor())
+                                                   : at(level, block(x));
+  }
   if (c.pooling == Pooling::mean) return norm(x.slice(1, c.prefix(), x.size(1)).mean({1}));
-  return c.distillation ? norm(x.slice(1, 0, 2)).flatten(1) : norm(x.select(1, 0));
+  return norm(x.slice(1, 0, c.class_tokens())).flatten(1);
 }
 
 Tensor Vit::classify(const Tensor& features) {

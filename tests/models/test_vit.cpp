@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "autograd/engine.h"
 #include "autograd/pass_context.h"
 #include "autograd/profiler.h"
 #include "autograd/random.h"
@@ -141,6 +142,7 @@ TEST_CASE("vit: blocks below dropout_from run once for all passes") {
     VitConfig config = kTiny;
     config.depth = kDepth;
     config.dropout_from = from;
+    config.pooling = models::Pooling::mean;  // reads all tokens of the last block, too
     Vit model(config);
     const auto extra = [&](const std::string& op) {
       return forward_bytes(model, images, kPasses, op) - forward_bytes(model, images, 1, op);
@@ -155,6 +157,26 @@ TEST_CASE("vit: blocks below dropout_from run once for all passes") {
     CHECK(extra("cat") == 0);  // of patches and class token
     const PassContext context({.seed = 1, .count = kPasses});
     CHECK(model.forward(images).passes() == (from < kDepth ? kPasses : 1));
+  }
+}
+
+// A hook sees all tokens of the last block.
+TEST_CASE("vit: what the head does not read of the last block is not computed, and nothing else changes") {
+  for (const bool distillation : {false, true}) {
+    VitConfig config = kTiny;
+    config.distillation = distillation;
+    config.registers = distillation ? 0 : 2;
+    config.drop_path = 0.3;
+    const InitScope scope{{.seed = 3, .dtype = DType::f64}};
+    Vit model(config);
+    std::vector<Tensors> seen;
+    for (const HiddenHook& hook : {HiddenHook(), HiddenHook([](int64_t, const Tensor& x) { return x; })}) {
+      const PassContext context({.seed = 5, .count = 3, .rates = {0.1, 0.4, 0}});
+      const Tensor logits = model.forward(some_images(4).inputs[0].to(DType::f64), hook);
+      seen.push_back(grad(sum(square(logits.passes_as_batch())), model.parameters()));
+      seen.back().push_back(logits);
+    }
+    for (size_t i = 0; i < seen[0].size(); ++i) CHECK(difference(seen[0][i], seen[1][i], 1) < 1e-12);
   }
 }
 
