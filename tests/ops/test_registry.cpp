@@ -8,6 +8,7 @@
 #include <set>
 
 #include "autograd/profiler.h"
+#include "tests/golden.h"
 #include "tests/ops/op_suite.h"
 
 using namespace tandem;
@@ -17,7 +18,8 @@ namespace {
 
 // Calls f(line) for every line of C++ in ops/.
 void for_each_source_line(const std::function<void(const std::string&)>& f) {
-  for (const auto& file : std::filesystem::recursive_directory_iterator(TANDEM_OPS)) {
+  const std::filesystem::path tests = std::filesystem::path(golden_folder()).parent_path();
+  for (const auto& file : std::filesystem::recursive_directory_iterator(tests.parent_path() / "ops")) {
     if (file.path().extension() != ".cpp" && file.path().extension() != ".h") continue;
     std::ifstream text(file.path());
     for (std::string line; std::getline(text, line);) f(line);
