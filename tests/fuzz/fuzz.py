@@ -1,4 +1,4 @@
-"""Builds the targets for libFuzzer, by clang with ASan and UBSan, and runs each for some seconds, two at a time.
+"""Builds the targets for libFuzzer, by clang with ASan and UBSan, and runs each for some seconds, or 10^7 times, two at a time.
 
 fuzz.py SOURCE BUILD SECONDS TARGET:READER,READER...
 
@@ -17,7 +17,7 @@ import seeds
 
 FLAGS = ("-std=c++20 -gline-tables-only -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined,float-cast-overflow "
          "-fno-sanitize-recover=all")
-LIMITS = ["-max_len=8192", "-timeout=60", "-rss_limit_mb=2048", "-malloc_limit_mb=1024"]
+LIMITS = ["-runs=10000000", "-max_len=8192", "-timeout=60", "-rss_limit_mb=2048", "-malloc_limit_mb=1024"]
 
 
 def build(source, build_folder, work, targets, clang):
