@@ -4,13 +4,15 @@
 //   5 rdrop units=2048 classes=10152 precision=f32 kind=eager
 // which is run so often; the answer is the seconds of one run, by marks in the device's work. A case is built
 // and warmed up when it is first named, and kept until the line "drop". A case that fails is answered by
-// "error: ..." and ends the program.
+// "error: ..." and ends the program. `profile 5 rdrop units=...` prints the time of each op in those runs.
 #include <fmt/format.h>
 
 #include <iostream>
+#include <optional>
 #include <sstream>
 
 #include "autograd/device.h"
+#include "autograd/profiler.h"
 #include "tools/bench/peers/cases.h"
 
 using namespace tandem;
@@ -53,13 +55,17 @@ void serve(const std::string& device_name) {
       answer("dropped");
       continue;
     }
-    std::istringstream line(text);
+    const bool profiles = text.starts_with("profile ");
+    std::istringstream line(profiles ? text.substr(8) : text);
     int64_t runs = 0;
     check<ConfigError>(line >> runs && runs >= 1, "expected a number of runs and a case, got '{}'", text);
     std::getline(line >> std::ws, text);
     Case& run = ready[text];
     if (!run) run = build(text);
+    std::optional<Profiler> profiler;
+    if (profiles) profiler.emplace(device());
     answer(fmt::format("{}", seconds_of(run, runs)));
+    if (profiler) answer(profiler->table());
   }
 }
 

@@ -87,9 +87,11 @@ class PreNormLayer(nn.Module):
         self.fc1, self.fc2 = nn.Linear(s.dim, s.mlp), nn.Linear(s.mlp, s.dim)
         self.p, self.activation_dropout, self.causal = s.dropout, activation_dropout, causal
 
-    def forward(self, x):
+    def forward(self, x, first_alone=False):
+        """first_alone: for the first position only."""
         y = self.norm1(x)
-        x = x + F.dropout(self.attention(y, y, self.causal), self.p, self.training)
+        queries, x = (y[:, :1], x[:, :1]) if first_alone else (y, x)
+        x = x + F.dropout(self.attention(queries, y, self.causal), self.p, self.training)
         y = F.gelu(self.fc1(self.norm2(x)))
         if self.activation_dropout:
             y = F.dropout(y, self.activation_dropout, self.training)
@@ -144,13 +146,15 @@ class Vit(nn.Module):
         self.positions = nn.Parameter(torch.randn(1, (s.image // s.patch) ** 2 + 1, s.dim) * 0.02)
         self.layers = nn.ModuleList(PreNormLayer(s, s.dropout, False) for _ in range(s.layers))
         self.norm, self.head, self.p = nn.LayerNorm(s.dim, eps=1e-6), nn.Linear(s.dim, s.classes), s.dropout
+        self.first_alone = s.best
 
     def forward(self, x, passes=1):
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.positions
         x = F.dropout(x.repeat(passes, 1, 1), self.p, self.training)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x)
+        x = self.layers[-1](x, self.first_alone)
         return self.head(self.norm(x[:, 0]))
 
 
