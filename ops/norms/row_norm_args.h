@@ -15,24 +15,26 @@ template <class A> constexpr A rstd_of_huge(A largest, A var, A eps) {
   return 1 / (deviation > A(1e15) ? deviation : math::sqrt(deviation * deviation + eps));
 }
 
-template <class T> struct NormRows {
+template <class T, class O = T> struct NormRows {
   using A = accumulate_t<T>;
   int64_t passes, rows, n;
   bool centred;  // or with mean 0
   A eps;
   const T* x;
   const A *weight, *bias;  // bias null: there is none
-  T* y;
+  O* y;
   A *mean, *rstd;
 };
 
-template <class T> struct NormRowsGrad {
+template <class T, class G = T> struct NormRowsGrad {
   using A = accumulate_t<T>;
   int64_t passes, rows, n;
   bool centred;
-  const T *x, *g;
+  const T* x;
+  const G* g;
   const A *weight, *mean, *rstd;
   T* dx;               // null: not wanted
+  bool adds;           // to what dx has already
   A *dweight, *dbias;  // null: not wanted; dbias alone, too
 };
 
