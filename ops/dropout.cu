@@ -13,11 +13,14 @@ template <class T, class O> constexpr int kPerThread = sizeof(T) == 2 || sizeof(
 
 // V elements at p; where not `aligned` the first `here` of them.
 template <int V, bool aligned, class T> __device__ cuda::Vector<T, V> load_some(const T* p, int here) {
-  if constexpr (aligned) return cuda::load_vector<V>(p);
-  cuda::Vector<T, V> values;
+  if constexpr (aligned) {
+    return cuda::load_vector<V>(p);
+  } else {
+    cuda::Vector<T, V> values;
 #pragma unroll
-  for (int v = 0; v < V; ++v) values.at[v] = v < here ? p[v] : T{};
-  return values;
+    for (int v = 0; v < V; ++v) values.at[v] = v < here ? p[v] : T{};
+    return values;
+  }
 }
 
 // V at a time where rows are aligned; element by element, and never past the end of a row, where not.

@@ -54,8 +54,8 @@ struct Residual final : Op {
 
   void add_and_normalise(const Tensor& x, const Tensor& z, const Tensor& sum, Norm& norm) const {
     const int64_t n = norm.row_shape.numel(), rows = x.numel() / n;  // of a pass
-    const Tensor w = detail::affine_values(norm.weight, norm.row_shape, DType::f32, passes(), 1, x.device()),
-                 b = detail::affine_values(norm.bias, norm.row_shape, DType::f32, passes(), 0, x.device());
+    const Tensor w = detail::affine_values(norm.weight, norm.row_shape, DType::f32, 1, 1, x.device()),
+                 b = detail::affine_values(norm.bias, norm.row_shape, DType::f32, 1, 0, x.device());
     norm.made = {output(x.shape(), norm.dtype, x.device()),
                  empty({2, passes() * rows}, {DType::f32, x.device()})};
     const auto run = [&]<class Z, class O>() {

@@ -59,8 +59,8 @@ __device__ void normalise(const NormRows<T, O>& args, int64_t row, bool live, cu
     if (huge) mean = found.mean, rstd = found.rstd;
   }
   if (!live) return;
-  const int64_t pass = args.passes == 1 ? 0 : row / args.rows;
-  const A *w = args.weight + pass * n, *b = args.bias ? args.bias + pass * n : nullptr;
+  const int64_t weights = args.weight_pass == 0 ? 0 : row / args.rows * args.weight_pass;
+  const A *w = args.weight + weights, *b = args.bias ? args.bias + weights : nullptr;
   O* y = args.y + row * n;
   cuda::each_vector<Form>(
       n,

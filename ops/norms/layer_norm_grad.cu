@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
   A* sums[2] = {chunks.sums[0] + blockIdx.x * n, chunks.sums[1] + blockIdx.x * n};
   A* own = room ? reinterpret_cast<A*>(room + sums_at) : sums[0];
   ColumnTotals<Form, A> dw(n, weights ? own : nullptr), db(n, weights ? (room ? own + n : sums[1]) : nullptr);
-  const A* w = args.weight + pass * n;
+  const A* w = args.weight + pass * args.weight_pass;
   for (int64_t base = first; base < last; base += Team::kRows) {
     const int64_t wanted = base + threadIdx.x / Team::kSize;
     const bool live = wanted < last;  // or else a row that is there, for the reductions' sake

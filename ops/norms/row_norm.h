@@ -1,6 +1,7 @@
 // Layer norm and RMS norm: every row is normalised on its own, and the weights lie along it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -89,9 +90,9 @@ void norm_row_grad(const G* g, const T* x, const A* w, int64_t n, A mean, A rstd
 
 template <bool Centred, class T, class O> void normalize_rows(const NormRows<T, O>& a) {
   for_each_row(a.passes * a.rows, a.n, [a](int64_t row) {
-    const int64_t pass = row / a.rows;
-    normalize_row<Centred>(a.x + row * a.n, a.weight + pass * a.n, a.bias + pass * a.n, a.n, a.eps,
-                           a.y + row * a.n, a.mean + row, a.rstd + row);
+    const int64_t weights = row / a.rows * a.weight_pass;
+    normalize_row<Centred>(a.x + row * a.n, a.weight + weights, a.bias + weights, a.n, a.eps, a.y + row * a.n,
+                           a.mean + row, a.rstd + row);
   });
 }
 
@@ -107,7 +108,7 @@ template <bool Centred, class T, class G> void norm_rows_grad(const NormRowsGrad
   parallel_for(a.passes * chunks, 1, [=](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       const int64_t pass = c / chunks, first = c % chunks * chunk, last = std::min(rows, first + chunk);
-      const A* w = a.weight + pass * n;
+      const A* w = a.weight + pass * a.weight_pass;
       ColumnSums<A> sums_of_rows(partials ? 2 * n : 0);
       for (int64_t row = pass * rows + first; row < pass * rows + last; ++row) {
         const G* g = a.g + row * n;
@@ -143,6 +144,12 @@ template <class F> decltype(auto) dispatch_norm(const char* op, DType x, DType y
   return dispatch_floating(op, x, [&]<class T>() { return f.template operator()<T, T>(); });
 }
 
+// Of how many passes weights are read: of one where they are the same in all m.
+inline int passes_of_weights(int m, const Tensors& weights) {
+  const auto differ = [](const Tensor& w) { return w.defined() && w.passes() > 1; };
+  return std::any_of(weights.begin(), weights.end(), differ) ? m : 1;
+}
+
 // A norm that another op's kernel has made, and its rows' mean and rstd.
 struct MadeNorm {
   Tensor y, stats;
@@ -170,10 +177,12 @@ template <bool Centred> struct RowNorm final : Op {
     dispatch_norm(name(), in[0].dtype(), dtype, [&]<class T, class O>() {
       using A = accumulate_t<T>;
       const Tensor x = dense_passes(in[0], passes());
-      const Tensor w = affine_values(in[1], row_shape, dtype_of<A>, passes(), 1, device);
-      const Tensor b = Centred || device == kCpu ? affine_values(Centred ? in[2] : Tensor(), row_shape,
-                                                                 dtype_of<A>, passes(), 0, device)
-                                                 : Tensor();
+      const Tensor bias = Centred ? in[2] : Tensor();
+      const int apart = passes_of_weights(passes(), {in[1], bias});
+      const Tensor w = affine_values(in[1], row_shape, dtype_of<A>, apart, 1, device);
+      const Tensor b = Centred || device == kCpu
+                           ? affine_values(bias, row_shape, dtype_of<A>, apart, 0, device)
+                           : Tensor();
       const Tensor stats = empty({2, passes() * rows}, {dtype_of<A>, device});
       save(in[0]), save(stats), save(in[1]);
       A* mean = stats.device_data<A>();
@@ -185,6 +194,7 @@ template <bool Centred> struct RowNorm final : Op {
                                 .x = x.device_data<T>(),
                                 .weight = w.device_data<A>(),
                                 .bias = b.defined() ? b.device_data<A>() : nullptr,
+                                .weight_pass = apart > 1 ? n : 0,
                                 .y = y.device_data<O>(),
                                 .mean = mean,
                                 .rstd = mean + passes() * rows};
@@ -211,7 +221,8 @@ template <bool Centred> struct RowNorm final : Op {
     const bool weights = needs(1) || (Centred && needs(2));
     const Tensor x = dense_passes(saved(0), m), g = dense_passes(cotangent, m), stats = saved(1);
     const Device device = cotangent.device();
-    const Tensor w = affine_values(saved(2), row_shape, dtype_of<A>, m, 1, device);
+    const int apart = passes_of_weights(m, {saved(2)});
+    const Tensor w = affine_values(saved(2), row_shape, dtype_of<A>, apart, 1, device);
     const int64_t n = row_shape.numel(), rows = n ? cotangent.numel() / n : 0;
     Tensor dx = needs(0) && saved(0).passes() == m ? arrived(*this, 0) : Tensor();
     const bool adds = dx.defined();
@@ -228,6 +239,7 @@ template <bool Centred> struct RowNorm final : Op {
                                   .weight = w.device_data<A>(),
                                   .mean = mean,
                                   .rstd = mean + m * rows,
+                                  .weight_pass = apart > 1 ? n : 0,
                                   .dx = dx.defined() ? dx.device_data<T>() : nullptr,
                                   .adds = adds,
                                   .dweight = dw.defined() ? dw.device_data<A>() : nullptr,

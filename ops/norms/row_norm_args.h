@@ -1,5 +1,5 @@
 // Arguments of the layer and RMS norm kernels on dense rows (row_norm.h), compiled by host and device. Rows
-// of all passes lie one behind the other, `rows` of each; the weights, and their gradients, are [passes, n].
+// of all passes lie one behind the other, `rows` of each, as do the weights' gradients, [passes, n].
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,7 @@ template <class T, class O = T> struct NormRows {
   A eps;
   const T* x;
   const A *weight, *bias;  // bias null: there is none
+  int64_t weight_pass;     // from the weights of one pass to those of the next; 0 where all have the same
   O* y;
   A *mean, *rstd;
 };
@@ -33,9 +34,10 @@ template <class T, class G = T> struct NormRowsGrad {
   const T* x;
   const G* g;
   const A *weight, *mean, *rstd;
-  T* dx;               // null: not wanted
-  bool adds;           // to what dx has already
-  A *dweight, *dbias;  // null: not wanted; dbias alone, too
+  int64_t weight_pass;  // as of NormRows
+  T* dx;                // null: not wanted
+  bool adds;            // to what dx has already
+  A *dweight, *dbias;   // null: not wanted; dbias alone, too
 };
 
 }  // namespace tandem::detail
