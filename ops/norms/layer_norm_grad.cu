@@ -208,9 +208,11 @@ template <class T, class G, class Form> void launch_with(const NormRowsGrad<T, G
     cuda::launch<kernel>("norm_grad", grid, args, NormChunks<T>{chunk, chunks, {parts, parts + sums}},
                          static_cast<int>(room));
   }
+  const int64_t groups = args.weight_pass == 0 ? 1 : args.passes;
   if (args.dweight)
-    cuda::column_sums<A>({{parts, parts + sums}, {args.dweight, args.dbias}, args.passes, chunks, args.n},
-                         args.dbias ? 2 : 1);
+    cuda::column_sums<A>(
+        {{parts, parts + sums}, {args.dweight, args.dbias}, groups, args.passes * chunks / groups, args.n},
+        args.dbias ? 2 : 1);
 }
 
 template <class T, class G> void launch(const NormRowsGrad<T, G>& args) {

@@ -125,11 +125,12 @@ template <bool Centred, class T, class G> void norm_rows_grad(const NormRowsGrad
       if (partials) sums_of_rows.write(partials + c * 2 * n);
     }
   });
+  const int64_t chunks_of_sum = a.weight_pass == 0 ? a.passes * chunks : chunks;
   const auto add_chunks = [&](A* sums, const A* parts) {
-    std::fill_n(sums, a.passes * n, A(0));
+    std::fill_n(sums, a.weight_pass == 0 ? n : a.passes * n, A(0));
     for (int64_t c = 0; c < a.passes * chunks; ++c) {
       const A* part = parts + c * 2 * n;
-      A* of_pass = sums + c / chunks * n;
+      A* of_pass = sums + c / chunks_of_sum * n;
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) of_pass[i] += part[i];
     }
@@ -162,11 +163,14 @@ template <bool Centred> struct RowNorm final : Op {
   double eps;
   DType dtype;
   MadeNorm made;  // or none: forward() computes it
+  int apart = 1;  // passes of the weights, and so of their gradients
   RowNorm(const Shape& row_shape, double eps, DType dtype, const MadeNorm& made = {})
       : row_shape(row_shape), eps(eps), dtype(dtype), made(made) {}
   const char* name() const override { return Centred ? "layer_norm" : "rms_norm"; }
 
   Tensor forward(const Tensors& in) override {
+    const Tensor bias = Centred ? in[2] : Tensor();
+    apart = passes_of_weights(passes(), {in[1], bias});
     if (made.y.defined()) {
       save(in[0]), save(std::exchange(made.stats, {})), save(in[1]);
       return std::exchange(made.y, {});
@@ -177,8 +181,6 @@ template <bool Centred> struct RowNorm final : Op {
     dispatch_norm(name(), in[0].dtype(), dtype, [&]<class T, class O>() {
       using A = accumulate_t<T>;
       const Tensor x = dense_passes(in[0], passes());
-      const Tensor bias = Centred ? in[2] : Tensor();
-      const int apart = passes_of_weights(passes(), {in[1], bias});
       const Tensor w = affine_values(in[1], row_shape, dtype_of<A>, apart, 1, device);
       const Tensor b = Centred || device == kCpu
                            ? affine_values(bias, row_shape, dtype_of<A>, apart, 0, device)
@@ -221,13 +223,12 @@ template <bool Centred> struct RowNorm final : Op {
     const bool weights = needs(1) || (Centred && needs(2));
     const Tensor x = dense_passes(saved(0), m), g = dense_passes(cotangent, m), stats = saved(1);
     const Device device = cotangent.device();
-    const int apart = passes_of_weights(m, {saved(2)});
     const Tensor w = affine_values(saved(2), row_shape, dtype_of<A>, apart, 1, device);
     const int64_t n = row_shape.numel(), rows = n ? cotangent.numel() / n : 0;
     Tensor dx = needs(0) && saved(0).passes() == m ? arrived(*this, 0) : Tensor();
     const bool adds = dx.defined();
     if (needs(0) && !adds) dx = empty(cotangent.shape(), {dtype_of<T>, device}, m);
-    const Tensor dw = weights ? empty(row_shape, {dtype_of<A>, device}, m) : Tensor();
+    const Tensor dw = weights ? empty(row_shape, {dtype_of<A>, device}, apart) : Tensor();
     const Tensor db = weights && Centred ? empty_like(dw) : Tensor();
     const A* mean = stats.device_data<A>();
     const NormRowsGrad<T, G> args{.passes = m,

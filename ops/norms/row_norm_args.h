@@ -1,5 +1,5 @@
 // Arguments of the layer and RMS norm kernels on dense rows (row_norm.h), compiled by host and device. Rows
-// of all passes lie one behind the other, `rows` of each, as do the weights' gradients, [passes, n].
+// of all passes lie one behind the other, `rows` of each.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,8 @@ template <class T, class G = T> struct NormRowsGrad {
   const T* x;
   const G* g;
   const A *weight, *mean, *rstd;
-  int64_t weight_pass;  // as of NormRows
+  int64_t weight_pass;  // as of NormRows: 0 or n, as of the weights' gradients, which are then summed over
+                        // the passes
   T* dx;                // null: not wanted
   bool adds;            // to what dx has already
   A *dweight, *dbias;   // null: not wanted; dbias alone, too
