@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "autograd/op.h"
+#include "autograd/pass_context.h"
 #include "ops/dropout_kernel.h"
 #include "ops/loops/rows.h"
 #include "ops/packing.h"

@@ -95,7 +95,8 @@ EQUIVALENT = {
         "the upper half of an index, 0 in all: teams of 8 take rows of at most 32 elements",
     "extrema along_rows / difference swapped / along_rows<false, int, 1, 8> 2: sub.s64 %rd, %rd, %rd;":
         "counts rounds of the loop unrolled four times; teams of 8 take rows of at most 16 elements, two for a thread",
-    "layer_norm_grad column_sums_kernel / array one shorter / column_sums_kernel<double> 1: .shared .align 8 .b8 _[8448];":
+    "layer_norm_grad column_sums_kernel / array one shorter / column_sums_kernel<double> 1: .shared .align 8 .b8 "
+    "_[8448];":
         "the last element is padding against bank conflicts",
     "pooling max_kernel / min for max / max_kernel<bf16> 5: max.s64 %rd, %rd, 0;":
         "in the form for adaptive windows, which only means have",
