@@ -4,6 +4,7 @@
 #pragma once
 
 #include "autograd/anomaly.h"
+#include "autograd/arrived.h"
 #include "autograd/device.h"
 #include "autograd/engine.h"
 #include "autograd/error.h"

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "autograd/anomaly.h"
+#include "autograd/arrived.h"
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/profiler.h"
@@ -126,22 +127,43 @@ class Engine {
   // The state of an op is not for two backwards at once. Never waits: two graphs could wait for each other.
   class Running {
    public:
-    explicit Running(Op& op) : op_(op) {
+    Running(Op& op, Engine& engine) : op_(op), engine_(engine) {
       check<AutogradError>(!op.running_.exchange(true, std::memory_order_acquire),
                            "{}: the backward of another thread runs through the same op; graphs may share "
                            "leaves only",
                            op.name());
+      innermost = this;
     }
-    ~Running() { op_.running_.store(false, std::memory_order_release); }
+    ~Running() {
+      innermost = outer_;
+      op_.running_.store(false, std::memory_order_release);
+    }
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
 
+    // What has come to the maker of an input so far, if the op may add to it in place, as accumulate() would.
+    static Tensor take(const Op& op, size_t input) {
+      if (!innermost || &innermost->op_ != &op || !op.needs(input)) return {};
+      Engine& engine = innermost->engine_;
+      const std::shared_ptr<Op>& maker = op.edges_[input].op;
+      const auto pending = maker ? engine.pending_.find(maker->sequence_) : engine.pending_.end();
+      if (engine.options_.create_graph || pending == engine.pending_.end()) return {};
+      auto& [sum, count] = pending->second.gradient;
+      const bool last_of_bf16 = count > 1 && maker->dtype_ == DType::bf16;  // the next is added in f32
+      if (!sum.defined() || sum.dtype() != maker->dtype_ || last_of_bf16 || !owned(sum)) return {};
+      return std::exchange(sum, {});
+    }
+
    private:
     Op& op_;
+    Engine& engine_;
+    Running* const outer_ = innermost;
+    static thread_local Running* innermost;
   };
+  friend Tensor arrived(const Op& op, size_t input);
 
   void step(Op& op, Tensor gradient) {
-    const Running running(op);
+    const Running running(op, *this);
     gradient = run_hooks(op.name(), op.hooks_, std::move(gradient));
     if (wanted_) {
       for (size_t i = 0; i < wanted_->size(); ++i) {
@@ -196,8 +218,8 @@ class Engine {
 
   void accumulate(Arrived& arrived, Tensor gradient) {
     Tensor& into = arrived.sum;
-    if (++arrived.count == 3 && into.dtype() == DType::bf16) into = into.to(DType::f32);
-    if (!into.defined()) {
+    if (++arrived.count == 3 && into.defined() && into.dtype() == DType::bf16) into = into.to(DType::f32);
+    if (!into.defined()) {  // or taken by a vjp, whose cotangent includes it
       into = std::move(gradient);
     } else if (!options_.create_graph && owned(into)) {
       into.add_(gradient);
@@ -291,6 +313,10 @@ class Engine {
   std::vector<std::pair<uint64_t, std::shared_ptr<TensorImpl>>> last_uses_;  // for leaf_done
   size_t handed_ = 0;                                                        // of them
 };
+
+thread_local Engine::Running* Engine::Running::innermost = nullptr;
+
+Tensor arrived(const Op& op, size_t input) { return Engine::Running::take(op, input); }
 
 void backward(const Tensor& root, const Tensor& cotangent, BackwardOptions options) {
   Engine(options, nullptr).run(root, cotangent);

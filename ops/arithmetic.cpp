@@ -21,21 +21,34 @@ struct Promoted {
 template <class S> struct Rule : S {
   using Scalar = S;
   static constexpr bool floating_only = false, saves_inputs = true;
+  static constexpr bool mixes = false;  // takes bf16 beside f32 as it is, without a copy in f32
 };
+
+constexpr bool of_bf16_and_f32(DType a, DType b) {
+  return a != b && (a == DType::bf16 || b == DType::bf16) && promote(a, b) == DType::f32;
+}
 
 // An elementwise op of two tensors of one dtype; F is a Rule.
 template <class F> struct Binary final : Op {
   const char* name() const override { return F::name; }
   Tensor forward(const Tensors& in) override {
-    const Tensor out = output(broadcast(F::name, in[0].shape(), in[1].shape()), in[0]);
+    const DType dtype = promote(in[0].dtype(), in[1].dtype());
+    const Tensor out = output(broadcast(F::name, in[0].shape(), in[1].shape()), dtype, in[0].device());
+    if constexpr (F::mixes) {
+      using Sum = detail::BinaryValue<typename F::Scalar, float>;
+      if (in[0].dtype() < in[1].dtype())
+        return detail::map<float, bf16, float>(out, Sum{}, in[0], in[1]), out;
+      if (in[1].dtype() < in[0].dtype())
+        return detail::map<float, float, bf16>(out, Sum{}, in[0], in[1]), out;
+    }
     auto run = [&]<class T>() {
       using C = compute_t<T>;
       detail::map<T, T, T>(out, detail::BinaryValue<typename F::Scalar, C>{}, in[0], in[1]);
     };
     if constexpr (F::floating_only) {
-      dispatch_floating(F::name, in[0].dtype(), run);
+      dispatch_floating(F::name, dtype, run);
     } else {
-      dispatch_numeric(F::name, in[0].dtype(), run);
+      dispatch_numeric(F::name, dtype, run);
     }
     if constexpr (F::saves_inputs) save(in[0]), save(in[1]);
     return out;
@@ -45,12 +58,13 @@ template <class F> struct Binary final : Op {
 };
 
 template <class F> Tensor binary(const Tensor& a, const Tensor& b) {
+  if (F::mixes && of_bf16_and_f32(a.dtype(), b.dtype())) return apply<Binary<F>>({a, b});
   const Promoted x(a, b);
   return apply<Binary<F>>({x.a, x.b});
 }
 
 struct Add : Rule<detail::AddValue> {
-  static constexpr bool saves_inputs = false;
+  static constexpr bool saves_inputs = false, mixes = true;
   static Tensors vjp(const Binary<Add>&, const Tensor& g) { return {g, g}; }
 };
 

@@ -12,6 +12,8 @@ template <class F> struct ForBinary {
 
 const RegisterKernels registered{[] {
   cuda::for_numbers(ForBinary<AddValue>{});
+  cuda::register_map<BinaryValue<AddValue, float>, float, float, bf16>();
+  cuda::register_map<BinaryValue<AddValue, float>, float, bf16, float>();
   cuda::for_numbers(ForBinary<SubValue>{});
   cuda::for_numbers(ForBinary<MulValue>{});
   cuda::for_numbers(ForBinary<MaximumValue>{});

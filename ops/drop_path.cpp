@@ -10,7 +10,8 @@ namespace {
 
 struct DropSamples {  // one draw for each sample, at position 0
   static constexpr const char* name = "drop_path";
-  template <class T> using Args = detail::DropPathPasses<T>;
+  static constexpr bool converts = false;
+  template <class T, class> using Args = detail::DropPathPasses<T>;
 
   template <class T>
   static void run(const Noise& noise, const Noise::Spans& spans, const detail::DropRows<T>& a) {

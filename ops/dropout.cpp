@@ -4,34 +4,7 @@
 #include "ops/dropout_op.h"
 
 namespace tandem {
-namespace {
-
-struct DropElements {  // one draw for each element
-  static constexpr const char* name = "dropout";
-  template <class T> using Args = detail::DropoutPasses<T>;
-
-  template <class T>
-  static void run(const Noise& noise, const Noise::Spans& spans, const detail::DropRows<T>& a) {
-    const int passes = noise.passes();
-    // Samples shorter than a tile are taken several at a time, long ones in parts.
-    const int64_t part = std::min<int64_t>(spans.longest(), detail::kGrain / 2);
-    const int64_t parts = (spans.longest() + part - 1) / part, tasks = spans.size() * parts;
-    detail::for_each_row(tasks, part * passes, [&](int64_t task) {
-      const NoiseSpan span = spans[task / parts];
-      const int64_t at = task % parts * part, count = std::min(part, span.count - at);
-      const int64_t offset = span.begin + at;
-      for (int i = 0; count > 0 && i < passes; ++i) {  // x is read once from memory, m copies are written
-        dropout_row<T>(noise.key, noise.first_pass + i, span.sample, span.position + at, count,
-                       drop_threshold(noise.rates[i]), static_cast<compute_t<T>>(kept_scale(noise.rates[i])),
-                       a.x + i * a.x_pass + offset, a.y + i * a.y_pass + offset);
-      }
-    });
-  }
-};
-
-}  // namespace
-
-Tensor dropout(const Tensor& x, const Noise& noise) { return detail::drop<DropElements>(x, noise); }
+Tensor dropout(const Tensor& x, const Noise& noise) { return detail::drop<detail::DropElements>(x, noise); }
 Tensor dropout(const Tensor& x, double p) {
   return dropout(x, PassContext::require("dropout").noise(Purpose::dropout, p));
 }

@@ -67,12 +67,15 @@ namespace {
 
 using detail::Write;
 
-// The source in the dtype of the target, after all checks.
-Tensor operand(const Write& write, const Tensor& target, const Tensor& source) {
+// The source after all checks, and in the dtype of the target.
+Tensor checked(const Write& write, const Tensor& target, const Tensor& source) {
   detail::check_writable(write, target);
   detail::check_fits(write.op, target, source);
   detail::check_wide_enough(write, target, source);
-  return detail::readable(write, target, source).detach().to(target.dtype());
+  return detail::readable(write, target, source).detach();
+}
+Tensor operand(const Write& write, const Tensor& target, const Tensor& source) {
+  return checked(write, target, source).to(target.dtype());
 }
 
 // x = F::value(x, source).
@@ -105,14 +108,20 @@ const Tensor& Tensor::copy_(const Tensor& source) const {
 }
 
 const Tensor& Tensor::add_(const Tensor& other, double scale) const {
-  const Tensor source = operand({"add_", scale < 0 ? "h = h - y" : "h = h + y"}, *this, other);
+  const Tensor source = checked({"add_", scale < 0 ? "h = h - y" : "h = h + y"}, *this, other);
   detail::check_factor("add_", dtype(), scale);
+  if (scale == 1 && dtype() == DType::f32 && source.dtype() == DType::bf16) {  // without a copy in f32
+    detail::map<float, float, bf16>(*this, detail::Plus<float>{}, *this, source);
+    bump_version();
+    return *this;
+  }
   dispatch_numeric("add_", dtype(), [&]<class T>() {
     using C = compute_t<T>;
+    const Tensor same = source.to(dtype());
     if (scale == 1) {
-      detail::map<T, T, T>(*this, detail::Plus<C>{}, *this, source);
+      detail::map<T, T, T>(*this, detail::Plus<C>{}, *this, same);
     } else {
-      detail::map<T, T, T>(*this, detail::PlusScaled<C>{detail::factor<C>(scale)}, *this, source);
+      detail::map<T, T, T>(*this, detail::PlusScaled<C>{detail::factor<C>(scale)}, *this, same);
     }
   });
   bump_version();

@@ -21,6 +21,7 @@ const RegisterKernels registered{[] {
     cuda::register_map<PlusScaled<C>, T, T, T>();
     cuda::register_map<Times<C>, T, T>();
   });
+  cuda::register_map<Plus<float>, float, float, bf16>();
 }};
 
 }  // namespace

@@ -28,6 +28,7 @@
 #include "ops/rank_sum.h"
 #include "ops/rdrop/rdrop.h"
 #include "ops/reduce.h"
+#include "ops/residual.h"
 #include "ops/scan.h"
 #include "ops/softmax.h"
 #include "ops/sort.h"

@@ -109,7 +109,7 @@ Tensor Transformer::run_encoder(const Tensor& source, const Tensor& ignored, con
   const PackedScope scope(rows);
   Tensor x = encoder_drop_(source_embedding_(packed(source, rows)));
   for (auto& layer : encoder_) x = layer_drop_(x, [&](const Tensor& y) { return layer(y, ignored); });
-  return encoder_norm_ ? (*encoder_norm_)(x) : x;
+  return encoder_norm_ ? (*encoder_norm_)(x, nn::compute_dtype(x.dtype())) : x;  // products alone read it
 }
 
 Tensor Transformer::decode(const Tensor& target, const Tensor& memory, const Tensor& source) {

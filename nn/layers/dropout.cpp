@@ -6,7 +6,24 @@
 
 namespace tandem::nn {
 
-Tensor Dropout::forward(const Tensor& x) { return acts() ? dropout(x, p) : x; }
+namespace {
+
+// Of the next call; none where the layer does nothing.
+Noise noise_of(const Dropout& drop) {
+  return drop.acts() ? PassContext::require("dropout").noise(Purpose::dropout, drop.p) : Noise{};
+}
+
+}  // namespace
+
+Tensor Dropout::forward(const Tensor& x) { return dropout(x, noise_of(*this)); }
+
+Tensor Dropout::forward(const Tensor& z, const Tensor& x) { return residual(x, z, noise_of(*this)); }
+
+NormedResidual Dropout::forward(const Tensor& z, const Tensor& x, const LayerNorm& norm,
+                                std::optional<DType> dtype) {
+  return residual_layer_norm(x, z, noise_of(*this), norm.normalized_shape, norm.weight, norm.bias, norm.eps,
+                             dtype);
+}
 
 Tensor DropPath::forward(const Tensor& x) { return acts() ? drop_path(x, p) : x; }
 

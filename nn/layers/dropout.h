@@ -4,8 +4,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
+#include "nn/layers/norm.h"
 #include "nn/layers/options.h"
+#include "ops/residual.h"
 
 namespace tandem::nn {
 
@@ -31,6 +34,11 @@ struct Dropout : NoiseLayer<Dropout> {
   static constexpr const char* kName = "Dropout";  // what errors call it
   Dropout(Module& parent, std::string name, double p = 0.5) : NoiseLayer(parent, std::move(name), p) {}
   Tensor forward(const Tensor& x);
+  // The end of a residual branch z: x + forward(z), in one sweep. With the norm of that in `dtype` (the sum's
+  // own where there is none), for the branch that follows: on a device in the same sweep.
+  Tensor forward(const Tensor& z, const Tensor& x);
+  NormedResidual forward(const Tensor& z, const Tensor& x, const LayerNorm& norm,
+                         std::optional<DType> dtype = {});
 };
 
 // Stochastic depth: zeroes whole samples of a residual branch [B, ...] (ops/drop_path.h).

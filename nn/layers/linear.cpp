@@ -7,9 +7,11 @@
 
 namespace tandem::nn {
 
-Tensor to_compute(const Tensor& x) {
+Tensor to_compute(const Tensor& x) { return x.to(compute_dtype(x.dtype())); }
+
+DType compute_dtype(DType x) {
   const PassContext* context = PassContext::current();
-  return context && x.dtype() == DType::f32 ? x.to(context->options().compute) : x;
+  return context && x == DType::f32 ? context->options().compute : x;
 }
 
 Linear::Linear(Module& parent, std::string name, int64_t in, int64_t out, bool with_bias)

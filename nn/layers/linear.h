@@ -10,6 +10,9 @@ namespace tandem::nn {
 // context) unchanged. Layers with weights call it on their input.
 Tensor to_compute(const Tensor& x);
 
+// The dtype of that: of what is made for products alone.
+DType compute_dtype(DType x);
+
 // activation(x weight^T + bias): [..., in] to [..., out]. Parameters: weight [out, in], bias [out]; both
 // start in U(-1/sqrt(in), 1/sqrt(in)), as in PyTorch. ConfigError for sizes below 1, ShapeError as of
 // linear(). Example:

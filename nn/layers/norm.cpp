@@ -14,7 +14,9 @@ LayerNorm::LayerNorm(Module& parent, std::string name, const Shape& normalized_s
   weight = register_parameter("weight", normalized_shape, init::ones());
   if (options.bias) bias = register_parameter("bias", normalized_shape, init::zeros());
 }
-Tensor LayerNorm::forward(const Tensor& x) { return layer_norm(x, normalized_shape, weight, bias, eps); }
+Tensor LayerNorm::forward(const Tensor& x, std::optional<DType> dtype) {
+  return layer_norm(x, normalized_shape, weight, bias, eps, dtype);
+}
 
 RMSNorm::RMSNorm(Module& parent, std::string name, int64_t size, double eps)
     : Layer(parent, std::move(name)), eps(eps) {

@@ -2,6 +2,8 @@
 // for sizes below 1, ShapeError for inputs that do not fit.
 #pragma once
 
+#include <optional>
+
 #include "nn/module.h"
 #include "ops/norms/norms.h"
 
@@ -22,7 +24,9 @@ struct LayerNorm : Layer<LayerNorm> {
   LayerNorm(Module& parent, std::string name, const Shape& normalized_shape, LayerNormOptions options = {});
   LayerNorm(Module& parent, std::string name, int64_t size, LayerNormOptions options = {})
       : LayerNorm(parent, std::move(name), Shape{size}, options) {}
-  Tensor forward(const Tensor& x);
+  // In `dtype`, x's own where there is none: what only products read is of compute_dtype()
+  // (nn/layers/linear.h).
+  Tensor forward(const Tensor& x, std::optional<DType> dtype = {});
 
   const Shape normalized_shape;
   const double eps;        // added to the variance

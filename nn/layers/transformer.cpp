@@ -1,5 +1,9 @@
 #include "nn/layers/transformer.h"
 
+#include <functional>
+#include <utility>
+#include <vector>
+
 #include "autograd/error.h"
 #include "ops/arithmetic.h"
 #include "ops/feed_forward.h"
@@ -19,11 +23,41 @@ Tensor FeedForward::forward(const Tensor& x) {
   return feed_forward(to_compute(x), fc1.weight, fc1.bias, fc2.weight, fc2.bias, activation);
 }
 
-// x + branch(norm(x)); otherwise norm(x + branch(x)).
-template <class Branch>
-static Tensor residual(bool norm_first, const Tensor& x, LayerNorm& norm, Branch branch) {
-  return norm_first ? x + branch(norm(x)) : norm(x + branch(x));
+namespace {
+
+// One of a layer's residual branches.
+struct Branch {
+  LayerNorm& norm;
+  std::function<Tensor(const Tensor&)> compute;
+  Dropout& drop;
+  std::function<Tensor(const Tensor&)> after = {};  // what else becomes of it before it is added; or none
+};
+
+// x + branch(norm(x)) for each of them; otherwise norm(x + branch(x)). A sum and the norm that follows it are
+// one step.
+Tensor run_branches(bool norm_first, Tensor x, const std::vector<Branch>& branches) {
+  const auto dtype = norm_first ? std::optional(compute_dtype(x.dtype())) : std::nullopt;
+  Tensor normed = norm_first ? branches[0].norm(x, dtype) : x;
+  for (size_t i = 0; i < branches.size(); ++i) {
+    const auto& [norm, compute, drop, after] = branches[i];
+    const Tensor z = compute(std::exchange(normed, {}));
+    const bool last = i + 1 == branches.size();
+    LayerNorm* const next = !norm_first ? &norm : last ? nullptr : &branches[i + 1].norm;
+    if (after) {
+      x = x + after(drop(z));
+      if (next) normed = (*next)(x, dtype);
+    } else if (next) {
+      const NormedResidual both = drop(z, x, *next, dtype);
+      x = both.sum, normed = both.norm;
+    } else {
+      x = drop(z, x);
+    }
+    if (!norm_first) x = normed;
+  }
+  return x;
 }
+
+}  // namespace
 
 TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string name, int64_t dim, int64_t heads,
                                                  int64_t hidden, TransformerEncoderLayerOptions options)
@@ -44,13 +78,14 @@ TransformerEncoderLayer::TransformerEncoderLayer(Module& parent, std::string nam
 }
 
 template <class Attend> Tensor TransformerEncoderLayer::run(const Tensor& x, Attend attend) {
-  const auto scaled = [](std::optional<LayerScale>& scale, const Tensor& z) {
-    return scale ? (*scale)(z) : z;
+  const auto end = [](std::optional<LayerScale>& scale,
+                      DropPath& path) -> std::function<Tensor(const Tensor&)> {
+    if (!scale && !path.acts()) return {};
+    return [&scale = scale, &path = path](const Tensor& z) { return path(scale ? (*scale)(z) : z); };
   };
-  const Tensor y = residual(norm_first, x, norm1,
-                            [&](const Tensor& z) { return path1(scaled(scale1, drop1(attend(z)))); });
-  return residual(norm_first, y, norm2,
-                  [&](const Tensor& z) { return path2(scaled(scale2, drop2(mlp(z)))); });
+  return run_branches(norm_first, x,
+                      {{norm1, attend, drop1, end(scale1, path1)},
+                       {norm2, [&](const Tensor& z) { return mlp(z); }, drop2, end(scale2, path2)}});
 }
 
 Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& key_padding_mask) {
@@ -63,7 +98,7 @@ Tensor TransformerEncoderLayer::attention(const Tensor& x, const Tensor& key_pad
 }
 
 Tensor TransformerEncoderLayer::forward(const Tensor& x, const Tensor& all, const Tensor& key_padding_mask) {
-  const Tensor memory = norm_first ? norm1(all) : all;
+  const Tensor memory = norm_first ? norm1(all, compute_dtype(all.dtype())) : all;
   return run(x, [&](const Tensor& y) { return attn(y, memory, key_padding_mask); });
 }
 
@@ -93,9 +128,9 @@ TransformerDecoderLayer::TransformerDecoderLayer(Module& parent, std::string nam
 
 template <class Self, class Cross>
 Tensor TransformerDecoderLayer::run(const Tensor& x, Self self, Cross cross) {
-  Tensor y = residual(norm_first, x, norm1, [&](const Tensor& z) { return drop1(self(z)); });
-  y = residual(norm_first, y, norm2, [&](const Tensor& z) { return drop2(cross(z)); });
-  return residual(norm_first, y, norm3, [&](const Tensor& z) { return drop3(mlp(z)); });
+  return run_branches(
+      norm_first, x,
+      {{norm1, self, drop1}, {norm2, cross, drop2}, {norm3, [&](const Tensor& z) { return mlp(z); }, drop3}});
 }
 
 Tensor TransformerDecoderLayer::forward(const Tensor& x, const Tensor& memory,

@@ -9,6 +9,10 @@ namespace tandem::detail {
 void check_affine(const char* op, const char* what, const Tensor& parameter, const Shape& shape,
                   const Tensor& x);
 
+// ShapeError or DTypeError unless layer_norm() takes these.
+void check_layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight,
+                      const Tensor& bias);
+
 // A weight or bias as a kernel reads it: dense, in `dtype`, with its passes in front; when it is not given,
 // `value` everywhere, on `device`.
 Tensor affine_values(const Tensor& parameter, const Shape& shape, DType dtype, int passes, double value,

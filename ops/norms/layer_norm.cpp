@@ -4,16 +4,21 @@
 
 namespace tandem {
 
-Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
-                  double eps) {
+void detail::check_layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight,
+                              const Tensor& bias) {
   const int dims = normalized_shape.size(), first = x.dim() - dims;
   check<ShapeError>(dims > 0 && first >= 0 &&
                         std::equal(normalized_shape.begin(), normalized_shape.end(),
                                    x.shape().begin() + std::max(0, first)),
                     "layer_norm: {} does not end in normalized_shape {}", describe(x), normalized_shape);
-  detail::check_affine("layer_norm", "weight", weight, normalized_shape, x);
-  detail::check_affine("layer_norm", "bias", bias, normalized_shape, x);
-  return apply<detail::RowNorm<true>>({x, weight, bias}, normalized_shape, eps);
+  check_affine("layer_norm", "weight", weight, normalized_shape, x);
+  check_affine("layer_norm", "bias", bias, normalized_shape, x);
+}
+
+Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
+                  double eps, std::optional<DType> dtype) {
+  detail::check_layer_norm(x, normalized_shape, weight, bias);
+  return detail::row_norm<true>({x, weight, bias}, normalized_shape, eps, dtype);
 }
 
 namespace {

@@ -3,10 +3,13 @@
 // norm). Nothing is ever normalised across passes.
 //
 // x is bf16, f32 or f64; bf16 is computed in f32. weight and bias are optional (an undefined Tensor) and
-// have x's dtype, or f32 beside a bf16 x. Errors: ShapeError for a weight or bias of another shape than
-// stated, DTypeError for other dtypes. Gradients are fused kernels; under create_graph they are composed of
-// recorded ops, so that second derivatives exist.
+// have x's dtype, or f32 beside a bf16 x. Layer and RMS norm give a result of x's dtype, or of another
+// floating one, which is rounded once: bf16 of f32 is written as such. Errors: ShapeError for a weight or
+// bias of another shape than stated, DTypeError for other dtypes. Gradients are fused kernels; under
+// create_graph they are composed of recorded ops, so that second derivatives exist.
 #pragma once
+
+#include <optional>
 
 #include "autograd/tensor.h"
 
@@ -15,11 +18,12 @@ namespace tandem {
 // Over the trailing dimensions of x, whose sizes are normalized_shape; weight and bias have that shape.
 // Ba, Kiros & Hinton 2016, arXiv 1607.06450.
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {},
-                  const Tensor& bias = {}, double eps = 1e-5);
+                  const Tensor& bias = {}, double eps = 1e-5, std::optional<DType> dtype = {});
 
 // y = x / sqrt(mean(x^2) + eps) * weight over the last dimension; weight [x.size(-1)].
 // Zhang & Sennrich 2019, arXiv 1910.07467.
-Tensor rms_norm(const Tensor& x, const Tensor& weight = {}, double eps = 1e-6);
+Tensor rms_norm(const Tensor& x, const Tensor& weight = {}, double eps = 1e-6,
+                std::optional<DType> dtype = {});
 
 // x [N, C, ...]: over C / groups channels and all positions of a sample; weight and bias [C]. ValueError when
 // groups does not divide C. Wu & He 2018, arXiv 1803.08494.

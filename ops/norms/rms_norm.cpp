@@ -4,11 +4,11 @@
 
 namespace tandem {
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> dtype) {
   check<ShapeError>(x.dim() > 0, "rms_norm: expected at least 1 dimension, got {}", describe(x));
   const Shape shape{x.shape().back()};
   detail::check_affine("rms_norm", "weight", weight, shape, x);
-  return apply<detail::RowNorm<false>>({x, weight}, shape, eps);
+  return detail::row_norm<false>({x, weight}, shape, eps, dtype);
 }
 
 namespace {

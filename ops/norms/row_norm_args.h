@@ -1,5 +1,5 @@
 // Arguments of the layer and RMS norm kernels on dense rows (row_norm.h), compiled by host and device. Rows
-// of all passes lie one behind the other, `rows` of each; the weights, and their gradients, are [passes, n].
+// of all passes lie one behind the other, `rows` of each.
 #pragma once
 
 #include <cstdint>
@@ -15,25 +15,30 @@ template <class A> constexpr A rstd_of_huge(A largest, A var, A eps) {
   return 1 / (deviation > A(1e15) ? deviation : math::sqrt(deviation * deviation + eps));
 }
 
-template <class T> struct NormRows {
+template <class T, class O = T> struct NormRows {
   using A = accumulate_t<T>;
   int64_t passes, rows, n;
   bool centred;  // or with mean 0
   A eps;
   const T* x;
   const A *weight, *bias;  // bias null: there is none
-  T* y;
+  int64_t weight_pass;     // from the weights of one pass to those of the next; 0 where all have the same
+  O* y;
   A *mean, *rstd;
 };
 
-template <class T> struct NormRowsGrad {
+template <class T, class G = T> struct NormRowsGrad {
   using A = accumulate_t<T>;
   int64_t passes, rows, n;
   bool centred;
-  const T *x, *g;
+  const T* x;
+  const G* g;
   const A *weight, *mean, *rstd;
-  T* dx;               // null: not wanted
-  A *dweight, *dbias;  // null: not wanted; dbias alone, too
+  int64_t weight_pass;  // as of NormRows: 0 or n, as of the weights' gradients, which are then summed over
+                        // the passes
+  T* dx;                // null: not wanted
+  bool adds;            // to what dx has already
+  A *dweight, *dbias;   // null: not wanted; dbias alone, too
 };
 
 }  // namespace tandem::detail

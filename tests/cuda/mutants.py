@@ -36,7 +36,8 @@ FIRST_TESTS = {
     "clip.cu": ("device norm*,device clipping*", "none"),
     "conv2d.cu": ("dnn: conv2d*", "conv2d"),
     "drop_path.cu": ("device: dropout*,device: a recording draws*", "drop_path"),
-    "dropout.cu": ("device: dropout*,device: what is dropped*,device: a recording draws*", "dropout"),
+    "dropout.cu": ("device: dropout*,device: what is dropped*,device: a recording draws*,residual: dropout*",
+                   "dropout,residual"),
     "embedding.cu": ("device: embedding*", "embedding"),
     "extrema.cu": ("device: extrema*,edges: rows of every length are s*,edges: columns*,edges: short columns*,"
                    "edges: the largest*", "max,min,arg*"),
@@ -45,6 +46,7 @@ FIRST_TESTS = {
     "indexing.cu": ("device: gather*,device: scatter*,device: indices*,device: embedding*",
                     "gather,scatter*,index_select"),
     "layer_norm.cu": ("rows: *norm*,edges: rows of every length are n*", "layer_norm,rms_norm"),
+    "layer_norm_grad.cu": ("rows: *norm*,edges: rows of every length are n*,residual: norms*", "layer_norm,rms_norm"),
     "linear.cu": ("device linear*,device feed_forward*", "linear,feed_forward"),
     "optimizer.cu": ("device optimizers*", "none"),
     "pooling.cu": ("device pools*", "*pool2d"),
@@ -53,6 +55,7 @@ FIRST_TESTS = {
                  "device losses: the first error*,device losses: predictions*,device losses: a number*", "*rdrop*"),
     "reduce.cu": ("device: sums*,device: few sums*,edges: rows of every length are s*,edges: columns*,"
                   "edges: short columns*,edges: sums*", "sum,mean"),
+    "residual.cu": ("residual: *", "residual"),
     "scan.cu": ("device: running*,edges: rows of every length are s*,edges: columns*", "cumsum"),
     "softmax.cu": ("rows: *softmax*,rows: *inf*,edges: rows of every length are n*,edges: the largest value*",
                    "*softmax,logsumexp"),
@@ -92,7 +95,8 @@ EQUIVALENT = {
         "the upper half of an index, 0 in all: teams of 8 take rows of at most 32 elements",
     "extrema along_rows / difference swapped / along_rows<false, int, 1, 8> 2: sub.s64 %rd, %rd, %rd;":
         "counts rounds of the loop unrolled four times; teams of 8 take rows of at most 16 elements, two for a thread",
-    "layer_norm column_sums_kernel / array one shorter / column_sums_kernel<double> 1: .shared .align 8 .b8 _[8448];":
+    "layer_norm_grad column_sums_kernel / array one shorter / column_sums_kernel<double> 1: .shared .align 8 .b8 "
+    "_[8448];":
         "the last element is padding against bank conflicts",
     "pooling max_kernel / min for max / max_kernel<bf16> 5: max.s64 %rd, %rd, 0;":
         "in the form for adaptive windows, which only means have",

@@ -1,0 +1,152 @@
+// A residual sum and its norm, on the device at once, against the CPU and against the ops one by one.
+#include "autograd/engine.h"
+#include "ops/ops.h"
+#include "tests/cuda/compare.h"
+#include "tests/cuda/simulator.h"
+
+using namespace tandem;
+using namespace tandem::testing;
+
+namespace {
+
+struct Types {
+  DType branch, norm;
+};
+const std::vector<Types> kTypes = {{DType::f32, DType::f32},
+                                   {DType::bf16, DType::bf16},
+                                   {DType::bf16, DType::f32},
+                                   {DType::f32, DType::bf16}};
+
+const std::vector<PassOptions> kPlans = {
+    {.seed = 3, .step = 7, .sample_offset = (1ull << 40) + 3},
+    {.seed = 3, .count = 2},
+    {.seed = 3, .first = 2, .count = 3, .rates = {0.1, 0.1, 0, 0.9, 0.5}},
+    {.seed = 3, .count = 2, .rates = {0, 0}}};
+
+NormedResidual at_once(const Tensors& in, const PassOptions& plan, DType norm) {
+  PassContext context(plan);
+  return residual_layer_norm(in[0], in[1], context.noise(Purpose::dropout, 0.3), {in[0].shape().back()},
+                             in[2], in[3], 1e-5, norm);
+}
+NormedResidual one_by_one(const Tensors& in, const PassOptions& plan, DType norm) {
+  PassContext context(plan);
+  const Noise noise = context.noise(Purpose::dropout, 0.3);
+  const Tensor sum = noise.active() ? residual(in[0], in[1], noise) : in[0] + in[1];
+  return {sum, layer_norm(sum, {in[0].shape().back()}, in[2], in[3], 1e-5, norm)};
+}
+
+Tensors inputs_of(const Shape& shape, DType branch, int passes = 1) {
+  const int64_t n = shape.back();
+  return {normal(shape, 1, DType::f32, passes), normal(shape, 2, branch, passes), normal({n}, 3),
+          normal({n}, 4)};
+}
+
+// How many kernels a call launches; 0 on a real device.
+template <class F> int launches(F&& f) {
+  const Simulator* sim = simulator();
+  if (!sim) return f(), 0;
+  backend(device()).synchronize();  // what was asked for before
+  sim->record_launches(1);
+  f();
+  backend(device()).synchronize();
+  sim->record_launches(0);
+  int count = 0;
+  for (cudasim_launch launch; sim->recorded_launch(static_cast<size_t>(count), &launch);) ++count;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("residual: the sum and its norm have the bits of the ops one by one") {
+  for (const auto& [branch, norm] : kTypes) {
+    for (const PassOptions& plan : kPlans) {
+      for (const int64_t n : {4, 24, 64, 128, 132, 512, 516, 1032}) {
+        for (const int m : {1, plan.count}) {
+          INFO(std::string(name_of(branch)), " to ", std::string(name_of(norm)), ", ", n, " values, ",
+               plan.count, " passes of ", m);
+          const Tensors in = inputs_of({3, 2, n}, branch, m), there = leaves_on(device(), in);
+          const auto [sum, y] = at_once(there, plan, norm);
+          const auto [sum2, y2] = one_by_one(there, plan, norm);
+          CHECK(same_bits(sum.detach().to(kCpu), sum2.detach().to(kCpu)));
+          CHECK(same_bits(y.detach().to(kCpu), y2.detach().to(kCpu)));
+          CHECK(same_bits(sum.detach().to(kCpu), one_by_one(in, plan, norm).sum));
+          const Tensor g = cotangent_like(y, 7);
+          const Tensors a = grad(y + sum, there, g), b = grad(y2 + sum2, there, g);
+          for (size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i].to(kCpu), b[i].to(kCpu)));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("residual: one kernel forward; what it cannot hold goes the other way") {
+  const PassOptions plan{.seed = 3, .count = 2};
+  const auto count = [&](const Tensors& in) {
+    const Tensors there = leaves_on(device(), in, false);
+    return launches([&] { at_once(there, plan, DType::f32); });
+  };
+  const auto expected = [&](const Tensors& in) {
+    const Tensors there = leaves_on(device(), in, false);
+    const auto [sum, y] = at_once(there, plan, DType::f32);
+    const auto [sum2, y2] = one_by_one(in, plan, DType::f32);
+    CHECK(same_bits(sum.to(kCpu), sum2));
+    CHECK(close(y.to(kCpu), y2, 2e-5).close);
+  };
+  const Tensors held = inputs_of({3, 2, 64}, DType::bf16);
+  expected(held);
+  if (simulator()) CHECK(count(held) == 1);
+  for (const Shape& shape : {Shape{3, 2, 63}, Shape{2, 4100}}) {
+    expected(inputs_of(shape, DType::bf16));
+    if (simulator()) CHECK(count(inputs_of(shape, DType::bf16)) > 1);
+  }
+  Tensors shifted = inputs_of({3, 64}, DType::f32);
+  const Tensor there = misaligned(shifted[0]);
+  CHECK(same_bits(at_once({there, shifted[1].to(device()), shifted[2].to(device()), shifted[3].to(device())},
+                          plan, DType::f32)
+                      .sum.to(kCpu),
+                  one_by_one(shifted, plan, DType::f32).sum));
+}
+
+TEST_CASE("residual: dropout between bf16 and f32 gives the CPU's bits, for samples of every size") {
+  for (const PassOptions& plan : kPlans) {
+    for (const int64_t row : {1, 3, 8, 31, 64, 100, 257, 4104}) {
+      INFO(row);
+      const Tensors in{normal({5, row}, 1), normal({5, row}, 2, DType::bf16)};
+      agree(in,
+            [&](const Tensors& x) {
+              const PassContext context(plan);
+              return residual(x[0], x[1], 0.3);
+            },
+            {0, plan.count > 1 ? 1e-2 : 0, true});
+    }
+  }
+  agree({normal({4, 30}, 1), normal({30}, 2, DType::bf16)}, [](const Tensors& in) { return in[0] + in[1]; },
+        {0, 1e-2});
+  agree({normal({4, 30}, 1, DType::bf16), normal({4, 30}, 2)},
+        [](const Tensors& in) { return in[0] + in[1]; }, {});
+}
+
+TEST_CASE("residual: norms that write bf16, and gradients that add what has arrived") {
+  for (const int64_t n : {8, 63, 64, 264, 520, 1025, 4100, 40000}) {
+    INFO(n);
+    const Tensors in{normal({5, n}, 1), normal({n}, 2), normal({n}, 3)};
+    agree(
+        in, [n](const Tensors& x) { return layer_norm(x[0], {n}, x[1], x[2], 1e-5, DType::bf16); },
+        aligned(1e-2));
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Function both = [=](const Tensors& x) {
+        const Tensor h = x[0] * 2.0, y = layer_norm(h, {n}, x[1], x[2], 1e-5, dtype);
+        return y + h * h;  // the square's gradient comes first
+      };
+      agree(in, both, aligned(dtype == DType::f32 ? 2e-5 : 1e-2));
+    }
+  }
+  // No addition of its own: the two vjps of h's users, and that of h.
+  const Tensors there = leaves_on(device(), {normal({6, 64}, 1), normal({64}, 2), normal({64}, 3)});
+  const auto backward_launches = [&](bool fused) {
+    const Tensor h = there[0] * 2.0, y = layer_norm(fused ? h : there[0] * 3.0, {64}, there[1], there[2]);
+    const Tensor total = y + h * 3.0, g = cotangent_like(total, 4);
+    return launches([&] { grad(total, there, g); });
+  };
+  if (simulator()) CHECK(backward_launches(true) < backward_launches(false));
+}
