@@ -295,6 +295,46 @@ TEST_CASE("a small KL survives f32: no cancellation, never negative") {
   }
 }
 
+TEST_CASE("a KL around the size from which on inner products give it is as precise") {
+  for (int64_t m : {2, 3, 5, 9})
+    for (int64_t v : {20, 1000})
+      for (double spread : {0.15, 0.2, 0.25, 0.3, 0.4}) {
+        CAPTURE(m);
+        CAPTURE(v);
+        CAPTURE(spread);
+        Case c(m, 1, v, uint64_t(100 * spread), 2, spread);
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t k = 0; k < v; ++k) c.at(i, 0, k) = float(c.at(i, 0, k) + double(i));
+        const double want = naive(c).sums.kl;
+        CHECK(std::abs(run<float>(c).sums.kl - want) < 4e-6 * want);
+      }
+}
+
+TEST_CASE("a unit's loss does not depend on the units beside it") {
+  for (int64_t v : {10, 600}) {
+    CAPTURE(v);
+    Case c(3, 24, v, 11);  // every third with passes that nearly agree
+    for (int64_t u = 0; u < 24; u += 3)
+      for (int64_t i = 1; i < 3; ++i)
+        for (int64_t k = 0; k < v; ++k) c.at(i, u, k) = c.at(0, u, k) + 1e-3 * c.at(i, u, k);
+    const Result together = run<float>(c);
+    LossSums sums;
+    for (int64_t u = 0; u < 24; ++u) {
+      Case alone = c;
+      for (int64_t other = 0; other < 24; ++other) alone.valid[other] = other == u;
+      const Result got = run<float>(alone);
+      sums.ce += got.sums.ce, sums.kl += got.sums.kl;
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t k = 0; k < v; ++k) {
+          const int64_t at = i * c.pass_stride + u * c.unit_stride + k;
+          CHECK(got.grad[at] == together.grad[at]);
+        }
+    }
+    CHECK(sums.ce == doctest::Approx(together.sums.ce).epsilon(1e-13));
+    CHECK(sums.kl == doctest::Approx(together.sums.kl).epsilon(1e-13));
+  }
+}
+
 TEST_CASE("f32 and bf16 agree with f64 on the same logits") {
   for (int64_t m : {1, 2, 3, 5})
     for (int64_t v : {3, 17, 1000, 2100}) {
