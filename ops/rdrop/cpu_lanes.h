@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "ops/products/tile_gemm.h"
 #include "ops/rdrop/cpu_blocks.h"
 #include "ops/rdrop/kernel.h"
 
@@ -81,10 +82,7 @@ template <class T> class CrossEntropyLanes {
     C unordered = 0;  // 0, or NaN
     for (int64_t i = 0; i < m_; ++i) {
       Lanes* z = t(i);
-      for (int k = 0; k < kLanes; ++k) {
-        const T* row = units_.x.row(i, unit_[k]);
-        for (int64_t c = 0; c < v_; ++c) z[c][k] = row[c];
-      }
+      read_rows(i, z);
       Lanes max, total = {};
       std::fill_n(max.value, kLanes, std::numeric_limits<C>::lowest());
       for (int64_t c = 0; c < v_; ++c) {
@@ -219,11 +217,31 @@ template <class T> class CrossEntropyLanes {
     const C label_weight = C((1 - problem.label_smoothing) / (double(m_) * problem.divisor));
     for (int64_t i = 0; i < m_; ++i) {
       Lanes* gradient = e(i);
+      for (int k = 0; k < count; ++k) gradient[units_.target[unit_[k]]][k] -= label_weight;
+      if constexpr (std::is_same_v<T, C>) {
+        if (neighbours() && units_.grad.unit_stride == v_) {
+          detail::tile_transpose(v_, kLanes, gradient->value, kLanes, C(1), units_.grad.row(i, unit_[0]), v_);
+          continue;
+        }
+      }
       for (int k = 0; k < count; ++k) {
-        gradient[units_.target[unit_[k]]][k] -= label_weight;
         T* out = units_.grad.row(i, unit_[k]);
         for (int64_t c = 0; c < v_; ++c) out[c] = gradient[c][k];
       }
+    }
+  }
+
+  // Whether the lanes' units follow one another: then small squares of them are transposed in registers.
+  bool neighbours() const { return unit_[kLanes - 1] - unit_[0] == kLanes - 1; }
+  void read_rows(int64_t pass, Lanes* z) const {
+    if constexpr (std::is_same_v<T, C>) {
+      if (neighbours())
+        return detail::tile_transpose(kLanes, v_, units_.x.row(pass, unit_[0]), units_.x.unit_stride, C(1),
+                                      z->value, kLanes);
+    }
+    for (int k = 0; k < kLanes; ++k) {
+      const T* row = units_.x.row(pass, unit_[k]);
+      for (int64_t c = 0; c < v_; ++c) z[c][k] = row[c];
     }
   }
 

@@ -29,7 +29,7 @@ struct Random {
   }
 };
 
-// One call's inputs, dense, with room behind each row (unit_stride > classes) to see that strides are used.
+// One call's inputs, dense, with room behind each row (`gap`) to see that strides are used.
 struct Case {
   Problem problem;
   std::vector<double> logits;
@@ -37,10 +37,11 @@ struct Case {
   std::vector<uint8_t> valid;
   int64_t unit_stride, pass_stride;
 
-  Case(int64_t passes, int64_t units, int64_t classes, uint64_t seed, double scale = 2, double spread = 1)
+  Case(int64_t passes, int64_t units, int64_t classes, uint64_t seed, double scale = 2, double spread = 1,
+       int64_t gap = 3)
       : problem{.passes = passes, .units = units, .classes = classes},
-        unit_stride(classes + 3),
-        pass_stride(units * (classes + 3) + 5) {
+        unit_stride(classes + gap),
+        pass_stride(units * (classes + gap) + 5) {
     Random random{seed};
     logits.assign(passes * pass_stride, kNan);  // what lies between the rows is never read
     target.resize(units);
@@ -332,6 +333,21 @@ TEST_CASE("a unit's loss does not depend on the units beside it") {
     }
     CHECK(sums.ce == doctest::Approx(together.sums.ce).epsilon(1e-13));
     CHECK(sums.kl == doctest::Approx(together.sums.kl).epsilon(1e-13));
+  }
+}
+
+TEST_CASE("rows that follow one another without gaps have the same gradient as others") {
+  for (int64_t v : {1, 2, 3, 4, 10, 48, 600}) {
+    CAPTURE(v);
+    const Case dense(3, 37, v, 12, 2, 1, 0), apart(3, 37, v, 12);
+    const Result got = run<float>(dense), want = run<float>(apart);
+    CHECK(got.sums.ce == want.sums.ce);
+    CHECK(got.sums.kl == want.sums.kl);
+    for (int64_t i = 0; i < 3; ++i)
+      for (int64_t u = 0; u < 37; ++u)
+        for (int64_t k = 0; k < v; ++k)
+          CHECK(got.grad[i * dense.pass_stride + u * dense.unit_stride + k] ==
+                want.grad[i * apart.pass_stride + u * apart.unit_stride + k]);
   }
 }
 
