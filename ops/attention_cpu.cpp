@@ -110,8 +110,8 @@ template <class T> class Head {
     }
   }
 
-  // One query, as in a step of decoding: keys and values are read where they are, each while the next are
-  // fetched, the keys of the next head beside the values of this one.
+  // One query, as in a step of decoding: keys and values are read where they are, four at a time, each while
+  // the next are fetched, the keys of the next head beside the values of this one.
   void forward_in_place(const AttentionForward<T>& a) {
     if (queries_.rows == 0) return;
     const ScoreSums<C> sums{a.sums.shifts + sums_at_, a.sums.sums + sums_at_};
@@ -120,25 +120,48 @@ template <class T> class Head {
     C *scores = pool.take(width_), *result = pool.take(p_.value_dim);
     uint32_t* words = cleared_words(pool);
     const int64_t n = visible(0);
-    for (int64_t j = 0; j < n; ++j) {
-      const T* key_row = key(a.k, j);
-      prefetch(key(a.v, j), p_.value_dim);
-      C sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t d = 0; d < p_.dim; ++d) sum += query_row[d] * static_cast<C>(key_row[d]);
-      scores[j] = C(p_.scale) * sum;
+    for (int64_t j = 0; j < n; j += 4) {
+      const T* rows[4];
+      for (int64_t i = 0; i < 4; ++i) {
+        rows[i] = key(a.k, std::min(j + i, n - 1));
+        prefetch(key(a.v, std::min(j + i, n - 1)), p_.value_dim);
+      }
+      score_keys(query_row, rows, scores + j);
     }
     softmax_row(0, tile_width<C>(n), scores, words, sums);
     std::fill(result, result + p_.value_dim, C(0));
+    const T* rows[4];
+    C factors[4];
+    int count = 0;
     for (int64_t j = 0; j < n; ++j) {
-      const T* value = key(a.v, j);
       prefetch(key(a.k, j) + a.k.head, p_.dim);
       if (ignored_ && ignored_[j * p_.ignored.col]) continue;
-      const C factor = scores[j];
+      rows[count] = key(a.v, j), factors[count] = scores[j];
+      if (++count < 4) continue;
+      const T *v0 = rows[0], *v1 = rows[1], *v2 = rows[2], *v3 = rows[3];
+      const C f0 = factors[0], f1 = factors[1], f2 = factors[2], f3 = factors[3];
 #pragma omp simd
-      for (int64_t d = 0; d < p_.value_dim; ++d) result[d] += factor * static_cast<C>(value[d]);
+      for (int64_t d = 0; d < p_.value_dim; ++d)
+        result[d] = (((result[d] + f0 * C(v0[d])) + f1 * C(v1[d])) + f2 * C(v2[d])) + f3 * C(v3[d]);
+      count = 0;
+    }
+    for (int i = 0; i < count; ++i) {
+#pragma omp simd
+      for (int64_t d = 0; d < p_.value_dim; ++d) result[d] += factors[i] * C(rows[i][d]);
     }
     unpack(result, 0, C(1), 1, p_.value_dim, query(a.out, 0), 0);
+  }
+  // scores[i] = scale <query, rows[i]>
+  void score_keys(const C* query, const T* const* rows, C* scores) const {
+    const T *k0 = rows[0], *k1 = rows[1], *k2 = rows[2], *k3 = rows[3];
+    C s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
+    for (int64_t d = 0; d < p_.dim; ++d) {
+      s0 += query[d] * C(k0[d]), s1 += query[d] * C(k1[d]);
+      s2 += query[d] * C(k2[d]), s3 += query[d] * C(k3[d]);
+    }
+    const C scale = C(p_.scale);
+    scores[0] = scale * s0, scores[1] = scale * s1, scores[2] = scale * s2, scores[3] = scale * s3;
   }
   static void prefetch(const T* x, int64_t count) {
     for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(x + i);

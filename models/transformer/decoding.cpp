@@ -26,10 +26,9 @@ struct Candidate {
 
 // The ids of the `count` largest logits, or of all, the largest first; of equal ones the smaller id.
 Ids largest_ids(std::span<const float> logits, int64_t count) {
-  constexpr int64_t kBlock = 128;
-  const int64_t n = std::ssize(logits);
+  const int64_t n = std::ssize(logits), block = std::clamp<int64_t>(n / (8 * count), 128, 1024);
   std::vector<float> tops;  // the largest of each block
-  for (int64_t i = 0; i < n; i += kBlock) tops.push_back(row_max(&logits[i], std::min(kBlock, n - i)));
+  for (int64_t i = 0; i < n; i += block) tops.push_back(row_max(&logits[i], std::min(block, n - i)));
   // So many blocks have a number as large as `least` that no smaller one is wanted.
   float least = -std::numeric_limits<float>::infinity();
   if (count < std::ssize(tops) && !std::isnan(row_max(tops.data(), std::ssize(tops)))) {
@@ -38,12 +37,10 @@ Ids largest_ids(std::span<const float> logits, int64_t count) {
     least = order[count - 1];
   }
   Ids ids;
-  for (int64_t i = 0; i < n; ++i) {
-    if (tops[i / kBlock] < least) {
-      i += kBlock - 1;
-    } else if (!(logits[i] < least)) {
-      ids.push_back(i);
-    }
+  for (int64_t b = 0; b < std::ssize(tops); ++b) {
+    if (tops[b] < least) continue;
+    for (int64_t i = b * block; i < std::min(n, (b + 1) * block); ++i)
+      if (!(logits[i] < least)) ids.push_back(i);
   }
   count = std::min(count, std::ssize(ids));
   std::partial_sort(ids.begin(), ids.begin() + count, ids.end(), [&](int64_t a, int64_t b) {

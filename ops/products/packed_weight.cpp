@@ -1,5 +1,7 @@
 #include "ops/products/packed_weight.h"
 
+#include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "autograd/inference.h"
@@ -16,7 +18,7 @@ constexpr int64_t kBlockRows = 192;   // of x, that stay in cache beside a strip
 constexpr int64_t kReadingCosts = 8;  // of a strip, in rows
 constexpr int64_t kStrip = kTileVectors * kTileLanes<float>;
 constexpr int64_t kLine = 64 / sizeof(float);
-constexpr int64_t kFetchingRows = kStrip / kLine * kTileRows;  // whose tiles fetch a whole strip
+constexpr int64_t kFetchingTiles = 4 * kStrip / kLine;  // share a strip: few lines at a time are on their way
 constexpr int64_t kChunkProducts = int64_t{1} << 20;
 
 int64_t strips_of(int64_t rows) { return (rows + kStrip - 1) / kStrip; }
@@ -55,17 +57,25 @@ std::shared_ptr<Storage> packed(const Tensor& weight) {
 // room for them.
 void run_strip(const MatrixBatch& a, const float* strip, const float* bias, Activation f, int64_t cols,
                float* c, int64_t c_row) {
-  for (int64_t i = 0; i < a.rows; ++i) {
-    bias ? std::copy_n(bias, cols, c + i * c_row) : std::fill_n(c + i * c_row, cols, 0.0f);
+  if (cols == kStrip) {
+    float start[kStrip] = {};
+    if (bias) std::memcpy(start, bias, sizeof start);
+    for (int64_t i = 0; i < a.rows; ++i) std::memcpy(c + i * c_row, start, sizeof start);
+  } else {
+    for (int64_t i = 0; i < a.rows; ++i) {
+      bias ? std::copy_n(bias, cols, c + i * c_row) : std::fill_n(c + i * c_row, cols, 0.0f);
+    }
   }
   const auto* x = static_cast<const float*>(a.data);
   int64_t i = 0;
-  if (cols == kStrip) {  // the next strip is fetched meanwhile
+  if (const int64_t tiles = std::min(a.rows / kTileRows, kFetchingTiles); cols == kStrip && tiles > 0) {
+    // The next strip is fetched meanwhile.
+    const int64_t step = std::min(kLine, (kStrip + tiles - 1) / tiles);
     const float* next = strip + a.cols * kStrip;
-    for (; i + kTileRows <= std::min(a.rows, kFetchingRows); i += kTileRows, next += a.cols * kLine) {
+    for (; i < tiles * kTileRows; i += kTileRows, next += a.cols * step) {
       tile_kernel<float, kTileRows, kTileVectors, true>(a.cols, x + i * a.row_stride, a.row_stride,
                                                         a.col_stride, strip, kStrip, c + i * c_row, c_row,
-                                                        true, next);
+                                                        true, next, step);
     }
   }
   tile_gemm(a.rows - i, cols, a.cols, x + i * a.row_stride, a.row_stride, a.col_stride, strip, kStrip,

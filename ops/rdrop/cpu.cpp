@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <vector>
 
 #include "autograd/error.h"
@@ -29,9 +30,10 @@ void check_divisor(const char* op, const Problem& problem) {
 
 // Units [begin, end) in groups of lanes; one by one where a group cannot, and where it would be small.
 template <class T> void run_units(const CrossEntropyUnits<T>& units, int64_t begin, int64_t end, Part& part) {
-  CrossEntropyUnit<T> single(units);
+  std::optional<CrossEntropyUnit<T>> single;
   const auto one_by_one = [&](const int64_t* which, int64_t count) {
-    for (int64_t k = 0; k < count && part.error.kind == ErrorKind::none; ++k) single.run(which[k], part);
+    if (!single) single.emplace(units);
+    for (int64_t k = 0; k < count && part.error.kind == ErrorKind::none; ++k) single->run(which[k], part);
   };
   if (!CrossEntropyLanes<T>::suits(units.problem)) {
     for (int64_t u = begin; u < end; ++u) one_by_one(&u, 1);

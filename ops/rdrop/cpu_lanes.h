@@ -4,14 +4,34 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
+#include "ops/products/tile_gemm.h"
 #include "ops/rdrop/cpu_blocks.h"
 #include "ops/rdrop/kernel.h"
 
 namespace tandem::rdrop {
+
+// log(x) of a normal number x > 0 but for 1e-15, of the result where that is larger than 1: in plain
+// arithmetic, so that loops vectorise, which the library's is not.
+[[gnu::always_inline]] inline double plain_log(double x) {
+  const uint64_t bits = std::bit_cast<uint64_t>(x),
+                 field = bits - std::bit_cast<uint64_t>(0.7071067811865476);
+  // 2^52 + an exponent is a double whose low bits are the exponent's.
+  constexpr uint64_t one = 1023, shifter = std::bit_cast<uint64_t>(0x1p52);
+  const double exponent = std::bit_cast<double>((field + (one << 52)) >> 52 | shifter) - (0x1p52 + 1023);
+  const double part = std::bit_cast<double>(bits - (field & (uint64_t{0xfff} << 52)));  // in [0.707, 1.414)
+  const double s = (part - 1) / (part + 1), y = s * s;  // log(part) = 2 artanh(s)
+  const double series =
+      y * (1. / 3 +
+           y * (1. / 5 +
+                y * (1. / 7 + y * (1. / 9 + y * (1. / 11 + y * (1. / 13 + y * (1. / 15 + y * (1. / 17))))))));
+  return exponent * 0.6931471805599453 + 2 * (s + s * series);
+}
 
 template <class T> class CrossEntropyLanes {
   using C = compute_t<T>;
@@ -27,8 +47,7 @@ template <class T> class CrossEntropyLanes {
       : units_(units),
         m_(units.problem.passes),
         v_(units.problem.classes),
-        z_(m_ * v_),
-        e_(m_ * v_),
+        rows_(std::make_unique_for_overwrite<Lanes[]>((2 * m_ + 1) * v_)),
         passes_(m_) {}
 
   // Adds the loss of `count` <= kLanes units that count to `part` and writes their gradient. False, with
@@ -37,7 +56,10 @@ template <class T> class CrossEntropyLanes {
     for (int k = 0; k < kLanes; ++k) unit_[k] = units[k < count ? k : 0];
     if (!read_statistics()) return false;
     combine(count, part);
-    kl_and_gradient(count, part);
+    const bool clear = std::all_of(kl_, kl_ + kLanes, [](double kl) { return kl >= kClearKl; });
+    clear ? gradient<false>() : gradient<true>();
+    if (m_ > 1)
+      for (int k = 0; k < count; ++k) part.kl += kl_[k] / double(m_ - 1);
     if (units_.grad.data != nullptr) write_gradient(count);
     return true;
   }
@@ -47,54 +69,64 @@ template <class T> class CrossEntropyLanes {
     C value[kLanes];
     C& operator[](int k) { return value[k]; }
   };
-  struct Pass {
+  struct alignas(64) Pass {
     Lanes max, sum, inner, total, offset, scale, p_weight;
-    int32_t first[kLanes];  // of the largest logits
+    double log_sum[kLanes];
   };
-  Lanes& z(int64_t pass, int64_t c) { return z_[c * m_ + pass]; }
-  Lanes& e(int64_t pass, int64_t c) { return e_[c * m_ + pass]; }
+  // Of each class: logits, then t; exponentials, then the gradient; the mean over passes of t.
+  Lanes* t(int64_t pass) { return rows_.get() + pass * v_; }
+  Lanes* e(int64_t pass) { return rows_.get() + (m_ + pass) * v_; }
+  Lanes* mean() { return rows_.get() + 2 * m_ * v_; }
 
   bool read_statistics() {
     C unordered = 0;  // 0, or NaN
     for (int64_t i = 0; i < m_; ++i) {
-      for (int k = 0; k < kLanes; ++k) {
-        const T* row = units_.x.row(i, unit_[k]);
-        for (int64_t c = 0; c < v_; ++c) z(i, c)[k] = row[c];
-      }
-      Pass& p = passes_[i];
-      p = {};
-      std::fill_n(p.max.value, kLanes, std::numeric_limits<C>::lowest());
+      Lanes* z = t(i);
+      read_rows(i, z);
+      Lanes max, total = {};
+      std::fill_n(max.value, kLanes, std::numeric_limits<C>::lowest());
       for (int64_t c = 0; c < v_; ++c) {
-        Lanes& z_c = z(i, c);
+        Lanes& z_c = z[c];
 #pragma omp simd
         for (int k = 0; k < kLanes; ++k) {
-          const bool larger = z_c[k] > p.max[k];
-          p.first[k] = larger ? static_cast<int32_t>(c) : p.first[k];
-          p.max[k] = larger ? z_c[k] : p.max[k];
-          p.total[k] += z_c[k];
+          max[k] = z_c[k] > max[k] ? z_c[k] : max[k];
+          total[k] += z_c[k];
         }
       }
-      for (int k = 0; k < kLanes; ++k) unordered += p.total[k] * 0;
+      for (int k = 0; k < kLanes; ++k) unordered += total[k] * 0;
+      passes_[i].max = max, passes_[i].total = total;
     }
     if (unordered != 0) return false;
     const C share = C(1) / C(m_);
-    for (int64_t c = 0; c < v_; ++c) {
-      Lanes mean = {};
-      for (int64_t i = 0; i < m_; ++i) {
-#pragma omp simd
-        for (int k = 0; k < kLanes; ++k) mean[k] += (z(i, c)[k] - passes_[i].max[k]) * share;
-      }
-      for (int64_t i = 0; i < m_; ++i) {
-        Pass& p = passes_[i];
-        Lanes &z_c = z(i, c), &e_c = e(i, c);
+    Lanes* sums = mean();
+    std::fill_n(sums->value, v_ * kLanes, C(0));
+    // Backwards: pass 0 is what the others are held against.
+    for (int64_t i = m_; i-- > 0;) {
+      Lanes *z = t(i), *z0 = t(0), *exponentials = e(i);
+      Lanes max = passes_[i].max, shift, sum = {};
+      for (int k = 0; k < kLanes; ++k) shift[k] = max[k] - passes_[0].max[k];
+      for (int64_t c = 0; c < v_; ++c) {
+        Lanes &z_c = z[c], &first = z0[c], &e_c = exponentials[c], &mean_c = sums[c];
 #pragma omp simd
         for (int k = 0; k < kLanes; ++k) {
-          const C x = z_c[k] - p.max[k], y = exp_nonpositive(x);
+          const C value = z_c[k], y = exp_nonpositive(value - max[k]),
+                  from_first = (value - first[k]) - shift[k];
           e_c[k] = y;
-          p.sum[k] += y;
-          p.inner[k] += y * (x - mean[k]);
+          sum[k] += y;
+          z_c[k] = from_first;
+          mean_c[k] += from_first * share;
         }
       }
+      passes_[i].sum = sum;
+    }
+    for (int64_t i = 0; i < m_; ++i) {
+      Lanes *from_first = t(i), *exponentials = e(i), inner = {};
+      for (int64_t c = 0; c < v_; ++c) {
+        Lanes &t_c = from_first[c], &e_c = exponentials[c], &mean_c = sums[c];
+#pragma omp simd
+        for (int k = 0; k < kLanes; ++k) inner[k] += e_c[k] * (t_c[k] - mean_c[k]);
+      }
+      passes_[i].inner = inner;
     }
     return true;
   }
@@ -105,85 +137,121 @@ template <class T> class CrossEntropyLanes {
     const double kl_weight = m_ > 1 ? problem.alpha / (2 * double(m_ - 1) * problem.divisor) : 0;
     kl_weight_ = C(kl_weight);
     smoothing_ = C(ce_weight * s / double(v_));
-    std::array<double, kLanes> mean_log{}, log_first{};
-    for (int64_t i = 0; i < m_; ++i) {
-      Pass& p = passes_[i];
+    double mean_offset[kLanes] = {};
+    std::fill_n(kl_, kLanes, 0.0);
+    for (Pass& p : passes_) {
+      const Pass& first = passes_[0];
+#pragma omp simd
       for (int k = 0; k < kLanes; ++k) {
-        const double log_sum = std::log(double(p.sum[k])), max = p.max[k];
-        mean_log[k] += share * log_sum;
-        if (i == 0) log_first[k] = log_sum;
-        p.offset[k] = C((max - double(passes_[0].max[k])) + (log_sum - log_first[k]));
-        p.scale[k] = C(1) / p.sum[k];
-        p.p_weight[k] = C(log_sum);  // until its mean is known
-        if (k >= count) continue;
-        const int64_t label = units_.target[unit_[k]];
-        double ce = (1 - s) * (log_sum + (max - double(z(i, label)[k])));
-        if (s > 0) ce += s * (log_sum + (max - double(p.total[k]) / double(v_)));
-        part.ce += share * ce;
-        part.correct += p.first[k] == label;
+        p.log_sum[k] = plain_log(double(p.sum.value[k]));
+        mean_offset[k] += share * (p.log_sum[k] - first.log_sum[k]);
       }
     }
+    for (int k = 0; k < kLanes; ++k) mean_offset_[k] = C(mean_offset[k]);
     for (Pass& p : passes_) {
+      const Pass& first = passes_[0];
+#pragma omp simd
       for (int k = 0; k < kLanes; ++k) {
-        const double inner =
-            m_ > 1 ? double(p.inner[k] * p.scale[k]) - (double(p.p_weight[k]) - mean_log[k]) : 0;
-        p.p_weight[k] = C(ce_weight + kl_weight * (1 - inner));
+        const double offset = p.log_sum[k] - first.log_sum[k];
+        p.offset.value[k] = C(offset);
+        p.scale.value[k] = C(1) / p.sum.value[k];
+        const double inner = double(p.inner.value[k] * p.scale.value[k]) - (offset - mean_offset[k]);
+        kl_[k] += inner;
+        p.p_weight.value[k] = C(ce_weight + (kl_weight > 0 ? kl_weight * (1 - inner) : 0));
+      }
+    }
+    for (int64_t i = 0; i < m_; ++i) {
+      const Pass& p = passes_[i];
+      for (int k = 0; k < count; ++k) {
+        const int64_t label = units_.target[unit_[k]];
+        const T* row = units_.x.row(i, unit_[k]);
+        const double base = p.log_sum[k] + double(p.max.value[k]);
+        double ce = base - double(row[label]);
+        if (s > 0) ce = (1 - s) * ce + s * (base - double(p.total.value[k]) / double(v_));
+        part.ce += share * ce;
+        part.correct += is_first(row, label, p.max.value[k]);
       }
     }
   }
 
-  void kl_and_gradient(int64_t count, Part& part) {
+  // In place of the exponentials; and, where they are small, KLs.
+  template <bool kKl> void gradient() {
+    if (!kKl && units_.grad.data == nullptr) return;
     Lanes kl = {};
-    const C share = C(1) / C(m_), weight = kl_weight_, smoothing = smoothing_;
+    const C weight = kl_weight_, mean_weight = kl_weight_ / C(m_), smoothing = smoothing_;
+    Lanes& mean_offset = mean_offset_;
     Pass& first = passes_[0];
     for (int64_t c = 0; c < v_; ++c) {
-      Lanes mean_t = {}, mean_p = {}, mean_difference = {}, products = {};
-      Lanes &z_0 = z(0, c), &e_0 = e(0, c);
+      Lanes common, p0, mean_t;
+      Lanes &mean_c = mean()[c], &e_0 = e(0)[c];
+#pragma omp simd
+      for (int k = 0; k < kLanes; ++k) {
+        common[k] = smoothing;
+        p0[k] = e_0[k] * first.scale[k];
+        mean_t[k] = mean_c[k] - mean_offset[k];
+      }
       for (int64_t i = 0; i < m_; ++i) {
         Pass& p = passes_[i];
-        Lanes &z_c = z(i, c), &e_c = e(i, c);
+        Lanes &t_c = t(i)[c], &e_c = e(i)[c];
 #pragma omp simd
         for (int k = 0; k < kLanes; ++k) {
-          const C probability = e_c[k] * p.scale[k], t = (z_c[k] - z_0[k]) - p.offset[k];
-          const C difference = probability_difference(probability, e_0[k] * first.scale[k], t);
-          mean_t[k] += t * share, mean_p[k] += probability * share;
-          mean_difference[k] += difference * share, products[k] += difference * t;
+          const C probability = e_c[k] * p.scale[k], from_first = t_c[k] - p.offset[k],
+                  d = from_first - mean_t[k];
+          if (kKl) kl[k] += probability_difference(probability, p0[k], from_first) * d;
+          common[k] += mean_weight * probability;
+          e_c[k] = probability * (p.p_weight[k] + weight * d);
         }
       }
-      // Backwards: pass 0 is what the others are held against.
-      for (int64_t i = m_; i-- > 0;) {
-        Pass& p = passes_[i];
-        Lanes &z_c = z(i, c), &e_c = e(i, c);
+      for (int64_t i = 0; i < m_; ++i) {
+        Lanes& e_c = e(i)[c];
 #pragma omp simd
-        for (int k = 0; k < kLanes; ++k) {
-          const C d = ((z_c[k] - z_0[k]) - p.offset[k]) - mean_t[k];
-          e_c[k] = e_c[k] * p.scale[k] * (p.p_weight[k] + weight * d) - (weight * mean_p[k] + smoothing);
-        }
+        for (int k = 0; k < kLanes; ++k) e_c[k] -= common[k];
       }
-#pragma omp simd
-      for (int k = 0; k < kLanes; ++k) kl[k] += products[k] - C(m_) * mean_difference[k] * mean_t[k];
     }
-    if (m_ > 1)
-      for (int k = 0; k < count; ++k) part.kl += double(kl[k]) / double(m_ - 1);
+    for (int k = 0; kKl && k < kLanes; ++k)
+      if (kl_[k] < kClearKl) kl_[k] = kl[k];
   }
 
   void write_gradient(int64_t count) {
     const Problem& problem = units_.problem;
     const C label_weight = C((1 - problem.label_smoothing) / (double(m_) * problem.divisor));
     for (int64_t i = 0; i < m_; ++i) {
-      for (int k = 0; k < count; ++k) {
-        e(i, units_.target[unit_[k]])[k] -= label_weight;
-        T* out = units_.grad.row(i, unit_[k]);
-        for (int64_t c = 0; c < v_; ++c) out[c] = e(i, c)[k];
+      Lanes* gradient = e(i);
+      for (int k = 0; k < count; ++k) gradient[units_.target[unit_[k]]][k] -= label_weight;
+      if constexpr (std::is_same_v<T, C>) {
+        if (neighbours() && units_.grad.unit_stride == v_) {
+          detail::tile_transpose(v_, kLanes, gradient->value, kLanes, C(1), units_.grad.row(i, unit_[0]), v_);
+          continue;
+        }
       }
+      for (int k = 0; k < count; ++k) {
+        T* out = units_.grad.row(i, unit_[k]);
+        for (int64_t c = 0; c < v_; ++c) out[c] = gradient[c][k];
+      }
+    }
+  }
+
+  // Whether the lanes' units follow one another: then small squares of them are transposed in registers.
+  bool neighbours() const { return unit_[kLanes - 1] - unit_[0] == kLanes - 1; }
+  void read_rows(int64_t pass, Lanes* z) const {
+    if constexpr (std::is_same_v<T, C>) {
+      if (neighbours())
+        return detail::tile_transpose(kLanes, v_, units_.x.row(pass, unit_[0]), units_.x.unit_stride, C(1),
+                                      z->value, kLanes);
+    }
+    for (int k = 0; k < kLanes; ++k) {
+      const T* row = units_.x.row(pass, unit_[k]);
+      for (int64_t c = 0; c < v_; ++c) z[c][k] = row[c];
     }
   }
 
   const CrossEntropyUnits<T>& units_;
   int64_t m_, v_;
   std::array<int64_t, kLanes> unit_{};
-  std::vector<Lanes> z_, e_;  // of each class and pass; the gradient goes where the exponentials were
+  std::unique_ptr<Lanes[]> rows_;
   std::vector<Pass> passes_;
+  Lanes mean_offset_ = {};
+  double kl_[kLanes] = {};  // over pairs of passes, but for a factor
   C kl_weight_ = 0, smoothing_ = 0;
 };
 

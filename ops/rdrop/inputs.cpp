@@ -61,8 +61,10 @@ bool counts(int64_t unit, const int64_t* target, const uint8_t* valid, int64_t i
 }
 
 int64_t count(const Inputs& inputs, int64_t units) {
+  const int64_t* target = inputs.targets();
+  const uint8_t* valid = inputs.valid();
   int64_t result = 0;
-  for (int64_t u = 0; u < units; ++u) result += inputs.counts(u);
+  for (int64_t u = 0; u < units; ++u) result += counts(u, target, valid, inputs.options.ignore_index);
   return result;
 }
 

@@ -29,7 +29,7 @@ struct Random {
   }
 };
 
-// One call's inputs, dense, with room behind each row (unit_stride > classes) to see that strides are used.
+// One call's inputs, dense, with room behind each row (`gap`) to see that strides are used.
 struct Case {
   Problem problem;
   std::vector<double> logits;
@@ -37,10 +37,11 @@ struct Case {
   std::vector<uint8_t> valid;
   int64_t unit_stride, pass_stride;
 
-  Case(int64_t passes, int64_t units, int64_t classes, uint64_t seed, double scale = 2, double spread = 1)
+  Case(int64_t passes, int64_t units, int64_t classes, uint64_t seed, double scale = 2, double spread = 1,
+       int64_t gap = 3)
       : problem{.passes = passes, .units = units, .classes = classes},
-        unit_stride(classes + 3),
-        pass_stride(units * (classes + 3) + 5) {
+        unit_stride(classes + gap),
+        pass_stride(units * (classes + gap) + 5) {
     Random random{seed};
     logits.assign(passes * pass_stride, kNan);  // what lies between the rows is never read
     target.resize(units);
@@ -292,6 +293,61 @@ TEST_CASE("a small KL survives f32: no cancellation, never negative") {
     for (int64_t i = 1; i < m; ++i)
       std::copy_n(c.logits.begin(), c.pass_stride - 5, c.logits.begin() + i * c.pass_stride);
     CHECK(run<float>(c).sums.kl == 0);
+  }
+}
+
+TEST_CASE("a KL around the size from which on inner products give it is as precise") {
+  for (int64_t m : {2, 3, 5, 9})
+    for (int64_t v : {20, 1000})
+      for (double spread : {0.15, 0.2, 0.25, 0.3, 0.4}) {
+        CAPTURE(m);
+        CAPTURE(v);
+        CAPTURE(spread);
+        Case c(m, 1, v, uint64_t(100 * spread), 2, spread);
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t k = 0; k < v; ++k) c.at(i, 0, k) = float(c.at(i, 0, k) + double(i));
+        const double want = naive(c).sums.kl;
+        CHECK(std::abs(run<float>(c).sums.kl - want) < 4e-6 * want);
+      }
+}
+
+TEST_CASE("a unit's loss does not depend on the units beside it") {
+  for (int64_t v : {10, 600}) {
+    CAPTURE(v);
+    Case c(3, 24, v, 11);  // every third with passes that nearly agree
+    for (int64_t u = 0; u < 24; u += 3)
+      for (int64_t i = 1; i < 3; ++i)
+        for (int64_t k = 0; k < v; ++k) c.at(i, u, k) = c.at(0, u, k) + 1e-3 * c.at(i, u, k);
+    const Result together = run<float>(c);
+    LossSums sums;
+    for (int64_t u = 0; u < 24; ++u) {
+      Case alone = c;
+      for (int64_t other = 0; other < 24; ++other) alone.valid[other] = other == u;
+      const Result got = run<float>(alone);
+      sums.ce += got.sums.ce, sums.kl += got.sums.kl;
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t k = 0; k < v; ++k) {
+          const int64_t at = i * c.pass_stride + u * c.unit_stride + k;
+          CHECK(got.grad[at] == together.grad[at]);
+        }
+    }
+    CHECK(sums.ce == doctest::Approx(together.sums.ce).epsilon(1e-13));
+    CHECK(sums.kl == doctest::Approx(together.sums.kl).epsilon(1e-13));
+  }
+}
+
+TEST_CASE("rows that follow one another without gaps have the same gradient as others") {
+  for (int64_t v : {1, 2, 3, 4, 10, 48, 600}) {
+    CAPTURE(v);
+    const Case dense(3, 37, v, 12, 2, 1, 0), apart(3, 37, v, 12);
+    const Result got = run<float>(dense), want = run<float>(apart);
+    CHECK(got.sums.ce == want.sums.ce);
+    CHECK(got.sums.kl == want.sums.kl);
+    for (int64_t i = 0; i < 3; ++i)
+      for (int64_t u = 0; u < 37; ++u)
+        for (int64_t k = 0; k < v; ++k)
+          CHECK(got.grad[i * dense.pass_stride + u * dense.unit_stride + k] ==
+                want.grad[i * apart.pass_stride + u * apart.unit_stride + k]);
   }
 }
 
