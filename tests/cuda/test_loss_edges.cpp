@@ -55,6 +55,24 @@ TEST_CASE("device losses: classes that take no part, in every dtype and number o
   }
 }
 
+TEST_CASE("device losses: units one after another, some of which do not count or leave classes out") {
+  const auto check = [](int m, int64_t units, int64_t classes, DType dtype) {
+    INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
+    LossCase c = random_case(m, units, classes, dtype, {.alpha = 2});
+    const Tensor all = make_view(c.logits, {m, units, classes}, {units * classes, classes, 1}, 0, 1, 0);
+    all.slice(2, classes / 2, classes - 1).slice(1, 2, 3).fill_(-kInf);
+    c.target.select(0, 2).fill_(0);
+    c.target.select(0, 3).fill_(-100);
+    c.mask = from_values(std::vector<uint8_t>(units, 1), {units});
+    c.mask.slice(0, 5, 6).fill_(0);
+    check_case(c, 1e-4);
+  };
+  for (const DType dtype : kFloats)
+    for (const int m : {1, 2, 3, 5})
+      for (const int64_t classes : {64, 704, 701}) check(m, 9, classes, dtype);
+  check(2, 7, 30000, DType::bf16);
+}
+
 TEST_CASE("device losses: regression of any number of passes, whose means lie close together") {
   for (const DType dtype : kFloats) {
     for (const int m : {1, 2, 3, 4, 5}) {
