@@ -107,7 +107,8 @@ template <class T, int M, int threads> struct TileStatistics {
       for (int i = 0; i < kSome; ++i) z[i] = tile.template logits<W>(first + i, c);
 #pragma unroll
       for (int w = 0; w < W; ++w) {
-        C x[kSome], deviation[kSome] = {};
+        C x[kSome];
+        [[maybe_unused]] C deviation[kSome];
 #pragma unroll
         for (int i = 0; i < kSome; ++i) x[i] = z[i].at[w] - max[i];
         if (W == 1 && careful && x[0] == -kInf) return;

@@ -24,6 +24,7 @@ template <class C> struct PassState {
   double sum, inner, total;                 // over the tiles so far: of e, of e (x - mean x), of the logits
   double tile_sum, tile_inner, tile_total;  // of the last tile
   double ce;
+  double ce_weight, kl_weight;           // in the gradient
   C max, before, tile_max, tile_before;  // largest logit: of all classes, of those before the label
   C label;                               // the label's logit
   C log_sum, offset, p_weight;           // log_sum: times Exponential::kUnit

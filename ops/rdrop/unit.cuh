@@ -31,9 +31,10 @@ template <class T, int M, int threads> class CrossEntropyUnit {
     tile_ = {reinterpret_cast<T*>(shared + (apart ? 0 : (states + 15) / 16 * 16)), tiles.pitch};
     means_ = reinterpret_cast<C*>(tile_.row(m()));
     const double divisor = args.problem.current_divisor(args.sums), passes = m();
-    ce_weight_ = static_cast<C>(1 / (passes * divisor));
-    if (m() > 1)
-      gradient_.kl_weight = static_cast<C>(args.problem.current_alpha() / (2 * (passes - 1) * divisor));
+    each_pass([&](PassState<C>& s, int) {
+      s.ce_weight = 1 / (passes * divisor);
+      s.kl_weight = m() > 1 ? args.problem.current_alpha() / (2 * (passes - 1) * divisor) : 0;
+    });
     gradient_.label_weight = static_cast<C>((1 - args.problem.label_smoothing) / (passes * divisor));
     gradient_.tile = tile_, gradient_.passes = m(), gradient_.state = state_;
   }
@@ -123,6 +124,7 @@ template <class T, int M, int threads> class CrossEntropyUnit {
     careful_ = false;
     while (!read_statistics() && !careful_) {
       if (!exclude_classes()) return false;
+      __syncthreads();  // the states have been looked at
       careful_ = true;
     }
     cross_entropies();
@@ -195,8 +197,10 @@ template <class T, int M, int threads> class CrossEntropyUnit {
     const bool brings_next = kAsync && direct && next_label_ >= 0 && tiles_.columns == classes_;
     const T* const next = brings_next ? a_.x.row(0, unit_ + gridDim.x) : nullptr;
     gradient_.careful = careful_;
-    gradient_.smoothing =
-        smoothed() ? ce_weight_ * static_cast<C>(a_.problem.label_smoothing) / kept_classes_ : 0;
+    gradient_.kl_weight = static_cast<C>(state_[0].kl_weight);
+    if (smoothed())
+      gradient_.smoothing =
+          static_cast<C>(state_[0].ce_weight) * static_cast<C>(a_.problem.label_smoothing) / kept_classes_;
     C kl = 0;
     each_tile([&](int begin, int n) {
       gradient_.label = label_ - begin;
@@ -306,7 +310,7 @@ template <class T, int M, int threads> class CrossEntropyUnit {
       if (smoothed()) s.ce += smoothing * (log_sum + (max - s.total / kept_classes_));
       const double inner = m() > 1 ? s.inner / s.sum - (log_sum - mean_log) : 0;
       s.offset = static_cast<C>((max - static_cast<double>(state_[0].max)) + (log_sum - state_[0].tile_sum));
-      s.p_weight = static_cast<C>(ce_weight_ + gradient_.kl_weight * (1 - inner));
+      s.p_weight = static_cast<C>(s.ce_weight + s.kl_weight * (1 - inner));
       s.log_sum = static_cast<C>(log_sum * Exponential<C>::kUnit);
     });
   }
@@ -316,7 +320,6 @@ template <class T, int M, int threads> class CrossEntropyUnit {
   PassState<C>* state_;
   LogitTile<T> tile_;
   C* means_;  // any number of passes: of x, by column
-  C ce_weight_;
   int classes_, kept_classes_ = 0, label_ = 0, next_label_ = 0;
   bool careful_ = false;  // the unit has classes at -inf
   unsigned unit_ = 0;
