@@ -49,7 +49,9 @@ inline constexpr bool kAsync = false;
 #endif
 template <class T> __device__ void copy_vector(T* to, const T* from) {
   if constexpr (kAsync) {
-    copy_async(shared_address(to), from, false);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)),
+                 "l"(__cvta_generic_to_global(from))
+                 : "memory");
   } else {
     *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
   }

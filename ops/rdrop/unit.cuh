@@ -81,7 +81,13 @@ template <class T, int M, int threads> class CrossEntropyUnit {
   __device__ int m() const { return M > 0 ? M : static_cast<int>(a_.problem.passes); }
   __device__ bool smoothed() const { return a_.problem.label_smoothing > 0; }
   template <class F> __device__ void each_pass(F f) const {  // a thread for each
-    for (int i = threadIdx.x; i < m(); i += threads) f(state_[i], i);
+    const int thread = static_cast<int>(threadIdx.x);
+    if constexpr (M > 0) {
+      if (thread < M) f(state_[thread], thread);
+    } else {
+#pragma unroll 1
+      for (int i = thread; i < m(); i += threads) f(state_[i], i);
+    }
   }
   // Calls f(the first class, how many) for each tile, once it is in shared memory.
   template <class F> __device__ void each_tile(F f) {
