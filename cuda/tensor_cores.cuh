@@ -1,5 +1,6 @@
 // What devices from compute capability 8.0 on have for products of bf16: matrices of 16-bit elements in a
-// warp's registers, copies to shared memory that go on beside the computation, rounding in hardware.
+// warp's registers, copies to shared memory that go on beside the computation, rounding and maxima in
+// hardware.
 //
 // Of a matrix of 8 rows of 8 elements a lane 4 g + q holds the elements 2 q and 2 q + 1 of row g, in 32 bits.
 #pragma once
@@ -63,6 +64,13 @@ __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" :::
 __device__ inline uint32_t pack_bf16(float low, float high) {
   uint32_t result;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
+}
+
+// The larger of two bf16 and two others; the number where the other one is NaN.
+__device__ inline uint32_t max_bf16(uint32_t a, uint32_t b) {
+  uint32_t result;
+  asm("max.bf16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
   return result;
 }
 

@@ -4,124 +4,135 @@
 
 #include <limits>
 
-#include "cuda/map.cuh"
-#include "ops/rdrop/kernel.h"
+#include "ops/rdrop/tile.cuh"
 
 namespace tandem::cuda {
 
-// What is known of one pass of the unit.
-template <class C> struct PassState {
-  double sum, inner, total;     // over the tiles so far: of e, of e (x - mean x), of the logits
-  double tile_sum, tile_inner;  // of the last tile
-  double ce;
-  C max, tile_max;
-  int argmax, tile_argmax;  // the class of the largest logit, the first of equals
-  C scale, offset, p_weight;
-};
-
-// Some classes of all passes, in shared memory.
-template <class T> struct LogitTile {
-  const T* data;
-  int pitch;
-  __device__ compute_t<T> logit(int pass, int column) const {
-    return static_cast<compute_t<T>>(data[static_cast<int64_t>(pass) * pitch + column]);
-  }
-};
-
-// M: the number of passes, when it is small; 0: any. Threads take neighbouring classes. The gradient may take
-// the logits' place: a thread has read a class of all passes, or of one pass, before it writes it.
+// M: the number of passes, when it is small; 0: any.
 template <class T, int M, int threads> struct KlAndGradient {
   using C = compute_t<T>;
   static constexpr C kInf = std::numeric_limits<C>::infinity();
-  static constexpr int kSome = M > 0 ? M : 1;
+  static constexpr int kSome = M > 0 ? M : 1, V = M > 0 ? 16 / static_cast<int>(sizeof(T)) : 1;
 
   LogitTile<T> tile;
   int passes = 1, label = 0;  // label: relative to the tile, perhaps outside
   const PassState<C>* state;
+  bool careful = false;  // some classes are excluded, at -inf in all passes
   C kl_weight = 0, smoothing = 0, label_weight = 0;
 
-  // This thread's part of sum_c sum_i (P_i - mean P) d_i over n classes; and the gradient, whose passes are
-  // `stride` apart.
-  template <bool gradient> __device__ double run(int n, T* g, int64_t stride) const {
+  // This thread's part of sum_c sum_i (P_i - mean P) d_i over n classes; and the gradient, unless g is null,
+  // whose passes are `stride` apart. It may take the logits' place: a thread has read a class of all passes,
+  // or of one pass, before it writes it. taken(c) is called once they have been read.
+  template <class Taken> __device__ C run(int n, T* g, int64_t stride, Taken taken) const {
     Factors of[kSome];
 #pragma unroll
     for (int i = 0; i < kSome; ++i) of[i] = factors(i);
     C total = 0;
-    for (int c = threadIdx.x; c < n; c += threads) {
-      const C z0 = tile.logit(0, c);
-      if (z0 == -kInf) {  // excluded
-        if constexpr (gradient)
-          for (int i = 0; i < (M > 0 ? M : passes); ++i) g[i * stride + c] = T(0);
-      } else if constexpr (M > 0) {
-        total += few<gradient>(of, z0, c, g, stride);
+    bool has_label = false;
+    each_class<threads, V>(n, careful, [&]<int W>(Classes<W>, int c) {
+      if constexpr (M > 0) {
+        Vector<C, W> z[M];
+#pragma unroll
+        for (int i = 0; i < M; ++i) z[i] = tile.template logits<W>(i, c);
+        taken(c);
+        has_label |= static_cast<unsigned>(label - c) < W;
+#pragma unroll
+        for (int w = 0; w < W; ++w) {
+          C at[M];
+#pragma unroll
+          for (int i = 0; i < M; ++i) at[i] = z[i].at[w];
+          total += few(at, of);
+#pragma unroll
+          for (int i = 0; i < M; ++i) z[i].at[w] = at[i];
+        }
+        if (!g) return;
+#pragma unroll
+        for (int i = 0; i < M; ++i) store<T, W>(g + i * stride + c, z[i]);
       } else {
-        total += many<gradient>(of[0], z0, c, g, stride);
+        total += many(c, of[0], g, stride);
       }
+    });
+    if constexpr (M > 0) {
+      if (!g || !has_label) return total;
+      C at[M];  // once more, by the thread that has written it
+#pragma unroll
+      for (int i = 0; i < M; ++i) at[i] = state[i].label;
+      few(at, of);
+#pragma unroll
+      for (int i = 0; i < M; ++i) g[i * stride + label] = T(at[i] - label_weight);
     }
     return total;
   }
 
  private:
   struct Factors {
-    C max, scale, offset, p_weight;
+    C max, log_sum, offset, p_weight;
   };
   __device__ Factors factors(int i) const {
-    return {state[i].max, state[i].scale, state[i].offset, state[i].p_weight};
+    return {state[i].max, state[i].log_sum, state[i].offset, state[i].p_weight};
+  }
+  __device__ static C probability(C z, const Factors& of) {
+    return Exponential<C>::of((z - of.max) * Exponential<C>::kUnit - of.log_sum);
+  }
+  __device__ C gradient_at(C p, C deviation, C p_weight, C mean_p) const {
+    return p * (p_weight + kl_weight * deviation) - (kl_weight * mean_p + smoothing);
   }
 
-  struct Terms {
-    C p, t, difference;  // P_i, t_i, P_i - P_0
-  };
-  __device__ Terms terms(int i, int c, C z0, C p0, const Factors& f) const {
-    const C z = tile.logit(i, c), p = exp(z - f.max) * f.scale, t = (z - z0) - f.offset;
-    return {p, t, rdrop::probability_difference(p, p0, t)};
-  }
-  __device__ C gradient_at(int c, const Terms& at, C p_weight, C mean_t, C common) const {
-    const C g = at.p * (p_weight + kl_weight * (at.t - mean_t)) - common;
-    return c == label ? g - label_weight : g;
-  }
-
-  template <bool gradient>
-  __device__ C few(const Factors (&of)[kSome], C z0, int c, T* g, int64_t stride) const {
-    constexpr C share = C(1) / C(kSome);
-    Terms at[kSome];
-    at[0] = {exp(z0 - of[0].max) * of[0].scale, 0, 0};
-    C mean_t = 0, mean_difference = 0, mean_p = at[0].p * share, total = 0;
+  // A class's part of the sum; its gradient takes the logits' place, but for what is subtracted at the label.
+  __device__ C few(C (&z)[kSome], const Factors (&of)[kSome]) const {
+    if (careful && z[0] == -kInf) {
 #pragma unroll
-    for (int i = 1; i < M; ++i) {
-      at[i] = terms(i, c, z0, at[0].p, of[i]);
-      mean_t += at[i].t * share, mean_difference += at[i].difference * share, mean_p += at[i].p * share;
+      for (int i = 0; i < M; ++i) z[i] = 0;
+      return 0;
     }
+    C p[kSome], t[kSome], d[kSome], difference[kSome], mean_p = 0, mean_difference = 0, sum = 0;
+#pragma unroll
+    for (int i = 0; i < M; ++i) {
+      p[i] = probability(z[i], of[i]);
+      t[i] = i == 0 ? 0 : (z[i] - z[0]) - of[i].offset;
+      difference[i] = i == 0 ? 0 : rdrop::probability_difference(p[i], p[0], t[i]);
+    }
+    deviations(t, d);
     if constexpr (M == 2) {
-      total = at[1].difference * at[1].t * share;  // what the sum below comes to
+      sum = difference[1] * d[1];  // what the sum below comes to
+      mean_p = (p[0] + p[1]) * C(0.5);
     } else {
 #pragma unroll
-      for (int i = 0; i < M; ++i) total += (at[i].difference - mean_difference) * (at[i].t - mean_t);
-    }
-    if constexpr (gradient) {
-      const C common = kl_weight * mean_p + smoothing;
+      for (int i = 0; i < M; ++i)
+        mean_p += p[i] * (C(1) / C(M)), mean_difference += difference[i] * (C(1) / C(M));
 #pragma unroll
-      for (int i = 0; i < M; ++i) g[i * stride + c] = gradient_at(c, at[i], of[i].p_weight, mean_t, common);
+      for (int i = 0; i < M; ++i) sum += (difference[i] - mean_difference) * d[i];
     }
-    return total;
+#pragma unroll
+    for (int i = 0; i < M; ++i) z[i] = gradient_at(p[i], d[i], of[i].p_weight, mean_p);
+    return sum;
   }
 
   // The same for any number, computed twice rather than kept.
-  template <bool gradient> __device__ C many(const Factors& first, C z0, int c, T* g, int64_t stride) const {
-    const C share = C(1) / C(passes), p0 = exp(z0 - first.max) * first.scale;
-    C mean_t = 0, mean_difference = 0, mean_p = 0, total = 0;
+  __device__ C many(int c, const Factors& first, T* g, int64_t stride) const {
+    const C share = C(1) / C(passes), z0 = tile.logit(0, c), p0 = probability(z0, first);
+    const bool excluded = careful && z0 == -kInf;
+    struct Terms {
+      C p, t, difference;  // P_i, t_i, P_i - P_0
+    };
+    const auto terms = [&](int i, const Factors& of) {
+      const C z = tile.logit(i, c), p = probability(z, of), t = (z - z0) - of.offset;
+      return Terms{p, t, rdrop::probability_difference(p, p0, t)};
+    };
+    C mean_t = 0, mean_difference = 0, mean_p = 0, sum = 0;
     for (int i = 0; i < passes; ++i) {
-      const Terms at = terms(i, c, z0, p0, factors(i));
+      const Terms at = terms(i, factors(i));
       mean_t += at.t * share, mean_difference += at.difference * share, mean_p += at.p * share;
     }
-    const C common = kl_weight * mean_p + smoothing;
     for (int i = 0; i < passes; ++i) {
-      const Factors f = factors(i);
-      const Terms at = terms(i, c, z0, p0, f);
-      total += (at.difference - mean_difference) * (at.t - mean_t);
-      if constexpr (gradient) g[i * stride + c] = gradient_at(c, at, f.p_weight, mean_t, common);
+      const Factors of = factors(i);
+      const Terms at = terms(i, of);
+      if (!excluded) sum += (at.difference - mean_difference) * (at.t - mean_t);
+      if (!g) continue;
+      const C value = excluded ? 0 : gradient_at(at.p, at.t - mean_t, of.p_weight, mean_p);
+      g[i * stride + c] = T(c == label ? value - label_weight : value);
     }
-    return total;
+    return sum;
   }
 };
 

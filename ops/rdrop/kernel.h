@@ -15,7 +15,9 @@ namespace tandem::rdrop {
 // asked: of large logits (2^30 in f32) it may have lost all digits of that distance.
 template <class C> constexpr C probability_difference(C p, C q, C t) {
   const C x = t * C(0.5), y = x * x, difference = p - q;
-  const C tanh = x * (1 - y * (C(1) / 3 - y * (C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835)))));
+  // Of f32 the later terms, y < 1/256, are lost to rounding.
+  const C rest = sizeof(C) == 4 ? C(2) / 15 : C(2) / 15 - y * (C(17) / 315 - y * (C(62) / 2835));
+  const C tanh = x * (1 - y * (C(1) / 3 - y * rest));
   const bool close = std::abs(x) < C(1) / 16, alike = std::abs(difference) < (p + q) * (C(1) / 8);
   return (close & alike) ? (p + q) * tanh : difference;
 }

@@ -26,39 +26,45 @@ constexpr int64_t kChunkRows = 256;  // at least, of all passes: each chunk read
 int64_t units_per_chunk(const Tensor& hidden, int64_t units, int64_t classes, DType logits) {
   const int64_t m = hidden.passes(), unit_bytes = m * classes * size_of(logits);
   const int64_t fewest = std::max<int64_t>(1, kChunkRows / m);
-  return std::min(std::max(backend(hidden.device()).part_bytes() / unit_bytes, fewest),
-                  std::max<int64_t>(1, units));
+  const int64_t most = std::min(std::max(backend(hidden.device()).part_bytes() / unit_bytes, fewest),
+                                std::max<int64_t>(1, units));
+  if (hidden.device() == kCpu) return most;
+  const int64_t chunks = std::max<int64_t>(1, (units + most - 1) / most);  // of the same size
+  return (units + chunks - 1) / chunks;
 }
 
-// Rows [first, first + rows) of one pass of x [..., cols].
-MatrixBatch matrix(const Tensor& x, int pass, int64_t first, int64_t rows) {
+// Rows [first, first + rows) of one pass of x [..., cols]; of a batch those of the passes from there on.
+MatrixBatch matrix(const Tensor& x, int64_t pass, int64_t first, int64_t rows) {
   const int64_t cols = x.size(-1), offset = pass * x.pass_stride() + first * cols;
-  return {
-      static_cast<char*>(x.device_raw()) + offset * size_of(x.dtype()), x.dtype(), rows, cols, cols, 1, 0};
+  return {static_cast<char*>(x.device_raw()) + offset * size_of(x.dtype()),
+          x.dtype(),
+          rows,
+          cols,
+          cols,
+          1,
+          x.pass_stride()};
 }
 
-// sum += the first n rows of every pass of x, whose dtype is L.
+// sum += the first n rows of every pass of x, whose dtype is L; on a device there are no others.
 template <class L> void add_rows(const Tensor& x, int64_t n, const Tensor& to) {
   const int64_t cols = x.size(-1);
-  bool done = false;
-  for (int i = 0; i < x.passes(); ++i) {
-    done = run_on_device(x, detail::LinearSweep<L>{.g = x.device_data<L>() + i * x.pass_stride(),
-                                                   .sums = to.device_data<L>(),
-                                                   .accumulate = true,
-                                                   .rows = n,
-                                                   .cols = cols,
-                                                   .row_stride = cols});
-  }
-  if (done) return;
-  const L* data = x.data<L>();
-  L* sum = to.data<L>();
+  if (run_on_device(x, detail::LinearSweep<L>{.g = x.device_data<L>(),
+                                              .sums = to.device_data<accumulate_t<L>>(),
+                                              .accumulate = true,
+                                              .rows = n * x.passes(),
+                                              .cols = cols,
+                                              .row_stride = cols}))
+    return;
+  using S = accumulate_t<L>;  // L: on the CPU logits are wide
+  const S* data = x.data<S>();
+  S* sum = to.data<S>();
   parallel_for(cols, std::max<int64_t>(64, detail::kGrain / (n * x.passes())),
                [&](int64_t begin, int64_t end) {
-                 detail::ColumnSums<L> sums(end - begin);
-                 std::vector<L> total(end - begin);
+                 detail::ColumnSums<S> sums(end - begin);
+                 std::vector<S> total(end - begin);
                  for (int64_t row = 0; row < n * x.passes(); ++row) {
-                   const L* from = data + row / n * x.pass_stride() + row % n * cols + begin;
-                   L* to_row = sums.next_row();
+                   const S* from = data + row / n * x.pass_stride() + row % n * cols + begin;
+                   S* to_row = sums.next_row();
 #pragma omp simd
                    for (int64_t j = 0; j < end - begin; ++j) to_row[j] += from[j];
                  }
@@ -86,8 +92,11 @@ struct LinearRDrop final : rdrop::LossOp {
   using LossOp::LossOp;
 
   Tensor forward(const Tensors& in) override {
-    // Of logits, and of the gradients of weight and bias.
+    // Of the gradients of weight and bias. Logits are of that type on the CPU; on a device, whose memory they
+    // come from and go to, of the type that linear() gives them.
+    const bool on_device = in[0].device() != kCpu;
     const DType dtype = in[0].dtype(), wide = dtype == DType::f64 ? DType::f64 : DType::f32;
+    const DType of_logits = on_device ? dtype : wide;
     const Operands x{dense(in[0]), dense(detail::cached_cast(in[1], dtype)),
                      in[2].defined() ? dense(in[2].to(wide)) : Tensor()};
     const Operands d{save(new_gradient(in, 0, dtype)), save(new_gradient(in, 1, wide)),
@@ -95,16 +104,21 @@ struct LinearRDrop final : rdrop::LossOp {
     const bool learns = d.hidden.defined() || d.weight.defined() || d.bias.defined();
 
     const int64_t classes = x.weight.size(0), units = x.hidden.numel() / x.weight.size(1);
-    const int64_t chunk = units_per_chunk(x.hidden, units, classes, wide);
-    const Tensor logits = empty({chunk, classes}, {wide, x.hidden.device()}, x.hidden.passes());
-    rdrop::LossSum sum(inputs, logits, units, classes);
+    const int64_t chunk = units_per_chunk(x.hidden, units, classes, of_logits);
+    rdrop::LossSum sum(inputs, x.hidden, units, classes);
+    Tensor logits;
     for (int64_t begin = 0; begin < units; begin += chunk) {
       const int64_t n = std::min(chunk, units - begin);
-      multiply(x, begin, n, logits);
+      if (!logits.defined() || (on_device && logits.size(0) != n)) {
+        logits = {};  // before the next, which takes its memory
+        logits = empty({n, classes}, {of_logits, in[0].device()}, x.hidden.passes());
+      }
+      const Rows rows = on_device ? stacked(x.hidden, begin, n) : Rows{x.hidden, begin, n, x.hidden.passes()};
+      multiply(x, rows, logits);
       sum.add_cross_entropy(logits, learns ? logits : Tensor(), begin, n);
-      if (learns) add_gradients(x, begin, n, logits, d);
+      if (learns) add_gradients(x, rows, begin, n, logits, d);
     }
-    return finish(sum, logits);
+    return finish(sum, x.hidden);
   }
 
   Tensors vjp(const Tensor& g) override {
@@ -119,35 +133,49 @@ struct LinearRDrop final : rdrop::LossOp {
     return i == 0 ? gradient : gradient.zero_();
   }
 
-  // The logits of units [begin, begin + n).
-  static void multiply(const Operands& x, int64_t begin, int64_t n, const Tensor& logits) {
-    for (int i = 0; i < logits.passes(); ++i) {
-      detail::matmul_on(logits, {.a = matrix(x.hidden, i, begin, n),
+  // Rows of the hidden states, in `parts` passes of `hidden`, of each of which a product is made.
+  struct Rows {
+    Tensor hidden;
+    int64_t first, count;
+    int parts;
+  };
+  // Those of all passes of units [begin, begin + n), one behind the other: the weight is read once, and what
+  // its gradient has from them added at once.
+  static Rows stacked(const Tensor& hidden, int64_t begin, int64_t n) {
+    const int64_t width = hidden.size(-1), units = hidden.numel() / width;
+    const Tensor rows = dense(hidden.reshape({units, width}).slice(0, begin, begin + n));
+    return {rows, 0, n * hidden.passes(), 1};
+  }
+
+  // The logits of some rows.
+  static void multiply(const Operands& x, const Rows& rows, const Tensor& logits) {
+    for (int i = 0; i < rows.parts; ++i) {
+      detail::matmul_on(logits, {.a = matrix(rows.hidden, i, rows.first, rows.count),
                                  .b = detail::transposed(matrix(x.weight, 0, 0, x.weight.size(0))),
-                                 .c = matrix(logits, i, 0, n),
+                                 .c = matrix(logits, i, 0, rows.count),
                                  .bias = x.bias.defined() ? x.bias.device_raw() : nullptr,
-                                 .bias_dtype = logits.dtype()});
+                                 .bias_dtype = x.bias.defined() ? x.bias.dtype() : logits.dtype()});
     }
   }
 
-  // From the gradient with respect to these logits the others.
-  static void add_gradients(const Operands& x, int64_t begin, int64_t n, const Tensor& dlogits,
-                            const Operands& d) {
-    const int64_t classes = x.weight.size(0);
+  // From the gradient with respect to these logits, of units [begin, begin + n), the others.
+  static void add_gradients(const Operands& x, const Rows& rows, int64_t begin, int64_t n,
+                            const Tensor& dlogits, const Operands& d) {
     if (d.bias.defined())
-      d.bias.dtype() == DType::f64 ? add_rows<double>(dlogits, n, d.bias)
-                                   : add_rows<float>(dlogits, n, d.bias);
-    const Tensor narrow = dlogits.to(x.hidden.dtype());
-    for (int i = 0; i < dlogits.passes(); ++i) {
-      const MatrixBatch dz = matrix(narrow, i, 0, n);
-      if (d.hidden.defined())
-        detail::matmul_on(d.hidden, {dz, matrix(x.weight, 0, 0, classes), matrix(d.hidden, i, begin, n)});
-      if (d.weight.defined())
-        detail::matmul_on(d.weight, {.a = detail::transposed(dz),
-                                     .b = matrix(x.hidden, i, begin, n),
-                                     .c = matrix(d.weight, 0, 0, classes),
-                                     .accumulate = true});
-    }
+      dispatch_floating(kName, dlogits.dtype(), [&]<class L>() { add_rows<L>(dlogits, n, d.bias); });
+    const Tensor dz = dlogits.to(x.hidden.dtype());
+    MatrixBatch weight = matrix(x.weight, 0, 0, x.weight.size(0));
+    weight.batch_stride = 0;
+    const int64_t passes = dz.passes(), at_once = passes / rows.parts;
+    for (int64_t i = 0; i < passes && d.hidden.defined(); i += at_once)
+      detail::matmul_on(
+          d.hidden,
+          {.a = matrix(dz, i, 0, n), .b = weight, .c = matrix(d.hidden, i, begin, n), .batch = at_once});
+    for (int i = 0; i < rows.parts && d.weight.defined(); ++i)
+      detail::matmul_on(d.weight, {.a = detail::transposed(matrix(dz, i, 0, rows.count)),
+                                   .b = matrix(rows.hidden, i, rows.first, rows.count),
+                                   .c = matrix(d.weight, 0, 0, x.weight.size(0)),
+                                   .accumulate = true});
   }
 };
 

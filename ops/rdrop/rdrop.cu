@@ -117,17 +117,16 @@ template <class F> void with_passes(int64_t m, F f) {
 
 // ---- cross-entropy
 
+// Threads that a multiprocessor has room for, by the registers that each takes. Up to two passes that is
+// enough to hide the latency of what they wait for.
+template <class T, int M> constexpr int kResident = M == 1 || M == 2 ? 1024 : 512;
+
 template <class T, int M, int threads>
-__global__ void __launch_bounds__(threads, 1)
+__global__ void __launch_bounds__(threads, threads == 32 ? 1 : kResident<T, M> / threads)
     cross_entropy_kernel(CrossEntropyUnits<T> args, cuda::TileLayout tiles) {
   extern __shared__ __align__(16) char shared[];
-  cuda::CrossEntropyUnit<T, M, threads> unit(args, tiles, shared);
-  for (int64_t u = blockIdx.x; u < args.problem.units; u += gridDim.x) unit.run(u);
+  cuda::CrossEntropyUnit<T, M, threads>(args, tiles, shared).run(blockIdx.x, gridDim.x);
 }
-
-// Threads of a block whose unit takes so much shared memory that no other block is beside it on a
-// multiprocessor.
-constexpr int kAlone = 512;
 
 template <class T, int M, int threads> void run_units(const CrossEntropyUnits<T>& args) {
   using C = compute_t<T>;
@@ -154,8 +153,10 @@ template <class T, int M, int threads> void run_units(const CrossEntropyUnits<T>
         "rdrop_cross_entropy: cuda: {} passes need {} bytes of shared memory, and a block has {}", m,
         bytes(columns), cuda::shared_limit());
   }
-  if constexpr (M == 2 && threads == 256 && sizeof(T) == 2) {  // an H200: 2.1 ms where 256 threads take 2.9
-    if (bytes(columns) > cuda::shared_limit() / 2) return run_units<T, M, kAlone>(args);
+  // Where so much memory leaves room for few blocks, they are large.
+  if constexpr (threads == 256 && M > 0) {
+    if (bytes(columns) > cuda::shared_limit() / (kResident<T, M> / threads))
+      return run_units<T, M, kResident<T, M>>(args);
   }
   tiles.columns = static_cast<int>(columns);
   tiles.pitch = static_cast<int>((columns + V - 1) / V * V);
@@ -168,11 +169,19 @@ template <class T, int M, int threads> void run_units(const CrossEntropyUnits<T>
 template <class T> void launch_cross_entropy(const CrossEntropyUnits<T>& args) {
   const Problem& problem = args.problem;
   if (problem.units == 0) return;
-  check<DeviceError>(problem.classes < INT_MAX && problem.passes < INT_MAX,
-                     "rdrop_cross_entropy: cuda: {} classes, expected less than 2^31", problem.classes);
-  with_passes(problem.passes, [&]<int M>() {
+  for (const int64_t size : {problem.units, problem.classes, problem.passes})
+    check<DeviceError>(size < INT_MAX,
+                       "rdrop_cross_entropy: cuda: {} units, classes or passes, expected "
+                       "less than 2^31",
+                       size);
+  const auto run = [&]<int M>() {
     problem.classes <= 512 ? run_units<T, M, 32>(args) : run_units<T, M, 256>(args);
-  });
+  };
+  if constexpr (sizeof(T) == 8) {
+    run.template operator()<0>();
+  } else {
+    with_passes(problem.passes, run);
+  }
 }
 
 // ---- regression

@@ -44,6 +44,28 @@ TEST_CASE("device losses: units of one tile and of several, in every dtype and n
   }
 }
 
+TEST_CASE("device losses: units that leave no room for another block, in every dtype and number of passes") {
+  for (const DType dtype : {DType::bf16, DType::f32}) {
+    for (const int m : {1, 2, 3, 4}) {
+      for (const bool vectors : {true, false}) {
+        const int64_t classes =
+            150 * 1024 / (m * static_cast<int64_t>(size_of(dtype))) / 8 * 8 + (vectors ? 0 : 3);
+        INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
+        // The label has the largest logit, and all units but the last an equal one before it.
+        const int64_t units = 8;
+        LossCase c = random_case(m, units, classes, dtype, {.alpha = 2, .label_smoothing = 0.1});
+        const Tensor all = make_view(c.logits, {m, units, classes}, {units * classes, classes, 1}, 0, 1, 0);
+        c.target.fill_(units - 1);
+        for (int64_t unit = 0; unit < units; ++unit)
+          for (int i = 0; i < m; ++i)
+            all[i][unit].select(0, units - 1).fill_(10), all[i][unit].select(0, unit).fill_(10);
+        check_case(c, 1e-4);
+        check_loss(excluding_case(m, classes, dtype), 1e-4);
+      }
+    }
+  }
+}
+
 TEST_CASE("device losses: classes that take no part, in every dtype and number of passes") {
   for (const DType dtype : kFloats) {
     for (const int m : {1, 2, 3, 4, 5}) {
@@ -53,6 +75,24 @@ TEST_CASE("device losses: classes that take no part, in every dtype and number o
       }
     }
   }
+}
+
+TEST_CASE("device losses: units one after another, some of which do not count or leave classes out") {
+  const auto check = [](int m, int64_t units, int64_t classes, DType dtype) {
+    INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
+    LossCase c = random_case(m, units, classes, dtype, {.alpha = 2});
+    const Tensor all = make_view(c.logits, {m, units, classes}, {units * classes, classes, 1}, 0, 1, 0);
+    all.slice(2, classes / 2, classes - 1).slice(1, 2, 3).fill_(-kInf);
+    c.target.select(0, 2).fill_(0);
+    c.target.select(0, 3).fill_(-100);
+    c.mask = from_values(std::vector<uint8_t>(units, 1), {units});
+    c.mask.slice(0, 5, 6).fill_(0);
+    check_case(c, 1e-4);
+  };
+  for (const DType dtype : kFloats)
+    for (const int m : {1, 2, 3, 5})
+      for (const int64_t classes : {64, 264, 704, 701}) check(m, 9, classes, dtype);
+  check(2, 7, 30000, DType::bf16);
 }
 
 TEST_CASE("device losses: regression of any number of passes, whose means lie close together") {
@@ -84,6 +124,27 @@ TEST_CASE("device losses: predictions, wherever they are, in every dtype and num
         }
         c.target = from_values(labels, {16});
         check_case(c);
+      }
+    }
+  }
+}
+
+TEST_CASE("device losses: predictions are the first of equal logits, whichever thread has it") {
+  const int64_t units = 64;
+  for (const DType dtype : kFloats) {
+    for (const int m : {1, 2, 5}) {
+      for (const int64_t classes : {64, 700}) {
+        INFO(m, " passes, ", classes, " classes of ", std::string(name_of(dtype)));
+        // The label is the last class; an equal one before it, in the last pass.
+        LossCase c = random_case(m, units, classes, dtype);
+        const Tensor all = make_view(c.logits, {m, units, classes}, {units * classes, classes, 1}, 0, 1, 0);
+        for (int64_t unit = 0; unit < units; ++unit) {
+          for (int i = 0; i < m; ++i) all[i][unit].select(0, classes - 1).fill_(10);
+          all[m - 1][unit].select(0, unit * 11 % (classes - 1)).fill_(10);
+        }
+        c.target.fill_(classes - 1);
+        Tensor grad;
+        CHECK(run(c, device(), grad).correct == (m - 1) * units);
       }
     }
   }

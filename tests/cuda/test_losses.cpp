@@ -4,6 +4,7 @@
 #include "autograd/step_scalars.h"
 #include "autograd/tensor_impl.h"
 #include "loss_cases.h"
+#include "simulator.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -181,6 +182,34 @@ TEST_CASE("device losses: many chunks of linear_rdrop equal one") {
   CHECK(chunks.loss.item() == doctest::Approx(whole.loss.item()).epsilon(1e-6));
   CHECK(chunks.valid == units);
   CHECK(chunks.correct == whole.correct);
+}
+
+TEST_CASE("device losses: chunks of linear_rdrop, their gradients in the place of bf16 logits") {
+  const int64_t classes = 40000, units = 430;  // two chunks of a device of 8 GiB
+  const Tensor target = SampleMaker(4, DType::f64, kCpu).integers({units}, 0, classes);
+  agree(
+      {normal({units, 2}, 1, DType::bf16, 2), normal({classes, 2}, 2), normal({classes}, 3)},
+      [&](const Tensors& in) {
+        return linear_rdrop_cross_entropy(in[0], in[1], in[2], target.to(in[0].device()), {.alpha = 2}).loss;
+      },
+      aligned(3e-2));
+}
+
+TEST_CASE("device losses: linear_rdrop multiplies all passes at once") {
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
+  constexpr int kPlain = 0, kBias = 4;  // epilogues of cuBLASLt; 0: cuBLAS
+  for (const int m : {1, 2, 3}) {
+    const Tensor hidden = normal({24, 16}, 1, DType::bf16, m).to(device()).requires_grad_();
+    const Tensor weight = normal({32, 16}, 2).to(device()).requires_grad_(),
+                 bias = normal({32}, 3).to(device()).requires_grad_();
+    const Tensor target = zeros({24}, {DType::i64, device()});
+    const int64_t plain = sim->products_run(kPlain), with_bias = sim->products_run(kBias);
+    linear_rdrop_cross_entropy(hidden, weight, bias, target).loss.backward();
+    backend(device()).synchronize();
+    CHECK(sim->products_run(kBias) == with_bias + 1);
+    CHECK(sim->products_run(kPlain) == plain + 2);  // gradients of hidden and weight
+  }
 }
 
 TEST_CASE("device losses: regression, its passes, masks and errors") {

@@ -101,6 +101,33 @@ TEST_CASE("matrix: a product through shared memory") {
   });
 }
 
+TEST_CASE("matrix: the larger of two bf16 each, the number beside NaN") {
+  const std::vector<float> values{0.0f, -0.0f, 1, -1, 3.5f, -260, INFINITY, -INFINITY, NAN, 1e-38f};
+  std::vector<uint32_t> a, b;
+  std::vector<float> expected;  // low, high
+  const auto larger = [](float x, float y) { return std::isnan(x) ? y : std::isnan(y) ? x : std::max(x, y); };
+  const auto pair = [](float low, float high) { return to_bf16(low) | uint32_t{to_bf16(high)} << 16; };
+  for (const float x : values) {
+    for (const float y : values) {
+      a.push_back(pair(x, y)), b.push_back(pair(y, 2));
+      expected.push_back(larger(x, y)), expected.push_back(larger(y, 2));
+    }
+  }
+  in_all_orders([&] {
+    const DeviceArray<uint32_t> da(a), db(b), out(a.size());
+    matrix::max_pairs(static_cast<int>(a.size()), da.data(), db.data(), out.data());
+    const auto got = out.values();
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const float value = from_bf16(static_cast<uint16_t>(got[i / 2] >> 16 * (i % 2)));
+      if (std::isnan(expected[i])) {
+        REQUIRE(std::isnan(value));
+      } else {
+        REQUIRE(value == from_bf16(to_bf16(expected[i])));
+      }
+    }
+  });
+}
+
 TEST_CASE("matrix: rounding to bf16, alone and in pairs") {
   std::vector<float> x = floats(200);
   for (const float special :

@@ -89,6 +89,11 @@ __global__ void round_single_kernel(int n, const float* x, uint16_t* out) {
   out[i] = bits;
 }
 
+__global__ void max_pairs_kernel(int n, const uint32_t* a, const uint32_t* b, uint32_t* out) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) out[i] = max_bf16(a[i], b[i]);
+}
+
 template <int bytes> __device__ void copy_some(uint32_t to, const void* from, int used) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
                "n"(bytes), "r"(used)
@@ -190,6 +195,9 @@ void multiply_tiles(const uint16_t* a, const uint16_t* b, float* out) {
 }
 void round_pairs(int n, const float* x, uint32_t* out) {
   round_pairs_kernel<<<(n + 63) / 64, 64>>>(n, x, out);
+}
+void max_pairs(int n, const uint32_t* a, const uint32_t* b, uint32_t* out) {
+  max_pairs_kernel<<<(n + 63) / 64, 64>>>(n, a, b, out);
 }
 void round_single(int n, const float* x, uint16_t* out) {
   round_single_kernel<<<(n + 63) / 64, 64>>>(n, x, out);

@@ -15,6 +15,7 @@ void multiply_tiles(const uint16_t* a, const uint16_t* b, float* out);
 // Pairs of bf16, low first.
 void round_pairs(int n, const float* x, uint32_t* out);
 void round_single(int n, const float* x, uint16_t* out);
+void max_pairs(int n, const uint32_t* a, const uint32_t* b, uint32_t* out);
 // y[i] = x[i], `bytes` of 4, 8 or 16 at a time of which only `used` are read, the others 0; 64 threads.
 void copy(int bytes, int used, const uint32_t* x, uint32_t* y);
 // y[64] = the sum of tiles of 64 values, a copy of the next going on beside each.

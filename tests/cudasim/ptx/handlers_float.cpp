@@ -45,6 +45,14 @@ template <bool nan> struct Max {
     return b > a || (a == b && std::signbit(a)) ? b : a;
   }
 };
+// Of two bf16 in a word each.
+template <class Op> struct OfPairs {
+  uint32_t operator()(uint32_t a, uint32_t b) const {
+    const float low = Op{}(bits_as<float>(a << 16), bits_as<float>(b << 16));
+    const float high = Op{}(bits_as<float>(a & 0xffff0000u), bits_as<float>(b & 0xffff0000u));
+    return bits_as<uint32_t>(low) >> 16 | (bits_as<uint32_t>(high) & 0xffff0000u);
+  }
+};
 struct Neg {
   template <class T> T operator()(T a) const { return -a; }
 };
@@ -263,6 +271,14 @@ template <void (*decode_float)(Decoder&, Instruction&)> void by_type(Decoder& d,
   decode_integer(d, in);
 }
 
+template <bool maximum> void decode_any_extremum(Decoder& d, Instruction& in) {
+  if (!d.take("bf16x2")) return by_type<&decode_extremum<maximum>>(d, in);
+  decode_binary(d, in, Type::b32);
+  in.flops = 2;
+  in.run = maximum ? &binary<uint32_t, uint32_t, OfPairs<Max<false>>>
+                   : &binary<uint32_t, uint32_t, OfPairs<Min<false>>>;
+}
+
 }  // namespace
 
 void add_float(DecodeTable& table) {
@@ -271,8 +287,8 @@ void add_float(DecodeTable& table) {
   table["mul"] = &by_type<&decode_arithmetic<Mul>>;
   table["div"] = &by_type<&decode_div>;
   table["mad"] = &by_type<&decode_fma>;
-  table["min"] = &by_type<&decode_extremum<false>>;
-  table["max"] = &by_type<&decode_extremum<true>>;
+  table["min"] = &decode_any_extremum<false>;
+  table["max"] = &decode_any_extremum<true>;
   table["neg"] = &by_type<&decode_sign<Neg>>;
   table["abs"] = &by_type<&decode_sign<Abs>>;
   table["fma"] = &decode_fma;
