@@ -1,7 +1,7 @@
 // A thread takes four positions of a sample, or eight of bf16, for all passes: one Philox block gives four
 // words.
+#include "cuda/noise.cuh"
 #include "cuda/reduce.cuh"
-#include "cuda/walk.cuh"
 #include "ops/dropout_kernel.h"
 
 namespace tandem {
@@ -11,44 +11,37 @@ using namespace detail;
 
 template <class T> constexpr int kPerThread = sizeof(T) == 2 ? 8 : 4;
 
-// V at a time where rows are aligned; element by element, and never past the end of a row, where not.
-template <class T, bool aligned>
+constexpr int64_t kMostTasks = int64_t{1} << 30;  // of a launch: they are counted in 32 bits
+
+// V at a time where rows are aligned; element by element, and never past the end of a row, where not. For so
+// many passes, or for a.passes where that is 0.
+template <class T, bool aligned, int passes>
 __global__ void __launch_bounds__(cuda::kThreads)
-    dropout_kernel(const __grid_constant__ DropoutPasses<T> a, cuda::Divisor per_row) {
+    dropout_kernel(const __grid_constant__ DropoutPasses<T> a, cuda::SmallDivisor per_row, uint32_t tasks) {
   using C = compute_t<T>;
   constexpr int V = kPerThread<T>;
-  const DeviceNoise::Draws draws = a.noise.draws();
-  cuda::grid_stride_loop(a.samples * per_row.size, [&](int64_t task) {
-    int64_t sample = task;
-    const int64_t group = per_row.divide(sample), at = sample * a.row + group * V;
-    const int here = aligned ? V : static_cast<int>(a.row - group * V < V ? a.row - group * V : V);
-    cuda::Vector<T, V> x;
-#pragma unroll 1
-    for (int i = 0; i < a.passes; ++i) {
+  const cuda::RoundDraws draws(a.noise);
+  for (uint32_t task = blockIdx.x * cuda::kThreads + threadIdx.x; task < tasks;
+       task += gridDim.x * cuda::kThreads) {
+    uint32_t sample = task;
+    const uint32_t group = per_row.divide(sample);
+    const int64_t at = aligned ? int64_t{task} * V : sample * a.row + int64_t{group} * V;
+    const int here = aligned ? V : static_cast<int>(min(a.row - int64_t{group} * V, int64_t{V}));
+    const T* from = a.x + at;
+    T* to = a.y + at;
+    cuda::Vector<C, V> x;
+#pragma unroll passes ? passes : 1
+    for (int i = 0; i < (passes ? passes : a.passes); ++i, from += a.x_pass, to += a.y_pass) {
       if (i == 0 || a.x_pass != 0) {
-        const T* from = a.x + i * a.x_pass + at;
         if constexpr (aligned) {
-          x = cuda::load_vector<V>(from);
+          x = cuda::wide_vector<V>(from);
         } else {
 #pragma unroll
-          for (int v = 0; v < V; ++v) x.at[v] = v < here ? from[v] : T{};
+          for (int v = 0; v < V; ++v) x.at[v] = v < here ? static_cast<C>(from[v]) : C(0);
         }
       }
-      cuda::Vector<T, V> y;
-#pragma unroll
-      for (int b = 0; b < V / 4; ++b) {
-        std::array<uint32_t, 4> words{};
-        if (a.threshold[i] != 0) {
-          words = draws.block(static_cast<uint32_t>(i), static_cast<uint64_t>(sample),
-                              static_cast<uint64_t>(group * (V / 4) + b));
-        }
-#pragma unroll
-        for (int w = 0; w < 4; ++w) {
-          const C scaled = static_cast<C>(x.at[4 * b + w]) * a.scale[i];
-          y.at[4 * b + w] = words[w] >= a.threshold[i] ? scaled : C(0);
-        }
-      }
-      T* to = a.y + i * a.y_pass + at;
+      const cuda::Vector<T, V> y = cuda::narrow<T, V>(
+          cuda::keep_or_drop(x, draws, static_cast<uint32_t>(i), sample, group * (V / 4), a.threshold[i], a.scale[i]));
       if constexpr (aligned) {
         cuda::store_vector<V>(to, y);
       } else {
@@ -57,17 +50,33 @@ __global__ void __launch_bounds__(cuda::kThreads)
           if (v < here) to[v] = y.at[v];
       }
     }
-  });
+  }
 }
 
-template <class T> void launch(const DropoutPasses<T>& a) {
+// Of some samples at a time, where all of them are too many to count.
+template <class T> void launch(const DropoutPasses<T>& all) {
   constexpr int V = kPerThread<T>;
-  const cuda::Divisor per_row((a.row + V - 1) / V);
-  const auto threads = cuda::threads_for(a.samples * per_row.size);
-  if (cuda::takes_row_vectors<V>(a.row, a.x, static_cast<const T*>(a.y))) {
-    cuda::launch<dropout_kernel<T, true>>("dropout", threads, a, per_row);
-  } else {
-    cuda::launch<dropout_kernel<T, false>>("dropout", threads, a, per_row);
+  const int64_t per_row = (all.row + V - 1) / V, most = std::max<int64_t>(1, kMostTasks / per_row);
+  const bool aligned = cuda::takes_row_vectors<V>(all.row, all.x, static_cast<const T*>(all.y));
+  DropoutPasses<T> a = all;
+  for (int64_t first = 0; first < all.samples; first += most) {
+    a.samples = std::min(most, all.samples - first);
+    const auto tasks = static_cast<uint32_t>(a.samples * per_row);
+    const auto run = [&]<bool in_vectors, int passes>() {
+      cuda::launch<dropout_kernel<T, in_vectors, passes>>(
+          "dropout", cuda::threads_for(tasks), a, cuda::SmallDivisor(static_cast<uint32_t>(per_row)), tasks);
+    };
+    if (!aligned) {
+      run.template operator()<false, 0>();
+    } else if (a.passes == 1) {
+      run.template operator()<true, 1>();
+    } else if (a.passes == 2) {
+      run.template operator()<true, 2>();
+    } else {
+      run.template operator()<true, 0>();
+    }
+    a.x += a.samples * a.row, a.y += a.samples * a.row;
+    a.noise.sample_offset += static_cast<uint64_t>(a.samples);
   }
 }
 
