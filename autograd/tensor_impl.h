@@ -26,6 +26,18 @@ struct Storage {
   };
   std::optional<Cast> cast;
 
+  // A weight that is all of this memory and others below it, as one (ops/products/cached_cast.h).
+  struct Join {
+    struct Part {
+      std::weak_ptr<Storage> storage;
+      Shape shape;
+      int64_t version;
+    };
+    Tensor all;
+    std::vector<Part> parts;
+  };
+  std::optional<Join> join;
+
   // Copies of weights in this memory in the layout of a product's kernel (ops/products/packed_weight.h).
   struct Packed {
     std::shared_ptr<Storage> storage;

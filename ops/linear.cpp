@@ -55,7 +55,7 @@ struct Linear final : Op {
       detail::linear_sweep(activation, cotangent, z, dz, dbias);
     }
     const detail::LinearGradients gradients =
-        detail::linear_gradients(dz, x, weight, needs(1), needs(2) && !dbias.defined());
+        detail::linear_gradients(dz, x, weight.dtype(), needs(1), needs(2) && !dbias.defined());
     return {needs(0) ? matmul(dz, detail::cached_cast(weight, dtype)) : Tensor(), gradients.weight,
             dbias.defined() ? dbias : gradients.bias};
   }
@@ -77,12 +77,7 @@ struct Linear final : Op {
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
-  detail::check_floating("linear", x, weight, bias);
-  check<ShapeError>(weight.dim() == 2, "linear: expected a weight [out, in], got {}", describe(weight));
-  check<ShapeError>(x.dim() > 0 && x.size(-1) == weight.size(1),
-                    "linear: x {} does not fit weight {}, expected x [..., {}]", describe(x),
-                    describe(weight), weight.size(1));
-  detail::check_bias("linear", weight, bias);
+  detail::check_linear("linear", x, weight, bias);
   const DType dtype = detail::linear_dtype(x.dtype(), weight, bias);
   if (weight.passes() > 1 || (bias.defined() && bias.passes() > 1)) {
     const Tensor z = matmul(x.to(dtype), weight.to(dtype).t());

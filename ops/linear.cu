@@ -2,8 +2,8 @@
 // need no atomics. Chunks are fixed by the shape, and their sums are added in order: the same bits in every
 // run.
 #include "cuda/map.cuh"
+#include "cuda/row_chunks.cuh"
 #include "ops/linear_kernel.h"
-#include "ops/loops/column_sums.h"
 
 namespace tandem {
 namespace {
@@ -70,24 +70,18 @@ __global__ void __launch_bounds__(cuda::kThreads)
 template <class F, int V, class T> void launch(const LinearSweep<T>& sweep) {
   using A = accumulate_t<T>;
   const int64_t columns = (sweep.cols + kLanes * V - 1) / (kLanes * V);
-  // Enough blocks to fill a large device, of at least 32 rows each; and that no thread adds up more than a
-  // stretch of rows.
-  const int64_t most =
-      std::max<int64_t>(std::max<int64_t>(1, 2048 / columns), sweep.rows / (kStretch * kRows));
-  const int64_t wanted = std::clamp<int64_t>((sweep.rows + 31) / 32, 1, std::min<int64_t>(most, 65535));
-  const int64_t chunk = std::max<int64_t>(1, (sweep.rows + wanted - 1) / wanted);
-  const int64_t chunks = std::max<int64_t>(1, (sweep.rows + chunk - 1) / chunk);
+  const cuda::RowChunks chunks(sweep.rows, columns, kRows);
   const auto run = [&](A* sums, bool accumulate) {
-    const dim3 blocks(static_cast<unsigned>(columns), static_cast<unsigned>(chunks));
-    cuda::launch<sweep_kernel<F, V, T>>("linear_sweep", cuda::Grid{blocks, {kLanes, kRows}}, sweep, chunk,
-                                        sums, accumulate);
+    const dim3 blocks(static_cast<unsigned>(columns), static_cast<unsigned>(chunks.count));
+    cuda::launch<sweep_kernel<F, V, T>>("linear_sweep", cuda::Grid{blocks, {kLanes, kRows}}, sweep,
+                                        chunks.rows, sums, accumulate);
   };
-  if (!sweep.sums || chunks == 1) return run(sweep.sums, sweep.accumulate);
-  const cuda::Scratch scratch(chunks * sweep.cols * static_cast<int64_t>(sizeof(A)));
+  if (!sweep.sums || chunks.count == 1) return run(sweep.sums, sweep.accumulate);
+  const cuda::Scratch scratch(chunks.count * sweep.cols * static_cast<int64_t>(sizeof(A)));
   run(scratch.as<A>(), false);
   const auto blocks = static_cast<unsigned>((sweep.cols + cuda::kThreads - 1) / cuda::kThreads);
   cuda::launch<finish_kernel<A>>("linear_sweep_sums", cuda::Grid{blocks, cuda::kThreads}, scratch.as<A>(),
-                                 sweep.sums, chunks, sweep.cols, sweep.accumulate);
+                                 sweep.sums, chunks.count, sweep.cols, sweep.accumulate);
 }
 
 template <class F, class T> void launch_wide(const LinearSweep<T>& sweep) {

@@ -1,5 +1,6 @@
 #include "nn/layers/attention.h"
 
+#include <algorithm>
 #include <numbers>
 
 #include "autograd/error.h"
@@ -7,12 +8,30 @@
 #include "autograd/makers.h"
 #include "nn/layers/options.h"
 #include "ops/indexing.h"
+#include "ops/joined_linear.h"
+#include "ops/self_attention.h"
 
 namespace tandem::nn {
 namespace {
 
 // [B, heads, T, dim / heads] to [B, T, dim]; packed [rows, heads, dim / heads] to [rows, dim].
 Tensor from_heads(const Tensor& x) { return x.dim() == 3 ? x.flatten(1) : x.transpose(1, 2).flatten(2); }
+
+// One product in place of three; what does not fit, those say.
+bool fit_together(const Tensor& x, std::initializer_list<const Linear*> all) {
+  const Shape shape = (*all.begin())->weight.shape();
+  return std::all_of(all.begin(), all.end(), [&](const Linear* each) {
+    return each->weight.shape() == shape && x.size(-1) == shape[1];
+  });
+}
+Tensor project_jointly(const Tensor& x, std::initializer_list<const Linear*> all) {
+  Tensors weights, biases;
+  for (const Linear* each : all) {
+    weights.push_back(each->weight);
+    if (each->bias.defined()) biases.push_back(each->bias);
+  }
+  return joined_linear(x, weights, biases);
+}
 
 }  // namespace
 
@@ -49,8 +68,12 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
   // One cast for all that read it.
   const bool self = &memory == &query;
   const Tensor x = to_compute(query), y = self ? x : to_compute(memory);
-  const Tensor q = into_heads(q_proj(x)), k = into_heads(k_proj(y)), v = into_heads(v_proj(y));
   const AttentionOptions options = attention_options(config.causal);
+  if (self && x.device() != kCpu && fit_together(x, {&q_proj, &k_proj, &v_proj})) {
+    const Tensor qkv = project_jointly(x, {&q_proj, &k_proj, &v_proj});
+    return out_proj(self_attention(qkv, heads, options, key_padding_mask, rows));
+  }
+  const Tensor q = into_heads(q_proj(x)), k = into_heads(k_proj(y)), v = into_heads(v_proj(y));
   const Tensor z = rows.defined() ? packed_attention(q, k, v, rows, self ? rows : PackedScope::memory(),
                                                      options, key_padding_mask)
                                   : attention(q, k, v, options, key_padding_mask);

@@ -5,8 +5,10 @@
 #include <vector>
 
 #include "autograd/error.h"
+#include "autograd/pass_context.h"
+#include "autograd/scope.h"
 #include "ops/arithmetic.h"
-#include "ops/feed_forward.h"
+#include "ops/feed_forward_dropout.h"
 
 namespace tandem::nn {
 
@@ -19,8 +21,13 @@ FeedForward::FeedForward(Module& parent, std::string name, int64_t dim, int64_t 
       fc2(*this, "fc2", hidden, dim) {}
 
 Tensor FeedForward::forward(const Tensor& x) {
-  if (drop.p > 0 && drop.is_training()) return fc2(drop(fc1(x, activation)));
-  return feed_forward(to_compute(x), fc1.weight, fc1.bias, fc2.weight, fc2.bias, activation);
+  if (drop.acts() && x.device() == kCpu) return fc2(drop(fc1(x, activation)));
+  Noise noise;
+  if (drop.acts()) {
+    const Scope scope(drop.path());
+    noise = PassContext::require("dropout").noise(Purpose::dropout, drop.p);
+  }
+  return feed_forward(to_compute(x), fc1.weight, fc1.bias, fc2.weight, fc2.bias, activation, noise);
 }
 
 namespace {

@@ -85,6 +85,15 @@ void check_bias(const char* op, const Tensor& weight, const Tensor& bias) {
                     weight.size(0));
 }
 
+void check_linear(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_floating(op, x, weight, bias);
+  check<ShapeError>(weight.dim() == 2, "{}: expected a weight [out, in], got {}", op, describe(weight));
+  check<ShapeError>(x.dim() > 0 && x.size(-1) == weight.size(1),
+                    "{}: x {} does not fit weight {}, expected x [..., {}]", op, describe(x),
+                    describe(weight), weight.size(1));
+  check_bias(op, weight, bias);
+}
+
 DType linear_dtype(DType x, const Tensor& weight, const Tensor& bias) {
   const DType parameters = bias.defined() ? promote(weight.dtype(), bias.dtype()) : weight.dtype();
   return x == DType::bf16 && parameters == DType::f32 ? DType::bf16 : promote(x, parameters);
@@ -125,15 +134,14 @@ Tensor empty_sums(const Tensor& dz) {
   return empty({dz.shape().back()}, {dz.dtype() == DType::bf16 ? DType::f32 : dz.dtype(), dz.device()});
 }
 
-LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, const Tensor& weight, bool needs_weight,
+LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, DType of_weight, bool needs_weight,
                                  bool needs_bias) {
   LinearGradients result;
   if (needs_bias) result.bias = empty_sums(dz);
   // A device's product sums dz beside dz^T x.
-  const bool both =
-      needs_weight && needs_bias && dz.device() != kCpu && result.bias.dtype() == weight.dtype();
+  const bool both = needs_weight && needs_bias && dz.device() != kCpu && result.bias.dtype() == of_weight;
   if (both) {
-    result.weight = empty(weight.shape(), {weight.dtype(), dz.device()});
+    result.weight = empty({dz.shape().back(), x.shape().back()}, {of_weight, dz.device()});
     const Tensor left = fold_rows(dz), right = fold_rows(x.to(dz.dtype()));
     matmul_on(result.weight, {.a = transposed(as_matrix(left)),
                               .b = as_matrix(right),
@@ -142,7 +150,7 @@ LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, const Tensor
     return result;
   }
   if (needs_bias) linear_sweep(Activation::none, dense(dz), {}, {}, result.bias);
-  if (needs_weight) result.weight = matmul(fold_rows(dz).t(), fold_rows(x.to(dz.dtype())), weight.dtype());
+  if (needs_weight) result.weight = matmul(fold_rows(dz).t(), fold_rows(x.to(dz.dtype())), of_weight);
   return result;
 }
 

@@ -8,7 +8,9 @@
 namespace tandem::detail {
 
 Tensor activate(const Tensor& z, Activation activation);  // f(z)
-// DTypeError naming `op` unless all are floating; ShapeError unless the bias, if given, fits the weight.
+// Of a linear layer's inputs, naming `op`: DTypeError unless all are floating, ShapeError unless x and the
+// bias, if given, fit the weight [out, in]. Parts of it:
+void check_linear(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias);
 void check_floating(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias);
 void check_bias(const char* op, const Tensor& weight, const Tensor& bias);
 // The dtype of the product: the widest of the three, but bf16 for bf16 x beside f32 parameters.
@@ -26,10 +28,10 @@ void linear_sweep(Activation f, const Tensor& g, const Tensor& z, const Tensor& 
 Tensor empty_sums(const Tensor& dz);  // what they are summed in: f32 for f32 and bf16
 
 struct LinearGradients {
-  Tensor weight;  // dz^T x, in the weight's dtype
+  Tensor weight;  // dz^T x, of the weight's dtype
   Tensor bias;    // the sums of dz's columns
 };
-LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, const Tensor& weight, bool needs_weight,
+LinearGradients linear_gradients(const Tensor& dz, const Tensor& x, DType of_weight, bool needs_weight,
                                  bool needs_bias);
 
 }  // namespace tandem::detail

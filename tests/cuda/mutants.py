@@ -41,6 +41,7 @@ FIRST_TESTS = {
     "embedding.cu": ("device: embedding*", "embedding"),
     "extrema.cu": ("device: extrema*,edges: rows of every length are s*,edges: columns*,edges: short columns*,"
                    "edges: the largest*", "max,min,arg*"),
+    "feed_forward.cu": ("device feed_forward with dropout*", "feed_forward_dropout"),
     "flash_backward.cu": ("flash attention*", "none"),
     "flash_forward.cu": ("flash attention*", "none"),
     "indexing.cu": ("device: gather*,device: scatter*,device: indices*,device: embedding*",

@@ -106,6 +106,10 @@ struct LaunchCounters {
 void record_launches(bool on);
 const std::vector<LaunchCounters>& recorded_launches();
 
+// Bytes of the operands and results of all products of the simulated cuBLAS since the program started, each
+// once a product.
+uint64_t product_bytes();
+
 // Reads of these bytes are counted apart: an operand that all rows use, and that caches keep. Null forgets
 // all.
 void count_reused(const void* device, size_t bytes);

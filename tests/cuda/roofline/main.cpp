@@ -1,8 +1,11 @@
 // What kernels move on the simulated device, beside what they must, and what the assembler says of them.
 //   roofline ARCH [GB/s]      roofline sm_90: the floor is that of an H100's memory, 3350 GB/s
+//   roofline step             what a training step of ViT-B/16 moves, kernel by kernel, by laws from small
+//   steps
 // Exit status: 1 if some work moves more than is asked for, 2 for wrong arguments.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <map>
@@ -11,6 +14,7 @@
 #include "autograd/error.h"
 #include "sim.h"
 #include "tests/cuda/roofline/assembler.h"
+#include "tests/cuda/roofline/step_laws.h"
 #include "tests/cuda/roofline/traffic.h"
 #include "tests/program_folder.h"
 
@@ -28,23 +32,24 @@ class Table {
       : options_(options), figures_(std::move(figures)) {}
 
   static void header() {
-    fmt::print("{:<39} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6} {:>9} {:>5} {:>5} {:>5} {:>8}\n",
+    fmt::print("{:<39} {:>8} {:>9} {:>9} {:>6} {:>8} {:>8} {:>6} {:>9} {:>7} {:>5} {:>5} {:>5} {:>8}\n",
                "work, and its kernels", "launches", "least kB", "count kB", "ratio", "sectors", "needed",
-               "use", "conflicts", "occup", "regs", "spill", "floor us");
+               "use", "conflicts", "instr/B", "occup", "regs", "spill", "floor us");
   }
   void row(const std::string& name, const Traffic& t) const {
-    fmt::print("{:<39} {:>8} {:>9.1f} {:>9.1f} {:>6.3f} {:>8} {:>8.0f} {:>5.1f}% {:>9}{}{:>8.2f}\n", name,
-               t.launches, t.minimum / 1e3, t.counted / 1e3, t.ratio(), t.sectors,
+    fmt::print("{:<39} {:>8} {:>9.1f} {:>9.1f} {:>6.3f} {:>8} {:>8.0f} {:>5.1f}% {:>9} {:>7.3f}{}{:>8.2f}\n",
+               name, t.launches, t.minimum / 1e3, t.counted / 1e3, t.ratio(), t.sectors,
                t.sector_use() * static_cast<double>(t.sectors), 100 * t.sector_use(), t.conflicts,
+               static_cast<double>(t.instructions) / t.minimum,
                t.kernels.size() == 1 ? figures(t.kernels[0]) : std::string(19, ' '),
                t.minimum / options_.bandwidth / 1e3);
     if (t.kernels.size() == 1) return;
     for (const KernelTraffic& k : t.kernels) {
       const double asked = static_cast<double>(k.bytes);
-      fmt::print("  {:<37} {:>8} {:>9} {:>9.1f} {:>6} {:>8} {:>8.0f} {:>5.1f}% {:>9}{}\n", k.name, k.launches,
-                 "", asked / 1e3, "", k.sectors, asked / 32,
+      fmt::print("  {:<37} {:>8} {:>9} {:>9.1f} {:>6} {:>8} {:>8.0f} {:>5.1f}% {:>9} {:>7.3f}{}\n", k.name,
+                 k.launches, "", asked / 1e3, "", k.sectors, asked / 32,
                  k.sectors == 0 ? 100 : 100 * asked / (32 * static_cast<double>(k.sectors)), k.conflicts,
-                 figures(k));
+                 static_cast<double>(k.instructions) / asked, figures(k));
     }
   }
 
@@ -61,6 +66,33 @@ class Table {
   const Options& options_;
   std::map<std::string, KernelFigures> figures_;
 };
+
+// A step of ViT-B/16 (Dosovitskiy et al. 2021), batch 64: images of 17 tokens, as many as there are tokens in
+// 64 of 197.
+void report_step() {
+  models::VitConfig vit = models::vit_preset("b16");
+  vit.image_size = 64;
+  const StepSize large{742, 12};
+  load_device("cudasim");
+  StepLaws laws = step_laws(vit, {2, 1});
+  std::sort(laws.kernels.begin(), laws.kernels.end(),
+            [&](const KernelLaw& a, const KernelLaw& b) { return a.bytes.at(large) > b.bytes.at(large); });
+  fmt::print("A step of ViT-B/16, batch 64, m = 2, bf16, dropout 0.1; an H200 has 0.24 instr/B\n");
+  fmt::print("{:>9} {:>8} {:>8}  {}\n", "GB", "instr/B", "launches", "kernel");
+  KernelLaw all{.name = "all of our own kernels", .bytes = {}, .instructions = {}, .launches = {}};
+  const auto line = [&](const KernelLaw& k) {
+    const double bytes = k.bytes.at(large);
+    fmt::print("{:>9.3f} {:>8.3f} {:>8.0f}  {}\n", bytes / 1e9, k.instructions.at(large) / bytes,
+               k.launches.at(large), k.name);
+  };
+  for (const KernelLaw& k : laws.kernels) {
+    line(k);
+    all.bytes += k.bytes, all.instructions += k.instructions, all.launches += k.launches;
+  }
+  line(all);
+  fmt::print("{:>9.3f} {:>17}  operands and results of cuBLAS's products\n", laws.products.at(large) / 1e9,
+             "");
+}
 
 void report(const Options& options) {
   occupancy(options.arch, 32, 32, 0);  // ConfigError for an architecture whose limits are not known
@@ -95,11 +127,12 @@ void report(const Options& options) {
 int main(int argc, char** argv) {
   using namespace tandem;
   try {
-    check<ConfigError>(argc == 2 || argc == 3, "roofline: expected ARCH [GB/s], such as sm_90");
+    check<ConfigError>(argc == 2 || argc == 3, "roofline: expected ARCH [GB/s], such as sm_90, or step");
     const double bandwidth = argc == 3 ? std::strtod(argv[2], nullptr) : 3350;
     check<ConfigError>(std::isfinite(bandwidth) && bandwidth > 0, "roofline: expected GB/s > 0, got '{}'",
                        argc == 3 ? argv[2] : "");
     testing::find_test_devices();
+    if (argc == 2 && std::string(argv[1]) == "step") return roofline::report_step(), 0;
     roofline::report({argv[1], bandwidth});
     return 0;
   } catch (const ConfigError& error) {

@@ -5,6 +5,7 @@
 #include <cuda_occupancy.h>
 
 #include "tests/cuda/roofline/assembler.h"
+#include "tests/cuda/roofline/step_laws.h"
 #include "tests/cuda/roofline/traffic.h"
 #include "tests/device.h"
 
@@ -26,6 +27,21 @@ TEST_CASE("traffic: kernels read everything once, write it once, and use whole s
     CHECK(traffic.sector_use() >= (workload.name.starts_with("rdrop_") ? 0.85 : 0.95));
   }
   CHECK(checked >= 50);
+}
+
+TEST_CASE("traffic: a step's bytes are linear in its batch and its layers, kernel by kernel") {
+  const models::VitConfig tiny{
+      .image_size = 16, .channels = 3, .classes = 16, .patch_size = 4, .dim = 64, .heads = 2, .mlp_dim = 128};
+  const StepLaws laws = step_laws(tiny, {2, 1});
+  CHECK(laws.kernels.size() > 10);
+  double bytes = 0;
+  for (const KernelLaw& law : laws.kernels) bytes += law.bytes.of_both;
+  // Of a token (17 of them) in a layer and two passes: more than the residual stream, f32, once, and less
+  // than what the ops moved when each of them was a kernel.
+  CHECK(bytes > 17 * 2 * 64 * 4);
+  CHECK(bytes < 17 * 2 * 64 * 400);
+  for (const StepSize size : {StepSize{6, 1}, StepSize{2, 3}})
+    CHECK(distance(laws, count_step(tiny, size), size) < 0.02);
 }
 
 TEST_CASE("traffic: occupancy is what CUDA's own calculator says") {

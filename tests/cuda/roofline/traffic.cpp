@@ -1,6 +1,7 @@
 #include "tests/cuda/roofline/traffic.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "autograd/device.h"
 #include "sim.h"
@@ -21,12 +22,45 @@ std::string short_name(const std::string& kernel) {
   return name;
 }
 
+// "void tandem::cuda::map_kernel<4, tandem::detail::Add<float>, float>" is "map_kernel<4, Add<float>,
+// float>".
+std::string typed_name(std::string kernel) {
+  for (const char* left_out : {"(anonymous namespace)::", "tandem::", "detail::", "cuda::", "void "})
+    for (size_t at; (at = kernel.find(left_out)) != std::string::npos;)
+      kernel.erase(at, std::strlen(left_out));
+  return kernel;
+}
+
 }  // namespace
 
 double Traffic::sector_use() const {
   double asked = 0;
   for (const KernelTraffic& k : kernels) asked += static_cast<double>(k.bytes);
   return sectors == 0 ? 1 : asked / (32.0 * static_cast<double>(sectors));
+}
+
+std::vector<KernelTraffic> recorded_kernels() {
+  std::vector<KernelTraffic> kernels;
+  for (const cudasim::LaunchCounters& launch : cudasim::recorded_launches()) {
+    auto kernel = std::find_if(kernels.begin(), kernels.end(),
+                               [&](const KernelTraffic& k) { return k.symbol == launch.symbol; });
+    if (kernel == kernels.end()) {
+      kernels.push_back({.name = short_name(launch.kernel),
+                         .symbol = launch.symbol,
+                         .typed_name = typed_name(launch.kernel)});
+      kernel = kernels.end() - 1;
+    }
+    kernel->launches += 1;
+    kernel->bytes += launch.read_bytes + launch.written_bytes;
+    kernel->distinct += launch.distinct_read + launch.distinct_written;
+    kernel->instructions += launch.warp_instructions;
+    kernel->sectors += launch.read_sectors + launch.written_sectors;
+    kernel->conflicts += launch.bank_conflicts;
+    kernel->threads = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
+    kernel->static_shared = launch.static_shared;
+    kernel->dynamic_shared = std::max<uint64_t>(kernel->dynamic_shared, launch.dynamic_shared);
+  }
+  return kernels;
 }
 
 Traffic measure_traffic(const Workload& workload) {
@@ -43,25 +77,12 @@ Traffic measure_traffic(const Workload& workload) {
   backend(Device{DeviceType::cuda}).synchronize();
   cudasim::record_launches(false);
   cudasim::count_reused(nullptr, 0);
-  for (const cudasim::LaunchCounters& launch : cudasim::recorded_launches()) {
-    auto kernel = std::find_if(result.kernels.begin(), result.kernels.end(),
-                               [&](const KernelTraffic& k) { return k.symbol == launch.symbol; });
-    if (kernel == result.kernels.end()) {
-      result.kernels.push_back({.name = short_name(launch.kernel), .symbol = launch.symbol});
-      kernel = result.kernels.end() - 1;
-    }
-    kernel->launches += 1;
-    kernel->bytes += launch.read_bytes + launch.written_bytes;
-    kernel->sectors += launch.read_sectors + launch.written_sectors;
-    kernel->conflicts += launch.bank_conflicts;
-    kernel->threads = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
-    kernel->static_shared = launch.static_shared;
-    kernel->dynamic_shared = std::max<uint64_t>(kernel->dynamic_shared, launch.dynamic_shared);
-  }
+  result.kernels = recorded_kernels();
   for (const KernelTraffic& k : result.kernels) {
     result.counted += static_cast<double>(k.bytes);
     result.sectors += k.sectors;
     result.conflicts += k.conflicts;
+    result.instructions += k.instructions;
     result.launches += k.launches;
   }
   return result;

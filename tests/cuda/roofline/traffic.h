@@ -18,8 +18,11 @@ namespace tandem::roofline {
 // All launches of one kernel.
 struct KernelTraffic {
   std::string name, symbol;  // readable, without types; mangled
+  std::string typed_name;    // readable, with the arguments of its template
   int launches = 0;
   uint64_t bytes = 0, sectors = 0;                 // of global memory; of 32 bytes
+  uint64_t distinct = 0;                           // bytes, each counted once a launch; 0: without its checks
+  uint64_t instructions = 0;                       // of warps
   uint64_t conflicts = 0;                          // extra cycles of shared memory
   int threads = 0;                                 // of a block
   uint64_t static_shared = 0, dynamic_shared = 0;  // of a block, bytes
@@ -27,7 +30,7 @@ struct KernelTraffic {
 
 struct Traffic {
   double minimum = 0, counted = 0;  // bytes
-  uint64_t sectors = 0, conflicts = 0;
+  uint64_t sectors = 0, conflicts = 0, instructions = 0;
   int launches = 0;
   std::vector<KernelTraffic> kernels = {};
 
@@ -52,6 +55,9 @@ struct Workload {
 // Work of every kind that is bound by memory. `scale` divides the number of rows: 1 for figures, more for
 // tests.
 std::vector<Workload> traffic_workloads(Device device, int64_t scale = 1);
+
+// What was recorded since cudasim::record_launches(true), by kernel, in the order of their first launches.
+std::vector<KernelTraffic> recorded_kernels();
 
 // Runs the work once on the simulated device, which must be loaded.
 Traffic measure_traffic(const Workload& workload);

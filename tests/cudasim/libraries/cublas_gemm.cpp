@@ -76,12 +76,15 @@ bool has_mask(const Gemm& g) {
 
 size_t bytes(int64_t count, cudaDataType type) { return static_cast<size_t>(count * size_of(type)); }
 
+uint64_t moved = 0;
+
 // An operand of the matrix `i` of the batch: where host code finds it. Padding between its columns may hold
 // anything, and is left alone.
 template <class Check>
 auto locate(const Gemm& g, const GemmMatrix& x, int64_t i, const char* name, const Check& check) {
   const std::string who = std::string(g.call) + ": " + name;
   char* data = static_cast<char*>(x.data) + i * x.stride * size_of(x.type);
+  if (i == 0 || x.stride != 0) moved += static_cast<size_t>(x.cols) * bytes(x.rows, x.type);
   return check(data, static_cast<size_t>(x.cols), bytes(x.rows, x.type), x.ld * size_of(x.type), who.c_str());
 }
 void locate_to_read(const Gemm& g, GemmMatrix& x, int64_t i, const char* name) {
@@ -273,6 +276,8 @@ std::map<int, int64_t>& products() {
 }
 
 }  // namespace
+
+uint64_t product_bytes() { return moved; }
 
 int64_t products_run(int epilogue) { return products()[epilogue]; }
 
