@@ -20,8 +20,6 @@ template <class T, int M, int threads> class CrossEntropyUnit {
   using C = compute_t<T>;
   static constexpr C kInf = std::numeric_limits<C>::infinity();
   static constexpr int V = 16 / sizeof(T);
-  // Blocks for few classes, and those that have a multiprocessor for themselves, are given no other units.
-  static constexpr bool kOneTile = M > 0 && threads != 256;
 
  public:
   __device__ CrossEntropyUnit(const rdrop::CrossEntropyUnits<T>& args, const TileLayout& tiles, char* shared)
@@ -91,10 +89,10 @@ template <class T, int M, int threads> class CrossEntropyUnit {
       for (int i = thread; i < m(); i += threads) f(state_[i], i);
     }
   }
-  // Calls f(the first class, how many) for each tile, once it is in shared memory; `again`: all have been.
-  template <bool again, class F> __device__ void each_tile(F f) {
-    for (int begin = 0; begin < classes_; begin += kOneTile ? classes_ : tiles_.columns) {
-      if (!kOneTile || !again) hold(begin);
+  // Calls f(the first class, how many) for each tile, once it is in shared memory.
+  template <class F> __device__ void each_tile(F f) {
+    for (int begin = 0; begin < classes_; begin += tiles_.columns) {
+      hold(begin);
       f(begin, min(tiles_.columns, classes_ - begin));
     }
   }
@@ -153,7 +151,7 @@ template <class T, int M, int threads> class CrossEntropyUnit {
   __device__ bool read_statistics() {
     const TileStatistics<T, M, threads> statistics{tile_, m(), state_, means_, careful_, smoothed()};
     bool finite = true;
-    each_tile<false>([&](int begin, int n) {
+    each_tile([&](int begin, int n) {
       const int label = label_ - begin;
       each_pass([&](PassState<C>& s, int i) {
         if (begin == 0) s.sum = s.inner = s.total = 0, s.max = s.before = -kInf;
@@ -175,7 +173,7 @@ template <class T, int M, int threads> class CrossEntropyUnit {
     each_pass([&](PassState<C>& s, int) {
       s.total += s.tile_total;
       if (s.tile_sum == 0) return;
-      if (kOneTile || s.sum == 0) {
+      if (s.sum == 0) {
         s.sum = s.tile_sum, s.inner = s.tile_inner;
         return;
       }
@@ -210,7 +208,7 @@ template <class T, int M, int threads> class CrossEntropyUnit {
       gradient_.smoothing =
           static_cast<C>(state_[0].ce_weight) * static_cast<C>(a_.problem.label_smoothing) / kept_classes_;
     C kl = 0;
-    each_tile<true>([&](int begin, int n) {
+    each_tile([&](int begin, int n) {
       gradient_.label = label_ - begin;
       T* const g = !a_.grad.data ? nullptr : direct ? a_.grad.row(0, unit_) + begin : tile_.data;
       kl += gradient_.run(n, g, direct ? a_.grad.pass_stride : tile_.pitch, [&](int c) {
