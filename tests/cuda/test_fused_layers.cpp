@@ -220,3 +220,22 @@ TEST_CASE(
   CHECK(std::count(names.begin(), names.end(), "hidden_dropout_grad_kernel") == 1);
   CHECK(std::count(names.begin(), names.end(), "dropout_kernel") == 0);
 }
+
+TEST_CASE("device feed_forward with dropout: the first bias' gradient of many rows") {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    INFO(std::string(name_of(dtype)));
+    const Tensors in{normal({3, 450, 8}, 1, dtype), normal({40, 8}, 2, dtype), normal({40}, 3, dtype),
+                     normal({6, 40}, 4, dtype)};
+    const auto with = [&](bool fused) {
+      return run(
+          [&](const Tensors& x) {
+            PassContext context({.seed = 2, .count = 2});
+            const Noise noise = context.noise(Purpose::dropout, 0.1);
+            if (fused) return feed_forward(x[0], x[1], x[2], x[3], {}, Activation::gelu, noise);
+            return linear(dropout(linear(x[0], x[1], x[2], Activation::gelu), noise), x[3]);
+          },
+          in);
+    };
+    check_close(with(true), with(false), tolerance(dtype));
+  }
+}
