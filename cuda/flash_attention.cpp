@@ -15,10 +15,11 @@ using detail::FlashForward;
 using detail::HeadRows;
 using detail::kAttentionPasses;
 
-template <class T> bool in_whole_vectors(const HeadRows<T>& x) {
-  const auto whole = [](int64_t stride) { return stride % 8 == 0; };
-  return x.col == 1 && whole(x.pass) && whole(x.batch) && whole(x.head) && whole(x.row) &&
-         reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
+// The stride of a dimension of size 1 says nothing.
+template <class T> bool in_whole_vectors(const AttentionProblem& p, const HeadRows<T>& x) {
+  const auto whole = [](int64_t stride, int64_t size) { return stride % 8 == 0 || size == 1; };
+  return x.col == 1 && whole(x.pass, p.passes) && whole(x.batch, p.batch) && whole(x.head, p.heads) &&
+         whole(x.row, std::max(p.queries, p.keys)) && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
 }
 
 template <class... Rows> bool takes(const AttentionProblem& p, const Rows&... rows) {
@@ -26,7 +27,7 @@ template <class... Rows> bool takes(const AttentionProblem& p, const Rows&... ro
   constexpr int64_t kMost = int64_t{1} << 31;  // blocks of a launch
   const int64_t tiles = std::max(p.queries, p.keys) / 64 + 1;
   return properties().major >= 8 && fits(p.dim) && fits(p.value_dim) && p.keys > 0 && p.queries > 0 &&
-         kAttentionPasses * p.batch * p.heads * tiles < kMost && (in_whole_vectors(rows) && ...);
+         kAttentionPasses * p.batch * p.heads * tiles < kMost && (in_whole_vectors(p, rows) && ...);
 }
 
 // The same of the passes from `first` on, as many as a launch has room for.
