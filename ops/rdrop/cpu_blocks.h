@@ -164,9 +164,9 @@ template <int M, bool kKl, bool kGradient, class C>
 #pragma omp simd reduction(+ : total)
   for (int64_t c = 0; c < b.n; ++c) {
     C own[M], sum_p = 0, p0 = 0;
-    const C mean = M == 1   ? C(0)
-                   : M == 2 ? (e[3 * kBlockSize + c] - offset[1]) / 2
-                            : e[M * kBlockSize + c] - mean_offset;
+    C mean = 0;
+    if constexpr (M == 2) mean = (e[3 * kBlockSize + c] - offset[1]) / 2;
+    if constexpr (M > 2) mean = e[M * kBlockSize + c] - mean_offset;
 #pragma GCC unroll 8
     for (int i = 0; i < M; ++i) {
       const C p = e[i * kBlockSize + c] * scale[i];
