@@ -100,8 +100,10 @@ struct FeedForward final : Op {
     dispatch_floating(name(), y.dtype(), [&]<class T>() {
       const detail::DropRows<T> rows{.x = x.device_data<T>(),
                                      .y = y.device_data<T>(),
+                                     .onto = nullptr,
                                      .x_pass = x.pass_stride(),
                                      .y_pass = y.pass_stride(),
+                                     .onto_pass = 0,
                                      .samples = spans.size(),
                                      .row = spans.longest()};
       detail::for_passes<detail::HiddenDropout<T>>(noise, rows, [&](detail::HiddenDropout<T> args) {
