@@ -55,6 +55,11 @@ template <class T> struct NormChunks {
   accumulate_t<T>* sums[2];
 };
 
+// Whether a block's sums go straight from registers to memory: those of one team, in vectors that one instruction
+// stores. Wider ones would each time leave half of what is between them.
+template <class Form, class A>
+inline constexpr bool kStoresSums = Form::Team::kRows == 1 && Form::V * sizeof(A) <= 16;
+
 // Shared memory of a team: its row of x and of g, then its sums. Without any, its sums are the block's, in
 // global memory.
 template <class Form, class T, class G> __host__ __device__ int64_t grad_room(int64_t n, int64_t* sums_at) {
@@ -62,7 +67,7 @@ template <class Form, class T, class G> __host__ __device__ int64_t grad_room(in
   const int64_t line = n * static_cast<int64_t>(sizeof(A));
   if (Form::kRegisters) {
     *sums_at = 0;
-    return Form::Team::kRows == 1 ? 0 : line;
+    return kStoresSums<Form, A> ? 0 : line;
   }
   *sums_at = (n * static_cast<int64_t>(sizeof(T) + sizeof(G)) + 15) / 16 * 16;
   return (*sums_at + 2 * line + 15) / 16 * 16;
@@ -89,7 +94,7 @@ __device__ void store_totals(ColumnTotals<Form, A>& dw, ColumnTotals<Form, A>& d
     __syncthreads();
     for (int k = 0; k < outputs; ++k)
       add_teams<Team>(cuda::block_room() + sums_at + k * n * sizeof(A), room_bytes, n, sums[k]);
-  } else if constexpr (Team::kRows == 1) {
+  } else if constexpr (kStoresSums<Form, A>) {
     each_vector<Form>(
         n,
         [&](int64_t i, const auto& dws, const auto& dbs) {

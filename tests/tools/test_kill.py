@@ -267,7 +267,7 @@ def test_no_room_for_a_file():
 
 def test_out_of_memory():
     """A step for which there is no memory says what would fit, which then does; so does a dry run."""
-    options = [*IMAGES, "--batch-size", "30", "--passes", "64", "--mlp-dim", "64", "--epochs", "1", "--device", "cpu"]
+    options = [*IMAGES, "--batch-size", "30", "--passes", "64", "--mlp-dim", "64", "--depth", "2", "--epochs", "1", "--device", "cpu"]
     room = {"LD_PRELOAD": BREAK_AT, "BREAK_ALLOC": "2000000"}
     status, message = finish(start([*options, "--quiet", "--run", "crowded"], **room))
     found = re.search(r"^tandem: step 1: cpu: out of memory: .*; in blocks\.0\..*; its plan: stacked, accumulate: 1; what fits: "
