@@ -11,6 +11,7 @@
 namespace tandem {
 namespace {
 
+using detail::BranchGradient;
 using detail::DropElements;
 using detail::Dropping;
 using detail::MadeNorm;
@@ -28,6 +29,7 @@ struct Residual final : Op {
   Noise noise;
   Norm* norm;  // null: the sum alone
   DType of_branch = DType::f32;
+  std::shared_ptr<BranchGradient> branch;  // made by the norm of the sum, or null
   Residual(const Noise& noise, Norm* norm) : noise(noise), norm(norm) {}
   const char* name() const override { return "residual"; }
 
@@ -48,16 +50,25 @@ struct Residual final : Op {
   }
   // dx = g, dz = g keep / (1 - p)
   Tensors vjp(const Tensor& g) override {
+    if (Tensor dz = branch ? branch->take(g) : Tensor(); dz.defined()) return {g, dz};
     if (!noise.active()) return {g, g};
     return {g, needs(1) ? apply<Dropping<DropElements>>({g}, noise, of_branch) : Tensor()};
   }
 
-  void add_and_normalise(const Tensor& x, const Tensor& z, const Tensor& sum, Norm& norm) const {
+  void add_and_normalise(const Tensor& x, const Tensor& z, const Tensor& sum, Norm& norm) {
     const int64_t n = norm.row_shape.numel(), rows = x.numel() / n;  // of a pass
     const Tensor w = detail::affine_values(norm.weight, norm.row_shape, DType::f32, 1, 1, x.device()),
                  b = detail::affine_values(norm.bias, norm.row_shape, DType::f32, 1, 0, x.device());
+    detail::BranchNoise of{};
+    of.rows_of_sample = noise.active() ? noise.spans(name(), x.shape()).longest() / n : rows;
+    of.noise = device_noise(noise, rows / of.rows_of_sample);
+    for (int i = 0; i < passes(); ++i) {
+      const double rate = noise.active() ? noise.rates[i] : 0;
+      of.threshold[i] = drop_threshold(rate), of.scale[i] = static_cast<float>(kept_scale(rate));
+    }
+    if (recording() && z.requires_grad()) branch = std::make_shared<BranchGradient>(z.dtype(), of);
     norm.made = {output(x.shape(), norm.dtype, x.device()),
-                 empty({2, passes() * rows}, {DType::f32, x.device()})};
+                 empty({2, passes() * rows}, {DType::f32, x.device()}), branch};
     const auto run = [&]<class Z, class O>() {
       detail::ResidualNormRows<Z, O> args{};
       args.passes = passes(), args.rows = rows, args.n = n;
@@ -67,12 +78,7 @@ struct Residual final : Op {
       args.weight = w.device_data<float>(), args.bias = b.device_data<float>();
       args.sum = sum.device_data<float>(), args.y = norm.made.y.device_data<O>();
       args.mean = norm.made.stats.device_data<float>(), args.rstd = args.mean + passes() * rows;
-      args.rows_of_sample = noise.active() ? noise.spans(name(), x.shape()).longest() / n : rows;
-      args.noise = device_noise(noise, rows / args.rows_of_sample);
-      for (int i = 0; i < passes(); ++i) {
-        const double rate = noise.active() ? noise.rates[i] : 0;
-        args.threshold[i] = drop_threshold(rate), args.scale[i] = static_cast<float>(kept_scale(rate));
-      }
+      args.branch = of;
       run_on_device(x, args);
     };
     const auto of_branch = [&]<class Z>() {

@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
                          cuda::Divisor rows_of_sample) {
   constexpr int V = Form::V;
   static_assert(V == 4);  // words of a block of Philox
-  const DeviceNoise::Draws draws = a.noise.draws();
+  const DeviceNoise::Draws draws = a.branch.noise.draws();
   Form::Team::for_each_row(a.passes * a.rows, [&](int64_t row, bool live) {
     int64_t pass = row;
     const int64_t of_pass = rows.divide(pass);
@@ -22,8 +22,8 @@ __global__ void __launch_bounds__(Form::Team::kBlock)
     const int64_t first = rows_of_sample.divide(sample) * a.n;  // position in the sample
     const Z* z = a.z + pass * a.z_pass + of_pass * a.n;
     float* sum = a.sum + row * a.n;
-    const uint32_t threshold = a.threshold[pass];
-    const float scale = a.scale[pass];
+    const uint32_t threshold = a.branch.threshold[pass];
+    const float scale = a.branch.scale[pass];
     cuda::HeldRow<Form, float> y(a.x + pass * a.x_pass + of_pass * a.n, a.n, nullptr, 0);
     cuda::each_vector<Form>(
         a.n,
@@ -51,7 +51,7 @@ template <class Z, class O> void launch(const ResidualNormRows<Z, O>& a) {
     if constexpr (Form::kRegisters) {
       cuda::launch<residual_norm_kernel<Z, O, Form>>("residual_norm",
                                                      Form::Team::blocks_for(a.passes * a.rows), a,
-                                                     cuda::Divisor(a.rows), cuda::Divisor(a.rows_of_sample));
+                                                     cuda::Divisor(a.rows), cuda::Divisor(a.branch.rows_of_sample));
     }
   });
 }

@@ -6,7 +6,7 @@
 #include "cuda/columns.cuh"
 #include "cuda/rows.cuh"
 #include "ops/loops/column_sums.h"
-#include "ops/norms/row_norm_args.h"
+#include "ops/residual_kernel.h"
 
 namespace tandem {
 namespace {
@@ -116,10 +116,58 @@ __device__ void store_totals(ColumnTotals<Form, A>& dw, ColumnTotals<Form, A>& d
   }
 }
 
+// What else is made of a row's dx: nothing, ...
+struct NoBranch {
+  struct Row {
+    template <class Values> __device__ void operator()(int64_t, const Values&) const {}
+  };
+  __device__ int draws() const { return 0; }
+  __device__ Row row(int, int64_t, int64_t, int64_t, int64_t) const { return {}; }
+};
+
+// ... or, of a residual sum, the gradient of its branch.
+template <class Z> struct DroppedBranch {
+  Z* dz;
+  BranchNoise of;
+  cuda::Divisor rows_of_sample;
+
+  struct Row {
+    Z* dz;
+    DeviceNoise::Draws draws;
+    uint32_t pass, threshold;
+    float scale;
+    uint64_t sample, first;  // block of draws of the row's first four values
+
+    __device__ void operator()(int64_t i, Vector<float, 4> values) const {
+      const auto words = draws.block(pass, sample, first + static_cast<uint64_t>(i) / 4);
+#pragma unroll
+      for (int l = 0; l < 4; ++l) {
+        const float scaled = values.at[l] * scale;
+        values.at[l] = words[l] >= threshold ? scaled : 0.0f;
+      }
+      cuda::store_row<Z, 4>(dz, i, values);
+    }
+  };
+  __device__ DeviceNoise::Draws draws() const { return of.noise.draws(); }
+  // Of row `of_pass` of a pass, the row-th of all, of n values.
+  __device__ Row row(const DeviceNoise::Draws& draws, int64_t row, int64_t pass, int64_t of_pass,
+                     int64_t n) const {
+    int64_t sample = of_pass;
+    const int64_t within = rows_of_sample.divide(sample);
+    return {dz + row * n,
+            draws,
+            static_cast<uint32_t>(pass),
+            of.threshold[pass],
+            of.scale[pass],
+            static_cast<uint64_t>(sample),
+            static_cast<uint64_t>(within * n / 4)};
+  }
+};
+
 // dx = rstd (g w - shift - (x - mean) slope) for a held row of g and of x, which is added where `adds`.
-template <class Form, class T, class A, class Gradients, class Row>
+template <class Form, class T, class A, class Gradients, class Row, class Also>
 __device__ void write_gradient(T* dx, bool adds, int64_t n, const A* w, A mean, A rstd, A shift, A slope,
-                               Gradients& g, Row& x) {
+                               Gradients& g, Row& x, const Also& also) {
   constexpr int V = Form::V;
   each_vector<Form>(
       n,
@@ -130,13 +178,15 @@ __device__ void write_gradient(T* dx, bool adds, int64_t n, const A* w, A mean, 
         for (int l = 0; l < V; ++l)
           gs.at[l] = before.at[l] + rstd * (gs.at[l] * scale.at[l] - shift - (xs.at[l] - mean) * slope);
         cuda::store_row<T, V>(dx, i, gs);
+        also(i, gs);
       },
       g, x);
 }
 
-template <class T, class G, class Form>
+template <class T, class G, class Form, class Branch>
 __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T>)
-    norm_grad_kernel(NormRowsGrad<T, G> args, NormChunks<T> chunks, int room_bytes) {
+    norm_grad_kernel(NormRowsGrad<T, G> args, NormChunks<T> chunks, int room_bytes,
+                     const __grid_constant__ Branch branch) {
   using A = accumulate_t<T>;
   using Team = typename Form::Team;
   constexpr int V = Form::V;
@@ -151,10 +201,11 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
   A* own = room ? reinterpret_cast<A*>(room + sums_at) : sums[0];
   ColumnTotals<Form, A> dw(n, weights ? own : nullptr), db(n, weights ? (room ? own + n : sums[1]) : nullptr);
   const A* w = args.weight + pass * args.weight_pass;
+  const auto draws = branch.draws();
   for (int64_t base = first; base < last; base += Team::kRows) {
     const int64_t wanted = base + threadIdx.x / Team::kSize;
     const bool live = wanted < last;  // or else a row that is there, for the reductions' sake
-    const int64_t row = pass * args.rows + (live ? wanted : last - 1);
+    const int64_t of_pass = live ? wanted : last - 1, row = pass * args.rows + of_pass;
     HeldRow<Form, T> x(args.x + row * n, n, room, room ? n : 0);
     HeldRow<Form, G> g(args.g + row * n, n, room ? room + n * sizeof(T) : nullptr, room ? n : 0);
     const A mean = args.mean[row], rstd = args.rstd[row];
@@ -189,12 +240,14 @@ __global__ void __launch_bounds__(Form::Team::kBlock, cuda::kLeastBlocks<Form, T
     if (!live || !args.dx) continue;
     const A shift = args.centred ? total.a / static_cast<A>(n) : A(0);
     const A slope = total.dot / static_cast<A>(n) * rstd;
-    write_gradient<Form>(args.dx + row * n, args.adds, n, w, mean, rstd, shift, slope, g, x);
+    write_gradient<Form>(args.dx + row * n, args.adds, n, w, mean, rstd, shift, slope, g, x,
+                         branch.row(draws, row, pass, of_pass, n));
   }
   if (weights) store_totals<Form>(dw, db, args.dbias ? 2 : 1, n, sums, room, room_bytes, sums_at);
 }
 
-template <class T, class G, class Form> void launch_with(const NormRowsGrad<T, G>& args) {
+template <class T, class G, class Form, class Branch = NoBranch>
+void launch_with(const NormRowsGrad<T, G>& args, const Branch& branch = {}) {
   using A = accumulate_t<T>;
   using Team = typename Form::Team;
   // Long enough that the sums cost little beside the rows, short enough that many blocks are at work and sums
@@ -207,11 +260,11 @@ template <class T, class G, class Form> void launch_with(const NormRowsGrad<T, G
   if (chunks * args.passes > 0 && args.n > 0) {
     int64_t unused = 0, room = grad_room<Form, T, G>(args.n, &unused);
     if (room * Team::kRows > cuda::shared_limit()) room = 0;
-    constexpr auto kernel = norm_grad_kernel<T, G, Form>;
+    constexpr auto kernel = norm_grad_kernel<T, G, Form, Branch>;
     const cuda::Grid grid{static_cast<unsigned>(args.passes * chunks), Team::kBlock, room * Team::kRows};
     cuda::resident_blocks<kernel, Team::kBlock>(1, grid.shared_bytes);  // lets it have the shared memory
     cuda::launch<kernel>("norm_grad", grid, args, NormChunks<T>{chunk, chunks, {parts, parts + sums}},
-                         static_cast<int>(room));
+                         static_cast<int>(room), branch);
   }
   const int64_t groups = args.weight_pass == 0 ? 1 : args.passes;
   if (args.dweight)
@@ -239,9 +292,22 @@ template <class T, class G> void launch(const NormRowsGrad<T, G>& args) {
   });
 }
 
+// Of rows that the kernel which made the sum could hold.
+template <class G, class Z> void launch_residual(const ResidualNormGrad<G, Z>& args) {
+  cuda::with_row_form<float>(args.n, true, [&]<class Form>() {
+    if constexpr (Form::kRegisters)
+      launch_with<float, G, Form>(
+          args, DroppedBranch<Z>{args.dz, args.branch, cuda::Divisor(args.branch.rows_of_sample)});
+  });
+}
+
 const RegisterKernels registered{[] {
   cuda::for_floats([]<class T>() { register_kernel(launch<T, T>); });
   register_kernel(launch<float, bf16>);
+  register_kernel(launch_residual<float, float>);
+  register_kernel(launch_residual<float, bf16>);
+  register_kernel(launch_residual<bf16, float>);
+  register_kernel(launch_residual<bf16, bf16>);
 }};
 
 }  // namespace

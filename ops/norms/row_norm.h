@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "autograd/arrived.h"
@@ -16,6 +18,7 @@
 #include "ops/loops/rows.h"
 #include "ops/norms/affine.h"
 #include "ops/norms/row_norm_args.h"
+#include "ops/residual_kernel.h"
 
 namespace tandem::detail {
 
@@ -151,9 +154,41 @@ inline int passes_of_weights(int m, const Tensors& weights) {
   return std::any_of(weights.begin(), weights.end(), differ) ? m : 1;
 }
 
-// A norm that another op's kernel has made, and its rows' mean and rstd.
+// On a device, of a residual sum whose norm is the first to read it, and so the last to give to its gradient:
+// the norm's kernel makes the gradient of the sum's branch, too. The sum's vjp takes it if its cotangent is
+// the one that was made beside it.
+class BranchGradient {
+ public:
+  BranchGradient(DType dtype, const BranchNoise& noise) : dtype_(dtype), noise_(noise) {}
+
+  // Fills dx, of an input that the norm alone has yet to give to, and the branch's gradient.
+  template <class G> void make(const NormRowsGrad<float, G>& args, const Tensor& dx) {
+    dz_ = empty(dx.shape(), {dtype_, dx.device()}, dx.passes());
+    const auto run = [&]<class Z>() {
+      run_on_device(dx, ResidualNormGrad<G, Z>{args, dz_.device_data<Z>(), noise_});
+    };
+    dtype_ == DType::bf16 ? run.template operator()<bf16>() : run.template operator()<float>();
+    of_ = dx.impl(), version_ = dx.version();
+  }
+  // Undefined where it was made beside another cotangent than g, or not at all.
+  Tensor take(const Tensor& g) {
+    const bool fits = dz_.defined() && of_.lock() == g.impl() && g.version() == version_;
+    Tensor dz = std::exchange(dz_, {});
+    return fits ? dz : Tensor();
+  }
+
+ private:
+  DType dtype_;
+  BranchNoise noise_;
+  Tensor dz_;
+  std::weak_ptr<TensorImpl> of_;
+  int64_t version_ = 0;
+};
+
+// A norm that another op's kernel has made, its rows' mean and rstd, and what its gradient's kernel makes.
 struct MadeNorm {
   Tensor y, stats;
+  std::shared_ptr<BranchGradient> branch = nullptr;
 };
 
 // Inputs x, weight, bias (bias only when Centred); weights have the shape of the trailing dimensions. The
@@ -245,7 +280,11 @@ template <bool Centred> struct RowNorm final : Op {
                                   .adds = adds,
                                   .dweight = dw.defined() ? dw.device_data<A>() : nullptr,
                                   .dbias = db.defined() ? db.device_data<A>() : nullptr};
-    if (!run_on_device(cotangent, args)) norm_rows_grad<Centred>(args);
+    bool done = false;
+    if constexpr (std::is_same_v<T, float>) {
+      if (made.branch && dx.defined()) made.branch->make(args, dx), done = true;
+    }
+    if (!done && !run_on_device(cotangent, args)) norm_rows_grad<Centred>(args);
     return Centred ? Tensors{dx, dw, db} : Tensors{dx, dw};
   }
 };
