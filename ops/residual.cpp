@@ -25,11 +25,26 @@ struct Norm {
   MadeNorm made = {};  // by the forward
 };
 
-struct Residual final : Op {
+bool narrow(DType dtype) { return dtype == DType::bf16 || dtype == DType::f32; }
+bool aligned(const Tensor& t) {
+  return !t.defined() || reinterpret_cast<uintptr_t>(t.device_raw()) % 16 == 0;
+}
+
+// Whether the kernels of norms take sums, and gradients of branches, in their sweep: on a device, of rows of
+// n that they can hold, each within a sample.
+bool in_rows(const Tensor& x, const Tensor& z, const Noise& noise, int64_t n) {
+  const int passes = noise.active() ? noise.passes() : common_passes("residual", {x, z});
+  return x.device() != kCpu && x.dtype() == DType::f32 && narrow(z.dtype()) && x.numel() > 0 && n > 0 &&
+         n % 4 == 0 && n <= detail::kLongestResidualNorm && passes <= detail::kPassesAtOnce && aligned(x) &&
+         aligned(z) &&
+         (!noise.active() ||
+          (!noise.packed.defined() && noise.spans("residual", x.shape()).longest() % n == 0));
+}
+
+struct Residual final : detail::BranchedSum {
   Noise noise;
   Norm* norm;  // null: the sum alone
   DType of_branch = DType::f32;
-  std::shared_ptr<BranchGradient> branch;  // made by the norm of the sum, or null
   Residual(const Noise& noise, Norm* norm) : noise(noise), norm(norm) {}
   const char* name() const override { return "residual"; }
 
@@ -41,6 +56,9 @@ struct Residual final : Op {
     }
     of_branch = in[1].dtype();
     const Tensor x = dense(in[0]), z = dense(in[1]), sum = output(x.shape(), x);
+    const int64_t n = x.dim() > 0 ? x.size(-1) : 0;
+    if (recording() && z.requires_grad() && in_rows(x, z, noise, n))
+      branch = std::make_shared<BranchGradient>(z.dtype(), n, branch_noise(x, n));
     if (Norm* const of_sum = std::exchange(norm, nullptr)) {
       add_and_normalise(x, z, sum, *of_sum);
     } else {
@@ -55,20 +73,26 @@ struct Residual final : Op {
     return {g, needs(1) ? apply<Dropping<DropElements>>({g}, noise, of_branch) : Tensor()};
   }
 
-  void add_and_normalise(const Tensor& x, const Tensor& z, const Tensor& sum, Norm& norm) {
-    const int64_t n = norm.row_shape.numel(), rows = x.numel() / n;  // of a pass
-    const Tensor w = detail::affine_values(norm.weight, norm.row_shape, DType::f32, 1, 1, x.device()),
-                 b = detail::affine_values(norm.bias, norm.row_shape, DType::f32, 1, 0, x.device());
+  // Of rows of n.
+  detail::BranchNoise branch_noise(const Tensor& x, int64_t n) const {
     detail::BranchNoise of{};
+    const int64_t rows = x.numel() / n;  // of a pass
     of.rows_of_sample = noise.active() ? noise.spans(name(), x.shape()).longest() / n : rows;
     of.noise = device_noise(noise, rows / of.rows_of_sample);
     for (int i = 0; i < passes(); ++i) {
       const double rate = noise.active() ? noise.rates[i] : 0;
       of.threshold[i] = drop_threshold(rate), of.scale[i] = static_cast<float>(kept_scale(rate));
     }
-    if (recording() && z.requires_grad()) branch = std::make_shared<BranchGradient>(z.dtype(), of);
+    return of;
+  }
+
+  void add_and_normalise(const Tensor& x, const Tensor& z, const Tensor& sum, Norm& norm) {
+    const int64_t n = norm.row_shape.numel(), rows = x.numel() / n;  // of a pass
+    const Tensor w = detail::affine_values(norm.weight, norm.row_shape, DType::f32, 1, 1, x.device()),
+                 b = detail::affine_values(norm.bias, norm.row_shape, DType::f32, 1, 0, x.device());
     norm.made = {output(x.shape(), norm.dtype, x.device()),
-                 empty({2, passes() * rows}, {DType::f32, x.device()}), branch};
+                 empty({2, passes() * rows}, {DType::f32, x.device()}),
+                 branch && branch->claim(n) ? branch : nullptr};
     const auto run = [&]<class Z, class O>() {
       detail::ResidualNormRows<Z, O> args{};
       args.passes = passes(), args.rows = rows, args.n = n;
@@ -78,7 +102,7 @@ struct Residual final : Op {
       args.weight = w.device_data<float>(), args.bias = b.device_data<float>();
       args.sum = sum.device_data<float>(), args.y = norm.made.y.device_data<O>();
       args.mean = norm.made.stats.device_data<float>(), args.rstd = args.mean + passes() * rows;
-      args.branch = of;
+      args.branch = branch_noise(x, n);
       run_on_device(x, args);
     };
     const auto of_branch = [&]<class Z>() {
@@ -93,20 +117,10 @@ void check_branch(const Tensor& x, const Tensor& z) {
                     describe(x), describe(z));
 }
 
-bool narrow(DType dtype) { return dtype == DType::bf16 || dtype == DType::f32; }
-
-// Whether one kernel makes both: on a device, of rows that it can hold, each within a sample.
+// Whether one kernel makes both.
 bool at_once(const Tensor& x, const Tensor& z, const Noise& noise, const Norm& norm) {
-  const int64_t n = norm.row_shape.numel();
-  const int passes = noise.active() ? noise.passes() : common_passes("residual", {x, z});
-  const bool fits = x.device() != kCpu && x.dtype() == DType::f32 && narrow(z.dtype()) &&
-                    narrow(norm.dtype) && x.numel() > 0 && n > 0 && n % 4 == 0 &&
-                    n <= detail::kLongestResidualNorm && passes <= detail::kPassesAtOnce;
-  if (!fits) return false;
-  for (const Tensor& t : {x, z, norm.weight, norm.bias})
-    if (t.defined() && reinterpret_cast<uintptr_t>(t.device_raw()) % 16 != 0) return false;
-  return !noise.active() ||
-         (!noise.packed.defined() && noise.spans("residual", x.shape()).longest() % n == 0);
+  return in_rows(x, z, noise, norm.row_shape.numel()) && narrow(norm.dtype) && aligned(norm.weight) &&
+         aligned(norm.bias);
 }
 
 }  // namespace

@@ -120,11 +120,10 @@ Tensor GradientNorm::norm_tensor(const Tensors& parameters) {
 
 Tensor GradientNorm::clip_tensor(const Tensors& parameters, double max_norm) {
   check_max_norm(max_norm);
-  const Tensors gradients = dense_gradients(parameters, true);
-  if (on_a_device(gradients)) return on_device(gradients, max_norm, true);
-  const double norm = norm_on_cpu(gradients), factor = std::min(1.0, factor_of(norm, max_norm));
-  if (std::isfinite(norm) && factor < 1) scale(gradients, factor);
-  return from_values(std::vector<double>{norm, factor}, {2});
+  const Tensors gradients = dense_gradients(parameters, false);
+  if (on_a_device(gradients)) return on_device(gradients, max_norm, false);
+  const double norm = norm_on_cpu(gradients);
+  return from_values(std::vector<double>{norm, std::min(1.0, factor_of(norm, max_norm))}, {2});
 }
 
 double GradientNorm::norm(const Tensors& parameters) {
@@ -132,11 +131,15 @@ double GradientNorm::norm(const Tensors& parameters) {
 }
 
 double GradientNorm::clip(const Tensors& parameters, double max_norm, bool error_if_nonfinite) {
-  const double norm = clip_tensor(parameters, max_norm).to_vector<double>()[0];
-  if (std::isfinite(norm)) return norm;
-  check<ValueError>(!error_if_nonfinite,
+  check_max_norm(max_norm);
+  const Tensors gradients = dense_gradients(parameters, true);
+  const bool at_once = on_a_device(gradients);
+  const double norm =
+      at_once ? on_device(gradients, max_norm, true).to_vector<double>()[0] : norm_on_cpu(gradients);
+  const double factor = factor_of(norm, max_norm);
+  check<ValueError>(std::isfinite(norm) || !error_if_nonfinite,
                     "clip_grad_norm: the norm of the gradients is {}, expected a finite number", norm);
-  scale(dense_gradients(parameters, true), factor_of(norm, max_norm));
+  if (std::isfinite(norm) ? !at_once && factor < 1 : true) scale(gradients, factor);
   return norm;
 }
 

@@ -25,8 +25,8 @@ class GradientNorm {
   double norm(const Tensors& parameters);
   double clip(const Tensors& parameters, double max_norm, bool error_if_nonfinite = false);
 
-  // Without waiting for the gradients' device: f64 [2] there, the norm (Optimizer::step takes it) and the
-  // factor of clipping, 1 without. Where the norm is not finite, no gradient changes.
+  // Without waiting for the gradients' device, and without a change to them: f64 [2] there, the norm and the
+  // factor of clipping, 1 without. Optimizer::step takes both, and the gradients times the factor.
   Tensor norm_tensor(const Tensors& parameters);
   Tensor clip_tensor(const Tensors& parameters, double max_norm);
 

@@ -12,6 +12,8 @@
 #include "autograd/kernel.h"
 #include "autograd/parallel.h"
 #include "autograd/tensor_impl.h"
+#include "ops/arithmetic.h"
+#include "ops/join.h"
 
 namespace tandem::nn {
 namespace {
@@ -120,7 +122,12 @@ void Optimizer::step(const Tensor& norm) {
     auto& active = slot.parameter.device() == kCpu ? on_cpu : on_device[wide];
     active.push_back({&slot, slot.parameter.grad().contiguous()});
   }
-  if (!on_cpu.empty() && (!norm.defined() || std::isfinite(norm.to_vector<double>()[0]))) step_on_cpu(on_cpu);
+  if (!on_cpu.empty()) {
+    const std::vector<double> values = norm.defined() ? norm.to_vector<double>() : std::vector<double>{0};
+    if (values.size() > 1 && values[1] < 1)
+      for (const Active& one : on_cpu) one.gradient.mul_(values[1]);
+    if (std::isfinite(values[0])) step_on_cpu(on_cpu);
+  }
   for (int wide : {0, 1})
     if (!on_device[wide].empty()) step_on_device(on_device[wide], tables_[wide], norm);
   if (on_update_) on_update_(norm);
@@ -167,8 +174,11 @@ void Optimizer::step_on_device(const std::vector<Active>& active, TensorTable& t
   if (norm.defined())
     check<DeviceError>(norm.device() == on.device(), "{}: a norm on {} of gradients on {}", name_,
                        name_of(norm.device()), name_of(on.device()));
+  // A norm alone is one without a factor of clipping.
+  const bool alone = norm.defined() && norm.numel() == 1;
+  const Tensor both = alone ? cat({norm.reshape({1}), ones({1}, {DType::f64, norm.device()})}) : norm;
   update_on_device({table.rows(std::move(rows), on.device()), on, lr_ * lr_factor_, steps,
-                    norm.defined() ? norm.device_data<double>() : nullptr});
+                    both.defined() ? both.device_data<double>() : nullptr});
   for (const Active& one : active) {
     if (!recording) one.slot->count();
     one.slot->parameter.bump_version();

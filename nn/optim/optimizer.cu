@@ -1,4 +1,6 @@
 // One update of all parameters in one launch: every tensor is read once, and written once.
+#include <type_traits>
+
 #include "nn/optim/rules.h"
 #include "nn/optim/tensors.cuh"
 
@@ -10,6 +12,9 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
   constexpr int V = 16 / sizeof(T), S = Rule::kStates;
   using Factors = typename Rule::template Factors<T>;
   if (a.norm && !isfinite(*a.norm)) return;
+  // What stands in the place of an average's gradient is the weight.
+  constexpr bool clips = !std::is_same_v<Rule, EmaRule>;
+  const T clip = clips && a.norm ? static_cast<T>(a.norm[1]) : T(1);
   __shared__ Factors shared;
   Factors factors;
   double last[3] = {-1, -1, -1};  // of the first thread: what the factors were made of
@@ -44,7 +49,7 @@ __global__ void __launch_bounds__(cuda::kThreads) update_kernel(OptimizerStep<Ru
       T state[S + 1];
 #pragma unroll
       for (int k = 0; k < S; ++k) state[k] = s[k].at[v];
-      apply(g.at[v], p.at[v], state);
+      apply(clips ? clip * g.at[v] : g.at[v], p.at[v], state);
 #pragma unroll
       for (int k = 0; k < S; ++k) s[k].at[v] = state[k];
     }

@@ -28,7 +28,8 @@ struct TensorRows {  // on the device
   int64_t chunks = 0;
 };
 
-// One update of all parameters of type T; does nothing where `norm` is given and not finite.
+// One update of all parameters of type T, of their gradients times norm[1]; does nothing where norm[0] is not
+// finite.
 template <class Rule, class T> struct OptimizerStep {
   TensorRows tensors;
   Rule rule;

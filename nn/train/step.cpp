@@ -87,16 +87,21 @@ double Step::update(double max_norm) {
   const double value = norm.to_vector<double>()[0];
   check<NonFiniteError>(std::isfinite(value), "step {}: the norm of the gradients is {}; nothing was changed",
                         number(), value);
-  optimizer_.step();
+  optimizer_.step(norm);
+  check_updated();
   return value;
+}
+
+void Step::check_updated() const {
+  check<AutogradError>(optimizer_.updates() > updates_before_,
+                       "step {}: no parameter has a gradient; was backward() called in this step?", number());
 }
 
 // With a norm it is the Trainer that looks at what was updated, when it knows.
 void Step::updated(const Tensor& norm) {
   updated_ = true;
   if (norm.defined()) return commit_statistics_if_finite(module_, norm);
-  check<AutogradError>(optimizer_.updates() > updates_before_,
-                       "step {}: no parameter has a gradient; was backward() called in this step?", number());
+  check_updated();
   module_.commit_statistics();
 }
 

@@ -69,6 +69,7 @@ class Step {
 
  private:
   void updated(const Tensor& norm);
+  void check_updated() const;
 
   Module& module_;
   Optimizer& optimizer_;

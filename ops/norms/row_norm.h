@@ -154,13 +154,20 @@ inline int passes_of_weights(int m, const Tensors& weights) {
   return std::any_of(weights.begin(), weights.end(), differ) ? m : 1;
 }
 
-// On a device, of a residual sum whose norm is the first to read it, and so the last to give to its gradient:
-// the norm's kernel makes the gradient of the sum's branch, too. The sum's vjp takes it if its cotangent is
-// the one that was made beside it.
+// On a device, of a residual sum of rows of n whose norm is the first to read it, and so the last to give to
+// its gradient: the norm's kernel makes the gradient of the sum's branch, too. The sum's vjp takes it if its
+// cotangent is the one that was made beside it.
 class BranchGradient {
  public:
-  BranchGradient(DType dtype, const BranchNoise& noise) : dtype_(dtype), noise_(noise) {}
+  BranchGradient(DType dtype, int64_t n, const BranchNoise& noise) : dtype_(dtype), n_(n), noise_(noise) {}
 
+  // For the first norm of the sum, of rows of n.
+  bool claim(int64_t n) { return n == n_ && !std::exchange(claimed_, true); }
+  // Whether the kernel can read these rows in vectors.
+  template <class G> static bool takes(const NormRowsGrad<float, G>& args) {
+    const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+    return args.dx && aligned(args.x) && aligned(args.g) && aligned(args.dx) && aligned(args.weight);
+  }
   // Fills dx, of an input that the norm alone has yet to give to, and the branch's gradient.
   template <class G> void make(const NormRowsGrad<float, G>& args, const Tensor& dx) {
     dz_ = empty(dx.shape(), {dtype_, dx.device()}, dx.passes());
@@ -179,10 +186,17 @@ class BranchGradient {
 
  private:
   DType dtype_;
+  int64_t n_;
+  bool claimed_ = false;
   BranchNoise noise_;
   Tensor dz_;
   std::weak_ptr<TensorImpl> of_;
   int64_t version_ = 0;
+};
+
+// A residual sum as the norm that reads it sees it.
+struct BranchedSum : Op {
+  std::shared_ptr<BranchGradient> branch;  // or null
 };
 
 // A norm that another op's kernel has made, its rows' mean and rstd, and what its gradient's kernel makes.
@@ -282,7 +296,7 @@ template <bool Centred> struct RowNorm final : Op {
                                   .dbias = db.defined() ? db.device_data<A>() : nullptr};
     bool done = false;
     if constexpr (std::is_same_v<T, float>) {
-      if (made.branch && dx.defined()) made.branch->make(args, dx), done = true;
+      if (made.branch && made.branch->takes(args)) made.branch->make(args, dx), done = true;
     }
     if (!done && !run_on_device(cotangent, args)) norm_rows_grad<Centred>(args);
     return Centred ? Tensors{dx, dw, db} : Tensors{dx, dw};
@@ -294,7 +308,10 @@ template <bool Centred>
 Tensor row_norm(const Tensors& in, const Shape& row_shape, double eps, std::optional<DType> dtype) {
   const DType own = in[0].dtype(), wanted = dtype.value_or(own);
   const bool converts = own == DType::f32 && wanted == DType::bf16;
-  return apply<RowNorm<Centred>>(in, row_shape, eps, converts ? wanted : own).to(wanted);
+  MadeNorm made;
+  if (const auto sum = grad_enabled() ? std::dynamic_pointer_cast<BranchedSum>(in[0].grad_fn()) : nullptr)
+    if (sum->branch && sum->branch->claim(row_shape.numel())) made.branch = sum->branch;
+  return apply<RowNorm<Centred>>(in, row_shape, eps, converts ? wanted : own, made).to(wanted);
 }
 
 }  // namespace tandem::detail
