@@ -125,7 +125,7 @@ void Optimizer::step(const Tensor& norm) {
   if (!on_cpu.empty()) {
     const std::vector<double> values = norm.defined() ? norm.to_vector<double>() : std::vector<double>{0};
     if (values.size() > 1 && values[1] < 1)
-      for (const Active& one : on_cpu) one.gradient.mul_(values[1]);
+      for (Active& one : on_cpu) one.gradient = one.gradient * values[1];
     if (std::isfinite(values[0])) step_on_cpu(on_cpu);
   }
   for (int wide : {0, 1})

@@ -35,7 +35,7 @@ class Optimizer {
 
   // One update from the gradients; a parameter whose gradient is undefined is skipped, with its state. With a
   // norm of the gradients, nothing changes unless that is finite; with a factor beside it (GradientNorm), of
-  // the gradients times that, which those on the CPU are then. ShapeError, DTypeError or DeviceError, before
+  // the gradients times that. ShapeError, DTypeError or DeviceError, before
   // anything changes, for a gradient or a state that does not fit its parameter. On a device the update of
   // all parameters is one launch. While a step is being recorded (StepScalars) nothing is updated yet, and
   // each replay reads its rate and number from the device: call replayed() after each that changed the
