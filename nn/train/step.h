@@ -60,9 +60,9 @@ class Step {
   // RDropOptions::divisor, the units of all, they are those of one batch.
   void micro_batch(int64_t samples);
 
-  // Clips the gradients (max_norm 0: does not), updates, and returns their norm before. NonFiniteError naming
-  // the step for a norm that is not finite: nothing has been changed then. Waits for the gradients' device,
-  // which optimizer.step() does not.
+  // Updates by the gradients, clipped (max_norm 0: they are not; in .grad they stay as they are), and returns
+  // their norm. NonFiniteError naming the step for a norm that is not finite: nothing has been changed then.
+  // Waits for the gradients' device, which optimizer.step() does not.
   double update(double max_norm = 0);
   // This step shall not update anything.
   void skip() { skipped_ = true; }

@@ -235,8 +235,15 @@ TEST_CASE("step: update clips, and changes nothing where the norm is not finite"
   learn(loop.model, loop.batch);
   const double norm = grad_norm(loop.model.parameters());
   CHECK(step.update(norm / 2) == doctest::Approx(norm));
-  CHECK(grad_norm(loop.model.parameters()) == doctest::Approx(norm / 2).epsilon(1e-4));
+  CHECK(grad_norm(loop.model.parameters()) == doctest::Approx(norm).epsilon(1e-4));  // .grad stays
   CHECK(all_of(loop.model) != before);
+
+  Loop by_hand;
+  Step other(by_hand.model, by_hand.optimizer);
+  learn(by_hand.model, by_hand.batch);
+  clip_grad_norm(by_hand.model.parameters(), norm / 2);
+  by_hand.optimizer.step();
+  CHECK(all_of(by_hand.model) == all_of(loop.model));
 }
 
 }  // namespace
