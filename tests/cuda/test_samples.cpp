@@ -173,9 +173,9 @@ namespace {
 
 // Here the CPU or a library multiplies by 0 what takes no part: padding, keys that are hidden or dropped (but
 // see test_attention.cpp), the closed side of ReLU.
-const std::vector<std::string> kMultiplyByZero = {"attention",       "attention_dropout", "conv2d",
-                                                  "feed_forward",    "self_attention",    "linear",
-                                                  "packed_attention"};
+const std::vector<std::string> kMultiplyByZero = {"attention",    "attention_dropout",    "conv2d",
+                                                  "feed_forward", "feed_forward_dropout", "self_attention",
+                                                  "linear",       "packed_attention"};
 
 // The value and the gradients of a sample, or the message of its error.
 std::pair<Tensors, std::string> outcome(const Sample& sample, Device where, bool differentiable) {
