@@ -90,7 +90,8 @@ struct Attention final : Op {
 
   Tensor forward(const Tensors& in) override {
     for (const Tensor& each : in) save(each);
-    const auto [q, k, v] = joint_heads ? parts_of(in[0], joint_heads) : Parts{in[0], in[1], in[2]};
+    const Parts parts = joint_heads ? parts_of(in[0], joint_heads) : Parts{in[0], in[1], in[2]};
+    const Tensor &q = parts.q, &k = parts.k, &v = parts.v;
     const Tensor& mask = in.back();
     if (noise.active()) {
       check<ShapeError>(passes() == 1 || passes() == noise.passes(),
@@ -115,24 +116,23 @@ struct Attention final : Op {
 
   Tensors vjp(const Tensor& g) override {
     const size_t n = joint_heads ? 1 : 3;  // and the mask
-    const auto [q, k, v] =
-        joint_heads ? parts_of(saved(0), joint_heads) : Parts{saved(0), saved(1), saved(2)};
+    const Parts parts = joint_heads ? parts_of(saved(0), joint_heads) : Parts{saved(0), saved(1), saved(2)};
+    const Tensor &q = parts.q, &k = parts.k, &v = parts.v;
     const Tensor shifts = saved(n + 1), totals = saved(n + 2), out = keeps_output ? saved(n + 3) : Tensor();
     const AttentionProblem p = problem(q, k, v, saved(n));
     const Tensor dx = joint_heads ? output(saved(0).shape(), q) : Tensor();
     const auto own = [&](size_t i, const Tensor& x) { return needs(i) ? heads_inside(x) : Tensor(); };
-    const auto [dq, dk, dv] =
-        joint_heads ? parts_of(dx, joint_heads) : Parts{own(0, q), own(1, k), own(2, v)};
+    const Parts d = joint_heads ? parts_of(dx, joint_heads) : Parts{own(0, q), own(1, k), own(2, v)};
     dispatch_floating(name(), q.dtype(), [&]<class T>() {
       const auto rows = head_rows<const T>;
       const auto to = head_rows<T>;
       using C = compute_t<T>;
       const ScoreSums<const C> sums{shifts.device_data<C>(), totals.device_data<C>()};
       const AttentionBackward<T> args{p,         rows(q), rows(k), rows(v), rows(g),
-                                      rows(out), sums,    to(dq),  to(dk),  to(dv)};
+                                      rows(out), sums,    to(d.q), to(d.k), to(d.v)};
       if (!run_on_device(q, args)) attention_on_cpu(args);
     });
-    return joint_heads ? Tensors{dx} : Tensors{dq, dk, dv};
+    return joint_heads ? Tensors{dx} : Tensors{d.q, d.k, d.v};
   }
 };
 
