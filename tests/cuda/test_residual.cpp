@@ -150,3 +150,59 @@ TEST_CASE("residual: norms that write bf16, and gradients that add what has arri
   };
   if (simulator()) CHECK(backward_launches(true) < backward_launches(false));
 }
+
+// Each way is what else reads the sum beside its norm, before or after it.
+TEST_CASE("residual: the branch's gradient is dropout's of the sum's, whoever else gave to that") {
+  using Way = std::function<Tensor(const Tensor& sum, const std::function<Tensor()>& norm)>;
+  const std::vector<std::pair<std::string, Way>> ways = {
+      {"alone", [](const Tensor&, const auto& norm) { return norm(); }},
+      {"after",
+       [](const Tensor& sum, const auto& norm) {
+         const Tensor normed = norm();
+         return normed + sum * 2.0;
+       }},
+      {"before",
+       [](const Tensor& sum, const auto& norm) {
+         const Tensor twice = sum * 2.0;
+         return norm() + twice;
+       }},
+      {"two norms", [](const Tensor&, const auto& norm) { return norm() * norm(); }},
+      {"hook", [](const Tensor& sum, const auto& norm) {
+         sum.register_hook([](const Tensor& g) { return g * 2.0; });
+         return norm();
+       }}};
+  for (const Types& types : kTypes) {
+    const DType branch = types.branch, dtype = types.norm;
+    for (const PassOptions& plan : kPlans) {
+      for (const int64_t n : {8, 64, 132, 516}) {
+        for (const auto& way : ways) {
+          INFO(way.first, ": ", std::string(name_of(branch)), " to ", std::string(name_of(dtype)), ", ", n,
+               " values, ", plan.count, " passes");
+          const Tensors there = leaves_on(device(), inputs_of({3, 2, n}, branch));
+          PassContext context(plan);
+          const Noise noise = context.noise(Purpose::dropout, 0.3);
+          const Tensor sum = residual(there[0], there[1], noise);
+          const Tensor y = way.second(
+              sum, [&, type = dtype] { return layer_norm(sum, {n}, there[2], there[3], 1e-5, type); });
+          const Tensors d = grad(y, {sum, there[1]}, cotangent_like(y.detach(), 5));
+          const Tensor each = noise.active() ? dropout(d[0], noise) : d[0];  // of the passes
+          Tensor expected = each.pass(0);
+          for (int i = 1; i < each.passes(); ++i) expected = expected + each.pass(i);
+          const Closeness c = close(d[1].to(kCpu), expected.to(kCpu), branch == DType::bf16 ? 1e-2 : 1e-6);
+          CHECK_MESSAGE(c.close, c.message);
+          if (each.passes() == 1) CHECK(same_bits(d[1].to(kCpu), expected.to(branch).to(kCpu)));
+        }
+      }
+    }
+  }
+  // With the norm as its first reader no kernel of dropout runs.
+  const Tensors there = leaves_on(device(), inputs_of({3, 2, 64}, DType::bf16));
+  const auto backward_launches = [&](const Way& way) {
+    PassContext context({.seed = 3});
+    const Tensor sum = residual(there[0], there[1], context.noise(Purpose::dropout, 0.3));
+    const Tensor y = way(sum, [&] { return layer_norm(sum, {64}, there[2], there[3]); });
+    const Tensor g = cotangent_like(y.detach(), 5);
+    return launches([&] { grad(y, {there[1]}, g); });
+  };
+  if (simulator()) CHECK(backward_launches(ways[1].second) < backward_launches(ways[2].second));
+}
