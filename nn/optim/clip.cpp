@@ -133,13 +133,14 @@ double GradientNorm::norm(const Tensors& parameters) {
 double GradientNorm::clip(const Tensors& parameters, double max_norm, bool error_if_nonfinite) {
   check_max_norm(max_norm);
   const Tensors gradients = dense_gradients(parameters, true);
-  const bool at_once = on_a_device(gradients);
+  const bool there = on_a_device(gradients);
   const double norm =
-      at_once ? on_device(gradients, max_norm, true).to_vector<double>()[0] : norm_on_cpu(gradients);
+      there ? on_device(gradients, max_norm, true).to_vector<double>()[0] : norm_on_cpu(gradients);
   const double factor = factor_of(norm, max_norm);
+  const bool scaled = there && std::isfinite(norm);
   check<ValueError>(std::isfinite(norm) || !error_if_nonfinite,
                     "clip_grad_norm: the norm of the gradients is {}, expected a finite number", norm);
-  if (std::isfinite(norm) ? !at_once && factor < 1 : true) scale(gradients, factor);
+  if (!scaled && !(factor >= 1)) scale(gradients, factor);  // as PyTorch has it, by NaN or 0, too
   return norm;
 }
 
