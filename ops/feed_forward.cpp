@@ -11,7 +11,6 @@
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/dropout.h"
-#include "ops/feed_forward_dropout.h"
 #include "ops/feed_forward_kernel.h"
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"

@@ -12,7 +12,6 @@
 #include "ops/embedding.h"
 #include "ops/extrema.h"
 #include "ops/feed_forward.h"
-#include "ops/feed_forward_dropout.h"
 #include "ops/gelu.h"
 #include "ops/index.h"
 #include "ops/indexing.h"

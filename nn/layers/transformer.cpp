@@ -8,7 +8,7 @@
 #include "autograd/pass_context.h"
 #include "autograd/scope.h"
 #include "ops/arithmetic.h"
-#include "ops/feed_forward_dropout.h"
+#include "ops/feed_forward.h"
 
 namespace tandem::nn {
 

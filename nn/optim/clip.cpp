@@ -17,7 +17,6 @@ namespace tandem::nn {
 namespace {
 
 constexpr int64_t kGrain = 32768;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double sum_of_squares(const Tensor& x) {
   const int64_t n = x.numel();
@@ -112,13 +111,7 @@ Tensor GradientNorm::on_device(const Tensors& gradients, double max_norm, bool c
   return norm;
 }
 
-Tensor GradientNorm::norm_tensor(const Tensors& parameters) {
-  const Tensors gradients = dense_gradients(parameters, false);
-  if (on_a_device(gradients)) return on_device(gradients, kInfinity, false);
-  return from_values(std::vector<double>{norm_on_cpu(gradients), 1}, {2});
-}
-
-Tensor GradientNorm::clip_tensor(const Tensors& parameters, double max_norm) {
+Tensor GradientNorm::norm_tensor(const Tensors& parameters, double max_norm) {
   check_max_norm(max_norm);
   const Tensors gradients = dense_gradients(parameters, false);
   if (on_a_device(gradients)) return on_device(gradients, max_norm, false);

@@ -2,6 +2,8 @@
 // recurrent neural networks", ICML 2013, arXiv 1211.5063).
 #pragma once
 
+#include <limits>
+
 #include "autograd/tensor.h"
 #include "nn/optim/tensor_table.h"
 
@@ -25,10 +27,9 @@ class GradientNorm {
   double norm(const Tensors& parameters);
   double clip(const Tensors& parameters, double max_norm, bool error_if_nonfinite = false);
 
-  // Without waiting for the gradients' device, and without a change to them: f64 [2] there, the norm and the
-  // factor of clipping, 1 without. Optimizer::step takes both, and the gradients times the factor.
-  Tensor norm_tensor(const Tensors& parameters);
-  Tensor clip_tensor(const Tensors& parameters, double max_norm);
+  // Without waiting for the gradients' device: f64 [2] there, the norm and min(1, max_norm / (norm + 1e-6)).
+  // Optimizer::step takes both, and with them the gradients times that factor. Errors as of clip_grad_norm().
+  Tensor norm_tensor(const Tensors& parameters, double max_norm = std::numeric_limits<double>::infinity());
 
  private:
   Tensor on_device(const Tensors& gradients, double max_norm, bool clips);

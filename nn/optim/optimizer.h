@@ -34,8 +34,8 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   // One update from the gradients; a parameter whose gradient is undefined is skipped, with its state. With a
-  // norm of the gradients, nothing changes unless that is finite; with a factor beside it (GradientNorm), of
-  // the gradients times that. ShapeError, DTypeError or DeviceError, before
+  // norm of the gradients, f64 [1], nothing changes unless that is finite; with a factor beside it, f64 [2]
+  // (GradientNorm), it is from the gradients times that. ShapeError, DTypeError or DeviceError, before
   // anything changes, for a gradient or a state that does not fit its parameter. On a device the update of
   // all parameters is one launch. While a step is being recorded (StepScalars) nothing is updated yet, and
   // each replay reads its rate and number from the device: call replayed() after each that changed the

@@ -83,7 +83,7 @@ void Step::micro_batch(int64_t samples) {
 double Step::update(double max_norm) {
   const Tensors parameters = module_.parameters();
   GradientNorm norms;
-  const Tensor norm = max_norm > 0 ? norms.clip_tensor(parameters, max_norm) : norms.norm_tensor(parameters);
+  const Tensor norm = max_norm > 0 ? norms.norm_tensor(parameters, max_norm) : norms.norm_tensor(parameters);
   const double value = norm.to_vector<double>()[0];
   check<NonFiniteError>(std::isfinite(value), "step {}: the norm of the gradients is {}; nothing was changed",
                         number(), value);

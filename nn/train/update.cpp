@@ -53,7 +53,7 @@ Update begin_update(Objective& objective, Optimizer& optimizer, Ema* ema, Gradie
     all_ranks->finish();
     update.parts = {sum_of_parts(update.parts, objective.module().device(), all_ranks->ranks())};
   }
-  update.norm = clip_norm > 0 ? gradient_norm.clip_tensor(parameters, clip_norm)
+  update.norm = clip_norm > 0 ? gradient_norm.norm_tensor(parameters, clip_norm)
                               : gradient_norm.norm_tensor(parameters);
   const NoGradGuard no_grad;
   for (const LossParts& part : update.parts)

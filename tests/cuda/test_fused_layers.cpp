@@ -5,7 +5,7 @@
 #include "autograd/grad_mode.h"
 #include "autograd/pass_context.h"
 #include "nn/layers.h"
-#include "ops/feed_forward_dropout.h"
+#include "ops/feed_forward.h"
 #include "ops/joined_linear.h"
 #include "ops/ops.h"
 #include "ops/self_attention.h"

@@ -162,7 +162,7 @@ TEST_CASE(
                        "clip_grad_norm: the norm of the gradients is inf, expected a finite number",
                        ValueError);
   CHECK(there[4].grad().to_vector<float>() == before);
-  CHECK(!std::isfinite(nn::GradientNorm().clip_tensor(there, 1).to_vector<double>()[0]));
+  CHECK(!std::isfinite(nn::GradientNorm().norm_tensor(there, 1).to_vector<double>()[0]));
   CHECK(there[4].grad().to_vector<float>() == before);
   nn::clip_grad_norm(there, 1);  // as PyTorch has it
   CHECK(there[4].grad().to_vector<float>()[0] == 0);
@@ -201,7 +201,7 @@ TEST_CASE("device optimizers: a recorded step, replayed, is a step; its rate and
   backend.begin_recording();
   {
     const RecordedScalars recorded(static_cast<const StepScalars*>(memory.device_raw()), values);
-    norm = norms.clip_tensor(there, 3);
+    norm = norms.norm_tensor(there, 3);
     b.step(norm);
   }
   const std::unique_ptr<Recording> recording = backend.end_recording();
