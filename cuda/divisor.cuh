@@ -31,4 +31,23 @@ struct Divisor {
   }
 };
 
+// The same of numbers below 2^31, with 32 bits: a quarter of the instructions.
+struct SmallDivisor {
+  uint32_t size = 1, magic = 1;
+  int shift = 0;
+
+  SmallDivisor() = default;
+  explicit SmallDivisor(uint32_t s) : size(s), shift(std::bit_width(s - 1)) {
+    const uint64_t rest = (uint64_t{1} << shift) - s;
+    magic = static_cast<uint32_t>((rest << 32) / s) + 1;
+  }
+
+  // i = i / size; the remainder is returned.
+  __device__ uint32_t divide(uint32_t& i) const {
+    const uint32_t quotient = (__umulhi(i, magic) + i) >> shift, rest = i - quotient * size;
+    i = quotient;
+    return rest;
+  }
+};
+
 }  // namespace tandem::cuda

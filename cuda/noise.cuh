@@ -1,6 +1,7 @@
 // Draws of noise and what becomes of them, in few instructions: for kernels that do little else.
 #pragma once
 
+#include "cuda/divisor.cuh"
 #include "cuda/map.cuh"
 #include "ops/loops/device_noise.h"
 
@@ -42,25 +43,6 @@ class RoundDraws {
  private:
   detail::DeviceNoise::Draws draws_;
   uint32_t keys_[kPhiloxRounds][2];
-};
-
-// Divisor of numbers below 2^31, in a quarter of the instructions.
-struct SmallDivisor {
-  uint32_t size = 1, magic = 1;
-  int shift = 0;
-
-  SmallDivisor() = default;
-  explicit SmallDivisor(uint32_t s) : size(s), shift(std::bit_width(s - 1)) {
-    const uint64_t rest = (uint64_t{1} << shift) - s;
-    magic = static_cast<uint32_t>((rest << 32) / s) + 1;
-  }
-
-  // i = i / size; the remainder is returned.
-  __device__ uint32_t divide(uint32_t& i) const {
-    const uint32_t quotient = (__umulhi(i, magic) + i) >> shift, rest = i - quotient * size;
-    i = quotient;
-    return rest;
-  }
 };
 
 // The vector at an aligned address, as what it is computed in: of bf16, halves of words become words.
