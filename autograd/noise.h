@@ -32,15 +32,21 @@ inline constexpr uint32_t kPhiloxMultiplier[2] = {0xD2511F53u, 0xCD9E8D57u};
 inline constexpr uint32_t kPhiloxWeyl[2] = {0x9E3779B9u, 0xBB67AE85u};
 inline constexpr int kPhiloxRounds = 10;
 
+// A round of Philox4x32 with its key. The constants are the function's own: nvcc turns a namespace's array
+// elements, read in a kernel, into a trap.
+constexpr std::array<uint32_t, 4> philox_round(const std::array<uint32_t, 4>& c, uint32_t key0,
+                                               uint32_t key1) {
+  constexpr uint32_t m0 = kPhiloxMultiplier[0], m1 = kPhiloxMultiplier[1];
+  const uint64_t p0 = uint64_t{c[0]} * m0, p1 = uint64_t{c[2]} * m1;
+  return {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key0, static_cast<uint32_t>(p1),
+          static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key1, static_cast<uint32_t>(p0)};
+}
+
 // One block of Philox4x32-10.
 constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> c, std::array<uint32_t, 2> key) {
-  // Local constants: nvcc turns a namespace's array elements, read in a kernel, into a trap.
-  constexpr uint32_t m0 = kPhiloxMultiplier[0], m1 = kPhiloxMultiplier[1];
   constexpr uint32_t w0 = kPhiloxWeyl[0], w1 = kPhiloxWeyl[1];
   for (int round = 0; round < kPhiloxRounds; ++round) {
-    const uint64_t p0 = uint64_t{c[0]} * m0, p1 = uint64_t{c[2]} * m1;
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
+    c = philox_round(c, key[0], key[1]);
     key = {key[0] + w0, key[1] + w1};
   }
   return c;

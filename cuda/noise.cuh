@@ -7,16 +7,6 @@
 
 namespace tandem::cuda {
 
-// A round of Philox4x32 (autograd/noise.h). The constants are the function's own: nvcc turns a namespace's
-// array elements, read in a kernel, into a trap.
-__device__ inline std::array<uint32_t, 4> philox_round(const std::array<uint32_t, 4>& c, uint32_t key0,
-                                                       uint32_t key1) {
-  constexpr uint32_t m0 = kPhiloxMultiplier[0], m1 = kPhiloxMultiplier[1];
-  const uint64_t p0 = uint64_t{c[0]} * m0, p1 = uint64_t{c[2]} * m1;
-  return {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key0, static_cast<uint32_t>(p1),
-          static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key1, static_cast<uint32_t>(p0)};
-}
-
 // DeviceNoise::Draws with the keys of all rounds, which stay in registers.
 class RoundDraws {
  public:

@@ -18,6 +18,7 @@ using detail::MadeNorm;
 
 // What a kernel makes of the sum beside it, and the values for that.
 struct Norm {
+  bool centred;  // layer norm, or RMS norm: without a bias
   Shape row_shape;
   Tensor weight, bias;
   double eps;
@@ -88,18 +89,20 @@ struct Residual final : detail::BranchedSum {
 
   void add_and_normalise(const Tensor& x, const Tensor& z, const Tensor& sum, Norm& norm) {
     const int64_t n = norm.row_shape.numel(), rows = x.numel() / n;  // of a pass
-    const Tensor w = detail::affine_values(norm.weight, norm.row_shape, DType::f32, 1, 1, x.device()),
-                 b = detail::affine_values(norm.bias, norm.row_shape, DType::f32, 1, 0, x.device());
+    const auto of_row = [&](const Tensor& given, double otherwise) {
+      return detail::affine_values(given, norm.row_shape, DType::f32, 1, otherwise, x.device());
+    };
+    const Tensor w = of_row(norm.weight, 1), b = norm.centred ? of_row(norm.bias, 0) : Tensor();
     norm.made = {output(x.shape(), norm.dtype, x.device()),
                  empty({2, passes() * rows}, {DType::f32, x.device()}),
                  branch && branch->claim(n) ? branch : nullptr};
     const auto run = [&]<class Z, class O>() {
       detail::ResidualNormRows<Z, O> args{};
       args.passes = passes(), args.rows = rows, args.n = n;
-      args.centred = true, args.eps = static_cast<float>(norm.eps);
+      args.centred = norm.centred, args.eps = static_cast<float>(norm.eps);
       args.x = x.device_data<float>(), args.x_pass = x.pass_stride();
       args.z = z.device_data<Z>(), args.z_pass = z.pass_stride();
-      args.weight = w.device_data<float>(), args.bias = b.device_data<float>();
+      args.weight = w.device_data<float>(), args.bias = b.defined() ? b.device_data<float>() : nullptr;
       args.sum = sum.device_data<float>(), args.y = norm.made.y.device_data<O>();
       args.mean = norm.made.stats.device_data<float>(), args.rstd = args.mean + passes() * rows;
       args.branch = branch_noise(x, n);
@@ -123,6 +126,14 @@ bool at_once(const Tensor& x, const Tensor& z, const Noise& noise, const Norm& n
          aligned(norm.bias);
 }
 
+template <bool Centred>
+NormedResidual sum_and_norm(const Tensor& x, const Tensor& z, const Noise& noise, Norm norm) {
+  const Tensor sum = apply<Residual>({x, z}, noise, &norm);
+  Tensors in{sum, norm.weight};
+  if (Centred) in.push_back(norm.bias);
+  return {sum, apply<detail::RowNorm<Centred>>(in, norm.row_shape, norm.eps, norm.dtype, norm.made)};
+}
+
 }  // namespace
 
 Tensor residual(const Tensor& x, const Tensor& z, const Noise& noise) {
@@ -141,15 +152,26 @@ NormedResidual residual_layer_norm(const Tensor& x, const Tensor& z, const Noise
                                    const Shape& normalized_shape, const Tensor& weight, const Tensor& bias,
                                    double eps, std::optional<DType> dtype) {
   check_branch(x, z);
-  Norm norm{normalized_shape, weight, bias, eps, dtype.value_or(promote(x.dtype(), z.dtype()))};
+  const Norm norm{true, normalized_shape, weight, bias, eps, dtype.value_or(promote(x.dtype(), z.dtype()))};
   if (!at_once(x, z, noise, norm)) {
     const Tensor sum = residual(x, z, noise);
     return {sum, layer_norm(sum, normalized_shape, weight, bias, eps, dtype)};
   }
   detail::check_layer_norm(x, normalized_shape, weight, bias);
-  const Tensor sum = apply<Residual>({x, z}, noise, &norm);
-  return {sum,
-          apply<detail::RowNorm<true>>({sum, weight, bias}, normalized_shape, eps, norm.dtype, norm.made)};
+  return sum_and_norm<true>(x, z, noise, norm);
+}
+
+NormedResidual residual_rms_norm(const Tensor& x, const Tensor& z, const Noise& noise, const Tensor& weight,
+                                 double eps, std::optional<DType> dtype) {
+  check_branch(x, z);
+  const Shape row = x.dim() > 0 ? Shape{x.shape().back()} : Shape{};
+  const Norm norm{false, row, weight, {}, eps, dtype.value_or(promote(x.dtype(), z.dtype()))};
+  if (!at_once(x, z, noise, norm)) {
+    const Tensor sum = residual(x, z, noise);
+    return {sum, rms_norm(sum, weight, eps, dtype)};
+  }
+  detail::check_rms_norm(x, weight);
+  return sum_and_norm<false>(x, z, noise, norm);
 }
 
 namespace {
@@ -184,6 +206,13 @@ void residual_cases(OpCases& c) {
   c.sample("with its norm", rows(24), with_norm({.seed = 5}, 24));
   c.sample("with its norm, of 2 passes", rows(136),
            with_norm({.seed = 5, .count = 2, .rates = {0.1, 0.6}}, 136));
+  c.sample("with its RMS norm, of 2 passes", {c.normal({3, 2, 136}), c.normal({3, 2, 136}), c.normal({136})},
+           [](const Tensors& in) {
+             PassContext context({.seed = 5, .count = 2, .rates = {0.1, 0.6}});
+             const Noise noise = context.noise(Purpose::dropout, 0.4);
+             const auto [sum, norm] = residual_rms_norm(in[0], in[1], noise, in[2]);
+             return sum * 0.5 + norm;
+           });
   c.sample("with its norm, inactive", rows(12), with_norm({.seed = 5, .rates = {0}}, 12));
   c.sample("with its norm, odd", rows(7), with_norm({.seed = 5}, 7));
   c.fails<ShapeError>("shapes", "residual: f32[2,3] and a branch f32[3], expected the same shape",

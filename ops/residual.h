@@ -28,4 +28,9 @@ NormedResidual residual_layer_norm(const Tensor& x, const Tensor& z, const Noise
                                    const Tensor& bias = {}, double eps = 1e-5,
                                    std::optional<DType> dtype = {});
 
+// The same with rms_norm().
+NormedResidual residual_rms_norm(const Tensor& x, const Tensor& z, const Noise& noise,
+                                 const Tensor& weight = {}, double eps = 1e-6,
+                                 std::optional<DType> dtype = {});
+
 }  // namespace tandem

@@ -24,6 +24,10 @@ NormedResidual Dropout::forward(const Tensor& z, const Tensor& x, const LayerNor
   return residual_layer_norm(x, z, noise_of(*this), norm.normalized_shape, norm.weight, norm.bias, norm.eps,
                              dtype);
 }
+NormedResidual Dropout::forward(const Tensor& z, const Tensor& x, const RMSNorm& norm,
+                                std::optional<DType> dtype) {
+  return residual_rms_norm(x, z, noise_of(*this), norm.weight, norm.eps, dtype);
+}
 
 Tensor DropPath::forward(const Tensor& x) { return acts() ? drop_path(x, p) : x; }
 

@@ -39,6 +39,8 @@ struct Dropout : NoiseLayer<Dropout> {
   Tensor forward(const Tensor& z, const Tensor& x);
   NormedResidual forward(const Tensor& z, const Tensor& x, const LayerNorm& norm,
                          std::optional<DType> dtype = {});
+  NormedResidual forward(const Tensor& z, const Tensor& x, const RMSNorm& norm,
+                         std::optional<DType> dtype = {});
 };
 
 // Stochastic depth: zeroes whole samples of a residual branch [B, ...] (ops/drop_path.h).

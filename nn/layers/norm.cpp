@@ -23,7 +23,9 @@ RMSNorm::RMSNorm(Module& parent, std::string name, int64_t size, double eps)
   check_sizes(*this, "RMSNorm", {size});
   weight = register_parameter("weight", {size}, init::ones());
 }
-Tensor RMSNorm::forward(const Tensor& x) { return rms_norm(x, weight, eps); }
+Tensor RMSNorm::forward(const Tensor& x, std::optional<DType> dtype) {
+  return rms_norm(x, weight, eps, dtype);
+}
 
 BatchNorm2d::BatchNorm2d(Module& parent, std::string name, int64_t channels, BatchNormOptions options)
     : Layer(parent, std::move(name)), options(options) {

@@ -36,7 +36,7 @@ struct LayerNorm : Layer<LayerNorm> {
 // Over the last dimension; parameter weight [size] (Zhang, Sennrich 2019, arXiv 1910.07467).
 struct RMSNorm : Layer<RMSNorm> {
   RMSNorm(Module& parent, std::string name, int64_t size, double eps = 1e-6);
-  Tensor forward(const Tensor& x);
+  Tensor forward(const Tensor& x, std::optional<DType> dtype = {});  // as of LayerNorm
 
   const double eps;  // added to the mean square
   Parameter weight;

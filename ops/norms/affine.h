@@ -10,6 +10,7 @@ void check_affine(const char* op, const char* what, const Tensor& parameter, con
                   const Tensor& x);
 
 // ShapeError or DTypeError unless layer_norm() takes these.
+void check_rms_norm(const Tensor& x, const Tensor& weight);
 void check_layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight,
                       const Tensor& bias);
 

@@ -4,11 +4,14 @@
 
 namespace tandem {
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> dtype) {
+void detail::check_rms_norm(const Tensor& x, const Tensor& weight) {
   check<ShapeError>(x.dim() > 0, "rms_norm: expected at least 1 dimension, got {}", describe(x));
-  const Shape shape{x.shape().back()};
-  detail::check_affine("rms_norm", "weight", weight, shape, x);
-  return detail::row_norm<false>({x, weight}, shape, eps, dtype);
+  check_affine("rms_norm", "weight", weight, {x.shape().back()}, x);
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, std::optional<DType> dtype) {
+  detail::check_rms_norm(x, weight);
+  return detail::row_norm<false>({x, weight}, {x.shape().back()}, eps, dtype);
 }
 
 namespace {

@@ -85,6 +85,10 @@ template <class T> LossSums cross_entropy_on_cpu(const CrossEntropyUnits<T>& uni
   std::vector<Part> parts((problem.units + grain - 1) / grain);
   parallel_for(problem.units, grain,
                [&](int64_t begin, int64_t end) { run_units(units, begin, end, parts[begin / grain]); });
+  for (Part& part : parts) {
+    int64_t& unit = part.error.unit;
+    if (part.error.kind != ErrorKind::none) unit = units.numbers ? units.numbers[unit] : units.first + unit;
+  }
   return add_parts(parts, counted, problem.divisor);
 }
 

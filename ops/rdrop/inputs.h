@@ -1,6 +1,8 @@
 // What the R-Drop losses, and those of ops/losses.h that share their kernel, are given: checks and messages.
 #pragma once
 
+#include <vector>
+
 #include "autograd/tensor.h"
 #include "ops/rdrop/kernel.h"
 #include "ops/rdrop/rdrop.h"
@@ -11,10 +13,11 @@ namespace tandem::rdrop {
 struct Inputs {
   const char* op;  // whose name errors bear
   RDropOptions options;
-  Tensor target = {};     // [units], i64, dense; undefined for regression
-  Tensor mask = {};       // valid_mask, dense; undefined: all units count
-  int64_t counted = 0;    // on the CPU: units that count. On a device its kernels count them
-  int copies = 1;         // passes for which one pass of the logits stands
+  Tensor target = {};                 // [units], i64, dense; undefined for regression
+  Tensor mask = {};                   // valid_mask, dense; undefined: all units count
+  int64_t counted = 0;                // on the CPU: units that count. On a device its kernels count them
+  std::vector<int64_t> numbers = {};  // of units of which some are left out: what errors call each
+  int copies = 1;                     // passes for which one pass of the logits stands
   bool from_step = true;  // alpha and divisor are the optimizer step's, which a recorded step reads anew
 
   const int64_t* targets() const { return target.defined() ? target.device_data<int64_t>() : nullptr; }

@@ -88,8 +88,10 @@ template <class T, class Target> struct Units {
   PassView<T> grad;      // like x, receives dL/dx; null data: the value alone
   const Target* target;  // [units]: a class; of regression a value
   const uint8_t* valid;  // [units], 0 = does not count; null: all count
+  // What errors call the first of these units; on the CPU also what they call each, where some are left out.
+  int64_t first = 0;
+  const int64_t* numbers = nullptr;
   // On a device:
-  int64_t first = 0;           // the number of the first of these units, for errors
   DeviceSums* sums = nullptr;  // divisor, if it was counted
   Part* parts = nullptr;       // one for each unit; of regression for each kPartUnits
 };

@@ -197,13 +197,15 @@ LossParts linear_rdrop_cross_entropy(const Tensor& hidden, const Tensor& weight,
                     "{}: expected a bias [{}] of one pass, got {}", kName, classes,
                     bias.defined() ? std::string(describe(bias)) : "none");
   rdrop::Inputs inputs = rdrop::check_inputs(kName, hidden, target, valid_mask, options);
-  rdrop::check_labels(inputs, classes);  // here, as a chunk does not know its units' numbers
+  rdrop::check_labels(inputs, classes);  // before anything is computed
   inputs.copies = rdrop::copies_of(kName, hidden.passes(), passes);
   // As in linear(): bf16 activations beside f32 parameters are multiplied as bf16.
   Tensor h = hidden.to(detail::linear_dtype(hidden.dtype(), weight, bias));
   const int64_t units = inputs.target.numel();
   if (const PackedRows counted = counted_units(inputs, units); counted.defined()) {
     h = pack_padded(h.reshape({units, 1, h.size(-1)}), counted);
+    for (int64_t u = 0; u < units; ++u)
+      if (inputs.counts(u)) inputs.numbers.push_back(u);
     inputs.target = pack_padded(inputs.target.reshape({units, 1}), counted);
     inputs.mask = {};
   } else if (h.device() != kCpu || inputs.counted < units) {

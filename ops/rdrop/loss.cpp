@@ -75,6 +75,7 @@ void LossSum::add_cross_entropy(const Tensor& logits, const Tensor& gradient, in
                                      .target = inputs_.targets() + first,
                                      .valid = valid ? valid + first : nullptr,
                                      .first = first,
+                                     .numbers = inputs_.numbers.empty() ? nullptr : &inputs_.numbers[first],
                                      .sums = memory_of<DeviceSums>(device_sums_),
                                      .parts = parts ? parts + first : nullptr};
     if (!run_on_device(logits, units)) add(cross_entropy_on_cpu(units));

@@ -9,13 +9,17 @@ using namespace tandem::testing;
 
 namespace {
 
-struct Types {
+struct Form {
   DType branch, norm;
+  bool centred = true;  // layer norm, or RMS norm
+  std::string str() const {
+    return std::string(name_of(branch)) + " to " + std::string(name_of(norm)) +
+           (centred ? ", layer norm" : ", RMS norm");
+  }
 };
-const std::vector<Types> kTypes = {{DType::f32, DType::f32},
-                                   {DType::bf16, DType::bf16},
-                                   {DType::bf16, DType::f32},
-                                   {DType::f32, DType::bf16}};
+const std::vector<Form> kForms = {{DType::f32, DType::f32},        {DType::bf16, DType::bf16},
+                                  {DType::bf16, DType::f32},       {DType::f32, DType::bf16},
+                                  {DType::f32, DType::f32, false}, {DType::bf16, DType::bf16, false}};
 
 const std::vector<PassOptions> kPlans = {
     {.seed = 3, .step = 7, .sample_offset = (1ull << 40) + 3},
@@ -23,16 +27,22 @@ const std::vector<PassOptions> kPlans = {
     {.seed = 3, .first = 2, .count = 3, .rates = {0.1, 0.1, 0, 0.9, 0.5}},
     {.seed = 3, .count = 2, .rates = {0, 0}}};
 
-NormedResidual at_once(const Tensors& in, const PassOptions& plan, DType norm) {
-  PassContext context(plan);
-  return residual_layer_norm(in[0], in[1], context.noise(Purpose::dropout, 0.3), {in[0].shape().back()},
-                             in[2], in[3], 1e-5, norm);
+Tensor norm_of(const Tensor& sum, const Tensors& in, const Form& form) {
+  return form.centred ? layer_norm(sum, {sum.shape().back()}, in[2], in[3], 1e-5, form.norm)
+                      : rms_norm(sum, in[2], 1e-6, form.norm);
 }
-NormedResidual one_by_one(const Tensors& in, const PassOptions& plan, DType norm) {
+NormedResidual at_once(const Tensors& in, const PassOptions& plan, const Form& form) {
+  PassContext context(plan);
+  const Noise noise = context.noise(Purpose::dropout, 0.3);
+  return form.centred
+             ? residual_layer_norm(in[0], in[1], noise, {in[0].shape().back()}, in[2], in[3], 1e-5, form.norm)
+             : residual_rms_norm(in[0], in[1], noise, in[2], 1e-6, form.norm);
+}
+NormedResidual one_by_one(const Tensors& in, const PassOptions& plan, const Form& form) {
   PassContext context(plan);
   const Noise noise = context.noise(Purpose::dropout, 0.3);
   const Tensor sum = noise.active() ? residual(in[0], in[1], noise) : in[0] + in[1];
-  return {sum, layer_norm(sum, {in[0].shape().back()}, in[2], in[3], 1e-5, norm)};
+  return {sum, norm_of(sum, in, form)};
 }
 
 Tensors inputs_of(const Shape& shape, DType branch, int passes = 1) {
@@ -58,20 +68,21 @@ template <class F> int launches(F&& f) {
 }  // namespace
 
 TEST_CASE("residual: the sum and its norm have the bits of the ops one by one") {
-  for (const auto& [branch, norm] : kTypes) {
+  for (const Form& form : kForms) {
     for (const PassOptions& plan : kPlans) {
       for (const int64_t n : {4, 24, 64, 128, 132, 512, 516, 1032}) {
         for (const int m : {1, plan.count}) {
-          INFO(std::string(name_of(branch)), " to ", std::string(name_of(norm)), ", ", n, " values, ",
-               plan.count, " passes of ", m);
-          const Tensors in = inputs_of({3, 2, n}, branch, m), there = leaves_on(device(), in);
-          const auto [sum, y] = at_once(there, plan, norm);
-          const auto [sum2, y2] = one_by_one(there, plan, norm);
+          INFO(form.str(), ", ", n, " values, ", plan.count, " passes of ", m);
+          const Tensors in = inputs_of({3, 2, n}, form.branch, m), there = leaves_on(device(), in);
+          const auto [sum, y] = at_once(there, plan, form);
+          const auto [sum2, y2] = one_by_one(there, plan, form);
           CHECK(same_bits(sum.detach().to(kCpu), sum2.detach().to(kCpu)));
           CHECK(same_bits(y.detach().to(kCpu), y2.detach().to(kCpu)));
-          CHECK(same_bits(sum.detach().to(kCpu), one_by_one(in, plan, norm).sum));
+          CHECK(same_bits(sum.detach().to(kCpu), one_by_one(in, plan, form).sum));
           const Tensor g = cotangent_like(y, 7);
-          const Tensors a = grad(y + sum, there, g), b = grad(y2 + sum2, there, g);
+          Tensors used = there;
+          if (!form.centred) used.pop_back();  // no bias
+          const Tensors a = grad(y + sum, used, g), b = grad(y2 + sum2, used, g);
           for (size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i].to(kCpu), b[i].to(kCpu)));
         }
       }
@@ -81,30 +92,33 @@ TEST_CASE("residual: the sum and its norm have the bits of the ops one by one") 
 
 TEST_CASE("residual: one kernel forward; what it cannot hold goes the other way") {
   const PassOptions plan{.seed = 3, .count = 2};
-  const auto count = [&](const Tensors& in) {
-    const Tensors there = leaves_on(device(), in, false);
-    return launches([&] { at_once(there, plan, DType::f32); });
-  };
-  const auto expected = [&](const Tensors& in) {
-    const Tensors there = leaves_on(device(), in, false);
-    const auto [sum, y] = at_once(there, plan, DType::f32);
-    const auto [sum2, y2] = one_by_one(in, plan, DType::f32);
-    CHECK(same_bits(sum.to(kCpu), sum2));
-    CHECK(close(y.to(kCpu), y2, 2e-5).close);
-  };
-  const Tensors held = inputs_of({3, 2, 64}, DType::bf16);
-  expected(held);
-  if (simulator()) CHECK(count(held) == 1);
-  for (const Shape& shape : {Shape{3, 2, 63}, Shape{2, 4100}}) {
-    expected(inputs_of(shape, DType::bf16));
-    if (simulator()) CHECK(count(inputs_of(shape, DType::bf16)) > 1);
-  }
-  Tensors shifted = inputs_of({3, 64}, DType::f32);
-  const Tensor there = misaligned(shifted[0]);
-  CHECK(same_bits(at_once({there, shifted[1].to(device()), shifted[2].to(device()), shifted[3].to(device())},
-                          plan, DType::f32)
+  for (const Form& form : {Form{DType::bf16, DType::f32}, Form{DType::bf16, DType::f32, false}}) {
+    const auto count = [&](const Tensors& in) {
+      const Tensors there = leaves_on(device(), in, false);
+      return launches([&] { at_once(there, plan, form); });
+    };
+    const auto expected = [&](const Tensors& in) {
+      const Tensors there = leaves_on(device(), in, false);
+      const auto [sum, y] = at_once(there, plan, form);
+      const auto [sum2, y2] = one_by_one(in, plan, form);
+      CHECK(same_bits(sum.to(kCpu), sum2));
+      CHECK(close(y.to(kCpu), y2, 2e-5).close);
+    };
+    const Tensors held = inputs_of({3, 2, 64}, DType::bf16);
+    expected(held);
+    if (simulator()) CHECK(count(held) == 1);
+    for (const Shape& shape : {Shape{3, 2, 63}, Shape{2, 4100}}) {
+      expected(inputs_of(shape, DType::bf16));
+      if (simulator()) CHECK(count(inputs_of(shape, DType::bf16)) > 1);
+    }
+    Tensors shifted = inputs_of({3, 64}, DType::f32);
+    const Tensor there = misaligned(shifted[0]);
+    CHECK(
+        same_bits(at_once({there, shifted[1].to(device()), shifted[2].to(device()), shifted[3].to(device())},
+                          plan, form)
                       .sum.to(kCpu),
-                  one_by_one(shifted, plan, DType::f32).sum));
+                  one_by_one(shifted, plan, form).sum));
+  }
 }
 
 TEST_CASE("residual: dropout between bf16 and f32 gives the CPU's bits, for samples of every size") {
@@ -171,19 +185,17 @@ TEST_CASE("residual: the branch's gradient is dropout's of the sum's, whoever el
          sum.register_hook([](const Tensor& g) { return g * 2.0; });
          return norm();
        }}};
-  for (const Types& types : kTypes) {
-    const DType branch = types.branch, dtype = types.norm;
+  for (const Form& form : kForms) {
+    const DType branch = form.branch;
     for (const PassOptions& plan : kPlans) {
       for (const int64_t n : {8, 64, 132, 516}) {
         for (const auto& way : ways) {
-          INFO(way.first, ": ", std::string(name_of(branch)), " to ", std::string(name_of(dtype)), ", ", n,
-               " values, ", plan.count, " passes");
+          INFO(way.first, ": ", form.str(), ", ", n, " values, ", plan.count, " passes");
           const Tensors there = leaves_on(device(), inputs_of({3, 2, n}, branch));
           PassContext context(plan);
           const Noise noise = context.noise(Purpose::dropout, 0.3);
           const Tensor sum = residual(there[0], there[1], noise);
-          const Tensor y = way.second(
-              sum, [&, type = dtype] { return layer_norm(sum, {n}, there[2], there[3], 1e-5, type); });
+          const Tensor y = way.second(sum, [&] { return norm_of(sum, there, form); });
           const Tensors d = grad(y, {sum, there[1]}, cotangent_like(y.detach(), 5));
           const Tensor each = noise.active() ? dropout(d[0], noise) : d[0];  // of the passes
           Tensor expected = each.pass(0);

@@ -123,6 +123,25 @@ TEST_CASE("layers: noise is there in training, gone in evaluation and where p is
   CHECK(model.attn(x).passes() == 1);
 }
 
+TEST_CASE("layers: a dropout that ends a branch gives the sum, and its layer or RMS norm") {
+  Root root;
+  Dropout drop(root, "drop", 0.5);
+  LayerNorm layer_norm(root, "layer", 8);
+  RMSNorm rms(root, "rms", 8, 0.1);
+  const Tensor x = normal({3, 8}, 1), z = normal({3, 8}, 2);
+  const auto check = [&](auto& norm) {
+    const PassContext context({.seed = 3, .count = 2});
+    const auto [sum, normed] = drop(z, x, norm);
+    const PassContext again({.seed = 3, .count = 2});
+    CHECK(values(sum) == values(x + drop(z)));
+    CHECK(values(normed) == values(norm(sum)));
+  };
+  check(layer_norm);
+  check(rms);
+  root.eval();
+  CHECK(values(drop(z, x, rms).norm) == values(rms(x + z)));
+}
+
 TEST_CASE("layers: drop_path drops whole samples at its own rate, the same however the batch is split") {
   Root root;
   DropPath path(root, "path", 0.25);

@@ -168,6 +168,21 @@ TEST_CASE("linear + R-Drop in chunks equals the two ops, over several chunks") {
   }
 }
 
+TEST_CASE("linear + R-Drop names the unit of an error, in whatever chunk, where others are left out, too") {
+  const Tensor weight = random_passes(1, {3000, 12}, 3), target = random_labels(700, 3000, 5);
+  std::vector<int64_t> some = target.to_vector<int64_t>();
+  for (size_t u = 0; u < some.size(); u += 3) some[u] = -100;
+  for (const Tensor& labels : {target, from_values(some, {700})}) {
+    for (const int64_t unit : {1, 698}) {
+      const Tensor hidden = random_passes(2, {700, 12}, 2);
+      hidden.pass(1).select(0, unit).fill_(std::nan(""));
+      const std::string expected = "logit is nan at unit " + std::to_string(unit) + ", class 0, pass 1,";
+      CHECK_THROWS_WITH_AS(linear_rdrop_cross_entropy(hidden, weight, {}, labels),
+                           doctest::Contains(expected.c_str()), NonFiniteError);
+    }
+  }
+}
+
 TEST_CASE("the KL of logits that are far apart and huge is that of its definition") {
   // Of P = (1/2, 1/2, 0), (0, 0, 1), (0, 1, 0), whose log-probabilities are multiples of a but for log 2.
   for (const auto& [dtype, a] :

@@ -143,7 +143,7 @@ TEST_CASE("a norm's gradient adds what has arrived before it") {
   }
 }
 
-TEST_CASE("residual_layer_norm on the CPU is the two ops") {
+TEST_CASE("residual_layer_norm and residual_rms_norm on the CPU are the two ops each") {
   const Tensor x = normal({3, 4, 24}, 1), z = normal({3, 4, 24}, 2, DType::bf16), w = normal({24}, 3),
                b = normal({24}, 4);
   PassContext context({.seed = 9, .count = 2});
@@ -151,4 +151,8 @@ TEST_CASE("residual_layer_norm on the CPU is the two ops") {
   const auto [sum, norm] = residual_layer_norm(x, z, noise, {24}, w, b, 1e-5, DType::bf16);
   CHECK(same_bits(sum, residual(x, z, noise)));
   CHECK(same_bits(norm, layer_norm(sum, {24}, w, b, 1e-5, DType::bf16)));
+  const auto [sum2, rms] = residual_rms_norm(x, z, noise, w, 1e-6, DType::bf16);
+  CHECK(same_bits(sum2, sum));
+  CHECK(same_bits(rms, rms_norm(sum, w, 1e-6, DType::bf16)));
+  CHECK(residual_rms_norm(x, z, noise).norm.dtype() == DType::f32);
 }
