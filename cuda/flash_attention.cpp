@@ -1,6 +1,7 @@
 #include "cuda/flash_attention.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "autograd/kernel.h"
 #include "cuda/context.h"
@@ -15,11 +16,25 @@ using detail::FlashForward;
 using detail::HeadRows;
 using detail::kAttentionPasses;
 
-// The stride of a dimension of size 1 says nothing.
-template <class T> bool in_whole_vectors(const AttentionProblem& p, const HeadRows<T>& x) {
-  const auto whole = [](int64_t stride, int64_t size) { return stride % 8 == 0 || size == 1; };
-  return x.col == 1 && whole(x.pass, p.passes) && whole(x.batch, p.batch) && whole(x.head, p.heads) &&
-         whole(x.row, std::max(p.queries, p.keys)) && reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
+// The stride of a dimension of size 1 says nothing: none.
+template <class T> void drop_idle_strides(HeadRows<T>& x, const AttentionProblem& p, int64_t rows) {
+  if (p.passes == 1) x.pass = 0;
+  if (p.batch == 1) x.batch = 0;
+  if (p.heads == 1) x.head = 0;
+  if (rows == 1) x.row = 0;
+}
+template <class Call> Call with_strides(Call f) {
+  const AttentionProblem& p = f.problem;
+  const auto each = [&](int64_t rows, auto&... of) { (drop_idle_strides(of, p, rows), ...); };
+  each(p.queries, f.q, f.out), each(p.keys, f.k, f.v);
+  if constexpr (std::is_same_v<Call, detail::AttentionBackward<bf16>>)
+    each(p.queries, f.g, f.dq), each(p.keys, f.dk, f.dv);
+  return f;
+}
+
+template <class T> bool in_whole_vectors(const HeadRows<T>& x) {
+  return x.col == 1 && (x.pass | x.batch | x.head | x.row) % 8 == 0 &&
+         reinterpret_cast<uintptr_t>(x.data) % 16 == 0;
 }
 
 template <class... Rows> bool takes(const AttentionProblem& p, const Rows&... rows) {
@@ -27,7 +42,7 @@ template <class... Rows> bool takes(const AttentionProblem& p, const Rows&... ro
   constexpr int64_t kMost = int64_t{1} << 31;  // blocks of a launch
   const int64_t tiles = std::max(p.queries, p.keys) / 64 + 1;
   return properties().major >= 8 && fits(p.dim) && fits(p.value_dim) && p.keys > 0 && p.queries > 0 &&
-         kAttentionPasses * p.batch * p.heads * tiles < kMost && (in_whole_vectors(p, rows) && ...);
+         kAttentionPasses * p.batch * p.heads * tiles < kMost && (in_whole_vectors(rows) && ...);
 }
 
 // The same of the passes from `first` on, as many as a launch has room for.
@@ -62,7 +77,8 @@ int64_t queries_before(const AttentionProblem& p, int64_t first) {
 
 }  // namespace
 
-bool flash_attention(const detail::AttentionForward<bf16>& f) {
+bool flash_attention(const detail::AttentionForward<bf16>& call) {
+  const auto f = with_strides(call);
   const AttentionProblem& p = f.problem;
   if (!takes(p, f.q, f.k, f.v, f.out)) return false;
   for (int64_t first = 0; first < p.passes; first += kAttentionPasses) {
@@ -74,7 +90,8 @@ bool flash_attention(const detail::AttentionForward<bf16>& f) {
   return true;
 }
 
-bool flash_attention(const detail::AttentionBackward<bf16>& f) {
+bool flash_attention(const detail::AttentionBackward<bf16>& call) {
+  const auto f = with_strides(call);
   const AttentionProblem& p = f.problem;
   if (!f.out.data || !takes(p, f.q, f.k, f.v, f.out, f.g, f.dq, f.dk, f.dv)) return false;
   const Scratch inner(queries_before(p, p.passes) * static_cast<int64_t>(sizeof(float)));

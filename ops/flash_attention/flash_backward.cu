@@ -297,7 +297,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks<D>) keys_kernel(const __grid
       }
     }
   }
-  __syncthreads();  // everyone has read the keys and values
+  cuda::wait_for_copies();  // of keys that no query sees
+  __syncthreads();          // everyone has read the keys and values
   if (a.dk.data)
     store_rows<D>(lane, keys, dk, a.scale, a.scale, block.row(a.dk, block.first_row), a.dk.row, count, a.dim);
   if (a.dv.data)

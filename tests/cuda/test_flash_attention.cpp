@@ -11,7 +11,7 @@
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
 #include "tests/cuda/cudnn_use.h"
-#include "tests/cuda/simulator.h"
+#include "tests/cuda/launched.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -89,6 +89,32 @@ TEST_CASE("flash attention: every head dimension, alone and with other dimension
   }
   matches(qkv({.dim = 24, .value_dim = 72}), with({}));
   matches(qkv({.dim = 104, .value_dim = 16}), with({.causal = true, .dropout = 0.2}, {.seed = 1}));
+}
+
+TEST_CASE("flash attention: keys that no query sees, of every head dimension") {
+  for (const int64_t dim : {32, 64, 96, 128}) {
+    INFO("dim ", dim);
+    for (const int64_t queries : {5, 64, 66})
+      matches(qkv({.queries = queries, .keys = 130, .dim = dim}), with({.causal = true}));
+  }
+}
+
+// What is left of a stride there is no multiple of anything.
+TEST_CASE("flash attention: dimensions of size 1, as of a sentence that is decoded") {
+  for (const int64_t keys : {1, 20}) {
+    const Tensors in{normal({1, 1, 64}, 1, DType::bf16), normal({1, keys, 64}, 2, DType::bf16),
+                     normal({1, keys, 64}, 3, DType::bf16)};
+    const Function f = [](const Tensors& x) {
+      Tensors heads;
+      for (const Tensor& each : x) heads.push_back(each.view({1, each.size(1), 2, 32}).transpose(1, 2));
+      return attention(heads[0], heads[1], heads[2]);
+    };
+    matches(in, f, keys == 1);
+    if (!simulator()) continue;
+    const CudnnUse use("never");
+    const Tensors there = leaves_on(device(), in, false);
+    CHECK(launched([&] { f(there); }) == std::vector<std::string>{"forward_kernel"});
+  }
 }
 
 TEST_CASE("flash attention: lengths around groups of 16 keys and tiles of 64") {
@@ -186,34 +212,18 @@ TEST_CASE(
 }
 
 TEST_CASE("flash attention: one launch, and three for the gradients, whatever the number of passes") {
-  const Simulator* sim = simulator_or_message();
-  if (!sim) return;
+  if (!simulator_or_message()) return;
   const CudnnUse use("never");
-  const auto launches = [&](const std::function<void()>& run) {
-    backend(device()).synchronize();  // what was asked for before
-    sim->record_launches(1);
-    run();
-    backend(device()).synchronize();
-    sim->record_launches(0);
-    std::vector<std::string> names;
-    cudasim_launch launch;
-    for (size_t i = 0; sim->recorded_launch(i, &launch); ++i) {
-      const std::string name = launch.kernel;
-      const size_t begin = name.find("namespace)::") + 12;
-      names.push_back(name.substr(begin, name.find_first_of("<(", begin) - begin));
-    }
-    return names;
-  };
   const Tensors in = leaves_on(device(), qkv({.batch = 2, .queries = 20, .keys = 70}));
   Tensor y;
-  const auto forward = launches([&] { y = with({.dropout = 0.1}, {.seed = 1, .count = 3})(in); });
+  const auto forward = launched([&] { y = with({.dropout = 0.1}, {.seed = 1, .count = 3})(in); });
   if (forward != std::vector<std::string>{"forward_kernel"}) {
     const char* options = std::getenv("CUDASIM");  // a device without these tensor cores
     CHECK((options && std::string(options).find("arch=75") != std::string::npos));
     return;
   }
   const Tensor v = cotangent_like(y.detach(), 8);
-  const auto backward = launches([&] { y.backward(v); });
+  const auto backward = launched([&] { y.backward(v); });
   for (const char* name : {"inner_kernel", "queries_kernel", "keys_kernel"})
     CHECK(std::count(backward.begin(), backward.end(), name) == 1);
 }

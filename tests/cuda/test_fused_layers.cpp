@@ -11,7 +11,7 @@
 #include "ops/self_attention.h"
 #include "tests/cuda/compare.h"
 #include "tests/cuda/cudnn_use.h"
-#include "tests/cuda/simulator.h"
+#include "tests/cuda/launched.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -41,24 +41,6 @@ void check_close(const Tensors& got, const Tensors& expected, double tolerance) 
     const Closeness c = close(got[i].to(kCpu), expected[i].to(kCpu), tolerance);
     CHECK_MESSAGE(c.close, i, ": ", c.message);
   }
-}
-
-// Kernels by their names without types, in the order of their launches.
-std::vector<std::string> launched(const Simulator& sim, const std::function<void()>& work) {
-  backend(device()).synchronize();  // what was asked for before
-  sim.record_launches(1);
-  work();
-  backend(device()).synchronize();
-  sim.record_launches(0);
-  std::vector<std::string> names;
-  cudasim_launch launch;
-  for (size_t i = 0; sim.recorded_launch(i, &launch); ++i) {
-    const std::string name = launch.kernel;
-    size_t begin = name.find("namespace)::");
-    begin = begin == std::string::npos ? 0 : begin + 12;
-    names.push_back(name.substr(begin, name.find_first_of("<(", begin) - begin));
-  }
-  return names;
 }
 
 struct Root : nn::Module {};
@@ -203,8 +185,7 @@ TEST_CASE("device feed_forward with dropout: NaN in a relu's gradient reaches wh
 
 TEST_CASE(
     "device feed_forward with dropout: one kernel between the products, one and the sums of columns back") {
-  const Simulator* sim = simulator_or_message();
-  if (!sim) return;
+  if (!simulator_or_message()) return;
   const Tensors in = leaves_on(device(), {normal({2, 40, 16}, 1, DType::bf16), normal({64, 16}, 2),
                                           normal({64}, 3), normal({16, 64}, 4), normal({16}, 5)});
   PassContext context({.seed = 2, .count = 2});
@@ -214,9 +195,9 @@ TEST_CASE(
   };
   forward();  // weights are converted once
   Tensor y;
-  CHECK(launched(*sim, [&] { y = forward(); }) == std::vector<std::string>{"hidden_dropout_kernel"});
+  CHECK(launched([&] { y = forward(); }) == std::vector<std::string>{"hidden_dropout_kernel"});
   const Tensor g = cotangent_like(y.detach(), 9);
-  const auto names = launched(*sim, [&] { y.backward(g); });
+  const auto names = launched([&] { y.backward(g); });
   CHECK(std::count(names.begin(), names.end(), "hidden_dropout_grad_kernel") == 1);
   CHECK(std::count(names.begin(), names.end(), "dropout_kernel") == 0);
 }

@@ -209,6 +209,12 @@ TEST_CASE("seeded bugs: asynchronous copies") {
   SUBCASE("to where others still read") {
     finds("race", [&] { matrix::barrier_before_reuse(4, x.data(), y.data()); });
   }
+  SUBCASE("to where something is written before they are there") {
+    finds("race", [&] { matrix::write_before_wait(x.data(), y.data()); });
+  }
+  SUBCASE("not there when the thread exits") {
+    finds("race", [&] { matrix::exit_before_wait(x.data(), y.data()); });
+  }
   SUBCASE("to a place that is not aligned") {
     finds("misaligned", [&] { matrix::copy_misaligned(x.data(), y.data()); });
   }

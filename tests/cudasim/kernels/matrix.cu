@@ -132,7 +132,7 @@ __global__ void sum_pipelined_kernel(int tiles, const float* x, float* y) {
   y[63 - i] = sum;
 }
 
-enum class Mistake { wait, commit, barrier, misaligned, behind };
+enum class Mistake { wait, commit, barrier, write, exit, misaligned, behind };
 template <Mistake mistake> __global__ void wrong_copy_kernel(const float* x, float* y) {
   __shared__ __align__(16) float room[68];
   const int i = threadIdx.x;
@@ -144,6 +144,8 @@ template <Mistake mistake> __global__ void wrong_copy_kernel(const float* x, flo
     copy_float(room + i, x + i);
   }
   if (mistake != Mistake::commit) commit();
+  if (mistake == Mistake::write) room[i] = 0;
+  if (mistake == Mistake::exit) return;
   if (mistake != Mistake::wait) wait<0>();
   if (mistake != Mistake::barrier) __syncthreads();
   y[i] = room[63 - i];
@@ -218,6 +220,8 @@ void barrier_missing(const float* x, float* y) { wrong_copy_kernel<Mistake::barr
 void barrier_before_reuse(int tiles, const float* x, float* y) {
   sum_pipelined_kernel<true, false><<<1, 64>>>(tiles, x, y);
 }
+void write_before_wait(const float* x, float* y) { wrong_copy_kernel<Mistake::write><<<1, 64>>>(x, y); }
+void exit_before_wait(const float* x, float* y) { wrong_copy_kernel<Mistake::exit><<<1, 64>>>(x, y); }
 void copy_misaligned(const float* x, float* y) { wrong_copy_kernel<Mistake::misaligned><<<1, 64>>>(x, y); }
 void copy_behind(const float* x, float* y) { wrong_copy_kernel<Mistake::behind><<<1, 64>>>(x, y); }
 void row_misaligned(const uint16_t* x, uint32_t* out) {

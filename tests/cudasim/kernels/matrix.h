@@ -27,6 +27,8 @@ void wait_for_fewer(int tiles, const float* x, float* y);        // waits for on
 void commit_missing(const float* x, float* y);                   // waits for groups, but there are none
 void barrier_missing(const float* x, float* y);                  // other threads' copies
 void barrier_before_reuse(int tiles, const float* x, float* y);  // copies to where others still read
+void write_before_wait(const float* x, float* y);                // to where a copy is under way
+void exit_before_wait(const float* x, float* y);
 void copy_misaligned(const float* x, float* y);
 void copy_behind(const float* x, float* y);
 void row_misaligned(const uint16_t* x, uint32_t* out);

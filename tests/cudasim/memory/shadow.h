@@ -54,6 +54,7 @@ class Shadow {
   bool initialised(size_t at, size_t bytes) const;
   // First byte in the range that is not; at + bytes if there is none.
   size_t first_uninitialised(size_t at, size_t bytes) const;
+  bool none_initialised(size_t at, size_t bytes) const;
   void mark(size_t at, size_t bytes, bool initialised);
 
   // The cells of an access, which is aligned to its size; they become finer when an access needs it.
@@ -90,6 +91,13 @@ inline bool Shadow::initialised(size_t at, size_t bytes) const {
     return (bits[at >> 3] & mask) == mask;
   }
   return first_uninitialised(at, bytes) == at + bytes;
+}
+
+inline bool Shadow::none_initialised(size_t at, size_t bytes) const {
+  const auto* bits = reinterpret_cast<const uint8_t*>(bits_.data());
+  for (const size_t end = at + bytes; at < end; ++at)
+    if ((bits[at >> 3] >> (at & 7) & 1) != 0) return false;
+  return true;
 }
 
 }  // namespace cudasim

@@ -1,6 +1,7 @@
 // cp.async: copies from global to shared memory that a thread starts, and that are there once it has waited
 // for them. Until then the bytes count as never written: a wait that is missing is a read of uninitialised
-// memory, and for other threads a barrier has to follow, as behind any write.
+// memory, and for other threads a barrier has to follow, as behind any write. What is written there in the
+// meantime is a race, and no thread may exit before its copies are there.
 #include "memory/access_checker.h"
 #include "ptx/handlers.h"
 
@@ -60,6 +61,10 @@ void wait(Warp& w, const Instruction& in, uint32_t lanes) {
     const auto arrives = [&](const AsyncCopy& copy) { return in.flags != 0 || copy.group + left < groups; };
     for (const AsyncCopy& copy : copies) {
       if (!arrives(copy)) continue;
+      const Region& region = region_of(w, in, lane, copy.offset, copy.bytes);
+      if (!region.shadow.none_initialised(copy.offset - region.begin, copy.bytes))
+        w.report("race", "cp.async arrives where something was written after it was started", lane,
+                 cudaErrorLaunchFailure);
       std::memcpy(shared_bytes<Access::write>(w, in, lane, copy.offset, copy.bytes), copy.data, copy.bytes);
     }
     std::erase_if(copies, arrives);

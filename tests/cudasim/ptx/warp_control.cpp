@@ -80,6 +80,11 @@ void Warp::exit(uint32_t lanes) {
   leave(lanes, current.pc);
   running &= ~lanes;
   exited |= lanes;
+  for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) {
+    const auto lane = static_cast<uint32_t>(std::countr_zero(rest));
+    if (!async_copies[lane].empty())
+      report("race", "the thread exits before its cp.async has arrived", lane, cudaErrorLaunchFailure);
+  }
   // Collectives wait for lanes that have not exited only.
   for (uint32_t rest = at_collective; rest != 0; rest &= rest - 1) {
     const int lane = std::countr_zero(rest);
