@@ -151,7 +151,9 @@ class Engine {
       auto& [sum, count] = pending->second.gradient;
       const bool last_of_bf16 = count > 1 && maker->dtype_ == DType::bf16;  // the next is added in f32
       if (!sum.defined() || sum.dtype() != maker->dtype_ || last_of_bf16 || !owned(sum)) return {};
-      return std::exchange(sum, {});
+      const Tensor taken = std::exchange(sum, {});
+      taken.bump_version();  // it is about to be written to
+      return taken;
     }
 
    private:
@@ -249,7 +251,7 @@ class Engine {
     Tensor& grad = x.grad;
     if (grad.defined()) check_gradient("backward: .grad", grad, gradient);
     if (options_.create_graph) {
-      grad = grad.defined() ? add(grad, gradient) : gradient;
+      grad = grad.defined() ? add(grad, gradient) : owned(gradient) ? gradient : gradient.clone();
     } else if (grad.defined()) {
       grad.add_(gradient);
     } else {

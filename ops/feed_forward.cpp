@@ -6,7 +6,6 @@
 // made. Otherwise f'(z) is applied by a sweep of its own, from h (relu) or z (gelu).
 #include "ops/feed_forward.h"
 
-#include "autograd/engine.h"
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
@@ -15,6 +14,7 @@
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
+#include "ops/recorded_vjp.h"
 
 namespace tandem {
 namespace {
@@ -113,7 +113,10 @@ struct FeedForward final : Op {
   }
 
   Tensors vjp(const Tensor& cotangent) override {
-    if (grad_enabled()) return recorded_vjp(cotangent);
+    if (grad_enabled())
+      return detail::recorded_vjp(
+          *this, {saved(kX), saved(kWeight1), saved(kBias1), saved(kWeight2), saved(kBias2)}, cotangent,
+          [&](const Tensors& in) { return composed(in, activation, noise); });
     const Tensor g = dense(cotangent), x = saved(kX), weight1 = saved(kWeight1), weight2 = saved(kWeight2);
     const detail::LinearGradients second =
         detail::linear_gradients(g, saved(kHidden), weight2.dtype(), needs(kWeight2), needs(kBias2));
@@ -164,20 +167,6 @@ struct FeedForward final : Op {
                  run_on_device(dh, of);
                });
     return dz;
-  }
-
-  // In terms of other ops.
-  Tensors recorded_vjp(const Tensor& g) {
-    Tensors in, wanted;
-    for (size_t i = kX; i <= kBias2; ++i) {
-      in.push_back(saved(i));
-      if (needs(i)) wanted.push_back(in.back());
-    }
-    const Tensors gradients = grad(composed(in, activation, noise), wanted, g, {.create_graph = true});
-    Tensors result(in.size());
-    for (size_t i = 0, at = 0; i < result.size(); ++i)
-      if (needs(i)) result[i] = gradients[at++];
-    return result;
   }
 };
 

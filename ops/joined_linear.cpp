@@ -2,7 +2,6 @@
 //   dx = g W,  dW = g^T x,  db = the sum of g's rows,  of which each weight has its rows
 // One product in place of each, and x is read once.
 #include "ops/joined_linear.h"
-#include "autograd/engine.h"
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
 #include "autograd/registry.h"
@@ -12,6 +11,7 @@
 #include "ops/matmul.h"
 #include "ops/products/cached_cast.h"
 #include "ops/products/linear_parts.h"
+#include "ops/recorded_vjp.h"
 #include "ops/views.h"
 
 namespace tandem {
@@ -50,7 +50,7 @@ struct JoinedLinear final : Op {
   Tensors vjp(const Tensor& g) override {
     Tensors in;
     for (size_t i = 0; i < inputs; ++i) in.push_back(saved(i));
-    if (grad_enabled()) return recorded_vjp(in, g);
+    if (grad_enabled()) return detail::recorded_vjp(*this, in, g, composed);
     const size_t parts = parts_of(in);
     const auto needed = [&](size_t begin) {
       bool any = false;
@@ -67,18 +67,6 @@ struct JoinedLinear final : Op {
       if (needs(i)) result[i] = own(all.weight);
       if (needs(i + parts)) result[i + parts] = own(all.bias);
     }
-    return result;
-  }
-
-  // In terms of other ops.
-  Tensors recorded_vjp(const Tensors& in, const Tensor& g) const {
-    Tensors wanted;
-    for (size_t i = 0; i < inputs; ++i)
-      if (needs(i)) wanted.push_back(in[i]);
-    const Tensors gradients = grad(composed(in), wanted, g, {.create_graph = true});
-    Tensors result(inputs);
-    for (size_t i = 0, at = 0; i < inputs; ++i)
-      if (needs(i)) result[i] = gradients[at++];
     return result;
   }
 

@@ -28,6 +28,7 @@
 #include "ops/pooling.h"
 #include "ops/rank_sum.h"
 #include "ops/rdrop/rdrop.h"
+#include "ops/recorded_vjp.h"
 #include "ops/reduce.h"
 #include "ops/residual.h"
 #include "ops/scan.h"

@@ -122,8 +122,9 @@ void check_branch(const Tensor& x, const Tensor& z) {
 
 // Whether one kernel makes both.
 bool at_once(const Tensor& x, const Tensor& z, const Noise& noise, const Norm& norm) {
-  return in_rows(x, z, noise, norm.row_shape.numel()) && narrow(norm.dtype) && aligned(norm.weight) &&
-         aligned(norm.bias);
+  const auto fits = [](const Tensor& w) { return !w.defined() || (aligned(w) && w.passes() == 1); };
+  return in_rows(x, z, noise, norm.row_shape.numel()) && narrow(norm.dtype) && fits(norm.weight) &&
+         fits(norm.bias);
 }
 
 template <bool Centred>

@@ -52,7 +52,8 @@ struct DropPath : NoiseLayer<DropPath> {
 
 // LayerDrop (Fan, Grave, Joulin 2020, arXiv 1909.11556): leaves out a layer with probability p, one draw for
 // each pass and call. A layer that all passes leave out is not computed and has no gradient; in a recorded
-// step (TrainerOptions::cuda_graph) it is computed, and its gradient is 0.
+// step (TrainerOptions::cuda_graph) it is computed, and its gradient is 0. Noise within a layer that a
+// forward calls several times depends on which of those calls the passes beside it leave out.
 struct LayerDrop : NoiseLayer<LayerDrop> {
   static constexpr const char* kName = "LayerDrop";  // what errors call it
   using NoiseLayer::NoiseLayer;

@@ -74,6 +74,20 @@ TEST_CASE("a vjp that adds to what has arrived: where nobody else sees it, and o
   CHECK(added == 0);
 }
 
+// A loss whose cotangent is known to be 1 does not multiply by it.
+TEST_CASE("a cotangent that a vjp added to is not known to be 1 any more") {
+  const Tensor target = from_values(std::vector<int64_t>{0, 2}, {2});
+  const auto gradient = [&](const auto& other) {
+    const Tensor logits = normal({2, 3}, 1).requires_grad_();
+    const Tensor loss = rdrop_cross_entropy(logits, target).loss.reshape({1});
+    (loss + 2.0 * other(loss)).backward();
+    return logits.grad();
+  };
+  const Tensor got = gradient([](const Tensor& x) { return rms_norm(x, {}, 1.0); });
+  const Tensor expected = gradient([](const Tensor& x) { return x * rsqrt(square(x) + 1.0); });
+  CHECK(close(got, expected, 1e-5).close);
+}
+
 TEST_CASE("a vjp adds to one cotangent of 16 bits at most: later sums are wider") {
   int added = 0;
   const Tensor x = ones({2}).to(DType::bf16).requires_grad_(), h = x * 1.0;

@@ -370,7 +370,7 @@ TEST_CASE("in-place writes: refused where the tape would need them") {
   };
   refused("mul_", "h = h * y", [&] { h *= 2; });
   refused("mul_", "h = h * y", [&] { h *= plain; });
-  refused("mul_", "h = h * y", [&] { h /= 2; });
+  refused("div_", "h = h / y", [&] { h /= 2; });
   refused("div_", "h = h / y", [&] { h /= plain; });
   refused("add_", "h = h + y", [&] { h += 1; });
   refused("add_", "h = h + y", [&] { h[0] += 1; });
@@ -412,7 +412,8 @@ TEST_CASE("integers and numbers: whole numbers only") {
   const Tensor x = arange(0, 4, 1, {DType::i64});
   CHECK(values(x * 3.0 - 1.0) == Values{-1, 2, 5, 8});
   CHECK((x * 3.0).dtype() == DType::i64);
-  check_throws<DTypeError>("affine: 0.25 with a tensor of i64", [&] { x / 4.0; });
+  check_throws<DTypeError>("affine: 0.25 with a tensor of i64", [&] { x * 0.25; });
+  check_throws<DTypeError>("div_scalar: expected a floating dtype", [&] { x / 4.0; });
 }
 
 TEST_CASE("errors name the module that runs, also from worker threads") {

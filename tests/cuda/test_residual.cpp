@@ -2,7 +2,7 @@
 #include "autograd/engine.h"
 #include "ops/ops.h"
 #include "tests/cuda/compare.h"
-#include "tests/cuda/simulator.h"
+#include "tests/cuda/launched.h"
 
 using namespace tandem;
 using namespace tandem::testing;
@@ -52,18 +52,7 @@ Tensors inputs_of(const Shape& shape, DType branch, int passes = 1) {
 }
 
 // How many kernels a call launches; 0 on a real device.
-template <class F> int launches(F&& f) {
-  const Simulator* sim = simulator();
-  if (!sim) return f(), 0;
-  backend(device()).synchronize();  // what was asked for before
-  sim->record_launches(1);
-  f();
-  backend(device()).synchronize();
-  sim->record_launches(0);
-  int count = 0;
-  for (cudasim_launch launch; sim->recorded_launch(static_cast<size_t>(count), &launch);) ++count;
-  return count;
-}
+template <class F> int64_t launches(F&& f) { return std::ssize(launched(f)); }
 
 }  // namespace
 
@@ -181,6 +170,12 @@ TEST_CASE("residual: the branch's gradient is dropout's of the sum's, whoever el
          return norm() + twice;
        }},
       {"two norms", [](const Tensor&, const auto& norm) { return norm() * norm(); }},
+      // Recorded before, it gives its gradient afterwards: to what the other one has been made beside.
+      {"a norm of two dimensions before",
+       [](const Tensor& sum, const auto& norm) {
+         const Tensor wide = layer_norm(sum, {sum.size(-2), sum.size(-1)});
+         return norm() + wide;
+       }},
       {"hook", [](const Tensor& sum, const auto& norm) {
          sum.register_hook([](const Tensor& g) { return g * 2.0; });
          return norm();
