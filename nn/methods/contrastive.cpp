@@ -19,9 +19,10 @@ Tensor unit_rows(const Tensor& x) {
   const Tensor norm = sqrt(square(x).sum({1}, true));
   const auto norms = norm.to_vector<double>();
   for (size_t i = 0; i < norms.size(); ++i) {
-    check<ValueError>(norms[i] > 0 && std::isfinite(norms[i]),
-                      "contrastive_loss: embedding {} has the norm {}, expected a finite one above 0", i,
-                      norms[i]);
+    constexpr const char* kMessage =
+        "contrastive_loss: embedding {} has the norm {}, expected a finite one above 0";
+    check<NonFiniteError>(std::isfinite(norms[i]), kMessage, i, norms[i]);
+    check<ValueError>(norms[i] > 0, kMessage, i, norms[i]);
   }
   return x / norm;
 }

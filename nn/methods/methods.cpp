@@ -221,7 +221,8 @@ class MultiSample final : public Method {
 
   LossParts train_loss(const Tensor& logits, const data::Batch& batch, const RDropOptions& options,
                        int passes) override {
-    check<ConfigError>(options.alpha == 0 || passes == 1,
+    // Without a tape, passes are held against each other to measure their KL.
+    check<ConfigError>(options.alpha == 0 || passes == 1 || !grad_enabled(),
                        "multisample: expected alpha 0, got {}: its heads are not compared", options.alpha);
     return cross_entropy_of(logits, batch, options, passes);
   }

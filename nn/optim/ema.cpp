@@ -34,7 +34,6 @@ void Ema::update(const Tensor& norm) {
   std::vector<size_t> on_cpu, on_device[2];
   for (size_t i = 0; i < weights_.size(); ++i) {
     const Tensor& weight = weights_[i].tensor;
-    if (!weight.requires_grad()) continue;
     check<DeviceError>(weight.device() == averages_[i].device(),
                        "ema: \"{}\" is on {}, its average on {}; make it where the model is",
                        weights_[i].name, name_of(weight.device()), name_of(averages_[i].device()));

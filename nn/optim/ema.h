@@ -19,8 +19,8 @@ class Ema {
 
   // After update number t of the weights, from 1: average <- d average + (1 - d) weight, where d is the
   // smaller of decay and (1 + t) / (10 + t), so that a short training is not ruled by its first weights.
-  // Parameters that do not learn (requires_grad) stay as they are. With a norm of the gradients nothing
-  // changes unless that is finite; replayed() and take_back() as of Optimizer. On a device it is one launch.
+  // With a norm of the gradients nothing changes unless that is finite; replayed() and take_back() as of
+  // Optimizer. On a device it is one launch.
   void update(const Tensor& norm = {});
   void replayed();
   void take_back();

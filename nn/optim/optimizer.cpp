@@ -18,7 +18,8 @@
 namespace tandem::nn {
 namespace {
 
-constexpr int64_t kGrain = 16384;  // elements of one task of a sweep
+constexpr int64_t kGrain = 16384;            // elements of one task of a sweep
+constexpr const char* kUpdates = "updates";  // of a state
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 std::string key(size_t slot, const std::string& name) { return fmt::format("{}.{}", slot, name); }
@@ -77,12 +78,6 @@ void Optimizer::zero_grad() {
   for (const Slot& slot : slots_) slot.parameter.grad() = {};
 }
 
-int64_t Optimizer::updates() const {
-  int64_t most = 0;
-  for (const Slot& slot : slots_) most = std::max(most, slot.steps);
-  return most;
-}
-
 Tensors Optimizer::parameters() const {
   Tensors all;
   for (const Slot& slot : slots_) all.push_back(slot.parameter);
@@ -130,7 +125,13 @@ void Optimizer::step(const Tensor& norm) {
   }
   for (int wide : {0, 1})
     if (!on_device[wide].empty()) step_on_device(on_device[wide], tables_[wide], norm);
+  count_step();
   if (on_update_) on_update_(norm);
+}
+
+void Optimizer::count_step() {
+  counted_ = std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.counted; });
+  updates_ += counted_;
 }
 
 void Optimizer::step_on_cpu(const std::vector<Active>& active) {
@@ -194,17 +195,20 @@ void Optimizer::replayed() {
     slot.count();
     slot.parameter.bump_version();
   }
+  count_step();
 }
 
 void Optimizer::take_back() {
   for (Slot& slot : slots_) slot.steps -= std::exchange(slot.counted, false);
+  updates_ -= std::exchange(counted_, false);
 }
 
 StateDict Optimizer::state_dict() const {
-  StateDict state{{"lr", rate_tensor(lr_)}};
+  StateDict state{{"lr", rate_tensor(lr_)}, {kUpdates, step_tensor(updates_)}};
   for (size_t i = 0; i < slots_.size(); ++i) {
     state.push_back({key(i, "steps"), step_tensor(slots_[i].steps)});
-    for (size_t j = 0; j < slots_[i].state.size(); ++j)
+    // A step that was not finite made states, but changed nothing.
+    for (size_t j = 0; slots_[i].steps > 0 && j < slots_[i].state.size(); ++j)
       state.push_back({key(i, state_names_[j]), slots_[i].state[j]});
   }
   return state;
@@ -229,20 +233,28 @@ void Optimizer::load_state_dict(const StateDict& state) {
   const NoGradGuard no_grad;
   const double lr = take("lr", rate_tensor(0)).item();
   check_option("lr", lr, 0, kInfinity);
+  const auto count_of = [&](const std::string& name) {
+    const int64_t count = take(name, step_tensor(0)).to_vector<int64_t>()[0];
+    check<ConfigError>(count >= 0, "{}: load_state_dict: \"{}\" is {}, expected at least 0", name_, name,
+                       count);
+    return count;
+  };
   std::vector<Slot> slots = slots_;
+  int64_t updates = 0;
   for (size_t i = 0; i < slots.size(); ++i) {
     Slot& slot = slots[i];
-    slot.steps = take(key(i, "steps"), step_tensor(0)).to_vector<int64_t>()[0];
-    check<ConfigError>(slot.steps >= 0, "{}: load_state_dict: \"{}\" is {}, expected at least 0", name_,
-                       key(i, "steps"), slot.steps);
+    slot.steps = count_of(key(i, "steps"));
+    updates = std::max(updates, slot.steps);
     slot.state.clear();
     if (slot.steps > 0)
       for (const std::string& name : state_names_)
         slot.state.push_back(take(key(i, name), slot.parameter).detach().to(slot.parameter.device()).clone());
   }
+  if (given.contains(kUpdates)) updates = count_of(kUpdates);  // files of before have none
   check<ConfigError>(given.empty(), "{}: load_state_dict: \"{}\" is unexpected", name_,
                      given.empty() ? "" : given.begin()->first);
   slots_ = std::move(slots);
+  updates_ = updates, counted_ = false;
   lr_ = lr;
 }
 

@@ -45,8 +45,8 @@ class Optimizer {
   void replayed();
   // The last step changed nothing, as its norm was not finite: it does not count.
   void take_back();
-  void zero_grad();         // gradients become undefined
-  int64_t updates() const;  // so far: the most of any parameter
+  void zero_grad();                             // gradients become undefined
+  int64_t updates() const { return updates_; }  // so far, of whichever parameters
 
   double lr() const { return lr_; }  // before a schedule's factor, which Step::lr() has in it
   // Sets the learning rate; one that a group has of its own keeps its proportion. ConfigError unless finite
@@ -95,11 +95,14 @@ class Optimizer {
   };
   void check_slot(size_t i) const;
   void step_on_cpu(const std::vector<Active>& active);
+  void count_step();
   void step_on_device(const std::vector<Active>& active, TensorTable& table, const Tensor& norm);
 
   std::string name_;
   std::vector<std::string> state_names_;
   std::vector<Slot> slots_;
+  int64_t updates_ = 0;
+  bool counted_ = false;  // `updates_` has the last step, as some slot has
   double lr_;
   double lr_factor_ = 1;                          // by the schedule of the open Step
   TensorTable tables_[2];                         // of f32 and f64

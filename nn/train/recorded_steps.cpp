@@ -19,10 +19,17 @@ struct RecordedSteps::Recorded {
 
 namespace {
 
-// Steps of equal signatures share a recording: their shapes, their numbers of passes and what learns are the
-// same.
+// Which modules are in training mode, in order.
+std::string modes(const Module& module) {
+  std::string text(1, module.is_training() ? '1' : '0');
+  for (const Module* child : module.children()) text += modes(*child);
+  return text;
+}
+
+// Steps of equal signatures share a recording: their shapes, their numbers of passes, what learns and what is
+// in evaluation mode are the same.
 std::string signature(const Module& module, const StepBatches& batches, const StepOptions& options) {
-  std::string text = fmt::format("{} passes; ", options.passes);
+  std::string text = fmt::format("{} passes; {}; ", options.passes, modes(module));
   for (const Tensor& parameter : module.parameters()) text += parameter.requires_grad() ? '1' : '0';
   for (const data::Batch& batch : batches.micro_batches) {
     text += fmt::format("; {}:", batch.size);

@@ -33,18 +33,22 @@ std::string csv_row(const Metrics& m, const char* split, bool training) {
                                 m.samples_per_second, m.seconds);
 }
 
+// JSON has no infinities, and null is NaN.
+Json to_json(double value) {
+  if (std::isnan(value)) return {};
+  return std::isinf(value) ? Json(value > 0 ? "inf" : "-inf") : Json(value);
+}
+double number_of(const Json& value) {
+  if (value.is_null()) return NAN;
+  return value == "inf" ? INFINITY : value == "-inf" ? -INFINITY : value.get<double>();
+}
+
 Json to_json(const Metrics& m) {
-  return {m.epoch,
-          m.step,
-          m.loss,
-          m.ce,
-          m.kl,
-          m.accuracy,
-          m.lr,
-          m.alpha,
-          m.samples_per_second,
-          m.seconds,
-          std::isnan(m.metric) ? Json() : Json(m.metric)};
+  Json row{m.epoch, m.step};
+  for (const double value :
+       {m.loss, m.ce, m.kl, m.accuracy, m.lr, m.alpha, m.samples_per_second, m.seconds, m.metric})
+    row.push_back(to_json(value));
+  return row;
 }
 
 int64_t count_of(const std::string& file, const Json& value) {
@@ -55,18 +59,18 @@ int64_t count_of(const std::string& file, const Json& value) {
 }
 
 Metrics from_json(const std::string& file, const Json& row) {
-  Metrics m{count_of(file, row.at(0)),
-            count_of(file, row.at(1)),
-            row.at(2),
-            row.at(3),
-            row.at(4),
-            row.at(5),
-            row.at(6),
-            row.at(7),
-            row.at(8),
-            row.at(9)};
-  if (!row.at(10).is_null()) m.metric = row.at(10);
-  return m;
+  const auto at = [&](size_t i) { return number_of(row.at(i)); };
+  return {count_of(file, row.at(0)),
+          count_of(file, row.at(1)),
+          at(2),
+          at(3),
+          at(4),
+          at(5),
+          at(6),
+          at(7),
+          at(8),
+          at(9),
+          at(10)};
 }
 
 }  // namespace

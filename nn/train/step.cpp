@@ -58,6 +58,7 @@ Step::Step(Module& module, Optimizer& optimizer, const StepPasses& options)
   if (!module.is_training()) module.train();
   module.discard_statistics();  // of forwards outside of every step
   optimizer.zero_grad();
+  module.zero_grad();  // of what this optimizer does not update, too: the norm is of all
   optimizer.lr_factor_ = options.schedule(static_cast<int64_t>(number()) + 1);
   optimizer.on_update_ = [this](const Tensor& norm) { updated(norm); };
 }

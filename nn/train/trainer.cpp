@@ -180,6 +180,7 @@ void Trainer::check_data(const data::Dataset& train, const data::Dataset& valid)
     to_training_mode(objective_.module());
     try {
       draws_noise(objective_, train.batch(one, {.training = true}), step_options());
+    } catch (const NonFiniteError&) {  // the step itself will tell, as on_nan says
     } catch (const ValueError& error) {
       raise<ValueError>(
           "batch_size {}, {} micro-batches: an epoch of {} samples has a batch of one: {}; "
@@ -404,8 +405,16 @@ Update Trainer::begin(const StepBatches& batches) {
                       defers_.value_or(false), gradient_sum_ ? &*gradient_sum_ : nullptr);
 }
 
+void Trainer::record_anew() {
+  if (recorded_)
+    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
+}
+
 StepResult Trainer::finish(const Update& update) {
-  if (update.units == 0) return ++state_->step, StepResult{};
+  if (update.units == 0) {
+    record_anew();  // recordings know by how much the step's number is ahead of the optimizer's updates
+    return ++state_->step, StepResult{};
+  }
   const StepResult result = finish_update(objective_, optimizer_, ema(), update);
   if (!defers_ && !update.deferred)
     defers_ = !options_.ranks && std::all_of(update.parts.begin(), update.parts.end(), can_be_deferred);

@@ -201,6 +201,7 @@ class Trainer {
   std::string what_fits(const data::Dataset& train, const data::Indices& indices);
   std::optional<int64_t> memory_of_step(const data::Dataset& train, const data::Indices& indices);
   StepResult finish(const Update& update);
+  void record_anew();  // forgets what was recorded
   StepOptions step_options() const;
   int passes_of(int64_t step) const;
   double alpha_now() const;

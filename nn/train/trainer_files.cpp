@@ -32,6 +32,7 @@ FitResult Trainer::fit(const data::Dataset& train, const data::Dataset& valid) {
   const std::optional<RunLock> lock = lock_folder(first_rank() ? options_.run_dir : "");
   const State::Written after{*state_};
   *state_ = {};
+  record_anew();
   if (ema_) ema_->restart();
   if (!options_.run_dir.empty() || options_.ranks)
     identity_ = run_identity(options_, optimizer_.lr(), train, valid);
@@ -59,6 +60,7 @@ void Trainer::restore(const data::Dataset& train, const data::Dataset& valid, st
   *state_ = State{load_last(options_.run_dir, objective_.module(), optimizer_, ema(), identity_, step)};
   optimizer_.set_lr(lr);  // older checkpoints have the last step's
   state_->has_checkpoint();
+  record_anew();
   check<ConfigError>(state_->epoch <= options_.epochs,
                      "epochs: the run in '{}' has done {}, expected at least as many, got {}",
                      options_.run_dir, state_->epoch, options_.epochs);
@@ -113,6 +115,8 @@ void Trainer::save_part() {
       std::async(std::launch::async, [dir = options_.run_dir, file = last(true), keep = options_.keep,
                                       before = state_->checkpoint, now = state_->step] {
         Commit commit(dir);
+        if (!before)  // of a run that was here before
+          for (const char* name : {kBestFile, kMetricsFile}) commit.drop(name);
         keep_checkpoints(commit, keep, before, now);
         save_safetensors(commit.add(kLastFile), file.tensors, file.metadata);
         commit.finish();
@@ -129,7 +133,8 @@ void Trainer::save() {
 void Trainer::complete_folder() {
   if (state_->result.valid.empty()) return;
   const Manifest manifest(options_.run_dir);
-  bool whole = manifest.exists();
+  // The mean of a run's last weights is not what a longer one finds best.
+  bool whole = manifest.exists() && options_.average == 0;
   for (const char* name : {kMetricsFile, kBestFile})
     whole = whole && manifest.lists(name) && std::filesystem::exists(options_.run_dir + "/" + name);
   if (!whole) save_validated(true);

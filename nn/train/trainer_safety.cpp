@@ -102,8 +102,9 @@ StepResult Trainer::leave_out(const std::string& failure, const StepBatches& bat
     check<NonFiniteError>(!stops || options_.on_nan == OnNan::stop, "{}; {}", why,
                           options_.on_nan == OnNan::skip
                               ? fmt::format("on_nan: {} steps before it were skipped in a row", kMostSkipped)
-                          : state_->checkpoint ? "on_nan: nothing was learned since that checkpoint"
-                                               : "on_nan: there is no checkpoint to go back to");
+                          : state_->checkpoint
+                              ? "on_nan: it was gone back to before, and none was written since"
+                              : "on_nan: there is no checkpoint to go back to");
     check<NonFiniteError>(!stops, "{}", why);
     tell("warning: {}; {}", why,
          options_.on_nan == OnNan::skip
@@ -113,8 +114,7 @@ StepResult Trainer::leave_out(const std::string& failure, const StepBatches& bat
                            state_->step + 2));
     state_->told_of_skipping = true;
   }
-  if (recorded_)  // the step may have been the first of its shape, and the optimizer's state may be another
-    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
+  record_anew();  // the step may have been the first of its shape, and the optimizer's state may be another
   if (options_.on_nan == OnNan::back) {
     go_back();
   } else {

@@ -43,6 +43,26 @@ TEST_CASE("fine-tuning on the device: as on the CPU, and recorded steps are step
   CHECK(distance(there, fine_tuned(kCpu, false)) < 1e-4);
 }
 
+TEST_CASE("recorded steps are steps one by one, after one without a unit, too") {
+  const auto run = [](bool graph) {
+    const nn::InitScope init({.seed = 3, .device = device()});
+    Mlp model;
+    nn::AdamW optimizer(model.parameters(), {.lr = 1e-2});
+    nn::Trainer trainer(model, optimizer,
+                        {.passes = 2, .alpha = 1, .cuda_graph = graph, .ema = 0.9, .progress = false});
+    data::Batch nothing = whole(Blobs(8), 0, 8);
+    nothing.target = full({8}, -100, {DType::i64});
+    std::vector<double> losses;
+    for (int i = 0; i < 10; ++i) {
+      const nn::StepResult result = trainer.step({i == 4 ? nothing : whole(Blobs(8), 0, 8)});
+      losses.push_back(result.loss), losses.push_back(result.kl);
+    }
+    for (const double value : flat_parameters(model)) losses.push_back(value);
+    return losses;
+  };
+  CHECK(run(true) == run(false));
+}
+
 TEST_CASE("ema on the device: a norm that is not finite changes nothing, f32 and f64") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     const nn::InitScope init({.seed = 3, .dtype = dtype, .device = device()});

@@ -219,6 +219,17 @@ TEST_CASE("optim: a parameter without a gradient is left alone, its state too") 
   CHECK_FALSE(a.grad().defined());
 }
 
+TEST_CASE("optim: a first step that is not finite leaves a state that can be loaded") {
+  const Tensor a = parameter(ones({3}));
+  AdamW optimizer{{a}}, other{{a}};
+  a.grad() = full({3}, INFINITY);
+  optimizer.step(full({1}, INFINITY, {DType::f64}));
+  optimizer.take_back();
+  CHECK(optimizer.updates() == 0);
+  other.load_state_dict(clone(optimizer.state_dict()));
+  CHECK(find(other.state_dict(), "0.steps")->item() == 0);
+}
+
 TEST_CASE("optim: resumed equals uninterrupted, bit for bit") {
   const auto run = [](bool interrupted) {
     Tensors parameters{parameter(normal({40}, 1)), parameter(normal({3, 4}, 2))};

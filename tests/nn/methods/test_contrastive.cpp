@@ -184,6 +184,16 @@ TEST_CASE("similarity_spearman is Spearman's correlation of the cosines") {
         doctest::Approx(metrics::spearman(cosines, scores)).epsilon(1e-12));
 }
 
+TEST_CASE("SimCSE: an embedding that is not finite is what on_nan is about, one of length 0 is not") {
+  const Tensor x = normal({3, 4}, 1), zero = zeros({3, 4});
+  const Tensor bad = x.clone();
+  bad.select(0, 1).fill_(NAN);
+  CHECK_THROWS_AS(contrastive_loss(bad, x), NonFiniteError);
+  CHECK_THROWS_WITH_AS(contrastive_loss(zero, x),
+                       "contrastive_loss: embedding 0 has the norm 0, expected a finite one above 0",
+                       ValueError);
+}
+
 TEST_CASE("SimCSE: what does not fit is a typed error") {
   models::TextEncoder model(kTiny), still([] {
     auto config = kTiny;

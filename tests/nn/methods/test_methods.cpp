@@ -411,8 +411,9 @@ TEST_CASE("methods: each learns, and a run that stopped goes on bit for bit") {
 TEST_CASE("methods: what does not fit is a ConfigError that tells what was expected") {
   const auto model = net();
   const Hookable hookable = model->hookable();
-  CHECK(message_of<ConfigError>([&] { make_method("mixdown", hookable); }) ==
-        "method: expected one of plain, rdrop, mixup, manifold-mixup, fgm, multisample, cutmix, got 'mixdown'");
+  CHECK(
+      message_of<ConfigError>([&] { make_method("mixdown", hookable); }) ==
+      "method: expected one of plain, rdrop, mixup, manifold-mixup, fgm, multisample, cutmix, got 'mixdown'");
   for (const double bad : {0.0, -1.0, std::nan(""), HUGE_VAL}) {
     check_throws<ConfigError>("mixup_alpha: expected a number above 0, got",
                               [&] { make_method("mixup", hookable, {.mixup_alpha = bad}); });

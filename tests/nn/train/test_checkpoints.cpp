@@ -142,6 +142,21 @@ TEST_CASE("keep: a run goes on from any of them bit for bit, as if it had been s
   }
 }
 
+TEST_CASE("average: a run that was ended with a mean, and goes on, has the folder of one that was not") {
+  const Scratch whole_folder, longer_folder;
+  const auto of = [](int64_t epochs, const std::string& dir) {
+    return TrainerOptions{.epochs = epochs, .average = 3, .run_dir = dir};
+  };
+  Run(of(4, whole_folder.path())).fit();
+  for (const int64_t ended : {1, 2, 3}) {
+    const Scratch folder;
+    const FitResult before = Run(of(ended, folder.path())).fit();
+    const FitResult after = Run(of(4, folder.path())).resume();
+    CAPTURE(before.averaged.has_value());
+    check_same_folder(folder.path(), whole_folder.path());
+  }
+}
+
 TEST_CASE("keep: a step of which there is no checkpoint is an error that names those that there are") {
   const Scratch folder;
   Run({.run_dir = folder.path(), .save_steps = 1, .keep = 3}).fit();

@@ -28,7 +28,7 @@ Values averages_of(const nn::Ema& ema) {
 
 }  // namespace
 
-TEST_CASE("ema: the average of the weights, of those that learn") {
+TEST_CASE("ema: the average of the weights; those that do not learn stay") {
   const nn::InitScope init({.dtype = DType::f64});
   Mlp model;
   model.second.requires_grad_(false);
@@ -58,6 +58,18 @@ TEST_CASE("ema: the average of the weights, of those that learn") {
   CHECK(averages_of(ema) == own);
   CHECK(nn::find(ema.state_dict(), "updates")->item() == 0);
   check_throws<ConfigError>("ema: expected a decay in (0, 1), got 1", [&] { nn::Ema(model, 1); });
+}
+
+TEST_CASE("ema: the average of what is frozen later comes to it") {
+  Mlp model;
+  nn::Ema ema(model, 0.9);
+  {
+    const NoGradGuard no_grad;
+    for (const Tensor& p : model.parameters()) p.mul_(2);
+  }
+  model.requires_grad_(false);
+  for (int i = 0; i < 300; ++i) ema.update();
+  CHECK(distance(averages_of(ema), flat_parameters(model)) < 1e-6);
 }
 
 TEST_CASE("ema: what does not fit is refused whole") {

@@ -237,15 +237,17 @@ TEST_CASE("on_nan back: without a checkpoint, and a second time from the same on
     Run(options, {samples_of(5)[1], samples_of(6)[0]}).fit();
   });
   CHECK_MESSAGE(contains(message, "step 7 is not finite"), message);
-  CHECK_MESSAGE(contains(message, "nothing was learned since that checkpoint"), message);
+  CHECK_MESSAGE(contains(message, "it was gone back to before, and none was written since"), message);
   // A checkpoint of weights that were gone back to is the same one.
   Run often({.on_nan = OnNan::back, .run_dir = folder.path(), .save_steps = 1},
             {samples_of(5)[1], samples_of(6)[0]});
-  check_throws<NonFiniteError>("nothing was learned since that checkpoint", [&] { often.fit(); });
+  check_throws<NonFiniteError>("it was gone back to before, and none was written since",
+                               [&] { often.fit(); });
   CHECK(often.trainer.steps_done() == 6);
   Run resumed({.on_nan = OnNan::back, .run_dir = folder.path(), .save_steps = 1},
               {samples_of(5)[1], samples_of(6)[0]});
-  check_throws<NonFiniteError>("nothing was learned since that checkpoint", [&] { resumed.resume(); });
+  check_throws<NonFiniteError>("it was gone back to before, and none was written since",
+                               [&] { resumed.resume(); });
   check_throws<ConfigError>("on_nan: back needs a run_dir", [] { Run({.on_nan = OnNan::back}); });
   CHECK_THROWS_AS(parse_on_nan("go"), ConfigError);
   for (const OnNan on_nan : {OnNan::stop, OnNan::skip, OnNan::back})

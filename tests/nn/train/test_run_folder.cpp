@@ -153,6 +153,33 @@ TEST_CASE("run folder: last.safetensors alone gives a whole run, and so does a f
   for (const char* name : {kBestFile, kLastFile, kMetricsFile}) manifest.checked(name);
 }
 
+TEST_CASE("run folder: a training into it leaves nothing of the run before") {
+  const Folder folder;
+  Run run(in_folder(folder.path(), {.batch_size = 8, .save_steps = 1}));
+  run.trainer.on_step = [](const Metrics& now) {
+    if (now.step == 3) throw std::runtime_error("ended");
+  };
+  CHECK_THROWS_AS(run.fit(), std::runtime_error);
+  CHECK(folder.names() == std::vector<std::string>{kLastFile, kManifestFile});
+}
+
+TEST_CASE("run folder: a metric that is infinite is so after a resume, and one that is NaN is NaN") {
+  const Scratch folder;
+  const auto options = [&](int64_t epochs) {
+    TrainerOptions all = in_folder(folder.path(), {.epochs = epochs});
+    all.metric = {"score", [](const Metrics& m) {
+                    return m.epoch == 0 ? -INFINITY : m.epoch == 1 ? NAN : INFINITY;
+                  }};
+    return all;
+  };
+  Run(options(3)).fit();
+  const FitResult all = Run(options(4)).resume();
+  REQUIRE(all.valid.size() == 4);
+  CHECK(all.valid[0].metric == -INFINITY);
+  CHECK(std::isnan(all.valid[1].metric));
+  CHECK(all.valid[2].metric == INFINITY);
+}
+
 TEST_CASE("run folder: last.safetensors that is listed and gone is an error") {
   const Folder folder;
   fs::remove(folder.file(kLastFile));

@@ -52,6 +52,49 @@ TEST_CASE("step: a loop by hand is the Trainer's, bit for bit, statistics includ
   }
 }
 
+TEST_CASE("step: gradients of what the optimizer does not update do not add up over steps") {
+  const InitScope init({.seed = 3});
+  Mlp model;
+  SGD head{model.out.parameters(), {.lr = 0}};
+  const data::Batch batch = testing::whole(Blobs(16), 0, 16);
+  double first = 0;
+  for (int i = 0; i < 4; ++i) {
+    Step step(model, head, {.number = 0});
+    rdrop_cross_entropy(model.forward(batch.inputs[0]), batch.target).loss.backward();
+    const double norm = step.update(1.0);
+    if (i == 0) first = norm;
+    CHECK(norm == first);
+  }
+}
+
+TEST_CASE("step: each has a number, whichever parameters were updated before") {
+  const InitScope init({.seed = 3});
+  Mlp model;
+  AdamW optimizer{model.parameters()};
+  const data::Batch batch = testing::whole(Blobs(6), 0, 6);
+  for (uint64_t i = 0; i < 9; ++i) {
+    const bool upper = i % 3 != 0;  // a part of the model in turn
+    model.first.requires_grad_(!upper);
+    model.second.requires_grad_(upper);
+    model.out.requires_grad_(upper);
+    Step step(model, optimizer);
+    CHECK(step.number() == i);
+    const Tensor before = (upper ? model.second : model.first).weight.detach().clone();
+    rdrop_cross_entropy(model.forward(batch.inputs[0]), batch.target).loss.backward();
+    i % 2 ? (void)step.update(1.0) : optimizer.step();
+    CHECK_FALSE(same_bits((upper ? model.second : model.first).weight.detach(), before));
+  }
+  // A file of before has no number of its own: the most of any parameter.
+  StateDict state = clone(optimizer.state_dict());
+  CHECK(state[1].name == "updates");
+  AdamW other{model.parameters()};
+  other.load_state_dict(state);
+  CHECK(other.updates() == 9);
+  state.erase(state.begin() + 1);
+  other.load_state_dict(state);
+  CHECK(other.updates() == 6);
+}
+
 TEST_CASE("step: micro-batches add up to one batch") {
   const InitScope init({.seed = 3, .dtype = DType::f64});
   Mlp whole, cut;
