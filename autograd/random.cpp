@@ -72,7 +72,13 @@ Tensor detail::randint(int64_t low, int64_t high, const Shape& shape, const Rand
   check<ValueError>(low < high, "randint: no whole number from {} to below {}", low, high);
   const DType dtype = options.dtype.value_or(DType::i64);
   if (dtype != DType::i64) {
-    for (int64_t end : {low, high - 1}) check_holds("randint", dtype, static_cast<double>(end));
+    for (int64_t end : {low, high - 1}) {
+      check_holds("randint", dtype, static_cast<double>(end));
+      const int64_t most = int64_t{1} << (dtype == DType::bf16 ? 8 : dtype == DType::f32 ? 24 : 53);
+      check<DTypeError>(!is_floating(dtype) || (end >= -most && end <= most),
+                        "randint: {} in {}, which has every whole number from -{} to {} only", end,
+                        name_of(dtype), most, most);
+    }
   }
   const Tensor host = empty(shape, {DType::i64});
   const NoiseKey key = SeededCall("randint", options).key;

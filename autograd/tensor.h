@@ -125,7 +125,7 @@ class Tensor {
   const Tensor& mul_(const Tensor& other) const;
   const Tensor& mul_(double factor) const;
   const Tensor& div_(const Tensor& other) const;
-  const Tensor& div_(double divisor) const { return mul_(1 / divisor); }
+  const Tensor& div_(double divisor) const;
   // x[indices] = values, or += with duplicates added up where `accumulate`; see ops/index.h.
   const Tensor& index_put_(const IndexList& indices, const Tensor& values, bool accumulate = false) const;
   const Tensor& operator+=(const Tensor& other) const { return add_(other); }

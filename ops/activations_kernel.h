@@ -7,6 +7,7 @@ namespace tandem::detail {
 
 struct Relu {
   static constexpr const char* name = "relu";
+  static constexpr bool kGate = true;
   template <class T> static constexpr T value(T x) {
     return x < 0 ? T(0) : x;  // NaN stays NaN
   }

@@ -89,31 +89,36 @@ struct Div : Rule<detail::DivValue> {
 
 struct Pow : Rule<detail::PowValue> {
   static constexpr bool floating_only = true;
-  // d(a^b)/da = b a^(b-1), which is 0 at b = 0; d(a^b)/db = a^b ln a, which is 0 at a = 0
+  // d(a^b)/da = b a^(b-1), which is 0 at b = 0; d(a^b)/db = a^b ln a, which is 0 at a = 0 unless b < 0
   static Tensors vjp(const Binary<Pow>& op, const Tensor& g) {
     const Tensor a = op.saved(0), b = op.saved(1);
-    const Tensor da = op.needs(0) ? g * b * pow(a, where(eq(b, 0.0), ones_like(b), b - 1.0)) : Tensor();
+    const Tensor pole = logical_and(eq(a, 0.0), eq(b, 0.0));
+    const Tensor da = op.needs(0) ? g * b * pow(a, where(pole, ones_like(b), b - 1.0)) : Tensor();
     if (!op.needs(1)) return {da, {}};
-    const Tensor zero = eq(a, 0.0);
+    const Tensor zero = logical_and(eq(a, 0.0), ge(b, 0.0));
     return {da, g * where(zero, zeros_like(a), pow(a, b) * log(where(zero, ones_like(a), a)))};
   }
 };
 
-// max and min share the rule: the gradient goes where the value came from, half to each side of a tie.
-Tensors select_vjp(const Tensor& a, const Tensor& b, const Tensor& chosen_a, const Tensor& g) {
-  const Tensor share = chosen_a.to(g.dtype()) + eq(a, b).to(g.dtype()) * 0.5;
-  return {g * share, g * (1.0 - share)};
+// max and min share the rule: the gradient goes where the value came from, half to each side of a tie, and
+// to both where one is NaN.
+Tensors select_vjp(const Tensor& a, const Tensor& b, const Tensor& lost_a, const Tensor& lost_b,
+                   const Tensor& g) {
+  const Tensor share = where(eq(a, b), g * 0.5, g);
+  return {masked_fill(share, lost_a, 0), masked_fill(share, lost_b, 0)};
 }
 
 struct Maximum : Rule<detail::MaximumValue> {
   static Tensors vjp(const Binary<Maximum>& op, const Tensor& g) {
-    return select_vjp(op.saved(0), op.saved(1), gt(op.saved(0), op.saved(1)), g);
+    const Tensor a = op.saved(0), b = op.saved(1);
+    return select_vjp(a, b, lt(a, b), gt(a, b), g);
   }
 };
 
 struct Minimum : Rule<detail::MinimumValue> {
   static Tensors vjp(const Binary<Minimum>& op, const Tensor& g) {
-    return select_vjp(op.saved(0), op.saved(1), lt(op.saved(0), op.saved(1)), g);
+    const Tensor a = op.saved(0), b = op.saved(1);
+    return select_vjp(a, b, gt(a, b), lt(a, b), g);
   }
 };
 
@@ -132,7 +137,29 @@ struct Affine final : Op {
     });
     return out;
   }
-  Tensors vjp(const Tensor& g) override { return {affine(g, factor, 0)}; }
+  Tensors vjp(const Tensor& g) override { return {affine(g, factor, -0.0)}; }
+};
+
+// x / number, or number / x.
+template <bool number_over> struct DivScalar final : Op {
+  double number;
+  explicit DivScalar(double number) : number(number) {}
+  const char* name() const override { return "div_scalar"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(in[0].shape(), in[0]);
+    dispatch_floating(name(), in[0].dtype(), [&]<class T>() {
+      using C = compute_t<T>;
+      using F = std::conditional_t<number_over, detail::NumberOver<C>, detail::OverNumber<C>>;
+      detail::map<T, T>(out, F{static_cast<C>(number)}, in[0]);
+    });
+    if (number_over) save(in[0]);
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    if (!number_over) return {g / number};
+    const Tensor x = saved(0);
+    return {-g * (number / x / x)};
+  }
 };
 
 struct PowScalar final : Op {
@@ -168,7 +195,8 @@ Tensor pow(const Tensor& x, double exponent) { return apply<PowScalar>({x}, expo
 Tensor pow(double base, const Tensor& x) { return pow(detail::beside("pow", base, x), x); }
 Tensor maximum(const Tensor& x, double number) { return maximum(x, detail::beside("maximum", number, x)); }
 Tensor minimum(const Tensor& x, double number) { return minimum(x, detail::beside("minimum", number, x)); }
-Tensor operator/(double s, const Tensor& x) { return affine(reciprocal(x), s, 0); }
+Tensor operator/(const Tensor& x, double s) { return apply<DivScalar<false>>({x}, s); }
+Tensor operator/(double s, const Tensor& x) { return apply<DivScalar<true>>({x}, s); }
 
 namespace {
 
@@ -214,7 +242,15 @@ const RegisterOp affine_op("affine", [](OpCases& c) {
   c.fails<DTypeError>("bool", "affine: expected a numeric dtype, got bool", {zeros({2}, {DType::boolean})},
                       f);
   c.fails<DTypeError>("half of an integer", "affine: 0.5 with a tensor of i64",
-                      [] { zeros({2}, {DType::i64}) / 2; });
+                      [] { zeros({2}, {DType::i64}) * 0.5; });
+});
+
+const RegisterOp div_scalar_op("div_scalar", [](OpCases& c) {
+  c.sample("x/7", {c.normal({3, 4})}, [](const Tensors& in) { return in[0] / 7.0; });
+  c.sample("7/x", {c.away_from_zero({3, 4})}, [](const Tensors& in) { return 7.0 / in[0]; });
+  c.sample("empty", {c.normal({0})}, [](const Tensors& in) { return in[0] / 2.0; });
+  c.fails<DTypeError>("i64", "div_scalar: expected a floating dtype", {zeros({2}, {DType::i64})},
+                      [](const Tensors& in) { return in[0] / 2; });
 });
 
 const RegisterOp pow_scalar_op("pow_scalar", [](OpCases& c) {

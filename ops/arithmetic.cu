@@ -22,7 +22,11 @@ const RegisterKernels registered{[] {
   cuda::for_floats(ForBinary<PowValue>{});
   cuda::for_types<float, double>(ForBinary<BinaryCrossEntropyValue>{});
   cuda::for_numbers([]<class T>() { cuda::register_map<AffineValue<compute_t<T>>, T, T>(); });
-  cuda::for_floats([]<class T>() { cuda::register_map<PowScalarValue<compute_t<T>>, T, T>(); });
+  cuda::for_floats([]<class T>() {
+    cuda::register_map<PowScalarValue<compute_t<T>>, T, T>();
+    cuda::register_map<OverNumber<compute_t<T>>, T, T>();
+    cuda::register_map<NumberOver<compute_t<T>>, T, T>();
+  });
 }};
 
 }  // namespace

@@ -54,6 +54,14 @@ template <class C> struct AffineValue {
   C factor, shift;
   constexpr C operator()(C x) const { return math::plus(math::times(factor, x), shift); }
 };
+template <class C> struct OverNumber {
+  C number;
+  constexpr C operator()(C x) const { return x / number; }
+};
+template <class C> struct NumberOver {
+  C number;
+  constexpr C operator()(C x) const { return number / x; }
+};
 template <class C> struct PowScalarValue {
   C exponent;
   constexpr C operator()(C x) const { return static_cast<C>(math::pow(x, exponent)); }

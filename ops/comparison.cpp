@@ -115,6 +115,9 @@ bool equal(const Tensor& a, const Tensor& b) {
 }
 
 bool allclose(const Tensor& a, const Tensor& b, double rtol, double atol) {
+  if (!is_floating(a.dtype()) || !is_floating(b.dtype()))
+    return allclose(is_floating(a.dtype()) ? a : a.to(DType::f64),
+                    is_floating(b.dtype()) ? b : b.to(DType::f64), rtol, atol);
   const Tensor distance = abs(a - b), near = le(distance, rtol * abs(b) + atol);
   return all(logical_or(eq(a, b), logical_and(isfinite(distance), near)).passes_as_batch()).item<bool>();
 }

@@ -271,6 +271,8 @@ const Tensor& Tensor::index_put_(const IndexList& indices, const Tensor& values,
   }
   const Rows rows(part, plan);
   check_shape("index_put_", source, rows.with(rows.picked));
+  // Places are written in any order.
+  if (source.impl()->storage == impl()->storage) return index_put_(indices, source.clone(), accumulate);
   if (accumulate) {
     part.copy_(rows.back(scatter_add(rows.rows, rows.dim, rows.index(), rows.source(source))));
     return *this;

@@ -3,7 +3,8 @@
 //
 // PyTorch's rules: integers, slices, Ellipsis and NewAxis first; then the dimensions that tensors name are
 // replaced by the shape to which these broadcast (a mask of n dimensions names n, and counts as the places
-// where it is true), in front of all others unless they are neighbours. Places are not negative.
+// where it is true), in front of all others unless they are neighbours. Places are not negative. A tensor of
+// no dimension is one of places, here, too.
 //
 // Masks and tensors of places are of one pass: ShapeError otherwise, as passes could differ in size. The
 // number of true elements is needed on the host, so on a device masks wait for its work.

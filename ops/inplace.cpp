@@ -145,6 +145,8 @@ const Tensor& Tensor::mul_(const Tensor& other) const {
   return *this;
 }
 
+const Tensor& Tensor::div_(double divisor) const { return div_(detail::beside("div_", divisor, *this)); }
+
 const Tensor& Tensor::mul_(double factor) const {
   detail::check_writable({"mul_", "h = h * y"}, *this);
   detail::check_factor("mul_", dtype(), factor);

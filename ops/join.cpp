@@ -79,9 +79,15 @@ Tensors split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim) {
   const int d = wrap_dim("split", dim, x.dim());
   const bool negative = std::any_of(sizes.begin(), sizes.end(), [](int64_t size) { return size < 0; });
   const int64_t total = std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
-  check<ShapeError>(!negative && total == x.shape()[d],
-                    "split: sizes {} of dim {} of {}: expected sizes from 0 that add up to {}", Shape(sizes),
-                    d, describe(x), x.shape()[d]);
+  if (negative || total != x.shape()[d]) {
+    std::string all;
+    for (const int64_t size : sizes) {
+      if (!all.empty()) all += ',';
+      all += std::to_string(size);
+    }
+    raise<ShapeError>("split: sizes [{}] of dim {} of {}: expected sizes from 0 that add up to {}", all, d,
+                      describe(x), x.shape()[d]);
+  }
   Tensors parts;
   int64_t start = 0;
   for (int64_t size : sizes) {

@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kLanes* kRows, kLeastBlocks<T>)
       Vector<T, V> dz;
 #pragma unroll
       for (int v = 0; v < V; ++v) {
-        const A value = static_cast<A>(g.at[v]) * F::derivative(static_cast<A>(z.at[v]));
+        const A value = detail::times_derivative(F{}, static_cast<A>(g.at[v]), static_cast<A>(z.at[v]));
         dz.at[v] = value;
         sum[v] += value;
       }

@@ -5,6 +5,7 @@
 
 #include "ops/activations_kernel.h"
 #include "ops/gelu_kernel.h"
+#include "ops/loops/pointwise_parts.h"
 #include "ops/products/activation.h"
 
 namespace tandem::detail {

@@ -5,7 +5,7 @@
 
 namespace tandem {
 using namespace detail;
-Tensor neg(const Tensor& x) { return affine(x, -1, 0); }
+Tensor neg(const Tensor& x) { return -x; }
 Tensor abs(const Tensor& x) { return pointwise<Abs>(x); }
 Tensor square(const Tensor& x) { return pointwise<Square>(x); }
 Tensor reciprocal(const Tensor& x) { return pointwise<Reciprocal>(x); }

@@ -7,7 +7,7 @@ namespace tandem::detail {
 
 struct Abs {
   static constexpr const char* name = "abs";
-  template <class T> static constexpr T value(T x) { return x < 0 ? -x : x; }
+  template <class T> static constexpr T value(T x) { return x <= 0 ? 0 - x : x; }  // of -0.0: 0
   template <class T> static constexpr T derivative(T x) { return T(x > 0) - T(x < 0); }
   template <class T> static constexpr T second(T) { return 0; }
 };

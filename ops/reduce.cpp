@@ -203,13 +203,13 @@ template <class W, class A, class T> void sum_into(const Tensor& out, const Tens
   few_terms ? by_parts.template operator()<A>() : by_parts.template operator()<W>();
 }
 
-// factor * the sum, rounded once.
+// The sum, divided by a number, rounded once.
 struct Sum final : Op {
   std::vector<bool> summed;  // per dimension of x
   bool over_passes;
-  double factor;
-  Sum(const std::vector<bool>& summed, bool over_passes, double factor)
-      : summed(summed), over_passes(over_passes), factor(factor) {}
+  double divisor;
+  Sum(const std::vector<bool>& summed, bool over_passes, double divisor)
+      : summed(summed), over_passes(over_passes), divisor(divisor) {}
   const char* name() const override { return "sum"; }
 
   Tensor forward(const Tensors& in) override {
@@ -229,12 +229,12 @@ struct Sum final : Op {
             make_view(out, x.shape(), strides, 0, x.passes(), over_passes ? 0 : out.pass_stride());
         sum_into<W, A, T>(out, target, x);
         const NoGradGuard guard;
-        const Tensor scaled = factor == 1 ? out : affine(out, factor, 0);
+        const Tensor scaled = divisor == 1 ? out : out / divisor;
         result = integral ? scaled : scaled.to(x.dtype());
       };
       if (x.device() != kCpu) {
-        run.template operator()<A>(integral ? DType::i64 : factor == 1 ? x.dtype() : dtype_of<A>);
-      } else if (terms > kStretch) {
+        run.template operator()<A>(integral ? DType::i64 : divisor == 1 ? x.dtype() : dtype_of<A>);
+      } else if (terms > kStretch || divisor != 1) {
         run.template operator()<wide_t<A>>(dtype_of<wide_t<A>>);
       } else {
         run.template operator()<A>(dtype_of<A>);
@@ -243,11 +243,11 @@ struct Sum final : Op {
     return result;
   }
   // The engine repeats it along what was summed.
-  Tensors vjp(const Tensor& g) override { return {factor == 1 ? g : affine(g, factor, 0)}; }
+  Tensors vjp(const Tensor& g) override { return {divisor == 1 ? g : g / divisor}; }
 };
 
-Tensor sum_keepdim(const Tensor& x, const std::vector<bool>& summed, bool over_passes, double factor = 1) {
-  return apply<Sum>({x}, summed, over_passes, factor);
+Tensor sum_keepdim(const Tensor& x, const std::vector<bool>& summed, bool over_passes, double divisor = 1) {
+  return apply<Sum>({x}, summed, over_passes, divisor);
 }
 
 Tensor without(const Tensor& x, const std::vector<bool>& dropped) {
@@ -285,8 +285,7 @@ Tensor mean(const Tensor& x, const Shape& dims, bool keepdim) {
   check<DTypeError>(is_floating(x.dtype()), "mean: expected a floating dtype, got {}", describe(x));
   const std::vector<bool> summed = detail::reduced_dims("mean", x, dims);
   const int64_t n = count(x, summed);
-  const double factor = n ? 1.0 / static_cast<double>(n) : std::numeric_limits<double>::quiet_NaN();
-  const Tensor result = sum_keepdim(x, summed, false, factor);
+  const Tensor result = sum_keepdim(x, summed, false, static_cast<double>(n));
   return keepdim ? result : without(result, summed);
 }
 
@@ -295,7 +294,7 @@ Tensor var(const Tensor& x, const Shape& dims, double correction, bool keepdim) 
   const double divisor = count(x, detail::reduced_dims("var", x, dims)) - correction;
   const Tensor wide = x.dtype() == DType::bf16 ? x.to(DType::f32) : x;  // statistics are rounded once
   const Tensor total = sum(square(wide - mean(wide, dims, true)), dims, keepdim);
-  return affine(total, divisor > 0 ? 1 / divisor : std::numeric_limits<double>::quiet_NaN(), 0).to(x.dtype());
+  return (total / (divisor > 0 ? divisor : std::numeric_limits<double>::quiet_NaN())).to(x.dtype());
 }
 
 Tensor stddev(const Tensor& x, const Shape& dims, double correction, bool keepdim) {

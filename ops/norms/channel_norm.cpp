@@ -39,7 +39,7 @@ template <class A> struct Sums { A g, g_xhat; };
 
 // The gradient before relu, of that behind it.
 template <bool relu, class A> A before_relu(A g, A x, const Normalised<A>& f) {
-  return relu ? g * Relu::derivative(f(x)) : g;
+  return relu && !(f(x) > 0) ? A(0) : g;
 }
 
 template <bool relu, class T, class A>
@@ -54,7 +54,7 @@ std::vector<Sums<A>> segment_sums(const ChannelNormGradArgs<T>& a, A eps, const 
         s, [f](A gk, A xk) { return before_relu<relu>(gk, xk, f); }, g, x);
     const A dot = sum_terms<A>(
         s, [f](A gk, A xk) { return before_relu<relu>(gk, xk, f) * (xk - f.mean); }, g, x);
-    sums[i] = {sum, dot * rstd};
+    sums[i] = {sum, s > 0 ? dot * rstd : A(0)};
   });
   return sums;
 }

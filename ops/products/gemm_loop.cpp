@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "autograd/parallel.h"
+#include "ops/loops/math.h"
 #include "ops/loops/scratch.h"
 
 namespace tandem::detail {
@@ -77,10 +78,10 @@ template <class T> T activate(Activation f, T x) {
     case Activation::relu:
       return x < T(0) ? T(0) : x;  // NaN passes
     case Activation::gelu:
-      return T(0.5) * x * std::erfc(-x * T(std::numbers::sqrt2 / 2));
+      return math::vanishing(T(0.5) * std::erfc(-x * T(std::numbers::sqrt2 / 2)), x);
     case Activation::gelu_tanh: {
       const T inner = T(std::numbers::sqrt2 * std::numbers::inv_sqrtpi) * (x + T(0.044715) * x * x * x);
-      return T(0.5) * x * (T(1) + std::tanh(inner));
+      return math::vanishing(T(0.5) * (T(1) + std::tanh(inner)), x);
     }
   }
   return x;

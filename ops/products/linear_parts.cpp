@@ -21,13 +21,14 @@ template <class F, class T, class A>
   } else if (sums) {
 #pragma omp simd
     for (int64_t j = 0; j < cols; ++j) {
-      const C value = static_cast<C>(g[j]) * F::derivative(static_cast<C>(z[j]));
+      const C value = times_derivative(F{}, static_cast<C>(g[j]), static_cast<C>(z[j]));
       dz[j] = value;
       sums[j] += value;
     }
   } else {
 #pragma omp simd
-    for (int64_t j = 0; j < cols; ++j) dz[j] = static_cast<C>(g[j]) * F::derivative(static_cast<C>(z[j]));
+    for (int64_t j = 0; j < cols; ++j)
+      dz[j] = times_derivative(F{}, static_cast<C>(g[j]), static_cast<C>(z[j]));
   }
 }
 
