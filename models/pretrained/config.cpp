@@ -105,8 +105,16 @@ void ConfigReader::only(const char* key, const Json& value) const {
 
 std::vector<std::string> ConfigReader::labels() const {
   const Json* names = find("id2label");
-  if (!names || !names->is_object()) return {};
   std::vector<std::string> labels;
+  if (const Json* listed = find("label_names"); listed && !names) {
+    if (!listed->is_array()) fail("label_names: expected a list of names, got {}", shown(*listed));
+    for (const Json& name : *listed) {
+      if (!name.is_string()) fail("label_names: expected a list of names, got {} in it", shown(name));
+      labels.push_back(name.get<std::string>());
+    }
+    return labels;
+  }
+  if (!names || !names->is_object()) return {};
   bool own = false;
   for (size_t i = 0; i < names->size(); ++i) {
     const auto at = names->find(std::to_string(i));

@@ -33,7 +33,8 @@ class ConfigReader {
   // ConfigError unless the entry is missing, null, or this value.
   void only(const char* key, const nlohmann::json& value) const;
   const std::string& file() const { return file_; }
-  // The names of id2label; empty where they are the reference's own, LABEL_0, LABEL_1 ...
+  // The names of id2label, empty where they are the reference's own, LABEL_0, LABEL_1 ...; or timm's
+  // label_names.
   std::vector<std::string> labels() const;
 
   // ConfigError that begins with the file.

@@ -2,6 +2,7 @@
 
 #include <fnmatch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <set>
@@ -9,6 +10,7 @@
 #include "autograd/grad_mode.h"
 #include "models/pretrained/config.h"
 #include "models/pretrained/names.h"
+#include "ops/indexing.h"
 #include "ops/interpolate.h"
 #include "ops/join.h"
 
@@ -94,6 +96,21 @@ std::string family_of(const ConfigReader& config) {
               architecture);
 }
 
+// What a sentence encoder does to its tokens. Its cosines are those of vectors of any length, so that
+// normalizing them changes nothing.
+void check_modules(const std::string& file) {
+  if (!fs::exists(file)) return;
+  const Json json = read_json(file);
+  check<IoError>(json.is_array(), "{}: expected a list of modules", file);
+  for (const Json& module : json) {
+    const ConfigReader entry(module.is_object() ? module : Json::object(), file);
+    const std::string type = entry.text("type"), name = type.substr(type.rfind('.') + 1);
+    if (name != "Transformer" && name != "Pooling" && name != "Normalize")
+      entry.fail("type: expected a Transformer, Pooling or Normalize, got '{}': the model has no such module",
+                 type);
+  }
+}
+
 // Pixels, and how sentences are pooled, where files beside the configuration say so.
 void read_companions(Pretrained& from, const ConfigReader& config) {
   const fs::path folder = from.folder;
@@ -105,10 +122,18 @@ void read_companions(Pretrained& from, const ConfigReader& config) {
     from.mean = pixels.numbers("image_mean"), from.stddev = pixels.numbers("image_std");
   }
   if (const std::string file = (folder / "1_Pooling/config.json").string(); fs::exists(file)) {
-    const ConfigReader pooling(read_json(file), file);
+    const Json json = read_json(file);
+    const ConfigReader pooling(json, file);
     from.mean_pooling = pooling.flag("pooling_mode_mean_tokens", false);
-    if (!from.mean_pooling && !pooling.flag("pooling_mode_cls_token", false))
-      pooling.fail("expected pooling_mode_mean_tokens or pooling_mode_cls_token");
+    from.cls_pooling = pooling.flag("pooling_mode_cls_token", false);
+    for (const auto& [key, value] : json.items())  // several are joined to a longer vector
+      if (key.starts_with("pooling_mode_") && key != "pooling_mode_mean_tokens" &&
+          key != "pooling_mode_cls_token")
+        pooling.only(key.c_str(), false);
+    if (from.mean_pooling == from.cls_pooling)
+      pooling.fail("expected pooling_mode_mean_tokens or pooling_mode_cls_token, got {}",
+                   from.mean_pooling ? "both" : "neither");
+    check_modules((folder / "modules.json").string());
   }
 }
 
@@ -138,12 +163,34 @@ void fit_positions(const Vit& model, const Pretrained& from, nn::NamedTensors& g
   }
 }
 
+bool is_head(const std::string& name) {
+  return name.starts_with("head.") || name.starts_with("distillation_head.");
+}
+
+// Puts the rows of output layers into the order of `classes`, where they are the model's own in another.
+void order_heads(nn::NamedTensors& given, const std::vector<std::string>& own,
+                 const std::vector<std::string>& classes) {
+  if (own == classes || !same_classes(own, classes)) return;
+  std::vector<int64_t> rows;
+  for (const std::string& name : classes)
+    rows.push_back(std::find(own.begin(), own.end(), name) - own.begin());
+  for (nn::NamedTensor& tensor : given)
+    if (is_head(tensor.name) && tensor.tensor.dim() > 0 && tensor.tensor.size(0) == std::ssize(rows))
+      tensor.tensor = index_select(tensor.tensor, 0, from_values(rows, {std::ssize(rows)}));
+}
+
 bool fits_any(const std::vector<const char*>& patterns, const std::string& name) {
   return std::any_of(patterns.begin(), patterns.end(),
                      [&](const char* pattern) { return fnmatch(pattern, name.c_str(), 0) == 0; });
 }
 
 }  // namespace
+
+bool same_classes(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  const std::set<std::string> names(a.begin(), a.end());
+  return a.size() == b.size() && names.size() == a.size() &&
+         names == std::set<std::string>(b.begin(), b.end());
+}
 
 Pretrained open_pretrained(const std::string& path) {
   const fs::path given(path);
@@ -177,10 +224,9 @@ nn::Loaded load_pretrained(nn::Module& model, const Pretrained& from, const Load
   nn::NamedTensors given = to_own(family, from.tensors, own, used);
   if (vit != nullptr) fit_positions(*vit, from, given);
   if (options.new_head) {
-    std::erase_if(given, [](const nn::NamedTensor& tensor) {
-      return tensor.name.starts_with("head.") || tensor.name.starts_with("distillation_head.");
-    });
+    std::erase_if(given, [](const nn::NamedTensor& tensor) { return is_head(tensor.name); });
   }
+  order_heads(given, from.labels, options.classes);
   // "weight [1, n]" and "bias [n]": sizes of 1 make no difference.
   for (nn::NamedTensor& tensor : given) {
     const Tensor* mine = nn::find(own, tensor.name);

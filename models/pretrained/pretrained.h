@@ -34,12 +34,15 @@ struct Pretrained {
   // Of the pixels of an image model, by channel; empty where it does not say.
   std::vector<double> mean;
   std::vector<double> stddev;  // likewise
-  bool mean_pooling = false;   // a sentence encoder that takes the mean of its tokens
+  // What a sentence encoder (1_Pooling) takes of its tokens: their mean, or the first, as it is.
+  bool mean_pooling = false;
+  bool cls_pooling = false;  // likewise
 };
 
 // A folder with config.json and model.safetensors, or shards with model.safetensors.index.json; or the path
 // of its model.safetensors. IoError for a file that is missing or damaged, for a shard, and for weights in a
-// pickle (with the lines that convert it); ConfigError for a family that is not known.
+// pickle (with the lines that convert it); ConfigError for a family that is not known, or a sentence encoder
+// with other modules than Transformer, Pooling (of one kind) and Normalize.
 Pretrained open_pretrained(const std::string& path);
 
 // The configuration of the model that these weights make, with the rates of dropout that it names.
@@ -50,10 +53,16 @@ TextEncoderConfig text_encoder_config(const Pretrained& from);
 LanguageModelConfig language_model_config(const Pretrained& from);
 TransformerConfig transformer_config(const Pretrained& from);
 
+// Whether they are the same names, each once, in whatever order.
+bool same_classes(const std::vector<std::string>& a, const std::vector<std::string>& b);
+
 // The options of load_pretrained().
 struct LoadPretrainedOptions {
   std::string allow = {};  // names whose shapes may differ, or that may be missing: a pattern as "head.*"
   bool new_head = false;   // the output layer stays as it is made, whatever the file has
+  // Names of the model's classes: an output layer whose classes have these names in another order is put into
+  // this one. Empty: it is taken as it is.
+  std::vector<std::string> classes = {};
 };
 // Fills a model; its positions are interpolated to its images' size as the reference does it (transformers:
 // bicubic; timm: bicubic, antialiased). What the file has for other tasks is unused, and an output layer that

@@ -61,7 +61,8 @@ TextEncoderConfig text_encoder_config(const Pretrained& from) {
   c.attention_dropout = config.number("attention_probs_dropout_prob", 0.1);
   c.head_dropout = rate_or(config, "classifier_dropout", c.dropout);
   if (roberta) c.pooler_dropout = *c.head_dropout;
-  if (from.mean_pooling) c.pooling = Pooling::mean, c.pooler = Pooler::none;
+  if (from.mean_pooling || from.cls_pooling) c.pooler = Pooler::none;
+  if (from.mean_pooling) c.pooling = Pooling::mean;
   const Tensor* head = nn::find(from.tensors, roberta ? "classifier.out_proj.weight" : "classifier.weight");
   if (head && head->dim() == 2) c.outputs = head->size(0);
   expect_weights(config, from,
@@ -150,10 +151,11 @@ std::vector<std::string> save_pretrained(const TextEncoder& model, const std::st
   check<ConfigError>(roberta || family == "bert",
                      "save_pretrained: family: expected bert or roberta, got '{}'", family);
   const char* name = roberta ? "roberta" : "bert";
-  const bool sentence = c.pooling == Pooling::mean && c.pooler == Pooler::none;
+  const bool mean = c.pooling == Pooling::mean;
+  const bool sentence = c.pooler == Pooler::none && (mean || options.labels.empty());
   expect(!c.norm_first, name, "norm_first");
   expect(options.of_tokens || sentence || (c.pooling == Pooling::cls && c.pooler == Pooler::tanh), name,
-         "this pooling: expected cls with a pooler of tanh, or mean without pooler");
+         "this pooling: expected cls with a pooler of tanh, or a sentence encoder's, without pooler");
   expect(c.position_offset == (roberta ? c.pad_id + 1 : 0), name, "this position_offset");
   Json json{{"model_type", family},
             {"vocab_size", c.vocab},
@@ -203,8 +205,8 @@ std::vector<std::string> save_pretrained(const TextEncoder& model, const std::st
   data::write_file(folder + "/modules.json",
                    Json{module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")}.dump(2) + "\n");
   data::write_file(folder + "/1_Pooling/config.json", Json{{"word_embedding_dimension", c.dim},
-                                                           {"pooling_mode_cls_token", false},
-                                                           {"pooling_mode_mean_tokens", true}}
+                                                           {"pooling_mode_cls_token", !mean},
+                                                           {"pooling_mode_mean_tokens", mean}}
                                                               .dump(2) +
                                                           "\n");
   files.insert(files.end(), {"modules.json", "1_Pooling/config.json"});

@@ -56,6 +56,16 @@ VitConfig of_transformers(const Pretrained& from, const ConfigReader& config) {
   return c;
 }
 
+// The heads of timm's architectures by their width, most of 64; 0 for a width that none of them has.
+int64_t usual_heads(int64_t dim) {
+  constexpr std::pair<int64_t, int64_t> kLarge[] = {{1152, 16}, {1280, 16}, {1408, 16}, {1664, 16}};
+  for (const auto& [width, heads] : kLarge)
+    if (dim == width) return heads;
+  for (const int64_t width : {192, 256, 320, 384, 512, 640, 768, 832, 896, 1024})
+    if (dim == width) return width / 64;
+  return 0;
+}
+
 // timm's configuration names an architecture, and what was changed of it; the tensors have the rest.
 VitConfig of_timm(const Pretrained& from, const ConfigReader& config) {
   const std::string name = config.text("architecture");
@@ -79,10 +89,10 @@ VitConfig of_timm(const Pretrained& from, const ConfigReader& config) {
     config.fail("architecture: {}: its MLP is gated, which ours is not", name);
   c.depth = 0;
   while (has(fmt::format("blocks.{}.norm1.weight", c.depth).c_str())) ++c.depth;
-  // All but the largest have heads of 64.
-  const int64_t head_size = c.dim == 1280 ? 80 : c.dim == 1408 ? 88 : 64;
-  c.heads = arguments.size("num_heads", c.dim % head_size == 0 ? c.dim / head_size : 0);
-  if (c.heads == 0) config.fail("model_args: num_heads: expected a size, it is missing");
+  c.heads = arguments.size("num_heads", usual_heads(c.dim));
+  if (c.heads == 0)
+    config.fail("model_args: num_heads: expected a size, it is missing, and timm has no model {} wide",
+                c.dim);
   c.activation = arguments.has("act_layer") ? arguments.activation("act_layer") : Activation::gelu;
   c.norm_eps = name.find("_clip_") != std::string::npos ? 1e-5 : 1e-6;
   c.qkv_bias = has("blocks.0.attn.qkv.bias");

@@ -291,10 +291,11 @@ class Sampler {
  private:
   Tensor on_device(const Ids& ids) const { return from_values(ids, {std::ssize(ids)}).to(model_.device()); }
 
-  // Reads the ends of the texts anew, at most half of the positions, so that the others are free.
+  // Reads the texts: a prompt that fits as a whole; or their ends anew, half of the positions, so that the
+  // others are free.
   void read() {
-    const int64_t have = std::ssize(texts_[rows_[0]]),
-                  length = std::min(have, model_.config().max_positions / 2);
+    const int64_t have = std::ssize(texts_[rows_[0]]), positions = model_.config().max_positions,
+                  length = have <= positions ? have : std::max<int64_t>(1, positions / 2);
     // A prompt is read once.
     const bool one = std::all_of(texts_.begin(), texts_.end(), [&](const Ids& t) { return t == texts_[0]; });
     Ids ids;

@@ -49,7 +49,8 @@ struct SampleOptions {
 };
 
 // `count` continuations of the prompt: pure functions of the seed, the number of the text and the position. A
-// text that outgrows the model's positions goes on from the last half of them. ValueError for an empty
+// prompt that fits into the model's positions is read as a whole. A text that outgrows them, as a longer
+// prompt does at once, goes on from as many of its last tokens as are half of them. ValueError for an empty
 // prompt, ConfigError for options out of range.
 std::vector<Ids> sample(LanguageModel& model, const Ids& prompt, int64_t count, const SampleOptions& options);
 

@@ -7,6 +7,7 @@
 
 #include "autograd/error.h"
 #include "nn/data/png.h"
+#include "nn/data/text_files.h"
 
 namespace tandem::data {
 namespace {
@@ -45,6 +46,9 @@ struct Listing {
 };
 
 void add_class(Listing& listing, const fs::path& dir) {
+  check<IoError>(invalid_utf8(dir.filename().string()) == std::string::npos,
+                 "read_image_folder: {}: a class whose name is not UTF-8, expected one that is",
+                 dir.string());
   const auto label = static_cast<int64_t>(listing.classes.size());
   const size_t before = listing.files.size();
   listing.classes.push_back(dir.filename().string());

@@ -85,6 +85,26 @@ int check_chunks(const std::string& file, std::string_view bytes, const Header& 
   return orientation;
 }
 
+// The file without what it says of a screen's gamma and colours, by which libpng would make other pixels of
+// those that are stored. `copy` holds what is returned, where that is another text.
+std::string_view without_color_space(std::string_view bytes, std::string& copy) {
+  size_t kept = 0;  // up to where it is in `copy`
+  for (size_t at = kHeaderEnd; bytes.size() - at >= 12;) {
+    const size_t length = big_endian(bytes, at);
+    const std::string_view name = bytes.substr(at + 4, 4);
+    if (name == "IDAT" || length > bytes.size() - at - 12) break;  // these stand before the pixels
+    const size_t end = at + 12 + length;
+    if (name == "gAMA" || name == "cHRM" || name == "sRGB" || name == "iCCP" || name == "cICP") {
+      copy += bytes.substr(kept, at - kept);
+      kept = end;
+    }
+    at = end;
+  }
+  if (kept == 0) return bytes;
+  copy += bytes.substr(kept);
+  return copy;
+}
+
 // png_image owns memory of libpng from "begin" on.
 struct PngImage : png_image {
   PngImage() : png_image{} { version = PNG_IMAGE_VERSION; }
@@ -97,7 +117,9 @@ struct PngImage : png_image {
 std::vector<uint8_t> decode(const std::string& file, std::string_view bytes, const Header& header,
                             int64_t channels) {
   PngImage png;
-  check<IoError>(png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()),
+  std::string copy;
+  const std::string_view plain = without_color_space(bytes, copy);
+  check<IoError>(png_image_begin_read_from_memory(&png, plain.data(), plain.size()),
                  "read_png: {}: corrupt: {}", file, png.message);
   png.format = channels == 1 ? PNG_FORMAT_GRAY : channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_RGBA;
   png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;  // 16-bit files hold the same curve as 8-bit ones

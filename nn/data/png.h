@@ -33,8 +33,9 @@ inline constexpr int64_t kMaxPngSide = 16384;  // pixels
 PngInfo read_png_info(const std::string& file);
 
 // Reads any PNG: 1 to 16 bits per channel (rounded to 8), palette, interlaced; transparency is laid over
-// white. Every chunk's checksum is verified. IoError names the file and the reason: not a PNG, truncated,
-// corrupt, larger than kMaxPngSide on a side, a size its data cannot fill.
+// white; what it says of gamma and colour spaces is left alone. Every chunk's checksum is verified. IoError
+// names the file and the reason: not a PNG, truncated, corrupt, larger than kMaxPngSide on a side, a size its
+// data cannot fill.
 Image read_png(const std::string& file, PngColor color = PngColor::kAsStored);
 
 // A grey (1 channel) or RGB (3 channels) image as the bytes of a PNG file. ValueError for pixels that do not

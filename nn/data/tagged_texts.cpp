@@ -22,6 +22,16 @@ std::vector<std::string> columns(const std::string& line) {
   return parts;
 }
 
+// What stands before a word so that it gets the ids that it has in its sentence: a blank in byte-level
+// vocabularies. SentencePiece and WordPiece begin every text as a word; with a blank, SentencePiece would
+// begin it with a piece of nothing but blank, which then had the tag.
+const char* before_a_word(const Vocabulary& vocabulary) {
+  const Ids alone = vocabulary.encode("a");
+  Ids twice = alone;
+  twice.insert(twice.end(), alone.begin(), alone.end());
+  return vocabulary.encode("a a") == twice ? "" : " ";
+}
+
 }  // namespace
 
 TaggedTexts tagged_of(const std::vector<std::string>& lines, const std::string& name, bool words_only) {
@@ -62,12 +72,13 @@ TaggedDataset::TaggedDataset(const TaggedTexts& texts, const std::vector<std::st
     : longest_(longest) {
   std::map<std::string, int64_t> number;
   for (const std::string& name : names) number.emplace(name, std::ssize(number));
+  const std::string blank = before_a_word(vocabulary);
   std::vector<Ids> sentences;
   for (size_t i = 0; i < texts.words.size(); ++i) {
     Ids& ids = sentences.emplace_back();
     first_.emplace_back(), labels_.emplace_back();
     for (size_t k = 0; k < texts.words[i].size(); ++k) {
-      Ids pieces = vocabulary.encode((k > 0 ? " " : "") + texts.words[i][k]);
+      Ids pieces = vocabulary.encode((k > 0 ? blank : "") + texts.words[i][k]);
       if (pieces.empty()) pieces.push_back(vocabulary.special().unk);
       first_.back().push_back(std::ssize(ids));
       ids.insert(ids.end(), pieces.begin(), pieces.end());

@@ -27,8 +27,9 @@ TaggedTexts tagged_of(const std::vector<std::string>& lines, const std::string& 
 // The tags that occur, sorted, but "O" first where there is one.
 std::vector<std::string> tag_names(const TaggedTexts& texts);
 
-// Inputs {ids [B, T], segments [B, T]} as TextDataset has them; target i64 [B, T] has a word's tag at its
-// first piece and RDropOptions' default ignore_index, -100, at all others. batch_size counts sentences.
+// Inputs {ids [B, T], segments [B, T]} as TextDataset has them of the words with blanks between; target i64
+// [B, T] has a word's tag at its first piece and RDropOptions' default ignore_index, -100, at all others.
+// batch_size counts sentences.
 class TaggedDataset final : public Dataset {
  public:
   // A word's tag is its position in `names`; one that is not there does not count. Sentences of more than

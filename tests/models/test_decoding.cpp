@@ -246,3 +246,27 @@ TEST_CASE("sampling: a pure function of the seed, for any number of texts") {
   check_throws<ValueError>("prompt", [&] { sample(*model, {}, 1, options); });
   check_throws<ConfigError>("top_p", [&] { sample(*model, {3}, 1, {.top_p = 0}); });
 }
+
+TEST_CASE("sample: a prompt that fits into the positions is read as a whole") {
+  const auto model = make<LanguageModel>(
+      LanguageModelConfig{.vocab = 12, .dim = 8, .heads = 2, .mlp_dim = 16, .max_positions = 8}, 4, 2);
+  const SampleOptions likeliest{.length = 1, .temperature = 0};
+  const auto next = [&](const Ids& read) {
+    const NoGradGuard no_grad;
+    const Tensor last = model->forward(from_values(read, {1, std::ssize(read)})).select(1, -1);
+    return argmax(last, -1).item<int64_t>();
+  };
+  const Ids text{3, 5, 7, 9, 4, 6, 8, 10, 11};
+  for (const int64_t count : {4, 5, 7, 8}) {
+    INFO(count);
+    const Ids prompt(text.begin(), text.begin() + count);
+    CHECK(sample(*model, prompt, 2, likeliest)[1] == Ids{next(prompt)});
+  }
+  CHECK(sample(*model, text, 1, likeliest)[0] == Ids{next({text.end() - 4, text.end()})});  // half of them
+  // The text that outgrows them goes on from half of them, too.
+  const Ids two = sample(*model, {text.begin(), text.begin() + 8}, 1, {.length = 2, .temperature = 0})[0];
+  CHECK(two[1] == next({6, 8, 10, two[0]}));
+  const auto one = make<LanguageModel>(
+      LanguageModelConfig{.vocab = 12, .dim = 8, .heads = 2, .mlp_dim = 16, .max_positions = 1}, 4, 2);
+  CHECK(sample(*one, {3, 5}, 2, {.length = 3})[0].size() == 3);
+}

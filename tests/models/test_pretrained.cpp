@@ -300,6 +300,71 @@ TEST_CASE("published models: a configuration that does not fit names file, key a
   text("bart", "decoder_ffn_dim", 16, "decoder_ffn_dim: expected 12, got 16");
 }
 
+TEST_CASE("published sentence encoders: the first token's vector, as it is") {
+  const Scratch scratch;
+  const std::string to = changed(scratch, "sentence", "none", nullptr);
+  const auto pooling = [&](bool cls, bool mean, const Json& more = Json::object()) {
+    Json json{{"pooling_mode_cls_token", cls}, {"pooling_mode_mean_tokens", mean}};
+    json.update(more);
+    put(to + "/1_Pooling/config.json", json.dump());
+  };
+  pooling(true, false, {{"pooling_mode_max_tokens", false}});
+  const Pretrained from = open_pretrained(to);
+  const TextEncoderConfig config = text_encoder_config(from);
+  CHECK(config.pooling == Pooling::cls);
+  CHECK(config.pooler == Pooler::none);
+  TextEncoder model(config);
+  load_pretrained(model, from);
+  model.eval();
+  const Tensor ids = Golden("sentence")["input_ids"];
+  CHECK(difference(model.pooled(ids), model.hidden(ids).select(1, 0)) <= 1e-6);
+  save_pretrained(model, scratch.file("out"));
+  const Pretrained again = open_pretrained(scratch.file("out"));
+  CHECK(again.cls_pooling);
+  CHECK(!again.mean_pooling);
+
+  const auto refused = [&](const std::string& part) {
+    check_throws<ConfigError>(part, [&] { open_pretrained(to); });
+  };
+  pooling(true, true);
+  refused("1_Pooling/config.json: expected pooling_mode_mean_tokens or pooling_mode_cls_token, got both");
+  pooling(false, false);
+  refused("got neither");
+  pooling(false, true, {{"pooling_mode_max_tokens", true}});
+  refused("pooling_mode_max_tokens: expected false, got true");
+  pooling(false, true);
+  Json modules = Json::parse(bytes_of(to + "/modules.json"));
+  for (const char* kind : {"Normalize", "Dense"}) {
+    modules.push_back({{"idx", 2}, {"type", std::string("sentence_transformers.models.") + kind}});
+    put(to + "/modules.json", modules.dump());
+    if (kind == std::string("Normalize")) CHECK(open_pretrained(to).mean_pooling);
+  }
+  refused(
+      "modules.json: type: expected a Transformer, Pooling or Normalize, got "
+      "'sentence_transformers.models.Dense'");
+}
+
+TEST_CASE("published ViTs of timm: heads by the width, where it is one of timm's") {
+  const auto heads = [](int64_t dim) {
+    Pretrained from;
+    from.folder = from.family = "timm";
+    from.config = R"({"architecture": "vit_x", "model_args": {"img_size": 2}})";
+    from.tensors = {{"patch_embed.proj.weight", zeros({dim, 1, 1, 1})},
+                    {"blocks.0.mlp.fc1.weight", zeros({1, dim})},
+                    {"blocks.0.mlp.fc2.weight", zeros({dim, 1})},
+                    {"blocks.0.norm1.weight", zeros({dim})},
+                    {"cls_token", zeros({1, 1, dim})},
+                    {"pos_embed", zeros({1, 5, dim})}};
+    return vit_config(from).heads;
+  };
+  CHECK(heads(384) == 6);
+  CHECK(heads(1280) == 16);
+  CHECK(heads(1664) == 16);  // not 26 of 64
+  CHECK(heads(1152) == 16);  // not 18
+  check_throws<ConfigError>("num_heads: expected a size, it is missing, and timm has no model 576 wide",
+                            [&] { heads(576); });
+}
+
 TEST_CASE("published models: files that are missing, damaged or pickles") {
   const Scratch scratch;
   const auto with = [&](auto change) {
@@ -375,6 +440,41 @@ TEST_CASE("published models: a new head, names that may differ, old names of nor
   nn::save_safetensors(to + "/model.safetensors", old.tensors);
   const Pretrained modern = open_pretrained(to);
   for (const auto& [name, tensor] : from.tensors) CHECK(same_bits(*nn::find(modern.tensors, name), tensor));
+}
+
+TEST_CASE("published models: a head's rows come in the order of the classes") {
+  const Scratch scratch;
+  const VitConfig config{.image_size = 8,
+                         .channels = 3,
+                         .classes = 3,
+                         .patch_size = 4,
+                         .dim = 8,
+                         .depth = 1,
+                         .heads = 2,
+                         .mlp_dim = 8};
+  const Vit model(config);
+  for (const std::string family : {"vit", "timm"}) {
+    INFO(family);
+    const std::string to = scratch.file(family);
+    save_pretrained(model, to, {.family = family, .labels = {"dog", "ant", "cat"}});
+    const Pretrained from = open_pretrained(to);
+    CHECK(from.labels == std::vector<std::string>{"dog", "ant", "cat"});
+    Vit sorted(config), same(config);
+    load_pretrained(sorted, from, {.classes = {"ant", "cat", "dog"}});
+    load_pretrained(same, from, {.classes = {"ant", "cat", "eel"}});  // other classes: as they are
+    for (const std::string name : {"head.weight", "head.bias"}) {
+      const Tensor theirs = *nn::find(model.state_dict(), name), ours = *nn::find(sorted.state_dict(), name);
+      for (const auto& [at, was] : {std::pair{0, 1}, {1, 2}, {2, 0}})
+        CHECK(same_bits(ours.select(0, at), theirs.select(0, was)));
+      CHECK(same_bits(*nn::find(same.state_dict(), name), theirs));
+    }
+  }
+  check_throws<ConfigError>("label_names: expected a list of names, got 7", [&] {
+    Json timm = Json::parse(bytes_of(scratch.file("timm/config.json")));
+    timm["label_names"] = 7;
+    put(scratch.file("timm/config.json"), timm.dump());
+    open_pretrained(scratch.file("timm"));
+  });
 }
 
 TEST_CASE("published models: what a family cannot be is said before anything is written") {

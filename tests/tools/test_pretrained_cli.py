@@ -83,6 +83,11 @@ def names(folder):
     return {name: (entry["dtype"], entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
 
 
+def metadata(run_dir):
+    with open(f"{run_dir}/best.safetensors", "rb") as f:
+        return json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))["__metadata__"]
+
+
 def test_bert_is_fine_tuned_and_handed_back():
     make_texts()
     bert = published("bert", wordpiece())
@@ -104,6 +109,14 @@ def test_bert_is_fine_tuned_and_handed_back():
     # What was handed back is taken with its head, which has the same classes.
     again = run("train", "classify", "--data", "labels", "--init", "out", *FEW, "--run", "again")
     expect("new" not in (again.stdout + again.stderr).split("Weights of")[1].split("\n\n")[0], again.stdout + again.stderr)
+    # Also where they come in another order.
+    turned = config("out")
+    turned["id2label"] = {"0": "second", "1": "first"}
+    with open("out/config.json", "w") as f:
+        json.dump(turned, f)
+    run("train", "classify", "--data", "labels", "--init", "out", "--lr", "0", *FEW, "--run", "turned")
+    told = [json.loads(run("eval", name, "--json").stdout)["scores"]["test accuracy"] for name in ("run", "turned")]
+    expect(abs(sum(told) - 100) < 1e-6, f"the rows of the head are not the classes': {told}")
     fails("export", "run", "--to", "out", says="expected a new or an empty folder")
     fails("train", "classify", "--data", "labels", "--init", bert, "--dim", "16", *FEW, "--run", "none",
           says="--init: the sizes and the vocabulary are those of 'bert'")
@@ -127,6 +140,42 @@ def test_every_kind_of_text_model():
         for key in "model_type", "vocab_size", "hidden_act", "activation_function", "layer_norm_eps", "d_model":
             there, here = config(model).get(key), config(f"out-{model}").get(key)
             expect(here == there, f"{model}: {key} was {there}, is {here}")
+
+
+def test_sentence_encoders_keep_their_pooling():
+    make("scores", lambda draw, i: f"{i % 5}.5\t{words(draw)}\t{words(draw)}")
+    published("sentence", wordpiece())
+    for cls in True, False:
+        with open("sentence/1_Pooling/config.json", "w") as f:
+            json.dump({"pooling_mode_cls_token": cls, "pooling_mode_mean_tokens": not cls}, f)
+        for name, args, pooling in ("own", [], "cls" if cls else "mean"), ("given", ["--pooling", "mean"], "mean"):
+            run_dir = f"{name}-{cls}"
+            run("train", "similarity", "--data", "scores", "--init", "sentence", *args, *FEW, "--run", run_dir)
+            made = json.loads(metadata(run_dir)["config"])
+            expect((made["pooling"], made["pooler"]) == (pooling, "none"), made)
+            told = json.loads(run("eval", run_dir, "--json").stdout)["scores"]
+            with open(f"{run_dir}/scores.json") as f:
+                expect(told == json.load(f)["scores"], f"{run_dir}: eval says {told}")
+
+
+def test_ids_of_padding():
+    """GPT-2 has none: a vocabulary that pads with the end of a line takes none of them from the scores."""
+    make_texts()
+    published("gpt2", byte_level(["<|endoftext|>"]))
+    shutil.copytree("gpt2", "padded")
+    with open("padded/special_tokens_map.json", "w") as f:
+        json.dump({"pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}, f)
+    scores = {}
+    for model in "gpt2", "padded":
+        for name, args in ("init", ["--init", model, "--lr", "0"]), \
+                ("vocab", ["--vocab", model, "--preset", "tiny", "--dim", "8", "--mlp-dim", "8"]):
+            run("train", "lm", "--data", "prose", *args, "--block", "8", *FEW, "--run", f"{name}-{model}")
+            scores[name, model] = json.loads(run("eval", f"{name}-{model}", "--json").stdout)["scores"]
+    for name in "init", "vocab":
+        expect(scores[name, "gpt2"] == scores[name, "padded"], f"{name}: {scores}")
+    published("bert", {"vocab.txt": wordpiece()["vocab.txt"].replace("[PAD]\n[UNK]", "[UNK]\n[PAD]")})
+    fails("train", "classify", "--data", "labels", "--init", "bert", *FEW, "--run", "none",
+          says="--init: 'bert': its vocabulary pads with the id 1, its model expects 0 (pad_token_id)")
 
 
 def test_tags_of_words():

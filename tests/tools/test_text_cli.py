@@ -230,6 +230,22 @@ def test_weights_to_start_from():
     fails("train", "classify", "--data", "labels", "--run", "none", "--init", "mlm", "--dim", "8", status=USAGE, says="--dim")
 
 
+def test_a_run_to_start_from():
+    """Its weights are those that are trained: at a rate of 0, validation says what it said of them."""
+    make_data()
+    for task, data, args in ("lm", "prose", []), ("translate", "pairs", ["--copy"]), ("summarize", "pairs", []):
+        train(task, data, task, *args)
+        known = [row["ce"] for row in metrics(task) if row["split"] == "valid"]  # the best epoch's among them
+        for seed in "1", "2":
+            again = f"{task}-{seed}"
+            run("train", task, "--data", data, "--init", task, "--lr", "0", "--seed", seed, "--epochs", "1", "--threads", "1",
+                "--quiet", "--run", again)
+            expect([row["ce"] for row in metrics(again) if row["split"] == "valid"][0] in known, f"{again}: other weights")
+        expect(run("eval", f"{task}-1").out == run("eval", task).out, f"{task}: other scores")
+        fails("train", task, "--data", data, "--run", "none", "--init", task, "--dim", "8", status=USAGE, says="--dim")
+    fails("train", "lm", "--data", "prose", "--run", "none", "--init", "lm", "--cutoffs", "10,20", status=USAGE, says="--cutoffs")
+
+
 def test_two_files_are_as_good_as_one():
     make_data()
     for split in "train", "valid", "test":
@@ -275,6 +291,9 @@ def test_models_at_work():
     likeliest = [run("generate", "lm", "--length", "300", *args).out for args in (["--temperature", "0"], ["--top-k", "1"])]
     expect(likeliest[0] == likeliest[1], "top-k 1 is not the likeliest")  # and longer than the positions
     fails("generate", "lm", "--top-p", "0", status=USAGE, says="--top-p")
+    expect(run("generate", "lm", "--prompt", "a b\nc", "--length", "5").out.startswith("a b\nc"), "the end of a prompt's line")
+    longer = run("generate", "lm", "--prompt", "a b " * 100, "--length", "5", "--temperature", "0")
+    expect("the text goes on from the last 64" in longer.err, longer.err)
 
     train("lm", "prose", "adaptive", "--cutoffs", "10,20", "--adaptive-factor", "2")
     expect(metrics("adaptive") != metrics("lm"), "an adaptive softmax changes nothing")
@@ -453,6 +472,16 @@ def test_published_vocabularies():
                 status=USAGE)
 
 
+def test_a_run_of_another_task_does_not_go_on():
+    make_data()
+    train("classify", "labels", "cl", "--epochs", "1")
+    train("classify", "labels", "both", "--epochs", "1", "--compare")
+    for name in "cl", "both":
+        fails("train", "vit", "--resume", "--run", name, "--quiet", status=USAGE,
+              says=f"--resume: '{name}' is a run of the task 'classify', expected one of 'vit'")
+    fails("train", "classify", "--resume", "--run", "cl", "--dim", "32", status=USAGE, says="--dim: the run has")
+
+
 def test_runs_are_evaluated_from_anywhere():
     make_data()
     run("data", "vocab", "labels/train.tsv", "--out", "given.model", "--size", "30", "--column", "2")
@@ -477,6 +506,58 @@ def test_runs_are_evaluated_from_anywhere():
     expect(run("eval", "../runs/cl").out == expected["cl"], "a relative path is not found")
     found = json.loads(run("eval", "../runs/cl", "--json").out)
     expect(found["scores"] == scores["scores"] and found["task"] == "classify", found)
+
+
+def test_other_data_has_the_classes_of_the_run():
+    """In eval, by their names: a run's numbers are those of its own training."""
+    make_data()
+    train("classify", "labels", "cl", "--epochs", "10", "--lr", "0.01")
+    make("sentences", sentence, (60, 10, 10), ".conll")
+    run("train", "tag", "--data", "sentences", *SMALL, *VOCAB, "--epochs", "1", "--run", "tags")
+    for split in "train", "valid", "test":
+        rows = open(f"labels/{split}.tsv").read().splitlines(keepends=True)
+        write(f"one-class/{split}.tsv", "".join(row for row in rows if row.startswith("second")))
+        write(f"strange/{split}.tsv", "".join(row.replace("first", "third") for row in rows))
+        text = open(f"sentences/{split}.conll").read()
+        write(f"few-tags/{split}.conll", text.replace("I-X", "O"))
+        write(f"strange-tags/{split}.conll", text.replace("-X", "-Y"))
+    accuracy = json.loads(run("eval", "cl", "--data", "one-class", "--json").out)["scores"]["test accuracy"]
+    expect(accuracy > 50, f"the classes are mixed up: {accuracy}")
+    fails("eval", "cl", "--data", "strange", says="label 'third' is none of the 2 that training has")
+    expect("word accuracy" in run("eval", "tags", "--data", "few-tags").out, "tags")
+    fails("eval", "tags", "--data", "strange-tags", says="tag 'B-Y' is none of the 3 that training has")
+
+
+def model_of(run_dir):
+    """The metadata of a run's weights."""
+    with open(f"{run_dir}/best.safetensors", "rb") as f:
+        return json.loads(f.read(int.from_bytes(f.read(8), "little")))["__metadata__"]
+
+
+def test_positions_that_training_reached():
+    """What is predicted reads no more of a text than training and test did."""
+    make_data()
+    train("lm", "prose", "lm", "--block", "16", "--epochs", "1")
+    expect(json.loads(model_of("lm")["config"])["max_positions"] == 16, model_of("lm"))
+    run("generate", "lm", "--length", "40")
+    run("eval", "lm")
+    run("train", "lm", "--resume", "--run", "lm", "--epochs", "2", "--quiet")
+    write("long/train.tsv", "".join(f"{'first' if i % 2 else 'second'}\t{'a b ' * 20}\n" for i in range(20)))
+    for split in "valid", "test":
+        shutil.copy("long/train.tsv", f"long/{split}.tsv")
+    train("classify", "long", "whole", "--epochs", "1")
+    train("classify", "long", "new", "--epochs", "1", "--max-tokens", "12")
+    expect(json.loads(model_of("new")["config"])["max_positions"] == 12, model_of("new"))
+    run("train", "classify", "--data", "long", "--threads", "1", "--quiet", "--epochs", "1", "--run", "old", "--init", "whole",
+        "--max-tokens", "12")
+    expect(json.loads(model_of("old")["config"])["max_positions"] > 12, "the positions of what it began with")
+    for name in "new", "old":
+        run("eval", name)
+        done = run("classify", name, "--long", "cut", text=b"a b " * 20 + b"\n")
+        expect("1 lines were cut to 10 tokens" in done.err, f"{name}: {done.err}")
+        texts = [run("classify", name, "--long", "cut", "--probabilities", text=b"a b " * 20 + rest + b"\n").out
+                 for rest in (b"", b"c d " * 9)]
+        expect(texts[0] == texts[1], f"{name}: it reads what training did not: {texts}")
 
 
 def test_hints_about_tables():

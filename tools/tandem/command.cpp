@@ -152,6 +152,8 @@ void Command::set(const std::string& name, const Strings& values) {
   option->run_callback();
 }
 
+std::string Command::name() const { return app_->get_name(); }
+
 bool Command::has(const std::string& name) const { return app_->get_option_no_throw(name) != nullptr; }
 std::string Command::value(const std::string& name) const { return values_of(*app_->get_option(name)).at(0); }
 

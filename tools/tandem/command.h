@@ -59,6 +59,7 @@ class Command {
   Option find(const std::string& name) const;                   // an option declared before
 
   void set(const std::string& name, const std::vector<std::string>& values);
+  std::string name() const;                          // of the command: "vit"
   bool has(const std::string& name) const;           // whether there is such an option
   std::string value(const std::string& name) const;  // of an option of one value: the given or the default
   // What it names is written as an absolute path, if it is there: settings can then be read from anywhere.

@@ -55,10 +55,16 @@ data::Normalization InitChoice::model_mean_or(data::Normalization otherwise, int
   return {model_->mean, model_->stddev};
 }
 
+bool InitChoice::keeps_head(const std::vector<std::string>& classes) {
+  classes_ = classes;
+  return !classes.empty() && models::same_classes(model_->labels, classes);
+}
+
 std::string InitChoice::fill(nn::Module& module, bool new_head) const {
   nn::Loaded loaded;
   try {
-    loaded = models::load_pretrained(module, *model_, {.allow = allow_, .new_head = new_head});
+    loaded = models::load_pretrained(module, *model_,
+                                     {.allow = allow_, .new_head = new_head, .classes = classes_});
   } catch (const ConfigError& error) {
     raise<ConfigError>("--init: {}\nhint: --init-allow PATTERN leaves those whose names it fits as they are",
                        error.what());

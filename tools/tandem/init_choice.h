@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "models/pretrained/pretrained.h"
 #include "nn/data/normalization.h"
@@ -26,6 +27,9 @@ class InitChoice {
   const models::Pretrained& model() const { return *model_; }
   // What the model says of pixels, or `otherwise` where it says nothing. ConfigError for other channels.
   data::Normalization model_mean_or(data::Normalization otherwise, int64_t channels) const;
+  // Whether the published model's classes have these names: fill() then keeps its head, whose rows it puts
+  // into this order.
+  bool keeps_head(const std::vector<std::string>& classes);
   // Fills a module with its weights, and returns a table of what was loaded, is new, unused, or does not fit.
   std::string fill(nn::Module& module, bool new_head) const;
   // That table on a line of its own, of a model of this configuration; "" where nothing published is named.
@@ -37,6 +41,7 @@ class InitChoice {
 
  private:
   std::string path_, allow_;
+  std::vector<std::string> classes_;  // of keeps_head()
   Option lr_;
   std::optional<models::Pretrained> model_;
 };

@@ -32,7 +32,9 @@ bool are_plain_splits(const std::string& data, const data::PhotoSplits& photos) 
   for (const int64_t label : photos.test.labels) seen[label] = true;
   for (const data::PhotoList* part : {&photos.train, &photos.valid, &photos.test})
     for (const std::string& name : part->names)
-      if (std::count(name.begin(), name.end(), '/') != 2 || name.starts_with("val")) return false;
+      if (std::count(name.begin(), name.end(), '/') != 2 ||
+          !(name.starts_with("train/") || name.starts_with("test/")))
+        return false;
   return std::find(seen.begin(), seen.end(), false) == seen.end();
 }
 

@@ -101,7 +101,9 @@ TaskModel Recipe::open(const Run& run, const std::string& data) {
     options.set("--data", {find_data(options.value("--data"), run.folder)});
   settings.run = run.folder, settings.resume = true;  // the run's own vocabulary
   settings.quiet = true;
+  opened_ = &run;
   load();
+  opened_ = nullptr;
   TaskModel model = make_model();
   model.module->load_state_dict(run.tensors);
   model.module->eval();

@@ -84,6 +84,9 @@ class Recipe {
 
  protected:
   std::unique_ptr<data::Dataset> train_, valid_;
+  // In the load() of open(): that run, whose names of classes have its model's numbers, whatever the data's
+  // are. Null in training.
+  const Run* opened_ = nullptr;
 
  private:
   // ConfigError where load() forgot it.

@@ -27,7 +27,8 @@ void tag(const Options& o) {
                  "{}: {} tags, but {} outputs", run.file, names.size(), model->config().outputs);
   std::vector<std::string> lines = read_standard_input();
   const data::TaggedTexts texts = data::tagged_of(lines, "standard input", true);
-  const data::TaggedDataset dataset(texts, names, run.vocabulary(), model->config().max_positions);
+  const int64_t longest = longest_text(run, model->config());
+  const data::TaggedDataset dataset(texts, names, run.vocabulary(), longest);
   const std::vector<metrics::Tags> tags = tags_of(*model, dataset, texts, names);
   for (size_t i = 0; i < tags.size(); ++i)
     for (size_t k = 0; k < tags[i].size(); ++k) {
@@ -38,7 +39,7 @@ void tag(const Options& o) {
   for (const std::string& line : lines) fmt::print("{}\n", line);
   if (dataset.cut() > 0)
     tell("tandem: {} sentences were cut: the words beyond {} tokens have no tag of the model's",
-         dataset.cut(), model->config().max_positions);
+         dataset.cut(), longest);
 }
 
 }  // namespace

@@ -116,9 +116,19 @@ void generate(const Options& o) {
   check<ConfigError>(data::invalid_utf8(o.prompt) == std::string::npos, "--prompt: not UTF-8");
   // Lines of the training text begin after an end of line.
   const int64_t eos = run.vocabulary().special().eos;
+  data::Ids given;
+  for (size_t at = 0, end = 0; end != std::string::npos; at = end + 1) {
+    end = o.prompt.find('\n', at);
+    const data::Ids line = run.vocabulary().encode(o.prompt.substr(at, end - at));
+    given.insert(given.end(), line.begin(), line.end());
+    if (end != std::string::npos) given.push_back(eos);
+  }
   data::Ids prompt{eos};
-  const data::Ids given = run.vocabulary().encode(o.prompt);
   prompt.insert(prompt.end(), given.begin(), given.end());
+  const int64_t positions = model->config().max_positions;
+  if (std::ssize(prompt) > positions)
+    tell("tandem: a prompt of {} tokens, the model has {} positions: the text goes on from the last {}",
+         prompt.size(), positions, std::max<int64_t>(1, positions / 2));
   const Stopwatch watch;
   models::SampleOptions options = o.sample;
   options.eos = eos;
@@ -127,8 +137,9 @@ void generate(const Options& o) {
   for (size_t i = 0; i < texts.size(); ++i) {
     if (o.count > 1) fmt::print("{}--- {}\n", i == 0 ? "" : "\n", i + 1);
     // Line by line, as in training: a line's first blank is its own.
-    data::Ids line = given;
-    for (int64_t id : texts[i]) {
+    data::Ids text = given, line;
+    text.insert(text.end(), texts[i].begin(), texts[i].end());
+    for (int64_t id : text) {
       if (id == eos) {
         fmt::print("{}\n", run.vocabulary().decode(line));
         line.clear();
@@ -152,6 +163,7 @@ std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEn
   const models::TextEncoderConfig& config = model.config();
   const data::SpecialIds& special = run.vocabulary().special();
   const bool separate = config.bi_encoder;
+  const int64_t longest = longest_text(run, config);
   std::vector<data::Ids> first, second;
   std::vector<size_t> answered;  // the lines of these
   std::optional<LongLines> too_long;
@@ -166,7 +178,7 @@ std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEn
     check<IoError>(!data::is_blank(a) && (texts == 1 || !data::is_blank(b)),
                    "standard input:{}: expected two texts, got an empty one", i + 1);
     data::Ids ids = run.vocabulary().encode(a), others = run.vocabulary().encode(b);
-    if (!too_long) too_long.emplace(how, config.max_positions - special.around(texts == 2 && !separate));
+    if (!too_long) too_long.emplace(how, longest - special.around(texts == 2 && !separate));
     // A pair that is read as one text is as long as both.
     const int64_t tokens =
         separate ? std::max(std::ssize(ids), std::ssize(others)) : std::ssize(ids) + std::ssize(others);
@@ -178,8 +190,8 @@ std::vector<std::vector<double>> outputs_of_lines(const Run& run, models::TextEn
   if (too_long) too_long->tell_count();
   if (answered.empty()) return outputs;
   const data::TextDataset dataset(std::move(first), std::move(second), std::vector<int64_t>(answered.size()),
-                                  config.max_positions,
-                                  separate ? data::PairLayout::separate : data::PairLayout::joined, special);
+                                  longest, separate ? data::PairLayout::separate : data::PairLayout::joined,
+                                  special);
   std::vector<std::vector<double>> found = outputs_of(model, dataset);
   for (size_t i = 0; i < found.size(); ++i) outputs[answered[i]] = std::move(found[i]);
   return outputs;

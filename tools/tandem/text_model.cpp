@@ -50,6 +50,15 @@ std::vector<std::string> decode_texts(models::Transformer& model, const data::Vo
   return texts;
 }
 
+int64_t longest_text(const Run& run, const models::TextEncoderConfig& config) {
+  if (!run.metadata.contains("max_tokens")) return config.max_positions;
+  const auto longest = run.entry_as<int64_t>("max_tokens");
+  check<IoError>(longest >= 1 && longest <= config.max_positions,
+                 "{}: max_tokens: expected 1 to the model's {} positions, got {}", run.file,
+                 config.max_positions, longest);
+  return longest;
+}
+
 std::vector<std::vector<double>> outputs_of(models::TextEncoder& model, const data::Dataset& texts) {
   const NoGradGuard no_grad;
   std::vector<std::vector<double>> outputs(texts.size());

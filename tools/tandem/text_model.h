@@ -8,6 +8,7 @@
 #include "models/transformer/text_encoder.h"
 #include "nn/data/dataset.h"
 #include "nn/data/vocabulary.h"
+#include "tools/tandem/checkpoint.h"
 
 namespace tandem::command {
 
@@ -19,6 +20,10 @@ std::vector<std::string> read_standard_input();
 std::vector<std::string> decode_texts(models::Transformer& model, const data::Vocabulary& vocabulary,
                                       const std::vector<data::Ids>& sources, models::BeamOptions options,
                                       const std::string& label);
+
+// Ids of the longest text that an encoder's run reads, with those around it: as in its training and test.
+// IoError where the metadata has no such number.
+int64_t longest_text(const Run& run, const models::TextEncoderConfig& config);
 
 // Outputs [outputs] of each sample, in the data set's order.
 std::vector<std::vector<double>> outputs_of(models::TextEncoder& model, const data::Dataset& texts);

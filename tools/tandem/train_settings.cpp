@@ -7,9 +7,11 @@
 #include <fstream>
 
 #include "autograd/error.h"
+#include "nn/io/safetensors.h"
 #include "nn/optim/adam.h"
 #include "nn/optim/sgd.h"
 #include "nn/train/manifest.h"
+#include "tools/tandem/recipe.h"
 #include "tools/tandem/toml.h"
 
 namespace tandem::command {
@@ -102,21 +104,51 @@ void declare_run(Command& to, TrainSettings& s) {
   to.flag("--quiet", s.quiet, "no progress");
 }
 
+namespace {
+
+// The task of a run, as its weights have it, or those of a half of a --compare; "" where there are none.
+std::string task_of(const std::string& run) {
+  for (const std::string& folder : {run, run + "/plain"}) {
+    const nn::Manifest manifest(folder);
+    for (const char* name : {nn::kBestFile, nn::kLastFile}) {
+      if (!manifest.lists(name)) continue;
+      const auto metadata = nn::load_safetensors(manifest.checked(name), nn::Alignment::any).metadata;
+      const auto found = metadata.find("task");
+      if (found == metadata.end()) continue;
+      for (const Task& task : tasks())
+        if (task.in_metadata == found->second) return task.name;
+      return found->second;
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 int64_t resume_settings(Command& command, const TrainSettings& s) {
   check<ConfigError>(!s.overwrite, "--resume: it excludes --overwrite");
   return nn::read_run(s.run, [&](const nn::Manifest& manifest) {
     check<ConfigError>(manifest.lists(nn::kSettingsFile), "--resume: '{}' holds no run: it has no {}", s.run,
                        nn::kSettingsFile);
     const std::string file = manifest.checked(nn::kSettingsFile);
-    // Data are compared by their contents, which may have moved.
-    command.check_same(
-        file, {"epochs",  "patience", "data",       "vocab",        "init",       "run",  "device",
-               "threads", "plan",     "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
-               "keep",    "on-nan",   "measure-kl", "log-every",    "max-time",   "beam", "length-penalty"});
     // The run has its own vocabulary, wherever it was from.
     std::map<std::string, std::string> own;
     if (manifest.lists(nn::kVocabularyFile)) own["vocab"] = fmt::format("{}/{}", s.run, nn::kVocabularyFile);
-    command.read(file, own);
+    try {
+      // Data are compared by their contents, which may have moved.
+      command.check_same(
+          file,
+          {"epochs",  "patience", "data",       "vocab",        "init",       "run",  "device",
+           "threads", "plan",     "accumulate", "on-bad-image", "cuda-graph", "tf32", "save-every",
+           "keep",    "on-nan",   "measure-kl", "log-every",    "max-time",   "beam", "length-penalty"});
+      command.read(file, own);
+    } catch (const ConfigError&) {
+      const std::string task = task_of(s.run);
+      check<ConfigError>(task.empty() || task == command.name(),
+                         "--resume: '{}' is a run of the task '{}', expected one of '{}'", s.run, task,
+                         command.name());
+      throw;
+    }
     std::ifstream text(file);
     int64_t epochs = s.trainer.epochs;
     for (const TomlEntry& entry : parse_toml(file, text))

@@ -1,11 +1,13 @@
 #include "nn/data/photos/list_file.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "autograd/error.h"
+#include "nn/data/text_files.h"
 #include "nn/io/files.h"
 
 namespace tandem::data {
@@ -35,15 +37,17 @@ ListedPhoto listed(const Place& place, const Fields& fields) {
                     *label = find(fields, {"label", "class"}), *split = find(fields, {"split"});
   check<IoError>(name && label && !name->empty() && !label->empty(),
                  "{}: line {}: expected an image and a label", place.file, place.line);
-  ListedPhoto photo{std::filesystem::path(*name).lexically_normal().string(), *label, split ? *split : ""};
+  check<IoError>(invalid_utf8(*label) == std::string::npos,
+                 "{}: line {}: a label that is not UTF-8, expected one that is", place.file, place.line);
+  ListedPhoto photo{std::filesystem::path(*name).lexically_normal().string(), *label,
+                    split ? split_called(*split) : ""};
   check<IoError>(!photo.name.starts_with("/") && photo.name != ".." && !photo.name.starts_with("../") &&
                      photo.name.find('\0') == photo.name.npos,
                  "{}: line {}: the image '{}' leads outside of the list's folder", place.file, place.line,
                  *name);
-  if (photo.split == "val" || photo.split == "validation") photo.split = "valid";
-  check<IoError>(
-      photo.split.empty() || photo.split == "train" || photo.split == "valid" || photo.split == "test",
-      "{}: line {}: split: expected train, val or test, got '{}'", place.file, place.line, photo.split);
+  check<IoError>(!split || split->empty() || !photo.split.empty(),
+                 "{}: line {}: split: expected train, val or test, got '{}'", place.file, place.line,
+                 split ? *split : "");
   return photo;
 }
 
@@ -78,6 +82,14 @@ Fields json_fields(const Place& place, std::string_view line) {
 }
 
 }  // namespace
+
+std::string split_called(std::string name) {
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (name == "train" || name == "training") return "train";
+  if (name == "val" || name == "valid" || name == "validation") return "valid";
+  if (name == "test" || name == "testing" || name == "evaluation") return "test";
+  return "";
+}
 
 std::vector<ListedPhoto> read_photo_list(const std::string& file) {
   return parse_photo_list(file, read_file("photos", file, kMaxBytes),

@@ -7,6 +7,10 @@
 
 namespace tandem::data {
 
+// The split that a folder or a list calls so, in letters of any case: "train" (train, training), "valid"
+// (val, valid, validation), "test" (test, testing, evaluation); "" for another name.
+std::string split_called(std::string name);
+
 // A line of a list.
 struct ListedPhoto {
   std::string name;   // of the file, relative to the list's folder

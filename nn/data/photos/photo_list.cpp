@@ -14,6 +14,7 @@
 #include "autograd/parallel.h"
 #include "nn/data/image_folder.h"
 #include "nn/data/photos/list_file.h"
+#include "nn/data/text_files.h"
 #include "nn/io/files.h"
 
 namespace tandem::data {
@@ -92,6 +93,8 @@ FoundPhotos collect_classes(Reading& reading, const fs::path& dir, bool all) {
   FoundPhotos photos;
   for (const fs::path& entry : entries(dir)) {
     if (fs::is_directory(entry)) {
+      check<IoError>(invalid_utf8(entry.filename().string()) == std::string::npos,
+                     "photos: {}: a class whose name is not UTF-8, expected one that is", entry.string());
       const size_t before = photos.size();
       collect(reading, entry, entry.filename().string(), 0, photos);
       check<IoError>(!all || photos.size() > before, "photos: {}: no photo in this class", entry.string());
@@ -206,14 +209,19 @@ struct Folders {
   fs::path train, valid, test;  // or empty
 };
 Folders folders_of(const fs::path& dir) {
-  const auto first_of = [&](std::initializer_list<const char*> names) {
-    for (const char* name : names)
-      if (fs::is_directory(dir / name)) return dir / name;
-    return fs::path();
+  std::map<std::string, std::vector<fs::path>> called;
+  for (const fs::path& folder : folders(dir))
+    called[split_called(folder.filename().string())].push_back(folder);
+  if (called["train"].empty() || (called["valid"].empty() && called["test"].empty()))
+    return {};  // a class may be called so
+  const auto one = [&](const char* split) {
+    const std::vector<fs::path>& found = called[split];
+    if (found.empty()) return fs::path();
+    check<IoError>(found.size() < 2, "photos: {}: expected one folder called {}, got '{}' and '{}'",
+                   dir.string(), split, found[0].filename().string(), found.back().filename().string());
+    return found[0];
   };
-  Folders found{first_of({"train"}), first_of({"val", "valid", "validation"}), first_of({"test"})};
-  if (found.valid.empty() && found.test.empty()) found.train.clear();  // a class may be called so
-  return found;
+  return {one("train"), one("valid"), one("test")};
 }
 
 // Below folders that hold nothing but the next.
@@ -292,6 +300,8 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options) {
   splits.test = inspect(reading, found.test, classes, &infos);
   check_bad(reading);
   if (!options.label_sets) check_every_class(data, train);
+  check<IoError>(train.size() > 0, "photos: {}: no photo to train on is left: {} cannot be read, as {}", data,
+                 reading.bad.size(), reading.bad.empty() ? "none" : reading.bad.front());
   const PhotoInfo& one = infos.front();
   splits.equal_pngs = std::all_of(infos.begin(), infos.end(), [&](const PhotoInfo& info) {
     return info.format == PhotoFormat::png && info.height == one.height && info.width == one.height;
@@ -333,6 +343,8 @@ PhotoSplits find_test_photos(const std::string& data, const std::vector<std::str
   PhotoSplits splits;
   splits.test = inspect(reading, found.train, classes.empty() ? classes_of(found.train) : classes);
   check_bad(reading);
+  check<IoError>(splits.test.size() > 0, "photos: {}: no photo to test on is left: {} cannot be read, as {}",
+                 data, reading.bad.size(), reading.bad.empty() ? "none" : reading.bad.front());
   splits.skipped = reading.skipped, splits.bad = std::move(reading.bad);
   return splits;
 }

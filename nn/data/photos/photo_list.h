@@ -43,7 +43,7 @@ struct PhotoSplits {
 };
 
 // Finds the photos of `data`:
-//   DIR/train/CLASS/...  with val/ (or valid/, validation/) or test/ or both beside it
+//   DIR/train/CLASS/...  with val/ or test/ or both beside it, by any name of split_called(): Training/
 //   DIR/CLASS/...        one folder, of which a tenth is held out for testing and a tenth for validation, of
 //                        every class as large a part
 //   FILE                 a list, a photo a line: image<TAB>label, CSV or JSON lines (.jsonl) with "image" and
@@ -52,7 +52,8 @@ struct PhotoSplits {
 // else. Hidden files are ignored. Where there is val/ but no test/, test scores are of val/ too.
 // Every photo's header is read. IoError naming the file for one that is no whole JPEG, PNG or WebP, or is of
 // another kind of picture (unless skip_bad), and for a list that leads outside of its folder; IoError for no
-// photos, a class of val/ or test/ that train/ lacks, and classes whose names differ by case alone.
+// photos (or none that can be read), two folders of one split, a class of val/ or test/ that train/ lacks,
+// and classes whose names differ by case alone.
 PhotoSplits find_photos(const std::string& data, const PhotoOptions& options);
 
 // The photos to evaluate on, as `test`, where a trained model has the classes: test/, or val/, or all of

@@ -4,6 +4,7 @@
 #include "nn/data/label_sets.h"
 #include "nn/data/tagged_texts.h"
 #include "nn/io/files.h"
+#include "tests/files.h"
 #include "tests/testing.h"
 
 namespace tandem::data {
@@ -42,7 +43,7 @@ TEST_CASE("tagged texts: a tag is at its word's first piece, whatever is cut or 
   std::vector<int64_t> expected(2 * length, -100);
   int64_t at = 1;
   for (const auto& [row, label, word] :
-       {std::tuple{0, 2, "Peter"}, {0, 3, " Black"}, {1, 1, "EU"}, {1, 0, " rejects"}, {1, 0, " #"}}) {
+       {std::tuple{0, 2, "Peter"}, {0, 3, "Black"}, {1, 1, "EU"}, {1, 0, "rejects"}, {1, 0, "#"}}) {
     if (std::string(word) == "EU") at = 1;
     const Ids pieces = vocabulary.encode(word);
     const bool there = std::equal(pieces.begin(), pieces.end(), ids.begin() + row * length + at);
@@ -60,6 +61,27 @@ TEST_CASE("tagged texts: a tag is at its word's first piece, whatever is cut or 
   std::vector<int64_t> short_target(longest, -100);
   short_target[1] = 1;
   CHECK(cut.batch(std::vector<int64_t>{0}, {}).target.to_vector<int64_t>() == short_target);
+}
+
+TEST_CASE("tagged texts: words have the ids that they have in the sentence, whatever the vocabulary") {
+  const Scratch scratch;
+  put(scratch.file("vocab.json"),
+      R"({"a": 0, "b": 1, "Ġ": 2, "Ġb": 3, "<s>": 4, "</s>": 5, "<pad>": 6, "<unk>": 7, "<mask>": 8})");
+  put(scratch.file("merges.txt"), "#version: 0.2\nĠ b\n");
+  put(scratch.file("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##b\n");
+  const TaggedTexts texts = tagged_of({"ab O", "b X", "abb X", "b O"}, "columns");
+  const Strings sentence{"ab b abb b ab b abb b b a"};
+  for (const Vocabulary& vocabulary :
+       {Vocabulary::train(sentence, {.size = 14}), Vocabulary::load(scratch.file("vocab.json")),
+        Vocabulary::load(scratch.file("vocab.txt"))}) {
+    const TaggedDataset dataset(texts, {"O", "X"}, vocabulary, 100);
+    const Batch batch = dataset.batch(std::vector<int64_t>{0}, {});
+    const auto ids = batch.inputs[0].to_vector<int64_t>(), target = batch.target.to_vector<int64_t>();
+    CHECK(ids == vocabulary.special().row(vocabulary.encode("ab b abb b")));
+    std::vector<int64_t> tags;
+    for (const int64_t place : dataset.places(0)) tags.push_back(target[place]);
+    CHECK(tags == std::vector<int64_t>{0, 1, 1, 0});
+  }
 }
 
 TEST_CASE("label sets: a table of which label is in which set") {

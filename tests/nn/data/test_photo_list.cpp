@@ -99,6 +99,29 @@ TEST_CASE("photo list: train beside val or test alone; a class may be called tra
   CHECK(find_photos(tree.file("b"), {}).train.classes == std::vector<std::string>{"bus", "train"});
 }
 
+TEST_CASE("photo list: splits by other names, in letters of any case") {
+  for (const auto& [train, valid, test] :
+       {std::tuple{"Training", "Val", "Testing"}, std::tuple{"TRAIN", "Validation", "evaluation"}}) {
+    Tree tree;
+    for (const std::string name : {"cat", "dog"})
+      tree.fill(fmt::format("{}/{}", train, name), 4), tree.fill(fmt::format("{}/{}", valid, name), 2),
+          tree.fill(fmt::format("{}/{}", test, name), 1);
+    const PhotoSplits found = find_photos(tree.path(), {});
+    CHECK(found.train.classes == std::vector<std::string>{"cat", "dog"});
+    CHECK(counts(found.train) == Counts{4, 4});
+    CHECK(counts(found.valid) == Counts{2, 2});
+    CHECK(counts(found.test) == Counts{1, 1});
+    tree.fill("test/cat", 1);
+    CHECK(contains(tree.error(), "expected one folder called test, got '"));
+  }
+  Tree tree;
+  tree.fill("p", 3);
+  tree.write("list.csv", "image,label,split\np/000.jpg,a,Training\np/001.jpg,b,TEST\n");
+  const std::vector<ListedPhoto> listed = read_photo_list(tree.file("list.csv"));
+  CHECK(listed[0].split == "train");
+  CHECK(listed[1].split == "test");
+}
+
 TEST_CASE("photo list: files that list photos") {
   Tree tree;
   tree.fill("p", 6);
@@ -140,6 +163,7 @@ TEST_CASE("photo list: files that list photos") {
   fails("a.tsv", "p/000.jpg", "line 1: expected image<TAB>label");
   fails("a.tsv", "p/000.jpg\tcat\tdog", "line 1: expected image<TAB>label");
   fails("a.tsv", "\tcat", "line 1: expected an image and a label");
+  fails("a.tsv", "p/000.jpg\tc\xe4t", "line 1: a label that is not UTF-8");
   fails("a.csv", "name,label\nx,y", "line 2: expected an image and a label");
   fails("a.csv", "image,label\nx", "line 2: 1 fields, expected 2");
   fails("a.csv", "image,label\n\"x,y", "line 2: a quote that is not closed");
@@ -175,6 +199,20 @@ TEST_CASE("photo list: what is no picture stops, or is skipped and counted") {
   CHECK(counts(test.test) == Counts{6, 6});
 }
 
+TEST_CASE("photo list: where no picture is left, that is said") {
+  Tree tree;
+  for (const std::string name : {"cat", "dog"})
+    for (int i = 0; i < 4; ++i) tree.write(fmt::format("{}/{}.png", name, i), "hello");
+  for (const bool sets : {false, true}) {
+    const std::string message = tree.error({.skip_bad = true, .label_sets = sets});
+    CHECK_MESSAGE(contains(message, "has no photo to train on") != sets, message);
+    CHECK_MESSAGE(contains(message, "no photo to train on is left: 8 cannot be read, as ") == sets, message);
+  }
+  check_throws<IoError>("no photo to test on is left: 8 cannot be read", [&] {
+    find_test_photos(tree.path(), {"cat", "dog"}, true);
+  });
+}
+
 TEST_CASE("photo list: folders that cannot be trained on") {
   Tree tree;
   CHECK(contains(tree.error(), "no photo to train on"));
@@ -188,6 +226,9 @@ TEST_CASE("photo list: folders that cannot be trained on") {
   std::filesystem::rename(tree.file("Cat"), tree.file("dog"));
   std::filesystem::create_directory(tree.file("eel"));
   CHECK(contains(tree.error(), tree.file("eel") + ": no photo in this class"));
+  std::filesystem::rename(tree.file("eel"), tree.file("\xe4l"));  // Latin-1
+  CHECK(contains(tree.error(), tree.file("\xe4l") + ": a class whose name is not UTF-8"));
+  std::filesystem::remove(tree.file("\xe4l"));
   tree.fill("train/cat", 3), tree.fill("train/dog", 3), tree.fill("test/cow", 1);
   CHECK(contains(tree.error(), "class 'cow' is not one of the training photos'"));
   std::filesystem::create_directory_symlink(tree.path(), tree.file("train/cat/loop"));

@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "nn/data/photos/formats.h"
 #include "nn/data/png.h"
 #include "tests/files.h"
 
@@ -104,6 +105,36 @@ TEST_CASE("png: other kinds of files") {
     write_file(scratch.png, png_bytes(2, 1, 8, 4, std::string("\0\x10\xff\x10\x00", 5)));
     CHECK(read_png(scratch.png).pixels == Pixels{0x10, 255});
   }
+}
+
+TEST_CASE("png: pixels are those that are stored, whatever is said of gamma and colours") {
+  OneFile scratch;
+  std::string profile = "icc";
+  profile += std::string(2, '\0') + deflated("no profile at all");
+  std::string colors;
+  for (const size_t value : {31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000}) colors += word(value);
+  const std::string said[] = {chunk("gAMA", word(100000)),
+                              chunk("gAMA", word(45455)),
+                              chunk("gAMA", word(100000)) + chunk("cHRM", colors),
+                              chunk("sRGB", std::string(1, '\0')),
+                              chunk("tEXt", std::string("a\0b", 3)) + chunk("gAMA", word(220000)),
+                              chunk("iCCP", profile)};
+  const std::string rows("\0\x10\x80\xf0\x40\x20\x77\xaa\x05", 9);  // behind the filter's byte
+  for (const auto& [depth, type, width] :
+       {std::tuple{8, 0, 8}, {16, 0, 4}, {8, 6, 2}, {16, 6, 1}, {4, 0, 16}}) {
+    INFO(depth, " bits, type ", type);
+    const auto read = [&, depth = depth, type = type, width = width](const std::string& before) {
+      write_file(scratch.png, png_bytes(width, 1, depth, type, rows, before));
+      std::vector<uint8_t> pixels = decode_png(scratch.png, bytes_of(scratch.png), {0, 0, 1, width}).pixels;
+      for (const PngColor color : {PngColor::kGray, PngColor::kRgb})
+        for (const uint8_t value : read_png(scratch.png, color).pixels) pixels.push_back(value);
+      return pixels;
+    };
+    const std::vector<uint8_t> plain = read("");
+    for (const std::string& chunks : said) CHECK(read(chunks) == plain);
+  }
+  write_file(scratch.png, png_bytes(8, 1, 8, 0, rows, chunk("gAMA", word(100000))));
+  CHECK(read_png(scratch.png).pixels == std::vector<uint8_t>{0x10, 0x80, 0xf0, 0x40, 0x20, 0x77, 0xaa, 0x05});
 }
 
 TEST_CASE("png: what is wrong is named") {

@@ -50,16 +50,18 @@ class ClassifyRecipe final : public TextEncoderRecipe {
 
   std::string load() override {
     const std::string folder = data_folder();
-    data::LabelledTexts all = data::read_labelled(split_file(folder, "train", ".tsv"));
-    const std::string file = split_file(folder, "train", ".tsv"),
-                      hints = header_hint(file, {all.classes[all.labels[0]], all.text[0]}) +
+    const std::string file = split_file(folder, "train", ".tsv");
+    using Names = std::vector<std::string>;
+    const Names own = opened_ != nullptr ? opened_->entry_as<Names>("classes") : Names();
+    data::LabelledTexts all = data::read_labelled(file, multi_label_ ? Names() : own);
+    const std::string hints = header_hint(file, {all.classes[all.labels[0]], all.text[0]}) +
                               swapped_hint(file, all.classes, all.text);
     const data::LabelledTexts train = few(std::move(all));
     // Sets of labels may be others than in training.
-    const std::vector<std::string> known = multi_label_ ? std::vector<std::string>() : train.classes;
+    const Names known = multi_label_ ? Names() : train.classes;
     const data::LabelledTexts valid = data::read_labelled(split_file(folder, "valid", ".tsv"), known),
                               test = data::read_labelled(split_file(folder, "test", ".tsv"), known);
-    classes_ = multi_label_ ? data::labels_of(train.classes) : train.classes;
+    classes_ = !own.empty() ? own : multi_label_ ? data::labels_of(train.classes) : train.classes;
     check<IoError>(!classes_.empty(), "{}: no text has a label", file);
     pairs_ = !train.second.empty();
     for (const auto& [split, texts] : {std::pair{"valid", &valid}, std::pair{"test", &test}})

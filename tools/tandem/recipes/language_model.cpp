@@ -36,7 +36,7 @@ class LanguageModelRecipe final : public TextRecipe {
         "ones");
     to.option("--adaptive-factor", factor_, integer(1),
               "how much shorter each cluster's vectors are than those before");
-    init_.declare(to, "gpt2");
+    init_.declare(to, "gpt2", ", or a run of lm; with its sizes and vocabulary");
   }
 
   std::string load() override {
@@ -47,17 +47,20 @@ class LanguageModelRecipe final : public TextRecipe {
       config_ = configured(models::language_model_preset(model_choice_.preset));
       if (!cutoffs_.empty()) config_.cutoffs = cutoffs_;
       config_.factor = factor_;
-    } else if (!init_.published()) {
-      config_ = of_run<models::LanguageModel>();
+      // Ends of lines are text, also where a vocabulary pads with them, as many do that are made of GPT-2's.
+      if (config_.pad_id == vocabulary_->special().eos) config_.pad_id = -1;
     } else {
-      check<ConfigError>(cutoffs_.empty(), "--cutoffs: --init's model has no adaptive softmax");
-      open_init();
-      config_ = of_init(models::language_model_config(init_.model()));
+      check<ConfigError>(cutoffs_.empty(), "--cutoffs: --init's model has an output layer of its own");
+      if (init_.published()) open_init();
+      config_ = init_.published() ? of_init(models::language_model_config(init_.model()))
+                                  : of_run<models::LanguageModel>();
     }
     check<ConfigError>(block_ <= config_.max_positions,
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);
-    auto train = std::make_unique<Blocks>(stream(lines).ids, block_, 0, vocabulary_->special().pad);
+    if (init_.empty() && config_.positions == models::Positions::learned)
+      config_.max_positions = positions_of_run<models::LanguageModel>(block_);
+    auto train = std::make_unique<Blocks>(stream(lines).ids, block_, 0, config_.pad_id);
     auto valid = split(folder, "valid", valid_text_);
     test_ = split(folder, "test", test_text_);
     const std::string summary =
@@ -114,8 +117,7 @@ class LanguageModelRecipe final : public TextRecipe {
     const std::string file = split_file(folder, name, ".txt");
     Stream text = stream(data::read_lines(file));
     check<IoError>(text.characters > 0, "{}: no lines", file);
-    auto blocks =
-        std::make_unique<Blocks>(std::move(text.ids), block_, block_ / 2, vocabulary_->special().pad);
+    auto blocks = std::make_unique<Blocks>(std::move(text.ids), block_, block_ / 2, config_.pad_id);
     length = {blocks->targets(), text.characters};
     return blocks;
   }

@@ -57,7 +57,9 @@ class SequenceRecipe final : public TextRecipe {
     to.flag("--copy", copy_, "words of the source may be copied (pointer-generator)");
     to.option("--beam", beam_.beam, integer(1, 1000), "hypotheses of the test's beam search; 1: greedy");
     to.option("--length-penalty", beam_.length_penalty, number(), "exponent of the test's length penalty");
-    init_.declare(to, "bart");
+    init_.declare(to, "bart",
+                  fmt::format(", or a run of {}; with its sizes and vocabulary",
+                              summarize_ ? "summarize" : "translate"));
   }
 
   std::string load() override {
@@ -74,12 +76,11 @@ class SequenceRecipe final : public TextRecipe {
       config_ = configured(models::transformer_preset(model_choice_.preset));
       config_.copy = copy_;
       config_.positions = models::parse_positions(positions_);
-    } else if (!init_.published()) {
-      config_ = of_run<models::Transformer>();
     } else {
-      open_init();
-      config_ = of_init(models::transformer_config(init_.model()));
-      check<ConfigError>(!copy_, "--copy: --init's model does not copy");
+      if (init_.published()) open_init();
+      config_ = init_.published() ? of_init(models::transformer_config(init_.model()))
+                                  : of_run<models::Transformer>();
+      check<ConfigError>(!copy_ || config_.copy, "--copy: --init's model does not copy");
       activation_dropout_option_.default_to(config_.activation_dropout);
     }
     config_.activation_dropout = activation_dropout_;

@@ -21,7 +21,6 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     data_ = "gloss-similarity";
     settings.trainer.epochs = 10;
     settings.trainer.alpha = 1;  // the paper's on STS-B
-    pooling_ = "mean";
   }
   std::string unit() const override { return "pairs"; }
 
@@ -54,6 +53,7 @@ class SimilarityRecipe final : public TextEncoderRecipe {
     data::ScoredTexts train;
     for (int64_t i : draw_subset(std::ssize(all.text), limit_)) add(train, all, i);
     set_up(concatenated(train.text, train.second), 1);
+    if (pooling_ == "auto" && !has_own_pooling()) config_.pooling = models::Pooling::mean;
     method_.settle(passes_of_method());
     check<ConfigError>(method_.name == "rdrop" || encoder_ == "bi",
                        "--method {}: expected --encoder bi, got {}", method_.name, encoder_);
@@ -110,6 +110,11 @@ class SimilarityRecipe final : public TextEncoderRecipe {
   }
 
  private:
+  // A sentence encoder, or the run that it became.
+  bool has_own_pooling() const {
+    if (opened_ != nullptr) return !init_.empty();
+    return init_.published() && (init_.model().mean_pooling || init_.model().cls_pooling);
+  }
   int passes_of_method() const { return method_.name == "simcse" ? 2 : 1; }
 
   static void add(data::ScoredTexts& to, const data::ScoredTexts& from, int64_t i) {

@@ -40,7 +40,7 @@ class TagRecipe final : public TextEncoderRecipe {
     const data::TaggedTexts train = few(data::read_tagged(split_file(folder, "train", ".conll")));
     valid_texts_ = data::read_tagged(split_file(folder, "valid", ".conll"));
     test_texts_ = data::read_tagged(split_file(folder, "test", ".conll"));
-    names_ = data::tag_names(train);
+    names_ = names_of(train, split_file(folder, "train", ".conll"));
     check<IoError>(names_.size() > 1, "{}: expected at least 2 tags, got '{}' alone",
                    split_file(folder, "train", ".conll"), names_.front());
     std::vector<std::string> lines;
@@ -106,6 +106,16 @@ class TagRecipe final : public TextEncoderRecipe {
   }
 
  private:
+  // The tags of the training; those of a run that is opened, which has to know them.
+  std::vector<std::string> names_of(const data::TaggedTexts& train, const std::string& file) const {
+    std::vector<std::string> found = data::tag_names(train);
+    if (opened_ == nullptr) return found;
+    std::vector<std::string> own = opened_->entry_as<std::vector<std::string>>("tags");
+    for (const std::string& name : found)
+      check<IoError>(std::find(own.begin(), own.end(), name) != own.end(),
+                     "{}: tag '{}' is none of the {} that training has", file, name, own.size());
+    return own;
+  }
   std::unique_ptr<data::TaggedDataset> tagged(const data::TaggedTexts& texts) const {
     return std::make_unique<data::TaggedDataset>(texts, names_, *vocabulary_, longest());
   }

@@ -18,8 +18,8 @@ void TextEncoderRecipe::declare_model(Command& to) {
             "texts of more are cut (see --long); 0: the model's positions");
   to.option(
       "--pooling", pooling_, one_of({"auto", "cls", "mean"}),
-      "a text's vector: of its first token (cls), or the mean over its tokens; auto: cls, or what --init's "
-      "model has");
+      "a text's vector: of its first token (cls), or the mean over its tokens; auto: what --init's model "
+      "has, or cls, in similarity mean");
   init_.declare(to, "bert or roberta, a sentence encoder,",
                 ", or a run of mlm, classify, similarity or tag; with its sizes and vocabulary");
 }
@@ -29,10 +29,11 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
   if (init_.empty()) {
     make_vocabulary(lines);
     config_ = configured(models::text_encoder_preset(model_choice_.preset));
+    config_.max_positions = positions_of_run<models::TextEncoder>(longest());
   } else if (init_.published()) {
     open_init();
     config_ = of_init(models::text_encoder_config(init_.model()));
-    keeps_head_ = !classes.empty() && init_.model().labels == classes;
+    keeps_head_ = init_.keeps_head(classes);
     config_.head_dropout.reset();
     if (config_.pooler_dropout > 0) config_.pooler_dropout = config_.dropout;
   } else {
@@ -46,6 +47,12 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
   config_.masked_lm_head = config_.masked_lm_head && task == "mlm";
   config_.dropout_from = std::min(config_.layers, settings.tuning.frozen_blocks());
   if (pooling_ != "auto") config_.pooling = pooling_ == "mean" ? models::Pooling::mean : models::Pooling::cls;
+}
+
+nn::Metadata TextEncoderRecipe::metadata() const {
+  nn::Metadata all = metadata_with(config_);
+  if (longest() < config_.max_positions) all["max_tokens"] = to_json(longest());
+  return all;
 }
 
 std::string TextEncoderRecipe::sizes(int64_t cut) const {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +14,8 @@ namespace tandem::command {
 class TextEncoderRecipe : public TextRecipe {
  public:
   void declare_model(Command& to) override;
-  nn::Metadata metadata() const override { return metadata_with(config_); }
+  // With max_tokens, where texts may be longer than training's: longest_text() of text_model.h reads it.
+  nn::Metadata metadata() const override;
 
  protected:
   TextEncoderRecipe();
@@ -67,8 +67,7 @@ class TextEncoderRecipe : public TextRecipe {
 
   std::string pooling_ = "auto";
   int64_t max_tokens_ = 0;
-  int64_t left_out_ = 0;  // of the training, by --long skip
-  std::optional<Run> init_run_;
+  int64_t left_out_ = 0;     // of the training, by --long skip
   bool keeps_head_ = false;  // --init's
   models::TextEncoderConfig config_;
   std::unique_ptr<data::Dataset> test_;

@@ -122,10 +122,13 @@ void TextRecipe::open_init() {
   vocabulary_ = data::Vocabulary::load(init_.open().folder);
 }
 
-void TextRecipe::check_vocabulary(int64_t ids) const {
+void TextRecipe::check_vocabulary(int64_t ids, int64_t pad) const {
   check<ConfigError>(vocabulary_->size() <= ids,
                      "--init: '{}': its vocabulary has {} ids, its model {}: the vocabulary of another model",
                      init_.path(), vocabulary_->size(), ids);
+  check<ConfigError>(pad < 0 || pad == vocabulary_->special().pad,
+                     "--init: '{}': its vocabulary pads with the id {}, its model expects {} (pad_token_id)",
+                     init_.path(), vocabulary_->special().pad, pad);
 }
 
 std::string TextRecipe::vocabulary_hint() const {

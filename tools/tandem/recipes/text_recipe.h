@@ -82,22 +82,25 @@ class TextRecipe : public Recipe {
   void check_only_init() const;
   // Its configuration, with the rates that were given; the others are its own.
   template <class Config> Config of_init(Config config) {
-    check_vocabulary(config.vocab);
+    check_vocabulary(config.vocab, config.pad_id);
     dropout_.default_to(config.dropout), attention_dropout_.default_to(config.attention_dropout);
     layer_drop_.default_to(config.layer_drop);
     model_choice_.apply_rates(config);
     return config;
   }
-  // The configuration of the run that --init names, with its vocabulary: so is a run evaluated.
+  // The configuration of the run that --init names, likewise; takes its vocabulary, and keeps its weights for
+  // made(). So is a run evaluated, too.
   template <class Model> auto of_run() {
-    const Run run = open_run(init_.path(), {task});
-    vocabulary_ = run.vocabulary();
-    return run.model<Model>()->config();
+    check_only_init();
+    init_run_ = open_run(init_.path(), {task});
+    vocabulary_ = init_run_->vocabulary();
+    return of_init(init_run_->model<Model>()->config());
   }
   // A model of that configuration, with the weights of --init where it is given.
   template <class Model, class Config> std::unique_ptr<Model> made(const Config& config) const {
     auto model = std::make_unique<Model>(config);
     if (init_.published()) init_.fill(*model, false);
+    if (init_run_) model->load_state_dict(init_run_->tensors);
     return model;
   }
   // The configuration of a preset, with the vocabulary's size and what the options say.
@@ -105,6 +108,13 @@ class TextRecipe : public Recipe {
     preset.vocab = vocabulary_->size(), preset.pad_id = vocabulary_->special().pad;
     model_choice_.apply_sizes(preset), model_choice_.apply_rates(preset);
     return preset;
+  }
+  // The positions of the model: those of the run that is opened or goes on, or `made`. Of learned ones a new
+  // model has as many as its training reads: no other would learn anything.
+  template <class Model> int64_t positions_of_run(int64_t made) const {
+    if (opened_ != nullptr) return opened_->model<Model>()->config().max_positions;
+    if (!settings.resume || !nn::Manifest(settings.run).lists(nn::kBestFile)) return made;
+    return open_run(settings.run, {task}).template model<Model>()->config().max_positions;
   }
   // What the checkpoints of all text tasks have: `config` is the model's.
   template <class Config> nn::Metadata metadata_with(const Config& config) const {
@@ -115,12 +125,14 @@ class TextRecipe : public Recipe {
   VocabularyChoice vocabulary_choice_;
   ModelChoice model_choice_;
   InitChoice init_;
+  std::optional<Run> init_run_;                      // that --init names, where it names one
   Option dropout_, attention_dropout_, layer_drop_;  // of model_choice_
   std::optional<data::Vocabulary> vocabulary_;
   bool makes_vocabulary_ = false;  // from the training text
 
  private:
-  void check_vocabulary(int64_t ids) const;  // ConfigError where the model has fewer
+  // ConfigError where the model has fewer ids, or pads with another one (-1: with none).
+  void check_vocabulary(int64_t ids, int64_t pad) const;
 };
 
 }  // namespace tandem::command

@@ -308,7 +308,7 @@ class VitRecipe final : public Recipe {
     c.head_dropout = head_dropout_;
     check<ConfigError>(dropout_from_ < c.depth, "--dropout-from: expected a block below the depth {}, got {}",
                        c.depth, dropout_from_);
-    keeps_head_ = !init_.empty() && init_.model().labels == names;
+    keeps_head_ = !init_.empty() && init_.keeps_head(names);
     c.dropout_from = std::min(c.depth, std::max(dropout_from_, settings.tuning.frozen_blocks()));
     c.zero_head = zero_head_ || !init_.empty();
     spec_.config = c;
