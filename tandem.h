@@ -12,6 +12,7 @@
 #include "autograd/gradcheck.h"
 #include "autograd/graph.h"
 #include "autograd/inference.h"
+#include "autograd/load_device.h"
 #include "autograd/noise.h"
 #include "autograd/op.h"
 #include "autograd/op_checks.h"

@@ -1,4 +1,6 @@
 // Devices come as shared libraries, found at run time: the core starts without any of them.
+#include "autograd/load_device.h"
+
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -50,7 +52,7 @@ void open_kernels(const std::string& file) {
 
 // Of "cuda:1", 1: the process is shown the one device of that number among those that it is shown now. Must
 // come before CUDA starts, so it is no other device than that of the first call.
-void choose_device(std::string_view name, const std::string& number) {
+void show_device(std::string_view name, const std::string& number) {
   std::string& chosen = loaded().number;
   check<DeviceError>(chosen.empty() || chosen == number,
                      "device '{}': 'cuda:{}' was asked for already, and a process has one CUDA device", name,
@@ -72,6 +74,24 @@ void choose_device(std::string_view name, const std::string& number) {
   chosen = number;
 }
 
+// Shows the process the device that "cuda:N" names. The module's name, which is before the colon, if any.
+std::string module_of(std::string_view name) {
+  const size_t colon = name.find(':');
+  const std::string module(name.substr(0, colon));
+  if (colon == name.npos || module != "cuda") {
+    check<ConfigError>(name == "cuda" || name == "cudasim",
+                       "device: expected auto, cpu, cuda, cuda:N or cudasim, got '{}'", name);
+    return module;
+  }
+  const std::string number(name.substr(colon + 1));
+  check<ConfigError>(
+      !number.empty() && number.size() <= 4 &&
+          std::all_of(number.begin(), number.end(), [](char c) { return '0' <= c && c <= '9'; }),
+      "device: expected a number behind 'cuda:', got '{}'", name);
+  show_device(name, number);
+  return module;
+}
+
 bool try_load(const std::string& name) {
   Loaded& state = loaded();
   if (state.name == name) return true;
@@ -90,23 +110,18 @@ void load_kernels(const std::string& file) {
   loaded().name.empty() ? loaded().waiting.push_back(file) : open_kernels(file);
 }
 
+void choose_device(std::string_view name) {
+  try {
+    if (name != "cpu" && name != "auto") module_of(name);
+  } catch (const Error&) {  // every rank comes to where they join; load_device tells then
+  }
+}
+
 Device load_device(std::string_view name) {
   if (name == "cpu") return kCpu;
   const Device cuda{DeviceType::cuda};
   if (name == "auto") return try_load("cuda") ? cuda : kCpu;
-  const size_t colon = name.find(':');
-  const std::string module(name.substr(0, colon));
-  if (colon != name.npos && module == "cuda") {
-    const std::string number(name.substr(colon + 1));
-    check<ConfigError>(
-        !number.empty() && number.size() <= 4 &&
-            std::all_of(number.begin(), number.end(), [](char c) { return '0' <= c && c <= '9'; }),
-        "device: expected a number behind 'cuda:', got '{}'", name);
-    choose_device(name, number);
-  } else {
-    check<ConfigError>(name == "cuda" || name == "cudasim",
-                       "device: expected auto, cpu, cuda, cuda:N or cudasim, got '{}'", name);
-  }
+  const std::string module = module_of(name);
   check<DeviceError>(try_load(module), "device '{}': {}", name, loaded().problem);
   return cuda;
 }

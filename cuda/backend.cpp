@@ -106,6 +106,18 @@ class CudaBackend final : public Backend {
   }
 };
 
+// More devices than CUDA_VISIBLE_DEVICES names: CUDA was started before it was set, and device 0 is another
+// one than was chosen. "" if not.
+std::string other_than_chosen(int count) {
+  const char* set = std::getenv("CUDA_VISIBLE_DEVICES");
+  const std::string visible = set ? set : "";
+  if (!set || count <= 1 + std::count(visible.begin(), visible.end(), ',')) return "";
+  return fmt::format(
+      "CUDA_VISIBLE_DEVICES is '{}', but cudaGetDeviceCount found {}: CUDA was started before that was set, "
+      "perhaps by MPI; choose_device (autograd/load_device.h) has to come before",
+      visible, count);
+}
+
 }  // namespace
 }  // namespace tandem::cuda
 
@@ -122,6 +134,7 @@ extern "C" const char* tandem_start_device() {
     return problem.c_str();
   }
   using namespace tandem::cuda;
+  if (problem = other_than_chosen(count); !problem.empty()) return problem.c_str();
   try {
     check(cudaFree(nullptr), "cudaFree");  // makes the context, for which a device may be too busy
     // cuDNN opens it by its name, to compile kernels, and does without them where the linker does not find

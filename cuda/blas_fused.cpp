@@ -2,6 +2,7 @@
 // epilogue and alignments, and kept. A problem that the library has no algorithm for is remembered as such.
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <map>
 #include <optional>
 
@@ -48,6 +49,13 @@ std::optional<cublasLtEpilogue_t> epilogue_of(const MatmulArgs& p, const Memo& m
 uint32_t alignment(const void* address) {
   const uintptr_t bits = reinterpret_cast<uintptr_t>(address) | 256;
   return static_cast<uint32_t>(bits & (~bits + 1));
+}
+
+// In one number.
+int64_t alignments(std::initializer_list<const void*> addresses) {
+  int64_t all = 0;
+  for (const void* address : addresses) all = all << 12 | alignment(address);
+  return all;
 }
 
 // The vector that goes with the epilogue: a bias is read, row sums are written.
@@ -133,7 +141,7 @@ Plan& plan_for(const MatmulArgs& p, const Memo& memo, cublasLtEpilogue_t epilogu
                 epilogue,
                 static_cast<int64_t>(p.a.dtype) << 8 | static_cast<int64_t>(p.c.dtype),
                 blas_compute_type(p.a.dtype),
-                alignment(p.a.data) | int64_t{alignment(p.b.data)} << 16 | int64_t{alignment(p.c.data)} << 32,
+                alignments({p.a.data, p.b.data, p.c.data, vector_of(p), memo.data}),
                 memo.stride};
   static std::map<Key, Plan> plans;
   if (const auto found = plans.find(key); found != plans.end()) return found->second;

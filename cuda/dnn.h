@@ -1,7 +1,7 @@
 // Ops by cuDNN, on stream(). Each function returns false, and has done nothing, where the library has nothing
-// that gives the same bits in every run: the caller's own kernel follows. Pointers are dense unless said.
-// Plans are made once per problem, type and alignment. DeviceError naming the op, the call and the sizes for
-// whatever else goes wrong.
+// that gives the same bits in every run, or no memory for its workspace: the caller's own kernel follows.
+// Pointers are dense unless said. Plans are made once per problem and type. DeviceError naming the op, the
+// call and the sizes for whatever else goes wrong.
 //
 // What it does not do, apart from what the library itself declines: attention of other types than bf16 or
 // with a head dimension that 8 does not divide, or with a mask, or with dropout (its random numbers cannot be
@@ -26,11 +26,11 @@ bool dnn_conv_data(const detail::ConvShape& shape, DType dtype, const void* dy, 
 bool dnn_conv_weights(const detail::ConvShape& shape, DType dtype, const void* x, const void* dy,
                       void* dweight, bool exact = false);
 
-// bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes; 2^24 scores or
-// more: the library compiles a kernel for every shape, in 0.3 s, which batches of text, each of another
-// length, would pay again and again. log_sums, the logarithms of the softmaxes' sums, are [batch, heads,
-// queries]. A causal query may get 0 times what the keys after it hold: NaN there reaches it, as it does not
-// in our own attention.
+// bf16, head dimensions of multiples of 8 up to 128; pointers and strides of whole 16 bytes, no stride of 0;
+// 2^24 scores or more: the library compiles a kernel for every shape, in 0.3 s, which batches of text, each
+// of another length, would pay again and again. log_sums, the logarithms of the softmaxes' sums, are [batch,
+// heads, queries]. A causal query may get 0 times what the keys after it hold: NaN there reaches it, as it
+// does not in our own attention.
 bool dnn_attention_forward(const AttentionShape& shape, const void* q, const void* k, const void* v,
                            void* out, float* log_sums);
 bool dnn_attention_backward(const AttentionGradShape& shape, const void* q, const void* k, const void* v,

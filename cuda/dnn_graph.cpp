@@ -53,6 +53,23 @@ std::string excluded(const DnnDescriptor& engine, const DnnPolicy& policy) {
   return {};
 }
 
+// The engine configurations that the library proposes in a mode; none, and why, where it declines to.
+std::vector<DnnDescriptor> proposals(const DnnDescriptor& operations, const DnnTarget& target,
+                                     cudnnBackendHeurMode_t mode, std::string& reason) {
+  try {
+    DnnDescriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, operations.raw());
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
+    if (target.properties) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.properties->raw());
+    heuristics.finalize("heuristics");
+    return children(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  } catch (const DnnFailure& failure) {
+    if (!failure.declined()) throw;
+    reason = failure.what();
+    return {};
+  }
+}
+
 void find(const DnnGraph& graph, const DnnTarget& target, const DnnPolicy& policy, DnnSearch& search) {
   DnnDescriptor operations(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   operations.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, graph.operations());
@@ -60,13 +77,7 @@ void find(const DnnGraph& graph, const DnnTarget& target, const DnnPolicy& polic
   operations.finalize("operation graph");
   search.reason = "the library proposes no engine";
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-    DnnDescriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-    heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, operations.raw());
-    heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
-    if (target.properties) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.properties->raw());
-    heuristics.finalize("heuristics");
-    for (const DnnDescriptor& configuration :
-         children(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)) {
+    for (const DnnDescriptor& configuration : proposals(operations, target, mode, search.reason)) {
       ++search.candidates;
       try {
         const auto engines =
@@ -217,7 +228,7 @@ DnnSearch find_dnn_plan(const DnnTarget& target, const DnnPolicy& policy, int64_
     build(graph);
     find(graph, target, policy, search);
   } catch (const DnnFailure& failure) {
-    if (!failure.unsupported()) throw;
+    if (!failure.declined()) throw;
     search.reason = failure.what();
   }
   return search;

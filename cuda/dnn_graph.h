@@ -20,6 +20,9 @@ struct DnnFailure : std::runtime_error {
   DnnFailure(cudnnStatus_t status, const std::string& call);
   // The library has nothing for the problem, as opposed to a mistake or a broken device.
   bool unsupported() const { return CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED; }
+  // Of a plan's making: there is none, and nothing else is wrong. Versions differ in how they decline, and an
+  // engine that fails to compile is an internal error.
+  bool declined() const { return refused() || CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_INTERNAL_ERROR; }
   // Of an execution: nothing was run. Versions differ in what an engine takes that they proposed themselves.
   bool refused() const { return unsupported() || CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_BAD_PARAM; }
 };
@@ -149,7 +152,7 @@ struct DnnSearch {
   int candidates = 0;  // engine configurations that were looked at
 };
 
-// `build` adds the operations. Throws DnnFailure unless it says that something is unsupported.
+// `build` adds the operations. Throws DnnFailure unless it is one that declines.
 DnnSearch find_dnn_plan(const DnnTarget& target, const DnnPolicy& policy, int64_t alignment,
                         const std::function<void(DnnGraph&)>& build);
 

@@ -2,13 +2,18 @@
 
 #include <dlfcn.h>
 #include <nccl.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <exception>
+#include <fstream>
+#include <map>
 #include <string>
+#include <utility>
 
 #include "autograd/error.h"
 #include "autograd/shared_library.h"
+#include "autograd/tell.h"
 #include "cuda/context.h"
 
 namespace tandem::cuda {
@@ -22,12 +27,17 @@ struct Library {
   decltype(&ncclCommDestroy) destroy = nullptr;
   decltype(&ncclCommAbort) abort = nullptr;
   decltype(&ncclGetErrorString) error_string = nullptr;
+  const char* (*last_error)(ncclComm_t) = nullptr;  // from NCCL 2.13 on
 
   bool complete() const {
     return get_unique_id && init_rank && all_reduce && destroy && abort && error_string;
   }
   void check(ncclResult_t status, const char* call) const {
-    tandem::check<DeviceError>(status == ncclSuccess, "ranks: {}: {}", call, error_string(status));
+    if (status == ncclSuccess) [[likely]]
+      return;
+    const char* words = last_error ? last_error(nullptr) : nullptr;
+    raise<DeviceError>("ranks: {}: {}{}{}", call, error_string(status), words && *words ? ": " : "",
+                       words ? words : "");
   }
 };
 
@@ -48,6 +58,7 @@ const Library& nccl() {
     find(library, "ncclCommDestroy", functions.destroy);
     find(library, "ncclCommAbort", functions.abort);
     find(library, "ncclGetErrorString", functions.error_string);
+    find(library, "ncclGetLastError", functions.last_error);
     return functions;
   }();
   return found;
@@ -56,21 +67,28 @@ const Library& nccl() {
 // On a stream of its own, beside the backward's.
 class NcclSums final : public RankSums {
  public:
-  NcclSums(const ncclUniqueId& id, const Ranks& ranks) {
+  NcclSums() {
     cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     for (cudaEvent_t* event : {&given_, &summed_})
       cuda::check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-    nccl().check(nccl().init_rank(&comm_, ranks.size(), id, ranks.rank()), "ncclCommInitRank");
   }
   ~NcclSums() override {
     if (std::uncaught_exceptions() > exceptions_) {  // the others may not come
-      nccl().abort(comm_);
+      abort();
       return;
     }
     cudaStreamSynchronize(stream_);
-    nccl().destroy(comm_);
+    if (comm_) nccl().destroy(comm_);
     for (const cudaEvent_t event : {given_, summed_}) cudaEventDestroy(event);
     cudaStreamDestroy(stream_);
+  }
+
+  void join(const ncclUniqueId& id, const Ranks& ranks) {
+    nccl().check(nccl().init_rank(&comm_, ranks.size(), id, ranks.rank()), "ncclCommInitRank");
+  }
+  void abort() {
+    if (comm_) nccl().abort(comm_);
+    comm_ = nullptr;
   }
 
   void begin(void* data, int64_t count, bool f64) override {
@@ -92,16 +110,79 @@ class NcclSums final : public RankSums {
   ncclComm_t comm_ = nullptr;
 };
 
+// What NCCL tells GPUs apart by: their place in a machine, and the machine, whatever its name is elsewhere.
+std::string this_gpu() {
+  char host[256] = "", place[32] = "";
+  gethostname(host, sizeof host - 1);
+  std::string boot;
+  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot);
+  int device = 0;
+  cuda::check(cudaGetDevice(&device), "cudaGetDevice");
+  cuda::check(cudaDeviceGetPCIBusId(place, sizeof place, device), "cudaDeviceGetPCIBusId");
+  return fmt::format("{} of {}\n{}", place, host, boot);
+}
+
+// What f, which all ranks call, finds wrong on the first of them that has something to say; "" where none
+// has. None goes on before all of them have come here.
+template <class F> std::string problem_of(Ranks& ranks, F&& f) {
+  std::string own;
+  try {
+    f();
+  } catch (const DeviceError& error) {
+    own = error.what();
+  }
+  const std::vector<std::string> all = ranks.gather(own);
+  for (int rank = 0; rank < ranks.size(); ++rank)
+    if (!all[rank].empty()) return fmt::format("rank {}: {}", rank, all[rank]);
+  return "";
+}
+
+// Two ranks on one GPU, which NCCL refuses; "" where each has its own.
+std::string shared_gpu(Ranks& ranks) {
+  std::map<std::string, int> found;
+  const std::vector<std::string> gpus = ranks.gather(this_gpu());
+  for (int rank = 0; rank < ranks.size(); ++rank)
+    if (const auto [other, own] = found.emplace(gpus[rank], rank); !own)
+      return fmt::format("ranks {} and {} have one GPU, {}", other->second, rank,
+                         gpus[rank].substr(0, gpus[rank].find('\n')));
+  return "";
+}
+
+// "" or why NCCL does not join the devices.
+std::string join_by_nccl(Ranks& ranks, std::unique_ptr<NcclSums>& sums) {
+  std::string problem =
+      problem_of(ranks, [] { tandem::check<DeviceError>(nccl().complete(), "there is no libnccl.so.2"); });
+  if (problem.empty()) problem = shared_gpu(ranks);
+  if (!problem.empty()) return problem;
+  ncclUniqueId id{};
+  problem = problem_of(ranks, [&] {
+    if (ranks.first()) nccl().check(nccl().get_unique_id(&id), "ncclGetUniqueId");
+  });
+  if (!problem.empty()) return problem;
+  const std::string first = ranks.gather({id.internal, sizeof(id.internal)})[0];
+  std::memcpy(id.internal, first.data(), sizeof(id.internal));
+  sums = std::make_unique<NcclSums>();
+  problem = problem_of(ranks, [&] { sums->join(id, ranks); });
+  if (!problem.empty()) return sums->abort(), problem;
+  // Later versions connect the devices at the first sum alone.
+  const Scratch one(sizeof(float));
+  cuda::check(cudaMemsetAsync(one.as<void>(), 0, sizeof(float), cuda::stream()), "cudaMemsetAsync");
+  problem = problem_of(ranks, [&] { sums->begin(one.as<void>(), 1, false); });
+  problem.empty() ? sums->end() : sums->abort();
+  return problem;
+}
+
 }  // namespace
 
 std::unique_ptr<RankSums> join_devices(Ranks& ranks) {
-  for (const std::string& has : ranks.gather(nccl().complete() ? "yes" : "no"))
-    if (has == "no") return nullptr;
-  ncclUniqueId id{};
-  if (ranks.first()) nccl().check(nccl().get_unique_id(&id), "ncclGetUniqueId");
-  const std::string first = ranks.gather({id.internal, sizeof(id.internal)})[0];
-  std::memcpy(id.internal, first.data(), sizeof(id.internal));
-  return std::make_unique<NcclSums>(id, ranks);
+  std::unique_ptr<NcclSums> sums;
+  const std::string problem = join_by_nccl(ranks, sums);
+  if (problem.empty()) return sums;
+  static bool told = false;
+  if (ranks.first() && !std::exchange(told, true))
+    tell("ranks: gradients are added up in the host's memory, since NCCL does not join the GPUs: {}",
+         problem);
+  return nullptr;
 }
 
 }  // namespace tandem::cuda

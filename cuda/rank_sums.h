@@ -8,8 +8,8 @@
 
 namespace tandem::cuda {
 
-// Null unless every rank has NCCL. DeviceError naming NCCL's own words where it cannot join the devices, as
-// two ranks on one.
+// Null, on all ranks, unless every rank has NCCL and a GPU of its own, and NCCL joins them: the first rank
+// then tells why not, in NCCL's own words.
 std::unique_ptr<RankSums> join_devices(Ranks& ranks);
 
 }  // namespace tandem::cuda

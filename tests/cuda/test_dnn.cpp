@@ -79,6 +79,22 @@ Plans compare(DType dtype, const Tensors& inputs, const std::function<Tensor(con
   return plans;
 }
 
+// Sets what the simulated cuDNN alone knows (tests/cudasim/libraries/cudnn_count.h), until this ends.
+template <class T> class Setting {
+ public:
+  Setting(const char* name, T value) : set_(reinterpret_cast<void (*)(T)>(dlsym(RTLD_DEFAULT, name))) {
+    const bool found = set_ != nullptr;
+    REQUIRE(found);
+    set_(value);
+  }
+  ~Setting() { set_(0); }
+  Setting(const Setting&) = delete;
+  Setting& operator=(const Setting&) = delete;
+
+ private:
+  void (*set_)(T);
+};
+
 Tensor in_passes(const std::function<Tensor()>& make, int passes) {
   Tensors all;
   for (int i = 0; i < passes; ++i) all.push_back(make());
@@ -134,6 +150,42 @@ TEST_CASE("dnn: a plan that the library refuses to run is none") {
   CHECK(compare(DType::f32, inputs, conv) == 0);  // it is not asked again
 }
 
+TEST_CASE("dnn: where there is no room for a plan's workspace, our own kernels do it") {
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
+  SampleMaker make(18, DType::f32, kCpu), of_bf16(19, DType::bf16, kCpu);
+  const auto conv = [](const Tensors& in) { return conv2d(in[0], in[1]); };
+  const auto attend = [](const Tensors& in) { return attention(in[0], in[0], in[0]); };
+  {
+    const Setting more("cudasim_dnn_workspace", int64_t{1} << 40);
+    CHECK(compare(DType::f32, {make.normal({3, 4, 8, 7}), make.normal({5, 4, 2, 3})}, conv) == 0);
+    CHECK(compare(DType::bf16, {of_bf16.normal({1, 3, 11, 16})}, attend) == 0);
+  }
+  CHECK(compare(DType::f32, {make.normal({3, 4, 8, 6}), make.normal({5, 4, 2, 3})}, conv) == 3);
+}
+
+TEST_CASE("dnn: planning that fails is no plan, and the fallback's engines are asked for, too") {
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
+  SampleMaker make(20, DType::f32, kCpu);
+  int64_t width = 20;  // of shapes that were not planned before
+  const auto planned = [&] {
+    return compare(DType::f32, {make.normal({1, 2, 3, width++}), make.normal({3, 2, 2, 2})},
+                   [](const Tensors& in) { return conv2d(in[0], in[1]); });
+  };
+  for (const int status : {3000, 2000, 4000}) {  // not supported, a bad parameter, an internal error
+    INFO(status);
+    {
+      const Setting graph("cudasim_dnn_graph_status", status);
+      CHECK(planned() == 0);
+    }
+    const Setting heuristics("cudasim_dnn_heuristics_status", status);
+    CHECK(planned() == 3);
+  }
+  const Setting broken("cudasim_dnn_graph_status", 5000);  // an execution that failed: the device's
+  CHECK_THROWS_AS(planned(), DeviceError);
+}
+
 TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
   SampleMaker make(2, DType::f32, kCpu);
   const Tensor x = make.normal({2, 3, 6, 6}).to(DType::bf16), w = make.normal({4, 3, 3, 3}),
@@ -141,10 +193,17 @@ TEST_CASE("dnn: conv2d in mixed precision, of passes, and of a view") {
   const auto conv = [](const Tensors& in) { return conv2d(in[0], in[1], in[2], {.padding = {1, 1}}); };
   CHECK(compare(DType::bf16, {x, w, b}, conv) == 3);
   compare(DType::f32, {in_passes([&] { return make.normal({2, 3, 5, 4}); }, 3), w, b}, conv);
-  // Four bytes into a block: the library is told of it.
-  compare(DType::f32, {make.normal({1 + 2 * 3 * 5 * 4}), w, b}, [&](const Tensors& in) {
-    return conv(Tensors{in[0].slice(0, 1, 1 + 2 * 3 * 5 * 4).reshape({2, 3, 5, 4}), in[1], in[2]});
-  });
+  // Four bytes into a block: the library has copies.
+  const auto behind_one = [](const Tensor& x, const Shape& shape) {
+    return x.slice(0, 1, 1 + shape.numel()).reshape(shape);
+  };
+  const Shape images{2, 3, 5, 4}, weights{4, 3, 3, 3};
+  CHECK(
+      compare(DType::f32,
+              {make.normal({1 + images.numel()}), make.normal({1 + weights.numel()}), make.normal({5})},
+              [&](const Tensors& in) {
+                return conv({behind_one(in[0], images), behind_one(in[1], weights), behind_one(in[2], {4})});
+              }) == 3);
 }
 
 TEST_CASE("dnn: conv2d of f32 is f32 unless TF32 is allowed") {
@@ -197,6 +256,17 @@ TEST_CASE("dnn: attention of bf16 without mask and dropout, in the layouts that 
                   {make.normal({1, 2, 4, 12}), make.normal({1, 2, 4, 12}), make.normal({1, 2, 4, 8})},
                   dense) == 0);
   }
+}
+
+TEST_CASE("dnn: attention whose heads share keys and values, in one place of memory, is our own kernels'") {
+  SampleMaker make(21, DType::bf16, kCpu);
+  const auto shared = [](const Tensors& in) {
+    const Shape all{2, 3, 9, 16};
+    return attention(in[0], in[1].expand(all), in[2].expand(all));
+  };
+  CHECK(compare(DType::bf16,
+                {make.normal({2, 3, 5, 16}), make.normal({2, 1, 9, 16}), make.normal({2, 1, 9, 16})},
+                shared) == 0);
 }
 
 TEST_CASE("dnn: attention's gradient for one of its inputs alone") {

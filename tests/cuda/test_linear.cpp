@@ -310,3 +310,19 @@ TEST_CASE("device linear: a recording multiplies what its inputs hold when it is
       CHECK(recorded[i].to(kCpu).to_vector<float>() == expected[i].to(kCpu).to_vector<float>());
   }
 }
+
+TEST_CASE("device linear: the same shapes again, with a bias that is less aligned") {
+  const Simulator* sim = simulator_or_message();
+  if (!sim) return;
+  constexpr int kBias = 4;  // CUBLASLT_EPILOGUE_BIAS
+  std::mt19937 random(22);
+  const Tensor x = noise(random, {5, 20}, DType::f32), w = noise(random, {28, 20}, DType::f32),
+               all = noise(random, {28 + 4}, DType::f32), there = all.to(device());
+  for (const int64_t first : {0, 4, 0}) {  // the second begins 16 bytes into a block
+    INFO("bias from ", first, " on");
+    const int64_t before = sim->products_run(kBias);
+    const Tensor y = linear(x.to(device()), w.to(device()), there.slice(0, first, first + 28));
+    CHECK(sim->products_run(kBias) == before + 1);
+    CHECK(distance(y, linear(x, w, all.slice(0, first, first + 28))) < 1e-6);
+  }
+}

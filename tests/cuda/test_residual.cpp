@@ -79,6 +79,38 @@ TEST_CASE("residual: the sum and its norm have the bits of the ops one by one") 
   }
 }
 
+TEST_CASE("residual: rows of any length that is held, and sums whose squares overflow") {
+  const PassOptions plan{.seed = 3, .count = 2};
+  for (const Form& form : kForms) {
+    for (const int64_t n : {64, 256, 1024, 2052, 4096}) {
+      for (const double scale : {1.0, 1e20}) {
+        INFO(form.str(), ", ", n, " values of ", scale);
+        Tensors in = inputs_of({3, n}, form.branch);
+        in[0] = in[0] * scale;
+        if (scale > 1) in[0].select(0, 1).fill_(2);  // beside a row that is usual
+        const Tensors there = leaves_on(device(), in);
+        const auto [sum, y] = at_once(there, plan, form);
+        const auto [sum2, y2] = one_by_one(there, plan, form);
+        CHECK(same_bits(sum.detach().to(kCpu), sum2.detach().to(kCpu)));
+        CHECK(same_bits(y.detach().to(kCpu), y2.detach().to(kCpu)));
+        const Closeness c = close(y.detach().to(kCpu), one_by_one(in, plan, form).norm,
+                                  form.norm == DType::bf16 ? 1e-2 : 1e-5);
+        CHECK_MESSAGE(c.close, c.message);
+        const Tensor g = cotangent_like(y, 7);
+        const Tensors a = grad(y + sum, {there[0], there[1]}, g),
+                      b = grad(y2 + sum2, {there[0], there[1]}, g);
+        for (size_t i = 0; i < a.size(); ++i) CHECK(same_bits(a[i].to(kCpu), b[i].to(kCpu)));
+        // And against dropout of the sum's gradient, on the CPU.
+        const Tensors host = leaves_on(kCpu, in);
+        const auto [sum3, y3] = one_by_one(host, plan, form);
+        const Tensor dz = grad(y3 + sum3, {host[1]}, g.to(kCpu))[0];
+        const Closeness d = close(a[1].to(kCpu), dz, form.branch == DType::bf16 ? 2e-2 : 1e-4);
+        CHECK_MESSAGE(d.close, d.message);
+      }
+    }
+  }
+}
+
 TEST_CASE("residual: one kernel forward; what it cannot hold goes the other way") {
   const PassOptions plan{.seed = 3, .count = 2};
   for (const Form& form : {Form{DType::bf16, DType::f32}, Form{DType::bf16, DType::f32, false}}) {
@@ -110,17 +142,18 @@ TEST_CASE("residual: one kernel forward; what it cannot hold goes the other way"
   }
 }
 
-TEST_CASE("residual: dropout between bf16 and f32 gives the CPU's bits, for samples of every size") {
+TEST_CASE(
+    "residual: dropout between bf16 and f32, and of f64, gives the CPU's bits, for samples of every size") {
   for (const PassOptions& plan : kPlans) {
     for (const int64_t row : {1, 3, 8, 31, 64, 100, 257, 4104}) {
       INFO(row);
-      const Tensors in{normal({5, row}, 1), normal({5, row}, 2, DType::bf16)};
-      agree(in,
-            [&](const Tensors& x) {
-              const PassContext context(plan);
-              return residual(x[0], x[1], 0.3);
-            },
-            {0, plan.count > 1 ? 1e-2 : 0, true});
+      const Function f = [&](const Tensors& x) {
+        const PassContext context(plan);
+        return residual(x[0], x[1], 0.3);
+      };
+      agree({normal({5, row}, 1), normal({5, row}, 2, DType::bf16)}, f, {0, plan.count > 1 ? 1e-2 : 0, true});
+      agree({normal({5, row}, 1, DType::f64), normal({5, row}, 2, DType::f64)}, f,
+            {0, plan.count > 1 ? 1e-12 : 0, true});
     }
   }
   agree({normal({4, 30}, 1), normal({30}, 2, DType::bf16)}, [](const Tensors& in) { return in[0] + in[1]; },

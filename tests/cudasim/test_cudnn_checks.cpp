@@ -75,6 +75,46 @@ TEST_CASE("cudnn: pointers and the workspace are checked when a plan runs") {
   CHECK(c.run({shifted, c.w.data(), c.y.data()}, c.workspace.data()) ==
         CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER);
   CHECK(Quiet::reported("misaligned"));
+  // Also where less alignment was stated: engines read vectors all the same.
+  cudasim::reset_reports();
+  c.found = find_dnn_plan({.handle = c.handle}, dnn_policy(DType::f32), 4,
+                          [](DnnGraph& graph) { conv_forward(graph, kConv, DType::f32, false); });
+  CHECK(c.run({shifted, c.w.data(), c.y.data()}, c.workspace.data()) ==
+        CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER);
+  CHECK(Quiet::reported("misaligned"));
+}
+
+TEST_CASE("cudnn: what the library declines is no plan, and is asked again of the fallback") {
+  const Handle handle;
+  const auto find = [&] {
+    return find_dnn_plan({.handle = handle}, dnn_policy(DType::f32), 16,
+                         [](DnnGraph& graph) { conv_forward(graph, kConv, DType::f32, false); });
+  };
+  for (const cudnnStatus_t status :
+       {CUDNN_STATUS_NOT_SUPPORTED, CUDNN_STATUS_BAD_PARAM, CUDNN_STATUS_INTERNAL_ERROR}) {
+    cudasim_dnn_graph_status(status);
+    const DnnSearch none = find();
+    cudasim_dnn_graph_status(0);
+    CHECK(!none.plan);
+    CHECK(none.reason.find("(operation graph) returned") != std::string::npos);
+    cudasim_dnn_heuristics_status(status);
+    const DnnSearch found = find();
+    cudasim_dnn_heuristics_status(0);
+    CHECK(found.plan);
+  }
+  cudasim_dnn_graph_status(CUDNN_STATUS_EXECUTION_FAILED_CUDART);
+  CHECK(status_of(find) == CUDNN_STATUS_EXECUTION_FAILED_CUDART);
+  cudasim_dnn_graph_status(0);
+}
+
+TEST_CASE("cudnn: attention whose rows lie in one place is not simulated") {
+  const Quiet quiet;
+  const Handle handle;
+  const AttentionShape::Strides rows{64, 32, 8}, shared{32, 0, 8};
+  find_dnn_plan({.handle = handle}, dnn_policy(DType::bf16), 16, [&](DnnGraph& g) {
+    attention_forward(g, {1, 2, 4, 4, 8, 8, rows, shared, shared, rows, 1, false});
+  });
+  CHECK(Quiet::reported("not simulated"));
 }
 
 TEST_CASE("cudnn: what planning would have taken is counted by the kind of graph") {

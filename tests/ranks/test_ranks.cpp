@@ -1,8 +1,10 @@
 // N ranks are the training of one: run by `mpirun -n N test_ranks`. Every rank also trains alone, and holds
-// what the ranks came to against that.
+// what the ranks came to against that. --device=NAME: on a device of its own for each of a machine's ranks,
+// or with --one-device on the first one for all; --host-sums: NCCL is expected to join none.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
+#include "autograd/load_device.h"
 #include "models/cnn/cnn.h"
 #include "models/transformer/transformer.h"
 #include "nn/methods/methods.h"
@@ -16,7 +18,8 @@
 namespace tandem::testing {
 namespace {
 Device chosen = kCpu;
-}
+bool joins_devices = true;  // whether NCCL does
+}  // namespace
 Device device() { return chosen; }
 
 namespace {
@@ -124,7 +127,8 @@ TEST_CASE("an MLP in f32") {
 TEST_CASE("an MLP in f32: a device's sums are made there") {
   if (device() == kCpu) return;
   const std::unique_ptr<RankSums> sums = backend(device()).join(*ranks);
-  REQUIRE(sums != nullptr);
+  REQUIRE((sums != nullptr) == joins_devices);
+  if (!sums) return;
   const Tensor a = full({1000}, 1 + ranks->rank(), {DType::f32, device()}),
                b = full({3}, 2, {DType::f64, device()});
   sums->begin(a.device_raw(), 1000, false);
@@ -307,16 +311,24 @@ TEST_CASE("what ranks cannot do is refused") {
 
 int main(int argc, char** argv) {
   using namespace tandem;
+  testing::find_test_devices();
+  std::string device = "cpu";
+  bool one_device = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.starts_with("--device=")) device = argument.substr(9);
+    one_device |= argument == "--one-device";
+    if (argument == "--host-sums") testing::joins_devices = false;
+  }
+  if (const std::optional<nn::Launch> launch = nn::find_launch(); launch && device != "cpu" && !one_device)
+    choose_device(fmt::format("cuda:{}", launch->local_rank));  // before an MPI that knows CUDA starts it
   const std::unique_ptr<Ranks> ranks = nn::join_ranks();
   if (!ranks) {
     std::fprintf(stderr, "usage: mpirun -n N %s\n", argv[0]);
     return 2;
   }
   testing::ranks = ranks.get();
-  testing::find_test_devices();
-  for (int i = 1; i < argc; ++i)
-    if (const std::string argument = argv[i]; argument.starts_with("--device="))
-      testing::chosen = load_device(argument.substr(9));
+  testing::chosen = load_device(device);
   const int status = doctest::Context(argc, argv).run();
   if (status != 0) std::abort();  // the others may wait for this one
   return status;

@@ -6,6 +6,7 @@ simulated: there is a simulated device, whose sums are NCCL's.
 full: also what takes most of a minute of waiting.
 """
 
+import contextlib
 import csv
 import os
 import shutil
@@ -21,10 +22,11 @@ from cases import Skip, expect, run_cases
 TANDEM, TEST_RANKS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 SIMULATED = sys.argv[3] == "simulated"
 FULL = len(sys.argv) > 4
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"} | {"OMP_NUM_THREADS": "1"}
 TRAIN = [TANDEM, "train", "classify", "--data", "texts", "--preset", "tiny", "--dim", "16", "--heads", "2",
          "--mlp-dim", "32", "--vocab-size", "40", "--batch-size", "8", "--lr", "0.01", "--schedule", "constant", "--warmup", "0",
          "--dropout", "0.2"]
+ON_DEVICES = [TEST_RANKS, "--device=cudasim"]
 
 
 def make_data():
@@ -44,6 +46,16 @@ def start(command):
     # A session of its own: what a case kills is all of it.
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env={**ENVIRONMENT, **mpi.environment()}, start_new_session=True)
+
+
+@contextlib.contextmanager
+def environment(**variables):
+    ENVIRONMENT.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del ENVIRONMENT[name]
 
 
 def finish(process, timeout=100):
@@ -112,10 +124,62 @@ def test_a_simulated_device_each():
     if not SIMULATED:
         raise Skip("no CUDA part")
     for n, order in (2, ""), (3, "order=random,deferred=1,seed=random"):
-        ENVIRONMENT["CUDASIM"] = order
-        out, err = run(mpirun(n, TEST_RANKS, "--device=cudasim", "-tc=an MLP in f32*,batch norm*"))
+        with environment(CUDASIM=order):
+            out, err = run(mpirun(n, *ON_DEVICES, "-tc=an MLP in f32*,batch norm*"))
         expect(all(line.startswith("cudasim: seed=") for line in err.splitlines()), err)
-    del ENVIRONMENT["CUDASIM"]
+
+
+def test_devices_that_nccl_does_not_join():
+    if not SIMULATED:
+        raise Skip("no CUDA part")
+    asked_for = "unhandled system error: as was asked for"
+    for n, options, failing, why in ((3, ["--one-device"], "", "ranks 0 and 1 have one GPU, 0000:01:00.0 of "),
+                                     (3, [], "join 1", f"rank 1: ranks: ncclCommInitRank: {asked_for}"),
+                                     (2, [], "sum 0", f"rank 0: ranks: ncclAllReduce: {asked_for}")):
+        with environment(CUDASIM_NCCL=failing):
+            out, err = run(mpirun(n, *ON_DEVICES, "--host-sums", "-tc=an MLP in f32*", *options))
+        told = "ranks: gradients are added up in the host's memory, since NCCL does not join the GPUs: "
+        expect(told + why in err and len(err.splitlines()) == 1, err)
+
+
+MPI_THAT_TELLS = """
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+int MPI_Init_thread(int* argc, char*** argv, int required, int* provided) {
+  const char* visible = getenv("CUDA_VISIBLE_DEVICES");
+  fprintf(stderr, "MPI starts with %s\\n", visible ? visible : "all devices");
+  return PMPI_Init_thread(argc, argv, required, provided);
+}
+"""
+
+
+def test_a_rank_chooses_its_device_before_mpi_starts():
+    if not (mpicc := shutil.which("mpicc")):
+        raise Skip("no mpicc")
+    with open("tells.c", "w") as f:
+        f.write(MPI_THAT_TELLS)
+    subprocess.run([mpicc, "-shared", "-fPIC", "tells.c", "-o", "tells.so"], check=True)
+    preloaded = ["-x", f"LD_PRELOAD={os.path.abspath('tells.so')}"]
+    command = [*mpirun(2, *preloaded, *TRAIN, "--epochs", 1, "--run", "x", "--device", "cuda")]
+    status, out, err = finish(start(command))  # which fails where there are no two GPUs
+    expect(sorted(line for line in err.splitlines() if line.startswith("MPI starts"))
+           == ["MPI starts with 0", "MPI starts with 1"], err)
+    with environment(CUDA_VISIBLE_DEVICES="5,3"):
+        status, out, err = finish(start(command))
+    expect("MPI starts with 5\n" in err and "MPI starts with 3\n" in err, err)
+
+
+def test_cuda_that_was_started_before_the_choice_is_refused():
+    if not SIMULATED:
+        raise Skip("no CUDA part")
+    modules = os.path.join(os.path.dirname(TEST_RANKS), "..", "cuda")
+    command = [TANDEM, "gradcheck", "relu", "--device", "cudasim"]
+    with environment(CUDA_VISIBLE_DEVICES="1", TANDEM_DEVICE_PATH=modules):
+        run(command)
+        with environment(CUDASIM="devices=2"):
+            out, err = run(command, status=1)
+    expect("CUDA_VISIBLE_DEVICES is '1', but cudaGetDeviceCount found 2: CUDA was started before" in err, err)
 
 
 def test_ranks_are_one_run():

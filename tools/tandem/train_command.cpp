@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "autograd/grad_mode.h"
+#include "autograd/load_device.h"
 #include "autograd/parallel.h"
 #include "autograd/profiler.h"
 #include "autograd/tell.h"
@@ -264,20 +265,25 @@ std::string last_begun_of(const std::vector<std::pair<std::string, int>>& parts)
   return "";
 }
 
-void train(Recipe& recipe, Command& command, Ranks* ranks) {
+// `joined`: the ranks, from when their devices are chosen on.
+void train(Recipe& recipe, Command& command, std::unique_ptr<Ranks>& joined) {
   const Clock::time_point start = Clock::now();
   const TrainSettings& s = recipe.settings;
-  const bool first = !ranks || ranks->first();
   const std::optional<nn::Launch> launch = nn::find_launch();
+  const bool first = !launch || launch->rank == 0;
   if (s.resume_from > 0) recipe.settings.resume = true;
   check<ConfigError>(!fs::exists(s.run) || fs::is_directory(s.run), "--run: '{}' is not a folder", s.run);
-  std::optional<nn::RunLock> lock;
-  if (fs::is_directory(s.run) && !s.dry_run && first) lock.emplace(s.run);
   const int64_t epochs_before = s.resume ? resume_settings(command, s) : s.trainer.epochs;
   check_settings(s, recipe.largest_rate());
+  const std::string device_name = device_of_rank(s.device, launch);
+  choose_device(device_name);  // before an MPI that knows CUDA starts it
+  joined = nn::join_ranks();
+  Ranks* const ranks = joined.get();
+  std::optional<nn::RunLock> lock;
+  if (fs::is_directory(s.run) && !s.dry_run && first) lock.emplace(s.run);
   if (s.threads > 0) set_num_threads(s.threads);
   if (launch) share_threads(s, *launch);
-  const Device device = load_device(device_of_rank(s.device, launch));
+  const Device device = load_device(device_name);
   if (ranks) check_same_command(*ranks, command, device);
   set_allow_tf32(s.tf32);
   const std::string about_data = first_then_others(ranks, [&] { return recipe.load(); });
@@ -354,12 +360,13 @@ void train(Recipe& recipe, Command& command, Ranks* ranks) {
 
 // As one of several processes, where a launcher started them: the first shows and writes.
 void train_with_ranks(Recipe& recipe, Command& command) {
-  std::unique_ptr<Ranks> ranks = nn::join_ranks();
+  std::unique_ptr<Ranks> ranks;
   std::exception_ptr interruption;  // which all of them have
   try {
+    const std::optional<nn::Launch> launch = nn::find_launch();
     std::optional<QuietScope> quiet;
-    if (ranks && !ranks->first()) quiet.emplace();
-    train(recipe, command, ranks.get());
+    if (launch && launch->rank > 0) quiet.emplace();
+    train(recipe, command, ranks);
   } catch (const Interrupted&) {
     interruption = std::current_exception();
   }

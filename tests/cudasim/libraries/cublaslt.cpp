@@ -167,10 +167,13 @@ cublasStatus_t check(Problem& p) {
   return check_epilogue(p);
 }
 
-uint8_t alignment(const void* p) {  // in bytes, as far as any kernel cares
-  const uintptr_t address = reinterpret_cast<uintptr_t>(p) | 16;
+uint8_t alignment(const void* p, uintptr_t most = 16) {  // in bytes, as far as any kernel cares
+  const uintptr_t address = reinterpret_cast<uintptr_t>(p) | most;
   return static_cast<uint8_t>(address & (~address + 1));
 }
+// Of an epilogue's operands no preference tells it, so an algorithm may be for what they had when it was
+// asked.
+uint8_t epilogue_alignment(const void* p) { return alignment(p, 128); }
 
 uint64_t hash(const Problem& p) {
   uint64_t result = 1469598103934665603u;
@@ -311,8 +314,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   algo.workspace = workspace_for(p, *preference);
   algo.align_a = at_most_16(preference->align_a), algo.align_b = at_most_16(preference->align_b);
   algo.align_c = at_most_16(preference->align_c), algo.align_d = at_most_16(preference->align_d);
-  if (uses_bias(p)) algo.align_bias = alignment(p.desc.bias);
-  if (has(p, kAux)) algo.align_aux = 16;
+  if (uses_bias(p)) algo.align_bias = epilogue_alignment(p.desc.bias);
+  if (has(p, kAux)) algo.align_aux = epilogue_alignment(p.desc.aux);
   results[0] = {};
   std::memcpy(&results[0].algo, &algo, sizeof algo);
   results[0].workspaceSize = algo.workspace;
@@ -354,8 +357,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   const bool aligned = alignment(a) >= algo->align_a && alignment(b) >= algo->align_b &&
                        (number(beta) == 0 || alignment(c) >= algo->align_c) &&
                        alignment(d) >= algo->align_d &&
-                       (!uses_bias(p) || alignment(p.desc.bias) >= algo->align_bias) &&
-                       (!has(p, kAux) || alignment(p.desc.aux) >= algo->align_aux);
+                       (!uses_bias(p) || epilogue_alignment(p.desc.bias) >= algo->align_bias) &&
+                       (!has(p, kAux) || epilogue_alignment(p.desc.aux) >= algo->align_aux);
   if (!aligned) return CUBLAS_STATUS_INVALID_VALUE;
   if (workspace_bytes < algo->workspace || alignment(workspace) < 16) return CUBLAS_STATUS_INVALID_VALUE;
 

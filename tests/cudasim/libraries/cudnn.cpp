@@ -2,6 +2,7 @@
 // it was asked; what it takes but nothing here does is reported, and never succeeds.
 #include <cudnn.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <functional>
@@ -22,6 +23,7 @@ using namespace cudasim;
 thread_local std::string last_error;
 std::atomic<uint64_t> executions{0};
 std::atomic<double> planning_seconds{0};
+int graph_status = CUDNN_STATUS_SUCCESS, heuristics_status = CUDNN_STATUS_SUCCESS;
 
 cudnnStatus_t failed(cudnnStatus_t status, std::string message) {
   last_error = std::move(message);
@@ -76,10 +78,15 @@ DnnEngine engine_of(const Descriptor& plan) {
   dnn_fail(CUDNN_STATUS_INTERNAL_ERROR, "no such engine");
 }
 
-// The results of heuristics: each a configuration of one engine. All are of the first mode.
+bool is_fallback(const Descriptor& heuristics) {
+  return heuristics.value(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_HEUR_MODE_A) != CUDNN_HEUR_MODE_A;
+}
+
+// The results of heuristics: each a configuration of one engine. All are of the first mode, unless that was
+// made to fail.
 std::vector<Node> configurations(const Descriptor& heuristics) {
   std::vector<Node> all;
-  if (heuristics.value(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_HEUR_MODE_A) != CUDNN_HEUR_MODE_A) return all;
+  if (is_fallback(heuristics) && heuristics_status == CUDNN_STATUS_SUCCESS) return all;
   const Node graph = graph_of(heuristics);
   for (const DnnEngine& made : engines_for(*graph)) {
     const Node engine = make_descriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
@@ -94,13 +101,21 @@ std::vector<Node> configurations(const Descriptor& heuristics) {
   return all;
 }
 
+void decline_as_asked(const Descriptor& d) {
+  const int status = d.type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR ? graph_status
+                     : d.type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR && !is_fallback(d)
+                         ? heuristics_status
+                         : CUDNN_STATUS_SUCCESS;
+  if (status != CUDNN_STATUS_SUCCESS) dnn_fail(static_cast<cudnnStatus_t>(status), "as was asked for");
+}
+
 void finalize_plan(Descriptor& plan) {
   dnn_check(plan.child(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
             "execution plan: an engine configuration is expected");
   const DnnEngine engine = engine_of(plan);
   if (!engine.builds) dnn_fail(CUDNN_STATUS_NOT_SUPPORTED, "this engine does not do after all");
   set(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64,
-      std::vector<int64_t>{workspace_of(*graph_of(plan), engine)});
+      std::vector<int64_t>{workspace_of(*graph_of(plan), engine) + dnn_workspace()});
   planning_seconds += planning_seconds_of(kind_of(*graph_of(plan)));
 }
 
@@ -112,8 +127,10 @@ void check_pointer(const DnnTensor& t, const void* pointer) {
            who + (t.by_value ? ", by value, is on the device" : " is not on the device"));
     dnn_fail(CUDNN_STATUS_BAD_PARAM, who + " is in the wrong memory");
   }
-  if (!t.by_value && reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(t.alignment) != 0) {
-    report("misaligned", who + " is not aligned to the " + std::to_string(t.alignment) + " bytes stated");
+  // An engine of the real library reads vectors of 16 bytes, whatever less is stated.
+  const auto alignment = std::max<int64_t>(t.alignment, 16);
+  if (!t.by_value && reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(alignment) != 0) {
+    report("misaligned", who + " is not aligned to " + std::to_string(alignment) + " bytes");
     dnn_fail(CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, who);
   }
 }
@@ -165,7 +182,16 @@ bool& cudasim::dnn_fuses_bias() {
   return fuses;
 }
 
+int64_t& cudasim::dnn_workspace() {
+  static int64_t bytes = 0;
+  return bytes;
+}
+
 extern "C" {
+
+void cudasim_dnn_workspace(int64_t bytes) { dnn_workspace() = bytes; }
+void cudasim_dnn_graph_status(int status) { graph_status = status; }
+void cudasim_dnn_heuristics_status(int status) { heuristics_status = status; }
 
 size_t cudnnGetVersion() { return CUDNN_VERSION; }
 
@@ -244,6 +270,7 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     Descriptor& d = node_of(descriptor);
     check_required(d);
     check_descriptor(d);
+    decline_as_asked(d);
     if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) finalize_plan(d);
     if (d.type == CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR) {
       dnn_check(d.attributes.at(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS).count ==

@@ -44,6 +44,8 @@ bool attention_supported(const Descriptor& graph, bool backward) {
   for (const DnnTensor& t : outside_tensors(graph)) {
     if (t.by_value) continue;
     if (t.dims.size() != 4) dnn_not_simulated("formulas but of rank 4");
+    for (size_t d = 0; d < 4; ++d)
+      if (t.dims[d] > 1 && t.strides[d] == 0) dnn_not_simulated("attention whose rows lie in one place");
     const bool statistics = t.type == CUDNN_DATA_FLOAT && t.dims[3] == 1;
     if (statistics) continue;
     if (t.type != CUDNN_DATA_BFLOAT16) return false;
