@@ -97,8 +97,8 @@ class Backend {
   virtual void upload(void* data, const void* host, int64_t bytes) { copy_from_host(data, host, bytes); }
   virtual void await_uploads() {}
 
-  // Joins this device with those of the other ranks, all of which call this; null where a device has nothing
-  // to join them by (NCCL). DeviceError for devices that cannot be joined.
+  // Joins this device with those of the other ranks, all of which call this; null where they have nothing to
+  // join them by (NCCL), or share a device: sums then go through the host.
   virtual std::unique_ptr<RankSums> join(Ranks& ranks);
 
   // The work of this thread from begin_recording to end_recording is kept instead of done. Memory that it
