@@ -21,9 +21,9 @@ struct Launch {
 std::optional<Launch> find_launch();
 
 // Joins the other ranks of find_launch(), once in a process; null where there are none. An exception that
-// ends this rank must leave the scope of what is returned (autograd/ranks.h). A rank that uses a device of its
-// own chooses it before (autograd/load_device.h). DeviceError where the MPI module, or what it needs, is not
-// there, and for a launcher of another MPI.
+// ends this rank must leave the scope of what is returned (autograd/ranks.h). A rank that uses a device of
+// its own chooses it before (autograd/load_device.h). DeviceError where the MPI module, or what it needs, is
+// not there, and for a launcher of another MPI.
 std::unique_ptr<Ranks> join_ranks();
 
 // Before a process says what it failed of: the others may have failed of the same, so all but the first rank
