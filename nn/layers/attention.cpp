@@ -69,7 +69,7 @@ Tensor MultiheadAttention::forward(const Tensor& query, const Tensor& memory,
   const bool self = &memory == &query;
   const Tensor x = to_compute(query), y = self ? x : to_compute(memory);
   const AttentionOptions options = attention_options(config.causal);
-  if (self && fit_together(x, {&q_proj, &k_proj, &v_proj})) {
+  if (self && x.device() != kCpu && fit_together(x, {&q_proj, &k_proj, &v_proj})) {
     const Tensor qkv = project_jointly(x, {&q_proj, &k_proj, &v_proj});
     return out_proj(self_attention(qkv, heads, options, key_padding_mask, rows));
   }
