@@ -195,8 +195,16 @@ Tensor pow(const Tensor& x, double exponent) { return apply<PowScalar>({x}, expo
 Tensor pow(double base, const Tensor& x) { return pow(detail::beside("pow", base, x), x); }
 Tensor maximum(const Tensor& x, double number) { return maximum(x, detail::beside("maximum", number, x)); }
 Tensor minimum(const Tensor& x, double number) { return minimum(x, detail::beside("minimum", number, x)); }
-Tensor operator/(const Tensor& x, double s) { return apply<DivScalar<false>>({x}, s); }
-Tensor operator/(double s, const Tensor& x) { return apply<DivScalar<true>>({x}, s); }
+Tensor operator/(const Tensor& x, double s) {
+  check<DTypeError>(is_floating(x.dtype()), "{} / {}: expected a floating dtype; convert it with to()",
+                    describe(x), s);
+  return apply<DivScalar<false>>({x}, s);
+}
+Tensor operator/(double s, const Tensor& x) {
+  check<DTypeError>(is_floating(x.dtype()), "{} / {}: expected a floating dtype; convert it with to()", s,
+                    describe(x));
+  return apply<DivScalar<true>>({x}, s);
+}
 
 namespace {
 
@@ -249,8 +257,8 @@ const RegisterOp div_scalar_op("div_scalar", [](OpCases& c) {
   c.sample("x/7", {c.normal({3, 4})}, [](const Tensors& in) { return in[0] / 7.0; });
   c.sample("7/x", {c.away_from_zero({3, 4})}, [](const Tensors& in) { return 7.0 / in[0]; });
   c.sample("empty", {c.normal({0})}, [](const Tensors& in) { return in[0] / 2.0; });
-  c.fails<DTypeError>("i64", "div_scalar: expected a floating dtype", {zeros({2}, {DType::i64})},
-                      [](const Tensors& in) { return in[0] / 2; });
+  c.fails<DTypeError>("i64", "i64[2] / 2: expected a floating dtype; convert it with to()",
+                      {zeros({2}, {DType::i64})}, [](const Tensors& in) { return in[0] / 2; });
 });
 
 const RegisterOp pow_scalar_op("pow_scalar", [](OpCases& c) {

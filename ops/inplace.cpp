@@ -145,7 +145,15 @@ const Tensor& Tensor::mul_(const Tensor& other) const {
   return *this;
 }
 
-const Tensor& Tensor::div_(double divisor) const { return div_(detail::beside("div_", divisor, *this)); }
+const Tensor& Tensor::div_(double divisor) const {
+  detail::check_writable({"div_", "h = h / y"}, *this);
+  dispatch_floating("div_", dtype(), [&]<class T>() {
+    using C = compute_t<T>;
+    detail::map<T, T>(*this, detail::OverNumber<C>{static_cast<C>(divisor)}, *this);
+  });
+  bump_version();
+  return *this;
+}
 
 const Tensor& Tensor::mul_(double factor) const {
   detail::check_writable({"mul_", "h = h * y"}, *this);

@@ -229,12 +229,12 @@ struct Sum final : Op {
             make_view(out, x.shape(), strides, 0, x.passes(), over_passes ? 0 : out.pass_stride());
         sum_into<W, A, T>(out, target, x);
         const NoGradGuard guard;
-        const Tensor scaled = divisor == 1 ? out : out / divisor;
-        result = integral ? scaled : scaled.to(x.dtype());
+        if (divisor != 1) out.div_(divisor);
+        result = integral ? out : out.to(x.dtype());
       };
       if (x.device() != kCpu) {
         run.template operator()<A>(integral ? DType::i64 : divisor == 1 ? x.dtype() : dtype_of<A>);
-      } else if (terms > kStretch || divisor != 1) {
+      } else if (terms > kStretch) {
         run.template operator()<wide_t<A>>(dtype_of<wide_t<A>>);
       } else {
         run.template operator()<A>(dtype_of<A>);

@@ -20,11 +20,13 @@ Ema::Ema(const Module& module, double decay) : decay_(decay), weights_(module.na
   check<ConfigError>(decay > 0 && decay < 1, "ema: expected a decay in (0, 1), got {}", decay);
   const NoGradGuard no_grad;
   for (const NamedTensor& weight : weights_) averages_.push_back(weight.tensor.detach().clone());
+  moves_.assign(weights_.size(), 0);
 }
 
 void Ema::restart() {
   const NoGradGuard no_grad;
   for (size_t i = 0; i < weights_.size(); ++i) averages_[i].copy_(weights_[i].tensor);
+  moves_.assign(weights_.size(), 0);
   updates_ = 0, counted_ = false;
 }
 
@@ -34,6 +36,8 @@ void Ema::update(const Tensor& norm) {
   std::vector<size_t> on_cpu, on_device[2];
   for (size_t i = 0; i < weights_.size(); ++i) {
     const Tensor& weight = weights_[i].tensor;
+    moves_[i] |= weight.requires_grad();
+    if (moves_[i] == 0) continue;
     check<DeviceError>(weight.device() == averages_[i].device(),
                        "ema: \"{}\" is on {}, its average on {}; make it where the model is",
                        weights_[i].name, name_of(weight.device()), name_of(averages_[i].device()));
@@ -103,6 +107,7 @@ void Ema::load_state_dict(const StateDict& state) {
   check<ConfigError>(updates >= 0, "ema: load_state_dict: updates is {}, expected at least 0", updates);
   const NoGradGuard no_grad;
   for (size_t i = 0; i < weights_.size(); ++i) averages_[i].copy_(*find(state, weights_[i].name));
+  moves_.assign(weights_.size(), 1);
   updates_ = updates, counted_ = false;
 }
 

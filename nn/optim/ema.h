@@ -49,11 +49,12 @@ class Ema {
   void update_on_device(const std::vector<size_t>& which, const Tensor& norm);
 
   double decay_;
-  NamedTensors weights_;   // the model's
-  Tensors averages_;       // of each
-  int64_t updates_ = 0;    // so far
-  bool counted_ = false;   // `updates_` has the last one
-  TensorTable tables_[2];  // of f32 and f64
+  NamedTensors weights_;     // the model's
+  Tensors averages_;         // of each
+  std::vector<char> moves_;  // of each weight: whether it has, perhaps, moved from its average
+  int64_t updates_ = 0;      // so far
+  bool counted_ = false;     // `updates_` has the last one
+  TensorTable tables_[2];    // of f32 and f64
 };
 
 }  // namespace tandem::nn

@@ -26,11 +26,17 @@ std::string modes(const Module& module) {
   return text;
 }
 
-// Steps of equal signatures share a recording: their shapes, their numbers of passes, what learns and what is
-// in evaluation mode are the same.
+// Which parameters learn, in order.
+std::string learning(const Module& module) {
+  std::string text;
+  for (const Tensor& parameter : module.parameters()) text += parameter.requires_grad() ? '1' : '0';
+  return text;
+}
+
+// Steps of equal signatures share a recording: their shapes, their numbers of passes and what is in
+// evaluation mode are the same.
 std::string signature(const Module& module, const StepBatches& batches, const StepOptions& options) {
   std::string text = fmt::format("{} passes; {}; ", options.passes, modes(module));
-  for (const Tensor& parameter : module.parameters()) text += parameter.requires_grad() ? '1' : '0';
   for (const data::Batch& batch : batches.micro_batches) {
     text += fmt::format("; {}:", batch.size);
     for (const Tensor& x : batch.inputs) text += fmt::format(" {}", describe(x));
@@ -74,6 +80,11 @@ void RecordedSteps::upload(const StepScalars& scalars) {
 }
 
 std::optional<Update> RecordedSteps::begin(const StepBatches& batches, const StepOptions& options) {
+  // A recording knows how many updates each parameter has had, beside the step's number.
+  if (std::string now = learning(objective_.module()); now != learning_) {
+    known_.clear();
+    recordings_ = 0, latest_ = nullptr, learning_ = std::move(now);
+  }
   const auto [entry, is_new] = known_.try_emplace(signature(objective_.module(), batches, options));
   if (is_new || (!entry->second && recordings_ == kMostRecordings)) return {};
   const StepScalars scalars{.seed = options.seed,

@@ -42,6 +42,7 @@ class RecordedSteps {
   std::map<std::string, std::unique_ptr<Recorded>> known_;
   const Recorded* latest_ = nullptr;
   int recordings_ = 0;
+  std::string learning_;  // which parameters do
 };
 
 }  // namespace tandem::nn

@@ -9,10 +9,11 @@
 //     optimizer.step();                      // or step.update(max_norm), which clips
 //   }
 //
-// It clears the gradients, puts a model that was in eval mode into training mode (a layer that alone was put
-// into eval mode stays there), opens the passes with noise
-// of its own number, which is that of the optimizer's updates so far, sets the learning rate of its update by
-// the schedule, and folds running statistics (batch norm) into the model's when the optimizer updates.
+// It clears the gradients of the optimizer's parameters and of all the model's, puts a model that was in eval
+// mode into training mode (a layer that alone was put into eval mode stays there), opens the passes with
+// noise of its own number, which is that of the optimizer's updates so far, sets the learning rate of its
+// update by the schedule, and folds running statistics (batch norm) into the model's when the optimizer
+// updates.
 //
 // The passes are those of the thread that begins the step: forwards run there, and the step ends there.
 #pragma once

@@ -413,7 +413,7 @@ TEST_CASE("integers and numbers: whole numbers only") {
   CHECK(values(x * 3.0 - 1.0) == Values{-1, 2, 5, 8});
   CHECK((x * 3.0).dtype() == DType::i64);
   check_throws<DTypeError>("affine: 0.25 with a tensor of i64", [&] { x * 0.25; });
-  check_throws<DTypeError>("div_scalar: expected a floating dtype", [&] { x / 4.0; });
+  check_throws<DTypeError>("i64[4] / 4: expected a floating dtype", [&] { x / 4.0; });
 }
 
 TEST_CASE("errors name the module that runs, also from worker threads") {

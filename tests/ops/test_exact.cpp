@@ -46,6 +46,9 @@ TEST_CASE("limits: a quotient is divided, and so are means") {
     CHECK(means);
     CHECK(deviations);
   }
+  const Tensor few = arange(1, 257).to(DType::bf16).to(device());
+  for (const double divisor : {3.1, 0.7, 0.1})
+    CHECK(found(few.clone().div_(divisor)) == found(few / divisor));
   CHECK(found(numbers({0}) / 1e-40) == Values{0});
   CHECK(found(numbers({1e-10}) / 1e-40)[0] == doctest::Approx(1e30).epsilon(1e-4));
   CHECK(found(1e-20 / numbers({1e-39}))[0] == doctest::Approx(1e19).epsilon(1e-4));
@@ -80,7 +83,7 @@ TEST_CASE("limits: what is blocked has gradient 0, whatever comes from behind") 
   const Tensor y = batch_norm_training(leaf, {}, {}, 0, true).y;
   const Values got = found(grad(y, {leaf}, numbers({kInf, 0, 0}).reshape({3, 1}))[0]);
   CHECK(got == Values{0, 0, 0});
-  // A tie with NaN is nobody's.
+  // Beside NaN the gradient is both sides'.
   const Tensor a = numbers({NAN, 1}).requires_grad_(), b = numbers({2, NAN}).requires_grad_();
   const Tensors both = grad(sum(maximum(a, b)), {a, b});
   CHECK(found(both[0]) == Values{1, 1});

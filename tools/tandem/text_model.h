@@ -22,7 +22,7 @@ std::vector<std::string> decode_texts(models::Transformer& model, const data::Vo
                                       const std::string& label);
 
 // Ids of the longest text that an encoder's run reads, with those around it: as in its training and test.
-// IoError where the metadata has no such number.
+// All positions of a run that does not say; IoError for a number out of their range.
 int64_t longest_text(const Run& run, const models::TextEncoderConfig& config);
 
 // Outputs [outputs] of each sample, in the data set's order.

@@ -108,22 +108,24 @@ namespace {
 
 // The task of a run, as its weights have it, or those of a half of a --compare; "" where there are none.
 std::string task_of(const std::string& run) {
-  for (const std::string& folder : {run, run + "/plain"}) {
-    const nn::Manifest manifest(folder);
-    for (const char* name : {nn::kBestFile, nn::kLastFile}) {
-      if (!manifest.lists(name)) continue;
-      const auto metadata = nn::load_safetensors(manifest.checked(name), nn::Alignment::any).metadata;
-      const auto found = metadata.find("task");
-      if (found == metadata.end()) continue;
-      for (const Task& task : tasks())
-        if (task.in_metadata == found->second) return task.name;
-      return found->second;
-    }
-  }
-  return {};
+  const std::optional<nn::Metadata> metadata = metadata_of(run);
+  if (!metadata || !metadata->contains("task")) return {};
+  for (const Task& task : tasks())
+    if (task.in_metadata == metadata->at("task")) return task.name;
+  return metadata->at("task");
 }
 
 }  // namespace
+
+std::optional<nn::Metadata> metadata_of(const std::string& run) {
+  for (const std::string& folder : {run, run + "/plain", run + "/rdrop"}) {
+    const nn::Manifest manifest(folder);
+    for (const char* name : {nn::kBestFile, nn::kLastFile})
+      if (manifest.lists(name))
+        return nn::load_safetensors(manifest.checked(name), nn::Alignment::any).metadata;
+  }
+  return {};
+}
 
 int64_t resume_settings(Command& command, const TrainSettings& s) {
   check<ConfigError>(!s.overwrite, "--resume: it excludes --overwrite");

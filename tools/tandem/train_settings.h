@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "nn/data/dataset.h"
+#include "nn/io/safetensors.h"
 #include "nn/optim/optimizer.h"
 #include "nn/train/trainer.h"
 #include "tools/tandem/command.h"
@@ -35,6 +37,10 @@ struct TrainSettings {
 void declare_passes(Command& to, TrainSettings& s);
 void declare_training(Command& to, TrainSettings& s, const std::string& unit);
 void declare_run(Command& to, TrainSettings& s);
+
+// Of a checkpoint of the run in that folder, or of one of those that --compare makes below it; none where
+// there is no checkpoint yet.
+std::optional<nn::Metadata> metadata_of(const std::string& run);
 
 // --resume: sets the options that were not given to those of the run in settings.run. ConfigError when that
 // folder has no settings, or none that can be used, and for a given option that has another value in the run,

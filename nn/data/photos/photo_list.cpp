@@ -209,11 +209,19 @@ struct Folders {
   fs::path train, valid, test;  // or empty
 };
 Folders folders_of(const fs::path& dir) {
+  const auto first_of = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names)
+      if (fs::is_directory(dir / name)) return dir / name;
+    return fs::path();
+  };
+  const Folders usual{first_of({"train"}), first_of({"val", "valid", "validation"}), first_of({"test"})};
+  if (!usual.train.empty() && !(usual.valid.empty() && usual.test.empty())) return usual;
+  // By other names where there is nothing else: a class may be called so.
   std::map<std::string, std::vector<fs::path>> called;
   for (const fs::path& folder : folders(dir))
     called[split_called(folder.filename().string())].push_back(folder);
-  if (called["train"].empty() || (called["valid"].empty() && called["test"].empty()))
-    return {};  // a class may be called so
+  if (called.contains("") || called["train"].empty() || (called["valid"].empty() && called["test"].empty()))
+    return {};
   const auto one = [&](const char* split) {
     const std::vector<fs::path>& found = called[split];
     if (found.empty()) return fs::path();
@@ -300,8 +308,8 @@ PhotoSplits find_photos(const std::string& data, const PhotoOptions& options) {
   splits.test = inspect(reading, found.test, classes, &infos);
   check_bad(reading);
   if (!options.label_sets) check_every_class(data, train);
-  check<IoError>(train.size() > 0, "photos: {}: no photo to train on is left: {} cannot be read, as {}", data,
-                 reading.bad.size(), reading.bad.empty() ? "none" : reading.bad.front());
+  check<IoError>(train.size() > 0, "photos: {}: no photo to train on is left: {} cannot be read{}", data,
+                 reading.bad.size(), reading.bad.empty() ? "" : ", the first: " + reading.bad.front());
   const PhotoInfo& one = infos.front();
   splits.equal_pngs = std::all_of(infos.begin(), infos.end(), [&](const PhotoInfo& info) {
     return info.format == PhotoFormat::png && info.height == one.height && info.width == one.height;
@@ -343,8 +351,8 @@ PhotoSplits find_test_photos(const std::string& data, const std::vector<std::str
   PhotoSplits splits;
   splits.test = inspect(reading, found.train, classes.empty() ? classes_of(found.train) : classes);
   check_bad(reading);
-  check<IoError>(splits.test.size() > 0, "photos: {}: no photo to test on is left: {} cannot be read, as {}",
-                 data, reading.bad.size(), reading.bad.empty() ? "none" : reading.bad.front());
+  check<IoError>(splits.test.size() > 0, "photos: {}: no photo to test on is left: {} cannot be read{}", data,
+                 reading.bad.size(), reading.bad.empty() ? "" : ", the first: " + reading.bad.front());
   splits.skipped = reading.skipped, splits.bad = std::move(reading.bad);
   return splits;
 }

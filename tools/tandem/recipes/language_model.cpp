@@ -59,7 +59,7 @@ class LanguageModelRecipe final : public TextRecipe {
                        "--block: expected at most the model's {} positions, got {}", config_.max_positions,
                        block_);
     if (init_.empty() && config_.positions == models::Positions::learned)
-      config_.max_positions = positions_of_run<models::LanguageModel>(block_);
+      config_.max_positions = positions_of_run(block_);
     auto train = std::make_unique<Blocks>(stream(lines).ids, block_, 0, config_.pad_id);
     auto valid = split(folder, "valid", valid_text_);
     test_ = split(folder, "test", test_text_);

@@ -29,7 +29,7 @@ void TextEncoderRecipe::set_up(const std::vector<std::string>& lines, int64_t ou
   if (init_.empty()) {
     make_vocabulary(lines);
     config_ = configured(models::text_encoder_preset(model_choice_.preset));
-    config_.max_positions = positions_of_run<models::TextEncoder>(longest());
+    config_.max_positions = positions_of_run(longest());
   } else if (init_.published()) {
     open_init();
     config_ = of_init(models::text_encoder_config(init_.model()));

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "autograd/noise.h"
 #include "autograd/parallel.h"
 #include "nn/io/text.h"
 #include "tools/corpora/corpus.h"
+#include "tools/tandem/train_settings.h"
 
 namespace tandem::command {
 
@@ -147,6 +149,17 @@ void TextRecipe::make_vocabulary(const std::vector<std::string>& lines) {
   vocabulary_ = own               ? data::Vocabulary::load(run.checked(nn::kVocabularyFile))
                 : !v.file.empty() ? data::Vocabulary::load(v.file)
                                   : data::Vocabulary::train(lines, {.size = v.size, .kind = v.kind});
+}
+
+int64_t TextRecipe::positions_of_run(int64_t made) const {
+  const std::optional<nn::Metadata> metadata = opened_ != nullptr ? std::optional(opened_->metadata)
+                                               : settings.resume  ? metadata_of(settings.run)
+                                                                  : std::nullopt;
+  if (!metadata || !metadata->contains("config")) return made;
+  const auto config = nlohmann::json::parse(metadata->at("config"), nullptr, false);
+  const bool says =
+      config.is_object() && config.contains("max_positions") && config["max_positions"].is_number_unsigned();
+  return says ? config["max_positions"].get<int64_t>() : made;
 }
 
 }  // namespace tandem::command

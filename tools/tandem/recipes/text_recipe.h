@@ -111,11 +111,7 @@ class TextRecipe : public Recipe {
   }
   // The positions of the model: those of the run that is opened or goes on, or `made`. Of learned ones a new
   // model has as many as its training reads: no other would learn anything.
-  template <class Model> int64_t positions_of_run(int64_t made) const {
-    if (opened_ != nullptr) return opened_->model<Model>()->config().max_positions;
-    if (!settings.resume || !nn::Manifest(settings.run).lists(nn::kBestFile)) return made;
-    return open_run(settings.run, {task}).template model<Model>()->config().max_positions;
-  }
+  int64_t positions_of_run(int64_t made) const;
   // What the checkpoints of all text tasks have: `config` is the model's.
   template <class Config> nn::Metadata metadata_with(const Config& config) const {
     return {{"config", to_json(config)}, {"vocabulary", vocabulary_->fingerprint()}, {"data", data_}};
