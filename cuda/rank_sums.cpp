@@ -8,6 +8,7 @@
 #include <exception>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -137,10 +138,13 @@ template <class F> std::string problem_of(Ranks& ranks, F&& f) {
   return "";
 }
 
-// Two ranks on one GPU, which NCCL refuses; "" where each has its own.
+// Two ranks on one GPU, which NCCL refuses, or one whose GPU cannot be told; "" where each has its own.
 std::string shared_gpu(Ranks& ranks) {
+  std::string mine;
+  const std::string problem = problem_of(ranks, [&] { mine = this_gpu(); });
+  if (!problem.empty()) return problem;
   std::map<std::string, int> found;
-  const std::vector<std::string> gpus = ranks.gather(this_gpu());
+  const std::vector<std::string> gpus = ranks.gather(mine);
   for (int rank = 0; rank < ranks.size(); ++rank)
     if (const auto [other, own] = found.emplace(gpus[rank], rank); !own)
       return fmt::format("ranks {} and {} have one GPU, {}", other->second, rank,
@@ -161,13 +165,17 @@ std::string join_by_nccl(Ranks& ranks, std::unique_ptr<NcclSums>& sums) {
   if (!problem.empty()) return problem;
   const std::string first = ranks.gather({id.internal, sizeof(id.internal)})[0];
   std::memcpy(id.internal, first.data(), sizeof(id.internal));
-  sums = std::make_unique<NcclSums>();
+  std::optional<Scratch> one;  // before any rank waits for the others within NCCL
+  problem = problem_of(ranks, [&] {
+    sums = std::make_unique<NcclSums>();
+    one.emplace(sizeof(float));
+    cuda::check(cudaMemsetAsync(one->as<void>(), 0, sizeof(float), cuda::stream()), "cudaMemsetAsync");
+  });
+  if (!problem.empty()) return problem;
   problem = problem_of(ranks, [&] { sums->join(id, ranks); });
   if (!problem.empty()) return sums->abort(), problem;
   // Later versions connect the devices at the first sum alone.
-  const Scratch one(sizeof(float));
-  cuda::check(cudaMemsetAsync(one.as<void>(), 0, sizeof(float), cuda::stream()), "cudaMemsetAsync");
-  problem = problem_of(ranks, [&] { sums->begin(one.as<void>(), 1, false); });
+  problem = problem_of(ranks, [&] { sums->begin(one->as<void>(), 1, false); });
   problem.empty() ? sums->end() : sums->abort();
   return problem;
 }
