@@ -68,7 +68,8 @@ void check_family(const std::string& name, const Config& config, double toleranc
   const double rounding = output.dtype() == DType::f64 ? 0x1p-53 : 0x1p-24;
   double sum = 0;
   for (const auto& [parameter, gradient] : gradients) sum += square(gradient).sum().template item<double>();
-  for (const auto& [parameter, tensor] : model.named_parameters()) {
+  for (const auto& [named, tensor] : model.named_parameters()) {
+    const std::string& parameter = named;
     const Tensor& theirs = *nn::find(gradients, parameter);
     bool read = false;
     for (const Loaded::Line& line : loaded.lines) read |= line.name == parameter && line.state == "loaded";
@@ -195,7 +196,8 @@ void check_same_weights(const std::string& a, const std::string& b) {
   };
   const nn::NamedTensors first = load(a), second = load(b);
   size_t same = 0;
-  for (const auto& [name, tensor] : first) {
+  for (const auto& [named, tensor] : first) {
+    const std::string& name = named;
     const Tensor* other = nn::find(second, name);
     if (!other && (name == "embeddings.mask_token" || name.starts_with("pooler."))) continue;
     if (!other) other = nn::find(second, "vit." + name);
@@ -229,9 +231,9 @@ void check_round_trip(const std::string& name, Config (*config_of)(const Pretrai
     INFO(line.name);
     CHECK((line.state == "loaded" || line.name.starts_with("head.") || line.name.starts_with("pooler.")));
   }
-  for (const auto& [tensor, value] : model.state_dict())
-    if (!tensor.starts_with("head.") && !tensor.starts_with("pooler."))
-      CHECK_MESSAGE(same_bits(value, *nn::find(second.state_dict(), tensor)), tensor);
+  for (const nn::NamedTensor& each : model.state_dict())
+    if (!each.name.starts_with("head.") && !each.name.starts_with("pooler."))
+      CHECK_MESSAGE(same_bits(each.tensor, *nn::find(second.state_dict(), each.name)), each.name);
 }
 
 TEST_CASE("published models: what is saved has every name and bit of what was loaded") {

@@ -185,10 +185,11 @@ TEST_CASE("linear + R-Drop names the unit of an error, in whatever chunk, where 
 
 TEST_CASE("the KL of logits that are far apart and huge is that of its definition") {
   // Of P = (1/2, 1/2, 0), (0, 0, 1), (0, 1, 0), whose log-probabilities are multiples of a but for log 2.
-  for (const auto& [dtype, a] :
+  for (const auto& [type_of_a, a] :
        {std::pair{DType::f32, 0x1p30}, {DType::bf16, 0x1p30}, {DType::f64, 0x1p60}}) {
-    const auto pass = [&, type = dtype](double x, double y, double z) {
-      return from_values(std::vector<double>{x, y, z}, {1, 3}).to(type);
+    const DType dtype = type_of_a;
+    const auto pass = [&](double x, double y, double z) {
+      return from_values(std::vector<double>{x, y, z}, {1, 3}).to(dtype);
     };
     const Tensors all{pass(a, a, 0), pass(0, 0, 1.25 * a), pass(0, 0.75 * a, 0)};
     const double pairs =

@@ -120,10 +120,10 @@ TEST_CASE("png: pixels are those that are stored, whatever is said of gamma and 
                               chunk("tEXt", std::string("a\0b", 3)) + chunk("gAMA", word(220000)),
                               chunk("iCCP", profile)};
   const std::string rows("\0\x10\x80\xf0\x40\x20\x77\xaa\x05", 9);  // behind the filter's byte
-  for (const auto& [depth, type, width] :
-       {std::tuple{8, 0, 8}, {16, 0, 4}, {8, 6, 2}, {16, 6, 1}, {4, 0, 16}}) {
+  for (const auto& form : {std::tuple{8, 0, 8}, {16, 0, 4}, {8, 6, 2}, {16, 6, 1}, {4, 0, 16}}) {
+    const int depth = std::get<0>(form), type = std::get<1>(form), width = std::get<2>(form);
     INFO(depth, " bits, type ", type);
-    const auto read = [&, depth = depth, type = type, width = width](const std::string& before) {
+    const auto read = [&](const std::string& before) {
       write_file(scratch.png, png_bytes(width, 1, depth, type, rows, before));
       std::vector<uint8_t> pixels = decode_png(scratch.png, bytes_of(scratch.png), {0, 0, 1, width}).pixels;
       for (const PngColor color : {PngColor::kGray, PngColor::kRgb})
