@@ -405,11 +405,6 @@ Update Trainer::begin(const StepBatches& batches) {
                       defers_.value_or(false), gradient_sum_ ? &*gradient_sum_ : nullptr);
 }
 
-void Trainer::record_anew() {
-  if (recorded_)
-    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
-}
-
 StepResult Trainer::finish(const Update& update) {
   if (update.units == 0) {
     record_anew();  // recordings know by how much the step's number is ahead of the optimizer's updates

@@ -85,6 +85,11 @@ std::string Trainer::origin(const StepBatches& batches, const data::Indices& ind
   return own;
 }
 
+void Trainer::record_anew() {
+  if (recorded_)
+    recorded_ = std::make_unique<RecordedSteps>(objective_, optimizer_, ema(), options_.clip_norm);
+}
+
 StepResult Trainer::leave_out(const std::string& failure, const StepBatches& batches,
                               const data::Indices& indices) {
   const bool stops =

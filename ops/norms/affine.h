@@ -9,7 +9,7 @@ namespace tandem::detail {
 void check_affine(const char* op, const char* what, const Tensor& parameter, const Shape& shape,
                   const Tensor& x);
 
-// ShapeError or DTypeError unless layer_norm() takes these.
+// ShapeError or DTypeError unless rms_norm(), or layer_norm(), takes these.
 void check_rms_norm(const Tensor& x, const Tensor& weight);
 void check_layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight,
                       const Tensor& bias);
