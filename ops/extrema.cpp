@@ -2,6 +2,8 @@
 // max along a dimension gathers, amax shares its gradient among the elements that equal the result.
 #include "ops/extrema.h"
 
+#include <algorithm>
+
 #include "autograd/op.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
@@ -97,25 +99,30 @@ template <bool largest> Tensor arg_extreme(const Tensor& x, int dim, const char*
   return apply<ArgExtreme<largest>>({x.detach()}, dim);
 }
 
-template <bool largest> struct Extreme final : Op {  // over the last dimension
+template <bool largest> struct Extreme final : Op {  // keeps dim
+  int dim;
+  explicit Extreme(int dim) : dim(dim) {}
   const char* name() const override { return largest ? "amax" : "amin"; }
   Tensor forward(const Tensors& in) override {
     save(in[0]);
-    const int last = in[0].dim() - 1;
-    return save_output(detail::gather_known(in[0], last, arg_extreme<largest>(in[0], last, name())));
+    return save_output(detail::gather_known(in[0], dim, arg_extreme<largest>(in[0], dim, name())));
   }
   Tensors vjp(const Tensor& g) override {
     const Tensor equal = eq(saved(0), saved(1)).to(g.dtype());
-    return {g * (equal / sum(equal, {-1}, true))};
+    return {equal * (g / sum(equal, {dim}, true))};
   }
 };
 
 template <bool largest> Tensor extreme(const Tensor& x, const Shape& dims, bool keepdim) {
   static constexpr const char* name = largest ? "amax" : "amin";
   const std::vector<bool> reduced = detail::reduced_dims(name, x, dims);
-  const Tensor rows = detail::reduced_last(x, reduced);
-  check<ShapeError>(rows.size(-1) > 0, "{}: dims {} of {} are empty", name, dims, describe(x));
-  return apply<Extreme<largest>>({rows}).reshape(detail::reduced_shape(x, reduced, keepdim));
+  // One dimension stays where it is.
+  const bool one = std::count(reduced.begin(), reduced.end(), true) == 1;
+  const Tensor y = one ? x : detail::reduced_last(x, reduced);
+  const auto dim =
+      static_cast<int>(one ? std::find(reduced.begin(), reduced.end(), true) - reduced.begin() : y.dim() - 1);
+  check<ShapeError>(y.size(dim) > 0, "{}: dims {} of {} are empty", name, dims, describe(x));
+  return apply<Extreme<largest>>({y}, dim).reshape(detail::reduced_shape(x, reduced, keepdim));
 }
 
 Tensor without(const Tensor& x, int dim, bool keepdim) { return keepdim ? x : x.squeeze(dim); }

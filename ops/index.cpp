@@ -3,10 +3,14 @@
 // back the same way.
 #include "ops/index.h"
 
+#include <algorithm>
 #include <limits>
+#include <numeric>
+#include <vector>
 
 #include "autograd/grad_mode.h"
 #include "autograd/op.h"
+#include "autograd/parallel.h"
 #include "autograd/registry.h"
 #include "ops/arithmetic.h"
 #include "ops/indexing.h"
@@ -23,22 +27,49 @@ struct Nonzero final : Op {
   const char* name() const override { return "nonzero"; }
   Tensor forward(const Tensors& in) override {
     const Tensor x = dense(in[0].to(kCpu));
-    const int dims = x.dim();
-    std::vector<int64_t> places;  // in the flat tensor
+    const int64_t n = x.numel(), chunks = (n + kChunk - 1) / kChunk;
+    std::vector<int64_t> first(chunks + 1);  // of each chunk, among all places
+    Tensor out;
     dispatch_all(x.dtype(), [&]<class T>() {
       const T* values = x.data<T>();
-      for (int64_t i = 0, n = x.numel(); i < n; ++i)
-        if (values[i] != T(0)) places.push_back(i);
+      parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t c = begin; c < end; ++c) {
+          const T* from = values + c * kChunk;
+          first[c + 1] =
+              std::count_if(from, values + std::min(n, (c + 1) * kChunk), [](T v) { return v != T(0); });
+        }
+      });
+      std::partial_sum(first.begin(), first.end(), first.begin());
+      out = empty({first.back(), x.dim()}, {DType::i64});
+      int64_t* rows = out.data<int64_t>();
+      parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t c = begin; c < end; ++c)
+          write_places(values, c * kChunk, std::min(n, (c + 1) * kChunk), x.shape(),
+                       rows + first[c] * x.dim());
+      });
     });
-    const Tensor out = empty({static_cast<int64_t>(places.size()), dims}, {DType::i64});
-    int64_t* row = out.data<int64_t>();
-    for (int64_t place : places) {
-      for (int d = dims - 1; d >= 0; --d) row[d] = place % x.shape()[d], place /= x.shape()[d];
-      row += dims;
-    }
     return out.to(in[0].device());
   }
   Tensors vjp(const Tensor&) override { return {}; }
+
+ private:
+  static constexpr int64_t kChunk = 4096;
+
+  // The coordinates of those of values[begin, end) that are not 0.
+  template <class T>
+  static void write_places(const T* values, int64_t begin, int64_t end, const Shape& shape, int64_t* row) {
+    int64_t places[kChunk + 1], count = 0;
+    for (int64_t i = begin; i < end; ++i) {  // no branch, which would be guessed
+      places[count] = i;
+      count += values[i] != T(0);
+    }
+    const int dims = shape.size();
+    for (int64_t p = 0; dims > 0 && p < count; ++p, row += dims) {
+      int64_t place = places[p];
+      for (int d = dims - 1; d > 0; --d) row[d] = place % shape[d], place /= shape[d];
+      row[0] = place;
+    }
+  }
 };
 
 void check_one_pass(const char* op, const Tensor& x) {

@@ -200,11 +200,22 @@ Target checked_target(const char* op, const Tensor& x, int64_t dim, const Tensor
   return {d, x.to(dtype), detail::index_in_range(op, index, x.shape()[d]), src.to(dtype)};
 }
 
+// Whether there are so many elements apart from their neighbours along dim that it pays to bring those
+// together: each access would miss the caches.
+bool lies_apart(const Tensor& x, int dim, const Tensor& index) {
+  constexpr int64_t kMany = 1 << 16;
+  return x.numel() >= kMany && index.numel() >= x.numel() && x.device() == kCpu &&
+         x.strides()[dim] > x.strides().back() && index.strides().back() != 0;
+}
+Tensor turned(const Tensor& x, int dim) { return x.transpose(dim, -1).contiguous(); }
+
 }  // namespace
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   const int d = check_layout("gather", x, dim, index);
-  return apply<Gather>({x, detail::index_in_range("gather", index, x.shape()[d])}, d);
+  const Tensor places = detail::index_in_range("gather", index, x.shape()[d]);
+  if (!lies_apart(x, d, places)) return apply<Gather>({x, places}, d);
+  return turned(apply<Gather>({turned(x, d), turned(places, d)}, x.dim() - 1), d);
 }
 
 Tensor detail::gather_known(const Tensor& x, int dim, const Tensor& index) {
@@ -213,12 +224,16 @@ Tensor detail::gather_known(const Tensor& x, int dim, const Tensor& index) {
 
 Tensor scatter(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {
   const Target t = checked_target("scatter", x, dim, index, src);
-  return apply<Scatter>({t.x, t.index, t.src}, t.dim);
+  if (!lies_apart(t.x, t.dim, t.index)) return apply<Scatter>({t.x, t.index, t.src}, t.dim);
+  const Tensors rows{turned(t.x, t.dim), turned(t.index, t.dim), turned(t.src, t.dim)};
+  return turned(apply<Scatter>(rows, x.dim() - 1), t.dim);
 }
 
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src) {
   const Target t = checked_target("scatter_add", x, dim, index, src);
-  return apply<ScatterAdd>({t.src, t.index, t.x}, t.dim, x.shape());
+  if (!lies_apart(t.x, t.dim, t.index)) return apply<ScatterAdd>({t.src, t.index, t.x}, t.dim, x.shape());
+  const Tensors rows{turned(t.src, t.dim), turned(t.index, t.dim), turned(t.x, t.dim)};
+  return turned(apply<ScatterAdd>(rows, x.dim() - 1, rows[2].shape()), t.dim);
 }
 
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& indices) {

@@ -58,8 +58,9 @@ void copy_elements(const Tensor& dst, const Tensor& src) {
     return;
   }
   dispatch_all(dst.dtype(), [&]<class O>() {
-    dispatch_all(src.dtype(),
-                 [&]<class I>() { detail::map<O, I>(dst, detail::Cast<compute_t<O>, compute_t<I>>{}, src); });
+    dispatch_all(src.dtype(), [&]<class I>() {
+      detail::map_as_it_lies<O, I>(dst, detail::Cast<compute_t<O>, compute_t<I>>{}, src);
+    });
   });
 }
 

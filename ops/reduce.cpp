@@ -23,16 +23,19 @@ namespace {
 
 // A sum of more than kStretch terms is made in two stages: stretches in A, and their sums in f64.
 template <class A, class T> wide_t<A> sum_line(const T* x, int64_t stride, int64_t n) {
+  constexpr int64_t kFew = 8;  // no vector is worth it
   if constexpr (std::is_floating_point_v<A>) {
-    if (stride == 1) return row_sum(x, n);
-    double total = 0;
-    for (int64_t begin = 0; begin < n; begin += detail::kTile) {
-      const int64_t count = std::min(detail::kTile, n - begin);
-      T tile[detail::kTile];
-      for (int64_t i = 0; i < count; ++i) tile[i] = x[(begin + i) * stride];
-      total += row_sum(tile, count);
+    if (n >= kFew) {
+      if (stride == 1) return row_sum(x, n);
+      double total = 0;
+      for (int64_t begin = 0; begin < n; begin += detail::kTile) {
+        const int64_t count = std::min(detail::kTile, n - begin);
+        T tile[detail::kTile];
+        for (int64_t i = 0; i < count; ++i) tile[i] = x[(begin + i) * stride];
+        total += row_sum(tile, count);
+      }
+      return total;
     }
-    return total;
   }
   A total = 0;
   for (int64_t i = 0; i < n; ++i) total += static_cast<A>(static_cast<compute_t<T>>(x[i * stride]));

@@ -55,10 +55,10 @@ template <class T> const T* gather_tile(const T* p, int64_t stride, int64_t n, b
 template <class O, class... I> using DenseLoop = void (*)(const void* f, int64_t n, O* out, const I*... in);
 
 // Assigned, not converted first: g++ 12 does not vectorise a store of a temporary bf16. Flat: a functor that
-// is not inlined makes the loop scalar.
+// is not inlined makes the loop scalar, and so does one whose numbers are read where it branches: a copy.
 template <class F, class O, class... I>
 [[gnu::flatten]] void dense_loop(const void* functor, int64_t n, O* out, const I*... in) {
-  const F& f = *static_cast<const F*>(functor);
+  const F f = *static_cast<const F*>(functor);
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = f(static_cast<compute_t<I>>(in[i])...);
 }
@@ -91,9 +91,25 @@ template <class O, class... I>
   });
 }
 
+// Elements as loops read them: g++ 12 does not vectorise loads of bools.
+template <class T> using loaded_t = std::conditional_t<std::is_same_v<T, bool>, uint8_t, T>;
+
+// Whether x is large and its neighbours in memory are neighbours along a dimension that is not the last.
+inline bool lies_across(const Tensor& x) {
+  const int last = x.dim() - 1;
+  if (last < 1 || x.strides()[last] <= 1 || x.shape()[last] < 8 || x.numel() < kTile * kTile) return false;
+  bool across = false;
+  for (int d = 0; d < last; ++d) {
+    if (x.strides()[d] == 0 && x.shape()[d] > 1) return false;  // repeated
+    across |= x.strides()[d] == 1 && x.shape()[d] >= 8;
+  }
+  return across;
+}
+
 // out[...] = f(in[...]...): output elements O, input elements I..., at most three inputs. F is a type that a
 // header names, for the sake of device kernels.
-template <class O, class... I, class F, class... X> void map(const Tensor& out, F f, const X&... inputs) {
+template <class O, class... I, class F, class... X>
+void map_as_it_lies(const Tensor& out, F f, const X&... inputs) {
   constexpr int N = sizeof...(I) + 1;
   static_assert(sizeof...(I) == sizeof...(X) && N <= 4);
   const Walk<N> walk = make_walk<N>(out, {&inputs...});
@@ -101,8 +117,17 @@ template <class O, class... I, class F, class... X> void map(const Tensor& out, 
     run_on_device(out, Map<F, O, I...>{walk, f, out.device_data<O>(), {inputs.template device_data<I>()...}});
     return;
   }
-  for_each_dense<O, I...>(walk, dense_loop<F, O, I...>, &f, out.template data<O>(),
-                          inputs.template data<I>()...);
+  for_each_dense<O, loaded_t<I>...>(walk, dense_loop<F, O, loaded_t<I>...>, &f, out.template data<O>(),
+                                    reinterpret_cast<const loaded_t<I>*>(inputs.template data<I>())...);
+}
+// The same; what lies across is first copied, tile by tile, since a walk would fetch a cache line for each
+// element.
+template <class O, class... I, class F, class... X> void map(const Tensor& out, F f, const X&... inputs) {
+  if (out.device() == kCpu && (lies_across(inputs) || ...)) [[unlikely]] {
+    map_as_it_lies<O, I...>(out, f, lies_across(inputs) ? dense(inputs) : inputs...);
+  } else {
+    map_as_it_lies<O, I...>(out, f, inputs...);
+  }
 }
 
 // A term or factor of a tensor of `dtype` is a number that it holds, or the negative of one, since x - 1 is x

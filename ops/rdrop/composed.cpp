@@ -36,12 +36,19 @@ struct Counted {
     number = static_cast<int64_t>(sum(which.to(DType::f32)).item());
     divisor = options.divisor > 0 ? options.divisor : static_cast<double>(number > 0 ? number : 1);
   }
+
+  // x [..., units], or [..., units, classes] if it is wide, with 0 in units that do not count.
+  Tensor cleared(const Tensor& x, bool wide = false) const {
+    if (number == units.numel()) return x;
+    const Tensor out = logical_not(units);
+    return masked_fill(x, wide ? out.unsqueeze(-1) : out, 0);
+  }
 };
 
 // [m, ...], in f32 or wider, 0 in units that do not count.
-Tensor rows(const Tensor& logits, const Tensor& counted) {
-  const Tensor wide = logits.dtype() == DType::bf16 ? logits.to(DType::f32) : logits;
-  return masked_fill(wide, logical_not(counted).unsqueeze(-1), 0).passes_as_batch();
+Tensor rows(const Tensor& logits, const Counted& counted) {
+  return counted.cleared(logits.dtype() == DType::bf16 ? logits.to(DType::f32) : logits, true)
+      .passes_as_batch();
 }
 
 // x[i] - mean over i, exact where they are near each other: first dimension.
@@ -86,10 +93,9 @@ LossParts weighted_rdrop_cross_entropy(const Tensor& logits, const Tensor& targe
   Tensor which = ne(inputs.target, static_cast<double>(options.ignore_index));
   if (inputs.mask.defined()) which = logical_and(which, ne(inputs.mask, 0));
   const Counted counted(which, options);
-  const Tensor x = rows(logits, counted.units), out = logical_not(counted.units);
-  const Tensor labels = masked_fill(inputs.target, out, 0), log_p = log_softmax(x, -1);
+  const Tensor x = rows(logits, counted), labels = counted.cleared(inputs.target), log_p = log_softmax(x, -1);
   const Tensor weights = class_weights.detach().to(x.dtype()).to(x.device());
-  const Tensor each = masked_fill(index_select(weights, 0, labels.flatten()).reshape(labels.shape()), out, 0);
+  const Tensor each = counted.cleared(index_select(weights, 0, labels.flatten()).reshape(labels.shape()));
   const double total = options.weight_divisor > 0 ? options.weight_divisor : sum(each).item();
 
   const auto m = static_cast<double>(x.size(0)), s = options.label_smoothing;
@@ -98,8 +104,7 @@ LossParts weighted_rdrop_cross_entropy(const Tensor& logits, const Tensor& targe
   picked[static_cast<int>(picked.size()) - 1] = 1;
   Tensor losses = gather(log_p, -1, index.expand(picked)).squeeze(-1) * each * -(1 - s);
   if (s > 0)
-    losses =
-        losses - masked_fill(sum(log_p * weights, Shape{-1}), out, 0) * (s / static_cast<double>(classes));
+    losses = losses - counted.cleared(sum(log_p * weights, Shape{-1})) * (s / static_cast<double>(classes));
   const Tensor ce = sum(losses) / (m * (total > 0 ? total : 1));
 
   const Tensor d = deviations(x) - deviations(logsumexp(x, Shape{-1}, true)), q = exp(mean(log_p, Shape{0}));
@@ -123,13 +128,12 @@ LossParts rdrop_binary_cross_entropy(const Tensor& logits, const Tensor& target,
   const Tensor mask =
       inputs.mask.defined() ? ne(inputs.mask, 0) : ones(units, {DType::boolean, logits.device()});
   const Counted counted(mask, options);
-  const Tensor x = rows(logits, counted.units), out = logical_not(counted.units).unsqueeze(-1);
-  const Tensor y = masked_fill(target.detach().to(x.dtype()), out, 0);
+  const Tensor x = rows(logits, counted), y = counted.cleared(target.detach().to(x.dtype()), true);
   const auto m = static_cast<double>(x.size(0)), s = options.label_smoothing;
   const Tensor soft = s > 0 ? y * (1 - s) + s / 2 : y;
   const Tensor losses =
       binary_cross_entropy_with_logits(x, soft.unsqueeze(0).expand(x.shape()), Reduction::none);
-  const Tensor ce = sum(masked_fill(losses, out, 0)) / (m * counted.divisor);
+  const Tensor ce = sum(counted.cleared(losses, true)) / (m * counted.divisor);
 
   const Tensor d = deviations(x), at = x - d;
   const Tensor sides = sigmoid(x) * sigmoid(-at) + sigmoid(-x) * sigmoid(at);

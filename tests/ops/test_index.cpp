@@ -7,6 +7,7 @@
 #include "autograd/tensor_impl.h"
 #include "ops/arithmetic.h"
 #include "ops/comparison.h"
+#include "ops/join.h"
 #include "ops/views.h"
 #include "tests/testing.h"
 
@@ -188,6 +189,9 @@ TEST_CASE("masks select, and tell their places") {
   CHECK(nonzero(zeros({2, 0})).shape() == Shape{0, 2});
   CHECK(nonzero(scalar(3)).shape() == Shape{1, 0});
   CHECK(values(nonzero(tensor({0, NAN, -0.0, 1e-40}))) == Values{1, 3});
+  const Tensor even = nonzero(tile(tensor({1, 0}), {15000}).reshape({100, 300}));
+  CHECK(even.shape() == Shape{15000, 2});
+  CHECK(equal(even.select(1, 0) * 300 + even.select(1, 1), arange(0, 30000, 2, {DType::i64})));
   const Tensor passes = stack_passes({x, x + 10.0});
   CHECK(values(passes[tensor({false, true})]) == Values{3, 4, 5, 13, 14, 15});
   check_throws<ShapeError>("masked_select: bool[2,3] x 2 passes: expected one pass",

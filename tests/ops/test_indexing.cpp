@@ -5,6 +5,7 @@
 #include "autograd/parallel.h"
 #include "ops/indexing.h"
 #include "ops/join.h"
+#include "ops/views.h"
 #include "tests/ops/op_suite.h"
 
 using namespace tandem;
@@ -31,6 +32,40 @@ TEST_CASE("indices may differ between passes, of data that is shared or not") {
 
   const Tensor rows = index_select(x.detach(), 0, index.reshape({2}).pass(1));
   CHECK(rows.to_vector<float>() == std::vector<float>{4, 5, 6, 4, 5, 6});
+}
+
+TEST_CASE("many columns are gathered and scattered as few are") {
+  const int64_t rows = 700, columns = 130, few = 3;  // `few` are below what is turned first
+  const Shape shape{rows, columns};
+  Tensors inputs;
+  for (uint64_t i = 0; i < 3; ++i) {
+    inputs.push_back(empty(shape, {}, 2));
+    fill_normal(noise_key(i, 0, 0, 0, Purpose::init), 0, 1, inputs[i].data<float>(), 2 * shape.numel());
+  }
+  std::vector<int64_t> places(shape.numel());
+  for (size_t i = 0; i < places.size(); ++i) places[i] = static_cast<int64_t>(i * i % 691);
+  const Tensor index = from_values(places, shape);
+  const auto run = [&](const auto& op, int64_t begin, int64_t end) {  // the result and the gradients
+    const auto part = [&](const Tensor& x) { return x.slice(1, begin, end).clone(); };
+    const Tensor x = part(inputs[0]).requires_grad_(), src = part(inputs[1]).requires_grad_();
+    const Tensor y = op(x, part(index), src);
+    y.backward(part(inputs[2]));
+    return Tensors{y.detach(), x.grad(), src.grad().defined() ? src.grad() : zeros({1, 1})};
+  };
+  const auto agrees = [&](const auto& op) {
+    const Tensors all = run(op, 0, columns);
+    for (int64_t c = 0; c < columns; c += few) {
+      const Tensors some = run(op, c, std::min(c + few, columns));
+      for (size_t k = 0; k < all.size(); ++k) {
+        const Tensor y = all[k].size(1) == 1 ? all[k] : all[k].slice(1, c, std::min(c + few, columns));
+        if (!same_bits(y.contiguous(), some[k])) return false;
+      }
+    }
+    return true;
+  };
+  CHECK(agrees([](const Tensor& x, const Tensor& i, const Tensor&) { return gather(x, 0, i); }));
+  CHECK(agrees([](const Tensor& x, const Tensor& i, const Tensor& s) { return scatter(x, 0, i, s); }));
+  CHECK(agrees([](const Tensor& x, const Tensor& i, const Tensor& s) { return scatter_add(x, 0, i, s); }));
 }
 
 TEST_CASE("a gradient summed over many duplicates has the same bits for any number of threads") {

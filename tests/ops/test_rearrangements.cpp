@@ -36,6 +36,30 @@ TEST_CASE("roll along one dimension, by more than its size, and of all elements"
   CHECK(roll(zeros({0, 3}), 2).shape() == Shape{0, 3});
 }
 
+TEST_CASE("large tensors that lie across are copied, and read by loops, as small ones are") {
+  for (const Shape& shape : {Shape{1056, 2115}, Shape{1050, 2130}, Shape{3, 1056, 704}}) {
+    INFO(shape);
+    const Tensor x = arange(0, static_cast<double>(shape.numel())).reshape(shape),
+                 across = x.transpose(-1, -2);
+    const int64_t rows = shape[shape.size() - 2], columns = shape[shape.size() - 1];
+    const auto is_copy = [&](const Tensor& y, float factor) {
+      const float* at = y.data<float>();
+      int64_t wrong = 0;
+      for (int64_t b = 0; b < shape.numel(); b += rows * columns)
+        for (int64_t c = 0; c < columns; ++c)
+          for (int64_t r = 0; r < rows; ++r)
+            wrong += *at++ != factor * static_cast<float>(b + r * columns + c);
+      return wrong == 0;
+    };
+    CHECK(is_copy(across.contiguous(), 1));
+    CHECK(is_copy(across + across, 2));
+    CHECK(is_copy(where(across > -1, across, 0), 1));
+    const Tensor target = zeros({shape.numel() + 1}).slice(0, 1, shape.numel() + 1).reshape(across.shape());
+    target.copy_(across);  // where no cache line begins
+    CHECK(is_copy(target, 1));
+  }
+}
+
 TEST_CASE("tile and repeat_interleave") {
   const Tensor x = tensor({1, 2, 3, 4}, {2, 2});
   CHECK(tile(x, {2}).to_vector<float>() == Values{1, 2, 1, 2, 3, 4, 3, 4});
