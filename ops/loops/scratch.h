@@ -23,6 +23,7 @@ enum class Slot {
   reorder_a,
   reorder_b,
   reorder_c,
+  loss,
   count
 };
 

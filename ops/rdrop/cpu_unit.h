@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <numeric>
 #include <vector>
 
+#include "ops/loops/scratch.h"
+#include "ops/loops/stream.h"
 #include "ops/rdrop/cpu_blocks.h"
 #include "ops/rdrop/kernel.h"
 
@@ -19,7 +20,7 @@ template <class T> bool counts(const CrossEntropyUnits<T>& units, int64_t unit) 
          units.target[unit] != units.problem.ignore_index;
 }
 
-// Scratch for a unit, used for one after another, and the steps.
+// Scratch for a unit, used for one after another on one thread, and the steps.
 template <class T> class CrossEntropyUnit {
   using C = compute_t<T>;
   static constexpr bool kNarrow = !std::is_same_v<T, C>;
@@ -30,7 +31,9 @@ template <class T> class CrossEntropyUnit {
         m_(units.problem.passes),
         v_(units.problem.classes),
         blocks_((v_ + kBlockSize - 1) / kBlockSize),
-        rows_(std::make_unique_for_overwrite<C[]>(blocks_ * ClassBlock<C>::rows(m_) * kBlockSize)),
+        streams_(units.grad.data != units.x.data &&
+                 m_ * units.problem.units * v_ * int64_t{sizeof(T)} >= detail::kStreamBytes),
+        rows_(detail::scratch_of<C>(detail::Slot::loss, blocks_ * ClassBlock<C>::rows(m_) * kBlockSize)),
         g_(m_),
         max_(m_),
         shift_(m_),
@@ -44,6 +47,12 @@ template <class T> class CrossEntropyUnit {
         log_sum_(m_),
         inner_(m_),
         total_(m_) {}
+
+  ~CrossEntropyUnit() {
+    if (streams_) detail::stream_end();
+  }
+  CrossEntropyUnit(const CrossEntropyUnit&) = delete;
+  CrossEntropyUnit& operator=(const CrossEntropyUnit&) = delete;
 
   // Adds the unit's loss to `part`, or what is wrong with it; writes its gradient.
   void run(int64_t unit, Part& part) {
@@ -116,7 +125,7 @@ template <class T> class CrossEntropyUnit {
   ClassBlock<C> block(int64_t b) {
     return {.passes = m_,
             .n = std::min(kBlockSize, v_ - b * kBlockSize),
-            .e_rows = rows_.get() + b * ClassBlock<C>::rows(m_) * kBlockSize,
+            .e_rows = rows_ + b * ClassBlock<C>::rows(m_) * kBlockSize,
             .g = g_.data(),
             .scale = &block_scale_[b * m_],
             .offset = offset_.data(),
@@ -235,7 +244,7 @@ template <class T> class CrossEntropyUnit {
         if constexpr (kNarrow) {
           g_[i] = classes.e(i);
         } else {
-          g_[i] = units_.grad.row(i, unit) + begin;
+          g_[i] = streams_ ? classes.e(i) : units_.grad.row(i, unit) + begin;
         }
       }
       total += !careful   ? kl_of_block<false, true>(classes)
@@ -243,7 +252,11 @@ template <class T> class CrossEntropyUnit {
                           : kl_of_block<true, false>(classes);
       for (int64_t i = 0; gradient && i < m_; ++i) {
         if (label >= begin && label < begin + classes.n) g_[i][label - begin] -= label_weight;
-        if constexpr (kNarrow) std::copy_n(g_[i], classes.n, units_.grad.row(i, unit) + begin);
+        if constexpr (kNarrow) {
+          std::copy_n(g_[i], classes.n, units_.grad.row(i, unit) + begin);
+        } else if (streams_) {
+          detail::stream_copy(units_.grad.row(i, unit) + begin, g_[i], classes.n * int64_t{sizeof(T)});
+        }
       }
     }
     for (int64_t i = 0; gradient && i < m_; ++i)
@@ -253,7 +266,8 @@ template <class T> class CrossEntropyUnit {
 
   const CrossEntropyUnits<T>& units_;
   int64_t m_, v_, blocks_;
-  std::unique_ptr<C[]> rows_;  // of each block
+  bool streams_;  // the gradient, where it is more than the caches hold and nothing is there yet
+  C* rows_;       // of each block
   // Of the unit: a number for each pass; then one for each block and pass.
   std::vector<C*> g_;
   std::vector<C> max_, shift_, offset_, p_weight_;

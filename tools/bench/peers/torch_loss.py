@@ -55,7 +55,7 @@ def rdrop(s):
     if s.best:
         z = logits.detach()
         ways = [compiled(lambda z, y, apart=apart: lean_rdrop(z, y, 0.0, s.passes, apart)) for apart in (True, False)]
-        return fastest({name: lambda way=way: way(z, target) for name, way in zip(("apart", "as one"), ways)})
+        return fastest({name: lambda way=way: way(z, target) for name, way in zip(("apart", "as one"), ways)}, s.case)
 
     def loss():
         with s.autocast():

@@ -303,7 +303,7 @@ def lean_training(s, model, optimizer, inputs, target):
 
     # A compiled model draws its own random numbers, or has PyTorch draw them.
     return fastest({"eager": way(model), "compiled": way(compiled(model)),
-                    "compiled, PyTorch's draws": way(compiled(model, options={"fallback_random": True}))})
+                    "compiled, PyTorch's draws": way(compiled(model, options={"fallback_random": True}))}, s.case)
 
 
 def vit(s):
@@ -362,7 +362,7 @@ def vit_inference(s):
             return graph(images)
 
     graph = compiled(model, options={"freezing": True})  # weights are packed once
-    return fastest({"eager": predict(model, images), "compiled": frozen})
+    return fastest({"eager": predict(model, images), "compiled": frozen}, s.case)
 
 
 def decode(s):
@@ -389,4 +389,4 @@ def decode(s):
     eager = decoder(model.step, True)
     if not s.best:
         return eager
-    return fastest({"eager": eager, "compiled": decoder(compiled(model.step), False)})
+    return fastest({"eager": eager, "compiled": decoder(compiled(model.step), False)}, s.case)

@@ -43,6 +43,7 @@ CASES = {f.__name__: f for f in (photos, vit, cnn, transformer, padded_transform
 def build(text):
     name, *sizes = text.split()
     s = Sizes(sizes)
+    s.case = text
     if s.best:
         torch.set_flush_denormal(True)
     run = CASES[name](s)
