@@ -197,9 +197,9 @@ template <class T> class Head {
       }
       if (a.dv.data) {
         tile_gemm(seen, p_.value_dim, n, probabilities, 1, width_, cotangents, value_dim, dvalues, value_dim,
-                  true);
+                  dvalues, value_dim);
       }
-      if (a.dk.data) tile_gemm(seen, p_.dim, n, dscores, 1, width_, queries, dim, dkeys, dim, true);
+      if (a.dk.data) tile_gemm(seen, p_.dim, n, dscores, 1, width_, queries, dim, dkeys, dim, dkeys, dim);
       if (a.dq.data) {
         tile_gemm(n, p_.dim, seen, dscores, width_, 1, keys, dim, dqueries, dim);
         unpack(dqueries, dim, C(p_.scale), n, p_.dim, query(a.dq, begin), a.dq.row);

@@ -54,40 +54,36 @@ std::shared_ptr<Storage> packed(const Tensor& weight) {
 }
 
 // c[rows, cols] = act(a strip + bias), rows c_row apart, where cols is a number of whole vectors, or c has
-// room for them.
+// room for them. Tile by tile: c's lines come while a tile is multiplied, and are in cache for act.
 void run_strip(const MatrixBatch& a, const float* strip, const float* bias, Activation f, int64_t cols,
                float* c, int64_t c_row) {
-  if (cols == kStrip) {
-    float start[kStrip] = {};
-    if (bias) std::memcpy(start, bias, sizeof start);
-    for (int64_t i = 0; i < a.rows; ++i) std::memcpy(c + i * c_row, start, sizeof start);
-  } else {
-    for (int64_t i = 0; i < a.rows; ++i) {
-      bias ? std::copy_n(bias, cols, c + i * c_row) : std::fill_n(c + i * c_row, cols, 0.0f);
-    }
-  }
+  float start[kStrip] = {};
+  if (bias) std::copy_n(bias, cols, start);
+  // The next strip is fetched by the first tiles.
+  const int64_t fetching = cols == kStrip ? std::min(a.rows / kTileRows, kFetchingTiles) : 0,
+                step = fetching > 0 ? std::min(kLine, (kStrip + fetching - 1) / fetching) : 0;
+  const float* next = strip + a.cols * kStrip;
   const auto* x = static_cast<const float*>(a.data);
-  int64_t i = 0;
-  if (const int64_t tiles = std::min(a.rows / kTileRows, kFetchingTiles); cols == kStrip && tiles > 0) {
-    // The next strip is fetched meanwhile.
-    const int64_t step = std::min(kLine, (kStrip + tiles - 1) / tiles);
-    const float* next = strip + a.cols * kStrip;
-    for (; i < tiles * kTileRows; i += kTileRows, next += a.cols * step) {
-      tile_kernel<float, kTileRows, kTileVectors, true>(a.cols, x + i * a.row_stride, a.row_stride,
-                                                        a.col_stride, strip, kStrip, c + i * c_row, c_row,
-                                                        true, next, step);
+  for (int64_t i = 0; i < a.rows; i += kTileRows, x += kTileRows * a.row_stride, c += kTileRows * c_row) {
+    const int64_t rows = std::min(kTileRows, a.rows - i);
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t j = 0; j < cols; j += kLine) __builtin_prefetch(c + row * c_row + j, 1);
+    if (i < fetching * kTileRows) {
+      tile_kernel<float, kTileRows, kTileVectors, true>(a.cols, x, a.row_stride, a.col_stride, strip, kStrip,
+                                                        c, c_row, start, 0, next, step);
+      next += a.cols * step;
+    } else {
+      tile_gemm(rows, cols, a.cols, x, a.row_stride, a.col_stride, strip, kStrip, c, c_row, start);
     }
-  }
-  tile_gemm(a.rows - i, cols, a.cols, x + i * a.row_stride, a.row_stride, a.col_stride, strip, kStrip,
-            c + i * c_row, c_row, true);
-  with_activation(f, [&]<class F>() {
-    if constexpr (!std::is_same_v<F, NoActivation>) {
-      for (int64_t row = 0; row < a.rows; ++row) {
+    with_activation(f, [&]<class F>() {
+      if constexpr (!std::is_same_v<F, NoActivation>) {
+        for (int64_t row = 0; row < rows; ++row) {
 #pragma omp simd
-        for (int64_t j = 0; j < cols; ++j) c[row * c_row + j] = F::value(c[row * c_row + j]);
+          for (int64_t j = 0; j < cols; ++j) c[row * c_row + j] = F::value(c[row * c_row + j]);
+        }
       }
-    }
-  });
+    });
+  }
 }
 
 bool fits(const Tensor& weight, const MatmulArgs& args) {

@@ -25,11 +25,12 @@ template <class C> constexpr int64_t tile_width(int64_t n) {
   return (n + kTileLanes<C> - 1) / kTileLanes<C> * kTileLanes<C>;
 }
 
-// c[R, V vectors] = (c +) a[R, depth] @ b[depth, V vectors]; with Fetch, `depth` times `step` elements from
-// `ahead` on, step at most a line of 64 bytes, are fetched into the cache meanwhile.
+// c[R, V vectors] = (base +) a[R, depth] @ b[depth, V vectors], where base may be c, or one row for all (of
+// stride 0); with Fetch, `depth` times `step` elements from `ahead` on, step at most a line of 64 bytes, are
+// fetched into the cache meanwhile.
 template <class C, int R, int V, bool Fetch = false>
 void tile_kernel(int64_t depth, const C* a, int64_t a_row, int64_t a_col, const C* b, int64_t b_row, C* c,
-                 int64_t c_row, bool accumulate, const C* ahead = nullptr, int64_t step = 0) {
+                 int64_t c_row, const C* base, int64_t base_row, const C* ahead = nullptr, int64_t step = 0) {
   typedef C Vector __attribute__((vector_size(kTileBytes), aligned(alignof(C)), may_alias));
   Vector sums[R][V] = {};
   for (int64_t p = 0; p < depth; ++p, a += a_col, b += b_row) {
@@ -44,18 +45,20 @@ void tile_kernel(int64_t depth, const C* a, int64_t a_row, int64_t a_col, const 
 #pragma GCC unroll 6
   for (int i = 0; i < R; ++i) {
     Vector* row = reinterpret_cast<Vector*>(c + i * c_row);
+    const Vector* from = base ? reinterpret_cast<const Vector*>(base + i * base_row) : nullptr;
 #pragma GCC unroll 4
-    for (int j = 0; j < V; ++j) row[j] = accumulate ? row[j] + sums[i][j] : sums[i][j];
+    for (int j = 0; j < V; ++j) row[j] = base ? from[j] + sums[i][j] : sums[i][j];
   }
 }
 
-// c = (c +) a @ b: a [rows, depth] with any strides; b [depth, cols] and c [rows, cols] with dense rows of
+// c = (base +) a @ b: a [rows, depth] with any strides; b [depth, cols] and c [rows, cols] with dense rows of
 // stride b_row, c_row, readable and written up to tile_width(cols). Sums over depth are made in order.
 template <class C>
 void tile_gemm(int64_t rows, int64_t cols, int64_t depth, const C* a, int64_t a_row, int64_t a_col,
-               const C* b, int64_t b_row, C* c, int64_t c_row, bool accumulate = false) {
-  using Kernel =
-      void (*)(int64_t, const C*, int64_t, int64_t, const C*, int64_t, C*, int64_t, bool, const C*, int64_t);
+               const C* b, int64_t b_row, C* c, int64_t c_row, const C* base = nullptr,
+               int64_t base_row = 0) {
+  using Kernel = void (*)(int64_t, const C*, int64_t, int64_t, const C*, int64_t, C*, int64_t, const C*,
+                          int64_t, const C*, int64_t);
   static constexpr auto kernels = []<size_t... I>(std::index_sequence<I...>) {
     return std::array<Kernel, sizeof...(I)>{
         tile_kernel<C, static_cast<int>(I) % kTileRows + 1, static_cast<int>(I) / kTileRows + 1>...};
@@ -66,9 +69,9 @@ void tile_gemm(int64_t rows, int64_t cols, int64_t depth, const C* a, int64_t a_
   for (int64_t block = 0, v = 0; block < blocks; ++block) {
     const int64_t width = (vectors - v + blocks - block - 1) / (blocks - block), at = v * kTileLanes<C>;
     for (int64_t i = 0; i < rows; i += kTileRows) {
-      kernels[(width - 1) * kTileRows + std::min(kTileRows, rows - i) - 1](depth, a + i * a_row, a_row, a_col,
-                                                                           b + at, b_row, c + i * c_row + at,
-                                                                           c_row, accumulate, nullptr, 0);
+      kernels[(width - 1) * kTileRows + std::min(kTileRows, rows - i) - 1](
+          depth, a + i * a_row, a_row, a_col, b + at, b_row, c + i * c_row + at, c_row,
+          base ? base + i * base_row + at : nullptr, base_row, nullptr, 0);
     }
     v += width;
   }
