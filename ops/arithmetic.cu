@@ -21,6 +21,12 @@ const RegisterKernels registered{[] {
   cuda::for_floats(ForBinary<DivValue>{});
   cuda::for_floats(ForBinary<PowValue>{});
   cuda::for_types<float, double>(ForBinary<BinaryCrossEntropyValue>{});
+  cuda::for_types<float, double>(ForBinary<SigmoidDistanceValue>{});
+  cuda::for_types<float, double>([]<class T>() {
+    cuda::register_map<BinaryCrossEntropyGrad<T>, T, T, T, T>();
+    cuda::register_map<SigmoidDistanceByX<T>, T, T, T, T>();
+    cuda::register_map<SigmoidDistanceByD<T>, T, T, T, T>();
+  });
   cuda::for_numbers([]<class T>() { cuda::register_map<AffineValue<compute_t<T>>, T, T>(); });
   cuda::for_floats([]<class T>() {
     cuda::register_map<PowScalarValue<compute_t<T>>, T, T>();

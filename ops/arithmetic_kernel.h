@@ -50,6 +50,47 @@ struct BinaryCrossEntropyValue {
   }
 };
 
+// sigmoid(x) and sigmoid(-x), each exact where it is small.
+template <class C> struct Sigmoids {
+  C of, of_negative;
+  constexpr explicit Sigmoids(C x) {
+    const C e = math::exp(x < 0 ? x : -x), large = 1 / (1 + e), small = e / (1 + e);
+    of = x < 0 ? small : large, of_negative = x < 0 ? large : small;
+  }
+};
+// g times the derivative of BinaryCrossEntropyValue with respect to x.
+template <class C> struct BinaryCrossEntropyGrad {
+  constexpr C operator()(C g, C x, C t) const {
+    const Sigmoids<C> p(x);
+    return g * ((1 - t) * p.of - t * p.of_negative);
+  }
+};
+
+// (sigmoid(x) - sigmoid(a)) d, where a = x - d, of x and d, without cancellation: p - q of two sigmoids is
+// (p (1 - q) + (1 - p) q) tanh(d / 2).
+template <class C> struct SigmoidDifference {
+  Sigmoids<C> p, q;
+  C difference;
+  constexpr SigmoidDifference(C x, C d)
+      : p(x), q(x - d), difference((p.of * q.of_negative + p.of_negative * q.of) * math::tanh(d / 2)) {}
+};
+struct SigmoidDistanceValue {
+  template <class T> static constexpr T value(T x, T d) { return SigmoidDifference<T>(x, d).difference * d; }
+};
+// g times its derivatives: with respect to x, (p - q) (1 - p - q) d, and to d, p - q + q (1 - q) d.
+template <class C> struct SigmoidDistanceByX {
+  constexpr C operator()(C g, C x, C d) const {
+    const SigmoidDifference<C> s(x, d);
+    return g * (s.difference * (s.p.of_negative - s.q.of) * d);
+  }
+};
+template <class C> struct SigmoidDistanceByD {
+  constexpr C operator()(C g, C x, C d) const {
+    const SigmoidDifference<C> s(x, d);
+    return g * (s.difference + s.q.of * s.q.of_negative * d);
+  }
+};
+
 template <class C> struct AffineValue {
   C factor, shift;
   constexpr C operator()(C x) const { return math::plus(math::times(factor, x), shift); }

@@ -78,7 +78,24 @@ struct CrossEntropy final : rdrop::LossOp {
   }
 };
 
-// dx = (1 - t) sigmoid(x) - t sigmoid(-x), which is exact at both ends; dt = -x.
+// g ((1 - t) sigmoid(x) - t sigmoid(-x)) of inputs g, x and t, which is exact at both ends.
+struct BinaryCrossEntropyGrad final : Op {
+  const char* name() const override { return "binary_cross_entropy_with_logits"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor out = output(broadcast(name(), in[0].shape(), in[1].shape()), in[1]);
+    dispatch_floating(name(), in[1].dtype(), [&]<class T>() {
+      detail::map<T, T, T, T>(out, detail::BinaryCrossEntropyGrad<compute_t<T>>{}, in[0], in[1], in[2]);
+    });
+    for (const Tensor& x : in) save(x);
+    return out;
+  }
+  Tensors vjp(const Tensor& c) override {
+    const Tensor g = saved(0), x = saved(1), t = saved(2);
+    return {needs(0) ? apply<BinaryCrossEntropyGrad>({c, x, t}) : Tensor(),
+            needs(1) ? c * g * sigmoid(x) * sigmoid(-x) : Tensor(), needs(2) ? -(c * g) : Tensor()};
+  }
+};
+
 struct BinaryCrossEntropy final : Op {
   const char* name() const override { return "binary_cross_entropy_with_logits"; }
   Tensor forward(const Tensors& in) override {
@@ -92,8 +109,7 @@ struct BinaryCrossEntropy final : Op {
   }
   Tensors vjp(const Tensor& g) override {
     const Tensor x = saved(0), t = saved(1);
-    return {needs(0) ? g * ((1 - t) * sigmoid(x) - t * sigmoid(-x)) : Tensor(),
-            needs(1) ? -(g * x) : Tensor()};
+    return {needs(0) ? apply<BinaryCrossEntropyGrad>({g, x, t}) : Tensor(), needs(1) ? -(g * x) : Tensor()};
   }
 };
 

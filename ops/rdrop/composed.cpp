@@ -8,16 +8,20 @@
 #include "ops/rdrop/rdrop.h"
 
 #include "autograd/grad_mode.h"
+#include "autograd/op.h"
 #include "autograd/registry.h"
 #include "autograd/tensor_impl.h"
 #include "ops/activations.h"
 #include "ops/arithmetic.h"
+#include "ops/arithmetic_kernel.h"
 #include "ops/comparison.h"
 #include "ops/extrema.h"
 #include "ops/indexing.h"
+#include "ops/loops/loop.h"
 #include "ops/losses.h"
 #include "ops/pointwise.h"
 #include "ops/rdrop/inputs.h"
+#include "ops/recorded_vjp.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
 #include "ops/views.h"
@@ -62,6 +66,34 @@ Tensor distance(const Tensor& terms) {
   const auto m = static_cast<double>(terms.size(0));
   return m > 1 ? sum(terms) / (m - 1) : sum(terms) * 0;
 }
+
+// (sigmoid(x) - sigmoid(x - d)) d, in one sweep each way.
+struct SigmoidDistance final : Op {
+  const char* name() const override { return "rdrop_binary_cross_entropy"; }
+  Tensor forward(const Tensors& in) override {
+    const Tensor x = save(in[0]), d = save(in[1]), out = output(x.shape(), x);
+    dispatch_floating(name(), x.dtype(), [&]<class T>() {
+      detail::map<T, T, T>(out, detail::BinaryValue<detail::SigmoidDistanceValue, compute_t<T>>{}, x, d);
+    });
+    return out;
+  }
+  Tensors vjp(const Tensor& g) override {
+    const Tensor x = saved(0), d = saved(1);
+    if (grad_enabled()) return detail::recorded_vjp(*this, {x, d}, g, composed);
+    const auto times = [&]<template <class> class F>() {
+      const Tensor out = empty_like(x);
+      dispatch_floating(name(), x.dtype(),
+                        [&]<class T>() { detail::map<T, T, T, T>(out, F<compute_t<T>>{}, g, x, d); });
+      return out;
+    };
+    return {needs(0) ? times.template operator()<detail::SigmoidDistanceByX>() : Tensor(),
+            needs(1) ? times.template operator()<detail::SigmoidDistanceByD>() : Tensor()};
+  }
+  static Tensor composed(const Tensors& in) {
+    const Tensor &x = in[0], &d = in[1], a = x - d;
+    return (sigmoid(x) * sigmoid(-a) + sigmoid(-x) * sigmoid(a)) * tanh(d * 0.5) * d;
+  }
+};
 
 LossParts parts_of(const Tensor& ce, const Tensor& kl, double alpha, const Tensor& right, int64_t valid,
                    int copies) {
@@ -135,9 +167,7 @@ LossParts rdrop_binary_cross_entropy(const Tensor& logits, const Tensor& target,
       binary_cross_entropy_with_logits(x, soft.unsqueeze(0).expand(x.shape()), Reduction::none);
   const Tensor ce = sum(counted.cleared(losses, true)) / (m * counted.divisor);
 
-  const Tensor d = deviations(x), at = x - d;
-  const Tensor sides = sigmoid(x) * sigmoid(-at) + sigmoid(-x) * sigmoid(at);
-  const Tensor kl = distance(sides * tanh(d * 0.5) * d) / counted.divisor;
+  const Tensor kl = distance(apply<SigmoidDistance>({x, deviations(x)})) / counted.divisor;
   const Tensor wrong = ne(gt(x.detach(), 0), gt(y, 0.5)).to(DType::f32);
   const Tensor right = logical_and(eq(sum(wrong, Shape{-1}), 0), counted.units);
   return parts_of(ce, kl, options.alpha, right, counted.number, copies);
