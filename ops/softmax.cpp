@@ -54,6 +54,7 @@ template <class Formula, class F> class RowOp : public Op {
       const detail::SoftmaxRows<F, T> args{rows, n, out.device_data<T>(), {x.template device_data<T>()...}};
       if (run_on_device(out, args)) return;
       detail::for_each_row(rows, n, [=, y = out.data<T>(), ... in = x.template data<T>()](int64_t row) {
+        (detail::prefetch_row(in + (row + 1) * n, n), ...);
         Formula::row((in + row * n)..., n, y + row * width);
       });
     });

@@ -19,6 +19,12 @@ inline int64_t rows_of(const Tensor& x) {
   return rows;
 }
 
+// Fetches the start of a row while the one before it is computed: hardware does not, across pages.
+template <class T> void prefetch_row(const T* x, int64_t n) {
+  constexpr int64_t line = 64 / sizeof(T), most = (int64_t{8} << 10) / sizeof(T);
+  for (int64_t i = 0; i < std::min(n, most); i += line) __builtin_prefetch(x + i);
+}
+
 // Calls body(row) for every row of n elements.
 template <class Body> void for_each_row(int64_t rows, int64_t n, Body&& body) {
   parallel_for(rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, n)), [&](int64_t begin, int64_t end) {

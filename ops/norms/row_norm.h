@@ -94,6 +94,7 @@ void norm_row_grad(const G* g, const T* x, const A* w, int64_t n, A mean, A rstd
 template <bool Centred, class T, class O> void normalize_rows(const NormRows<T, O>& a) {
   for_each_row(a.passes * a.rows, a.n, [a](int64_t row) {
     const int64_t weights = row / a.rows * a.weight_pass;
+    prefetch_row(a.x + (row + 1) * a.n, a.n);
     normalize_row<Centred>(a.x + row * a.n, a.weight + weights, a.bias + weights, a.n, a.eps, a.y + row * a.n,
                            a.mean + row, a.rstd + row);
   });
@@ -117,6 +118,7 @@ template <bool Centred, class T, class G> void norm_rows_grad(const NormRowsGrad
         const G* g = a.g + row * n;
         const T* x = a.x + row * n;
         const A mean = a.mean[row], rstd = a.rstd[row];
+        prefetch_row(g + n, n), prefetch_row(x + n, n);
         A* dw = partials ? sums_of_rows.next_row() : nullptr;
         const auto sums = partials ? norm_sums<true>(g, x, w, n, mean, rstd, dw, dw + n)
                                    : norm_sums<false>(g, x, w, n, mean, rstd, dw, dw);
