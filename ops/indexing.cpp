@@ -28,13 +28,19 @@ struct ScatterAdd final : Op {
   Tensors vjp(const Tensor& g) override;
 };
 
+// x for a kernel that reads so many elements of it, one by one: on the CPU copied if it lies across, as
+// gradients of what was turned do.
+Tensor upright(const Tensor& x, int64_t reads) {
+  return x.device() == kCpu && reads >= x.numel() && detail::lies_across(x) ? dense(x) : x;
+}
+
 struct Gather final : Op {
   int dim;
   Shape from;
   explicit Gather(int dim) : dim(dim) {}
   const char* name() const override { return "gather"; }
   Tensor forward(const Tensors& in) override {
-    const Tensor &x = in[0], &index = in[1];
+    const Tensor &index = in[1], x = upright(in[0], index.numel());
     from = x.shape();
     const Tensor out = output(index.shape(), x);
     Shape strides = x.strides();
@@ -73,16 +79,17 @@ Tensors ScatterAdd::vjp(const Tensor& g) { return {apply<Gather>({g, saved(0)}, 
 
 // Calls Write{}(out element, src element) for all positions of the index; those that may meet in one element
 // of out, which differ along dim only, in their order: on one thread.
-template <class Write> void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& src) {
+template <class Write> void write_at(const Tensor& out, int dim, const Tensor& index, const Tensor& source) {
   using O = typename Write::Out;
   using T = typename Write::Value;
   Shape rest = index.shape();
   const int64_t count = rest[dim];
   if (index.numel() == 0) return;
   rest[dim] = 1;
+  const Tensor src = upright(source, index.numel());
   const Tensor target = make_view(out, rest, out.strides()), at = make_view(index, rest, index.strides()),
-               source = make_view(src, rest, src.strides());
-  const detail::Walk<3> walk = detail::make_walk<3>(target, {&at, &source});
+               sources = make_view(src, rest, src.strides());
+  const detail::Walk<3> walk = detail::make_walk<3>(target, {&at, &sources});
   const int last = walk.dims - 1;
   const int64_t os = walk.strides[0][last], is = walk.strides[1][last], ss = walk.strides[2][last];
   const int64_t od = out.strides()[dim], id = index.strides()[dim], sd = src.strides()[dim];
