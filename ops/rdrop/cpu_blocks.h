@@ -22,7 +22,7 @@
 
 namespace tandem::rdrop {
 
-inline constexpr int64_t kBlockSize = 1024;  // sums run in C within a block, in double across blocks
+inline constexpr int64_t kBlockSize = 512;  // sums run in C within a block, in double across blocks
 
 // From this sum of a unit's inner_i on their rounding in f32 does not show: it is the KL. A smaller one is
 // made of P_i - P_0, which is exact where passes are nearly equal.
