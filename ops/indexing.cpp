@@ -214,9 +214,11 @@ bool lies_apart(const Tensor& x, int dim, const Tensor& index) {
   return x.numel() >= kMany && index.numel() >= x.numel() && x.device() == kCpu &&
          x.strides()[dim] > x.strides().back() && index.strides().back() != 0;
 }
-Tensor turned(const Tensor& x, int dim) { return x.transpose(dim, -1).contiguous(); }
 
 }  // namespace
+
+Tensor detail::turned(const Tensor& x, int dim) { return x.transpose(dim, -1).contiguous(); }
+using detail::turned;
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   const int d = check_layout("gather", x, dim, index);

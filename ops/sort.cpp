@@ -63,11 +63,9 @@ struct ArgSort final : Op {
   Tensors vjp(const Tensor&) override { return {}; }
 };
 
-// As rows, which lie together, and back.
-Tensor back(const Tensor& rows, int dim) { return rows.transpose(dim, -1).contiguous(); }
 ValuesIndices ordered(const Tensor& x, int dim, const Order& order) {
-  const Tensor rows = x.transpose(dim, -1).contiguous(), index = apply<ArgSort>({rows.detach()}, order);
-  return {back(detail::gather_known(rows, rows.dim() - 1, index), dim), back(index, dim)};
+  const Tensor rows = detail::turned(x, dim), index = apply<ArgSort>({rows.detach()}, order);
+  return {detail::turned(detail::gather_known(rows, rows.dim() - 1, index), dim), detail::turned(index, dim)};
 }
 
 }  // namespace
@@ -80,7 +78,7 @@ ValuesIndices sort(const Tensor& x, int64_t dim, bool descending) {
 Tensor argsort(const Tensor& x, int64_t dim, bool descending) {
   const int d = wrap_dim("argsort", dim, x.dim());
   const Tensor rows = x.detach().transpose(d, -1);
-  return back(apply<ArgSort>({rows}, Order{x.shape()[d], descending, true}), d);
+  return detail::turned(apply<ArgSort>({rows}, Order{x.shape()[d], descending, true}), d);
 }
 
 ValuesIndices topk(const Tensor& x, int64_t k, int64_t dim, bool largest, bool sorted) {

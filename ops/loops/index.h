@@ -37,4 +37,13 @@ inline Tensor checked_index(const char* op, const Tensor& index, int64_t size) {
   return dense(index_in_range(op, index, size));
 }
 
+// ShapeError unless x, which selects, has one pass.
+inline void check_one_pass(const char* op, const Tensor& x) {
+  check<ShapeError>(
+      x.passes() == 1,
+      "{}: {}: expected one pass, since each would select its own number of elements; pass(i) is "
+      "one of them",
+      op, describe(x));
+}
+
 }  // namespace tandem::detail
